@@ -1,0 +1,3 @@
+"""Release engineering for LLM applications."""
+
+__version__ = "0.1.0"

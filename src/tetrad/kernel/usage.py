@@ -1,0 +1,42 @@
+"""What a call consumed, in buckets that do not overlap."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens of one call; the buckets are disjoint, so their sum is the total and each has one price.
+
+    `input` excludes cache reads and writes, `output` excludes reasoning (OpenTelemetry's GenAI counts include both).
+    """
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    @property
+    def input_total(self) -> int:
+        """Everything that was read: fresh, from the cache and into the cache."""
+        return self.input + self.cache_read + self.cache_write
+
+    @property
+    def output_total(self) -> int:
+        """Everything that was generated, thoughts included."""
+        return self.output + self.reasoning
+
+    @property
+    def total(self) -> int:
+        """All tokens."""
+        return self.input_total + self.output_total
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input + other.input,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.output + other.output,
+            self.reasoning + other.reasoning,
+        )

@@ -1,0 +1,1 @@
+"""Toolbox without domain words. Import the module you need; this package imports none of them."""

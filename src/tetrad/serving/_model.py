@@ -1,0 +1,123 @@
+"""The route table: everything a gateway needs to answer, compiled by control, immutable."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+ContentPolicy = Literal["off", "redacted", "full"]
+TemplateSyntax = Literal["mustache", "jinja2"]
+Kind = Literal["chat", "embeddings"]
+
+
+class KeyEntry(msgspec.Struct, frozen=True, gc=False):
+    """An API key as a gateway knows it: by the hash of its secret."""
+
+    id: str
+    project: str
+    scopes: tuple[str, ...]
+    expires_ns: int = 0
+    content: ContentPolicy = "full"
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """Where calls go: a provider's API, or an engine's server on this machine.
+
+    `base_url` ends before `/chat/completions` (`https://api.example.com/v1`); `unix:///path#/v1` names a local socket.
+    `state` is `ready`, or why calls cannot go there now; `provider` is the value of `gen_ai.provider.name`.
+    """
+
+    name: str
+    base_url: str
+    adapter: str = "openai"
+    provider: str = "openai"
+    secret: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    state: str = "ready"
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 120.0
+    idle_timeout_s: float = 60.0
+    total_timeout_s: float = 600.0
+    max_connections: int = 512
+
+
+class Price(msgspec.Struct, frozen=True, gc=False):
+    """Decimal texts, per million tokens, in one currency."""
+
+    input: str
+    output: str
+    cache_read: str | None = None
+    cache_write: str | None = None
+    currency: str = "USD"
+
+
+class ModelEntry(msgspec.Struct, frozen=True):
+    """A model that clients may name, such as `local/smollm2-135m`."""
+
+    name: str
+    upstream: str
+    upstream_model: str
+    kinds: tuple[Kind, ...] = ("chat",)
+    price: Price | None = None
+    digest: str = ""
+    created_s: int = 0
+
+
+class MessageTemplate(msgspec.Struct, frozen=True):
+    """One message of a prompt; its text is a template, or static where it names no variable."""
+
+    role: str
+    text: str
+
+
+class Variable(msgspec.Struct, frozen=True):
+    """A typed variable of a prompt; required where it has no default."""
+
+    name: str
+    type: Literal["string", "number", "integer", "boolean", "array", "object"] = "string"
+    default: msgspec.Raw = msgspec.Raw(b"")
+    description: str = ""
+
+
+class ReleaseRoute(msgspec.Struct, frozen=True):
+    """A release as the hot path needs it: what to put before the client's messages, and where to send them."""
+
+    digest: str
+    project: str
+    app: str
+    model: str
+    prompt_name: str = ""
+    prompt_version: str = ""
+    syntax: TemplateSyntax = "mustache"
+    messages: tuple[MessageTemplate, ...] = ()
+    variables: tuple[Variable, ...] = ()
+    examples: tuple[MessageTemplate, ...] = ()
+    params: dict[str, msgspec.Raw] = {}
+    code_digest: str = ""
+    binding: str = ""
+
+
+class AppRoute(msgspec.Struct, frozen=True):
+    """An app's refs, each the digest of a release."""
+
+    project: str
+    name: str
+    refs: dict[str, str]
+    default_ref: str = "production"
+
+
+class RouteTable(msgspec.Struct, frozen=True):
+    """One immutable snapshot; `version` only grows.
+
+    `keys` is by hex SHA-256 of the whole key; `apps` by `project/name`; `releases` by digest; `models` and
+    `upstreams` by name.
+    """
+
+    version: int
+    made_ns: int
+    keys: dict[str, KeyEntry] = {}
+    upstreams: dict[str, Upstream] = {}
+    models: dict[str, ModelEntry] = {}
+    apps: dict[str, AppRoute] = {}
+    releases: dict[str, ReleaseRoute] = {}
