@@ -120,9 +120,20 @@ def _number(value: float, path: str) -> str:
 
 
 def parse_json(data: bytes | str, *, where: str = "JSON") -> object:
-    """Read JSON strictly: duplicate keys, NaN and infinities are refused, not guessed at."""
+    """Read JSON strictly, as UTF-8 (RFC 8259): what two readers could understand differently is refused.
+
+    That is duplicate keys, NaN, infinities, and numbers too large for a double. Whole numbers beyond ±(2^53-1) that
+    are the written form of a double come back as that double, so that what `canonical_json` wrote can be read again.
+    """
     try:
-        return json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+        text = data if isinstance(data, str) else bytes(data).decode("utf-8")
+        return json.loads(
+            text,
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constants,
+            parse_float=_finite_number,
+            parse_int=_integer,
+        )
     except RecursionError:
         raise NotCanonical(f"{where} is nested too deeply", hint=f"at most {MAX_DEPTH} levels") from None
     except UnicodeDecodeError as error:
@@ -142,6 +153,21 @@ def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
             raise NotCanonical(f"the key {key!r} stands twice in one object", hint="keep one of them")
         found[key] = value
     return found
+
+
+def _integer(text: str) -> int | float:
+    value = int(text)
+    if abs(value) <= MAX_SAFE_INTEGER:
+        return value
+    double = _finite_number(text)
+    return double if _number(double, "$") == text else value
+
+
+def _finite_number(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise NotCanonical(f"{text[:40]} is too large for a number", hint="send it as a string")
+    return value
 
 
 def _no_constants(text: str) -> object:

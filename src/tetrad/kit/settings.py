@@ -83,17 +83,18 @@ def load_settings(
     *,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    partial: bool = False,
 ) -> Settings:
     """Merge and check all settings.
 
     `tetrad.toml` is read from `TETRAD_CONFIG`, else from the working folder, else from `TETRAD_HOME`. Raises
     `BadSettings` naming the setting, where it was set, the value and what is allowed; unknown names are refused, with
-    the nearest known one.
+    the nearest known one. With `partial`, `tetrad.toml` may set what these tables do not declare.
     """
     env = os.environ if environ is None else environ
     ordered = tuple(tables)
     known = {s.name: s for table in ordered for s in table.settings}
-    from_file, config_path = _read_config(env, known)
+    from_file, config_path = _read_config(env, known, partial=partial)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name, setting in known.items():
@@ -110,7 +111,9 @@ def load_settings(
     return Settings(values, sources, ordered)
 
 
-def _read_config(env: Mapping[str, str], known: Mapping[str, Setting[Any]]) -> tuple[dict[str, Any], Path | None]:
+def _read_config(
+    env: Mapping[str, str], known: Mapping[str, Setting[Any]], *, partial: bool
+) -> tuple[dict[str, Any], Path | None]:
     home = env.get(PREFIX + "HOME", "")
     named = env.get(PREFIX + "CONFIG", "")
     if named:
@@ -129,7 +132,7 @@ def _read_config(env: Mapping[str, str], known: Mapping[str, Setting[Any]]) -> t
     except OSError as error:
         raise BadSettings(f"{path} cannot be read: {error.strerror}", hint="check the file's permissions") from None
     for name in document:
-        if name not in known:
+        if name not in known and not partial:
             raise BadSettings(f"{path} sets {name!r}, which is no setting", hint=_nearest(name, known))
     return document, path
 

@@ -1,8 +1,27 @@
 """The runtime: route tables, providers, engines and the request pipeline."""
 
+from tetrad.serving._engines import (
+    SERVING_STATES,
+    EngineCaps,
+    EngineEndpoint,
+    EngineEvent,
+    EngineIdentity,
+    EngineMetrics,
+    EngineProbes,
+    EngineReport,
+    EngineSpec,
+    EngineState,
+    check_spec,
+    next_state,
+    possible_events,
+)
+from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._model import (
+    ROUTE_TABLE_AAD,
     AppRoute,
+    ContentPolicy,
     KeyEntry,
+    Kind,
     MessageTemplate,
     ModelEntry,
     Price,
@@ -10,16 +29,65 @@ from tetrad.serving._model import (
     RouteTable,
     Upstream,
     Variable,
+    decode_route_table,
+    encode_route_table,
+)
+from tetrad.serving._pipeline import Pipeline
+from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
+from tetrad.serving._readiness import Readiness
+from tetrad.serving._routing import CompiledTable
+from tetrad.serving.errors import (
+    BadEngineSpec,
+    BadRouteTable,
+    EngineFailed,
+    EngineNotFound,
+    EngineUnusable,
+    RequestRefused,
+    error_body,
 )
 
 __all__ = [
+    "ROUTE_TABLE_AAD",
+    "SERVING_STATES",
     "AppRoute",
+    "Attempt",
+    "BadEngineSpec",
+    "BadRouteTable",
+    "CompiledTable",
+    "ContentPolicy",
+    "EngineCaps",
+    "EngineEndpoint",
+    "EngineEvent",
+    "EngineFailed",
+    "EngineIdentity",
+    "EngineMetrics",
+    "EngineNotFound",
+    "EngineProbes",
+    "EngineReport",
+    "EngineSpec",
+    "EngineState",
+    "EngineUnusable",
+    "Exchange",
     "KeyEntry",
+    "Kind",
     "MessageTemplate",
     "ModelEntry",
+    "Pipeline",
     "Price",
+    "ProviderDirectory",
+    "ProviderModel",
+    "ProviderSpec",
+    "Readiness",
     "ReleaseRoute",
+    "Reply",
+    "RequestRefused",
     "RouteTable",
     "Upstream",
     "Variable",
+    "check_spec",
+    "decode_route_table",
+    "encode_route_table",
+    "error_body",
+    "next_state",
+    "possible_events",
 ]

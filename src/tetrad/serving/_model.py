@@ -6,6 +6,9 @@ from typing import Literal
 
 import msgspec
 
+ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
+"""What a sealed route table is bound to, so that no other sealed box can stand in for one."""
+
 ContentPolicy = Literal["off", "redacted", "full"]
 TemplateSyntax = Literal["mustache", "jinja2"]
 Kind = Literal["chat", "embeddings"]
@@ -43,17 +46,23 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class Price(msgspec.Struct, frozen=True, gc=False):
-    """Decimal texts, per million tokens, in one currency."""
+    """Decimal texts, per million tokens, in one currency.
+
+    Tokens of the cache cost what `input` costs where they have no price of their own; reasoning costs what `output`
+    costs. With `max_input_tokens` the price holds up to that many input tokens only; what a larger call costs is not
+    known.
+    """
 
     input: str
     output: str
     cache_read: str | None = None
     cache_write: str | None = None
     currency: str = "USD"
+    max_input_tokens: int = 0
 
 
 class ModelEntry(msgspec.Struct, frozen=True):
-    """A model that clients may name, such as `local/smollm2-135m`."""
+    """A model that clients may name, such as `local/smollm2-135m`; those of every project where `project` is empty."""
 
     name: str
     upstream: str
@@ -62,6 +71,7 @@ class ModelEntry(msgspec.Struct, frozen=True):
     price: Price | None = None
     digest: str = ""
     created_s: int = 0
+    project: str = ""
 
 
 class MessageTemplate(msgspec.Struct, frozen=True):
@@ -81,7 +91,11 @@ class Variable(msgspec.Struct, frozen=True):
 
 
 class ReleaseRoute(msgspec.Struct, frozen=True):
-    """A release as the hot path needs it: what to put before the client's messages, and where to send them."""
+    """A release as the hot path needs it: what to put before the client's messages, and where to send them.
+
+    `examples` follow the leading system messages of the prompt, literally. `params` are JSON values by name of the
+    request's field.
+    """
 
     digest: str
     project: str
@@ -96,6 +110,8 @@ class ReleaseRoute(msgspec.Struct, frozen=True):
     params: dict[str, msgspec.Raw] = {}
     code_digest: str = ""
     binding: str = ""
+    fixed: tuple[str, ...] = ()
+    """Names of `params` that a client may not override."""
 
 
 class AppRoute(msgspec.Struct, frozen=True):
@@ -111,7 +127,8 @@ class RouteTable(msgspec.Struct, frozen=True):
     """One immutable snapshot; `version` only grows.
 
     `keys` is by hex SHA-256 of the whole key; `apps` by `project/name`; `releases` by digest; `models` and
-    `upstreams` by name.
+    `upstreams` by name. Versions are compared within one `epoch`; another epoch (a restored or replaced control plane)
+    starts the count anew.
     """
 
     version: int
@@ -121,3 +138,18 @@ class RouteTable(msgspec.Struct, frozen=True):
     models: dict[str, ModelEntry] = {}
     apps: dict[str, AppRoute] = {}
     releases: dict[str, ReleaseRoute] = {}
+    epoch: str = ""
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(RouteTable)
+
+
+def encode_route_table(table: RouteTable) -> bytes:
+    """Return the bytes that get sealed: JSON, because a table carries raw JSON (in msgpack it would be torn)."""
+    return _encoder.encode(table)
+
+
+def decode_route_table(data: bytes) -> RouteTable:
+    """Read what `encode_route_table` wrote; raises `msgspec.MsgspecError` for anything else."""
+    return _decoder.decode(data)

@@ -1,5 +1,49 @@
-"""Spans of LLM applications: kept, listed, shown."""
+"""Spans of LLM applications: kept, listed, shown, followed."""
 
-from tetrad.traces._model import Span
+from tetrad.traces._ingest import IngestLimits, Receipt
+from tetrad.traces._model import CodeMatch, Span, SpanKind, SpanStatus
+from tetrad.traces._quarantine import Quarantine
+from tetrad.traces._rows import RowLimits
+from tetrad.traces._service import TraceLimits, Traces
+from tetrad.traces._settings import SETTINGS, limits_from, telemetry_limits, telemetry_url
+from tetrad.traces._spool_format import FrameBatch, FrameFault, decode_frames, encode_frame, read_frames
+from tetrad.traces._views import (
+    Overview,
+    SpanContent,
+    SpanRow,
+    TraceDetail,
+    TraceFilter,
+    TracePage,
+    TraceSummary,
+    Window,
+)
 
-__all__ = ["Span"]
+__all__ = [
+    "SETTINGS",
+    "CodeMatch",
+    "FrameBatch",
+    "FrameFault",
+    "IngestLimits",
+    "Overview",
+    "Quarantine",
+    "Receipt",
+    "RowLimits",
+    "Span",
+    "SpanContent",
+    "SpanKind",
+    "SpanRow",
+    "SpanStatus",
+    "TraceDetail",
+    "TraceFilter",
+    "TraceLimits",
+    "TracePage",
+    "TraceSummary",
+    "Traces",
+    "Window",
+    "decode_frames",
+    "encode_frame",
+    "limits_from",
+    "read_frames",
+    "telemetry_limits",
+    "telemetry_url",
+]

@@ -18,6 +18,7 @@ class Span(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Times are nanoseconds since the epoch. `usage` and `cost` stand on the spans of model calls only (attempts), never
     on their parents, so that any sum is right. `cost` is a decimal text in `currency`, None where it is unknown.
+    `first_chunk_ns` is the time of the first piece of an answer, 0 where there was none.
     `input` and `output` are JSON documents (OpenTelemetry GenAI messages or the protocol's own), empty where content
     was not recorded.
     """

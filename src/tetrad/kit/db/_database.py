@@ -30,7 +30,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Lend a connection with one consistent snapshot; whatever it wrote is rolled back."""
-        with _translated(self.engine), self.engine.connect() as connection:
+        with translated(self.engine), self.engine.connect() as connection:
             try:
                 yield connection
             finally:
@@ -44,10 +44,10 @@ class Database:
         cannot fail half-way with `database is locked`.
         """
         if self.dialect != "sqlite":
-            with _translated(self.engine), self.engine.begin() as connection:
+            with translated(self.engine), self.engine.begin() as connection:
                 yield connection
             return
-        with self._writer, _translated(self.engine), self.engine.connect() as connection:
+        with self._writer, translated(self.engine), self.engine.connect() as connection:
             connection.execution_options(tetrad_write=True)
             with connection.begin():
                 yield connection
@@ -63,7 +63,8 @@ class Database:
 
 
 @contextmanager
-def _translated(engine: sa.Engine) -> Iterator[None]:
+def translated(engine: sa.Engine) -> Iterator[None]:
+    """Turn what drivers raise when a database is away, full or damaged into `DatabaseUnavailable`."""
     try:
         yield
     except sa.exc.OperationalError as error:

@@ -65,7 +65,9 @@ def insert_or_ignore(
     values = [dict(rows)] if isinstance(rows, Mapping) else [dict(row) for row in rows]
     if not values:
         return 0
-    return int(connection.execute(_insert(connection, table).values(values).on_conflict_do_nothing()).rowcount)
+    statement = _insert(connection, table).values(values).on_conflict_do_nothing()
+    # Without the option SQLAlchemy forgets an INSERT's row count on PostgreSQL and says -1.
+    return int(connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount)
 
 
 def upsert(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any], *, key: Iterable[str]) -> None:

@@ -1,0 +1,63 @@
+# Everything that people and CI do with a checkout. `make` lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+NPM := PATH="$(CURDIR)/.bootstrap/node/shims:$$PATH" npm --prefix ui
+PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help up down demo test test-all check bench docs fmt dist clean setup setup-dev
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:
+	@$(PYTHON) scripts/bootstrap.py
+
+setup-dev:
+	@$(PYTHON) scripts/bootstrap.py --dev
+
+up: setup ## set everything up and start Tetrad (Ctrl-C stops it)
+	@$(BIN)/tetrad up $(ARGS)
+
+down: ## stop a Tetrad that runs in the background
+	@$(BIN)/tetrad down
+
+demo: setup ## send a few questions through the example app of a running Tetrad
+	@eval "$$($(BIN)/tetrad env)" && $(BIN)/python examples/assistant/assistant.py $(ARGS)
+
+test: setup-dev ## the tests, with real processes and a real model (ARGS=… goes to pytest)
+	@$(PYTEST) -m "not slow" $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadgroup) $(ARGS)
+
+test-all: setup-dev ## the tests with soak, fault and statistics runs, many more examples, and coverage
+	@HYPOTHESIS_PROFILE=all $(BIN)/coverage run -m pytest --timeout 900 $(ARGS); status=$$?; \
+	  $(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$status
+
+check: setup-dev ## everything that reads the code without running it: style, types, contracts, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+	$(NPM) run check
+	$(BIN)/python scripts/docs.py --check
+
+bench: setup-dev ## gateway speed, memory and start-up times, beside nginx and LiteLLM
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+docs: setup-dev ## write the generated reference pages, check links and snippets
+	@$(BIN)/python scripts/docs.py
+
+fmt: setup-dev ## format the code and mend what can be mended
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+dist: setup-dev ## build the wheel, with the console inside
+	@rm -rf dist src/tetrad/processes/control/static && cp -R ui/dist src/tetrad/processes/control/static
+	@$(or $(wildcard .bootstrap/uv/uv),uv) build --wheel --out-dir dist; status=$$?; \
+	  rm -rf src/tetrad/processes/control/static; exit $$status
+
+clean: ## remove everything that can be made again (not your data in TETRAD_HOME)
+	rm -rf .venv .bootstrap ui/node_modules ui/dist dist build htmlcov test-artifacts bench-results .coverage* \
+	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/tetrad/processes/control/static
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

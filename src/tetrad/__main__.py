@@ -1,0 +1,5 @@
+"""`python -m tetrad` is `tetrad`."""
+
+from tetrad.processes.cli import main
+
+main()

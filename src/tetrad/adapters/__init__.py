@@ -1,0 +1,1 @@
+"""Vendors, one folder each; nothing above or beside them knows their names."""

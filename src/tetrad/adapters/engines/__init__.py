@@ -1,0 +1,1 @@
+"""Engines: servers of models that we start, watch, drain and stop."""

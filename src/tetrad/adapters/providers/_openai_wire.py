@@ -1,0 +1,298 @@
+"""What the OpenAI protocol says, read as leniently as its many dialects demand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from tetrad.kernel import Usage
+
+_NOTHING = msgspec.Raw(b"")
+_BLANK = re.compile(rb"\r?\n\r?\n")
+_DONE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:\r?\n){0,2}")
+
+
+class _PromptDetails(msgspec.Struct, frozen=True, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct, frozen=True, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    index: int = 0
+    message: msgspec.Raw = _NOTHING
+    finish_reason: str | None = None
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """A whole chat completion or list of embeddings."""
+
+    id: str | None = None
+    model: str | None = None
+    choices: list[_Choice] = []
+    data: list[msgspec.Raw] = []
+    usage: msgspec.Raw = _NOTHING
+
+    @property
+    def finish_reasons(self) -> tuple[str, ...]:
+        """Why each choice ended, in the order of the choices."""
+        return tuple(choice.finish_reason or "" for choice in self.choices)
+
+    @property
+    def messages(self) -> bytes:
+        """The messages of all choices, as a JSON array."""
+        return b"[" + b",".join(bytes(choice.message) or b"null" for choice in self.choices) + b"]"
+
+
+class _Function(msgspec.Struct, frozen=True):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct, frozen=True):
+    index: int = 0
+    id: str | None = None
+    type: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    role: str | None = None
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _DeltaChoice(msgspec.Struct, frozen=True):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct, frozen=True):
+    id: str | None = None
+    model: str | None = None
+    choices: list[_DeltaChoice] | None = None
+    usage: msgspec.Raw = _NOTHING
+    error: msgspec.Raw = _NOTHING
+
+
+class _Tail(msgspec.Struct, frozen=True):
+    choices: list[msgspec.Raw] | None = None
+    usage: msgspec.Raw = _NOTHING
+
+
+class _ErrorDetail(msgspec.Struct, frozen=True):
+    message: str | None = None
+    code: str | int | None = None
+    type: str | None = None
+
+
+class _ErrorBody(msgspec.Struct, frozen=True):
+    error: _ErrorDetail
+
+
+_completions = msgspec.json.Decoder(Completion)
+_chunks = msgspec.json.Decoder(_Chunk)
+_tails = msgspec.json.Decoder(_Tail)
+_usages = msgspec.json.Decoder(_Usage | None)
+_errors = msgspec.json.Decoder(_ErrorBody)
+_error_details = msgspec.json.Decoder(_ErrorDetail)
+
+
+def read_completion(body: bytes) -> Completion:
+    """Read a whole answer; raises `msgspec.MsgspecError` for what is none."""
+    return _completions.decode(body)
+
+
+def read_usage(raw: msgspec.Raw | bytes) -> Usage | None:
+    """Return disjoint buckets; None where nothing (readable) was said.
+
+    OpenAI counts cached tokens in `prompt_tokens` and reasoning in `completion_tokens`. Where a dialect counts
+    reasoning beside the completion, the total tells.
+    """
+    data = bytes(raw)
+    if not data:
+        return None
+    try:
+        said = _usages.decode(data)
+    except msgspec.MsgspecError:
+        return None
+    if said is None or (said.prompt_tokens is None and said.completion_tokens is None):
+        return None
+    prompt, completion = said.prompt_tokens or 0, said.completion_tokens or 0
+    details = said.prompt_tokens_details
+    cached = (details.cached_tokens if details else None) or said.prompt_cache_hit_tokens or 0
+    written = (details.cache_write_tokens if details else None) or 0
+    reasoning = (said.completion_tokens_details.reasoning_tokens if said.completion_tokens_details else None) or 0
+    beside = reasoning > completion or (reasoning > 0 and said.total_tokens == prompt + completion + reasoning)
+    return Usage(
+        input=max(prompt - cached - written, 0),
+        cache_read=cached,
+        cache_write=written,
+        output=completion if beside else completion - reasoning,
+        reasoning=reasoning,
+    )
+
+
+def read_error(body: bytes) -> tuple[str, str] | None:
+    """Return (code, message) of an error body; None where it is not one."""
+    try:
+        error = _errors.decode(body).error
+    except msgspec.MsgspecError:
+        return None
+    return str(error.code or error.type or ""), error.message or ""
+
+
+def end_of_events(data: bytes) -> int:
+    """Return how many bytes at the front are whole server-sent events."""
+    newline, carriage = data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n")
+    return max(newline + 2 if newline >= 0 else 0, carriage + 4 if carriage >= 0 else 0)
+
+
+def end_of_stream(events: bytes) -> int | None:
+    """Return where the marker `data: [DONE]` ends; None where it is absent."""
+    if b"[DONE]" not in events:
+        return None
+    match = _DONE.search(events)
+    return match.end() if match else None
+
+
+def without_usage_events(events: bytes) -> bytes:
+    """Drop the events that carry nothing but usage: the client did not ask for them, we did."""
+    if b'"usage"' not in events:
+        return events
+    kept, start = [], 0
+    for match in _BLANK.finditer(events):
+        event = events[start : match.end()]
+        start = match.end()
+        if not _only_usage(event):
+            kept.append(event)
+    kept.append(events[start:])
+    return b"".join(kept)
+
+
+def _only_usage(event: bytes) -> bool:
+    for payload in _payloads(event):
+        try:
+            tail = _tails.decode(payload)
+        except msgspec.MsgspecError:
+            return False
+        return not tail.choices and tail.choices is not None and bytes(tail.usage) not in (b"", b"null")
+    return False
+
+
+def _payloads(events: bytes) -> Iterator[bytes]:
+    for line in events.split(b"\n"):
+        if line.startswith(b"data:"):
+            payload = line[5:].strip()
+            if payload and payload != b"[DONE]":
+                yield payload
+
+
+class StreamReader:
+    """Put the events of a stream together again: messages, finish reasons, usage."""
+
+    def __init__(self) -> None:
+        self.id = self.model = self.error_type = self.error_message = ""
+        self.usage: Usage | None = None
+        self.unread = 0
+        self._choices: dict[int, dict[str, Any]] = {}
+        self._reasons: dict[int, str] = {}
+
+    def feed(self, events: bytes, *, torn: bool = False) -> None:
+        """Read whole events; where the front is `torn`, what cannot be read there does not count."""
+        for payload in _payloads(events):
+            try:
+                chunk = _chunks.decode(payload)
+            except msgspec.MsgspecError:
+                self.unread += not torn
+                continue
+            self._take(chunk)
+
+    @property
+    def finish_reasons(self) -> tuple[str, ...]:
+        """Why each choice ended."""
+        return tuple(self._reasons[index] for index in sorted(self._reasons))
+
+    @property
+    def messages(self) -> bytes:
+        """The messages of all choices, as a JSON array; b"" where there was none."""
+        if not self._choices:
+            return b""
+        return msgspec.json.encode([_message(self._choices[index]) for index in sorted(self._choices)])
+
+    def _take(self, chunk: _Chunk) -> None:
+        self.id = self.id or chunk.id or ""
+        self.model = self.model or chunk.model or ""
+        if bytes(chunk.usage):
+            self.usage = read_usage(chunk.usage) or self.usage
+        if bytes(chunk.error) not in (b"", b"null"):
+            self._take_error(bytes(chunk.error))
+        for choice in chunk.choices or ():
+            if choice.finish_reason:
+                self._reasons[choice.index] = choice.finish_reason
+            if choice.delta is not None:
+                self._take_delta(self._choices.setdefault(choice.index, {"role": "assistant"}), choice.delta)
+
+    def _take_error(self, raw: bytes) -> None:
+        try:
+            detail = _error_details.decode(raw)
+        except msgspec.MsgspecError:
+            detail = _ErrorDetail(message=raw[:1000].decode("utf-8", "replace"))
+        self.error_type = str(detail.code or detail.type or "upstream_error")
+        self.error_message = detail.message or ""
+
+    @staticmethod
+    def _take_delta(message: dict[str, Any], delta: _Delta) -> None:
+        if delta.role:
+            message["role"] = delta.role
+        for name in ("content", "refusal", "reasoning_content"):
+            text = getattr(delta, name)
+            if text:
+                message.setdefault(name, []).append(text)
+        for call in delta.tool_calls or ():
+            calls = message.setdefault("tool_calls", {})
+            known = calls.setdefault(call.index, {"id": "", "type": "function", "name": [], "arguments": []})
+            known["id"] = call.id or known["id"]
+            known["type"] = call.type or known["type"]
+            if call.function is not None:
+                known["name"].append(call.function.name or "")
+                known["arguments"].append(call.function.arguments or "")
+
+
+def _message(parts: dict[str, Any]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": parts["role"], "content": _text(parts.get("content"))}
+    for name in ("refusal", "reasoning_content"):
+        if name in parts:
+            message[name] = _text(parts[name])
+    if "tool_calls" in parts:
+        message["tool_calls"] = [
+            {
+                "id": call["id"],
+                "type": call["type"],
+                "function": {"name": "".join(call["name"]), "arguments": "".join(call["arguments"])},
+            }
+            for _, call in sorted(parts["tool_calls"].items())
+        ]
+    return message
+
+
+def _text(pieces: Iterable[str] | None) -> str | None:
+    return None if pieces is None else "".join(pieces)

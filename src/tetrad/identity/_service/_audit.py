@@ -1,0 +1,31 @@
+"""The audit log: what was done, by whom, provably unchanged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tetrad.identity._chain import AuditCheck, AuditEntry, check_chain
+from tetrad.identity._service._context import Context, append
+from tetrad.kernel import Principal
+
+
+class Audit:
+    """One chain per project (`project` is its name), and one (None) of the installation."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def record(self, actor: Principal, action: str, target: str, project: str | None, **detail: Any) -> None:
+        """Append what another slice did. `action` is `noun.verb`; `detail` is JSON without secrets."""
+        with self._context.store.write() as rows:
+            append(rows, self._context.clock, actor.id, action, target, project, detail)
+
+    def list(self, project: str | None, *, before: int | None = None, limit: int = 50) -> list[AuditEntry]:
+        """List entries, the newest first."""
+        with self._context.store.read() as rows:
+            return rows.audit_entries(project or "", before, limit)
+
+    def check(self, project: str | None) -> AuditCheck:
+        """Go through the whole chain of a project and tell whether it is as it was written."""
+        with self._context.store.read() as rows:
+            return check_chain(rows.audit_chain(project or ""), rows.audit_head(project or ""))

@@ -1,0 +1,262 @@
+"""Commands for keys, projects, provider secrets and the audit log. They call control's API."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tetrad.identity._model import DEFAULT_PROJECT, MAX_SECRET_BYTES
+from tetrad.kernel import InvalidInput, TetradError
+from tetrad.kit.api_client import ApiClient, path_part
+
+keys = typer.Typer(no_args_is_help=True, help="API keys: create, rotate, revoke.")
+projects = typer.Typer(no_args_is_help=True, help="Projects.")
+secrets = typer.Typer(no_args_is_help=True, help="Provider secrets, encrypted at rest.")
+audit = typer.Typer(no_args_is_help=True, help="The audit log: list, verify.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+InProject = Annotated[str, typer.Option("--project", "-p", envvar="TETRAD_PROJECT", help="The project.")]
+Everywhere = Annotated[bool, typer.Option("--all-projects", help="Of the whole installation, not of one project.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many at most.")]
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@keys.command("list")
+def list_keys(
+    project: InProject = DEFAULT_PROJECT, all_projects: Everywhere = False, limit: Limit = 100, as_json: Json = False
+) -> None:
+    """List keys, the newest first, ended ones too."""
+    found = list(ApiClient.from_environment().items(_base(project, all_projects, "keys"), most=limit))
+    columns = {
+        "id": lambda key: key["id"],
+        "name": lambda key: key["name"],
+        "scopes": lambda key: ", ".join(key["scopes"]) + (" (read only)" if key["read_only"] else ""),
+        "state": lambda key: key["state"],
+        "content": lambda key: key["content"],
+        "secret": lambda key: f"…{key['ending']}",
+        "expires": lambda key: _time(key["expires_at"]) or "never",
+        "last used": lambda key: _time(key["last_used_at"]) or "never",
+    }
+    _show(found, columns, as_json, empty="no keys here; `tetrad key create NAME` makes one")
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="What it is for, such as `support bot, production`.")],
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", "-s", help="data (when left out), control, admin, pin; repeat it.")
+    ] = None,
+    project: InProject = DEFAULT_PROJECT,
+    all_projects: Everywhere = False,
+    expires_in: Annotated[str, typer.Option(help="Such as 90d or 12h; never when left out.")] = "",
+    content: Annotated[str, typer.Option(help="What of its traffic is kept: off, redacted or full.")] = "full",
+    read_only: Annotated[bool, typer.Option("--read-only", help="It may look, not change.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a key and print its secret, this once."""
+    body = {
+        "name": name,
+        "scopes": scope or ["data"],
+        "content": content,
+        "read_only": read_only,
+        "expires_at": (datetime.now(UTC) + _duration(expires_in)).isoformat() if expires_in else None,
+    }
+    _issued(ApiClient.from_environment().post(_base(project, all_projects, "keys"), body), as_json)
+
+
+@keys.command("rotate")
+def rotate_key(
+    key_id: Annotated[str, typer.Argument(help="The key's id, `key_…`.")],
+    project: InProject = DEFAULT_PROJECT,
+    all_projects: Everywhere = False,
+    grace: Annotated[str, typer.Option(help="How long the old secret works on, such as 1h; 0s ends it now.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Give a key a new secret and print it, this once."""
+    body = {"grace_s": _duration(grace).total_seconds() if grace else None}
+    path = f"{_base(project, all_projects, 'keys')}/{path_part(key_id)}/rotate"
+    _issued(ApiClient.from_environment().post(path, body), as_json)
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="The key's id, `key_…`.")],
+    project: InProject = DEFAULT_PROJECT,
+    all_projects: Everywhere = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """End a key at once, for good."""
+    if not yes:
+        typer.confirm(f"Revoke {key_id}? Whoever uses it is refused from now on.", abort=True, err=True)
+    ended = ApiClient.from_environment().delete(f"{_base(project, all_projects, 'keys')}/{path_part(key_id)}")
+    _done(ended, f"revoked {ended['id']} ({ended['name']})", as_json)
+
+
+@projects.command("list")
+def list_projects(limit: Limit = 1000, as_json: Json = False) -> None:
+    """List the projects that your key may enter."""
+    found = list(ApiClient.from_environment().items("/api/v1/projects", most=limit))
+    columns = {
+        "project": lambda each: each["name"],
+        "title": lambda each: each["title"],
+        "created": lambda each: _time(each["created_at"]),
+    }
+    _show(found, columns, as_json, empty="no projects")
+
+
+@projects.command("create")
+def create_project(
+    name: Annotated[str, typer.Argument(help="a-z, 0-9 and -; it never changes.")],
+    title: Annotated[str, typer.Option(help="What people read.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a project."""
+    made = ApiClient.from_environment().post("/api/v1/projects", {"name": name, "title": title})
+    _done(made, f"made the project {made['name']}", as_json)
+
+
+@secrets.command("list")
+def list_secrets(project: InProject = DEFAULT_PROJECT, limit: Limit = 200, as_json: Json = False) -> None:
+    """List the names of secrets; values are never shown."""
+    found = list(ApiClient.from_environment().items(_base(project, False, "secrets"), most=limit))
+    columns = {
+        "name": lambda each: each["name"],
+        "version": lambda each: str(each["version"]),
+        "updated": lambda each: _time(each["updated_at"]),
+        "by": lambda each: each["updated_by"],
+    }
+    _show(found, columns, as_json, empty="no secrets here; `tetrad secret set NAME` keeps one")
+
+
+@secrets.command("set")
+def set_secret(
+    name: Annotated[str, typer.Argument(help="Such as OPENAI_API_KEY.")],
+    project: InProject = DEFAULT_PROJECT,
+    as_json: Json = False,
+) -> None:
+    """Keep a value, read from standard input or asked for; never from the command line, which others can see."""
+    kept = ApiClient.from_environment().put(
+        f"{_base(project, False, 'secrets')}/{path_part(name)}", {"value": _value()}
+    )
+    _done(kept, f"kept {kept['name']} (version {kept['version']}) in {kept['project']}", as_json)
+
+
+@secrets.command("delete")
+def delete_secret(
+    name: Annotated[str, typer.Argument(help="The secret's name.")],
+    project: InProject = DEFAULT_PROJECT,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Forget a value."""
+    if not yes:
+        typer.confirm(f"Delete the secret {name} of {project}?", abort=True, err=True)
+    ApiClient.from_environment().delete(f"{_base(project, False, 'secrets')}/{path_part(name)}")
+    _done({"project": project, "name": name, "deleted": True}, f"deleted {name} of {project}", as_json)
+
+
+@audit.command("list")
+def list_audit(
+    project: InProject = DEFAULT_PROJECT, all_projects: Everywhere = False, limit: Limit = 50, as_json: Json = False
+) -> None:
+    """List what was done, the newest first."""
+    found = list(ApiClient.from_environment().items(_base(project, all_projects, "audit"), most=limit))
+    columns = {
+        "#": lambda entry: str(entry["seq"]),
+        "time": lambda entry: _time(entry["at"]),
+        "actor": lambda entry: entry["actor"],
+        "action": lambda entry: entry["action"],
+        "target": lambda entry: entry["target"],
+        "detail": lambda entry: json.dumps(entry["detail"], ensure_ascii=False) if entry["detail"] else "",
+    }
+    _show(found, columns, as_json, empty="nothing was done here yet")
+
+
+@audit.command("verify")
+def verify_audit(project: InProject = DEFAULT_PROJECT, all_projects: Everywhere = False, as_json: Json = False) -> None:
+    """Prove that the log is as it was written. Fails when it is not."""
+    found = ApiClient.from_environment().get(f"{_base(project, all_projects, 'audit')}/verification")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    if not found["intact"]:
+        raise TetradError(
+            f"the audit log was changed: at entry {found['broken_at']}, {found['reason']}",
+            hint="compare it with a backup; whoever may write to the database could have done it",
+            code="audit_broken",
+        )
+    if not as_json:
+        typer.echo(f"{found['entries']} entries, unchanged; head {found['head']}")
+
+
+def _base(project: str, all_projects: bool, what: str) -> str:
+    return f"/api/v1/{what}" if all_projects else f"/api/v1/projects/{path_part(project)}/{what}"
+
+
+def _value() -> str:
+    if sys.stdin.isatty():
+        return str(typer.prompt("Value", hide_input=True, err=True))
+    text = sys.stdin.read(MAX_SECRET_BYTES + 2).rstrip("\r\n")
+    if not text:
+        raise InvalidInput("there is no value on standard input", hint="such as: tetrad secret set NAME < file")
+    return text
+
+
+def _duration(text: str) -> timedelta:
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise InvalidInput(f"{text[:40]!r} is no duration", hint="a number and s, m, h or d, such as 90d or 12h")
+    return timedelta(**{_UNITS[match.group(2)]: int(match.group(1))})
+
+
+def _time(text: str | None) -> str:
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M") if text else ""
+
+
+def _issued(answer: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    # The secret alone on standard output, so that it can be piped; what it is goes beside it.
+    key = answer["key"]
+    where = f"; {answer['file']} holds it now" if answer["file"] else ""
+    typer.echo(f"{key['id']} ({key['name']}: {', '.join(key['scopes'])}); this is shown once{where}", err=True)
+    typer.echo(answer["secret"])
+
+
+def _done(answer: object, said: str, as_json: bool) -> None:
+    typer.echo(json.dumps(answer, indent=2) if as_json else said)
+
+
+def _show(
+    rows: Iterable[Mapping[str, Any]],
+    columns: Mapping[str, Any],
+    as_json: bool,
+    *,
+    empty: str,
+) -> None:
+    found = list(rows)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    if not found:
+        typer.echo(empty, err=True)
+        return
+    table = Table(*columns, box=None, header_style="bold")
+    for row in found:
+        table.add_row(*(_plain(cell(row)) for cell in columns.values()))
+    Console(highlight=False, markup=False).print(table)
+
+
+def _plain(text: str) -> str:
+    # What others named must not steer this terminal; the console does not read markup either.
+    return "".join(char if char.isprintable() else "�" for char in text)

@@ -1,0 +1,223 @@
+"""Call the control plane's API: for the CLI, workers and scripts of this installation."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from tetrad.kernel import TetradError, Unauthenticated, Unavailable
+from tetrad.kit.home import API_KEY, CONTROL_PORT, CONTROL_URL, HOST, Home
+from tetrad.kit.home import SETTINGS as INSTALLATION
+from tetrad.kit.settings import Settings, load_settings
+
+_ATTEMPTS = 4
+_RETRIED = frozenset({429, 502, 503, 504})
+_FIRST_PAUSE_S = 0.2
+
+
+class ControlUnreachable(Unavailable):
+    """Nobody answers at the control plane's address."""
+
+    code = "control_unreachable"
+
+
+class ApiError(TetradError):
+    """The API refused; message, hint, code and status are the API's own. `errors` names fields that were wrong."""
+
+    errors: tuple[tuple[str, str], ...] = ()
+
+
+class ApiClient:
+    """A small synchronous client: paths in, JSON out, refusals as `TetradError` with their hint.
+
+    GETs are repeated (at most three times, with growing pauses) when the connection fails or the server asks to; other
+    methods are not, since they might happen twice. One instance per thread.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        *,
+        timeout_s: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._sleep = sleep
+        self._http = httpx.Client(
+            base_url=self.base_url,
+            headers={"authorization": f"Bearer {key}", "accept": "application/json", "user-agent": "tetrad-cli"},
+            timeout=httpx.Timeout(timeout_s, connect=5.0),
+            transport=transport,
+            limits=httpx.Limits(max_keepalive_connections=0),  # nothing stays open where nobody calls close()
+            trust_env=False,  # a proxy of the environment must not see the key of a loopback call
+        )
+
+    @classmethod
+    def from_environment(cls, settings: Settings | None = None) -> ApiClient:
+        """Return a client of this installation.
+
+        The address is `TETRAD_CONTROL_URL`, else host and control port of the settings; the key is `TETRAD_API_KEY`,
+        else the file `keys/admin.key` of the home folder.
+        """
+        chosen = settings or load_settings([INSTALLATION], partial=True)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(chosen.get(HOST), chosen.get(HOST))  # noqa: S104
+        named = f"[{host}]" if ":" in host else host
+        return cls(
+            chosen.get(CONTROL_URL) or f"http://{named}:{chosen.get(CONTROL_PORT)}",
+            chosen.get(API_KEY) or _key_of(chosen),
+        )
+
+    def get(self, path: str, **params: str | float | bool | None) -> Any:
+        """GET a path; parameters that are None are left out."""
+        return self.request("GET", path, params=params)
+
+    def post(self, path: str, body: object = None) -> Any:
+        """POST a JSON body."""
+        return self.request("POST", path, body=body)
+
+    def upload(self, path: str, data: bytes, *, content_type: str, **params: str | float | bool | None) -> Any:
+        """POST bytes as they are."""
+        return self.request("POST", path, params=params, content=data, headers={"content-type": content_type})
+
+    def put(self, path: str, body: object = None, *, headers: Mapping[str, str] | None = None) -> Any:
+        """PUT a JSON body."""
+        return self.request("PUT", path, body=body, headers=headers)
+
+    def delete(self, path: str) -> Any:
+        """DELETE a path."""
+        return self.request("DELETE", path)
+
+    def items(self, path: str, *, most: int = 1000, **params: str | float | bool | None) -> Iterator[dict[str, Any]]:
+        """Go through a list page by page, up to `most` items."""
+        cursor, left = None, most
+        while left > 0:
+            page = self.get(path, **{**params, "limit": min(left, 200), "cursor": cursor})
+            yield from page["items"][:left]
+            left -= len(page["items"])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int | float | bool | None] | None = None,
+        body: object = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Send one request and return the decoded JSON, None for an empty answer."""
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        attempts = _ATTEMPTS if method == "GET" else 1
+        for attempt in range(1, attempts + 1):
+            try:
+                answer = self._http.request(
+                    method, path, params=given, json=body, content=content, headers=dict(headers or {})
+                )
+            except httpx.ConnectError as error:
+                problem: TetradError = ControlUnreachable(
+                    f"control does not answer at {self.base_url} ({error})",
+                    hint="control is not running: run `tetrad up`, or set TETRAD_CONTROL_URL",
+                )
+                # Nobody listens: waiting helps only while it starts, and that is `tetrad up`'s own business.
+                raise problem from None
+            except httpx.TransportError as error:
+                problem = ControlUnreachable(
+                    f"the answer of {self.base_url} broke off ({type(error).__name__})",
+                    hint="try again; `tetrad logs control` tells what happened there",
+                )
+            else:
+                if answer.is_success:
+                    return answer.json() if answer.content else None
+                problem = _refusal(answer)
+            if attempt == attempts or (isinstance(problem, ApiError) and problem.status not in _RETRIED):
+                raise problem
+            self._sleep(problem.retry_after_s or _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1))  # noqa: S311
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def events(
+        self, path: str, *, last_id: str = "", idle_s: float = 60.0, **params: str | float | bool | None
+    ) -> Iterator[tuple[str, str, str]]:
+        """Yield server-sent events as (event, id, data) until the server ends the stream.
+
+        Raises `ControlUnreachable` when the connection fails or nothing, not even a heartbeat, comes for `idle_s`.
+        """
+        given = {name: value for name, value in params.items() if value is not None}
+        headers = {"accept": "text/event-stream", **({"last-event-id": last_id} if last_id else {})}
+        timeout = httpx.Timeout(idle_s, connect=5.0)
+        try:
+            with self._http.stream("GET", path, params=given, headers=headers, timeout=timeout) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _refusal(answer)
+                event, identity, data = "message", "", ""
+                for line in answer.iter_lines():
+                    field, _, value = line.partition(":")
+                    value = value.removeprefix(" ")
+                    if not line:
+                        if data:
+                            yield event, identity, data
+                        event, data = "message", ""
+                    elif field == "event":
+                        event = value
+                    elif field == "id":
+                        identity = value
+                    elif field == "data":
+                        data = f"{data}\n{value}" if data else value
+        except httpx.TransportError as error:
+            raise ControlUnreachable(
+                f"the stream of {self.base_url} broke off ({type(error).__name__})",
+                hint="is control running? `tetrad status` tells",
+            ) from None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+
+def path_part(name: str) -> str:
+    """Quote a name for use as one part of a path."""
+    return quote(name, safe="")
+
+
+def _key_of(settings: Settings) -> str:
+    path = Home.of(settings).keys / "admin.key"
+    try:
+        return path.read_text("ascii").strip()
+    except FileNotFoundError:
+        raise Unauthenticated(
+            f"there is no key: TETRAD_API_KEY is not set and {str(path)!r} is missing",
+            hint="the first `tetrad up` makes one; elsewhere set TETRAD_API_KEY",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unauthenticated(f"{str(path)!r} cannot be read: {error}", hint="set TETRAD_API_KEY") from None
+
+
+def _refusal(answer: httpx.Response) -> ApiError:
+    try:
+        problem = answer.json()
+        message, hint, code = str(problem["detail"]), str(problem.get("hint", "")), str(problem["code"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        problem, code = {}, "bad_answer"
+        message = f"{answer.request.url} answered {answer.status_code} without saying why"
+        hint = "is this Tetrad's control plane? check TETRAD_CONTROL_URL"
+    after = answer.headers.get("retry-after", "")
+    error = ApiError(
+        message,
+        hint=hint,
+        code=code,
+        status=answer.status_code,
+        retry_after_s=min(float(after), 10.0) if after.isdecimal() else None,
+    )
+    fields = problem.get("errors") or []
+    error.errors = tuple((".".join(each.get("loc", [])), str(each.get("msg", ""))) for each in fields)
+    return error

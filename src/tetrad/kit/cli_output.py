@@ -1,0 +1,68 @@
+"""What commands share: their common options, tables for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from tetrad.kernel import InvalidInput, parse_digest
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+InProject = Annotated[str, typer.Option("--project", "-p", envvar="TETRAD_PROJECT", help="The project.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many at most.")]
+
+Columns = Mapping[str, Callable[[Any], str]]
+
+
+def show_rows(rows: Iterable[Mapping[str, Any]], columns: Columns, as_json: bool, *, empty: str) -> None:
+    """Print rows as a table, or all they hold as JSON; say `empty` on standard error where there are none."""
+    found = list(rows)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    if not found:
+        if empty:
+            typer.echo(empty, err=True)
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*columns, box=None, header_style="bold")
+    for row in found:
+        table.add_row(*(escape(plain(cell(row))) for cell in columns.values()))
+    Console(highlight=False).print(table)
+
+
+def plain(text: str) -> str:
+    """Return text on one line without what could steer a terminal: others chose it."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def shown_time(text: str | None) -> str:
+    """Return a time of the API in the reader's own time zone, empty for none."""
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M") if text else ""
+
+
+def shown_size(count: int | None) -> str:
+    """Return a number of bytes for people, such as `98.9 MiB`."""
+    if count is None:
+        return ""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def digest_of(text: str) -> str:
+    """Return a whole digest, with or without `sha256:` before its digits."""
+    try:
+        return parse_digest(text if text.startswith("sha256:") else f"sha256:{text}")
+    except InvalidInput as error:
+        raise InvalidInput(f"{text[:80]!r} is no digest", hint=error.hint, code=error.code) from None

@@ -1,0 +1,289 @@
+"""A pool of connections per origin, newest first, bounded, with a bounded queue before it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tetrad.kit.upstream._address import Address, Origin
+from tetrad.kit.upstream._connection import Connection, Response
+from tetrad.kit.upstream._errors import BadRequest, ConnectFailed, ConnectionLost, UpstreamBusy
+from tetrad.kit.upstream._limits import Limits, Timeouts
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"host", b"upgrade", b"expect"))
+_IDEMPOTENT = frozenset(("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"))
+_SWEEP_S = 5.0
+STALE_S = 1.0
+"""A reused connection that dies this soon after the request was written had been closed before it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRequest:
+    """A request line and headers, checked and encoded once; every call adds its length and body."""
+
+    method: str
+    origin: Origin
+    head: bytes
+
+
+class Client:
+    """Send requests over pooled HTTP/1.1 connections. One per event loop; origins share nothing but the client."""
+
+    def __init__(self, limits: Limits | None = None, *, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._limits = limits or Limits()
+        self._ssl = ssl_context
+        self._pools: dict[Origin, _Pool] = {}
+        self._closed = False
+
+    @staticmethod
+    def prepare(method: str, address: Address, path: str, headers: Iterable[tuple[str, str]] = ()) -> PreparedRequest:
+        """Encode all of a request that does not change from call to call.
+
+        Refuses with `BadRequest` names and values that could change what the upstream reads: line breaks, framing
+        headers, control characters.
+        """
+        if not re.fullmatch(r"[A-Z]{3,10}", method):
+            raise BadRequest(f"{method!r} is no method")
+        lines = [
+            f"{method} {address.target(path)} HTTP/1.1".encode("ascii"),
+            b"host: " + address.authority.encode("ascii"),
+            b"accept-encoding: identity",
+        ]
+        for name, value in headers:
+            key, text = name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace")
+            if not _TOKEN.fullmatch(key) or key in _FRAMING:
+                raise BadRequest(f"{name!r} cannot be sent as a header")
+            if not _VALUE.fullmatch(text):
+                raise BadRequest(f"the value of the header {name!r} has characters that cannot be sent")
+            lines.append(key + b": " + text)
+        return PreparedRequest(method, address.origin, b"\r\n".join(lines) + b"\r\n")
+
+    async def send(
+        self,
+        request: PreparedRequest,
+        body: bytes = b"",
+        *,
+        timeouts: Timeouts | None = None,
+        max_connections: int | None = None,
+    ) -> Response:
+        """Send a request and return its answer once the head is there; the caller reads it to the end or closes it.
+
+        A reused connection that turns out to be closed gives way, once, to a fresh one: always where the method is
+        idempotent, else only where it died within `STALE_S` of the request and not one byte of an answer had come.
+        Cancelling closes the connection.
+        """
+        bounds = timeouts or Timeouts()
+        loop = asyncio.get_running_loop()
+        total_at = loop.time() + bounds.total_s
+        head = request.head
+        if body or request.method not in ("GET", "HEAD"):
+            head += b"content-length: %d\r\n\r\n" % len(body)
+        else:
+            head += b"\r\n"
+        pool = self._pool(request.origin, max_connections)
+        fresh = False
+        while True:
+            connection = await pool.acquire(bounds, fresh=fresh)
+            reused, written_at = connection.served > 0, loop.time()
+            try:
+                return await connection.exchange(
+                    head, body, bodiless=request.method == "HEAD", timeouts=bounds, total_at=total_at
+                )
+            except ConnectionLost as error:
+                stale = request.method in _IDEMPOTENT or loop.time() - written_at < STALE_S
+                if fresh or not reused or error.received or not stale:
+                    raise
+                fresh = True
+
+    def counts(self) -> dict[str, tuple[int, int, int]]:
+        """Return (open, idle, waiting) by origin."""
+        return {str(origin): (pool.open, len(pool.idle), len(pool.waiting)) for origin, pool in self._pools.items()}
+
+    async def close(self) -> None:
+        """End every connection; calls in progress fail."""
+        self._closed = True
+        for pool in self._pools.values():
+            pool.close()
+        await asyncio.sleep(0)  # lets transports tell their protocols
+
+    def _pool(self, origin: Origin, max_connections: int | None) -> _Pool:
+        if self._closed:
+            raise UpstreamBusy("the client is closed")
+        pool = self._pools.get(origin)
+        if pool is None:
+            context = None
+            if origin.scheme == "https":
+                if self._ssl is None:
+                    self._ssl = ssl.create_default_context()
+                context = self._ssl
+            pool = self._pools[origin] = _Pool(origin, self._limits, context)
+        if max_connections is not None:
+            pool.max_connections = max_connections
+        return pool
+
+
+class _Pool:
+    """The connections of one origin. `open` counts those being made, in use and idle."""
+
+    def __init__(self, origin: Origin, limits: Limits, ssl_context: ssl.SSLContext | None) -> None:
+        self.origin = origin
+        self.max_connections = limits.max_connections
+        self.open = 0
+        self.idle: list[Connection] = []
+        self.waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._limits = limits
+        self._ssl = ssl_context
+        self._all: set[Connection] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def acquire(self, bounds: Timeouts, *, fresh: bool) -> Connection:
+        if not fresh:
+            while self.idle:
+                connection = self.idle.pop()
+                if connection.usable:
+                    return connection
+                connection.abort()
+        if self.open >= self.max_connections and self.idle:
+            self.idle.pop(0).abort()  # its place is free as soon as the loop turns; one more for that long is fine
+            return await self._connect(bounds)
+        if self.open < self.max_connections:
+            return await self._connect(bounds)
+        given = await self._queue(bounds.connect_s)
+        if given is None:
+            self.open -= 1  # the place was kept for us
+            return await self._connect(bounds)
+        if fresh or not given.usable:
+            given.abort()
+            return await self._connect(bounds)
+        return given
+
+    async def _queue(self, timeout_s: float) -> Connection | None:
+        if len(self.waiting) >= self._limits.max_waiting:
+            raise UpstreamBusy(
+                f"{self.origin} has {self.max_connections} calls under way and {len(self.waiting)} waiting",
+                hint="try again later, or raise the upstream's max_connections",
+            )
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[Connection | None] = loop.create_future()
+        self.waiting.append(place)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await place
+        except BaseException as error:
+            if place.done() and not place.cancelled():
+                self._give_back(place.result())
+            elif place in self.waiting:
+                self.waiting.remove(place)
+            if isinstance(error, TimeoutError):
+                raise UpstreamBusy(
+                    f"no connection to {self.origin} became free within {timeout_s:g} s",
+                    hint="try again later, or raise the upstream's max_connections",
+                ) from None
+            raise
+
+    def _give_back(self, given: Connection | None) -> None:
+        if given is None:
+            self.open -= 1
+            self._wake()
+        else:
+            self.release(given)
+
+    async def _connect(self, bounds: Timeouts) -> Connection:
+        self.open += 1
+        loop = asyncio.get_running_loop()
+
+        def factory() -> Connection:
+            return Connection(loop, self._limits, self.release, self._lost)
+
+        try:
+            async with asyncio.timeout(bounds.connect_s):
+                if self.origin.scheme == "unix":
+                    _, connection = await loop.create_unix_connection(factory, self.origin.host)
+                else:
+                    _, connection = await loop.create_connection(
+                        factory,
+                        self.origin.host,
+                        self.origin.port,
+                        ssl=self._ssl,
+                        server_hostname=self.origin.host if self._ssl else None,
+                    )
+        except BaseException as error:
+            self.open -= 1
+            self._wake()
+            if isinstance(error, TimeoutError):
+                raise ConnectFailed(
+                    f"{self.origin} did not accept a connection within {bounds.connect_s:g} s"
+                ) from None
+            if isinstance(error, OSError):
+                raise ConnectFailed(f"cannot connect to {self.origin}: {_plain(error)}") from None
+            raise
+        if connection.gone:  # closed between the handshake and now; nobody else will count it
+            self.open -= 1
+            self._wake()
+            raise ConnectFailed(f"{self.origin} closed the connection as soon as it was made")
+        self._all.add(connection)
+        return connection
+
+    def release(self, connection: Connection) -> None:
+        """Take back a connection after a whole answer."""
+        if not connection.usable or self.open > self.max_connections:
+            connection.abort()
+            return
+        while self.waiting:
+            place = self.waiting.popleft()
+            if not place.done():
+                place.set_result(connection)
+                return
+        connection.idle_since = connection.loop.time()
+        self.idle.append(connection)
+        if self._sweeper is None:
+            self._sweeper = connection.loop.call_later(_SWEEP_S, self._sweep)
+
+    def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for connection in list(self._all):
+            connection.abort()
+        self.idle.clear()
+
+    def _lost(self, connection: Connection) -> None:
+        if connection not in self._all:
+            return  # it ended while it was being made; whoever makes it counts that
+        self._all.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+        self.open -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        """Offer a free place to whoever waits longest."""
+        while self.waiting and self.open < self.max_connections:
+            place = self.waiting.popleft()
+            if not place.done():
+                self.open += 1
+                place.set_result(None)
+                return
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        if not self.idle:
+            return
+        loop = self.idle[-1].loop
+        oldest = loop.time() - self._limits.keep_alive_s
+        for connection in [c for c in self.idle if c.idle_since < oldest]:
+            self.idle.remove(connection)
+            connection.abort()
+        self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
+
+
+def _plain(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message})"
+    return error.strerror or str(error) or type(error).__name__

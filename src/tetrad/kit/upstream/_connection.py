@@ -1,0 +1,389 @@
+"""One connection: writes a request, reads its answer, knows whether it may be used again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import httptools
+
+from tetrad.kit.upstream._errors import BrokenAnswer, ConnectionLost, TimedOut, UpstreamFailure
+from tetrad.kit.upstream._limits import Limits, Timeouts
+
+Headers = list[tuple[bytes, bytes]]
+_BODILESS = frozenset((204, 304))
+
+
+class Response:
+    """An answer that is being read; whoever holds it reads it to its end or closes it."""
+
+    __slots__ = (
+        "_buffered",
+        "_chunks",
+        "_connection",
+        "_error",
+        "_waiter",
+        "complete",
+        "headers",
+        "status",
+    )
+
+    def __init__(self, connection: Connection) -> None:
+        self.status = 0
+        self.headers: Headers = []
+        self.complete = False
+        self._connection: Connection | None = connection
+        self._chunks: list[bytes] = []
+        self._buffered = 0
+        self._error: UpstreamFailure | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first value of a header (lower-case name), None where it is absent."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    async def read(self) -> bytes:
+        """Return the next piece of the body as it came, b"" at its end.
+
+        Raises `UpstreamFailure` once all that came before the failure was read. A cancelled read closes the connection.
+        """
+        while not self._chunks:
+            if self.complete:
+                return b""
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+        chunks = self._chunks
+        piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._buffered = 0
+        if self._connection is not None:
+            self._connection.resume()
+        return piece
+
+    async def read_all(self, limit: int) -> bytes:
+        """Return the whole body; past `limit` bytes close the connection and raise `BrokenAnswer`."""
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self.read():
+            size += len(piece)
+            if size > limit:
+                self.close()
+                raise BrokenAnswer(f"the answer is larger than {limit:,} bytes", hint="ask for less in one call")
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """Give up: an unfinished answer takes its connection with it. Harmless when called again."""
+        connection = self._connection
+        if connection is not None:
+            connection.fail(ConnectionLost("the call was given up", received=True))
+
+    # what the connection calls
+
+    def take(self, body: bytes) -> int:
+        self._chunks.append(body)
+        self._buffered += len(body)
+        self.wake()
+        return self._buffered
+
+    def end(self, error: UpstreamFailure | None) -> None:
+        if error is None:
+            self.complete = True
+        else:
+            self._error = error
+        self._connection = None
+        self.wake()
+
+    def wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def head(self) -> None:
+        """Return when status and headers are there."""
+        while not self.status:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    async def _wait(self) -> None:
+        connection = self._connection
+        if connection is None:  # never: an answer without connection is complete or failed
+            raise ConnectionLost("the answer has no connection", received=True)
+        self._waiter = connection.loop.create_future()
+        try:
+            await self._waiter
+        except BaseException:
+            self.close()
+            raise
+
+
+class Connection(asyncio.Protocol):
+    """An open connection; carries one request at a time.
+
+    Anything that is out of step - bytes that nobody asked for, a second answer, an answer before the request was sent -
+    ends it: a connection whose state is in doubt is never used again.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        release: Callable[[Connection], None],
+        lost: Callable[[Connection], None],
+    ) -> None:
+        self.loop = loop
+        self.served = 0
+        self.idle_since = 0.0
+        self._limits = limits
+        self._release = release
+        self._lost = lost
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._response: Response | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
+        self._tainted = False
+        self._ended = False
+        self.gone = False
+
+    # for the pool
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether another request may be written."""
+        transport = self._transport
+        return transport is not None and not transport.is_closing() and not self._tainted and self._response is None
+
+    def abort(self) -> None:
+        """End the connection now, without waiting for anything to be flushed."""
+        self._tainted = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def exchange(
+        self, head: bytes, body: bytes, *, bodiless: bool, timeouts: Timeouts, total_at: float
+    ) -> Response:
+        """Write a request and return its answer once status and headers are there."""
+        transport = self._transport
+        if transport is None or self._response is not None:
+            raise ConnectionLost("the connection is not ready for a request", received=False)
+        now = self.loop.time()
+        self._response = response = Response(self)
+        self._bodiless = bodiless
+        self._timeouts = timeouts
+        self._total_at = total_at
+        self._head_at = min(now + timeouts.first_byte_s, total_at)
+        self._last = now
+        self._silent = 0
+        self._taken = 0
+        self._received = False
+        self._informational = False
+        self._delimited = True
+        self._ended = False
+        self._idle_watched = False
+        self._timer = self.loop.call_at(self._head_at, self._tick)
+        if len(body) > 16_384:
+            transport.write(head)
+            transport.write(body)
+        else:
+            transport.write(head + body)
+        await response.head()
+        return response
+
+    def resume(self) -> None:
+        """Read on after the consumer took what was buffered."""
+        if self._paused:
+            self._paused = False
+            self._last = self.loop.time()
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def fail(self, error: UpstreamFailure) -> None:
+        """End the call with an error, and the connection with it."""
+        self._tainted = True
+        self._finish(error)
+        self.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        response = self._response
+        if response is None:
+            self.abort()
+            return
+        self._received = True
+        self._last = self.loop.time()
+        self._silent += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._broken("it switched protocols, which nobody asked for")
+            return
+        except httptools.HttpParserError as error:
+            if self._response is response:
+                cause = error.__context__
+                self._broken(str(cause) if isinstance(cause, BrokenAnswer) else str(error))
+            else:
+                self.abort()  # the answer was whole; what follows it is not HTTP
+            return
+        if self._ended:
+            self._done()
+        elif self._silent > self._limits.head_bytes:
+            self._broken(f"more than {self._limits.head_bytes:,} bytes of headers came without any body")
+        elif not self._idle_watched and response.status:
+            # the body goes on: from now on the idle bound may come before the one on the first byte
+            self._idle_watched = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self.loop.call_at(min(self._last + self._timeouts.idle_s, self._total_at), self._tick)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._tainted = self.gone = True
+        if self._response is not None:
+            if exc is None and not self._delimited and self._response.status:
+                self._finish(None)
+            else:
+                when = "in the middle of its answer" if self._received else "before it answered"
+                self._finish(ConnectionLost(f"the upstream closed the connection {when}", received=self._received))
+        self._lost(self)
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        if self._response is None:
+            self._tainted = True  # a second answer in the same packet
+            raise BrokenAnswer("a second answer came to one request")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        response = self._response
+        if response is None or response.status:
+            return  # trailers carry nothing that we use
+        headers = response.headers
+        if len(headers) >= self._limits.headers:
+            raise BrokenAnswer(f"the answer has more than {self._limits.headers} headers")
+        headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        response = self._response
+        if response is None:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            if status < 100 or status == 101:
+                raise BrokenAnswer(f"the status {status} makes no sense here")
+            self._informational = True
+            response.headers.clear()
+            return
+        if status > 599:
+            raise BrokenAnswer(f"the status {status} makes no sense here")
+        self._delimited = self._framing(status, response.headers)
+        response.status = status
+        if self._bodiless:
+            # the parser cannot be told that the answer to HEAD has no body, so its state is of no further use
+            self._tainted = True
+            self._finish(None)
+            return
+        response.wake()
+
+    def on_body(self, body: bytes) -> None:
+        response = self._response
+        if response is None:
+            return
+        self._silent = 0
+        self._taken += len(body)
+        if self._taken > self._limits.body_bytes:
+            raise BrokenAnswer(f"the answer is larger than {self._limits.body_bytes:,} bytes")
+        if response.take(body) > self._limits.high_water_bytes and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self._informational:
+            self._informational = False
+            return
+        if self._response is None:
+            return
+        transport = self._transport
+        if not self._parser.should_keep_alive() or not self._delimited or transport is None or self._unsent(transport):
+            self._tainted = True
+        self._finish(None)
+
+    # inside
+
+    @staticmethod
+    def _unsent(transport: asyncio.Transport) -> bool:
+        """An answer that came before the whole request was read leaves the rest of it on the wire."""
+        return transport.get_write_buffer_size() > 0
+
+    @staticmethod
+    def _framing(status: int, headers: Headers) -> bool:
+        """Tell whether the body's end is marked; refuse what two readers could take differently (RFC 9112 §6.3)."""
+        lengths = [value for name, value in headers if name == b"content-length"]
+        codings = [value for name, value in headers if name == b"transfer-encoding"]
+        if codings and (lengths or len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
+            raise BrokenAnswer("Content-Length and Transfer-Encoding disagree about where the answer ends")
+        if len(lengths) > 1 or (lengths and not lengths[0].strip().isdigit()):
+            raise BrokenAnswer("Content-Length is no number")
+        return bool(lengths or codings or status in _BODILESS)
+
+    def _broken(self, why: str) -> None:
+        self.fail(
+            BrokenAnswer(f"the upstream's answer is broken: {why}", hint="check that its base URL is an HTTP API")
+        )
+
+    def _finish(self, error: UpstreamFailure | None) -> None:
+        response = self._response
+        if response is None:
+            return
+        self._response = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.resume()
+        self.served += 1
+        self._ended = True
+        response.end(error)
+
+    def _done(self) -> None:
+        """Hand the connection back; not before the parser saw whether more bytes follow in the same packet."""
+        if self._tainted:
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.abort()
+        else:
+            self._release(self)
+
+    def _tick(self) -> None:
+        response = self._response
+        if response is None:
+            return
+        now = self.loop.time()
+        if not response.status:
+            due, what = self._head_at, "sent no answer"
+        elif self._paused:
+            self._last, due, what = now, min(now + self._timeouts.idle_s, self._total_at), "did not finish its answer"
+        else:
+            due, what = min(self._last + self._timeouts.idle_s, self._total_at), "stopped in the middle of its answer"
+        if now < due - 0.001:
+            self._timer = self.loop.call_at(due, self._tick)
+            return
+        self._timer = None
+        waited = (
+            self._timeouts.total_s
+            if now >= self._total_at - 0.001
+            else (self._timeouts.idle_s if response.status else self._timeouts.first_byte_s)
+        )
+        self.fail(TimedOut(f"the upstream {what} within {waited:g} s", hint="try again, or raise its timeout"))

@@ -1,0 +1,108 @@
+"""Put the commands of all slices together and turn errors into messages."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from tetrad import __version__
+from tetrad.kernel import TetradError
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A command group that is imported only when it is used or its help is shown."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+GROUPS: dict[str, _Group] = {
+    "app": _Group("tetrad.releases.cli", "apps", "Apps, what they serve and how they got there."),
+    "release": _Group("tetrad.releases.cli", "releases", "Releases: compose, list, show."),
+    "ref": _Group("tetrad.releases.cli", "refs", "Refs: list, move, log."),
+    "dataset": _Group("tetrad.datasets.cli", "datasets", "Dataset versions and their rows."),
+    "model": _Group("tetrad.models.cli", "models", "Model versions."),
+    "trace": _Group("tetrad.traces.cli", "traces", "Traces: list, show, follow."),
+    "engine": _Group("tetrad.adapters.engines.cli", "engines", "Engines: list, show, pull the bundled models."),
+    "job": _Group("tetrad.kit.jobs.cli", "jobs", "Durable jobs."),
+    "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
+    "project": _Group("tetrad.identity.cli", "projects", "Projects."),
+    "secret": _Group("tetrad.identity.cli", "secrets", "Provider secrets, encrypted at rest."),
+    "audit": _Group("tetrad.identity.cli", "audit", "The audit log: list, verify."),
+}
+
+
+class _LazyGroup(TyperGroup):
+    """Lists all groups, imports one: `tetrad env` must not pay for what `tetrad trace` needs."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        group = GROUPS.get(cmd_name)
+        if group is None:
+            return super().get_command(ctx, cmd_name)
+        command = typer.main.get_command(getattr(importlib.import_module(group.module), group.attribute))
+        command.name, command.help, command.short_help = cmd_name, group.help, group.help
+        return command
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"tetrad {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    rich_markup_mode="markdown",
+    help="Release engineering for LLM applications: code, data, model and prompt as one release.",
+)
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and end."
+    ),
+) -> None:
+    del version
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; errors are told on stderr, never as a traceback."""
+    from tetrad.processes.cli import _commands
+
+    _commands.register(app)
+    try:
+        app(arguments, prog_name="tetrad")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except TetradError as error:
+        show_error(error)
+        return 2 if error.status == 400 else 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def show_error(error: TetradError) -> None:
+    """Tell a person what happened and what to do next."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("[bold red]error:[/] ", end="")
+    console.print(error.message, markup=False)
+    if error.hint:
+        console.print("[bold]hint:[/]  ", end="")
+        console.print(error.hint, markup=False)

@@ -1,0 +1,1 @@
+"""The control plane: API, console, telemetry; the only process that opens the telemetry store and writes SQL."""

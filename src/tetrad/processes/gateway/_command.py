@@ -1,0 +1,99 @@
+"""The command line of the gateway process."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import socket
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from tetrad.kernel import TetradError
+from tetrad.kit.home import GATEWAY_PORT, HOST, LOG_LEVEL
+
+_PARSER_HELP = """\
+Serve /v1/chat/completions, /v1/embeddings and /v1/models.
+
+With --fd a worker serves a listening socket that its parent made. Without, it binds --host and --port itself; with
+--workers it then starts that many workers on the socket and starts again what dies.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; return the exit code."""
+    options = _parser().parse_args(argv)
+    from tetrad.processes._settings import product_settings
+
+    try:
+        settings = product_settings(host=options.host, gateway_port=options.port)
+        _log_to_stderr(settings.get(LOG_LEVEL))
+        if options.fd is not None:
+            listening = socket.socket(fileno=options.fd)
+            listening.setblocking(False)
+        else:
+            from tetrad.processes.gateway._server import listen
+
+            host, port = settings.get(HOST), settings.get(GATEWAY_PORT)
+            try:
+                listening = listen(host, port)
+            except OSError as error:
+                raise TetradError(
+                    f"cannot listen on {host}:{port}: {error.strerror}",
+                    hint="stop what holds the port, or set TETRAD_GATEWAY_PORT",
+                    code="port_taken",
+                ) from None
+            if options.workers > 1:
+                from tetrad.processes.gateway._master import run_master
+
+                return run_master(listening, options.workers)
+        from tetrad.processes.gateway._worker import serve
+
+        gc.collect()
+        gc.freeze()  # what is imported stays; no collection has to walk it again
+        serve(settings, listening, options.index)
+    except TetradError as error:
+        print(f"tetrad gateway: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tetrad.processes.gateway",
+        description=_PARSER_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--fd", type=int, help="file descriptor of a listening socket")
+    parser.add_argument("--index", type=int, default=0, help="number of this worker; names its spool folder")
+    parser.add_argument("--host", help="address to bind (default: TETRAD_HOST)")
+    parser.add_argument("--port", type=int, help="port to bind (default: TETRAD_GATEWAY_PORT)")
+    parser.add_argument("--workers", type=int, default=1, help="workers to start and keep, one per core (without --fd)")
+    return parser
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(entry).decode()
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

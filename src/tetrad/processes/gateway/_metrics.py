@@ -1,0 +1,152 @@
+"""Counts of one worker, and of all workers of a machine together, as Prometheus reads them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from tetrad.kit.spool import SpoolWriter
+from tetrad.serving import Exchange
+
+_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_FRESH_S = 30.0
+_HELP = {
+    "tetrad_gateway_requests_total": ("counter", "Requests answered, by operation and status."),
+    "tetrad_gateway_errors_total": ("counter", "Requests that failed, by error code."),
+    "tetrad_gateway_in_flight": ("gauge", "Requests being worked on."),
+    "tetrad_gateway_seconds": ("histogram", "Seconds from a request's head to the end of its answer."),
+    "tetrad_gateway_unrecorded_total": ("counter", "Requests whose spans could not be encoded."),
+    "tetrad_gateway_spool_bytes": ("gauge", "Bytes of spans on disk that have not been shipped."),
+    "tetrad_gateway_spool_refused_total": ("counter", "Records lost because the disk took none."),
+    "tetrad_gateway_spool_dropped_segments_total": ("counter", "Segments dropped because the spool was full."),
+    "tetrad_gateway_spool_shipped_bytes_total": ("counter", "Bytes of spans that control has stored."),
+    "tetrad_gateway_table_version": ("gauge", "Version of the route table in force, 0 before the first."),
+    "tetrad_gateway_control_connected": ("gauge", "1 while control streams route tables to this worker."),
+    "tetrad_gateway_upstream_connections": ("gauge", "Open connections to upstreams, by state."),
+    "tetrad_gateway_resident_bytes": ("gauge", "Memory of the worker."),
+}
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """One worker's samples at one moment: (metric, labels, value)."""
+
+    worker: str
+    at_s: float
+    samples: list[tuple[str, str, float]]
+
+
+class Metrics:
+    """What one worker counts."""
+
+    def __init__(self, worker: str) -> None:
+        self.worker = worker
+        self.in_flight = 0
+        self.unrecorded = 0
+        self.shipped_bytes = 0
+        self.table_version = 0
+        self.connected = False
+        self._requests: dict[tuple[str, int], int] = {}
+        self._errors: dict[str, int] = {}
+        self._buckets = [0] * (len(_BUCKETS_S) + 1)
+        self._seconds = 0.0
+
+    def finished(self, exchange: Exchange) -> None:
+        """Count a finished exchange."""
+        key = (exchange.kind, exchange.status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        code = exchange.error_type
+        if code:
+            if code not in self._errors and len(self._errors) >= 200:
+                code = "other"  # upstreams invent codes; a metric has a bounded number of series
+            self._errors[code] = self._errors.get(code, 0) + 1
+        seconds = (exchange.end_ns - exchange.start_ns) / 1e9
+        self._seconds += seconds
+        place = 0
+        for bound in _BUCKETS_S:
+            if seconds <= bound:
+                break
+            place += 1
+        self._buckets[place] += 1
+
+    def snapshot(self, spool: SpoolWriter, connections: dict[str, tuple[int, int, int]]) -> Snapshot:
+        """Return all samples now."""
+        return Snapshot(self.worker, time.time(), list(self._samples(spool, connections)))
+
+    def _samples(
+        self, spool: SpoolWriter, connections: dict[str, tuple[int, int, int]]
+    ) -> Iterator[tuple[str, str, float]]:
+        for (kind, status), count in sorted(self._requests.items()):
+            yield "tetrad_gateway_requests_total", f'operation="{kind}",status="{status}"', count
+        for code, count in sorted(self._errors.items()):
+            yield "tetrad_gateway_errors_total", f'code="{_label(code)}"', count
+        yield "tetrad_gateway_in_flight", "", self.in_flight
+        total = 0
+        for bound, count in zip((*map(str, _BUCKETS_S), "+Inf"), self._buckets, strict=True):
+            total += count
+            yield "tetrad_gateway_seconds_bucket", f'le="{bound}"', total
+        yield "tetrad_gateway_seconds_sum", "", self._seconds
+        yield "tetrad_gateway_seconds_count", "", total
+        yield "tetrad_gateway_unrecorded_total", "", self.unrecorded
+        yield "tetrad_gateway_spool_bytes", "", spool.folder.bytes
+        yield "tetrad_gateway_spool_refused_total", "", spool.refused
+        yield "tetrad_gateway_spool_dropped_segments_total", "", spool.dropped_segments
+        yield "tetrad_gateway_spool_shipped_bytes_total", "", self.shipped_bytes
+        yield "tetrad_gateway_table_version", "", self.table_version
+        yield "tetrad_gateway_control_connected", "", int(self.connected)
+        yield "tetrad_gateway_upstream_connections", 'state="open"', sum(c[0] for c in connections.values())
+        yield "tetrad_gateway_upstream_connections", 'state="idle"', sum(c[1] for c in connections.values())
+        yield "tetrad_gateway_upstream_connections", 'state="waiting"', sum(c[2] for c in connections.values())
+        yield "tetrad_gateway_resident_bytes", "", _resident_bytes()
+
+
+def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
+    """Leave a snapshot where the other workers of this machine find it."""
+    path = folder / f"gateway-{snapshot.worker}.metrics"
+    draft = path.with_suffix(".tmp")
+    draft.write_bytes(msgspec.msgpack.encode(snapshot))
+    draft.replace(path)
+
+
+def read_snapshots(folder: Path, own: Snapshot) -> list[Snapshot]:
+    """Return this worker's snapshot and those of its living siblings."""
+    found = [own]
+    for path in folder.glob("gateway-*.metrics"):
+        try:
+            snapshot = msgspec.msgpack.decode(path.read_bytes(), type=Snapshot)
+        except (OSError, msgspec.MsgspecError):
+            continue
+        if snapshot.worker != own.worker and own.at_s - snapshot.at_s < _FRESH_S:
+            found.append(snapshot)
+    return sorted(found, key=lambda snapshot: snapshot.worker)
+
+
+def render(snapshots: list[Snapshot]) -> bytes:
+    """Write the Prometheus text format, version 0.0.4; every sample says which worker it is of."""
+    lines: list[str] = []
+    for family, (kind, text) in _HELP.items():
+        lines += [f"# HELP {family} {text}", f"# TYPE {family} {kind}"]
+        names = (
+            {family, *(f"{family}_{part}" for part in ("bucket", "sum", "count"))} if kind == "histogram" else {family}
+        )
+        for snapshot in snapshots:
+            for name, labels, value in snapshot.samples:
+                if name in names:
+                    shown = f'worker="{_label(snapshot.worker)}"' + (f",{labels}" if labels else "")
+                    lines.append(f"{name}{{{shown}}} {int(value) if float(value).is_integer() else value!r}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = Path("/proc/self/statm").read_text("ascii").split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

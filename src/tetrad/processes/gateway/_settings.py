@@ -1,0 +1,57 @@
+"""What a gateway can be told."""
+
+from __future__ import annotations
+
+from tetrad.kit.settings import Setting, SettingsTable
+
+MIB = 1024 * 1024
+
+MAX_BODY = Setting(
+    "gateway_max_body_bytes", int, 32 * MIB, "Largest request body, in bytes.", minimum=1024, maximum=1024 * MIB
+)
+MAX_ANSWER = Setting(
+    "gateway_max_answer_bytes", int, 64 * MIB, "Largest answer that is not a stream, in bytes.", minimum=1024
+)
+MAX_IN_FLIGHT = Setting(
+    "gateway_max_in_flight", int, 1024, "Requests that one worker works on at once; more get 429.", minimum=1
+)
+HEADER_TIMEOUT_S = Setting(
+    "gateway_header_timeout_s", float, 10.0, "Seconds for a client to send the head of a request.", minimum=0.1
+)
+BODY_TIMEOUT_S = Setting(
+    "gateway_body_timeout_s", float, 60.0, "Seconds for a client to send the body of a request.", minimum=0.1
+)
+KEEP_ALIVE_S = Setting(
+    "gateway_keep_alive_s", float, 75.0, "Seconds for which an idle client connection is kept.", minimum=1
+)
+DRAIN_S = Setting("gateway_drain_s", float, 20.0, "Seconds for requests under way to end at a stop.", minimum=0)
+RECORD_BYTES = Setting(
+    "gateway_record_bytes",
+    int,
+    MIB,
+    "Most bytes of one input or output that a span keeps.",
+    minimum=1024,
+    maximum=8 * MIB,
+)
+SPOOL_BYTES = Setting(
+    "gateway_spool_bytes", int, 1024 * MIB, "Most bytes of spans that wait on one worker's disk.", minimum=64 * 1024
+)
+SPOOL_SEGMENT_BYTES = Setting(
+    "gateway_spool_segment_bytes", int, 8 * MIB, "Size at which a spool segment is finished.", minimum=16 * 1024
+)
+
+SETTINGS = SettingsTable(
+    "Gateway",
+    (
+        MAX_BODY,
+        MAX_ANSWER,
+        MAX_IN_FLIGHT,
+        HEADER_TIMEOUT_S,
+        BODY_TIMEOUT_S,
+        KEEP_ALIVE_S,
+        DRAIN_S,
+        RECORD_BYTES,
+        SPOOL_BYTES,
+        SPOOL_SEGMENT_BYTES,
+    ),
+)

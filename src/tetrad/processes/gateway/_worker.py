@@ -1,0 +1,166 @@
+"""One gateway worker: everything wired together, from start to drained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from tetrad.adapters.providers.openai import OpenAIProvider
+from tetrad.kernel import SystemClock
+from tetrad.kit.home import CONTROL_PORT, CONTROL_URL, HOST, Home
+from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
+from tetrad.kit.settings import Settings
+from tetrad.kit.spool import SpoolFolder, SpoolWriter
+from tetrad.kit.upstream import Address, Client, Limits, parse_address
+from tetrad.processes.gateway import _settings as own
+from tetrad.processes.gateway._app import GatewayApp
+from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
+from tetrad.processes.gateway._recorder import Recorder
+from tetrad.processes.gateway._server import make_server
+from tetrad.processes.gateway._shipper import Shipper
+from tetrad.processes.gateway._table_client import TableClient
+from tetrad.serving import Pipeline, Readiness, RouteTable
+
+log = logging.getLogger(__name__)
+_HOUSEKEEPING_S = 2.0
+_FLUSH_S = 5.0
+
+
+class Worker:
+    """A worker of the data plane; `run` returns when it was told to stop and has drained."""
+
+    def __init__(self, settings: Settings, index: int) -> None:
+        self.settings = settings
+        self.home = Home.of(settings)
+        self.index = index
+        self.metrics = Metrics(str(index))
+
+    async def run(self, listening: socket.socket) -> None:
+        """Serve on a listening socket until SIGTERM or SIGINT."""
+        settings, home = self.settings, self.home
+        clock = SystemClock()
+        client = Client(Limits())
+        internal = Client(Limits(max_connections=4))
+        folder = SpoolFolder.claim_own(home.spool, str(self.index))
+        spool = SpoolWriter(
+            folder, cap_bytes=settings.get(own.SPOOL_BYTES), segment_bytes=settings.get(own.SPOOL_SEGMENT_BYTES)
+        )
+        record_bytes = settings.get(own.RECORD_BYTES)
+        provider = OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=settings.get(own.MAX_ANSWER))
+        pipeline = Pipeline(
+            {"openai": provider},
+            record=Recorder(spool, self.metrics, record_bytes=record_bytes),
+            clock=clock,
+            stages=(Readiness(),),
+        )
+        control = control_address(settings)
+        token = _FileSecret(home)
+        tables = TableClient(
+            client=internal,
+            control=control,
+            token=token,
+            keyring=partial(_keyring, home),
+            sealed_path=home.route_table,
+            install=partial(self._install, pipeline),
+        )
+        shipper = Shipper(spool, home.spool, client=internal, control=control, token=token, shipped=self._count_shipped)
+        app = GatewayApp(
+            pipeline,
+            self.metrics,
+            metrics_page=lambda: render(read_snapshots(home.run, self.metrics.snapshot(spool, client.counts()))),
+            max_body=settings.get(own.MAX_BODY),
+            body_timeout_s=settings.get(own.BODY_TIMEOUT_S),
+            max_in_flight=settings.get(own.MAX_IN_FLIGHT),
+        )
+        server = make_server(
+            app,
+            header_timeout_s=settings.get(own.HEADER_TIMEOUT_S),
+            keep_alive_s=settings.get(own.KEEP_ALIVE_S),
+            drain_s=settings.get(own.DRAIN_S),
+        )
+        tables.load()
+        background = [
+            asyncio.create_task(tables.run(), name="route-tables"),
+            asyncio.create_task(shipper.run(), name="shipper"),
+            asyncio.create_task(self._keep_house(tables, spool, client), name="housekeeping"),
+        ]
+        ended = partial(_tell, server.stop)
+        for task in background:
+            task.add_done_callback(ended)
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            for task in background:
+                task.remove_done_callback(ended)
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await shipper.flush(_FLUSH_S)
+            shipper.close()
+            await provider.close()
+            await internal.close()
+            (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
+
+    def _install(self, pipeline: Pipeline, table: RouteTable) -> None:
+        compiled = pipeline.install(table)
+        self.metrics.table_version = table.version
+        log.info(
+            "route table %d: %d models, %d releases, %d keys",
+            table.version, len(table.models), len(table.releases), len(table.keys),
+        )  # fmt: skip
+        for what, why in compiled.problems.items():
+            log.error("route table %d: %s cannot be served: %s", table.version, what, why)
+
+    def _count_shipped(self, size: int) -> None:
+        self.metrics.shipped_bytes += size
+
+    async def _keep_house(self, tables: TableClient, spool: SpoolWriter, client: Client) -> None:
+        while True:
+            self.metrics.connected = tables.connected
+            with contextlib.suppress(OSError):  # a full disk costs the siblings a look at our counters, nothing else
+                write_snapshot(self.home.run, self.metrics.snapshot(spool, client.counts()))
+            await asyncio.sleep(_HOUSEKEEPING_S)
+
+
+class _FileSecret:
+    """The internal token, read again each time: it may be made, or change, after we started."""
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.keys / "internal.token"
+
+    def __call__(self) -> str:
+        return self._path.read_text("ascii").strip()
+
+
+def _keyring(home: Home) -> Keyring:
+    path = home.keys / "seal.key"
+    if not path.exists():
+        raise BadSealKey("there is no sealing key yet", hint="control makes it at its first start")
+    return load_keyring(path, create=False)
+
+
+def control_address(settings: Settings) -> Address:
+    """Return where control answers."""
+    url = settings.get(CONTROL_URL)
+    if not url:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.get(HOST), settings.get(HOST))  # noqa: S104
+        url = f"http://{f'[{host}]' if ':' in host else host}:{settings.get(CONTROL_PORT)}"
+    return parse_address(url)
+
+
+def _tell(stop: Callable[[], None], task: asyncio.Task[None]) -> None:
+    """A background task that ends has met a fault of ours: stop, so that the supervisor starts a whole worker."""
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("%s failed", task.get_name(), exc_info=task.exception())
+        stop()
+
+
+def serve(settings: Settings, listening: socket.socket, index: int) -> None:
+    """Run a worker on uvloop until it is told to stop."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Worker(settings, index).run(listening))

@@ -1,0 +1,106 @@
+"""Put the worker together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from tetrad.kernel import TetradError
+from tetrad.kit.children import EX_CONFIG
+from tetrad.kit.home import CONTROL_PORT, CONTROL_URL, HOST, LOG_LEVEL, Home, cache_folder
+from tetrad.kit.logs import log_to_stderr
+from tetrad.kit.settings import Settings
+from tetrad.processes.worker._settings import WORKER_POLL_S, WORKER_REPORT_S
+
+log = logging.getLogger(__name__)
+_TOKEN_PAUSE_S = 0.05
+
+
+def main() -> int:
+    """Run the worker until SIGTERM or SIGINT; return the exit code (78: settings are wrong)."""
+    from tetrad.processes._settings import product_settings
+
+    try:
+        settings = product_settings()
+        log_to_stderr("worker", settings.get(LOG_LEVEL))
+        asyncio.run(_run(settings))
+    except TetradError as error:
+        log.error("%s; %s", error.message, error.hint)  # noqa: TRY400 - the message says it all
+        sys.stderr.flush()
+        return EX_CONFIG if error.status in (400, 409) else 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    from tetrad.adapters.engines.bundled import model_finder
+    from tetrad.adapters.engines.llama_cpp import LlamaCppAdapter
+    from tetrad.adapters.engines.openai_url import OpenAIUrlAdapter
+    from tetrad.processes.worker._engines import EngineKeeper, control_client
+    from tetrad.processes.worker._jobs import running_jobs
+    from tetrad.serving.ports import EngineAdapter
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    home = Home.of(settings)
+    token = await _token(home.keys / "internal.token", stop)
+    if not token:
+        return
+    adapters: list[EngineAdapter] = [
+        LlamaCppAdapter(model_finder(home, cache_folder(settings)), home.engines, home.logs),
+        OpenAIUrlAdapter(),
+    ]
+    async with control_client(control_url(settings), token) as control:
+        keeper = EngineKeeper(
+            {adapter.kind: adapter for adapter in adapters},
+            control,
+            home.engines / "wishes.json",
+            poll_s=settings.get(WORKER_POLL_S),
+            report_s=settings.get(WORKER_REPORT_S),
+        )
+        engines = asyncio.create_task(keeper.run(), name="engines")
+        with contextlib.closing(running_jobs(settings, home, control_url(settings), token)):
+            log.info("worker ready")
+            stopped = asyncio.create_task(stop.wait())
+            done, _ = await asyncio.wait({engines, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            engines.cancel()
+            stopped.cancel()
+            await asyncio.gather(engines, stopped, return_exceptions=True)
+            if engines in done and not engines.cancelled():
+                engines.result()
+    log.info("worker stopped")
+
+
+def control_url(settings: Settings) -> str:
+    """Return where control answers."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.get(HOST), settings.get(HOST))  # noqa: S104
+    named = f"[{host}]" if ":" in host else host
+    return settings.get(CONTROL_URL) or f"http://{named}:{settings.get(CONTROL_PORT)}"
+
+
+async def _token(path: Path, stop: asyncio.Event) -> str:
+    """Wait for the token that the first start of control makes; empty when told to stop before."""
+    told = False
+    while not stop.is_set():
+        token = _read(path)
+        if token:
+            return token
+        if not told:
+            log.info("waiting for control to make %s", path)
+            told = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TOKEN_PAUSE_S):
+                await stop.wait()
+    return ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("ascii").strip()
+    except FileNotFoundError:
+        return ""

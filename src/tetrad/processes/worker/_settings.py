@@ -1,0 +1,22 @@
+"""What the worker can be told."""
+
+from __future__ import annotations
+
+from tetrad.kit.settings import Setting, SettingsTable
+
+WORKER_POLL_S = Setting(
+    "worker_poll_s", float, 2.0, "Pause between two looks at which engines should run.", minimum=0.1, maximum=60
+)
+WORKER_REPORT_S = Setting(
+    "worker_report_s", float, 10.0, "Pause between two reports of an engine that did not change.", minimum=1, maximum=30
+)
+JOBS_URL = Setting("jobs_url", str, "", "Database of durable jobs; empty: SQLite in the home folder.", secret=True)
+JOBS_POLL_S = Setting("jobs_poll_s", float, 1.0, "Pause between two looks for new jobs.", minimum=0.1, maximum=60)
+JOBS_AT_ONCE = Setting("jobs_at_once", int, 4, "Jobs of one queue that run at once.", minimum=1, maximum=64)
+TRACES_RETENTION_CRON = Setting(
+    "traces_retention_cron", str, "30 3 * * *", "When old telemetry is dropped (cron, UTC); empty: never."
+)
+
+SETTINGS = SettingsTable(
+    "Worker", (WORKER_POLL_S, WORKER_REPORT_S, JOBS_URL, JOBS_POLL_S, JOBS_AT_ONCE, TRACES_RETENTION_CRON)
+)

@@ -1,0 +1,267 @@
+"""Compile a prompt once, render it many times."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from tetrad.prompts._jinja import REFUSED_FILTERS, REFUSED_GLOBALS, check_jinja
+from tetrad.prompts._limits import (
+    MAX_FUEL,
+    MAX_LOOPED_TEXT_CHARS,
+    MAX_MESSAGES,
+    MAX_OUTPUT_CHARS,
+    MAX_TEMPLATE_CHARS,
+)
+from tetrad.prompts._model import ROLES, Syntax
+from tetrad.prompts._mustache import (
+    BLOCK_CLOSE,
+    BLOCK_OPEN,
+    COMMENT_CLOSE,
+    COMMENT_OPEN,
+    VARIABLE_CLOSE,
+    VARIABLE_OPEN,
+    Translation,
+    translate,
+    undeclared,
+)
+from tetrad.prompts._variables import Signature, VariableSpec
+from tetrad.prompts.errors import PromptError, bad_variables, past_limit
+
+
+class CompiledPrompt:
+    """Messages whose templates are compiled; `render` gives them values.
+
+    Rendering is safe from several threads. Values are data: nothing in them is read as a template, and they fill only
+    the content of the message that names them.
+    """
+
+    __slots__ = ("_lock", "_plan", "_render_template", "_signature", "_spent", "_static")
+
+    def __init__(self, messages: Sequence[tuple[str, str]], syntax: Syntax, variables: Sequence[VariableSpec]) -> None:
+        if len(messages) > MAX_MESSAGES:
+            raise past_limit(f"a prompt of {len(messages)} messages", hint=f"at most {MAX_MESSAGES}")
+        if syntax not in ("mustache", "jinja2"):
+            raise PromptError(f"the template syntax {syntax!r} is unknown", hint="syntaxes are mustache and jinja2")
+        self._signature = Signature(variables)
+        self._lock = threading.Lock()
+        self._spent = 0
+        self._render_template: Callable[..., str] | None = None
+        self._plan: list[tuple[str, str, str]] = []
+        templates: dict[str, Translation] = {}
+        for index, (role, text) in enumerate(messages):
+            if role not in ROLES:
+                raise PromptError(
+                    f"message {index + 1} has the role {role!r}", hint=f"roles of a prompt are {', '.join(ROLES)}"
+                )
+            template = _translated(index, role, text, syntax, self._signature.names)
+            if template.has_tags:
+                templates[str(index)] = template
+                self._plan.append((role, "", str(index)))
+            else:
+                self._plan.append((role, template.source, ""))
+        self._static = not templates
+        if templates:
+            self._compile(templates, syntax, messages)
+
+    @property
+    def is_static(self) -> bool:
+        """No message names a variable or holds a tag, so that every rendering is the same."""
+        return self._static
+
+    def render(self, values: Mapping[str, object] | None = None) -> list[dict[str, str]]:
+        """Return new messages `{"role", "content"}`; raises `PromptError` that names what is wrong with `values`."""
+        bound = self._signature.bind(values or {})
+        render = self._render_template
+        if render is None:
+            return [{"role": role, "content": text} for role, text, _ in self._plan]
+        messages = []
+        with self._lock:
+            for role, text, name in self._plan:
+                if name:
+                    self._spent = 0
+                    try:
+                        text = render(name, _values=bound, **bound)
+                    except PromptError:
+                        raise
+                    except Exception as error:  # noqa: BLE001 - whatever minijinja raises is told as ours
+                        raise _explained(error, f"message {int(name) + 1} ({role})") from None
+                    if len(text) > MAX_OUTPUT_CHARS:
+                        raise _too_long()
+                messages.append({"role": role, "content": text})
+        return messages
+
+    def _compile(self, templates: dict[str, Translation], syntax: Syntax, messages: Sequence[tuple[str, str]]) -> None:
+        env = self._environment(syntax, max(template.looped_text_chars for template in templates.values()))
+        for name, template in templates.items():
+            where = f"message {int(name) + 1} ({messages[int(name)][0]})"
+            try:
+                env.add_template(name, template.source)
+                used = env.undeclared_variables_in_template(name) if syntax == "jinja2" else set()
+            except Exception as error:  # noqa: BLE001 - see render
+                raise _explained(error, where) from None
+            for variable in sorted(used - self._signature.names - {"range", "loop"}):
+                source = messages[int(name)][1]
+                line = source.count("\n", 0, max(source.find(variable), 0)) + 1
+                raise _placed(undeclared(variable, line, self._signature.names), where)
+        self._render_template = env.render_template
+
+    def _environment(self, syntax: Syntax, looped_text_chars: int) -> Any:
+        import minijinja
+
+        fuel = min(MAX_FUEL, MAX_LOOPED_TEXT_CHARS // looped_text_chars) if looped_text_chars else MAX_FUEL
+        options: dict[str, Any] = {
+            "fuel": fuel,
+            "undefined_behavior": "strict",
+            "auto_escape_callback": _never,
+            "finalizer": self._finalize,
+            "keep_trailing_newline": True,
+            "pycompat": False,
+            "debug": False,
+        }
+        if syntax == "mustache":
+            env: Any = minijinja.Environment(
+                variable_start_string=VARIABLE_OPEN,
+                variable_end_string=VARIABLE_CLOSE,
+                block_start_string=BLOCK_OPEN,
+                block_end_string=BLOCK_CLOSE,
+                comment_start_string=COMMENT_OPEN,
+                comment_end_string=COMMENT_CLOSE,
+                **options,
+            )
+            env.add_function("_look", _look)
+            env.add_function("_each", _each)
+        else:
+            env = minijinja.Environment(trim_blocks=True, lstrip_blocks=True, **options)
+            for name in REFUSED_FILTERS:
+                env.remove_filter(name)
+            env.add_filter("join", _join)
+            env.add_filter("replace", _replace)
+            env.add_filter("tojson", _tojson)
+        for name in REFUSED_GLOBALS:
+            env.remove_global(name)
+        return env
+
+    def _finalize(self, value: object) -> str:
+        """Turn what a tag writes into text, and count it."""
+        text = value if type(value) is str else _text(value)
+        self._spent += len(text)
+        if self._spent > MAX_OUTPUT_CHARS:
+            raise _too_long()
+        return text
+
+
+def compile_prompt(
+    messages: Sequence[tuple[str, str]], *, syntax: Syntax = "mustache", variables: Sequence[VariableSpec] = ()
+) -> CompiledPrompt:
+    """Compile (role, template) pairs; raises `PromptError` with the message and line of the first fault."""
+    return CompiledPrompt(messages, syntax, variables)
+
+
+def _translated(index: int, role: str, text: str, syntax: Syntax, names: frozenset[str]) -> Translation:
+    where = f"message {index + 1} ({role})"
+    if len(text) > MAX_TEMPLATE_CHARS:
+        raise past_limit(f"{where} has {len(text):,} characters", hint=f"at most {MAX_TEMPLATE_CHARS:,}")
+    try:
+        return translate(text, names) if syntax == "mustache" else check_jinja(text)
+    except PromptError as error:
+        raise _placed(error, where) from None
+
+
+def _placed(error: PromptError, where: str) -> PromptError:
+    return PromptError(f"{where}, {error.message}", hint=error.hint, code=error.code)
+
+
+def _explained(error: Exception, where: str) -> PromptError:
+    """Say in our words what minijinja says, with the line and without its picture of the source."""
+    message = str(getattr(error, "message", error)).partition("\n")[0]
+    kind = getattr(error, "kind", "")
+    line = getattr(error, "line", None)
+    place = f"{where}, line {line}" if line else where
+    if kind == "OutOfFuel" or "fuel" in message:
+        return past_limit(f"{place}: rendering took more than {MAX_FUEL:,} steps", hint="loop over less")
+    detail = message.removeprefix("syntax error: ").removeprefix("invalid operation: ").partition(" (in ")[0]
+    if kind == "UndefinedError" or "undefined" in detail:
+        return bad_variables(
+            f"{place}: an undefined value is used: {detail}", hint="test it with `is defined`, or give the field"
+        )
+    return PromptError(f"{place}: {detail}", hint="correct the template")
+
+
+def _too_long() -> PromptError:
+    return past_limit(f"a rendered message passes {MAX_OUTPUT_CHARS:,} characters", hint="loop over less")
+
+
+def _never(_name: str) -> bool:
+    return False
+
+
+def _text(value: object) -> str:
+    """Write a value as people write it in JSON; nothing for null."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False, separators=(", ", ": "), default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence):
+        return list(value)
+    raise bad_variables(f"a {type(value).__name__} cannot be written", hint="write one of its fields")
+
+
+_ABSENT: Final = object()
+
+
+def _look(path: str, strict: bool, values: dict[str, object], *scopes: object) -> object:
+    """Find the first part of a path in the innermost scope that has it, and follow the rest from there."""
+    first, *rest = path.split(".")
+    for scope in (*scopes, values):
+        if isinstance(scope, dict) and first in scope:
+            found = scope[first]
+            break
+    else:
+        if strict or not scopes:
+            raise bad_variables(f"there is no value for {path!r}", hint="declare the variable, or give the field")
+        return None
+    for part in rest:
+        inner = found.get(part, _ABSENT) if isinstance(found, dict) else _ABSENT
+        if inner is _ABSENT:
+            if strict:
+                raise bad_variables(f"{path!r} has no value: {part!r} is missing", hint="give the field")
+            return None
+        found = inner
+    return found
+
+
+def _each(value: object) -> Sequence[object]:
+    """Return what a section is repeated over; null, false, empty text and an empty array are nothing."""
+    if isinstance(value, (list, tuple)):
+        return value
+    if value is None or value is False or value == "":
+        return ()
+    return (value,)
+
+
+def _join(items: Sequence[object], separator: str = "") -> str:
+    texts = [_text(item) for item in items]
+    if sum(map(len, texts)) + len(separator) * len(texts) > MAX_OUTPUT_CHARS:
+        raise _too_long()
+    return separator.join(texts)
+
+
+def _replace(text: object, old: str, new: str) -> str:
+    source = _text(text)
+    count = source.count(old) if old else len(source) + 1
+    if len(source) + count * len(new) > MAX_OUTPUT_CHARS:
+        raise _too_long()
+    return source.replace(old, new)
+
+
+def _tojson(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(", ", ": "), default=_plain)

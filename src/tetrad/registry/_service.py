@@ -1,0 +1,524 @@
+"""The registry's one service: keep artifacts, name versions, move refs, record lineage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal
+
+import msgspec
+
+from tetrad.kernel import (
+    Clock,
+    Digest,
+    InvalidInput,
+    Principal,
+    canonical_json,
+    digest_bytes,
+    new_id,
+    parse_digest,
+    parse_json,
+)
+from tetrad.registry._model import (
+    INVALIDATIONS,
+    Activity,
+    Artifact,
+    Bump,
+    Edge,
+    LogCheck,
+    Ref,
+    RefEntry,
+    RefRule,
+    SemVer,
+    Version,
+    check_kind,
+    check_log,
+    check_name,
+    entry_hash,
+    glob_matches,
+)
+from tetrad.registry.errors import (
+    ArtifactConflict,
+    ArtifactNotFound,
+    ArtifactTooLarge,
+    BadVersion,
+    GateMissing,
+    RefMoved,
+    RefNotFound,
+    RefReserved,
+    VersionNotFound,
+    VersionTaken,
+)
+from tetrad.registry.ports import Blobs, Gates, Listener, RefGate, RefMove, RegistryStore
+from tetrad.registry.ports import RefMoved as RefMovedEvent
+
+JSON = "application/json"
+MAX_TEXT_CHARS = 4000
+MAX_META_BYTES = 64 * 1024
+_logger = logging.getLogger(__name__)
+
+
+class _Absent:
+    """The expectation that a ref does not exist yet."""
+
+
+ABSENT: Final = _Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryLimits:
+    """What is refused as too much."""
+
+    max_document_bytes: int = 16 << 20
+    max_parts: int = 50_000
+    max_lineage: int = 2_000
+
+
+class Lineage(msgspec.Struct, frozen=True):
+    """The activities around an artifact, and whether the walk stopped at a limit."""
+
+    root: Digest
+    activities: tuple[Activity, ...]
+    complete: bool
+
+
+class Registry:
+    """Artifacts, versions, refs and lineage of all projects. Safe to use from many threads.
+
+    A digest grants nothing: every read names the project, and what the project may not see is not there.
+    """
+
+    def __init__(
+        self,
+        store: RegistryStore,
+        blobs: Blobs,
+        clock: Clock,
+        *,
+        gates: Gates | None = None,
+        limits: RegistryLimits | None = None,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._clock = clock
+        self._gates: dict[str, RefGate] = dict(gates or {})
+        self._limits = limits or RegistryLimits()
+        self._listeners: list[Listener] = []
+
+    # -- artifacts ----------------------------------------------------------------------------------------------
+
+    def put_document(
+        self, project: str, kind: str, document: object, *, actor: Principal, parts: Iterable[tuple[Digest, str]] = ()
+    ) -> Artifact:
+        """Keep a JSON value as an artifact: the stored bytes are its canonical form, their SHA-256 is its name."""
+        return self.put_bytes(project, kind, canonical_json(document), actor=actor, parts=parts)
+
+    def put_bytes(
+        self,
+        project: str,
+        kind: str,
+        data: bytes,
+        *,
+        actor: Principal,
+        media_type: str = JSON,
+        parts: Iterable[tuple[Digest, str]] = (),
+    ) -> Artifact:
+        """Keep bytes as an artifact of a project; keeping the same again changes nothing.
+
+        `parts` (digest, role) are what the bytes refer to; the caller has put them there itself or may see them.
+        """
+        if len(data) > self._limits.max_document_bytes:
+            raise ArtifactTooLarge(
+                f"a {kind} of {len(data)} bytes", hint=f"at most {self._limits.max_document_bytes} bytes"
+            )
+        digest = digest_bytes(data)
+        known = self._store.artifact(project, digest)
+        if known is None or not self._blobs.exists(digest):
+            self._blobs.put_bytes(data)
+        return self._keep(project, kind, digest, media_type, len(data), actor, parts, stored=True)
+
+    def put_file(
+        self,
+        project: str,
+        kind: str,
+        path: Path,
+        *,
+        actor: Principal,
+        media_type: str,
+        parts: Iterable[tuple[Digest, str]] = (),
+    ) -> Artifact:
+        """Keep a file, such as a model's weights, as an artifact of a project."""
+        digest = self._blobs.put_file(path)
+        return self._keep(project, kind, digest, media_type, self._blobs.size(digest), actor, parts, stored=True)
+
+    def put_identity(
+        self, project: str, kind: str, digest: Digest, *, size: int, actor: Principal, media_type: str,
+        parts: Iterable[tuple[Digest, str]] = (),
+    ) -> Artifact:  # fmt: skip
+        """Keep the name of something whose content its own slice keeps, such as a dataset's rows."""
+        return self._keep(project, kind, parse_digest(digest), media_type, size, actor, parts, stored=False)
+
+    def put_part(self, data: bytes) -> Digest:
+        """Keep bytes that an artifact will name among its parts; until then no project sees them."""
+        return self._blobs.put_bytes(data)
+
+    def _keep(
+        self, project: str, kind: str, digest: Digest, media_type: str, size: int, actor: Principal,
+        parts: Iterable[tuple[Digest, str]], *, stored: bool,
+    ) -> Artifact:  # fmt: skip
+        named = sorted(set(parts))
+        if len(named) > self._limits.max_parts:
+            raise ArtifactTooLarge(f"a {kind} with {len(named)} parts", hint=f"at most {self._limits.max_parts}")
+        artifact = Artifact(
+            project, digest, check_kind(kind), media_type, size, self._clock.now(), actor.id, stored=stored
+        )
+        kept = self._store.add_artifact(artifact, named)
+        if kept.kind != kind:
+            raise ArtifactConflict(
+                f"{digest} is known as a {kept.kind}, not as a {kind}", hint="the same bytes cannot be two kinds"
+            )
+        return kept
+
+    def artifact(self, project: str, digest: str) -> Artifact:
+        """Return an artifact of a project, or raise `ArtifactNotFound`."""
+        found = self._store.artifact(project, parse_digest(digest))
+        if found is None:
+            raise ArtifactNotFound(
+                f"the project {project!r} has no artifact {digest}", hint="check the digest and the project"
+            )
+        return found
+
+    def parts(self, project: str, digest: str) -> list[tuple[Digest, str]]:
+        """Return what an artifact refers to, as (digest, role)."""
+        return self._store.parts(project, self.artifact(project, digest).digest)
+
+    def sees(self, project: str, digest: str) -> bool:
+        """Tell whether a project may see bytes by that digest, as an artifact or as a part of one."""
+        return digest in self._store.visible(project, [digest])
+
+    def read(self, project: str, digest: str, *, max_bytes: int | None = None) -> bytes:
+        """Return the bytes of an artifact, or of a part of one, that the project may see."""
+        self._readable(project, digest, max_bytes or self._limits.max_document_bytes)
+        return self._blobs.read(Digest(digest))
+
+    def open(self, project: str, digest: str) -> BinaryIO:
+        """Open the bytes of an artifact, or of a part of one, that the project may see."""
+        self._readable(project, digest, None)
+        return self._blobs.open(Digest(digest))
+
+    def document(self, project: str, digest: str) -> dict[str, Any]:
+        """Return a JSON artifact that is an object."""
+        value = parse_json(self.read(project, digest), where=f"the artifact {digest}")
+        if not isinstance(value, dict):
+            raise ArtifactConflict(f"{digest} is no JSON object", hint="read its bytes instead")
+        return value
+
+    def _readable(self, project: str, digest: str, max_bytes: int | None) -> None:
+        parse_digest(digest)
+        if not self.sees(project, digest) or not self._blobs.exists(Digest(digest)):
+            raise ArtifactNotFound(
+                f"the project {project!r} has no bytes {digest}", hint="check the digest and the project"
+            )
+        if max_bytes is not None and (size := self._blobs.size(Digest(digest))) > max_bytes:
+            raise ArtifactTooLarge(f"{digest} has {size} bytes", hint=f"at most {max_bytes} are read at once")
+
+    # -- versions -----------------------------------------------------------------------------------------------
+
+    def add_version(
+        self,
+        project: str,
+        kind: str,
+        name: str,
+        digest: str,
+        *,
+        actor: Principal,
+        semver: str | None = None,
+        bump: Bump = "minor",
+        reason: str = "",
+        expected_outcome: str = "",
+        meta: Mapping[str, Any] | None = None,
+    ) -> Version:
+        """Name an artifact; the same digest and `meta` under the same name (and number) is the version that it has.
+
+        Without `semver` the number is the newest one's, bumped (first: 1.0.0). A number that is taken by another digest
+        raises `VersionTaken`; one that does not come after the newest raises `BadVersion`.
+        """
+        artifact = self.artifact(project, digest)
+        if artifact.kind != kind:
+            raise ArtifactConflict(f"{digest} is a {artifact.kind}", hint=f"a version of a {kind} names a {kind}")
+        check_name(name, f"name of a {kind}")
+        wanted = SemVer.parse(semver) if semver is not None else None
+        details = {"reason": _text(reason, "reason"), "expected_outcome": _text(expected_outcome, "expected outcome")}
+        facts = dict(meta or {})
+        if len(canonical_json(facts)) > MAX_META_BYTES:
+            raise ArtifactTooLarge(f"the metadata of {name!r}", hint=f"at most {MAX_META_BYTES} bytes of JSON")
+
+        def decide(known: Sequence[Version]) -> Version:
+            for version in known:
+                same = version.digest == digest and version.meta == facts
+                if same and (wanted is None or version.semver == str(wanted)):
+                    return version
+                if wanted is not None and version.semver == str(wanted):
+                    raise VersionTaken(
+                        f"{name}@{wanted} already names another {kind}", hint="choose the next version number"
+                    )
+            newest = known[0] if known else None
+            last = SemVer.parse(newest.semver) if newest else None
+            number = wanted or (last.bump(bump) if last else SemVer(1, 0, 0))
+            if last and number < last:
+                raise BadVersion(
+                    f"{name}@{number} would come before {name}@{last}", hint=f"{last.bump('patch')} is free"
+                )
+            return Version(
+                project, kind, name, newest.seq + 1 if newest else 1, str(number), Digest(digest), actor.id, actor.name,
+                self._clock.now(), parent=newest.digest if newest else None, meta=facts, **details,
+            )  # fmt: skip
+
+        return self._store.add_version(project, kind, name, decide)
+
+    def versions(
+        self, project: str, kind: str, name: str | None = None, *, limit: int = 50, before: int | None = None
+    ) -> list[Version]:
+        """Return versions of a name, newest first; `before` is the `seq` to go on from."""
+        return self._store.versions(project, kind, name, limit=limit, before=before)
+
+    def names(self, project: str, kind: str, *, limit: int = 50, after: str = "") -> list[Version]:
+        """Return the newest version of every name of a kind, in the order of names."""
+        return self._store.named(project, kind, limit=limit, after=after)
+
+    def version(self, project: str, kind: str, name: str, semver: str | None = None) -> Version:
+        """Return one version, the newest without `semver`; raise `VersionNotFound`."""
+        if semver is None:
+            newest = self._store.versions(project, kind, name, limit=1, before=None)
+            found = newest[0] if newest else None
+        else:
+            found = self._store.version(project, kind, name, str(SemVer.parse(semver)))
+        if found is None:
+            label = f"{name}@{semver}" if semver else name
+            raise VersionNotFound(f"the project {project!r} has no {kind} {label!r}", hint=f"list the {kind}s it has")
+        return found
+
+    def versions_of(self, project: str, digest: str) -> list[Version]:
+        """Return the versions that name a digest."""
+        return self._store.versions_of(project, parse_digest(digest))
+
+    # -- refs ---------------------------------------------------------------------------------------------------
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener` after each durable move of a ref; what it raises is logged, the move stands."""
+        self._listeners.append(listener)
+
+    def move_ref(
+        self,
+        project: str,
+        name: str,
+        digest: str,
+        *,
+        expected: str | _Absent | None,
+        actor: Principal,
+        reason: str = "",
+        change_request: str = "",
+    ) -> Ref:
+        """Point a ref to an artifact of the project, if it still points to `expected`; log the move.
+
+        `expected` is a digest, `ABSENT` for a ref that must not exist yet, or None to take whatever is there. One
+        transaction compares, asks the gates of the rules that match, moves and logs. Of concurrent movers exactly one
+        wins; the others get `RefMoved` (409) with the current digest. Moving to where it points already does nothing.
+        """
+        check_name(name, "name of a ref")
+        target = self.artifact(project, digest).digest
+        words = _text(reason, "reason")
+
+        def decide(
+            current: Ref | None, reserved: bool, rules: Sequence[RefRule], head: tuple[int, str], transaction: Any
+        ) -> RefEntry | None:
+            if reserved:
+                raise RefReserved(f"the ref {name!r} was deleted", hint="choose another name")
+            self._compare(name, expected, current)
+            if current is not None and current.digest == target:
+                return None
+            old = current.digest if current else None
+            at = self._clock.now()
+            self._ask_gates(rules, project, name, old, target, actor, at, words, change_request, transaction)
+            return _entry(project, head, name, old, target, actor, at, words, change_request)
+
+        return self._moved(project, name, *self._store.move_ref(project, name, decide=decide))
+
+    def delete_ref(self, project: str, name: str, *, expected: str, actor: Principal, reason: str = "") -> None:
+        """Take a ref away for good: its log stays, its name is never used again. Its gates are asked as for a move."""
+        words = _text(reason, "reason")
+
+        def decide(
+            current: Ref | None, reserved: bool, rules: Sequence[RefRule], head: tuple[int, str], transaction: Any
+        ) -> RefEntry | None:
+            if current is None or reserved:
+                raise RefNotFound(f"the project {project!r} has no ref {name!r}")
+            self._compare(name, expected, current)
+            at = self._clock.now()
+            self._ask_gates(rules, project, name, current.digest, None, actor, at, words, "", transaction)
+            return _entry(project, head, name, current.digest, None, actor, at, words, "")
+
+        _, entry = self._store.move_ref(project, name, decide=decide)
+        self._announce(entry)
+
+    @staticmethod
+    def _compare(name: str, expected: str | _Absent | None, current: Ref | None) -> None:
+        there = current.digest if current else None
+        if isinstance(expected, _Absent):
+            if current is not None:
+                raise RefMoved(name, None, there)
+        elif expected is not None and there != parse_digest(expected):
+            raise RefMoved(name, expected, there)
+
+    def _ask_gates(
+        self, rules: Sequence[RefRule], project: str, name: str, old: Digest | None, new: Digest | None,
+        actor: Principal, at: datetime, reason: str, change_request: str, transaction: Any,
+    ) -> None:  # fmt: skip
+        for rule in rules:
+            if not glob_matches(rule.pattern, name):
+                continue
+            gate = self._gates.get(rule.gate)
+            if gate is None:
+                raise GateMissing(
+                    f"the ref {name!r} moves only through the gate {rule.gate!r}, which is not installed",
+                    hint="install the gate, or have an administrator change the rule",
+                )
+            gate.check(RefMove(project, name, old, new, actor, at, reason, change_request, rule), transaction)
+
+    def _moved(self, project: str, name: str, ref: Ref | None, entry: RefEntry | None) -> Ref:
+        if ref is None:
+            raise RefNotFound(f"the project {project!r} has no ref {name!r}")
+        self._announce(entry)
+        return ref
+
+    def _announce(self, entry: RefEntry | None) -> None:
+        if entry is None:
+            return
+        event = RefMovedEvent(entry.project, entry.ref, entry.old, entry.new, entry.at, entry.actor)
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:  # the move is durable; a deaf listener must not make it look undone
+                _logger.exception("a listener failed after the ref %s moved", entry.ref)
+
+    def ref(self, project: str, name: str) -> Ref:
+        """Return a ref, or raise `RefNotFound`."""
+        found = self._store.ref(project, name)
+        if found is None:
+            raise RefNotFound(
+                f"the project {project!r} has no ref {name!r}",
+                hint="a ref is named app/ref, such as assistant/production",
+            )
+        return found
+
+    def find_ref(self, project: str, name: str) -> Ref | None:
+        """Return a ref, or None."""
+        return self._store.ref(project, name)
+
+    def refs(self, project: str, prefix: str = "", *, limit: int = 100, after: str = "") -> list[Ref]:
+        """Return refs whose names start with `prefix`, in the order of names."""
+        return self._store.refs(project, prefix, limit=limit, after=after)
+
+    def ref_log(
+        self, project: str, ref: str | None = None, *, limit: int = 50, before: int | None = None
+    ) -> list[RefEntry]:
+        """Return moves, newest first; `before` is the `seq` to go on from. A `ref` that ends in `/` names all below."""
+        return self._store.ref_log(project, ref, limit=limit, before=before)
+
+    def verify_log(self, project: str) -> LogCheck:
+        """Walk the whole log of a project and say whether each entry follows from the one before."""
+        entries, head = self._store.walk_log(project)
+        return check_log(entries, head)
+
+    def govern(
+        self, project: str, pattern: str, gate: str, *, actor: Principal, policy: Digest | None = None
+    ) -> RefRule:
+        """Let refs that match a glob (`*/production`) move only through a gate."""
+        if not pattern or len(pattern) > 160:
+            raise InvalidInput(f"{pattern[:170]!r} is no pattern of refs", hint="write */production")
+        rule = RefRule(project, pattern, check_kind(gate), policy, self._clock.now(), actor.id)
+        self._store.add_rule(rule)
+        return rule
+
+    def release_rule(self, project: str, pattern: str) -> None:
+        """Take a rule away; refs that no other rule matches move freely again."""
+        if not self._store.remove_rule(project, pattern):
+            raise RefNotFound(f"the project {project!r} has no rule for {pattern!r}", code="rule_not_found")
+
+    def rules(self, project: str) -> list[RefRule]:
+        """Return the rules that govern a project's refs."""
+        return self._store.rules(project)
+
+    # -- lineage ------------------------------------------------------------------------------------------------
+
+    def record(
+        self,
+        project: str,
+        kind: str,
+        edges: Iterable[Edge],
+        *,
+        actor: Principal,
+        started_at: datetime | None = None,
+        state: Literal["running", "done", "failed"] = "done",
+        params: Mapping[str, Any] | None = None,
+        environment: Mapping[str, Any] | None = None,
+    ) -> Activity:
+        """Keep what was made from what; all artifacts must be the project's."""
+        kept = tuple(edges)
+        if len(kept) > self._limits.max_parts:
+            raise ArtifactTooLarge(f"an activity with {len(kept)} edges", hint=f"at most {self._limits.max_parts}")
+        for edge in kept:
+            if edge.policy not in INVALIDATIONS or edge.direction not in ("in", "out"):
+                raise InvalidInput(f"{edge.policy!r}, {edge.direction!r} is no edge", hint=", ".join(INVALIDATIONS))
+        missing = {edge.digest for edge in kept} - self._store.visible(project, [edge.digest for edge in kept])
+        if missing:
+            raise ArtifactNotFound(f"the project {project!r} has no artifact {min(missing)}")
+        now = self._clock.now()
+        activity = Activity(
+            project, new_id("act"), check_kind(kind), actor.id, started_at or now, None if state == "running" else now,
+            state, dict(params or {}), dict(environment or {}), kept,
+        )  # fmt: skip
+        self._store.add_activity(activity)
+        return activity
+
+    def lineage(
+        self, project: str, digest: str, *, direction: Literal["upstream", "downstream"] = "upstream", depth: int = 10
+    ) -> Lineage:
+        """Walk from an artifact to what it was made from, or to what was made from it, breadth first."""
+        root = self.artifact(project, digest).digest
+        side, other = ("out", "in") if direction == "upstream" else ("in", "out")
+        seen: set[Digest] = {root}
+        found: dict[str, Activity] = {}
+        frontier = [root]
+        for _ in range(depth):
+            if not frontier or len(found) >= self._limits.max_lineage:
+                break
+            reached: list[Digest] = []
+            for activity in self._store.activities_of(project, frontier, side):
+                if activity.id in found:
+                    continue
+                found[activity.id] = activity
+                reached += [e.digest for e in activity.edges if e.direction == other and e.digest not in seen]
+                seen.update(reached)
+            frontier = sorted(set(reached))
+        activities = tuple(list(found.values())[: self._limits.max_lineage])
+        return Lineage(root, activities, not frontier and len(found) <= self._limits.max_lineage)
+
+
+def _entry(
+    project: str, head: tuple[int, str], name: str, old: Digest | None, new: Digest | None, actor: Principal,
+    at: datetime, reason: str, change_request: str,
+) -> RefEntry:  # fmt: skip
+    entry = RefEntry(
+        project, head[0] + 1, name, old, new, actor.id, actor.name, at, reason, change_request, head[1], ""
+    )
+    return msgspec.structs.replace(entry, hash=entry_hash(entry))
+
+
+def _text(text: str, what: str) -> str:
+    if len(text) > MAX_TEXT_CHARS:
+        raise InvalidInput(f"a {what} of {len(text)} characters", hint=f"at most {MAX_TEXT_CHARS}")
+    canonical_json(text)  # the log's hash needs well-formed text
+    return text

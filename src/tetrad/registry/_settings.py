@@ -1,0 +1,23 @@
+"""Limits of the registry."""
+
+from __future__ import annotations
+
+from tetrad.kit.settings import Setting, Settings, SettingsTable
+from tetrad.registry._service import RegistryLimits
+
+MAX_DOCUMENT_BYTES = Setting(
+    "artifact_max_document_bytes",
+    int,
+    16 << 20,
+    "bytes of a JSON artifact such as a manifest or a prompt",
+    minimum=1024,
+)
+MAX_PARTS = Setting("artifact_max_parts", int, 50_000, "other artifacts that one artifact may refer to", minimum=1)
+MAX_LINEAGE = Setting("lineage_max_activities", int, 2_000, "activities that one lineage query walks", minimum=1)
+
+SETTINGS = SettingsTable("Registry", (MAX_DOCUMENT_BYTES, MAX_PARTS, MAX_LINEAGE))
+
+
+def limits_from(settings: Settings) -> RegistryLimits:
+    """Read the registry's limits."""
+    return RegistryLimits(settings.get(MAX_DOCUMENT_BYTES), settings.get(MAX_PARTS), settings.get(MAX_LINEAGE))

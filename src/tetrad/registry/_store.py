@@ -1,0 +1,507 @@
+"""The registry's tables, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from tetrad.kernel import Digest
+from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metadata, upsert
+from tetrad.registry._model import (
+    GENESIS,
+    Activity,
+    Artifact,
+    Edge,
+    Ref,
+    RefEntry,
+    RefRule,
+    Version,
+    glob_matches,
+)
+
+_CHUNK = 500
+T = TypeVar("T")
+
+artifacts = sa.Table(
+    "artifacts",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("digest", sa.String(71), primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("media_type", sa.String(128), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("stored", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("created_by", sa.String(128), nullable=False),
+    sa.Column("erased_at", Timestamp),
+)
+sa.Index(None, artifacts.c.project, artifacts.c.kind, artifacts.c.created_at)
+
+artifact_parts = sa.Table(
+    "artifact_parts",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("digest", sa.String(71), primary_key=True),
+    sa.Column("part", sa.String(71), primary_key=True),
+    sa.Column("role", sa.String(64), primary_key=True),
+    sa.ForeignKeyConstraint(["project", "digest"], ["artifacts.project", "artifacts.digest"]),
+)
+sa.Index(None, artifact_parts.c.project, artifact_parts.c.part)
+
+version_names = sa.Table(
+    "version_names",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("kind", sa.String(32), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("last_seq", sa.Integer, nullable=False),
+)
+
+versions = sa.Table(
+    "versions",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("kind", sa.String(32), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("semver", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(71), nullable=False),
+    sa.Column("parent", sa.String(71)),
+    sa.Column("author", sa.String(128), nullable=False),
+    sa.Column("author_name", sa.String(256), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("expected_outcome", sa.Text, nullable=False),
+    sa.Column("meta", JsonText, nullable=False),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.UniqueConstraint("project", "kind", "name", "semver"),
+    sa.ForeignKeyConstraint(["project", "digest"], ["artifacts.project", "artifacts.digest"]),
+)
+sa.Index(None, versions.c.project, versions.c.digest)
+
+refs = sa.Table(
+    "refs",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("digest", sa.String(71)),  # NULL: deleted, the name stays reserved
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("moved_at", Timestamp, nullable=False),
+    sa.Column("moved_by", sa.String(128), nullable=False),
+    sa.Column("moved_by_name", sa.String(256), nullable=False),
+    sa.ForeignKeyConstraint(["project", "digest"], ["artifacts.project", "artifacts.digest"]),
+)
+
+ref_log_heads = sa.Table(
+    "ref_log_heads",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("hash", sa.String(71), nullable=False),
+)
+
+ref_log = sa.Table(
+    "ref_log",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("ref", sa.String(128), nullable=False),
+    sa.Column("old", sa.String(71)),
+    sa.Column("new", sa.String(71)),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("actor_name", sa.String(256), nullable=False),
+    sa.Column("at", Timestamp, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("change_request", sa.String(64), nullable=False),
+    sa.Column("prev_hash", sa.String(71), nullable=False),
+    sa.Column("hash", sa.String(71), nullable=False),
+)
+sa.Index(None, ref_log.c.project, ref_log.c.ref, ref_log.c.seq)
+
+ref_rules = sa.Table(
+    "ref_rules",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("pattern", sa.String(160), primary_key=True),
+    sa.Column("gate", sa.String(32), nullable=False),
+    sa.Column("policy", sa.String(71)),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("created_by", sa.String(128), nullable=False),
+)
+
+activities = sa.Table(
+    "activities",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("params", JsonText, nullable=False),
+    sa.Column("environment", JsonText, nullable=False),
+    sa.Column("started_at", Timestamp, nullable=False),
+    sa.Column("ended_at", Timestamp),
+)
+
+lineage_edges = sa.Table(
+    "lineage_edges",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("activity", sa.String(64), primary_key=True),
+    sa.Column("direction", sa.String(3), primary_key=True),
+    sa.Column("digest", sa.String(71), primary_key=True),
+    sa.Column("role", sa.String(64), primary_key=True),
+    sa.Column("policy", sa.String(16), nullable=False),
+    sa.ForeignKeyConstraint(["project", "activity"], ["activities.project", "activities.id"]),
+)
+sa.Index(None, lineage_edges.c.project, lineage_edges.c.digest, lineage_edges.c.direction)
+
+
+class SqlRegistryStore:
+    """`RegistryStore` on a relational database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- artifacts ----------------------------------------------------------------------------------------------
+
+    def add_artifact(self, artifact: Artifact, parts: Sequence[tuple[Digest, str]]) -> Artifact:
+        known = self.artifact(artifact.project, artifact.digest)
+        if known is not None:
+            return known
+        with self._database.write() as connection:
+            row = {
+                "project": artifact.project, "digest": artifact.digest, "kind": artifact.kind,
+                "media_type": artifact.media_type, "size": artifact.size, "stored": artifact.stored,
+                "created_at": artifact.created_at, "created_by": artifact.created_by,
+            }  # fmt: skip
+            if insert_or_ignore(connection, artifacts, row):
+                for chunk in _chunks(parts):
+                    insert_or_ignore(
+                        connection, artifact_parts,
+                        [
+                            {"project": artifact.project, "digest": artifact.digest, "part": part, "role": role}
+                            for part, role in chunk
+                        ],
+                    )  # fmt: skip
+            found = connection.execute(_one_artifact(artifact.project, artifact.digest)).one()
+        return _artifact(found)
+
+    def artifact(self, project: str, digest: str) -> Artifact | None:
+        with self._database.read() as connection:
+            row = connection.execute(_one_artifact(project, digest)).one_or_none()
+        return None if row is None else _artifact(row)
+
+    def visible(self, project: str, digests: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        with self._database.read() as connection:
+            for chunk in _chunks(sorted(set(digests))):
+                found.update(
+                    connection.scalars(
+                        sa.select(artifacts.c.digest)
+                        .where(
+                            artifacts.c.project == project,
+                            artifacts.c.digest.in_(chunk),
+                            artifacts.c.erased_at.is_(None),
+                        )
+                        .union(
+                            sa.select(artifact_parts.c.part).where(
+                                artifact_parts.c.project == project, artifact_parts.c.part.in_(chunk)
+                            )
+                        )
+                    )
+                )
+        return found
+
+    def parts(self, project: str, digest: str) -> list[tuple[Digest, str]]:
+        statement = (
+            sa.select(artifact_parts.c.part, artifact_parts.c.role)
+            .where(artifact_parts.c.project == project, artifact_parts.c.digest == digest)
+            .order_by(artifact_parts.c.role, artifact_parts.c.part)
+        )
+        with self._database.read() as connection:
+            return [(Digest(part), role) for part, role in connection.execute(statement)]
+
+    # -- versions -----------------------------------------------------------------------------------------------
+
+    def add_version(
+        self, project: str, kind: str, name: str, decide: Callable[[Sequence[Version]], Version]
+    ) -> Version:
+        identity = {"project": project, "kind": kind, "name": name}
+        with self._database.write() as connection:
+            insert_or_ignore(connection, version_names, {**identity, "last_seq": 0})
+            # An update that changes nothing, to hold the name's row until the end of the transaction.
+            mine = sa.and_(*(version_names.c[column] == value for column, value in identity.items()))
+            connection.execute(sa.update(version_names).where(mine).values(last_seq=version_names.c.last_seq))
+            known = [
+                _version(row)
+                for row in connection.execute(
+                    sa.select(versions)
+                    .where(*(versions.c[column] == value for column, value in identity.items()))
+                    .order_by(versions.c.seq.desc())
+                )
+            ]
+            chosen = decide(known)
+            if any(chosen is version for version in known):
+                return chosen
+            connection.execute(
+                sa.insert(versions).values(
+                    **identity, seq=chosen.seq, semver=chosen.semver, digest=chosen.digest, parent=chosen.parent,
+                    author=chosen.author, author_name=chosen.author_name, reason=chosen.reason,
+                    expected_outcome=chosen.expected_outcome, meta=dict(chosen.meta), created_at=chosen.created_at,
+                )
+            )  # fmt: skip
+            connection.execute(sa.update(version_names).where(mine).values(last_seq=chosen.seq))
+        return chosen
+
+    def versions(self, project: str, kind: str, name: str | None, *, limit: int, before: int | None) -> list[Version]:
+        statement = sa.select(versions).where(versions.c.project == project, versions.c.kind == kind)
+        if name is not None:
+            statement = statement.where(versions.c.name == name)
+        if before is not None:
+            statement = statement.where(versions.c.seq < before)
+        return self._versions(statement.order_by(versions.c.seq.desc(), versions.c.name).limit(limit))
+
+    def version(self, project: str, kind: str, name: str, semver: str) -> Version | None:
+        found = self._versions(
+            sa.select(versions).where(
+                versions.c.project == project, versions.c.kind == kind, versions.c.name == name,
+                versions.c.semver == semver,
+            )
+        )  # fmt: skip
+        return found[0] if found else None
+
+    def named(self, project: str, kind: str, *, limit: int, after: str) -> list[Version]:
+        return self._versions(
+            sa.select(versions)
+            .join(
+                version_names,
+                sa.and_(
+                    version_names.c.project == versions.c.project, version_names.c.kind == versions.c.kind,
+                    version_names.c.name == versions.c.name, version_names.c.last_seq == versions.c.seq,
+                ),
+            )
+            .where(versions.c.project == project, versions.c.kind == kind, versions.c.name > after)
+            .order_by(versions.c.name)
+            .limit(limit)
+        )  # fmt: skip
+
+    def versions_of(self, project: str, digest: str) -> list[Version]:
+        return self._versions(
+            sa.select(versions)
+            .where(versions.c.project == project, versions.c.digest == digest)
+            .order_by(versions.c.kind, versions.c.name, versions.c.seq.desc())
+        )
+
+    def _versions(self, statement: sa.Select[Any]) -> list[Version]:
+        with self._database.read() as connection:
+            return [_version(row) for row in connection.execute(statement)]
+
+    # -- refs ---------------------------------------------------------------------------------------------------
+
+    def move_ref(
+        self,
+        project: str,
+        ref: str,
+        *,
+        decide: Callable[[Ref | None, bool, Sequence[RefRule], tuple[int, str], Any], RefEntry | None],
+    ) -> tuple[Ref | None, RefEntry | None]:
+        with self._database.write() as connection:
+            insert_or_ignore(connection, ref_log_heads, {"project": project, "seq": 0, "hash": GENESIS})
+            # Hold the head's row: moves within a project follow one another, which the chain needs anyway.
+            mine = ref_log_heads.c.project == project
+            connection.execute(sa.update(ref_log_heads).where(mine).values(seq=ref_log_heads.c.seq))
+            head = connection.execute(sa.select(ref_log_heads.c.seq, ref_log_heads.c.hash).where(mine)).one()
+            rules = _rules(connection, project)
+            row = connection.execute(_one_ref(project, ref)).one_or_none()
+            current = _ref(row, rules) if row is not None and row.digest is not None else None
+            reserved = row is not None and row.digest is None
+            entry = decide(current, reserved, rules, (head.seq, head.hash), connection)
+            if entry is None:
+                return current, None
+            connection.execute(sa.insert(ref_log).values(**_columns(ref_log, entry)))
+            connection.execute(sa.update(ref_log_heads).where(mine).values(seq=entry.seq, hash=entry.hash))
+            moved = {
+                "project": project, "name": ref, "digest": entry.new, "revision": (row.revision if row else 0) + 1,
+                "moved_at": entry.at, "moved_by": entry.actor, "moved_by_name": entry.actor_name,
+            }  # fmt: skip
+            upsert(connection, refs, moved, key=("project", "name"))
+            after = connection.execute(_one_ref(project, ref)).one()
+        return (None if after.digest is None else _ref(after, rules)), entry
+
+    def ref(self, project: str, name: str) -> Ref | None:
+        with self._database.read() as connection:
+            row = connection.execute(_one_ref(project, name)).one_or_none()
+            return None if row is None or row.digest is None else _ref(row, _rules(connection, project))
+
+    def refs(self, project: str, prefix: str, *, limit: int, after: str) -> list[Ref]:
+        statement = (
+            sa.select(refs)
+            .where(
+                refs.c.project == project,
+                refs.c.digest.is_not(None),
+                refs.c.name.startswith(prefix, autoescape=True),
+                refs.c.name > after,
+            )
+            .order_by(refs.c.name)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            rules = _rules(connection, project)
+            return [_ref(row, rules) for row in connection.execute(statement)]
+
+    def ref_log(self, project: str, ref: str | None, *, limit: int, before: int | None) -> list[RefEntry]:
+        statement = sa.select(ref_log).where(ref_log.c.project == project)
+        if ref is not None and ref.endswith("/"):
+            statement = statement.where(ref_log.c.ref.startswith(ref, autoescape=True))
+        elif ref is not None:
+            statement = statement.where(ref_log.c.ref == ref)
+        if before is not None:
+            statement = statement.where(ref_log.c.seq < before)
+        with self._database.read() as connection:
+            rows = connection.execute(statement.order_by(ref_log.c.seq.desc()).limit(limit))
+            return [RefEntry(**row._mapping) for row in rows]
+
+    def walk_log(self, project: str) -> tuple[Iterable[RefEntry], tuple[int, str]]:
+        with self._database.read() as connection:
+            head = connection.execute(
+                sa.select(ref_log_heads.c.seq, ref_log_heads.c.hash).where(ref_log_heads.c.project == project)
+            ).one_or_none()
+
+        def entries() -> Iterator[RefEntry]:
+            last = 0
+            while True:
+                with self._database.read() as connection:
+                    rows = connection.execute(
+                        sa.select(ref_log)
+                        .where(ref_log.c.project == project, ref_log.c.seq > last)
+                        .order_by(ref_log.c.seq)
+                        .limit(1000)
+                    ).all()
+                for row in rows:
+                    if head is not None and row.seq > head.seq:  # written since we looked
+                        return
+                    yield RefEntry(**row._mapping)
+                    last = row.seq
+                if not rows:
+                    return
+
+        return entries(), (head.seq, head.hash) if head else (0, GENESIS)
+
+    def add_rule(self, rule: RefRule) -> None:
+        with self._database.write() as connection:
+            upsert(connection, ref_rules, _columns(ref_rules, rule), key=("project", "pattern"))
+
+    def remove_rule(self, project: str, pattern: str) -> bool:
+        with self._database.write() as connection:
+            done = connection.execute(
+                sa.delete(ref_rules).where(ref_rules.c.project == project, ref_rules.c.pattern == pattern)
+            )
+            return bool(done.rowcount)
+
+    def rules(self, project: str) -> list[RefRule]:
+        with self._database.read() as connection:
+            return _rules(connection, project)
+
+    # -- lineage ------------------------------------------------------------------------------------------------
+
+    def add_activity(self, activity: Activity) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                sa.insert(activities).values(
+                    project=activity.project, id=activity.id, kind=activity.kind, actor=activity.actor,
+                    state=activity.state, params=dict(activity.params), environment=dict(activity.environment),
+                    started_at=activity.started_at, ended_at=activity.ended_at,
+                )
+            )  # fmt: skip
+            for chunk in _chunks(activity.edges):
+                insert_or_ignore(
+                    connection, lineage_edges,
+                    [
+                        {
+                            "project": activity.project, "activity": activity.id, "direction": edge.direction,
+                            "digest": edge.digest, "role": edge.role, "policy": edge.policy,
+                        }
+                        for edge in chunk
+                    ],
+                )  # fmt: skip
+
+    def activity(self, project: str, activity_id: str) -> Activity | None:
+        with self._database.read() as connection:
+            found = _activities(connection, project, [activity_id])
+        return found[0] if found else None
+
+    def activities_of(self, project: str, digests: Sequence[str], direction: str) -> list[Activity]:
+        with self._database.read() as connection:
+            ids: set[str] = set()
+            for chunk in _chunks(digests):
+                ids.update(
+                    connection.scalars(
+                        sa.select(lineage_edges.c.activity).where(
+                            lineage_edges.c.project == project,
+                            lineage_edges.c.digest.in_(chunk),
+                            lineage_edges.c.direction == direction,
+                        )
+                    )
+                )
+            return _activities(connection, project, sorted(ids))
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]
+
+
+def _columns(table: sa.Table, value: object) -> dict[str, Any]:
+    return {column.name: getattr(value, column.name) for column in table.c}
+
+
+def _one_artifact(project: str, digest: str) -> sa.Select[Any]:
+    return sa.select(artifacts).where(artifacts.c.project == project, artifacts.c.digest == digest)
+
+
+def _one_ref(project: str, name: str) -> sa.Select[Any]:
+    return sa.select(refs).where(refs.c.project == project, refs.c.name == name)
+
+
+def _artifact(row: sa.Row[Any]) -> Artifact:
+    return Artifact(
+        row.project, Digest(row.digest), row.kind, row.media_type, row.size, row.created_at, row.created_by,
+        bool(row.stored), row.erased_at,
+    )  # fmt: skip
+
+
+def _version(row: sa.Row[Any]) -> Version:
+    return Version(**{name: row._mapping[name] for name in Version.__struct_fields__})
+
+
+def _ref(row: sa.Row[Any], rules: Sequence[RefRule]) -> Ref:
+    governed = any(glob_matches(rule.pattern, row.name) for rule in rules)
+    return Ref(
+        row.project, row.name, Digest(row.digest), row.revision, row.moved_at, row.moved_by, row.moved_by_name, governed
+    )
+
+
+def _rules(connection: sa.Connection, project: str) -> list[RefRule]:
+    rows = connection.execute(sa.select(ref_rules).where(ref_rules.c.project == project).order_by(ref_rules.c.pattern))
+    return [RefRule(**row._mapping) for row in rows]
+
+
+def _activities(connection: sa.Connection, project: str, ids: Sequence[str]) -> list[Activity]:
+    found: list[Activity] = []
+    for chunk in _chunks(ids):
+        edges: dict[str, list[Edge]] = {}
+        for row in connection.execute(
+            sa.select(lineage_edges)
+            .where(lineage_edges.c.project == project, lineage_edges.c.activity.in_(chunk))
+            .order_by(lineage_edges.c.direction, lineage_edges.c.role, lineage_edges.c.digest)
+        ):
+            edges.setdefault(row.activity, []).append(Edge(Digest(row.digest), row.direction, row.role, row.policy))
+        rows = connection.execute(
+            sa.select(activities)
+            .where(activities.c.project == project, activities.c.id.in_(chunk))
+            .order_by(activities.c.id)
+        )
+        found += [Activity(**row._mapping, edges=tuple(edges.get(row.id, ()))) for row in rows]
+    return found

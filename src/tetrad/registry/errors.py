@@ -1,0 +1,85 @@
+"""What the registry refuses."""
+
+from __future__ import annotations
+
+from tetrad.kernel import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, short
+
+
+class BadName(InvalidInput):
+    """A name that cannot be an artifact's, version's or ref's."""
+
+    code = "bad_name"
+
+
+class BadVersion(InvalidInput):
+    """A version number that is no SemVer, or is not after the last one."""
+
+    code = "bad_version"
+
+
+class ArtifactNotFound(NotFound):
+    """No artifact by that digest is visible in the project."""
+
+    code = "artifact_not_found"
+
+
+class VersionNotFound(NotFound):
+    """No such version in the project."""
+
+    code = "version_not_found"
+
+
+class RefNotFound(NotFound):
+    """No such ref in the project."""
+
+    code = "ref_not_found"
+
+
+class VersionTaken(Conflict):
+    """The version number already names another digest."""
+
+    code = "version_taken"
+
+
+class ArtifactConflict(Conflict):
+    """The digest is known as another kind of artifact."""
+
+    code = "artifact_conflict"
+
+
+class ArtifactTooLarge(TooLarge):
+    """Past the limit on an artifact's bytes or parts."""
+
+    code = "artifact_too_large"
+
+
+class RefMoved(Conflict):
+    """The ref does not point where the caller thought; `current` is where it points (None: nowhere)."""
+
+    code = "ref_moved"
+
+    def __init__(self, name: str, expected: str | None, current: str | None) -> None:
+        was = short(expected) if expected else "nothing"
+        now = short(current) if current else "nothing"
+        super().__init__(
+            f"the ref {name!r} points to {now}, not to {was}", hint="read the ref again, then decide whether to move it"
+        )
+        self.current = current
+
+
+class RefReserved(Conflict):
+    """The ref was deleted; its name is never used again, so that an old pin cannot come to mean something else."""
+
+    code = "ref_reserved"
+
+
+class GateRefused(Forbidden):
+    """The ref is governed, and its gate did not let the move pass."""
+
+    code = "gate_refused"
+
+
+class GateMissing(Forbidden):
+    """The ref is governed by a gate that this installation does not have."""
+
+    code = "gate_missing"

@@ -1,0 +1,222 @@
+"""`tetrad.yaml`: what an app declares itself to be made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import yaml
+
+from tetrad.code import check_path
+from tetrad.datasets import ROLES as DATA_ROLES
+from tetrad.kernel import TetradError, canonical_json
+from tetrad.registry import SemVer, check_name, check_simple_name
+from tetrad.releases._yaml import Reader
+
+FILE = "tetrad.yaml"
+MODEL_ROLES = ("primary", "draft", "embedder", "reranker", "judge", "guard")
+PROMPT_ROLES = ("system",)
+FIELDS = ("app", "description", "code", "data", "model", "prompt", "sampling")
+MAX_PARTS = 50
+MAX_DESCRIPTION_CHARS = 2000
+RESERVED_PARAMS = frozenset({"model", "messages", "stream", "stream_options", "input", "user", "metadata", "tetrad"})
+_PARAM = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+class CodePart(msgspec.Struct, frozen=True):
+    """Where the app's own code lies, its lock file, and what it declares to run on."""
+
+    path: str = "."
+    lock: str | None = None
+    runtime: Mapping[str, str] = {}
+
+
+class DataPart(msgspec.Struct, frozen=True):
+    """A dataset in a role: rows in a file of the folder, or a version that the project has."""
+
+    role: str
+    name: str
+    file: str = ""
+    version: str = ""
+    key: str | None = None
+    line: int = 0
+
+
+class ModelPart(msgspec.Struct, frozen=True):
+    """A model of the project in a role; the newest version unless one is named."""
+
+    role: str
+    name: str
+    version: str = ""
+    line: int = 0
+
+
+class PromptPart(msgspec.Struct, frozen=True):
+    """A prompt in a role: a file of the folder, or a version that the project has."""
+
+    role: str
+    name: str
+    file: str = ""
+    version: str = ""
+    line: int = 0
+
+
+class Declaration(msgspec.Struct, frozen=True):
+    """An app as `tetrad.yaml` declares it."""
+
+    app: str
+    description: str = ""
+    code: CodePart = CodePart()
+    data: tuple[DataPart, ...] = ()
+    model: tuple[ModelPart, ...] = ()
+    prompt: tuple[PromptPart, ...] = ()
+    sampling: Mapping[str, Any] = {}
+
+
+def parse_declaration(text: bytes, *, where: str = FILE) -> Declaration:
+    """Read a declaration, or refuse with `BadDeclaration` naming line and column of every error.
+
+    The fields are those of the manifest: `app` (required), `description`, `code` {path, lock, runtime}, the lists
+    `data` [{role, name, file | version, key}], `model` [{role, name, version}] and `prompt` [{role, name, file |
+    version}], and `sampling`. A release has exactly one model in the role `primary` and at most one prompt in the role
+    `system`.
+    """
+    reader = Reader(text, where=where)
+    top = reader.fields(reader.root, FIELDS, "the declaration")
+    if "app" not in top:
+        reader.fail(reader.root, "the declaration names no app; write app: my-app")
+    declaration = Declaration(
+        app=reader.text(top.get("app"), "app", check=lambda name: check_simple_name(name, "name of an app")),
+        description=reader.text(top.get("description"), "description", longest=MAX_DESCRIPTION_CHARS),
+        code=_code(reader, top.get("code")),
+        data=tuple(_data(reader, node) for node in reader.items(top.get("data"), "data", MAX_PARTS)),
+        model=tuple(_model(reader, node) for node in reader.items(top.get("model"), "model", MAX_PARTS)),
+        prompt=tuple(_prompt(reader, node) for node in reader.items(top.get("prompt"), "prompt", MAX_PARTS)),
+        sampling=_sampling(reader, top.get("sampling")),
+    )
+    _check_roles(reader, top, declaration)
+    reader.finish()
+    return declaration
+
+
+def _check_roles(reader: Reader, top: Mapping[str, yaml.Node], declaration: Declaration) -> None:
+    primaries = [part for part in declaration.model if part.role == "primary"]
+    if len(primaries) != 1:
+        count = "no model has" if not primaries else f"{len(primaries)} models have"
+        reader.fail(top.get("model", reader.root), f"{count} the role primary; exactly one must")
+    for what, parts in (("data", declaration.data), ("model", declaration.model), ("prompt", declaration.prompt)):
+        named = [(part.role, part.name) for part in parts if part.name]
+        if len(set(named)) != len(named):
+            reader.fail(top[what], f"two items of {what} have one role and one name")
+    if len([part for part in declaration.prompt if part.role == "system"]) > 1:
+        reader.fail(top["prompt"], "two prompts have the role system")
+
+
+def _code(reader: Reader, node: yaml.Node | None) -> CodePart:
+    if node is None:
+        return CodePart()
+    fields = reader.fields(node, ("path", "lock", "runtime"), "code")
+    runtime = reader.fields(fields["runtime"], None, "code.runtime") if "runtime" in fields else {}
+    return CodePart(
+        reader.text(fields.get("path"), "code.path", longest=1024, check=_folder) or ".",
+        reader.text(fields.get("lock"), "code.lock", longest=1024, check=check_path) or None,
+        {name: reader.text(value, f"code.runtime.{name}") for name, value in runtime.items()},
+    )
+
+
+def _folder(path: str) -> None:
+    if path != ".":
+        check_path(path)
+
+
+def _data(reader: Reader, node: yaml.Node) -> DataPart:
+    fields = reader.fields(node, ("role", "name", "file", "version", "key"), "an item of data")
+    file, version = _file_or_version(reader, node, fields, "data")
+    return DataPart(
+        _role(reader, node, fields, DATA_ROLES, "data"),
+        _name(reader, node, fields, "data"),
+        file,
+        version,
+        reader.text(fields.get("key"), "key", longest=128) or None,
+        reader.line(node),
+    )
+
+
+def _model(reader: Reader, node: yaml.Node) -> ModelPart:
+    fields = reader.fields(node, ("role", "name", "version"), "an item of model")
+    return ModelPart(
+        _role(reader, node, fields, MODEL_ROLES, "model", default="primary"),
+        _name(reader, node, fields, "model"),
+        reader.text(fields.get("version"), "version", check=SemVer.parse),
+        reader.line(node),
+    )
+
+
+def _prompt(reader: Reader, node: yaml.Node) -> PromptPart:
+    fields = reader.fields(node, ("role", "name", "file", "version"), "an item of prompt")
+    file, version = _file_or_version(reader, node, fields, "prompt")
+    return PromptPart(
+        _role(reader, node, fields, PROMPT_ROLES, "prompt", default="system"),
+        _name(reader, node, fields, "prompt"),
+        file,
+        version,
+        reader.line(node),
+    )
+
+
+def _role(
+    reader: Reader,
+    node: yaml.Node,
+    fields: Mapping[str, yaml.Node],
+    roles: tuple[str, ...],
+    what: str,
+    default: str = "",
+) -> str:
+    if "role" not in fields:
+        if not default:
+            reader.fail(node, f"an item of {what} names its role: {', '.join(roles)}")
+        return default
+    role = reader.text(fields["role"], "role")
+    if role and role not in roles:
+        reader.fail(fields["role"], f"{role!r} is no role of {what}; roles are {', '.join(roles)}")
+    return role
+
+
+def _name(reader: Reader, node: yaml.Node, fields: Mapping[str, yaml.Node], what: str) -> str:
+    name = reader.text(fields.get("name"), "name", check=lambda text: _checked_name(text, what))
+    if not name and "name" not in fields:
+        reader.fail(node, f"an item of {what} has a name")
+    return name
+
+
+def _checked_name(name: str, what: str) -> str:
+    check = check_name if what == "model" else check_simple_name
+    return check(name, f"name of a {what}")
+
+
+def _file_or_version(reader: Reader, node: yaml.Node, fields: Mapping[str, yaml.Node], what: str) -> tuple[str, str]:
+    file = reader.text(fields.get("file"), "file", longest=1024, check=check_path)
+    version = reader.text(fields.get("version"), "version", check=SemVer.parse)
+    if file and version:
+        reader.fail(node, f"an item of {what} names a file or a version, not both")
+    if not file and not version and not {"file", "version"} & set(fields):
+        reader.fail(node, f"an item of {what} names a file, or the version of one that is there")
+    return file, version
+
+
+def _sampling(reader: Reader, node: yaml.Node | None) -> dict[str, Any]:
+    if node is None:
+        return {}
+    found: dict[str, Any] = {}
+    for name, inner in reader.fields(node, None, "sampling").items():
+        if name in RESERVED_PARAMS or not _PARAM.fullmatch(name):
+            reader.fail(inner, f"{name!r} is no parameter of sampling; write temperature, max_tokens or the like")
+            continue
+        found[name] = reader.value(inner)
+        try:
+            canonical_json(found[name])
+        except TetradError as error:
+            reader.fail(inner, error.message)
+    return found

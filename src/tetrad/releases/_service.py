@@ -1,0 +1,613 @@
+"""Compose releases from folders, keep them as manifests, move refs to them, resolve them for requests."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tetrad.code import BadCode, Code, CodeSnapshot, FolderSource, GitState, Source, read_git
+from tetrad.datasets import Datasets, DatasetVersion, Row
+from tetrad.kernel import Clock, Conflict, Digest, InvalidInput, Principal, parse_digest, parse_json
+from tetrad.models import Models, ModelVersion
+from tetrad.registry import (
+    ABSENT,
+    ArtifactNotFound,
+    BadName,
+    Edge,
+    Ref,
+    RefEntry,
+    RefMoved,
+    Registry,
+    Version,
+    check_simple_name,
+)
+from tetrad.releases._declaration import FILE, DataPart, Declaration, parse_declaration
+from tetrad.releases._model import (
+    STEP,
+    App,
+    Message,
+    ResolvedRelease,
+    build_manifest,
+    examples_of,
+)
+from tetrad.releases.errors import AppNotFound, BadDeclaration, BadPart, DeclarationError, ReleaseNotFound, WrongApp
+from tetrad.releases.ports import AppStore, Prompts, PromptVersion
+
+KIND = "release"
+PRODUCTION = "production"
+MAX_DECLARATION_BYTES = 256 * 1024
+MAX_PROMPT_BYTES = 1 << 20
+MAX_FEWSHOT_ROWS = 200
+_CACHED = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseLimits:
+    """What is refused as too much."""
+
+    max_data_bytes: int = 256 << 20
+    max_upload_bytes: int = 11 << 20
+    max_upload_files: int = 5_000
+
+
+class Composed(msgspec.Struct, frozen=True):
+    """A release that was composed; `new` tells whether it was not there before. `notes` are for the author."""
+
+    project: str
+    app: str
+    digest: Digest
+    version: Version
+    manifest: Mapping[str, Any]
+    new: bool
+    notes: tuple[str, ...] = ()
+
+
+class Ensured(msgspec.Struct, frozen=True):
+    """What `ensure_app` found or made; `moved` tells whether it moved the ref."""
+
+    release: Composed
+    ref: Ref
+    moved: bool
+
+
+class AppRefs(msgspec.Struct, frozen=True):
+    """An app and where its refs point, without the app's name: `{"production": digest}`."""
+
+    app: App
+    refs: Mapping[str, Digest]
+
+
+class Release(msgspec.Struct, frozen=True):
+    """A release with who made it when and why."""
+
+    project: str
+    app: str
+    digest: Digest
+    manifest: Mapping[str, Any]
+    version: Version
+    refs: tuple[str, ...]
+
+
+class ReleaseParts(msgspec.Struct, frozen=True):
+    """Everything that a release pins, resolved for people."""
+
+    release: Release
+    resolved: ResolvedRelease
+    code: CodeSnapshot
+    data: tuple[tuple[str, DatasetVersion, tuple[Row, ...]], ...]
+    models: tuple[tuple[str, ModelVersion], ...]
+    prompts: tuple[tuple[str, PromptVersion], ...]
+
+
+class Releases:
+    """Apps and their releases, of all projects. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        store: AppStore,
+        registry: Registry,
+        code: Code,
+        datasets: Datasets,
+        models: Models,
+        prompts: Prompts,
+        clock: Clock,
+        *,
+        limits: ReleaseLimits | None = None,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._code = code
+        self._datasets = datasets
+        self._models = models
+        self._prompts = prompts
+        self._clock = clock
+        self.limits = limits or ReleaseLimits()
+        self._resolved: dict[tuple[str, str], ResolvedRelease] = {}
+        self._lock = threading.Lock()
+
+    # -- composing ----------------------------------------------------------------------------------------------
+
+    def compose_folder(
+        self,
+        project: str,
+        folder: Path,
+        *,
+        actor: Principal,
+        git: bool = True,
+        reason: str = "",
+        expected_outcome: str = "",
+    ) -> Composed:
+        """Compose a release from a folder of this machine; with `git` the code part names its commit and patch."""
+        source = FolderSource(folder)
+        state = self._git_of(source) if git else None
+        return self.compose(project, source, actor=actor, git=state, reason=reason, expected_outcome=expected_outcome)
+
+    def _git_of(self, source: FolderSource) -> GitState | None:
+        declaration = _declaration(source)
+        below = source.below(declaration.code.path)
+        files, ignore = self._code.list_files(below)
+        return read_git(below.root, [file.path for file in files], ignore)
+
+    def compose(
+        self,
+        project: str,
+        source: Source,
+        *,
+        actor: Principal,
+        git: GitState | None = None,
+        reason: str = "",
+        expected_outcome: str = "",
+    ) -> Composed:
+        """Make the release that `tetrad.yaml` at the root of `source` declares.
+
+        Everything is checked before anything is kept. The same inputs give the same digest on any machine; a release
+        that is there already is returned as it is.
+        """
+        started = self._clock.now()
+        declaration = _declaration(source)
+        models = [
+            (part.role, self._models.version(project, part.name, part.version or None)) for part in declaration.model
+        ]
+        files = self._files(source, declaration)
+        for part in declaration.prompt:
+            if part.file:
+                self._prompts.check(part.name, files[part.file], where=part.file)
+        for item in declaration.data:
+            if item.role == "fewshot" and item.file:
+                examples_of(_lines(files[item.file], item), what=item.file)
+        code = self._code.snapshot(
+            project,
+            source.below(declaration.code.path),
+            actor=actor,
+            git=git,
+            lock=declaration.code.lock,
+            runtime=declaration.code.runtime,
+        )
+        words = {"reason": reason, "expected_outcome": expected_outcome}
+        prompts = [
+            (
+                part.role,
+                self._prompts.put(project, part.name, files[part.file], actor=actor, where=part.file, **words)
+                if part.file
+                else self._prompts.version(project, part.name, part.version or None),
+            )
+            for part in declaration.prompt
+        ]
+        data = [
+            (
+                part.role,
+                self._datasets.import_jsonl(
+                    project, part.name, files[part.file], actor=actor, key=part.key, where=part.file, **words
+                )
+                if part.file
+                else self._datasets.version(project, part.name, part.version or None),
+            )
+            for part in declaration.data
+        ]
+        for role, version in data:
+            if role == "fewshot":
+                self._examples(version)
+        manifest = _manifest(declaration, code, data, models, prompts)
+        composed = self._keep(project, declaration, manifest, actor, started, reason, expected_outcome)
+        return msgspec.structs.replace(composed, notes=_notes(declaration, code, models))
+
+    def _files(self, source: Source, declaration: Declaration) -> dict[str, bytes]:
+        files: dict[str, bytes] = {}
+        errors: list[DeclarationError] = []
+        wanted = [(part.file, part.line, MAX_PROMPT_BYTES) for part in declaration.prompt]
+        wanted += [(part.file, part.line, self.limits.max_data_bytes) for part in declaration.data]
+        for path, line, most in wanted:
+            if path and path not in files:
+                data = source.read(path, max_bytes=most)
+                if data is None:
+                    errors.append(DeclarationError(line, 1, f"the file {path!r} is not there"))
+                else:
+                    files[path] = data
+        if errors:
+            raise BadDeclaration(errors, hint="paths are relative to the folder of tetrad.yaml")
+        return files
+
+    def _keep(
+        self, project: str, declaration: Declaration, manifest: Mapping[str, Any], actor: Principal, started: datetime,
+        reason: str, expected_outcome: str,
+    ) -> Composed:  # fmt: skip
+        parts = [(Digest(manifest["code"]["digest"]), "code")]
+        edges = [Edge(Digest(manifest["code"]["digest"]), "in", "code", "reevaluate")]
+        for what in ("data", "model", "prompt"):
+            for part in manifest[what]:
+                parts.append((Digest(part["digest"]), what))
+                edges.append(Edge(Digest(part["digest"]), "in", f"{what}:{part['role']}", "reevaluate"))
+        artifact = self._registry.put_document(project, KIND, manifest, actor=actor, parts=parts)
+        self._store.put(App(project, declaration.app, declaration.description, PRODUCTION, self._clock.now(), actor.id))
+        known = {version.name for version in self._registry.versions_of(project, artifact.digest)}
+        version = self._registry.add_version(
+            project,
+            KIND,
+            declaration.app,
+            artifact.digest,
+            actor=actor,
+            reason=reason,
+            expected_outcome=expected_outcome,
+        )
+        new = declaration.app not in known
+        if new:
+            self._registry.record(
+                project, "compose", [*edges, Edge(artifact.digest, "out", "release")], actor=actor, started_at=started,
+                environment={"python": platform.python_version(), "os": sys.platform, "machine": platform.machine()},
+            )  # fmt: skip
+        return Composed(project, declaration.app, artifact.digest, version, manifest, new)
+
+    def ensure_app(
+        self,
+        project: str,
+        folder: Path,
+        *,
+        actor: Principal,
+        ref: str = PRODUCTION,
+        git: bool = False,
+        reason: str = "made at start",
+    ) -> Ensured:
+        """Make sure that the app of a folder has a release and a ref; calling it again changes nothing.
+
+        The ref is made where it is absent. It follows a changed folder only while nobody else has moved it: what a
+        person chose (a rollback, say) stays.
+        """
+        composed = self.compose_folder(project, folder, actor=actor, git=git, reason=reason)
+        name = ref_name(composed.app, ref)
+        current = self._registry.find_ref(project, name)
+        if current is None:
+            try:
+                made = self._registry.move_ref(
+                    project, name, composed.digest, expected=ABSENT, actor=actor, reason=reason
+                )
+                return Ensured(composed, made, True)
+            except RefMoved:  # another process was first
+                return Ensured(composed, self._registry.ref(project, name), False)
+        if composed.new and current.moved_by == actor.id and current.digest != composed.digest:
+            try:
+                moved = self._registry.move_ref(
+                    project, name, composed.digest, expected=current.digest, actor=actor, reason=reason
+                )
+                return Ensured(composed, moved, True)
+            except RefMoved:
+                return Ensured(composed, self._registry.ref(project, name), False)
+        return Ensured(composed, current, False)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def app(self, project: str, name: str) -> App:
+        """Return an app, or raise `AppNotFound`."""
+        found = self._store.get(project, name)
+        if found is None:
+            raise AppNotFound(
+                f"the project {project!r} has no app {name[:80]!r}", hint="`tetrad app list` names those it has"
+            )
+        return found
+
+    def apps(self, project: str, *, limit: int = 50, after: str = "") -> list[AppRefs]:
+        """Return the apps of a project with their refs, in the order of names."""
+        return [self._with_refs(app) for app in self._store.list(project, limit=limit, after=(project, after))]
+
+    def app_refs(self, project: str, name: str) -> AppRefs:
+        """Return an app with its refs."""
+        return self._with_refs(self.app(project, name))
+
+    def every_app(self) -> Iterable[AppRefs]:
+        """Yield the apps of all projects with their refs: what a route table is compiled from."""
+        after = ("", "")
+        while page := self._store.list(None, limit=200, after=after):
+            for app in page:
+                yield self._with_refs(app)
+            after = (page[-1].project, page[-1].name)
+
+    def _with_refs(self, app: App) -> AppRefs:
+        prefix = f"{app.name}/"
+        found = self._registry.refs(app.project, prefix, limit=1000)
+        return AppRefs(app, {ref.name.removeprefix(prefix): ref.digest for ref in found})
+
+    def refs(self, project: str, app: str) -> list[Ref]:
+        """Return the refs of an app."""
+        return self._registry.refs(project, f"{self.app(project, app).name}/", limit=1000)
+
+    def ref(self, project: str, app: str, ref: str) -> Ref:
+        """Return a ref of an app, or raise `RefNotFound`."""
+        return self._registry.ref(project, ref_name(self.app(project, app).name, ref))
+
+    def history(
+        self, project: str, app: str, ref: str | None = None, *, limit: int = 50, before: int | None = None
+    ) -> list[RefEntry]:
+        """Return the moves of an app's refs, or of one of them, newest first."""
+        name = self.app(project, app).name
+        below = ref_name(name, ref) if ref is not None else f"{name}/"
+        return self._registry.ref_log(project, below, limit=limit, before=before)
+
+    def releases(self, project: str, app: str, *, limit: int = 50, before: int | None = None) -> list[Version]:
+        """Return the releases of an app, newest first."""
+        return self._registry.versions(project, KIND, self.app(project, app).name, limit=limit, before=before)
+
+    def release(self, project: str, digest: str) -> Release:
+        """Return a release of the project by its digest, or raise `ReleaseNotFound`."""
+        manifest = self._manifest(project, digest)
+        app = manifest["app"]
+        version = next(v for v in self._registry.versions_of(project, digest) if v.kind == KIND and v.name == app)
+        refs = tuple(ref.name for ref in self._registry.refs(project, f"{app}/", limit=1000) if ref.digest == digest)
+        return Release(project, app, Digest(digest), manifest, version, refs)
+
+    def _manifest(self, project: str, digest: str) -> dict[str, Any]:
+        try:
+            artifact = self._registry.artifact(project, digest)
+        except ArtifactNotFound as error:
+            raise ReleaseNotFound(f"the project {project!r} has no release {digest}", hint=error.hint) from None
+        if artifact.kind != KIND:
+            raise ReleaseNotFound(f"{digest} is a {artifact.kind}, not a release", hint="check the digest")
+        return self._registry.document(project, digest)
+
+    def resolve(self, project: str, digest: str) -> ResolvedRelease:
+        """Return a release as requests need it. Releases are immutable, so the answer is kept."""
+        key = (project, parse_digest(digest))
+        found = self._resolved.get(key)
+        if found is None:
+            found = self._resolve(project, digest)
+            with self._lock:
+                if len(self._resolved) >= _CACHED:
+                    self._resolved.pop(next(iter(self._resolved)))
+                self._resolved[key] = found
+        return found
+
+    def _resolve(self, project: str, digest: str) -> ResolvedRelease:
+        manifest = self._manifest(project, digest)
+        step = manifest["graph"][0]
+        model = next(part for part in manifest["model"] if part["role"] == "primary")
+        pinned = next((part for part in manifest["prompt"] if part["role"] == "system"), None)
+        prompt = self._prompts.get(project, pinned["digest"], pinned["name"]) if pinned else None
+        examples: list[Message] = []
+        for part in manifest["data"]:
+            if part["role"] == "fewshot":
+                examples += self._examples(self._datasets.by_digest(project, part["digest"], part["order"]))
+        return ResolvedRelease(
+            digest=Digest(digest),
+            project=project,
+            app=manifest["app"],
+            model=model["name"],
+            model_digest=Digest(model["digest"]),
+            model_kind=model["kind"],
+            prompt_name=prompt.name if prompt else "",
+            prompt_version=prompt.version if prompt else "",
+            prompt_digest=prompt.digest if prompt else None,
+            syntax=prompt.syntax if prompt else "mustache",
+            messages=prompt.messages if prompt else (),
+            variables=prompt.variables if prompt else (),
+            examples=tuple(examples),
+            params={**(prompt.request if prompt else {}), **step["sampling"]},
+            code_digest=manifest["code"]["tree"],
+            code_artifact=manifest["code"]["digest"],
+            code_dirty=manifest["code"]["patch"] is not None,
+        )
+
+    def parts(self, project: str, digest: str, *, rows: int = 20) -> ReleaseParts:
+        """Return everything that a release pins, with the first rows of each dataset."""
+        release = self.release(project, digest)
+        manifest = release.manifest
+        data = []
+        for part in manifest["data"]:
+            version = self._datasets.by_digest(project, part["digest"], part["order"])
+            data.append((part["role"], version, tuple(self._datasets.rows(version, limit=rows))))
+        return ReleaseParts(
+            release,
+            self.resolve(project, digest),
+            self._code.get(project, manifest["code"]["digest"]),
+            tuple(data),
+            tuple((part["role"], self._model_version(project, part)) for part in manifest["model"]),
+            tuple(
+                (part["role"], self._prompts.get(project, part["digest"], part["name"])) for part in manifest["prompt"]
+            ),
+        )
+
+    def _model_version(self, project: str, part: Mapping[str, Any]) -> ModelVersion:
+        for _, version in self._models.versions(project, part["name"], limit=200):
+            if version.digest == part["digest"]:
+                return version
+        record = self._models.get(project, part["digest"])
+        return ModelVersion(part["name"], "", record, record.created_by, "", record.created_at)
+
+    def _examples(self, version: DatasetVersion) -> tuple[Message, ...]:
+        if version.rows > MAX_FEWSHOT_ROWS:
+            raise BadPart(
+                f"{version.name}@{version.semver} has {version.rows} rows", hint=f"at most {MAX_FEWSHOT_ROWS} examples"
+            )
+        rows = ((row.key, row.value) for row in self._datasets.all_rows(version))
+        return examples_of(rows, what=f"{version.name}@{version.semver}")
+
+    # -- refs ---------------------------------------------------------------------------------------------------
+
+    def move_ref(
+        self,
+        project: str,
+        app: str,
+        ref: str,
+        digest: str,
+        *,
+        expected: str | None,
+        actor: Principal,
+        reason: str = "",
+        create: bool = False,
+    ) -> Ref:
+        """Point a ref of an app to one of its releases, if it points to `expected` now.
+
+        `create` says that the ref must not exist yet. Raises `RefMoved` (409) when it points elsewhere, `WrongApp` for
+        another app's release. A release that cannot be resolved cannot be moved to.
+        """
+        name = ref_name(self.app(project, app).name, ref)
+        resolved = self.resolve(project, digest)
+        if resolved.app != app:
+            raise WrongApp(
+                f"{digest} is a release of {resolved.app!r}, not of {app!r}", hint="name one of its releases"
+            )
+        if expected is None and not create:
+            raise Conflict(
+                f"say where {name!r} points now", code="precondition_required", status=428,
+                hint='send If-Match: "<digest>", or If-None-Match: * for a new ref',
+            )  # fmt: skip
+        return self._registry.move_ref(
+            project, name, digest, expected=ABSENT if create else expected, actor=actor, reason=reason
+        )
+
+
+def ref_name(app: str, ref: str) -> str:
+    """Return the registry's name of an app's ref: `assistant/production`."""
+    if "/" in ref:
+        raise BadName(f"{ref[:80]!r} is no ref of an app", hint="name the ref alone, such as production")
+    return f"{app}/{check_simple_name(ref, 'name of a ref')}"
+
+
+def _declaration(source: Source) -> Declaration:
+    text = source.read(FILE, max_bytes=MAX_DECLARATION_BYTES)
+    if text is None:
+        raise BadCode(
+            f"there is no {FILE}", hint="write one, or name the folder that has it; it begins with app: my-app"
+        )
+    return parse_declaration(text)
+
+
+def _lines(data: bytes, part: DataPart) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    count = 0
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if line.strip():
+            count += 1
+            if count > MAX_FEWSHOT_ROWS:
+                raise BadPart(f"{part.file} has more than {MAX_FEWSHOT_ROWS} rows", hint="keep fewer examples")
+            try:
+                value = parse_json(line, where=f"{part.file}:{number}")
+            except InvalidInput:
+                continue  # the import says what is wrong with every line
+            if isinstance(value, dict):
+                yield f"of line {number}", value
+
+
+def _manifest(
+    declaration: Declaration,
+    code: CodeSnapshot,
+    data: Iterable[tuple[str, DatasetVersion]],
+    models: Iterable[tuple[str, ModelVersion]],
+    prompts: Iterable[tuple[str, PromptVersion]],
+) -> dict[str, Any]:
+    prompt_parts = list(prompts)
+    model_parts = list(models)
+    code_part: dict[str, Any] = {"digest": code.digest, "tree": code.tree, "patch": code.patch}
+    if code.commit:
+        code_part["git"] = {"commit": code.commit, "tree": code.git_tree}
+    if code.lock:
+        code_part["lock"] = code.lock
+    if code.runtime:
+        code_part["runtime"] = dict(code.runtime)
+    system = next((prompt for role, prompt in prompt_parts if role == "system"), None)
+    primary = next(model for role, model in model_parts if role == "primary")
+    step: dict[str, Any] = {
+        "step": STEP,
+        "model": primary.name,
+        "sampling": {**(system.params if system else {}), **declaration.sampling},
+        "next": [],
+    }
+    if system:
+        step["prompt"] = system.name
+    return build_manifest(
+        app=declaration.app,
+        code=code_part,
+        data=[
+            {
+                "role": role,
+                "name": version.name,
+                "digest": version.digest,
+                "order": version.order,
+                "schema": version.schema_digest,
+                "rows": version.rows,
+            }
+            for role, version in data
+        ],
+        model=[_model_part(role, version) for role, version in model_parts],
+        prompt=[_prompt_part(role, prompt) for role, prompt in prompt_parts],
+        graph=[step],
+    )
+
+
+def _model_part(role: str, version: ModelVersion) -> dict[str, Any]:
+    record = version.record
+    part: dict[str, Any] = {
+        "role": role,
+        "name": version.name,
+        "kind": record.kind,
+        "digest": record.digest,
+        "immutable": record.immutable,
+    }
+    if record.kind == "provider":
+        part["provider"] = {"name": record.provider, "model": record.provider_model}
+        if record.snapshot:
+            part["provider"]["snapshot"] = record.snapshot
+        return part
+    part["derivation"] = record.derivation
+    pinned = {"base": record.base, "tokenizer": record.facts.tokenizer, "chat_template": record.facts.chat_template}
+    return part | {name: digest for name, digest in pinned.items() if digest}
+
+
+def _prompt_part(role: str, prompt: PromptVersion) -> dict[str, Any]:
+    part: dict[str, Any] = {
+        "role": role,
+        "name": prompt.name,
+        "digest": prompt.digest,
+        "contract": prompt.contract,
+        "closure": sorted(prompt.closure),
+    }
+    if prompt.semver:  # only what the author declared: a number that a registry gave depends on its history
+        part["semver"] = prompt.semver
+    return part
+
+
+def _notes(declaration: Declaration, code: CodeSnapshot, models: Iterable[tuple[str, ModelVersion]]) -> tuple[str, ...]:
+    notes: list[str] = []
+    if code.dirty:
+        notes.append("the code has changes that are not committed; the release holds them as a patch")
+    prefix = "" if declaration.code.path == "." else declaration.code.path + "/"
+    held = {prefix + file.path for file in code.files}
+    files = {*(part.file for part in declaration.data), *(part.file for part in declaration.prompt)}
+    doubled = sorted(held & {FILE, *files})
+    if doubled:
+        notes.append(
+            f"{', '.join(doubled)} {'is' if len(doubled) == 1 else 'are'} part of the code as well, so that a change "
+            "there changes the code's digest; list what is no code in .tetradignore"
+        )
+    if not code.files:
+        notes.append("the release holds no code")
+    notes += [
+        f"{version.name} is hosted and may change under its name; the release cannot be reproduced exactly"
+        for _, version in models
+        if not version.record.immutable
+    ]
+    return tuple(notes)

@@ -1,0 +1,273 @@
+"""Commands for apps, releases and refs. They call control's API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tetrad.code import FolderSource
+from tetrad.kernel import Conflict, InvalidInput, TetradError, short
+from tetrad.kit.api_client import ApiClient, path_part
+from tetrad.kit.cli_output import InProject, Json, Limit, digest_of, show_rows, shown_time
+
+apps = typer.Typer(no_args_is_help=True, help="Apps, what they serve and how they got there.")
+releases = typer.Typer(no_args_is_help=True, help="Releases: compose, list, show.")
+refs = typer.Typer(no_args_is_help=True, help="Refs: list, move, log.")
+
+AppArgument = Annotated[str, typer.Argument(help="The app's name.")]
+RefArgument = Annotated[str, typer.Argument(help="The ref, as APP/REF, such as assistant/production.")]
+
+
+@apps.command("list")
+def list_apps(project: InProject = "default", limit: Limit = 100, as_json: Json = False) -> None:
+    """List the apps of a project and where their refs point."""
+    found = list(ApiClient.from_environment().items(f"{_base(project)}/apps", most=limit))
+    columns = {
+        "app": lambda each: each["name"],
+        "refs": lambda each: ", ".join(f"{ref['name']} → {short(ref['digest'])}" for ref in each["refs"]),
+        "description": lambda each: each["description"],
+    }
+    show_rows(found, columns, as_json, empty="no apps here; `tetrad release compose FOLDER` makes one")
+
+
+@apps.command("show")
+def show_app(app: AppArgument, project: InProject = "default", as_json: Json = False) -> None:
+    """Show an app: where its refs point, and the moves that brought them there."""
+    found = ApiClient.from_environment().get(f"{_base(project)}/apps/{path_part(app)}")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    typer.echo(f"{found['name']}: {found['description'] or 'no description'}\n")
+    show_rows(found["refs"], _REF_COLUMNS, False, empty="no refs")
+    typer.echo("")
+    show_rows(found["history"], _MOVE_COLUMNS, False, empty="no moves")
+
+
+@releases.command("list")
+def list_releases(app: AppArgument, project: InProject = "default", limit: Limit = 50, as_json: Json = False) -> None:
+    """List the releases of an app, the newest first."""
+    path = f"{_base(project)}/apps/{path_part(app)}/releases"
+    columns = {
+        "release": lambda each: short(each["digest"]),
+        "refs": lambda each: ", ".join(each["refs"]),
+        "made": lambda each: shown_time(each["created_at"]),
+        "by": lambda each: each["created_by"],
+        "reason": lambda each: each["reason"],
+    }
+    found = list(ApiClient.from_environment().items(path, most=limit))
+    show_rows(found, columns, as_json, empty="no releases; `tetrad release compose FOLDER` makes one")
+
+
+@releases.command("show")
+def show_release(
+    release: Annotated[str, typer.Argument(help="A digest, its first digits with --app, or APP/REF.")],
+    app: Annotated[str, typer.Option(help="The app, to look for the first digits of a digest in.")] = "",
+    project: InProject = "default",
+    as_json: Json = False,
+) -> None:
+    """Show a release: code, data, model, prompt, and who made it when and why."""
+    client = ApiClient.from_environment()
+    digest = _digest(client, project, release, app)
+    found = client.get(f"{_base(project)}/releases/{digest}", rows=0)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    typer.echo(f"{found['digest']}\n{found['app']}, made {shown_time(found['created_at'])} by {found['created_by']}")
+    if found["reason"]:
+        typer.echo(f"because {found['reason']}")
+    typer.echo(f"refs: {', '.join(found['refs']) or 'none'}\n")
+    show_rows(_part_rows(found), _PART_COLUMNS, False, empty="")
+
+
+@releases.command("compose")
+def compose_release(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds tetrad.yaml.", show_default=True)] = Path(),
+    ref: Annotated[str, typer.Option("--ref", help="Move this ref to the release, such as production.")] = "",
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for those who read the history.")] = "",
+    expected: Annotated[str, typer.Option("--expected-outcome", help="What should be better then.")] = "",
+    git: Annotated[bool, typer.Option(help="Record commit and uncommitted changes.")] = True,
+    project: InProject = "default",
+    as_json: Json = False,
+) -> None:
+    """Make a release of an app's folder and print its digest; the same inputs give the same digest."""
+    from tetrad.releases._service import ReleaseLimits
+    from tetrad.releases._upload import pack
+
+    declaration, body = pack(FolderSource(folder), ReleaseLimits(), git=git)
+    client = ApiClient.from_environment()
+    body |= {"reason": reason, "expected_outcome": expected}
+    if ref:
+        current = _current(client, project, declaration.app, ref)
+        body |= {"ref": ref, "expected": current or "absent"}
+    made = client.post(f"{_base(project)}/releases", body)
+    if as_json:
+        typer.echo(json.dumps(made, indent=2, ensure_ascii=False))
+        return
+    for note in made["notes"]:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo("a new release" if made["new"] else "this release was there already", err=True)
+    if made["ref"]:
+        typer.echo(f"{made['app']}/{made['ref']['name']} → {short(made['ref']['digest'])}", err=True)
+    typer.echo(made["digest"])
+
+
+@refs.command("list")
+def list_refs(
+    prefix: Annotated[str, typer.Argument(help="Only refs that begin so, such as assistant/.")] = "",
+    project: InProject = "default",
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """List refs and where they point."""
+    found = list(ApiClient.from_environment().items(f"{_base(project)}/refs", most=limit, prefix=prefix))
+    show_rows(found, _REF_COLUMNS, as_json, empty="no refs")
+
+
+@refs.command("move")
+def move_ref(
+    ref: RefArgument,
+    release: Annotated[str, typer.Argument(help="The release: a digest, its first digits, or another APP/REF.")],
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for those who read the history.")] = "",
+    create: Annotated[bool, typer.Option("--create", help="The ref must not exist yet.")] = False,
+    expected: Annotated[str, typer.Option(help="Where it must point now; what it points to at this moment else.")] = "",
+    project: InProject = "default",
+    as_json: Json = False,
+) -> None:
+    """Point a ref to a release. If somebody else moves it meanwhile, nothing happens and you are told."""
+    app, name = _split(ref)
+    client = ApiClient.from_environment()
+    digest = _digest(client, project, release, app)
+    headers = {"if-none-match": "*"}
+    if not create:
+        current = digest_of(expected) if expected else _current(client, project, app, name)
+        if current is None:
+            raise Conflict(f"there is no ref {ref!r}", hint="make it with --create")
+        headers = {"if-match": f'"{current}"'}
+    path = f"{_base(project)}/apps/{path_part(app)}/refs/{path_part(name)}"
+    moved = client.put(path, {"digest": digest, "reason": reason}, headers=headers)
+    typer.echo(json.dumps(moved, indent=2) if as_json else f"{app}/{moved['name']} → {short(moved['digest'])}")
+
+
+@refs.command("log")
+def log_refs(
+    ref: Annotated[str, typer.Argument(help="APP/REF, or APP/ for all refs of an app; all refs without it.")] = "",
+    project: InProject = "default",
+    limit: Limit = 50,
+    check: Annotated[bool, typer.Option("--check", help="Verify the hash chain of the whole project.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show who moved refs when and why, the newest first."""
+    client = ApiClient.from_environment()
+    if check:
+        _check_log(client.get(f"{_base(project)}/refs/log/check"), as_json)
+        return
+    found = list(client.items(f"{_base(project)}/refs/log", most=limit, ref=ref))
+    columns = _MOVE_COLUMNS | {
+        "from": lambda each: short(each["old"]) if each["old"] else "new",
+        "to": lambda each: short(each["new"]) if each["new"] else "deleted",
+    }
+    show_rows(found, columns, as_json, empty="no moves")
+
+
+_REF_COLUMNS = {
+    "ref": lambda each: each["name"],
+    "release": lambda each: short(each["digest"]),
+    "moved": lambda each: shown_time(each["moved_at"]),
+    "by": lambda each: each["moved_by"],
+    "governed": lambda each: "yes" if each["governed"] else "",
+}
+_MOVE_COLUMNS = {
+    "#": lambda each: str(each["sequence"]),
+    "ref": lambda each: each["ref"],
+    "from": lambda each: short(each["from"]) if each["from"] else "new",
+    "to": lambda each: short(each["to"]) if each["to"] else "deleted",
+    "at": lambda each: shown_time(each["at"]),
+    "by": lambda each: each["by"],
+    "reason": lambda each: each["reason"],
+}
+_PART_COLUMNS = {
+    "part": lambda each: each["part"],
+    "role": lambda each: each["role"],
+    "name": lambda each: each["name"],
+    "version": lambda each: each["version"],
+    "digest": lambda each: short(each["digest"]),
+    "": lambda each: each["about"],
+}
+
+
+def _part_rows(release: Mapping[str, Any]) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
+    for code in release["code"]:
+        commit = f"commit {code['commit'][:12]}" if code["commit"] else "no commit"
+        about = f"{code['file_count']} files, {commit}{', DIRTY' if code['dirty'] else ''}"
+        rows.append(
+            {"part": "code", "role": code["role"], "name": "", "version": "", "digest": code["digest"], "about": about}
+        )
+    rows += [{**_named("data", part), "about": f"{part['rows']} rows"} for part in release["data"]]
+    rows += [{**_named("model", part), "about": _about_model(part)} for part in release["model"]]
+    rows += [
+        {**_named("prompt", part), "about": f"{len(part['messages'])} messages, {part['syntax']}"}
+        for part in release["prompt"]
+    ]
+    return rows
+
+
+def _about_model(part: Mapping[str, Any]) -> str:
+    about = part["provider"] or " ".join(filter(None, (part["quantisation"], part["licence"])))
+    return about if part["immutable"] else f"{about}, may change"
+
+
+def _named(kind: str, part: Mapping[str, Any]) -> dict[str, str]:
+    return {"part": kind, **{name: str(part[name]) for name in ("role", "name", "version", "digest")}}
+
+
+def _base(project: str) -> str:
+    return f"/api/v1/projects/{path_part(project)}"
+
+
+def _split(ref: str) -> tuple[str, str]:
+    app, slash, name = ref.partition("/")
+    if not slash or not app or not name:
+        raise InvalidInput(f"{ref!r} is no ref", hint="write APP/REF, such as assistant/production")
+    return app, name
+
+
+def _current(client: ApiClient, project: str, app: str, ref: str) -> str | None:
+    try:
+        found = client.get(f"{_base(project)}/apps/{path_part(app)}/refs/{path_part(ref)}")
+    except TetradError as error:
+        if error.status == 404:
+            return None
+        raise
+    return str(found["digest"])
+
+
+def _digest(client: ApiClient, project: str, text: str, app: str) -> str:
+    """Return the whole digest of a digest, of a ref, or of the first digits of one of the app's releases."""
+    if "/" in text:
+        of_app, ref = _split(text)
+        return str(client.get(f"{_base(project)}/apps/{path_part(of_app)}/refs/{path_part(ref)}")["digest"])
+    digits = text.removeprefix("sha256:")
+    if len(digits) == 64 or not app:
+        return digest_of(text)
+    listed = client.items(f"{_base(project)}/apps/{path_part(app)}/releases", most=10_000)
+    found = [each["digest"] for each in listed if short(each["digest"], 64).startswith(digits)]
+    if len(found) != 1 or len(digits) < 4:
+        many = "several releases begin" if found else "no release begins"
+        raise InvalidInput(f"{many} with {text!r}", hint="give more digits; `tetrad release list APP` shows them")
+    return str(found[0])
+
+
+def _check_log(check: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(check, indent=2))
+    elif check["sound"]:
+        typer.echo(f"sound: {check['entries']} moves, head {short(check['head'])}")
+    else:
+        typer.echo(f"BROKEN at entry {check['broken_at']}: {check['problem']}", err=True)
+    if not check["sound"]:
+        raise typer.Exit(1)

@@ -1,0 +1,60 @@
+"""What releases refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tetrad.kernel import Conflict, InvalidInput, NotFound, TooLarge
+
+
+class DeclarationError(msgspec.Struct, frozen=True):
+    """What is wrong in a declaration, and where; lines and columns count from 1."""
+
+    line: int
+    column: int
+    reason: str
+
+
+class BadDeclaration(InvalidInput):
+    """`tetrad.yaml` cannot be read as the declaration of an app."""
+
+    code = "bad_declaration"
+    status = 422
+
+    def __init__(self, errors: Sequence[DeclarationError], *, where: str = "tetrad.yaml", hint: str = "") -> None:
+        lines = [f"{where}:{error.line}:{error.column}: {error.reason}" for error in errors]
+        super().__init__("\n".join(lines), hint=hint or "correct the file; nothing was composed")
+        self.errors = tuple(errors)
+
+
+class BadPart(InvalidInput):
+    """A part of the release cannot be used in its role."""
+
+    code = "bad_part"
+    status = 422
+
+
+class AppNotFound(NotFound):
+    """No such app in the project."""
+
+    code = "app_not_found"
+
+
+class ReleaseNotFound(NotFound):
+    """No such release in the project."""
+
+    code = "release_not_found"
+
+
+class WrongApp(Conflict):
+    """The release is another app's."""
+
+    code = "wrong_app"
+
+
+class UploadTooLarge(TooLarge):
+    """The files sent for a release pass a limit."""
+
+    code = "upload_too_large"

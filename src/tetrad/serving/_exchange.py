@@ -1,0 +1,151 @@
+"""One request and everything that became of it: what the pipeline fills in and the recorder reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tetrad.kernel import TetradError, new_span_id, new_trace_id
+from tetrad.serving._model import KeyEntry, Kind, ModelEntry, ReleaseRoute, Upstream
+from tetrad.serving.ports import Outcome
+
+
+class Reply(Protocol):
+    """Where an answer goes. Every method waits while the client takes its time."""
+
+    async def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send an answer that is complete."""
+        ...
+
+    async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the head of a stream."""
+        ...
+
+    async def write(self, piece: bytes) -> None:
+        """Send a piece of a stream."""
+        ...
+
+    async def end(self, piece: bytes) -> None:
+        """Send the last piece of a stream, and its end."""
+        ...
+
+
+class Attempt:
+    """One call of one upstream."""
+
+    __slots__ = (
+        "cost",
+        "currency",
+        "end_ns",
+        "error_message",
+        "error_type",
+        "input",
+        "model",
+        "outcome",
+        "span_id",
+        "start_ns",
+        "status",
+        "upstream",
+    )
+
+    def __init__(self, model: ModelEntry, upstream: Upstream, sent: bytes, start_ns: int) -> None:
+        self.model = model
+        self.upstream = upstream
+        self.input = sent
+        self.start_ns = start_ns
+        self.end_ns = 0
+        self.span_id = new_span_id()
+        self.status = 0
+        self.outcome: Outcome | None = None
+        self.error_type = ""
+        self.error_message = ""
+        self.cost: str | None = None
+        self.currency = "USD"
+
+
+class Exchange:
+    """A request from its arrival to its record. Mutable, and never shared between requests.
+
+    `headers` are by lower-case name. Everything after `body` is filled in by the pipeline. `key` is None until the
+    client is known; what belongs to nobody is not recorded.
+    """
+
+    __slots__ = (
+        "app",
+        "attempts",
+        "body",
+        "code",
+        "code_match",
+        "end_ns",
+        "error",
+        "error_type",
+        "headers",
+        "input",
+        "key",
+        "kind",
+        "model",
+        "parent_id",
+        "ready_ns",
+        "recorded",
+        "ref",
+        "release",
+        "session",
+        "span_id",
+        "start_ns",
+        "status",
+        "stream",
+        "table_version",
+        "trace_id",
+        "unit",
+        "user",
+        "variables",
+    )
+
+    def __init__(self, kind: Kind, headers: Mapping[bytes, bytes], start_ns: int) -> None:
+        self.kind: Kind = kind
+        self.headers = headers
+        self.start_ns = start_ns
+        self.ready_ns = start_ns
+        self.end_ns = 0
+        self.body = b""
+        parent = _parent(headers.get(b"traceparent"))
+        self.trace_id, self.parent_id = parent or (new_trace_id(), "")
+        self.span_id = new_span_id()
+        self.key: KeyEntry | None = None
+        self.model = ""
+        self.stream = False
+        self.release: ReleaseRoute | None = None
+        self.app = ""
+        self.ref = ""
+        self.session = ""
+        self.user = ""
+        self.unit = ""
+        self.code = ""
+        self.code_match = ""
+        self.input = b""
+        self.variables = b""
+        self.attempts: list[Attempt] = []
+        self.status = 0
+        self.error: TetradError | None = None
+        self.error_type = ""
+        self.table_version = 0
+        self.recorded = False
+
+
+_HEX = frozenset("0123456789abcdef")
+
+
+def _parent(header: bytes | None) -> tuple[str, str] | None:
+    """Return (trace id, span id) of a W3C `traceparent`; None where it is absent or malformed, as the standard says."""
+    if header is None or len(header) < 55:
+        return None
+    parts = header[:55].decode("latin-1").split("-")
+    if len(parts) != 4 or (len(header) > 55 and (parts[0] == "00" or header[55:56] != b"-")):
+        return None
+    version, trace_id, span_id, flags = parts
+    lengths = (len(version), len(trace_id), len(span_id), len(flags))
+    if lengths != (2, 32, 16, 2) or version == "ff" or not _HEX.issuperset(version + trace_id + span_id + flags):
+        return None
+    if not trace_id.strip("0") or not span_id.strip("0"):
+        return None
+    return trace_id, span_id

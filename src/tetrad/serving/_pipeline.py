@@ -1,0 +1,259 @@
+"""From a request to its answer and its record, whatever the transport."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from tetrad.kernel import Clock, TetradError, Unavailable
+from tetrad.serving._body import (
+    Fields,
+    array_field,
+    flag_field,
+    label,
+    read_fields,
+    take_extension,
+    text_field,
+    usage_asked,
+)
+from tetrad.serving._exchange import Attempt, Exchange, Reply
+from tetrad.serving._model import RouteTable
+from tetrad.serving._prompting import house_compiler
+from tetrad.serving._routing import CompiledTable, Route
+from tetrad.serving.errors import error_body
+from tetrad.serving.ports import Answer, ModelCall, PromptCompiler, Provider, Stage
+
+log = logging.getLogger(__name__)
+
+Recorder = Callable[[Exchange], None]
+_JSON = (b"content-type", b"application/json")
+_STREAM = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+CLIENT_GONE = 499
+"""The status of a record whose client left before its answer was whole (as nginx logs it)."""
+
+
+class Pipeline:
+    """Answer requests by the newest route table.
+
+    `record` is called once per exchange of a known key, before the last byte of its answer is handed to the transport;
+    it must be quick and must not raise.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        *,
+        record: Recorder,
+        clock: Clock,
+        stages: Sequence[Stage] = (),
+        compiler: PromptCompiler = house_compiler,
+    ) -> None:
+        self._providers = providers
+        self._record = record
+        self._clock = clock
+        self._stages = tuple(stages)
+        self._compiler = compiler
+        self.table: CompiledTable | None = None
+
+    def install(self, table: RouteTable) -> CompiledTable:
+        """Compile a table and route by it from the next request on; requests under way keep theirs."""
+        self.table = CompiledTable(table, self._providers, self._stages, self._compiler, self.table)
+        return self.table
+
+    def current(self) -> CompiledTable:
+        """Return the table in force; raises `Unavailable` before there is one."""
+        table = self.table
+        if table is None:
+            raise Unavailable(
+                "the gateway has no route table yet",
+                hint="it waits for the control plane; try again in a moment",
+                code="no_route_table",
+                retry_after_s=1.0,
+            )
+        return table
+
+    def authenticate(self, exchange: Exchange) -> None:
+        """Find out who asks, before anything is read from them; raises `TetradError`."""
+        table = self.current()
+        exchange.table_version = table.table.version
+        exchange.key = table.authenticate(exchange.headers, exchange.start_ns)
+
+    async def serve(self, exchange: Exchange, reply: Reply) -> None:
+        """Answer an authenticated exchange whose body is there; never raises but for cancellation.
+
+        Cancelling gives up the upstream call at once and records what there was.
+        """
+        try:
+            route, call = self._prepare(exchange)
+            await self._forward(exchange, route, call, reply)
+        except TetradError as error:
+            await self.refuse(exchange, error, reply)
+        except asyncio.CancelledError:
+            self.abandon(exchange, "client_disconnected")
+            raise
+        except Exception:
+            log.exception("request %s failed inside the gateway", exchange.trace_id)
+            await self.refuse(exchange, TetradError("the gateway failed", hint=f"trace {exchange.trace_id}"), reply)
+
+    async def refuse(self, exchange: Exchange, error: TetradError, reply: Reply) -> None:
+        """Answer with an error, and record it where the client is known."""
+        exchange.error = error
+        exchange.error_type = exchange.error_type or error.code
+        exchange.status = error.status
+        self._done(exchange)
+        headers = [_JSON, *self._own_headers(exchange)]
+        if error.retry_after_s is not None:
+            headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
+        await reply.whole(error.status, headers, error_body(error))
+
+    def abandon(self, exchange: Exchange, why: str) -> None:
+        """Record an exchange whose client cannot be answered any more."""
+        if not exchange.recorded:
+            exchange.status = CLIENT_GONE
+            exchange.error_type = why
+            self._done(exchange)
+
+    # the way in
+
+    def _prepare(self, exchange: Exchange) -> tuple[Route, ModelCall]:
+        key = exchange.key
+        if key is None:
+            raise TetradError("the exchange was not authenticated")
+        fields = read_fields(exchange.body)
+        self._note_who(exchange, fields)
+        exchange.model = text_field(fields, "model")
+        route = self.current().resolve(key, exchange.model, exchange.kind)
+        stream = False
+        if exchange.kind == "chat":
+            exchange.stream = stream = flag_field(fields, "stream")
+        if route.release is not None:
+            exchange.app, exchange.ref, exchange.release = route.app, route.ref, route.release.route
+            self._match_code(exchange)
+            if exchange.kind == "chat":
+                route.release.apply(fields, exchange.variables)
+        elif exchange.kind == "chat" and "messages" not in fields:
+            text_field(fields, "messages")
+        elif exchange.kind == "embeddings" and "input" not in fields:
+            text_field(fields, "input")
+        fields["model"] = msgspec.Raw(msgspec.json.encode(route.model.entry.upstream_model))
+        return route, ModelCall(exchange.kind, fields, stream, stream and usage_asked(fields))
+
+    @staticmethod
+    def _note_who(exchange: Exchange, fields: Fields) -> None:
+        headers = exchange.headers
+        extension = take_extension(fields)
+        exchange.variables = bytes(extension.variables)
+        if exchange.kind == "chat":
+            exchange.input = array_field(fields, "messages")
+        else:
+            exchange.input = bytes(fields.get("input", b""))
+        exchange.session = label(headers.get(b"x-tetrad-session"), "x-tetrad-session") or _short(extension.session)
+        exchange.user = label(headers.get(b"x-tetrad-user"), "x-tetrad-user") or _short(extension.user)
+        if not exchange.user and "user" in fields:
+            with contextlib.suppress(msgspec.MsgspecError):  # a malformed `user` is the upstream's to refuse
+                exchange.user = _short(msgspec.json.decode(fields["user"], type=str))
+        unit = label(headers.get(b"x-tetrad-unit"), "x-tetrad-unit") or _short(extension.unit)
+        exchange.unit = unit or exchange.session or exchange.user or (exchange.key.id if exchange.key else "")
+        exchange.code = label(headers.get(b"x-tetrad-code"), "x-tetrad-code")
+
+    @staticmethod
+    def _match_code(exchange: Exchange) -> None:
+        wanted = exchange.release.code_digest if exchange.release else ""
+        if not exchange.code:
+            exchange.code_match = "unannounced" if wanted else ""
+        else:
+            exchange.code_match = "match" if exchange.code == wanted else "mismatch"
+
+    # the way out
+
+    async def _forward(self, exchange: Exchange, route: Route, call: ModelCall, reply: Reply) -> None:
+        model = route.model
+        sent = call.fields.get("messages" if call.kind == "chat" else "input")
+        attempt = Attempt(model.entry, model.upstream, b"" if sent is None else bytes(sent), self._clock.now_ns())
+        exchange.attempts.append(attempt)
+        answer: Answer | None = None
+        try:
+            answer = await model.handler(call)
+            attempt.status = exchange.status = answer.status
+            if answer.stream:
+                await self._stream(exchange, route, attempt, answer, reply)
+            else:
+                body = await answer.read()
+                self._settle(exchange, route, attempt, answer)
+                headers = [*answer.headers, *self._own_headers(exchange, attempt, answer)]
+                self._done(exchange)
+                await reply.whole(answer.status, headers, body)
+        except TetradError as error:
+            if not attempt.end_ns:
+                attempt.error_type, attempt.error_message = error.code, error.message
+                self._settle(exchange, route, attempt, answer)
+            raise
+        except asyncio.CancelledError:
+            if not attempt.end_ns:
+                attempt.error_type = "cancelled"
+                self._settle(exchange, route, attempt, answer)
+            raise
+        finally:
+            if answer is not None:
+                answer.close()
+
+    async def _stream(self, exchange: Exchange, route: Route, attempt: Attempt, answer: Answer, reply: Reply) -> None:
+        await reply.begin(answer.status, [*_STREAM, *answer.headers, *self._own_headers(exchange, attempt, answer)])
+        try:
+            piece = await answer.read()
+            while not answer.done:
+                await reply.write(piece)
+                piece = await answer.read()
+        except TetradError as error:
+            # the head is out: the protocol tells an error as an event, and ends the stream without `[DONE]`
+            exchange.error, exchange.error_type = error, error.code
+            attempt.error_type, attempt.error_message = error.code, error.message
+            piece = b"data: " + error_body(error) + b"\n\n"
+        self._settle(exchange, route, attempt, answer)
+        self._done(exchange)
+        await reply.end(piece)
+
+    def _settle(self, exchange: Exchange, route: Route, attempt: Attempt, answer: Answer | None) -> None:
+        """Write down how an attempt ended."""
+        attempt.end_ns = self._clock.now_ns()
+        if answer is None:
+            return
+        attempt.status = answer.status
+        outcome = attempt.outcome = answer.outcome()
+        if outcome.error_type and not attempt.error_type:
+            attempt.error_type, attempt.error_message = outcome.error_type, outcome.error_message
+        if attempt.error_type and not exchange.error_type:
+            exchange.error_type = attempt.error_type
+        pricer = route.model.pricer
+        if pricer is not None and outcome.usage is not None:
+            attempt.cost, attempt.currency = pricer.cost(outcome.usage), pricer.currency
+
+    def _done(self, exchange: Exchange) -> None:
+        if exchange.recorded:
+            return
+        exchange.recorded = True
+        exchange.end_ns = self._clock.now_ns()
+        self._record(exchange)
+
+    def _own_headers(
+        self, exchange: Exchange, attempt: Attempt | None = None, answer: Answer | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        headers = [(b"x-tetrad-trace-id", exchange.trace_id.encode())]
+        if exchange.release is not None:
+            headers.append((b"x-tetrad-release", exchange.release.digest.encode()))
+        if attempt is not None and answer is not None:
+            ours_ns = attempt.start_ns - exchange.ready_ns + self._clock.now_ns() - answer.received_ns
+            headers.append((b"x-tetrad-overhead-ms", b"%.3f" % (max(ours_ns, 0) / 1e6)))
+        return headers
+
+
+def _short(text: str) -> str:
+    return text[:256]

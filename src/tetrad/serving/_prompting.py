@@ -1,0 +1,130 @@
+"""A release made ready to be put before a client's messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tetrad.kernel import TetradError
+from tetrad.serving._body import Fields, array_field, is_empty_array, prepend, read_variables
+from tetrad.serving._model import MessageTemplate, ReleaseRoute, TemplateSyntax, Variable
+from tetrad.serving.errors import BadRouteTable, RequestRefused
+from tetrad.serving.ports import Prompt, PromptCompiler
+
+_LEADING = frozenset(("system", "developer"))
+_SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+"""Two names of one limit: a client that gives either has given both."""
+
+
+class CompiledRelease:
+    """A release's prompt, compiled once, and its parameters; raises `BadRouteTable` for what cannot be."""
+
+    __slots__ = ("_examples", "_fixed", "_leading", "_params", "_prompt", "_static", "route")
+
+    def __init__(self, route: ReleaseRoute, compiler: PromptCompiler) -> None:
+        self.route = route
+        self._fixed = frozenset(route.fixed)
+        self._params = {name: msgspec.Raw(_checked_param(name, raw)) for name, raw in route.params.items()}
+        self._examples = _items([{"role": example.role, "content": example.text} for example in route.examples])
+        self._leading = _leading(route.messages)
+        self._prompt: Prompt | None = None
+        self._static: bytes | None = self._examples
+        if route.messages or route.variables:
+            try:
+                messages = [(message.role, message.text) for message in route.messages]
+                self._prompt = compiler(messages, route.syntax, route.variables)
+                # a static prompt may still declare variables, whose values are to be checked
+                self._static = self._joined(self._prompt.render({})) if self._is_static(self._prompt) else None
+            except TetradError as error:
+                raise BadRouteTable(f"the prompt of release {route.digest} is broken: {error.message}") from error
+
+    def apply(self, fields: Fields, variables: bytes) -> None:
+        """Put prompt, examples and parameters into a request's fields, in place."""
+        client = array_field(fields, "messages")
+        items = self._static
+        if items is None or variables:
+            items = self._render(variables)
+        messages = prepend(items, client)
+        if is_empty_array(messages):
+            raise RequestRefused(
+                "there is no message: the release has no prompt and the request no messages",
+                param="messages",
+                code="missing_field",
+            )
+        fields["messages"] = msgspec.Raw(messages)
+        for name, value in self._params.items():
+            given = fields.get(name)
+            if name in self._fixed:
+                if given is not None and bytes(given) != bytes(value):
+                    raise RequestRefused(
+                        f"the release fixes {name!r} at {bytes(value).decode()}",
+                        param=name,
+                        hint=f"leave {name!r} out of the request",
+                        code="param_fixed",
+                    )
+                fields[name] = value
+            elif given is None and _SAME.get(name) not in fields:
+                fields[name] = value
+
+    def _render(self, variables: bytes) -> bytes:
+        if self._prompt is None:
+            read_variables(variables)
+            return self._examples
+        try:
+            return self._joined(self._prompt.render(read_variables(variables)))
+        except RequestRefused:
+            raise
+        except TetradError as error:
+            raise RequestRefused(
+                error.message, param="tetrad.variables", hint=error.hint, code=error.code, status=error.status
+            ) from None
+
+    def _joined(self, messages: list[dict[str, Any]]) -> bytes:
+        cut = self._leading
+        return b",".join(part for part in (_items(messages[:cut]), self._examples, _items(messages[cut:])) if part)
+
+    def _is_static(self, prompt: Prompt) -> bool:
+        required = any(not bytes(variable.default) for variable in self.route.variables)
+        return prompt.is_static and not required
+
+
+def house_compiler(
+    messages: Sequence[tuple[str, str]], syntax: TemplateSyntax, variables: Sequence[Variable]
+) -> Prompt:
+    """Compile with the templates of `tetrad.prompts`."""
+    from tetrad.prompts import REQUIRED, VariableSpec, compile_prompt
+
+    specs = [
+        VariableSpec(
+            name=variable.name,
+            type=variable.type,
+            default=msgspec.json.decode(variable.default) if bytes(variable.default) else REQUIRED,
+            description=variable.description,
+        )
+        for variable in variables
+    ]
+    return compile_prompt(messages, syntax=syntax, variables=specs)
+
+
+def _leading(messages: Sequence[MessageTemplate]) -> int:
+    count = 0
+    while count < len(messages) and messages[count].role in _LEADING:
+        count += 1
+    return count
+
+
+def _items(messages: Sequence[dict[str, Any]]) -> bytes:
+    return msgspec.json.encode(messages)[1:-1]
+
+
+def _checked_param(name: str, raw: msgspec.Raw) -> bytes:
+    data = bytes(raw)
+    try:
+        msgspec.json.decode(data)
+    except msgspec.MsgspecError:
+        raise BadRouteTable(f"the parameter {name!r} of a release is no JSON") from None
+    if name in ("model", "messages", "stream", "stream_options"):
+        raise BadRouteTable(f"a release cannot set {name!r}")
+    return data

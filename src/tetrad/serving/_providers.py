@@ -1,0 +1,138 @@
+"""Providers: remote APIs that answer, as a project configures them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tetrad.serving._model import Kind, Price
+from tetrad.serving.errors import BadProvider, ProviderNotFound
+
+RESERVED = frozenset({"local", "app", "release"})
+MAX_MODELS = 500
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+_SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class ProviderModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model of a provider: clients ask for `PROVIDER/NAME`. `price` overrides the public price list."""
+
+    name: str
+    kinds: tuple[Kind, ...] = ("chat",)
+    price: Price | None = None
+
+
+class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How to reach a provider. `secret` names a secret of the project, sent as bearer token; empty sends none.
+
+    `base_url` ends before `/chat/completions`. `system` is the value of `gen_ai.provider.name` on spans and the
+    provider's name in the public price list.
+    """
+
+    name: str
+    project: str
+    base_url: str
+    models: tuple[ProviderModel, ...]
+    adapter: str = "openai"
+    system: str = "openai"
+    secret: str = ""
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 120.0
+    idle_timeout_s: float = 60.0
+    total_timeout_s: float = 600.0
+    max_connections: int = 512
+
+
+def check_provider(spec: ProviderSpec) -> ProviderSpec:
+    """Return the spec, or raise `BadProvider` naming the field and what is allowed."""
+    if not _NAME.fullmatch(spec.name) or spec.name in RESERVED:
+        raise BadProvider(
+            f"{spec.name[:80]!r} cannot name a provider",
+            hint=f"a-z, 0-9 and `-`, at most 63; not {', '.join(sorted(RESERVED))}",
+        )
+    _check_url(spec.base_url)
+    if spec.secret and not _SECRET.fullmatch(spec.secret):
+        raise BadProvider(f"{spec.secret[:20]!r}… cannot name a secret", hint="name it; do not give the secret itself")
+    if not 1 <= len(spec.models) <= MAX_MODELS:
+        raise BadProvider(f"{len(spec.models)} models are listed", hint=f"list 1 to {MAX_MODELS}")
+    for model in spec.models:
+        if not _MODEL.fullmatch(model.name) or not model.kinds:
+            raise BadProvider(f"{model.name[:80]!r} cannot name a model of a provider", hint="such as gpt-5-mini")
+    if len({model.name for model in spec.models}) != len(spec.models):
+        raise BadProvider("a model is listed twice", hint="list each once")
+    if spec.adapter != "openai":
+        raise BadProvider(f"there is no adapter {spec.adapter!r}", hint="known: openai")
+    limits = (spec.connect_timeout_s, spec.first_byte_timeout_s, spec.idle_timeout_s, spec.total_timeout_s)
+    if not all(0 < limit <= 86_400 for limit in limits) or not 1 <= spec.max_connections <= 100_000:
+        raise BadProvider("a limit is out of range", hint="timeouts: up to 86400 s; max_connections: 1 to 100000")
+    return spec
+
+
+def _check_url(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise BadProvider(f"{text[:100]!r} is no URL", hint="such as https://api.example.com/v1") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise BadProvider(f"{text[:100]!r} is no HTTP address", hint="such as https://api.example.com/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise BadProvider(
+            "a base URL has no credentials, query or fragment", hint="keep the key as a secret and name it in `secret`"
+        )
+
+
+class ProviderStore(Protocol):
+    """Keep specs; names are unique in the whole installation, since they are the first part of models' names."""
+
+    def put(self, spec: ProviderSpec) -> None:
+        """Insert or overwrite; raises `BadProvider` (409) when another project holds the name."""
+        ...
+
+    def drop(self, project: str, name: str) -> bool:
+        """Remove; tell whether it was there."""
+        ...
+
+    def all(self, project: str | None = None) -> list[ProviderSpec]:
+        """Return the specs of a project, or of all, by name."""
+        ...
+
+
+class ProviderDirectory:
+    """Providers of all projects; `on_change` hears of every change after it is stored."""
+
+    def __init__(self, store: ProviderStore, on_change: Callable[[], Any] = lambda: None) -> None:
+        self._store = store
+        self._on_change = on_change
+
+    def put(self, spec: ProviderSpec) -> ProviderSpec:
+        """Add a provider or change it."""
+        self._store.put(check_provider(spec))
+        self._on_change()
+        return spec
+
+    def get(self, project: str, name: str) -> ProviderSpec:
+        """Return a provider of a project; raises `ProviderNotFound`."""
+        for spec in self._store.all(project):
+            if spec.name == name:
+                return spec
+        raise ProviderNotFound(
+            f"the project {project!r} has no provider {name[:80]!r}", hint="`tetrad provider list` shows them"
+        )
+
+    def drop(self, project: str, name: str) -> None:
+        """Remove a provider; calls in flight end as they would have."""
+        if not self._store.drop(project, name):
+            raise ProviderNotFound(
+                f"the project {project!r} has no provider {name[:80]!r}", hint="`tetrad provider list` shows them"
+            )
+        self._on_change()
+
+    def all(self, project: str | None = None) -> list[ProviderSpec]:
+        """Return the providers of a project, or of all."""
+        return self._store.all(project)

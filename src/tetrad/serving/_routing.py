@@ -1,0 +1,219 @@
+"""A route table made ready: prompts compiled, upstreams bound, names resolved."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from tetrad.kernel import Forbidden, NotFound, TetradError, Unauthenticated, Unavailable
+from tetrad.serving._model import KeyEntry, Kind, ModelEntry, ReleaseRoute, RouteTable, Upstream
+from tetrad.serving._pricing import Pricer
+from tetrad.serving._prompting import CompiledRelease, house_compiler
+from tetrad.serving.errors import BadRouteTable, RequestRefused
+from tetrad.serving.ports import Answer, Handler, ModelCall, PromptCompiler, Provider, Stage
+
+APP = "app:"
+RELEASE = "release:"
+
+
+class ModelNotFound(NotFound):
+    """No model, app or release of that name is visible to the key."""
+
+    code = "model_not_found"
+    param = "model"
+
+
+class BoundModel(NamedTuple):
+    """A model, its upstream, its price, and what to call."""
+
+    entry: ModelEntry
+    upstream: Upstream
+    pricer: Pricer | None
+    handler: Handler
+
+
+class Route(NamedTuple):
+    """Where a request goes, and as which release."""
+
+    model: BoundModel
+    release: CompiledRelease | None = None
+    app: str = ""
+    ref: str = ""
+
+
+class CompiledTable:
+    """An immutable route table, ready for requests. `problems` says what of it cannot be used, and why."""
+
+    def __init__(
+        self,
+        table: RouteTable,
+        providers: Mapping[str, Provider],
+        stages: Sequence[Stage] = (),
+        compiler: PromptCompiler = house_compiler,
+        previous: CompiledTable | None = None,
+    ) -> None:
+        self.table = table
+        self.problems: dict[str, str] = {}
+        self._keys = table.keys
+        self._models: dict[str, BoundModel] = {}
+        self._releases: dict[str, CompiledRelease] = {}
+        for entry in table.models.values():
+            self._try(f"model {entry.name}", partial(self._bind, entry, providers, stages))
+        for digest, release in table.releases.items():
+            known = previous._releases.get(digest) if previous else None
+            if known is not None and known.route == release:
+                self._releases[digest] = known  # immutable, so compiled once in its life
+            else:
+                self._try(f"release {digest}", partial(self._compile, digest, release, compiler))
+
+    def authenticate(self, headers: Mapping[bytes, bytes], now_ns: int) -> KeyEntry:
+        """Return the key that a request was made with; raises `Unauthenticated` or `Forbidden`."""
+        authorization = headers.get(b"authorization")
+        if authorization is not None:
+            scheme, _, secret = authorization.partition(b" ")
+            if scheme.lower() != b"bearer" or not secret:
+                raise Unauthenticated(
+                    "the Authorization header is not `Bearer <key>`", hint="send a Tetrad key", code="invalid_api_key"
+                )
+            secret = secret.strip()
+        else:
+            secret = headers.get(b"x-api-key", b"").strip()
+            if not secret:
+                raise Unauthenticated(
+                    "the request has no API key", hint="send `Authorization: Bearer <key>`", code="missing_api_key"
+                )
+        key = self._keys.get(hashlib.sha256(secret).hexdigest())
+        if key is None:
+            raise Unauthenticated(
+                "the API key is not known",
+                hint="check it for typos; it may have been revoked or rotated",
+                code="invalid_api_key",
+            )
+        if key.expires_ns and key.expires_ns <= now_ns:
+            raise Unauthenticated("the API key has expired", hint="ask for a new one", code="expired_api_key")
+        if "data" not in key.scopes:
+            raise Forbidden(
+                "the API key may not call models: it lacks the scope `data`",
+                hint="use a key made with that scope",
+                code="missing_scope",
+            )
+        return key
+
+    def resolve(self, key: KeyEntry, name: str, kind: Kind) -> Route:
+        """Find what a client means by `model`; raises `TetradError` saying what is wrong with it."""
+        if name.startswith(APP):
+            route = self._app(key, name)
+        elif name.startswith(RELEASE):
+            route = self._pinned(key, name.removeprefix(RELEASE))
+        else:
+            route = Route(self._model(key.project, name))
+        if kind not in route.model.entry.kinds:
+            raise RequestRefused(
+                f"the model {name!r} does not do {kind}",
+                param="model",
+                hint=f"it does {' and '.join(route.model.entry.kinds)}",
+                code="wrong_kind_of_model",
+            )
+        return route
+
+    def names(self, key: KeyEntry) -> list[tuple[str, str, int]]:
+        """List (name, owner, time made in seconds) of everything that a key may name as `model`."""
+        prefix = key.project + "/"
+        apps = [
+            (APP + app.name, key.project, self.table.made_ns // 1_000_000_000)
+            for path, app in sorted(self.table.apps.items())
+            if path.startswith(prefix)
+        ]
+        models = [
+            (
+                name,
+                self.table.upstreams[entry.upstream].provider if entry.upstream in self.table.upstreams else "",
+                entry.created_s,
+            )
+            for name, entry in sorted(self.table.models.items())
+            if entry.project in ("", key.project)
+        ]
+        return apps + models
+
+    def _app(self, key: KeyEntry, name: str) -> Route:
+        app_name, _, ref = name.removeprefix(APP).partition("@")
+        app = self.table.apps.get(f"{key.project}/{app_name}")
+        if app is None:
+            raise ModelNotFound(
+                f"the project {key.project!r} has no app {app_name!r}",
+                hint="GET /v1/models lists what this key may call",
+            )
+        if ref.startswith("sha256:"):
+            route = self._pinned(key, ref)
+            if route.app != app_name:
+                raise ModelNotFound(f"{ref} is no release of the app {app_name!r}")
+            return route
+        ref = ref or app.default_ref
+        digest = app.refs.get(ref)
+        if digest is None:
+            known = ", ".join(sorted(app.refs)) or "none yet"
+            raise ModelNotFound(f"the app {app_name!r} has no ref {ref!r}", hint=f"its refs: {known}")
+        return self._route(digest, app_name, ref)
+
+    def _pinned(self, key: KeyEntry, digest: str) -> Route:
+        if "pin" not in key.scopes:
+            raise Forbidden(
+                "calling a release by its digest needs the scope `pin`",
+                hint="call the app by name, or use a key with that scope",
+                code="missing_scope",
+            )
+        release = self.table.releases.get(digest)
+        if release is None or release.project != key.project:  # a digest alone grants nothing
+            raise ModelNotFound(f"the project {key.project!r} has no routed release {digest[:80]!r}")
+        return self._route(digest, release.app, "")
+
+    def _route(self, digest: str, app: str, ref: str) -> Route:
+        release = self._releases.get(digest)
+        if release is None:
+            why = self.problems.get(f"release {digest}", "it is not in the route table")
+            raise Unavailable(f"the release {digest} of {app!r} cannot be served: {why}", code="release_unusable")
+        return Route(self._model(release.route.project, release.route.model), release, app, ref)
+
+    def _model(self, project: str, name: str) -> BoundModel:
+        model = self._models.get(name)
+        if model is not None and model.entry.project in ("", project):
+            return model
+        if model is None and (why := self.problems.get(f"model {name}")):
+            raise Unavailable(f"the model {name!r} cannot be served: {why}", code="model_unusable")
+        raise ModelNotFound(
+            f"the model {name[:200]!r} does not exist", hint="GET /v1/models lists what this key may call"
+        )
+
+    def _bind(self, entry: ModelEntry, providers: Mapping[str, Provider], stages: Sequence[Stage]) -> None:
+        upstream = self.table.upstreams.get(entry.upstream)
+        if upstream is None:
+            raise BadRouteTable(f"it names the upstream {entry.upstream!r}, which is not in the table")
+        provider = providers.get(upstream.adapter)
+        if provider is None:
+            raise BadRouteTable(f"nothing here speaks the protocol {upstream.adapter!r}")
+        handler: Handler = provider.endpoint(upstream).call if upstream.base_url else _nowhere
+        for stage in reversed(stages):
+            handler = stage.bind(entry, upstream, handler)
+        pricer = Pricer(entry.price) if entry.price is not None else None
+        self._models[entry.name] = BoundModel(entry, upstream, pricer, handler)
+
+    def _compile(self, digest: str, release: ReleaseRoute, compiler: PromptCompiler) -> None:
+        self._releases[digest] = CompiledRelease(release, compiler)
+
+    def _try(self, what: str, make: Callable[[], None]) -> None:
+        """One broken entry must not take the rest of the table with it."""
+        try:
+            make()
+        except TetradError as error:
+            self.problems[what] = error.message
+
+
+async def _nowhere(_call: ModelCall) -> Answer:
+    raise Unavailable(
+        "the model has no address yet: its engine is being started",
+        hint="try again in a moment; `tetrad status` shows the engine",
+        code="upstream_not_ready",
+        retry_after_s=2,
+    )

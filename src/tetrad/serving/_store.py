@@ -1,0 +1,117 @@
+"""Serving's tables, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from tetrad.kernel import Clock
+from tetrad.kit.db import Database, JsonText, Timestamp, metadata, upsert
+from tetrad.serving._engine_directory import StoredEngine
+from tetrad.serving._engines import EngineReport, EngineSpec
+from tetrad.serving._providers import ProviderSpec
+from tetrad.serving.errors import BadProvider
+
+engines = sa.Table(
+    "engines",
+    metadata,
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("spec", JsonText, nullable=False),
+    sa.Column("spec_digest", sa.String(71), nullable=False),
+    sa.Column("changed_at", Timestamp, nullable=False),
+    sa.Column("report", JsonText),
+    sa.Column("reported_at", Timestamp),
+)
+
+providers = sa.Table(
+    "providers",
+    metadata,
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("spec", JsonText, nullable=False),
+    sa.Column("changed_at", Timestamp, nullable=False),
+    sa.Index(None, "project", "name"),
+)
+
+
+class SqlEngineStore:
+    """`EngineStore` on a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self) -> list[StoredEngine]:
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(engines).order_by(engines.c.name)).mappings().all()
+        return [_stored(row) for row in rows]
+
+    def put(self, spec: EngineSpec, at: datetime) -> None:
+        row = {
+            "name": spec.name,
+            "spec": msgspec.to_builtins(spec),
+            "spec_digest": spec.digest,
+            "changed_at": at,
+        }
+        with self._database.write() as connection:
+            upsert(connection, engines, row, key=["name"])
+
+    def drop(self, name: str) -> bool:
+        with self._database.write() as connection:
+            return connection.execute(sa.delete(engines).where(engines.c.name == name)).rowcount > 0
+
+    def note(self, report: EngineReport, at: datetime) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                sa.update(engines)
+                .where(engines.c.name == report.name)
+                .values(report=msgspec.to_builtins(report), reported_at=at)
+            )
+
+
+def _stored(row: Any) -> StoredEngine:
+    return StoredEngine(
+        spec=msgspec.convert(row["spec"], EngineSpec),
+        changed_at=row["changed_at"],
+        report=msgspec.convert(row["report"], EngineReport | None),
+        reported_at=row["reported_at"],
+    )
+
+
+class SqlProviderStore:
+    """`ProviderStore` on a database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def put(self, spec: ProviderSpec) -> None:
+        row = {
+            "name": spec.name,
+            "project": spec.project,
+            "spec": msgspec.to_builtins(spec),
+            "changed_at": self._clock.now(),
+        }
+        with self._database.write() as connection:
+            owner = connection.execute(
+                sa.select(providers.c.project).where(providers.c.name == spec.name).with_for_update()
+            ).scalar()
+            if owner not in (None, spec.project):
+                raise BadProvider(
+                    f"the name {spec.name!r} is taken by another project", hint="choose another name", status=409
+                )
+            upsert(connection, providers, row, key=["name"])
+
+    def drop(self, project: str, name: str) -> bool:
+        with self._database.write() as connection:
+            gone = sa.delete(providers).where(providers.c.name == name, providers.c.project == project)
+            return connection.execute(gone).rowcount > 0
+
+    def all(self, project: str | None = None) -> list[ProviderSpec]:
+        query = sa.select(providers.c.spec).order_by(providers.c.name)
+        if project is not None:
+            query = query.where(providers.c.project == project)
+        with self._database.read() as connection:
+            return [msgspec.convert(spec, ProviderSpec) for spec in connection.execute(query).scalars()]

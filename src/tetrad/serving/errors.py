@@ -1,0 +1,71 @@
+"""What can go wrong with requests, route tables and engines."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tetrad.kernel import InvalidInput, NotFound, TetradError, Unavailable
+
+
+class EngineNotFound(NotFound):
+    """No engine has that name."""
+
+    code = "engine_not_found"
+
+
+class BadEngineSpec(InvalidInput):
+    """An engine cannot be described that way."""
+
+    code = "bad_engine_spec"
+
+
+class EngineUnusable(Unavailable):
+    """The engine cannot run as it is described, and trying again cannot help: a damaged model, a missing part."""
+
+    code = "engine_unusable"
+
+
+class EngineFailed(Unavailable):
+    """The engine did not start, died, hangs or answers wrongly; trying again may help."""
+
+    code = "engine_failed"
+
+
+class RequestRefused(InvalidInput):
+    """A client's request cannot be served as it is; `param` names the field at fault."""
+
+    def __init__(
+        self, message: str, *, param: str = "", hint: str = "", code: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, code=code, status=status)
+        self.param = param
+
+
+class BadRouteTable(TetradError):
+    """A route table contradicts itself; a gateway keeps the one it has."""
+
+    code = "bad_route_table"
+
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def error_body(error: TetradError) -> bytes:
+    """Return the body by which the OpenAI protocol tells an error; what to do next is part of the message."""
+    status = error.status
+    kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
+    message = f"{error.message} ({error.hint})" if error.hint else error.message
+    param = getattr(error, "param", "") or None
+    return msgspec.json.encode({"error": {"message": message, "type": kind, "code": error.code, "param": param}})
+
+
+class BadProvider(InvalidInput):
+    """A provider cannot be described that way."""
+
+    code = "bad_provider"
+
+
+class ProviderNotFound(NotFound):
+    """The project has no provider of that name."""
+
+    code = "provider_not_found"

@@ -1,0 +1,166 @@
+"""What the request pipeline needs of the outside world."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+
+from tetrad.kernel import Usage
+from tetrad.serving._engines import EngineCaps, EngineEndpoint, EngineIdentity, EngineMetrics, EngineSpec
+from tetrad.serving._model import Kind, ModelEntry, TemplateSyntax, Upstream, Variable
+
+
+class ModelCall(msgspec.Struct, frozen=True, gc=False):
+    """One call of a model, in the words of the OpenAI protocol.
+
+    `fields` is the whole request body by top-level name, ready to be sent: model, messages and the release's parameters
+    are in place. `usage_asked` tells whether the client itself asked for usage at the end of a stream.
+    """
+
+    kind: Kind
+    fields: dict[str, msgspec.Raw]
+    stream: bool = False
+    usage_asked: bool = False
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What an answer turned out to be; `output` is a JSON array of the answer's messages, as the client got them."""
+
+    usage: Usage | None = None
+    response_model: str = ""
+    response_id: str = ""
+    finish_reasons: tuple[str, ...] = ()
+    output: bytes = b""
+    first_chunk_ns: int = 0
+    error_type: str = ""
+    error_message: str = ""
+    truncated: bool = False
+    attributes: dict[str, str] = {}
+
+
+class Answer(Protocol):
+    """An answer that is being read, in the client's protocol. Its reader reads it until `done`, or closes it."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    """What of the upstream's headers the client should see; never its length, its connection or its secrets."""
+    stream: bool
+    done: bool
+    """True once the piece that `read` just returned is the last one that matters to the client."""
+    received_ns: int
+    """When the upstream had done its part: the head of a stream, the end of anything else."""
+
+    async def read(self) -> bytes:
+        """Return the next piece. Raises `TetradError` where the upstream fails; may be cancelled at any time."""
+        ...
+
+    def outcome(self) -> Outcome:
+        """Tell what is known of the answer; complete once `done`, partial after an error."""
+        ...
+
+    def close(self) -> None:
+        """Give up an answer that is not done, or let one that is done finish on its own. Never waits."""
+        ...
+
+
+class Endpoint(Protocol):
+    """One upstream, ready to be called many times at once."""
+
+    async def call(self, call: ModelCall) -> Answer:
+        """Send a call; return its answer, good or bad, once it has begun (a stream) or is whole (anything else).
+
+        Raises `TetradError` where there is no answer to pass on: unreachable, too slow, broken, credential refused.
+        Cancelling it closes the connection to the upstream at once.
+        """
+        ...
+
+
+class Provider(Protocol):
+    """A protocol that upstreams speak. Adapters register by `Upstream.adapter`."""
+
+    def endpoint(self, upstream: Upstream) -> Endpoint:
+        """Prepare calls to an upstream; cheap, without I/O. Raises `InvalidInput` for an upstream that cannot be."""
+        ...
+
+    async def close(self) -> None:
+        """End all connections."""
+        ...
+
+
+Handler: TypeAlias = Callable[[ModelCall], Awaitable[Answer]]
+
+
+class Stage(Protocol):
+    """Something that every call passes on its way to the upstream.
+
+    Stages are bound once per route table, so one that has nothing to do for a model returns `following` and costs
+    nothing per call.
+    """
+
+    def bind(self, model: ModelEntry, upstream: Upstream, following: Handler) -> Handler:
+        """Return what to call instead of `following`."""
+        ...
+
+
+class Prompt(Protocol):
+    """A compiled prompt."""
+
+    @property
+    def is_static(self) -> bool:
+        """Tell whether it renders to the same messages whatever the values."""
+        ...
+
+    def render(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the messages; raises `TetradError` where the values do not fit."""
+        ...
+
+
+PromptCompiler: TypeAlias = Callable[[Sequence[tuple[str, str]], TemplateSyntax, Sequence[Variable]], Prompt]
+
+
+class RunningEngine(Protocol):
+    """A started engine: one process that we own, with an endpoint of its own."""
+
+    pid: int | None
+    endpoint: EngineEndpoint
+
+    async def healthy(self) -> bool:
+        """Tell whether it answers its health probe; never raises for an engine that does not."""
+        ...
+
+    async def served_names(self) -> tuple[str, ...]:
+        """Return the names of the models that it lists."""
+        ...
+
+    async def warm(self, prompt: str, deadline_s: float) -> float:
+        """Make one token; return the seconds it took. Raises `EngineFailed` past the deadline."""
+        ...
+
+    async def metrics(self) -> EngineMetrics:
+        """Look at it once."""
+        ...
+
+    async def stop(self, deadline_s: float) -> None:
+        """Drain, then terminate, then kill; returns when the process is gone. May be called again."""
+        ...
+
+    async def ended(self) -> str:
+        """Wait until the process is gone; return why."""
+        ...
+
+
+class EngineAdapter(Protocol):
+    """A kind of engine that we can start, watch, drain and stop."""
+
+    kind: str
+    caps: EngineCaps
+
+    async def provision(self, spec: EngineSpec) -> EngineIdentity:
+        """Check files and machine before anything is started; raises `EngineUnusable` where it can never work."""
+        ...
+
+    async def start(self, spec: EngineSpec, identity: EngineIdentity) -> RunningEngine:
+        """Start the process; returns once it listens, not yet loaded. Raises `EngineFailed`."""
+        ...

@@ -1,0 +1,318 @@
+"""Serving's part of the API: engines and routable models; and what the worker calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from tetrad.kernel import InvalidInput, Principal
+from tetrad.kit.http import CurrentPrincipal, Page, requires
+from tetrad.serving._engine_directory import EngineDirectory, EngineStatus
+from tetrad.serving._engines import EngineReport, EngineSpec
+from tetrad.serving._model import ModelEntry, RouteTable
+from tetrad.serving._providers import ProviderDirectory, ProviderSpec
+
+EngineName = Annotated[str, Path(max_length=63)]
+
+
+class IdentityView(BaseModel):
+    """The exact engine: its build and the flags that it runs with."""
+
+    kind: str
+    build: str
+    flags: dict[str, str]
+
+
+class LoadView(BaseModel):
+    """What the engine was doing when it was last looked at."""
+
+    running: int
+    waiting: int
+    tokens_in: int
+    tokens_out: int
+
+
+class EngineView(BaseModel):
+    """An engine: what is wanted, and what is there."""
+
+    name: str
+    kind: str
+    model: str = Field(description="Digest of the weights")
+    models: list[str] = Field(description="Names by which clients ask for it")
+    kinds: list[str]
+    ctx: int
+    slots: int
+    max_queue: int
+    state: str
+    reason: str
+    pid: int | None
+    restarts: int
+    rss_bytes: int
+    first_token_s: float | None
+    identity: IdentityView | None
+    load: LoadView | None
+    reported_at: datetime | None
+    silent: bool = Field(description="The worker has not reported it for 30 s")
+
+    @classmethod
+    def of(cls, status: EngineStatus) -> EngineView:
+        """Render a status; the endpoint's secret has no field to go to."""
+        spec, report = status.spec, status.report
+        metrics = report.metrics
+        identity = report.identity
+        return cls(
+            name=spec.name,
+            kind=spec.kind,
+            model=spec.model,
+            models=[spec.served_name],
+            kinds=list(spec.kinds),
+            ctx=spec.ctx,
+            slots=spec.slots,
+            max_queue=spec.max_queue,
+            state=report.state,
+            reason=report.reason,
+            pid=report.pid,
+            restarts=report.restarts,
+            rss_bytes=report.rss_bytes,
+            first_token_s=report.first_token_s,
+            identity=IdentityView(kind=identity.kind, build=identity.build, flags=identity.flags) if identity else None,
+            load=LoadView(
+                running=metrics.running,
+                waiting=metrics.waiting,
+                tokens_in=metrics.tokens_in,
+                tokens_out=metrics.tokens_out,
+            )
+            if metrics
+            else None,
+            reported_at=status.reported_at,
+            silent=status.silent,
+        )
+
+
+class PriceView(BaseModel):
+    """Decimal texts per million tokens."""
+
+    input: str
+    output: str
+    cache_read: str | None
+    cache_write: str | None
+    currency: str
+
+
+class RoutedModelView(BaseModel):
+    """A model that clients may name."""
+
+    name: str
+    kinds: list[str]
+    upstream: str
+    state: str
+    digest: str
+    price: PriceView | None
+
+
+class EngineBody(BaseModel):
+    """What is wanted of an engine; see `EngineSpec`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str = Field(max_length=40)
+    model: str = Field(max_length=71)
+    served_name: str = Field(max_length=127)
+    kinds: list[str] = Field(default=["chat"], max_length=4)
+    ctx: int = 2048
+    slots: int = 2
+    max_queue: int = 64
+    threads: int = 0
+    sleep_s: int = 0
+    drain_s: float = 20.0
+    flags: dict[str, str] = {}
+
+
+class DesiredEngines(BaseModel):
+    """What should run; `epoch` changes when control has forgotten earlier reports."""
+
+    epoch: str
+    engines: list[dict[str, Any]]
+
+
+def router(
+    directory: EngineDirectory,
+    table: Callable[[], RouteTable | None] = lambda: None,
+    project_of: Callable[[str], str | None] = lambda _upstream: None,
+) -> APIRouter:
+    """Return the routes, with their prefixes.
+
+    `table` lends the newest route table; `project_of` names the project that an upstream belongs to, None for those
+    of every project.
+    """
+    routes = APIRouter(tags=["serving"])
+
+    @routes.get("/api/v1/engines", dependencies=[requires("control")], operation_id="list_engines")
+    def list_engines() -> Page[EngineView]:
+        """Return all engines of this installation."""
+        return Page(items=[EngineView.of(status) for status in directory.engines()])
+
+    @routes.get("/api/v1/engines/{name}", dependencies=[requires("control")], operation_id="get_engine")
+    def get_engine(name: EngineName) -> EngineView:
+        """Return one engine."""
+        return EngineView.of(directory.engine(name))
+
+    @routes.put("/api/v1/engines/{name}", dependencies=[requires("admin", everywhere=True)], operation_id="put_engine")
+    def put_engine(name: EngineName, body: EngineBody) -> EngineView:
+        """Ask for an engine, or for another shape of it; a changed one is drained and started again."""
+        directory.want(_converted({**body.model_dump(), "name": name}, EngineSpec))
+        return EngineView.of(directory.engine(name))
+
+    @routes.delete(
+        "/api/v1/engines/{name}",
+        dependencies=[requires("admin", everywhere=True)],
+        operation_id="delete_engine",
+        status_code=204,
+    )
+    def delete_engine(name: EngineName) -> None:
+        """Let an engine be drained and stopped."""
+        directory.unwant(name)
+
+    @routes.get("/api/v1/models", dependencies=[requires("control")], operation_id="list_routed_models")
+    def list_routed_models(
+        actor: CurrentPrincipal, project: Annotated[str | None, Query(max_length=63)] = None
+    ) -> Page[RoutedModelView]:
+        """Return the models that clients may name, of engines and of the projects that the caller may enter."""
+        now = table()
+        found = now or RouteTable(version=0, made_ns=0, models=directory.models(), upstreams=directory.upstreams())
+        return Page(
+            items=[
+                _routed(model, found)
+                for _, model in sorted(found.models.items())
+                if _visible(project_of(model.upstream), project, actor)
+            ]
+        )
+
+    @routes.get("/internal/v1/engines", dependencies=[requires("internal")], operation_id="desired_engines")
+    def desired_engines() -> DesiredEngines:
+        """Tell the worker what should run."""
+        return DesiredEngines(
+            epoch=directory.epoch, engines=[msgspec.to_builtins(spec) for spec in directory.desired()]
+        )
+
+    @routes.put(
+        "/internal/v1/engines/{name}",
+        dependencies=[requires("internal")],
+        operation_id="report_engine",
+        status_code=204,
+    )
+    def report_engine(name: EngineName, body: dict[str, Any]) -> None:
+        """Take the worker's report of one engine."""
+        directory.note(_converted({**body, "name": name}, EngineReport))
+
+    return routes
+
+
+class ProviderModelView(BaseModel):
+    """A model of a provider; clients ask for `PROVIDER/NAME`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=200)
+    kinds: list[str] = Field(default=["chat"], max_length=4)
+    price: PriceView | None = None
+
+
+class ProviderBody(BaseModel):
+    """How to reach a provider; see `ProviderSpec`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base_url: str = Field(max_length=2000)
+    models: list[ProviderModelView] = Field(max_length=500)
+    adapter: str = Field(default="openai", max_length=40)
+    system: str = Field(default="openai", max_length=63, description="Value of `gen_ai.provider.name` on spans")
+    secret: str = Field(default="", max_length=100, description="Name of a secret of the project")
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 120.0
+    idle_timeout_s: float = 60.0
+    total_timeout_s: float = 600.0
+    max_connections: int = 512
+
+
+class ProviderView(ProviderBody):
+    """A provider of a project."""
+
+    name: str
+
+    @classmethod
+    def of(cls, spec: ProviderSpec) -> ProviderView:
+        """Render a spec; it holds the secret's name, never the secret."""
+        known = msgspec.to_builtins(spec)
+        known.pop("project")
+        for model in known["models"]:
+            if model["price"] is not None:
+                model["price"].pop("max_input_tokens")
+        return cls(**known)
+
+
+def provider_router(directory: ProviderDirectory) -> APIRouter:
+    """Return the routes of providers, with their prefix."""
+    routes = APIRouter(prefix="/api/v1/projects/{project}/providers", tags=["serving"])
+
+    @routes.get("", dependencies=[requires("control")], operation_id="list_providers")
+    def list_providers(project: str) -> Page[ProviderView]:
+        """Return the providers of a project."""
+        return Page(items=[ProviderView.of(spec) for spec in directory.all(project)])
+
+    @routes.get("/{name}", dependencies=[requires("control")], operation_id="get_provider")
+    def get_provider(project: str, name: EngineName) -> ProviderView:
+        """Return one provider."""
+        return ProviderView.of(directory.get(project, name))
+
+    @routes.put("/{name}", dependencies=[requires("admin")], operation_id="put_provider")
+    def put_provider(project: str, name: EngineName, body: ProviderBody) -> ProviderView:
+        """Add a provider, or change it; gateways know within a second."""
+        spec = _converted({**body.model_dump(), "name": name, "project": project}, ProviderSpec)
+        return ProviderView.of(directory.put(spec))
+
+    @routes.delete("/{name}", dependencies=[requires("admin")], operation_id="delete_provider", status_code=204)
+    def delete_provider(project: str, name: EngineName) -> None:
+        """Remove a provider; calls in flight end as they would have."""
+        directory.drop(project, name)
+
+    return routes
+
+
+def _routed(model: ModelEntry, table: RouteTable) -> RoutedModelView:
+    upstream = table.upstreams.get(model.upstream)
+    price = model.price
+    return RoutedModelView(
+        name=model.name,
+        kinds=list(model.kinds),
+        upstream=model.upstream,
+        state=upstream.state if upstream else "failed",
+        digest=model.digest,
+        price=PriceView(
+            input=price.input,
+            output=price.output,
+            cache_read=price.cache_read,
+            cache_write=price.cache_write,
+            currency=price.currency,
+        )
+        if price
+        else None,
+    )
+
+
+def _visible(owner: str | None, asked: str | None, actor: Principal) -> bool:
+    if owner is None:
+        return True
+    return actor.may_enter(owner) and asked in (None, owner)
+
+
+def _converted(data: dict[str, Any], kind: Any) -> Any:
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"{error}", hint="see the OpenAPI description") from None

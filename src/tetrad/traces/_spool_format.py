@@ -1,0 +1,140 @@
+"""Spans on their way: frames that a killed writer may tear and a bad disk may spoil, without harm to their neighbours.
+
+A frame is the payload's length (4 bytes, big-endian), its CRC-32 (4 bytes, big-endian) and the payload, a msgpack map
+of a `Span`. A spool segment is frames one after another; a writer only ever appends.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from tetrad.kernel import TooLarge
+from tetrad.traces._model import Span
+
+HEADER_BYTES = 8
+MAX_FRAME_BYTES = 24 * 1024 * 1024
+"""The largest payload; a length beyond it can only be damage."""
+SCAN_BUDGET_BYTES = 128 * 1024 * 1024
+"""How many bytes of checksums a search for the next whole frame may cost, so that damage cannot stall a reader."""
+
+FrameFaultReason = Literal["length", "checksum", "payload"]
+
+_header = struct.Struct(">II")
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Span)
+
+
+class FrameFault(NamedTuple):
+    """A stretch of a segment that holds no readable span: from `offset`, `length` bytes, and why."""
+
+    offset: int
+    length: int
+    reason: FrameFaultReason
+
+
+class FrameBatch(NamedTuple):
+    """What a chunk held: the spans, the bytes that are dealt with, and the stretches that were not readable.
+
+    Bytes from `consumed` on are the beginning of a frame whose rest is not there (yet).
+    """
+
+    spans: list[Span]
+    consumed: int
+    faults: list[FrameFault]
+
+
+def encode_frame(span: Span) -> bytes:
+    """Return a span as one frame; raises `TooLarge` past `MAX_FRAME_BYTES`."""
+    payload = _encoder.encode(span)
+    if len(payload) > MAX_FRAME_BYTES:
+        raise TooLarge(
+            f"span {span.span_id!r} has {len(payload)} bytes, at most {MAX_FRAME_BYTES} can be spooled",
+            hint="shorten its input, output or attributes",
+            code="span_too_large",
+        )
+    return _header.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def decode_frames(data: bytes | bytearray | memoryview) -> tuple[list[Span], int]:
+    """Return the spans of the whole frames at the front, and how many bytes they take.
+
+    Stops before the first frame that is torn or damaged; `read_frames` tells which, and reads on behind damage.
+    """
+    view, size, at = memoryview(data), len(data), 0
+    spans: list[Span] = []
+    while size - at >= HEADER_BYTES:
+        length, checksum = _header.unpack_from(view, at)
+        end = at + HEADER_BYTES + length
+        if length == 0 or length > MAX_FRAME_BYTES or end > size:
+            break
+        payload = view[at + HEADER_BYTES : end]
+        if zlib.crc32(payload) != checksum:
+            break
+        try:
+            spans.append(_decoder.decode(payload))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            break
+        at = end
+    return spans, at
+
+
+def read_frames(data: bytes | bytearray | memoryview, *, final: bool = False) -> FrameBatch:
+    """Return every readable span of a chunk; damage is skipped and told, never raised.
+
+    An unfinished frame at the end stays for later (`consumed` points before it), unless `final` says that nothing
+    will follow: then it is a fault as well and all bytes are consumed.
+    """
+    view, size, at = memoryview(data), len(data), 0
+    spans: list[Span] = []
+    faults: list[FrameFault] = []
+    budget = SCAN_BUDGET_BYTES
+    while at < size:
+        good, taken = decode_frames(view[at:])
+        spans += good
+        at += taken
+        if at >= size:
+            break
+        reason = _what_is_wrong(view, at)
+        if reason == "payload":
+            end = at + HEADER_BYTES + _header.unpack_from(view, at)[0]
+        else:
+            end, budget = _next_frame(view, at + 1, budget)
+            if end == size and reason is None and not final:
+                break
+            reason = reason or "length"
+        faults.append(FrameFault(at, end - at, reason))
+        at = end
+    return FrameBatch(spans, at, faults)
+
+
+def _what_is_wrong(view: memoryview, at: int) -> FrameFaultReason | None:
+    """Say why no span could be read at `at`; None when there are just too few bytes."""
+    if len(view) - at < HEADER_BYTES:
+        return None
+    length, checksum = _header.unpack_from(view, at)
+    if length == 0 or length > MAX_FRAME_BYTES:
+        return "length"
+    end = at + HEADER_BYTES + length
+    if end > len(view):
+        return None
+    return "checksum" if zlib.crc32(view[at + HEADER_BYTES : end]) != checksum else "payload"
+
+
+def _next_frame(view: memoryview, start: int, budget: int) -> tuple[int, int]:
+    """Return where the next whole frame begins, else the end of the data, and what is left of the budget."""
+    size = len(view)
+    for at in range(start, size - HEADER_BYTES):
+        length, checksum = _header.unpack_from(view, at)
+        end = at + HEADER_BYTES + length
+        if length == 0 or length > MAX_FRAME_BYTES or end > size:
+            continue
+        budget -= length
+        if budget < 0:
+            break
+        if zlib.crc32(view[at + HEADER_BYTES : end]) == checksum:
+            return at, budget
+    return size, budget

@@ -1,0 +1,393 @@
+"""Spans in the column store. Every statement names its project, and every value is a parameter."""
+
+# ruff: noqa: S608 - statements are put together from this module's own text; every value is a parameter
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from tetrad.kit.telemetry_db import TelemetryDb, TelemetryLimits, migrate_telemetry, open_telemetry
+from tetrad.traces._rows import COLUMNS, DAY_NS, ROOT, SERVER, Prepared, encode_payloads
+from tetrad.traces._schema import STEPS
+from tetrad.traces._views import (
+    Cost,
+    Dropped,
+    Measures,
+    Overview,
+    Point,
+    Position,
+    SortField,
+    SpanContent,
+    SpanRow,
+    StoreSize,
+    Tokens,
+    Top,
+    TraceFilter,
+    TracePage,
+    TraceSummary,
+    TraceSums,
+    Window,
+)
+
+_EPOCH = date(1970, 1, 1)
+_TOP = 10
+_MOST_GROUPS = 1000
+_TRACE_TAIL_NS = DAY_NS
+"""How long after a trace's first span others may begin; lists add up spans within it."""
+
+_SPAN = """
+    trace_id, span_id, parent_id, name, kind, status, status_message, toUnixTimestamp64Nano(start), duration_ns,
+    ttft_ns, operation, provider, request_model, response_model, response_id, finish_reasons, has_usage, input_tokens,
+    cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, toString(cost), currency, stream, attempt,
+    http_status, error_type, app, ref, release, binding, variant, prompt_name, prompt_version, code_digest, code_match,
+    session, user, unit, key_id, service, input_preview, input_digest, input_bytes, output_preview, output_digest,
+    output_bytes, attributes, toUnixTimestamp64Nano(ingested)
+"""
+_IN_WINDOW = """
+    project = {project:String}
+    AND start >= fromUnixTimestamp64Nano({from:Int64}, 'UTC') AND start < fromUnixTimestamp64Nano({to:Int64}, 'UTC')
+"""
+_IN_TAIL = """
+    project = {project:String}
+    AND start >= fromUnixTimestamp64Nano({from:Int64}, 'UTC') AND start < fromUnixTimestamp64Nano({tail:Int64}, 'UTC')
+"""
+# A trace is listed once, by its root; where no root is stored (the caller's own spans are in another system), by the
+# first server's span.
+_HEAD = f"""
+    (entry = {ROOT} OR (entry = {SERVER} AND (trace_id, span_id) IN (
+        SELECT trace_id, argMin(span_id, (start, span_id)) FROM spans
+        WHERE {_IN_WINDOW} AND entry = {SERVER} AND trace_id NOT IN (
+            SELECT trace_id FROM spans WHERE {_IN_WINDOW} AND entry = {ROOT} AND trace_id IN (
+                SELECT trace_id FROM spans WHERE {_IN_WINDOW} AND entry = {SERVER}
+            )
+        )
+        GROUP BY trace_id
+    )))
+"""
+_TOKENS = "input_tokens + cache_read_tokens + cache_write_tokens + output_tokens + reasoning_tokens"
+_SUMS = f"""
+    count(), countIf(status = 'error'), countIf(call = 1), countIf(call = 1 AND cost IS NULL),
+    sum(input_tokens), sum(cache_read_tokens), sum(cache_write_tokens), sum(output_tokens), sum(reasoning_tokens),
+    sum({_TOKENS}), sumMapIf([currency], [assumeNotNull(cost)], cost IS NOT NULL) AS by_currency,
+    by_currency.1, arrayMap(amount -> toString(amount), by_currency.2)
+"""
+_MODELS = """
+    arraySort(groupUniqArrayIf(16)(if(response_model != '', response_model, request_model), call = 1)),
+    minIf(ttft_ns, call = 1 AND ttft_ns > 0)
+"""
+_ONCE = "LIMIT 1 BY trace_id, span_id"
+_FILTERS: dict[str, str] = {
+    "app": "app = {app:String}",
+    "release": "release = {release:String}",
+    "ref": "ref = {ref:String}",
+    "status": "status = {status:String}",
+    "session": "session = {session:String}",
+    "user": "user = {user:String}",
+    "key": "key_id = {key:String}",
+    "name": "positionCaseInsensitiveUTF8(name, {name:String}) > 0",
+    "min_duration_ns": "duration_ns >= {min_duration_ns:UInt64}",
+    "model": f"""trace_id IN (SELECT trace_id FROM spans WHERE {_IN_TAIL}
+        AND (request_model = {{model:String}} OR response_model = {{model:String}}))""",
+    "text": f"""trace_id IN (SELECT trace_id FROM spans WHERE {_IN_TAIL}
+        AND (positionCaseInsensitiveUTF8(input_preview, {{text:String}}) > 0
+            OR positionCaseInsensitiveUTF8(output_preview, {{text:String}}) > 0
+            OR positionCaseInsensitiveUTF8(status_message, {{text:String}}) > 0))""",
+    "min_cost": f"""trace_id IN (SELECT trace_id FROM spans FINAL WHERE {_IN_TAIL} AND currency = {{currency:String}}
+        GROUP BY trace_id HAVING sum(cost) >= {{min_cost:Decimal(38, 12)}})""",
+}
+_ADDED_UP = f"""(
+    SELECT trace_id AS summed_trace, sum({_TOKENS}) AS tokens, sumIf(cost, currency = {{currency:String}}) AS cost_sum,
+        minIf(ttft_ns, call = 1 AND ttft_ns > 0) AS first_token
+    FROM spans FINAL WHERE {_IN_TAIL} GROUP BY trace_id
+)"""
+# sort field: what it sorts by, the type of that, and whether it needs the sums of whole traces
+_SORTS: dict[SortField, tuple[str, str, bool]] = {
+    "start": ("toUnixTimestamp64Nano(start)", "Int64", False),
+    "duration": ("duration_ns", "UInt64", False),
+    "tokens": ("ifNull(tokens, 0)", "UInt64", True),
+    "cost": ("ifNull(cost_sum, toDecimal128(-1, 12))", "Decimal(38, 12)", True),
+    "first_token": ("if(ttft_ns > 0, ttft_ns, ifNull(first_token, 0))", "UInt64", True),
+}
+
+
+class ColumnStore:
+    """`SpanStore` on chDB or ClickHouse."""
+
+    def __init__(self, db: TelemetryDb) -> None:
+        self._db = db
+
+    def migrate(self) -> list[int]:
+        """Bring the tables to this code's schema and the first insert's costs to the start; return the steps taken."""
+        steps = migrate_telemetry(self._db, STEPS)
+        self._db.select(f"SELECT {_SPAN} FROM spans WHERE project = '' {_ONCE} LIMIT 1")
+        return steps
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._db.close()
+
+    def add(self, prepared: Prepared) -> None:
+        # Payloads go first: a span that can be seen has its content.
+        if prepared.payloads:
+            rows = encode_payloads(list(prepared.payloads.values()))
+            self._db.insert("payloads", ("project", "day", "digest", "size", "data"), rows, binary=True)
+        if prepared.rows:
+            self._db.insert("spans", COLUMNS, b"\n".join(prepared.rows))
+
+    def traces(
+        self,
+        project: str,
+        window: Window,
+        only: TraceFilter,
+        sort: SortField,
+        descending: bool,
+        after: Position | None,
+        limit: int,
+    ) -> TracePage:
+        parameters: dict[str, object] = {**_window(project, window), "currency": only.currency, "limit": limit + 1}
+        conditions = [_IN_WINDOW, _HEAD]
+        for field, condition in _FILTERS.items():
+            value = getattr(only, field)
+            if value:
+                conditions.append(condition)
+                parameters[field] = value
+        key, kind, summed = _SORTS[sort]
+        direction, beyond = ("DESC", "<") if descending else ("ASC", ">")
+        if after is not None:
+            conditions.append(f"({key}, trace_id) {beyond} ({{value:{kind}}}, {{trace_id:String}})")
+            parameters |= {"value": after.value, "trace_id": after.trace_id}
+            if sort == "start":
+                # the same bound once more, in the form that skips whole parts
+                bound = "start <= " if descending else "start >= "
+                conditions.append(bound + "fromUnixTimestamp64Nano({value:Int64}, 'UTC')")
+        order = f"{key} {direction}, trace_id {direction}"
+        if sort == "start":
+            order = f"toStartOfMinute(start) {direction}, {order}"
+        source = f"spans LEFT JOIN {_ADDED_UP} AS sums ON trace_id = summed_trace" if summed else "spans"
+        found = self._db.select(
+            f"SELECT {_SPAN}, toString({key}) FROM {source} WHERE {' AND '.join(conditions)} "
+            f"ORDER BY {order} LIMIT 1 BY trace_id LIMIT {{limit:UInt32}}",
+            parameters,
+        )
+        heads = [_span(row) for row in found[:limit]]
+        more = len(found) > limit
+        return TracePage(
+            self._with_sums(project, heads),
+            Position(str(found[limit - 1][-1]), heads[-1].trace_id) if more else None,
+        )
+
+    def summaries(self, project: str, trace_ids: Sequence[str], window: Window) -> list[TraceSummary]:
+        found = self._db.select(
+            f"SELECT {_SPAN} FROM spans WHERE {_IN_WINDOW} AND trace_id IN {{ids:Array(String)}} AND {_HEAD} "
+            "ORDER BY start, trace_id LIMIT 1 BY trace_id",
+            {**_window(project, window), "ids": list(trace_ids)},
+        )
+        return list(self._with_sums(project, [_span(row) for row in found]))
+
+    def arrived_after(self, project: str, ingested_ns: int, trace_id: str, limit: int) -> list[TraceSummary]:
+        # What arrives now began at most a few days ago: the bound spares the scan of everything older.
+        window = Window(ingested_ns - 7 * DAY_NS, ingested_ns + 8 * DAY_NS)
+        found = self._db.select(
+            f"SELECT {_SPAN} FROM spans WHERE {_IN_WINDOW} AND {_HEAD} AND (ingested, trace_id) > "
+            "(fromUnixTimestamp64Nano({ingested:Int64}, 'UTC'), {trace_id:String}) "
+            "ORDER BY ingested, trace_id LIMIT 1 BY trace_id LIMIT {limit:UInt32}",
+            {**_window(project, window), "ingested": ingested_ns, "trace_id": trace_id, "limit": limit},
+        )
+        return list(self._with_sums(project, [_span(row) for row in found]))
+
+    def locate(self, project: str, trace_id: str, hint_ns: int | None) -> tuple[Window, TraceSums] | None:
+        now_ns = int(datetime.now(UTC).timestamp()) * 1_000_000_000
+        far = now_ns + 10 * DAY_NS
+        stretches = [Window(now_ns - 3 * DAY_NS, far), Window(now_ns - 40 * DAY_NS, far), Window(0, far)]
+        if hint_ns is not None:
+            stretches.insert(0, Window(hint_ns - DAY_NS, hint_ns + DAY_NS))
+        for stretch in stretches:
+            found = self._db.select(
+                f"SELECT toUnixTimestamp64Nano(min(start)), toUnixTimestamp64Nano(max(start)), "
+                f"max(toUnixTimestamp64Nano(start) + toInt64(duration_ns)), {_SUMS}, {_MODELS} FROM "
+                f"(SELECT * FROM spans WHERE {_IN_WINDOW} AND {_THIS_TRACE} {_ONCE}) HAVING count() > 0",
+                {**_window(project, stretch), "trace_id": trace_id},
+            )
+            if found:
+                first, _, end, *sums = found[0]
+                return Window(first, max(end, found[0][1] + 1)), _sums(sums)
+        return None
+
+    def spans(
+        self, project: str, trace_id: str, window: Window, after: tuple[int, str] | None, limit: int
+    ) -> list[SpanRow]:
+        start, span_id = after or (0, "")
+        found = self._db.select(
+            f"SELECT {_SPAN} FROM spans WHERE {_IN_WINDOW} AND {_THIS_TRACE} "
+            "AND (start, span_id) > (fromUnixTimestamp64Nano({start:Int64}, 'UTC'), {span_id:String}) "
+            f"ORDER BY start, span_id {_ONCE} LIMIT {{limit:UInt32}}",
+            {**_window(project, window), "trace_id": trace_id, "start": start, "span_id": span_id, "limit": limit},
+        )
+        return [_span(row) for row in found]
+
+    def content(self, project: str, trace_id: str, span_id: str, window: Window) -> SpanContent | None:
+        found = self._db.select(
+            f"SELECT {_SPAN} FROM spans WHERE {_IN_WINDOW} AND {_THIS_TRACE} AND span_id = {{span_id:String}} LIMIT 1",
+            {**_window(project, window), "trace_id": trace_id, "span_id": span_id},
+        )
+        if not found:
+            return None
+        span = _span(found[0])
+        day = str(_EPOCH + timedelta(days=span.start_ns // DAY_NS))
+        return SpanContent(
+            span, self._payload(project, day, span.input_digest), self._payload(project, day, span.output_digest)
+        )
+
+    def _payload(self, project: str, day: str, digest: str) -> bytes:
+        if not digest:
+            return b""
+        return self._db.select_bytes(
+            "SELECT data FROM payloads WHERE project = {project:String} AND day = {day:Date} "
+            "AND digest = {digest:String} LIMIT 1",
+            {"project": project, "day": day, "digest": digest},
+        )
+
+    def _with_sums(self, project: str, heads: Sequence[SpanRow]) -> tuple[TraceSummary, ...]:
+        if not heads:
+            return ()
+        starts = [head.start_ns for head in heads]
+        window = Window(min(starts) - DAY_NS, max(starts) + _TRACE_TAIL_NS)
+        found = self._db.select(
+            f"SELECT trace_id, {_SUMS}, {_MODELS} FROM (SELECT * FROM spans WHERE {_IN_WINDOW} "
+            f"AND trace_id IN {{ids:Array(String)}} {_ONCE}) GROUP BY trace_id",
+            {**_window(project, window), "ids": [head.trace_id for head in heads]},
+        )
+        sums = {row[0]: _sums(row[1:]) for row in found}
+        return tuple(TraceSummary(head, sums.get(head.trace_id, TraceSums())) for head in heads)
+
+    def overview(self, project: str, window: Window, bucket_s: int, app: str) -> Overview:
+        now = {**_window(project, window), "app": app, "bucket": bucket_s}
+        before = {**_window(project, window.before()), "app": app, "bucket": bucket_s}
+        model = "if(response_model != '', response_model, request_model)"
+        return Overview(
+            window=window,
+            bucket_s=bucket_s,
+            now=self._measures(now, "0").get(0, Measures()),
+            before=self._measures(before, "0").get(0, Measures()),
+            series=tuple(Point(at, found) for at, found in sorted(self._measures(now, _BUCKET).items())),
+            models=_top(self._measures(now, model, calls_only=True)),
+            releases=_top(self._measures(now, "(release, app)")),
+            apps=_top(self._measures(now, "app")),
+        )
+
+    def _measures(self, parameters: Mapping[str, object], by: str, *, calls_only: bool = False) -> dict[Any, Measures]:
+        """Add a window up by an expression: requests by the spans that stand for traces, the rest by model calls."""
+        scope = f"FROM spans FINAL WHERE {_IN_WINDOW} AND ({{app:String}} = '' OR app = {{app:String}})"
+        top = f"GROUP BY by_key ORDER BY count() DESC LIMIT {_MOST_GROUPS}"
+        heads = self._db.select(
+            f"SELECT {by} AS by_key, count(), countIf(status = 'error'), quantiles(0.5, 0.95)(duration_ns / 1e6) "
+            f"{scope} AND {'call = 1' if calls_only else _HEAD} {top}",
+            parameters,
+        )
+        calls = self._db.select(
+            f"SELECT {by} AS by_key, {_SUMS}, quantilesIf(0.5, 0.95)(ttft_ns / 1e6, ttft_ns > 0) "
+            f"{scope} AND call = 1 {top}",
+            parameters,
+        )
+        requests = {_key(row[0]): row[1:] for row in heads}
+        called = {_key(row[0]): row[1:] for row in calls}
+        return {key: _measure(requests.get(key, (0, 0, (None, None))), called.get(key)) for key in {*requests, *called}}
+
+    def drop_before(self, day: int) -> Dropped:
+        limit = (_EPOCH + timedelta(days=day)).isoformat()
+        found = self._db.select(
+            "SELECT table, partition, sum(rows) FROM system.parts WHERE active AND database = currentDatabase() "
+            "AND table IN ('spans', 'payloads') AND partition < {limit:String} GROUP BY table, partition ORDER BY 1, 2",
+            {"limit": limit},
+        )
+        for table, partition, _ in found:
+            named = "spans" if table == "spans" else "payloads"
+            self._db.command(f"ALTER TABLE {named} DROP PARTITION {{day:String}}", {"day": partition})
+        spans = [row for row in found if row[0] == "spans"]
+        return Dropped(tuple(row[1] for row in spans), sum(int(row[2]) for row in spans))
+
+    def size(self) -> StoreSize:
+        rows = self._db.select(
+            "SELECT sumIf(rows, table = 'spans'), sum(bytes_on_disk), minIf(partition, table = 'spans') "
+            "FROM system.parts WHERE active AND database = currentDatabase() AND table IN ('spans', 'payloads')"
+        )
+        spans, size, oldest = rows[0]
+        return StoreSize(int(spans), int(size), str(oldest))
+
+
+_BUCKET = (
+    "toInt64(intDiv(toUnixTimestamp64Nano(start) - {from:Int64}, toInt64({bucket:UInt32}) * 1000000000) "
+    "* toInt64({bucket:UInt32}) * 1000000000 + {from:Int64})"
+)
+_THIS_TRACE = "trace_id = {trace_id:String} AND xxHash32(trace_id) = xxHash32({trace_id:String})"
+
+
+def _window(project: str, window: Window) -> dict[str, object]:
+    return {
+        "project": project,
+        "from": window.from_ns,
+        "to": window.to_ns,
+        "tail": window.to_ns + _TRACE_TAIL_NS,
+    }
+
+
+def _span(row: Sequence[Any]) -> SpanRow:
+    reasons, has_usage, fresh, read, write, output, reasoning, cost, currency, stream = row[15:25]
+    tokens = Tokens(fresh, read, write, output, reasoning, fresh + read + write + output + reasoning)
+    values = (
+        *row[:15],
+        tuple(reasons),
+        tokens if has_usage else None,
+        None if cost is None else Cost(cost, currency),
+        bool(stream),
+        *row[25:50],
+    )
+    return SpanRow(*values)
+
+
+def _costs(currencies: Sequence[str], amounts: Sequence[str]) -> tuple[Cost, ...]:
+    return tuple(Cost(amount, currency) for currency, amount in zip(currencies, amounts, strict=True))
+
+
+def _sums(row: Sequence[Any]) -> TraceSums:
+    spans, errors, calls, unpriced, *tokens = row[:10]
+    _, currencies, amounts, models, first = row[10:15]
+    return TraceSums(
+        spans, errors, calls, unpriced, Tokens(*tokens), _costs(currencies, amounts), tuple(models), int(first)
+    )
+
+
+def _measure(heads: Sequence[Any], calls: Sequence[Any] | None) -> Measures:
+    requests, errors, (p50, p95) = heads
+    if calls is None:
+        return Measures(requests, errors, p50, p95)
+    sums = _sums([*calls[:13], [], 0])
+    first_p50, first_p95 = calls[13]
+    return Measures(
+        requests, errors, p50, p95, first_p50, first_p95,
+        sums.calls, sums.calls_without_cost, sums.tokens, sums.costs,
+    )  # fmt: skip
+
+
+def open_column_store(url: str, limits: TelemetryLimits | None = None) -> ColumnStore:
+    """Open a store and bring it to this code's schema."""
+    db = open_telemetry(url, limits)
+    store = ColumnStore(db)
+    try:
+        store.migrate()
+    except BaseException:
+        db.close()
+        raise
+    return store
+
+
+def _key(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _top(measures: Mapping[Any, Measures]) -> tuple[Top, ...]:
+    ranked = sorted(measures.items(), key=lambda item: (-max(item[1].requests, item[1].calls), str(item[0])))
+    tops = [Top(key[0], found, key[1]) if isinstance(key, tuple) else Top(key, found) for key, found in ranked]
+    return tuple(top for top in tops if top.name)[:_TOP]

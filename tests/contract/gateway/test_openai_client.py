@@ -1,0 +1,239 @@
+"""The real `openai` client, sync and async, against a real gateway process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from support import gateway as g
+from support.fake_openai import FakeOpenAI
+from support.gateway import GatewayProcess, spooled
+from support.wait import wait_until
+from tetrad.traces import Span
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture
+def client(gateway: GatewayProcess) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=gateway.url + "/v1", api_key=g.KEY, max_retries=0) as client:
+        yield client
+
+
+def spans_of(gateway: GatewayProcess, trace_id: str) -> list[Span]:
+    return [span for span in spooled(gateway.home) if span.trace_id == trace_id]
+
+
+def test_a_completion_carries_release_and_trace(client: openai.OpenAI, gateway: GatewayProcess) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="app:assistant", messages=MESSAGES, extra_body={"tetrad": {"variables": {"name": "Bo"}}}
+    )
+    answer = raw.parse()
+    assert answer.choices[0].message.content == "Hello world."
+    assert raw.headers["x-tetrad-release"] == g.RELEASE
+    assert float(raw.headers["x-tetrad-overhead-ms"]) >= 0
+    root, child = spans_of(gateway, raw.headers["x-tetrad-trace-id"])
+    assert (root.kind, root.parent_id, root.usage, root.cost) == ("SERVER", "", None, None)
+    assert (child.kind, child.parent_id) == ("CLIENT", root.span_id)
+    assert json.loads(root.input) == MESSAGES
+    assert [message["content"] for message in json.loads(child.input)] == ["You help Bo.", "2+2?", "4 {{kept}}", "hi"]
+    assert json.loads(root.output) == json.loads(child.output) == [{"role": "assistant", "content": "Hello world."}]
+    assert child.usage is not None
+    assert (child.usage.input, child.usage.cache_read, child.usage.output, child.usage.reasoning) == (10, 2, 4, 1)
+    assert child.cost == "0.00000465"
+    for span in (root, child):
+        assert (span.app, span.ref, span.release) == ("assistant", "production", g.RELEASE)
+        assert (span.prompt_name, span.prompt_version, span.code_match) == ("assistant", "1.2.0", "unannounced")
+        assert (span.status, span.http_status, span.finish_reasons) == ("ok", 200, ("stop",))
+        assert (span.response_model, span.response_id, span.key_id) == ("m1-2026", "chatcmpl-1", "key_full")
+        assert 0 < span.start_ns < span.end_ns
+    assert (child.provider, child.attempt, child.attributes["tetrad.model"]) == ("fake", 1, "local/m1")
+
+
+@pytest.mark.parametrize("model", ["local/m1", "local/split", "local/nodone"])
+def test_a_stream_arrives_in_pieces_and_is_recorded_whole(
+    client: openai.OpenAI, gateway: GatewayProcess, model: str
+) -> None:
+    raw = client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES, stream=True)
+    chunks = list(raw.parse())
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Hello world."
+    assert all(chunk.choices for chunk in chunks), "the usage event that only we asked for must not reach the client"
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    root, child = spans_of(gateway, raw.headers["x-tetrad-trace-id"])
+    assert json.loads(child.output) == [{"role": "assistant", "content": "Hello world."}]
+    assert child.stream
+    assert child.start_ns < child.first_chunk_ns <= child.end_ns
+    assert child.finish_reasons == root.finish_reasons == ("stop",)
+    if model != "local/nodone":
+        assert child.usage is not None
+        assert child.usage.total == 17
+
+
+def test_a_client_that_asks_for_usage_gets_it(client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model="local/m1", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+    )
+    last = list(stream)[-1]
+    assert last.choices == []
+    assert last.usage is not None
+    assert last.usage.total_tokens == 17
+
+
+def test_tool_calls_of_a_stream_are_put_together_again(client: openai.OpenAI, gateway: GatewayProcess) -> None:
+    raw = client.chat.completions.with_raw_response.create(model="local/tools", messages=MESSAGES, stream=True)
+    list(raw.parse())
+    _, child = spans_of(gateway, raw.headers["x-tetrad-trace-id"])
+    call = {"id": "c1", "type": "function", "function": {"name": "w", "arguments": '{"c":"Oslo"}'}}
+    assert json.loads(child.output) == [{"role": "assistant", "content": None, "tool_calls": [call]}]
+    assert child.finish_reasons == ("tool_calls",)
+
+
+async def test_the_async_client_streams_and_embeds(gateway: GatewayProcess) -> None:
+    async with openai.AsyncOpenAI(base_url=gateway.url + "/v1", api_key=g.KEY, max_retries=0) as client:
+        answer = await client.chat.completions.create(model="local/m1", messages=MESSAGES)
+        assert answer.choices[0].message.content == "Hello world."
+        text = ""
+        async for chunk in await client.chat.completions.create(model="local/m1", messages=MESSAGES, stream=True):
+            text += chunk.choices[0].delta.content or ""
+        assert text == "Hello world."
+        raw = await client.embeddings.with_raw_response.create(model="local/m1", input=["a", "b"], encoding_format="float")
+        assert [item.embedding for item in raw.parse().data] == [[0.1, 0.2], [0.1, 0.2]]
+        root, child = spans_of(gateway, raw.headers["x-tetrad-trace-id"])
+        assert (root.operation, child.operation) == ("embeddings", "embeddings")
+        assert json.loads(root.input) == ["a", "b"]
+        assert child.output == b""
+        assert child.usage is not None
+        assert (child.usage.input, child.cost) == (3, "0.00000045")
+        models = [model.id async for model in client.models.list()]
+        assert {"app:assistant", "local/m1"} <= set(models)
+        assert (await client.models.retrieve("local/m1")).owned_by == "fake"
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve("local/none")
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "code"),
+    [
+        ("nope", openai.NotFoundError, "model_not_found"),
+        ("local/error-400", openai.BadRequestError, "code_400"),
+        ("local/error-429", openai.RateLimitError, "code_429"),
+        ("local/error-500", openai.InternalServerError, "code_500"),
+        ("local/error-401", openai.InternalServerError, "upstream_credential_refused"),
+        ("local/plain-error", openai.InternalServerError, "upstream_error"),
+        ("local/html", openai.InternalServerError, "upstream_broken"),
+        ("local/garbage", openai.InternalServerError, "upstream_broken"),
+        ("local/reset-0", openai.InternalServerError, "upstream_lost"),
+        ("local/stall", openai.InternalServerError, "upstream_timeout"),
+        ("local/down", openai.InternalServerError, "upstream_not_ready"),
+    ],
+)
+def test_every_failure_is_an_error_that_the_client_understands_and_a_span(
+    client: openai.OpenAI, gateway: GatewayProcess, model: str, error: type[openai.APIStatusError], code: str
+) -> None:
+    with pytest.raises(error) as caught:
+        client.chat.completions.create(model=model, messages=MESSAGES)
+    assert caught.value.code == code
+    assert g.SECRET not in caught.value.message
+    trace_id = caught.value.response.headers["x-tetrad-trace-id"]
+    spans = spans_of(gateway, trace_id)
+    assert spans[0].status == "error"
+    assert spans[0].http_status == caught.value.status_code
+    assert spans[0].error_type == code
+    if model not in ("nope",):
+        assert (spans[1].kind, spans[1].status) == ("CLIENT", "error")
+
+
+def test_retry_after_of_an_upstream_reaches_the_client(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.RateLimitError) as caught:
+        client.chat.completions.create(model="local/error-429", messages=MESSAGES)
+    assert caught.value.response.headers["retry-after"] == "7"
+    assert caught.value.body == {"message": "as scripted", "type": "scripted", "code": "code_429", "param": None}
+
+
+def test_our_secret_never_comes_back(client: openai.OpenAI, upstream: FakeOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="local/leak", messages=MESSAGES)
+    assert upstream.requests[-1].headers["authorization"] == f"Bearer {g.SECRET}"
+    assert g.SECRET not in caught.value.response.text
+    assert "[secret]" in caught.value.response.text
+
+
+@pytest.mark.parametrize(("model", "code"), [("local/reset-2", "upstream_lost"), ("local/stallmid", "upstream_timeout")])
+def test_a_stream_that_breaks_raises_in_the_client_and_keeps_what_came(
+    client: openai.OpenAI, gateway: GatewayProcess, model: str, code: str
+) -> None:
+    raw = client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES, stream=True)
+    text = ""
+    with pytest.raises(openai.APIError) as caught:
+        for chunk in raw.parse():
+            text += chunk.choices[0].delta.content or ""
+    assert caught.value.code == code
+    assert text.startswith("Hel")
+    root, child = spans_of(gateway, raw.headers["x-tetrad-trace-id"])
+    assert (root.status, child.status, child.error_type) == ("error", "error", code)
+    assert json.loads(child.output)[0]["content"] == text
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "code"),
+    [("wrong", 401, "invalid_api_key"), (g.EXPIRED_KEY, 401, "expired_api_key"), (g.CONTROL_KEY, 403, "missing_scope")],
+)
+def test_wrong_keys_are_refused_counted_and_not_recorded(
+    gateway: GatewayProcess, key: str, status: int, code: str
+) -> None:
+    before, counted = len(spooled(gateway.home)), gateway.metric("tetrad_gateway_errors_total")
+    with openai.OpenAI(base_url=gateway.url + "/v1", api_key=key, max_retries=0) as client:
+        with pytest.raises(openai.APIStatusError) as caught:
+            client.chat.completions.create(model="local/m1", messages=MESSAGES)
+        assert (caught.value.status_code, caught.value.code) == (status, code)
+        with pytest.raises(openai.APIStatusError):
+            client.models.list()
+    assert len(spooled(gateway.home)) == before
+    assert gateway.metric("tetrad_gateway_errors_total") == counted + 1
+
+
+def test_content_is_recorded_as_the_keys_policy_says(gateway: GatewayProcess) -> None:
+    secret = "my card is 4111"
+    for key, policy in ((g.REDACTED_KEY, "redacted"), (g.OFF_KEY, "off")):
+        body = {"model": "local/echo", "messages": [{"role": "user", "content": secret}]}
+        _, headers, answer = gateway.post("/v1/chat/completions", body, key=key)
+        assert secret in json.loads(answer)["choices"][0]["message"]["content"]
+        spans = spans_of(gateway, headers["x-tetrad-trace-id"])
+        assert len(spans) == 2
+        for span in spans:
+            assert b"4111" not in span.input + span.output
+        if policy == "redacted":
+            assert json.loads(spans[0].input) == [{"role": "user", "content": "[15 characters]"}]
+        else:
+            assert spans[0].input == spans[0].output == b""
+        assert spans[1].usage is not None
+
+
+def test_callers_headers_are_on_every_span(gateway: GatewayProcess) -> None:
+    trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    _, headers, _ = gateway.post(
+        "/v1/chat/completions",
+        {"model": "app:assistant@static", "messages": []},
+        headers={
+            "x-tetrad-session": "s1",
+            "x-tetrad-user": "u1",
+            "x-tetrad-unit": "n1",
+            "x-tetrad-code": g.CODE,
+            "traceparent": f"00-{trace_id}-{parent}-01",
+        },
+    )
+    assert headers["x-tetrad-trace-id"] == trace_id
+    root, child = wait_until(lambda: spans_of(gateway, trace_id))
+    assert root.parent_id == parent
+    for span in (root, child):
+        assert (span.session, span.user, span.unit, span.code_digest) == ("s1", "u1", "n1", g.CODE)
+
+
+def test_a_stream_ends_with_its_marker_even_if_the_upstream_lingers(client: openai.OpenAI, upstream: FakeOpenAI) -> None:
+    stream = client.chat.completions.create(model="local/lingering", messages=MESSAGES, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "hi"
+    gone = upstream.aborted
+    wait_until(lambda: upstream.aborted >= gone, what="the lingering upstream to be dropped")

@@ -1,0 +1,212 @@
+"""Identity's API on both databases: what it answers, and whom it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI
+
+from support.identity import INTERNAL_TOKEN, ORIGIN, caller, make_app, make_identity
+from support.routes import guarded_routes, holes
+from tetrad.identity import Identity, read_secret_file
+from tetrad.kernel import SystemClock
+from tetrad.kit.db import Database
+from tetrad.kit.http import requires, unguarded_routes, walk_routes
+
+BROWSER = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
+
+
+@pytest.fixture
+def identity(database: Database, tmp_path: Path) -> Identity:
+    made = make_identity(database, clock=SystemClock())
+    made.first_start(tmp_path / "keys")
+    return made
+
+
+@pytest.fixture
+def app(identity: Identity) -> FastAPI:
+    internal = APIRouter()
+
+    @internal.get("/internal/v1/ping", dependencies=[requires("internal")])
+    def ping() -> str:
+        return "pong"
+
+    return make_app(identity, internal)
+
+
+@pytest.fixture
+def admin_key(identity: Identity, tmp_path: Path) -> str:
+    return read_secret_file(tmp_path / "keys" / "admin.key") or ""
+
+
+async def test_each_route_refuses_strangers_wrong_scopes_and_other_projects(
+    app: FastAPI, identity: Identity, admin_key: str
+) -> None:
+    async with caller(app, admin_key) as http:
+        assert (await http.post("/api/v1/projects", json={"name": "other"})).status_code == 201
+    assert await holes(app, identity) == []
+
+
+def test_each_route_states_a_scope_or_is_listed_as_public(app: FastAPI) -> None:
+    assert unguarded_routes(app) == []
+    stated = {(route.method, route.path): route.scope for route in walk_routes(app)}
+    assert stated[("POST", "/api/v1/projects/{project}/keys")] == "admin"
+    assert stated[("POST", "/api/v1/session")] is None
+    assert len(list(guarded_routes(app))) > 20
+
+
+async def test_a_key_lives_through_the_api(app: FastAPI, admin_key: str) -> None:
+    keys = "/api/v1/projects/default/keys"
+    async with caller(app, admin_key) as http:
+        made = await http.post(keys, json={"name": "bot", "scopes": ["control"], "content": "off"})
+        assert made.status_code == 201
+        key, secret = made.json()["key"], made.json()["secret"]
+        assert key["state"] == "active"
+        assert key["ending"] == secret[-4:]
+        async with caller(app, secret) as bot:
+            assert (await bot.get("/api/v1/session")).json()["principal"] == {
+                "id": key["id"],
+                "name": "bot",
+                "kind": "key",
+            }
+            assert (await bot.get(keys)).status_code == 403
+            turned = (await http.post(f"{keys}/{key['id']}/rotate", json={"grace_s": 0})).json()
+            assert turned["key"]["id"] == key["id"]
+            assert (await bot.get("/api/v1/session")).status_code == 401
+        async with caller(app, turned["secret"]) as bot:
+            assert (await bot.get("/api/v1/session")).status_code == 200
+            assert (await http.delete(f"{keys}/{key['id']}")).json()["state"] == "revoked"
+            assert (await bot.get("/api/v1/session")).status_code == 401
+        listed = (await http.get(keys)).json()["items"]
+        assert [each["name"] for each in listed] == ["bot", "apps on this machine"]
+        assert secret not in json.dumps(listed)
+
+
+async def test_lists_go_on_where_the_page_before_ended(app: FastAPI, admin_key: str) -> None:
+    async with caller(app, admin_key) as http:
+        for number in range(5):
+            await http.post("/api/v1/projects", json={"name": f"p{number}"})
+        names: list[str] = []
+        cursor: str | None = None
+        while True:
+            page = (
+                await http.get("/api/v1/projects", params={"limit": 2, **({"cursor": cursor} if cursor else {})})
+            ).json()
+            names += [each["name"] for each in page["items"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        assert names == ["default", "p0", "p1", "p2", "p3", "p4"]
+        audit = await http.get("/api/v1/projects/default/audit", params={"limit": 1})
+        foreign = audit.json()["next_cursor"]
+        for bad in (foreign, "nonsense", "x" * 900):
+            refused = await http.get("/api/v1/projects", params={"cursor": bad})
+            assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
+
+
+async def test_a_browser_signs_in_works_and_signs_out(app: FastAPI, admin_key: str) -> None:
+    async with caller(app, admin_key) as http:
+        link = (await http.post("/api/v1/sign-in-links")).json()
+    token = link["url"].partition("/sign-in#")[2]
+    async with caller(app) as browser:
+        entered = await browser.post("/api/v1/session", json={"token": token}, headers=BROWSER)
+        assert entered.status_code == 200
+        assert entered.json()["projects"][0]["name"] == "default"
+        cookie = entered.headers["set-cookie"].lower()
+        assert all(part in cookie for part in ("httponly", "samesite=strict", "path=/", "max-age="))
+        assert (await browser.get("/api/v1/session")).json()["principal"]["kind"] == "person"
+        made = await browser.post("/api/v1/projects", json={"name": "web"}, headers=BROWSER)
+        assert made.status_code == 201
+        forged = await browser.post("/api/v1/projects", json={"name": "forged"})
+        assert (forged.status_code, forged.json()["code"]) == (403, "cross_origin")
+        assert (await browser.delete("/api/v1/session", headers=BROWSER)).status_code == 204
+        assert (await browser.get("/api/v1/session")).status_code == 401
+        again = await browser.post("/api/v1/session", json={"token": token}, headers=BROWSER)
+        assert (again.status_code, again.json()["code"]) == (401, "link_used")
+
+
+async def test_a_viewer_reads_and_signs_out_and_changes_nothing(app: FastAPI, admin_key: str) -> None:
+    async with caller(app, admin_key) as http:
+        asked = {"email": "ada@example.com", "role": "viewer", "project": "default"}
+        token = (await http.post("/api/v1/sign-in-links", json=asked)).json()["url"].partition("#")[2]
+        await http.post("/api/v1/projects", json={"name": "other"})
+    async with caller(app) as browser:
+        seen = (await browser.post("/api/v1/session", json={"token": token}, headers=BROWSER)).json()
+        assert (seen["read_only"], [each["name"] for each in seen["projects"]]) == (True, ["default"])
+        assert (await browser.get("/api/v1/projects/default/secrets")).status_code == 200
+        assert (await browser.get("/api/v1/projects/other/secrets")).status_code == 404
+        refused = await browser.put("/api/v1/projects/default/secrets/A", json={"value": "x"}, headers=BROWSER)
+        assert refused.status_code == 403
+        assert (await browser.delete("/api/v1/session", headers=BROWSER)).status_code == 204
+
+
+async def test_values_of_secrets_never_come_back(app: FastAPI, admin_key: str) -> None:
+    path, value = "/api/v1/projects/default/secrets/OPENAI_API_KEY", "sk-very-secret"
+    async with caller(app, admin_key) as http:
+        answers = [
+            await http.put(path, json={"value": value}),
+            await http.get(path),
+            await http.get("/api/v1/projects/default/secrets"),
+            await http.get("/api/v1/projects/default/audit"),
+            await http.put(path, json={"value": [value]}),
+            await http.put(path, json={"value": value, "valu": value}),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 400, 400]
+        assert all(value not in answer.text for answer in answers)
+        assert (await http.delete(path)).status_code == 204
+        assert (await http.get(path)).status_code == 404
+
+
+async def test_the_audit_log_is_listed_and_verified(app: FastAPI, admin_key: str) -> None:
+    async with caller(app, admin_key) as http:
+        entries = (await http.get("/api/v1/projects/default/audit")).json()["items"]
+        assert [entry["action"] for entry in entries] == ["key.created", "project.created"]
+        assert entries[0]["previous"] == entries[1]["hash"]
+        found = (await http.get("/api/v1/projects/default/audit/verification")).json()
+        assert (found["intact"], found["entries"], found["head"]) == (True, 2, entries[0]["hash"])
+        assert (await http.get("/api/v1/audit/verification")).json()["intact"]
+
+
+async def test_our_own_processes_come_in_with_the_internal_token_and_only_there(app: FastAPI) -> None:
+    async with caller(app, INTERNAL_TOKEN) as http:
+        assert (await http.get("/internal/v1/ping")).json() == "pong"
+        assert (await http.get("/api/v1/projects")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": "", "scopes": ["data"]},
+        {"name": "x" * 101, "scopes": ["data"]},
+        {"name": "x", "scopes": []},
+        {"name": "x", "scopes": ["root"]},
+        {"name": "x", "scopes": ["data"], "content": "all"},
+        {"name": "x", "scopes": ["data"], "expires_at": "2001-01-01T00:00:00Z"},
+        {"name": "x", "scopes": ["data"], "expires_at": "2030-01-01T00:00:00"},
+        {"name": "x", "scopes": ["data"], "more": 1},
+        {"name": "x\u0000", "scopes": ["data"]},
+        [],
+        "x",
+    ],
+)
+async def test_bad_requests_for_keys_are_refused_as_problems(app: FastAPI, admin_key: str, body: Any) -> None:
+    async with caller(app, admin_key) as http:
+        answer = await http.post("/api/v1/projects/default/keys", json=body)
+        assert answer.status_code == 400
+        assert {"type", "title", "status", "detail", "code", "hint", "request_id"} <= set(answer.json())
+        assert answer.json()["hint"]
+
+
+def test_the_openapi_document_tells_scopes_and_the_shape_of_errors(app: FastAPI) -> None:
+    document = app.openapi()
+    operation = document["paths"]["/api/v1/projects/{project}/keys"]["post"]
+    assert operation["security"] == [{"key": ["admin"]}]
+    assert "security" not in document["paths"]["/api/v1/session"]["post"]
+    assert "422" not in operation["responses"]
+    assert "application/problem+json" in operation["responses"]["default"]["content"]
+    ids = [each["operationId"] for path in document["paths"].values() for each in path.values()]
+    assert len(ids) == len(set(ids))

@@ -1,0 +1,40 @@
+"""A blob store in memory, for tests that are not about storage."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+from tetrad.kernel import Digest, NotFound, digest_bytes
+
+
+class MemoryBlobs:
+    """Bytes by digest, held in a dictionary."""
+
+    def __init__(self) -> None:
+        self.held: dict[Digest, bytes] = {}
+        self.puts = 0
+
+    def put_bytes(self, data: bytes) -> Digest:
+        digest = digest_bytes(data)
+        self.held[digest] = data
+        self.puts += 1
+        return digest
+
+    def put_file(self, path: Path) -> Digest:
+        return self.put_bytes(path.read_bytes())
+
+    def read(self, digest: Digest) -> bytes:
+        if digest not in self.held:
+            raise NotFound(f"no bytes {digest}")
+        return self.held[digest]
+
+    def open(self, digest: Digest) -> BinaryIO:
+        return io.BytesIO(self.read(digest))
+
+    def exists(self, digest: Digest) -> bool:
+        return digest in self.held
+
+    def size(self, digest: Digest) -> int:
+        return len(self.read(digest))

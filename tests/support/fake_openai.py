@@ -1,0 +1,323 @@
+"""An upstream that speaks the OpenAI protocol on a raw socket and misbehaves as scripted by the model's name.
+
+Model `m1` behaves. A name such as `stall:3` or `reset:2` selects one of `_Script`'s acts with its argument; chunks of a
+stream are HTTP chunks of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+WORDS = ["Hel", "lo ", "wor", "ld", "."]
+
+
+@dataclass
+class Seen:
+    """A request that reached the upstream."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class FakeOpenAI:
+    """Counts connections and keeps requests; `base_url` is known once started. Runs in its own thread and loop."""
+
+    requests: list[Seen] = field(default_factory=list)
+    open_connections: int = 0
+    accepted: int = 0
+    aborted: int = 0
+    """Connections that ended while an answer was being written."""
+    written: int = 0
+    port: int = 0
+    unix: Path | None = None
+    usage: dict[str, Any] = field(
+        default_factory=lambda: {
+            "prompt_tokens": 12,
+            "completion_tokens": 5,
+            "total_tokens": 17,
+            "prompt_tokens_details": {"cached_tokens": 2},
+            "completion_tokens_details": {"reasoning_tokens": 1},
+        }
+    )
+
+    @property
+    def base_url(self) -> str:
+        return f"unix://{self.unix}#/v1" if self.unix else f"http://127.0.0.1:{self.port}/v1"
+
+    def __enter__(self) -> FakeOpenAI:
+        ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
+        self._thread.start()
+        if not ready.wait(10):
+            raise RuntimeError("the fake upstream did not start")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _run(self, ready: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve(ready))
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        if self.unix:
+            server = await asyncio.start_unix_server(self._connection, str(self.unix))
+        else:
+            server = await asyncio.start_server(self._connection, "127.0.0.1", self.port)
+            self.port = server.sockets[0].getsockname()[1]
+        ready.set()
+        await self._stop.wait()
+        server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.accepted += 1
+        self.open_connections += 1
+        try:
+            while await self._one(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self.open_connections -= 1
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        method, target, _ = lines[0].split(" ")
+        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
+        raw = await reader.readexactly(int(headers.get("content-length", 0)))
+        body = json.loads(raw) if raw else None
+        self.requests.append(Seen(method, target, headers, body))
+        act, _, argument = str((body or {}).get("model", "m1")).partition(":")
+        script = _Script(self, reader, writer, target, body or {}, argument)
+        perform: Callable[[], Any] = getattr(script, f"act_{act.replace('-', '_')}", script.act_m1)
+        return bool(await perform())
+
+
+class _Script:
+    def __init__(
+        self,
+        fake: FakeOpenAI,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        target: str,
+        body: dict[str, Any],
+        argument: str,
+    ) -> None:
+        self.fake, self.reader, self.writer, self.target, self.body, self.argument = (
+            fake, reader, writer, target, body, argument,
+        )  # fmt: skip
+        self.streaming = bool(body.get("stream"))
+
+    # acts; each returns whether the connection goes on
+
+    async def act_m1(self) -> bool:
+        if self.target.endswith("/embeddings"):
+            inputs = self.body["input"] if isinstance(self.body["input"], list) else [self.body["input"]]
+            data = [{"object": "embedding", "index": i, "embedding": [0.1, 0.2]} for i in range(len(inputs))]
+            usage = {"prompt_tokens": 3, "total_tokens": 3}
+            return await self.json(200, {"object": "list", "model": "e1", "data": data, "usage": usage})
+        if self.streaming:
+            return await self.stream(WORDS)
+        return await self.json(200, self.completion("".join(WORDS)))
+
+    async def act_echo(self) -> bool:
+        return await self.json(200, self.completion(json.dumps(self.body)))
+
+    async def act_slow(self) -> bool:
+        """A stream of 100 words, `argument` seconds between them."""
+        return await self.stream([f"w{i} " for i in range(100)], pause_s=float(self.argument or 0.05))
+
+    async def act_endless(self) -> bool:
+        """A stream without end, as fast as it is read."""
+        await self.head(200, "text/event-stream")
+        event = self.event({"choices": [{"index": 0, "delta": {"content": "x" * 4000}}]})
+        try:
+            while True:
+                await self.chunk(event)
+        except ConnectionError:
+            self.fake.aborted += 1
+            raise
+
+    async def act_stall(self) -> bool:
+        """Say nothing at all."""
+        await self.gone()
+        return False
+
+    async def act_stallmid(self) -> bool:
+        await self.head(200, "text/event-stream")
+        await self.chunk(self.event({"choices": [{"index": 0, "delta": {"content": "Hel"}}]}))
+        await self.gone()
+        return False
+
+    async def act_reset(self) -> bool:
+        """Reset the connection after `argument` words (0: before the head)."""
+        count = int(self.argument or 0)
+        if count:
+            await self.head(200, "text/event-stream")
+            for word in WORDS[:count]:
+                await self.chunk(self.event({"choices": [{"index": 0, "delta": {"content": word}}]}))
+        self.writer.transport.abort()
+        return False
+
+    async def act_garbage(self) -> bool:
+        self.writer.write(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+        await self.writer.drain()
+        return False
+
+    async def act_html(self) -> bool:
+        return await self.raw(200, "text/html", b"<h1>hello</h1>")
+
+    async def act_error(self) -> bool:
+        """Answer with the status in `argument`, in the protocol's own shape."""
+        status = int(self.argument)
+        error = {"message": "as scripted", "type": "scripted", "code": f"code_{status}", "param": None}
+        return await self.json(status, {"error": error}, extra="retry-after: 7\r\n")
+
+    async def act_leak(self) -> bool:
+        """Quote the request's credential in a 400."""
+        secret = self.fake.requests[-1].headers.get("authorization", "")
+        return await self.json(400, {"error": {"message": f"you sent {secret}", "code": "leak"}})
+
+    async def act_plain_error(self) -> bool:
+        return await self.raw(500, "text/plain", b"boom")
+
+    async def act_nodone(self) -> bool:
+        """A stream without the end marker."""
+        await self.head(200, "text/event-stream")
+        for word in WORDS:
+            await self.chunk(self.event({"choices": [{"index": 0, "delta": {"content": word}}]}))
+        await self.chunk(self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
+        await self.end()
+        return True
+
+    async def act_split(self) -> bool:
+        """A stream of which every byte is a chunk of its own."""
+        events = b"".join([*map(self.word, WORDS), self.finish(), *self.usage_events(), b"data: [DONE]\n\n"])
+        await self.head(200, "text/event-stream")
+        for i in range(len(events)):
+            await self.chunk(events[i : i + 1])
+        await self.end()
+        return True
+
+    async def act_tools(self) -> bool:
+        deltas = [
+            {"role": "assistant", "tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "w"}}]},
+            {"tool_calls": [{"index": 0, "function": {"arguments": '{"c":'}}]},
+            {"tool_calls": [{"index": 0, "function": {"arguments": '"Oslo"}'}}]},
+        ]
+        await self.head(200, "text/event-stream")
+        for delta in deltas:
+            await self.chunk(self.event({"choices": [{"index": 0, "delta": delta}]}))
+        await self.chunk(self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}))
+        await self.chunk(b"data: [DONE]\n\n")
+        await self.end()
+        return True
+
+    async def act_lingering(self) -> bool:
+        """Send the end marker and keep the stream open until the client is gone."""
+        await self.head(200, "text/event-stream")
+        await self.chunk(self.word("hi"))
+        await self.chunk(b"data: [DONE]\n\n")
+        await self.gone()
+        return False
+
+    # pieces
+
+    def completion(self, text: str) -> dict[str, Any]:
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m1-2026",
+            "choices": [choice],
+            "usage": self.fake.usage,
+        }
+
+    def event(self, chunk: dict[str, Any]) -> bytes:
+        shape = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m1-2026", **chunk}
+        return b"data: " + json.dumps(shape).encode() + b"\n\n"
+
+    def word(self, word: str) -> bytes:
+        return self.event({"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]})
+
+    def finish(self) -> bytes:
+        return self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+
+    def usage_events(self) -> list[bytes]:
+        asked = (self.body.get("stream_options") or {}).get("include_usage")
+        return [self.event({"choices": [], "usage": self.fake.usage})] if asked else []
+
+    async def stream(self, words: list[str], pause_s: float = 0.0) -> bool:
+        await self.head(200, "text/event-stream")
+        try:
+            for word in words:
+                await self.chunk(self.word(word))
+                if pause_s:
+                    await asyncio.sleep(pause_s)
+        except ConnectionError:
+            self.fake.aborted += 1
+            raise
+        for event in (self.finish(), *self.usage_events(), b"data: [DONE]\n\n"):
+            await self.chunk(event)
+        await self.end()
+        return True
+
+    async def json(self, status: int, body: Any, extra: str = "") -> bool:
+        return await self.raw(status, "application/json", json.dumps(body).encode(), extra)
+
+    async def raw(self, status: int, content_type: str, body: bytes, extra: str = "") -> bool:
+        self.writer.write(
+            f"HTTP/1.1 {status} Scripted\r\ncontent-type: {content_type}\r\n{extra}content-length: {len(body)}\r\n\r\n"
+            .encode() + body
+        )  # fmt: skip
+        await self.writer.drain()
+        return True
+
+    async def head(self, status: int, content_type: str) -> None:
+        self.writer.write(
+            f"HTTP/1.1 {status} OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+        )
+        await self.writer.drain()
+
+    async def chunk(self, data: bytes) -> None:
+        if self.writer.transport.is_closing() or self.reader.at_eof():
+            raise ConnectionResetError
+        self.writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.fake.written += len(data)
+        await self.writer.drain()
+
+    async def end(self) -> None:
+        self.writer.write(b"0\r\n\r\n")
+        await self.writer.drain()
+
+    async def gone(self) -> None:
+        """Wait until the client closes."""
+        while await self.reader.read(65_536):
+            pass
+        self.fake.aborted += 1

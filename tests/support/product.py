@@ -1,0 +1,139 @@
+"""The real product, as a user starts it: `tetrad up` in a home of its own, on free ports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from support.ports import free_port
+from support.wait import wait_until
+
+START_S = 120.0
+STOP_S = 60.0
+
+
+@dataclass
+class Product:
+    """A running installation and the ways to reach it."""
+
+    home: Path
+    gateway_url: str
+    control_url: str
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+    output: Path
+    _admin: str = field(default="", repr=False)
+
+    @property
+    def key(self) -> str:
+        """The data key that `tetrad env` exports."""
+        return (self.home / "keys" / "app.key").read_text("utf-8").strip()
+
+    @property
+    def admin_key(self) -> str:
+        """The admin key of the first start."""
+        return (self.home / "keys" / "admin.key").read_text("utf-8").strip()
+
+    def said(self) -> str:
+        """What `tetrad up` printed so far."""
+        return self.output.read_text("utf-8", "replace")
+
+    def control(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """Call the control plane as admin."""
+        headers = {"Authorization": f"Bearer {self.admin_key}", **arguments.pop("headers", {})}
+        return httpx.request(method, self.control_url + path, headers=headers, timeout=30, trust_env=False, **arguments)
+
+    def cli(self, *arguments: str, check: bool = True, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run `tetrad …` against this installation."""
+        return subprocess.run(
+            [sys.executable, "-m", "tetrad", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=timeout_s,
+        )
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        """What the supervisor knows of its processes, by name."""
+        import json
+
+        state = json.loads((self.home / "run" / "state.json").read_text("utf-8"))
+        return {process["name"]: process for process in state["processes"]}
+
+    def stop(self) -> int:
+        """Press Ctrl-C and wait; return the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(STOP_S)
+
+
+def product_environment(home: Path, **settings: object) -> dict[str, str]:
+    """Return the environment of an installation: nothing of the machine's own settings shines through."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TETRAD_", "OPENAI_", "ANTHROPIC_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    cache = os.environ.get("TETRAD_CACHE") or str(Path.home() / ".cache" / "tetrad")
+    return {
+        **kept,
+        "TETRAD_HOME": str(home),
+        "TETRAD_CACHE": cache,
+        "NO_PROXY": "127.0.0.1,localhost",
+        **{f"TETRAD_{name.upper()}": str(value) for name, value in settings.items()},
+    }
+
+
+@contextmanager
+def running_product(folder: Path, *, wait: bool = True, **settings: object) -> Iterator[Product]:
+    """Start the product in `folder`, wait until it is ready, and stop it at the end as a user would."""
+    ports = {"gateway_port": free_port(), "control_port": free_port(), **settings}
+    home = folder / "home"
+    environment = product_environment(home, **ports)
+    output = folder / "up.log"
+    with output.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tetrad", "up"], env=environment, stdout=log, stderr=log, start_new_session=True, cwd=folder
+        )
+    product = Product(
+        home=home,
+        gateway_url=f"http://127.0.0.1:{ports['gateway_port']}",
+        control_url=f"http://127.0.0.1:{ports['control_port']}",
+        environment=environment,
+        process=process,
+        output=output,
+    )
+    try:
+        if wait:
+            wait_until(
+                lambda: "ready after" in product.said() or process.poll() is not None,
+                timeout_s=START_S,
+                what="`tetrad up` to be ready",
+            )
+            if process.poll() is not None:
+                raise AssertionError(f"`tetrad up` ended with {process.returncode}:\n{product.said()}\n{_logs(home)}")
+        yield product
+    finally:
+        try:
+            product.stop()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+
+
+def _logs(home: Path) -> str:
+    tails = [f"--- {path.name}\n{path.read_text('utf-8', 'replace')[-3000:]}" for path in sorted((home / "logs").glob("*.log"))]
+    return "\n".join(tails)
+
+
+def environ_of(product: Product) -> Mapping[str, str]:
+    """Return what `eval "$(tetrad env)"` would export."""
+    lines = product.cli("env").stdout.splitlines()
+    return dict(line.removeprefix("export ").split("=", 1) for line in lines)

@@ -1,0 +1,63 @@
+"""The registry, the four members and releases, wired together on a database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.blobs import MemoryBlobs
+from tetrad.code import Code, CodeLimits
+from tetrad.datasets import DatasetLimits, Datasets
+from tetrad.datasets._store import SqlDatasetStore
+from tetrad.kernel import FixedClock, Principal
+from tetrad.kit.db import Database
+from tetrad.models import Models, PublicPrices, read_weights
+from tetrad.models._store import SqlModelStore
+from tetrad.registry import Registry, RegistryLimits
+from tetrad.registry._store import SqlRegistryStore
+from tetrad.registry.ports import Gates
+from tetrad.releases import RegistryPrompts, Releases
+from tetrad.releases._store import SqlAppStore
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "assistant"
+ALICE = Principal("key_alice", "key", "Alice", frozenset({"control"}))
+BOB = Principal("key_bob", "key", "Bob", frozenset({"control"}))
+SYSTEM = Principal("process_control", "process", "control", frozenset({"admin", "control", "internal"}))
+
+
+@dataclass
+class Tetrads:
+    """All services of one installation."""
+
+    database: Database
+    blobs: MemoryBlobs
+    clock: FixedClock
+    registry: Registry
+    code: Code
+    datasets: Datasets
+    models: Models
+    releases: Releases
+
+    def add_model(self, folder: Path, name: str = "local/smollm2-135m", content: bytes = b"weights", project: str = "default") -> str:
+        """Register a small file as weights and return its digest."""
+        path = folder / "model.bin"
+        path.write_bytes(content)
+        return self.models.register_weights(project, name, path, actor=SYSTEM, licence="Apache-2.0").digest
+
+
+def wire(
+    database: Database,
+    *,
+    gates: Gates | None = None,
+    registry_limits: RegistryLimits | None = None,
+    code_limits: CodeLimits | None = None,
+    dataset_limits: DatasetLimits | None = None,
+) -> Tetrads:
+    """Wire the services as the control process does."""
+    blobs, clock = MemoryBlobs(), FixedClock()
+    registry = Registry(SqlRegistryStore(database), blobs, clock, gates=gates, limits=registry_limits)
+    code = Code(registry, limits=code_limits)
+    datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits)
+    models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())
+    releases = Releases(SqlAppStore(database), registry, code, datasets, models, RegistryPrompts(registry), clock)
+    return Tetrads(database, blobs, clock, registry, code, datasets, models, releases)

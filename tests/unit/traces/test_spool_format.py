@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+import msgspec
+import pytest
+from support.spans import a_span, an_exchange, spool
+
+from tetrad.kernel import TooLarge
+from tetrad.traces import FrameFault, decode_frames, encode_frame, read_frames
+from tetrad.traces._spool_format import MAX_FRAME_BYTES
+
+
+def test_a_frame_is_its_length_its_checksum_and_a_msgpack_map() -> None:
+    frame = encode_frame(a_span(name="chat"))
+    length, checksum = struct.unpack(">II", frame[:8])
+    assert length == len(frame) - 8
+    assert checksum == zlib.crc32(frame[8:])
+    assert msgspec.msgpack.decode(frame[8:])["name"] == "chat"
+
+
+def test_what_was_written_is_read_back() -> None:
+    spans = an_exchange() + an_exchange()
+    assert decode_frames(spool(spans)) == (spans, len(spool(spans)))
+
+
+def test_a_torn_frame_stays_for_later() -> None:
+    first, second = an_exchange()
+    data = spool([first, second])
+    assert decode_frames(data[:-1]) == ([first], len(encode_frame(first)))
+    batch = read_frames(data[:-1])
+    assert (batch.spans, batch.consumed, batch.faults) == ([first], len(encode_frame(first)), [])
+
+
+def test_a_torn_frame_that_nothing_follows_is_a_fault() -> None:
+    first, second = an_exchange()
+    data = spool([first, second])[:-1]
+    batch = read_frames(data, final=True)
+    at = len(encode_frame(first))
+    assert (batch.spans, batch.consumed) == ([first], len(data))
+    assert batch.faults == [FrameFault(at, len(data) - at, "length")]
+
+
+@pytest.mark.parametrize(("byte", "reason"), [(0, "length"), (4, "checksum"), (60, "checksum")])
+def test_damage_costs_one_frame_and_is_told(byte: int, reason: str) -> None:
+    spans = [a_span(name=f"span {number}") for number in range(5)]
+    frames = [encode_frame(span) for span in spans]
+    at = len(frames[0]) + len(frames[1])
+    data = bytearray(b"".join(frames))
+    data[at + byte] ^= 0xFF
+    batch = read_frames(data)
+    assert batch.spans == [*spans[:2], *spans[3:]]
+    assert batch.consumed == len(data)
+    assert batch.faults == [FrameFault(at, len(frames[2]), reason)]  # type: ignore[arg-type]
+
+
+def test_a_whole_frame_that_is_no_span_is_skipped_by_its_length() -> None:
+    span = a_span()
+    payload = msgspec.msgpack.encode({"hello": "world"})
+    foreign = struct.pack(">II", len(payload), zlib.crc32(payload)) + payload
+    batch = read_frames(foreign + encode_frame(span))
+    assert batch.spans == [span]
+    assert batch.faults == [FrameFault(0, len(foreign), "payload")]
+
+
+def test_text_that_is_not_utf8_is_a_damaged_payload() -> None:
+    payload = msgspec.msgpack.encode(a_span(name="NAME")).replace(b"NAME", b"\xff\xfe\xfd\xfc")
+    frame = struct.pack(">II", len(payload), zlib.crc32(payload)) + payload
+    assert read_frames(frame).faults == [FrameFault(0, len(frame), "payload")]
+
+
+def test_fields_of_a_newer_writer_do_not_stop_an_older_reader() -> None:
+    span = a_span()
+    document = msgspec.msgpack.decode(encode_frame(span)[8:])
+    payload = msgspec.msgpack.encode({**document, "from_the_future": 1})
+    frame = struct.pack(">II", len(payload), zlib.crc32(payload)) + payload
+    assert decode_frames(frame) == ([span], len(frame))
+
+
+def test_a_span_past_the_limit_is_refused_by_its_writer() -> None:
+    with pytest.raises(TooLarge, match="at most"):
+        encode_frame(a_span(input=bytes(MAX_FRAME_BYTES + 1)))
+
+
+def test_noise_costs_bounded_time() -> None:
+    noise = struct.pack(">II", MAX_FRAME_BYTES // 2, 1) * 400_000
+    began = time.process_time()
+    batch = read_frames(noise + bytes(MAX_FRAME_BYTES), final=True)
+    assert batch.spans == []
+    assert batch.consumed == len(noise) + MAX_FRAME_BYTES
+    assert time.process_time() - began < 5
+
+
+def test_the_front_door_brings_no_framework_and_no_database_along() -> None:
+    heavy = "('fastapi','pydantic','sqlalchemy','clickhouse_connect','chdb','numpy','pandas','pyarrow','httpx')"
+    code = f"import sys, tetrad.traces; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,206 @@
+import { lazy, Suspense, useState, type ReactNode } from "react";
+import type { CodePart, DataPart, ModelPart, PromptPart, Release } from "@/api/apps";
+import { Chip } from "@/kit/Chips";
+import { CopyButton } from "@/kit/Copy";
+import { bytes, count, plural, shortDigest } from "@/kit/format";
+import kit from "@/kit/kit.module.css";
+import { PartGlyph, type PartName } from "@/kit/Mark";
+import { Facts, Panel } from "@/kit/Page";
+import { Loading } from "@/kit/States";
+import css from "./app.module.css";
+import { templatePieces } from "./template";
+
+const JsonView = lazy(() => import("@/kit/JsonView"));
+
+/** The four parts of a release, each with what tells it from another. */
+export function Parts({ release }: { release: Release }) {
+  const [manifest, setManifest] = useState(false);
+  return (
+    <>
+      <div className={css.parts}>
+        <Part name="prompt" items={release.prompt} head={(p) => `${p.name} ${p.version}`.trim()}>
+          {(prompt) => <Prompt prompt={prompt} />}
+        </Part>
+        <Part name="model" items={release.model} head={(m) => m.name}>
+          {(model) => <Model model={model} params={release.params} />}
+        </Part>
+        <Part name="data" items={release.data} head={(d) => `${d.name} ${d.version}`.trim()}>
+          {(data) => <Data data={data} />}
+        </Part>
+        <Part name="code" items={release.code} head={(c) => (c.commit === "" ? shortDigest(c.digest, 12) : c.commit.slice(0, 12))}>
+          {(code) => <Code code={code} />}
+        </Part>
+      </div>
+      <button type="button" className={css.manifest} aria-expanded={manifest} onClick={() => setManifest(!manifest)}>
+        {manifest ? "Hide the manifest" : "Show the manifest whose digest names this release"}
+      </button>
+      {manifest && (
+        <Suspense fallback={<Loading rows={6} />}>
+          <JsonView value={release.manifest} name={`release-${shortDigest(release.digest)}`} />
+        </Suspense>
+      )}
+    </>
+  );
+}
+
+function Part<T extends { role: string; digest: string }>({ name, items, head, children }: { name: PartName; items: T[]; head: (item: T) => string; children: (item: T) => ReactNode }) {
+  return (
+    <Panel
+      label={name}
+      title={
+        <span className={css.partTitle}>
+          <PartGlyph part={name} size={17} />
+          {name.charAt(0).toUpperCase() + name.slice(1)}
+        </span>
+      }
+      note={items.length === 0 ? undefined : items.map(head).join(", ")}
+    >
+      {items.length === 0 && <p className="dim">This release pins no {name}.</p>}
+      {items.map((item, i) => (
+        <div key={`${item.role}-${item.digest}`} className={i > 0 ? css.next : undefined}>
+          {children(item)}
+          <div className={css.digest}>
+            <span className="dim">digest</span>
+            <span className="mono cut" title={item.digest}>
+              {item.digest}
+            </span>
+            <CopyButton value={item.digest} what={`${name} digest`} size="xs" />
+          </div>
+        </div>
+      ))}
+    </Panel>
+  );
+}
+
+function Prompt({ prompt }: { prompt: PromptPart }) {
+  return (
+    <>
+      {prompt.messages.map((message, i) => (
+        <div key={i} className={css.message}>
+          <div className={css.role}>{message.role}</div>
+          <div className={css.text}>
+            {templatePieces(message.text).map((piece, j) => (piece.variable ? <mark key={j}>{piece.text}</mark> : piece.text))}
+          </div>
+        </div>
+      ))}
+      {prompt.variables.length > 0 && (
+        <div className={kit.scroll}>
+          <table className={css.small}>
+            <thead>
+              <tr>
+                <th scope="col">Variable</th>
+                <th scope="col">Type</th>
+                <th scope="col">Default</th>
+                <th scope="col">Meaning</th>
+              </tr>
+            </thead>
+            <tbody>
+              {prompt.variables.map((variable) => (
+                <tr key={variable.name}>
+                  <td className="mono">{variable.name}</td>
+                  <td>{variable.type}</td>
+                  <td className="mono">{variable.required ? <Chip tone="warn">required</Chip> : JSON.stringify(variable.default ?? "")}</td>
+                  <td>{variable.description}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </>
+  );
+}
+
+function Model({ model, params }: { model: ModelPart; params: Record<string, unknown> }) {
+  return (
+    <Facts
+      items={[
+        ["Name", model.name],
+        ["Kind", model.kind],
+        ["Size", model.size_bytes === null ? "" : bytes(model.size_bytes)],
+        ["Quantisation", model.quantisation],
+        ["Licence", model.licence],
+        ["Engine", model.engine],
+        ...Object.entries(params).map(([name, value]): [string, ReactNode] => [name, <span key={name} className="mono">{JSON.stringify(value)}</span>]),
+      ]}
+    />
+  );
+}
+
+function Data({ data }: { data: DataPart }) {
+  const columns = [...new Set(data.preview.flatMap((row) => Object.keys(row)))].slice(0, 6);
+  return (
+    <>
+      <p className={css.line}>
+        {data.role !== "" && <>Role {data.role}, </>}
+        {plural(data.rows, "row")}
+        {data.preview.length > 0 && data.preview.length < data.rows && <>, the first {count(data.preview.length)} shown</>}
+      </p>
+      {data.preview.length > 0 && (
+        <div className={css.preview}>
+          <table className={css.small}>
+            <thead>
+              <tr>
+                {columns.map((column) => (
+                  <th key={column} scope="col">
+                    {column}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {data.preview.map((row, i) => (
+                <tr key={i}>
+                  {columns.map((column) => (
+                    <td key={column}>{cell(row[column])}</td>
+                  ))}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </>
+  );
+}
+
+function cell(value: unknown): string {
+  const text = typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value);
+  return text.length > 160 ? `${text.slice(0, 160)}…` : text;
+}
+
+function Code({ code }: { code: CodePart }) {
+  return (
+    <>
+      <p className={css.line}>
+        {code.commit === "" ? "Not from a Git commit" : <>Commit <span className="mono">{code.commit.slice(0, 12)}</span></>}
+        {code.dirty && <Chip tone="warn" tip="Files differed from the commit; the digest covers them as they were">uncommitted changes</Chip>}
+        <span className="dim">{plural(code.files.length, "file")}</span>
+      </p>
+      {code.files.length > 0 && (
+        <div className={css.preview}>
+          <table className={css.small}>
+            <thead>
+              <tr>
+                <th scope="col">File</th>
+                <th scope="col">Size</th>
+                <th scope="col">Digest</th>
+              </tr>
+            </thead>
+            <tbody>
+              {code.files.map((file) => (
+                <tr key={file.path}>
+                  <td className="mono">{file.path}</td>
+                  <td className="num">{bytes(file.size)}</td>
+                  <td className="mono dim" title={file.digest}>
+                    {shortDigest(file.digest)}
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,72 @@
+import { columnVisibilityFeature, createColumnHelper, rowSortingFeature, tableFeatures } from "@tanstack/react-table";
+import type { TraceRow } from "@/api/traces";
+import { ReleaseChip } from "@/kit/Chips";
+import { compact, duration, fullTime, money, nanosToMs, timeOfDay } from "@/kit/format";
+import css from "./traces.module.css";
+
+export const features = tableFeatures({ rowSortingFeature, columnVisibilityFeature });
+const helper = createColumnHelper<typeof features, TraceRow>();
+
+export interface ColumnMeta {
+  width: string;
+  right?: boolean;
+}
+
+/** Widths by column id; `minmax(0, …)` grows. */
+export const LAYOUT: Record<string, ColumnMeta> = {
+  start: { width: "132px" },
+  name: { width: "minmax(220px, 1fr)" },
+  status: { width: "62px" },
+  app: { width: "104px" },
+  release: { width: "92px" },
+  model: { width: "160px" },
+  session: { width: "80px" },
+  tokens: { width: "74px", right: true },
+  cost: { width: "84px", right: true },
+  duration: { width: "84px", right: true },
+  first_token: { width: "92px", right: true },
+};
+
+export function totalTokens(row: TraceRow): number {
+  const { input, cache_read, cache_write, output, reasoning } = row.usage;
+  return input + cache_read + cache_write + output + reasoning;
+}
+
+export const makeColumns = (project: string, now: number) =>
+  helper.columns([
+    helper.accessor((row) => row.start_ns, { id: "start", header: "Time", cell: ({ row }) => <Time row={row.original} now={now} /> }),
+    helper.accessor((row) => row.name, {
+      id: "name",
+      header: "Name",
+      enableSorting: false,
+      cell: ({ row }) => (
+        <span className={css.name}>
+          <span className={css.nameText}>{row.original.name}</span>
+          <span className={css.preview}>{row.original.input_preview}</span>
+        </span>
+      ),
+    }),
+    helper.accessor((row) => row.status, {
+      id: "status",
+      header: "Status",
+      enableSorting: false,
+      cell: ({ row }) => <span data-status={row.original.status} className={css.status}>{row.original.status}</span>,
+    }),
+    helper.accessor((row) => row.app, { id: "app", header: "App", enableSorting: false, cell: ({ row }) => row.original.app || <span className="dim">–</span> }),
+    helper.accessor((row) => row.release, { id: "release", header: "Release", enableSorting: false, cell: ({ row }) => <ReleaseChip project={project} app={row.original.app} digest={row.original.release} /> }),
+    helper.accessor((row) => row.model, { id: "model", header: "Model", enableSorting: false, cell: ({ row }) => <span title={row.original.model}>{row.original.model}</span> }),
+    helper.accessor((row) => row.session, { id: "session", header: "Session", enableSorting: false, cell: ({ row }) => <span title={row.original.session}>{row.original.session}</span> }),
+    helper.accessor(totalTokens, { id: "tokens", header: "Tokens", cell: ({ row }) => <span title={`${row.original.usage.input} in, ${row.original.usage.output} out`}>{compact(totalTokens(row.original))}</span> }),
+    helper.accessor((row) => row.cost, { id: "cost", header: "Cost", cell: ({ row }) => <span title={row.original.cost === null ? "The price of this model is not known" : row.original.currency}>{money(row.original.cost, row.original.currency)}</span> }),
+    helper.accessor((row) => row.duration_ms, { id: "duration", header: "Latency", cell: ({ row }) => duration(row.original.duration_ms) }),
+    helper.accessor((row) => row.first_token_ms, { id: "first_token", header: "First token", cell: ({ row }) => duration(row.original.first_token_ms) }),
+  ]);
+
+function Time({ row, now }: { row: TraceRow; now: number }) {
+  const ms = nanosToMs(row.start_ns);
+  return (
+    <time dateTime={new Date(ms).toISOString()} title={fullTime(ms)}>
+      {timeOfDay(ms, now)}
+    </time>
+  );
+}

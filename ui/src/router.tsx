@@ -1,0 +1,140 @@
+import type { QueryClient } from "@tanstack/react-query";
+import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, notFound, Outlet, redirect } from "@tanstack/react-router";
+import { queryText } from "./api/http";
+import { WINDOWS, type Window } from "./api/overview";
+import { asProblem } from "./api/problem";
+import { sessionQuery } from "./api/session";
+import { readTracesSearch } from "./features/traces/search";
+import { NotFoundPage, RouteError, RoutePending } from "./shell/RouteStates";
+import { Shell } from "./shell/Shell";
+
+interface Context {
+  queries: QueryClient;
+}
+
+/** One text of the URL, or nothing. */
+function text(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+const root = createRootRouteWithContext<Context>()({ component: Outlet, notFoundComponent: NotFoundPage });
+
+const login = createRoute({
+  getParentRoute: () => root,
+  path: "/login",
+  validateSearch: (search: Record<string, unknown>): { token?: string; next?: string } => ({ token: text(search.token), next: text(search.next) }),
+  component: lazyRouteComponent(() => import("./features/session/LoginPage"), "LoginPage"),
+});
+
+/** Everything that needs a session; remembers where a visitor wanted to go. */
+const signedIn = createRoute({
+  getParentRoute: () => root,
+  id: "signed-in",
+  beforeLoad: async ({ context, location }) => {
+    try {
+      return { session: await context.queries.ensureQueryData(sessionQuery) };
+    } catch (error) {
+      if (asProblem(error).status === 401) throw redirect({ to: "/login", search: location.pathname === "/" ? {} : { next: location.href }, replace: true });
+      throw error;
+    }
+  },
+});
+
+const home = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/",
+  beforeLoad: ({ context }) => {
+    throw redirect({ to: "/p/$project/overview", params: { project: context.session.projects[0]?.name ?? "default" }, replace: true });
+  },
+});
+
+const project = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/p/$project",
+  beforeLoad: ({ context, params }) => {
+    // A project that is not ours looks just like one that does not exist.
+    if (!context.session.projects.some((p) => p.name === params.project)) throw notFound();
+  },
+  component: Shell,
+});
+
+const projectHome = createRoute({
+  getParentRoute: () => project,
+  path: "/",
+  beforeLoad: ({ params }) => {
+    throw redirect({ to: "/p/$project/overview", params, replace: true });
+  },
+});
+
+const overview = createRoute({
+  getParentRoute: () => project,
+  path: "overview",
+  validateSearch: (search: Record<string, unknown>): { window?: Window } => ({ window: WINDOWS.find((w) => w === search.window) }),
+  component: lazyRouteComponent(() => import("./features/overview/OverviewPage"), "OverviewPage"),
+});
+
+const traces = createRoute({
+  getParentRoute: () => project,
+  path: "traces",
+  validateSearch: readTracesSearch,
+  component: lazyRouteComponent(() => import("./features/traces/TracesPage"), "TracesPage"),
+});
+
+const trace = createRoute({
+  getParentRoute: () => project,
+  path: "traces/$trace",
+  validateSearch: (search: Record<string, unknown>): { span?: string; tab?: "attributes" | "raw" } => ({
+    span: text(search.span),
+    tab: search.tab === "attributes" || search.tab === "raw" ? search.tab : undefined,
+  }),
+  component: lazyRouteComponent(() => import("./features/traces/TracePage"), "TracePage"),
+});
+
+const apps = createRoute({
+  getParentRoute: () => project,
+  path: "apps",
+  component: lazyRouteComponent(() => import("./features/apps/AppsPage"), "AppsPage"),
+});
+
+const app = createRoute({
+  getParentRoute: () => project,
+  path: "apps/$app",
+  validateSearch: (search: Record<string, unknown>): { release?: string } => ({ release: text(search.release) }),
+  component: lazyRouteComponent(() => import("./features/apps/AppPage"), "AppPage"),
+});
+
+const keys = createRoute({
+  getParentRoute: () => project,
+  path: "settings/keys",
+  component: lazyRouteComponent(() => import("./features/keys/KeysPage"), "KeysPage"),
+});
+
+const system = createRoute({
+  getParentRoute: () => project,
+  path: "system",
+  component: lazyRouteComponent(() => import("./features/system/SystemPage"), "SystemPage"),
+});
+
+const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, keys, system])])]);
+
+export function makeRouter(queries: QueryClient) {
+  return createRouter({
+    routeTree: tree,
+    context: { queries },
+    defaultPreload: "intent",
+    scrollRestoration: true,
+    defaultErrorComponent: RouteError,
+    defaultPendingComponent: RoutePending,
+    defaultNotFoundComponent: NotFoundPage,
+    defaultPendingMs: 300,
+    // Plain `?key=text`, so that a link can be read and written by hand; every route reads its own types.
+    parseSearch: (search) => Object.fromEntries(new URLSearchParams(search)),
+    stringifySearch: (search) => queryText(search as Record<string, string>),
+  });
+}
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: ReturnType<typeof makeRouter>;
+  }
+}

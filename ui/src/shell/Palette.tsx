@@ -1,0 +1,73 @@
+import { useMantineColorScheme } from "@mantine/core";
+import { Spotlight, createSpotlight, type SpotlightActionData } from "@mantine/spotlight";
+import { useQuery } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { IconApps, IconArrowRight, IconHelp, IconMoon, IconSun, IconTimeline } from "@tabler/icons-react";
+import { useEffect, useMemo, useState } from "react";
+import { appsQuery } from "@/api/apps";
+import { sessionQuery } from "@/api/session";
+import { PAGES } from "./Shell";
+
+const [store, spotlight] = createSpotlight();
+
+/** A trace id in what somebody pasted: bare, or inside a `traceparent`. */
+export function traceIdIn(text: string): string | null {
+  const match = /(?:^|[^0-9a-f])(?:00-)?([0-9a-f]{32})(?=$|[^0-9a-f])/i.exec(text.trim());
+  const id = match?.[1]?.toLowerCase() ?? null;
+  return id === "0".repeat(32) ? null : id;
+}
+
+/** Pages, apps, projects, themes, and any trace by its id. */
+export function Palette({ project, close, openHelp }: { project: string; close: () => void; openHelp: () => void }) {
+  const navigate = useNavigate();
+  const { setColorScheme } = useMantineColorScheme();
+  const apps = useQuery(appsQuery(project));
+  const session = useQuery(sessionQuery);
+  const [query, setQuery] = useState("");
+  useEffect(() => spotlight.open(), []);
+
+  const traceId = traceIdIn(query);
+  const actions = useMemo(() => {
+    const groups: { group: string; actions: SpotlightActionData[] }[] = [];
+    if (traceId !== null) {
+      groups.push({ group: "Trace", actions: [{ id: "trace", label: `Open trace ${traceId}`, keywords: [query], leftSection: <IconTimeline size={16} />, onClick: () => void navigate({ to: "/p/$project/traces/$trace", params: { project, trace: traceId } }) }] });
+    }
+    groups.push({
+      group: "Pages",
+      actions: PAGES.map((page) => ({ id: page.to, label: page.label, leftSection: <page.icon size={16} />, onClick: () => void navigate({ to: page.to, params: { project } }) })),
+    });
+    if (apps.data && apps.data.length > 0)
+      groups.push({
+        group: "Apps",
+        actions: apps.data.map((app) => ({ id: `app-${app.name}`, label: app.name, keywords: ["app", app.name], leftSection: <IconApps size={16} />, onClick: () => void navigate({ to: "/p/$project/apps/$app", params: { project, app: app.name } }) })),
+      });
+    const others = session.data?.projects.filter((p) => p.name !== project) ?? [];
+    if (others.length > 0)
+      groups.push({ group: "Projects", actions: others.map((p) => ({ id: `project-${p.name}`, label: `Switch to ${p.title}`, leftSection: <IconArrowRight size={16} />, onClick: () => void navigate({ to: "/p/$project/overview", params: { project: p.name } }) })) });
+    groups.push({
+      group: "Console",
+      actions: [
+        { id: "dark", label: "Dark theme", leftSection: <IconMoon size={16} />, onClick: () => setColorScheme("dark") },
+        { id: "light", label: "Light theme", leftSection: <IconSun size={16} />, onClick: () => setColorScheme("light") },
+        { id: "keys", label: "Keyboard shortcuts", leftSection: <IconHelp size={16} />, onClick: openHelp },
+      ],
+    });
+    return groups;
+  }, [apps.data, session.data, navigate, openHelp, project, query, setColorScheme, traceId]);
+
+  return (
+    <Spotlight
+      store={store}
+      actions={actions}
+      query={query}
+      onQueryChange={setQuery}
+      onSpotlightClose={close}
+      shortcut={null}
+      highlightQuery
+      scrollable
+      maxHeight={420}
+      nothingFound="Nothing by that name. Paste a trace id to open the trace."
+      searchProps={{ leftSection: <IconArrowRight size={16} />, placeholder: "Go to a page, an app, or a trace id…", "aria-label": "Search and commands" }}
+    />
+  );
+}
