@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from support.gateway import TOKEN
 from tetrad.traces import Span, read_frames
+from typing import Self
 
 
 @dataclass
@@ -31,7 +32,7 @@ class FakeControl:
         """Send a table to every gateway that follows, and to those that come."""
         self._loop.call_soon_threadsafe(self._publish, sealed)
 
-    def __enter__(self) -> FakeControl:
+    def __enter__(self) -> Self:
         ready = threading.Event()
         self._table = b""
         self._writers: set[asyncio.StreamWriter] = set()
@@ -80,14 +81,17 @@ class FakeControl:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         target = lines[0].split(" ")[1]
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
+        headers = {
+            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)
+        }
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         if headers.get("authorization") != f"Bearer {TOKEN}":
             writer.write(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")
         elif target == "/internal/v1/route-table/stream":
             await self._stream(reader, writer)
         else:
-            writer.write(b"HTTP/1.1 %d Said\r\ncontent-length: 0\r\n\r\n" % self._take(target, body))
+            status, answer = self._take(target, body)
+            writer.write(b"HTTP/1.1 %d Said\r\ncontent-length: %d\r\n\r\n%s" % (status, len(answer), answer))
         await writer.drain()
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,17 +104,18 @@ class FakeControl:
         await reader.read()
         raise ConnectionResetError
 
-    def _take(self, target: str, body: bytes) -> int:
+    def _take(self, target: str, body: bytes) -> tuple[int, bytes]:
         if self.fail_with:
             self.refused += 1
-            return self.fail_with
-        path, _, query = target.partition("?offset=")
+            return self.fail_with, b""
+        path, _, query = target.partition("?")
+        asked = dict(part.split("=") for part in query.split("&"))
         _, _, _, _, worker, segment = path.split("/")
-        batch = read_frames(body)
-        assert batch.consumed == len(body)
+        batch = read_frames(body, final=asked.get("final") == "true")
         self.spans += batch.spans
-        self.chunks.append((worker, segment, int(query), len(body)))
-        return 200
+        offset = int(asked["offset"])
+        self.chunks.append((worker, segment, offset, len(body)))
+        return 200, b'{"next_offset": %d}' % (offset + batch.consumed)
 
 
 def _frame(sealed: bytes) -> bytes:

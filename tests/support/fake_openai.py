@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 WORDS = ["Hel", "lo ", "wor", "ld", "."]
 
@@ -53,7 +53,7 @@ class FakeOpenAI:
     def base_url(self) -> str:
         return f"unix://{self.unix}#/v1" if self.unix else f"http://127.0.0.1:{self.port}/v1"
 
-    def __enter__(self) -> FakeOpenAI:
+    def __enter__(self) -> Self:
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
@@ -226,7 +226,10 @@ class _Script:
 
     async def act_tools(self) -> bool:
         deltas = [
-            {"role": "assistant", "tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "w"}}]},
+            {
+                "role": "assistant",
+                "tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "w"}}],
+            },
             {"tool_calls": [{"index": 0, "function": {"arguments": '{"c":'}}]},
             {"tool_calls": [{"index": 0, "function": {"arguments": '"Oslo"}'}}]},
         ]

@@ -9,11 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -88,7 +89,12 @@ def make_table(base_url: str, *, version: int = 1, models: tuple[str, ...] = ("m
             "default/assistant": AppRoute(
                 "default",
                 "assistant",
-                {"production": RELEASE, "static": STATIC_RELEASE, "broken": BROKEN_RELEASE, "lost": "sha256:" + "9" * 64},
+                {
+                    "production": RELEASE,
+                    "static": STATIC_RELEASE,
+                    "broken": BROKEN_RELEASE,
+                    "lost": "sha256:" + "9" * 64,
+                },
             )
         },
         releases={
@@ -102,7 +108,11 @@ def make_table(base_url: str, *, version: int = 1, models: tuple[str, ...] = ("m
                 messages=(MessageTemplate("system", "You help {{name}}."),),
                 variables=(Variable("name", "string"),),
                 examples=(MessageTemplate("user", "2+2?"), MessageTemplate("assistant", "4 {{kept}}")),
-                params={"temperature": msgspec.Raw(b"0.2"), "seed": msgspec.Raw(b"7"), "max_tokens": msgspec.Raw(b"99")},
+                params={
+                    "temperature": msgspec.Raw(b"0.2"),
+                    "seed": msgspec.Raw(b"7"),
+                    "max_tokens": msgspec.Raw(b"99"),
+                },
                 fixed=("seed",),
                 code_digest=CODE,
             ),
@@ -148,7 +158,13 @@ class GatewayProcess:
     """A gateway worker on a socket of its own; `with` starts and ends it."""
 
     def __init__(
-        self, home: Path, *, control_url: str = "http://127.0.0.1:1", wait: bool = True, index: int = 0, **settings: object
+        self,
+        home: Path,
+        *,
+        control_url: str = "http://127.0.0.1:1",
+        wait: bool = True,
+        index: int = 0,
+        **settings: object,
     ) -> None:
         self.home = home
         self.index = index
@@ -165,21 +181,32 @@ class GatewayProcess:
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
+        self._copier: threading.Thread | None = None
 
     def start(self) -> None:
         descriptor = self._socket.fileno()
-        with (self.home / "gateway.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tetrad.processes.gateway", "--fd", str(descriptor), "--index", str(self.index)],
-                pass_fds=(descriptor,),
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.home,
-            )
+        reader, writer = os.pipe()  # a pipe, so that tests may forbid the process to write files
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tetrad.processes.gateway", "--fd", str(descriptor), "--index", str(self.index)],
+            pass_fds=(descriptor,),
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=writer,
+            cwd=self.home,
+        )
+        os.close(writer)
+        self._copier = threading.Thread(target=self._copy_log, args=(reader,), daemon=True)
+        self._copier.start()
         if self._wait:
-            wait_until(lambda: self.alive() and self.get("/readyz")[0] == 200, what="the gateway", timeout_s=30)
+            wait_until(
+                lambda: self.alive() and self.get("/readyz", timeout_s=1)[0] == 200, what="the gateway", timeout_s=30
+            )
+
+    def _copy_log(self, reader: int) -> None:
+        with os.fdopen(reader, "rb", buffering=0) as lines, (self.home / "gateway.log").open("ab", buffering=0) as log:
+            while piece := lines.read(65_536):
+                log.write(piece)
 
     def alive(self) -> bool:
         assert self.process is not None
@@ -195,8 +222,8 @@ class GatewayProcess:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read()
-        except urllib.error.URLError as error:
-            return 0, str(error.reason).encode()
+        except OSError as error:
+            return 0, str(error).encode()
 
     def post(
         self, path: str, body: Any, key: str = KEY, headers: dict[str, str] | None = None
@@ -205,7 +232,11 @@ class GatewayProcess:
         request = urllib.request.Request(
             self.url + path,
             data=data,
-            headers={"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {}), **(headers or {})},
+            headers={
+                "content-type": "application/json",
+                **({"authorization": f"Bearer {key}"} if key else {}),
+                **(headers or {}),
+            },
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
@@ -225,7 +256,9 @@ class GatewayProcess:
     def metric(self, name: str) -> float:
         """Return the sum of a metric's samples."""
         page = self.get("/metrics")[1].decode()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith((name + "{", name + " ")))
+        return sum(
+            float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith((name + "{", name + " "))
+        )
 
     def resident_bytes(self) -> int:
         assert self.process is not None
@@ -237,7 +270,7 @@ class GatewayProcess:
         self.process.send_signal(number)
         return self.process.wait(30)
 
-    def __enter__(self) -> GatewayProcess:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
@@ -249,4 +282,6 @@ class GatewayProcess:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        if self._copier is not None:
+            self._copier.join(5)
         self._socket.close()

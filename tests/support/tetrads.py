@@ -38,7 +38,9 @@ class Tetrads:
     models: Models
     releases: Releases
 
-    def add_model(self, folder: Path, name: str = "local/smollm2-135m", content: bytes = b"weights", project: str = "default") -> str:
+    def add_model(
+        self, folder: Path, name: str = "local/smollm2-135m", content: bytes = b"weights", project: str = "default"
+    ) -> str:
         """Register a small file as weights and return its digest."""
         path = folder / "model.bin"
         path.write_bytes(content)

@@ -50,7 +50,7 @@ LISTENERS: list[asyncio.Queue[dict[str, Any]]] = []
 
 
 def usage(i: int, o: int) -> dict[str, int]:
-    return {"input": i, "cache_read": 0, "cache_write": 0, "output": o, "reasoning": 0}
+    return {"input": i, "cache_read": 0, "cache_write": 0, "output": o, "reasoning": 0, "total": i + o}
 
 
 def make_trace(at: float, spans: int = 3, trace_id: str = "") -> dict[str, Any]:
@@ -122,7 +122,7 @@ def summary(spans: list[dict[str, Any]]) -> dict[str, Any]:
         "first_token_ms": (int(root["first_chunk_ns"]) - int(root["start_ns"])) / 1e6 if root["first_chunk_ns"] != "0" else None,
         "app": root["app"], "ref": root["ref"], "release": root["release"], "model": call["request_model"],
         "session": root["session"], "user": root["user"], "spans": len(spans), "errors": sum(s["status"] == "error" for s in spans),
-        "usage": call["usage"], "total_tokens": sum(call["usage"].values()), "cost": call["cost"], "currency": "USD",
+        "usage": call["usage"], "total_tokens": call["usage"]["total"], "models": [call["request_model"]], "calls": 1, "unpriced_calls": int(call["cost"] is None), "other_costs": [], "cost": call["cost"], "currency": "USD",
         "code_match": root["code_match"], "input_preview": root["input_preview"], "output_preview": root["output_preview"],
     }  # fmt: skip
 
@@ -267,7 +267,7 @@ def get_overview(project: str, window: str = "1h") -> Any:
         return [{"name": k} | stats(v) for k, v in sorted(groups.items(), key=lambda kv: -len(kv[1]))[:5]]
 
     return {
-        "window": window, "from": rfc3339(start), "to": rfc3339(now), "bucket_s": step, "currency": "USD", "totals": stats(rows),
+        "window": window, "from": rfc3339(start), "to": rfc3339(now), "bucket_s": step, "currency": "USD", "totals": stats(rows), "previous": stats(rows[:200]),
         "series": [{"at": rfc3339(start + i * step)} | stats(buckets.get(i, [])) for i in range(span // step)],
         "top_models": top("model"), "top_releases": [t | {"app": "assistant"} for t in top("release")], "top_apps": top("app"),
     }  # fmt: skip
@@ -275,14 +275,13 @@ def get_overview(project: str, window: str = "1h") -> Any:
 
 @app.get("/api/v1/status")
 def get_status() -> Any:
-    up = rfc3339(time.time() - 5400)
-    proc = lambda name, state, mb, **more: {"name": name, "state": state, "pid": 4242, "started_at": up, "restarts": 0, "memory_bytes": mb * 1024 * 1024, "detail": ""} | more  # noqa: E731
+    proc = lambda name, mb, **more: {"name": name, "state": "running", "pid": 4242, "restarts": 0, "rss_bytes": mb << 20, "reason": ""} | more  # noqa: E731
     return {
-        "version": "0.1.0", "home": "~/.tetrad", "uptime_s": 5400,
-        "processes": [proc("control", "running", 210), proc("gateway-0", "running", 74), proc("gateway-1", "running", 73), proc("worker", "running", 130), proc("inference", "running", 120, restarts=1, detail="restarted after exit code -9")],
-        "engines": [{"name": "smollm2-135m", "state": "ready", "adapter": "llama_cpp", "models": ["local/smollm2-135m"], "threads": 2, "detail": "", "memory_bytes": 190 << 20}, {"name": "minilm-l6-v2", "state": "starting", "adapter": "onnx", "models": ["local/minilm-l6-v2"], "threads": 1, "detail": "loads at the first request", "memory_bytes": 0}],
-        "gateways": [{"name": "gateway-0", "state": "connected", "route_table_version": 12, "spool_bytes": 0, "lag_s": 0.2, "detail": ""}, {"name": "gateway-1", "state": "connected", "route_table_version": 12, "spool_bytes": 48213, "lag_s": 0.4, "detail": ""}],
-        "stores": [{"name": "database", "state": "ok", "kind": "SQLite", "size_bytes": 1 << 20, "detail": "tetrad.db"}, {"name": "telemetry", "state": "ok", "kind": "chDB", "size_bytes": 18 << 20, "detail": "telemetry/"}, {"name": "blobs", "state": "ok", "kind": "folder", "size_bytes": 145 << 20, "detail": "blobs/"}],
+        "version": "0.1.0", "ready": True,
+        "processes": [proc("control", 210), proc("gateway-0", 74), proc("gateway-1", 73), proc("worker", 130), proc("inference", 120, restarts=1, reason="restarted after exit code -9")],
+        "engines": [{"name": "smollm2-135m", "state": "ready", "models": ["local/smollm2-135m"], "reason": "", "restarts": 0, "rss_bytes": 190 << 20}, {"name": "minilm-l6-v2", "state": "starting", "models": ["local/minilm-l6-v2"], "reason": "loads at the first request", "restarts": 0, "rss_bytes": 0}],
+        "route_table": {"version": "0193f2-12", "gateways": 2, "apps": 2, "models": 3, "error": "", "problems": []},
+        "stores": [{"name": "database", "kind": "sqlite", "ok": True, "detail": "answers"}, {"name": "telemetry", "kind": "clickhouse", "ok": True, "detail": "6,431 spans, 2,118,004 bytes"}],
     }  # fmt: skip
 
 
@@ -314,16 +313,16 @@ def get_release(project: str, release: str) -> Any:
     return {
         "digest": release, "app": "assistant", "created_at": rfc3339(time.time() - 20000), "created_by": "admin", "reason": "shorter answers",
         "manifest": {"schema": "tetrad.release/1", "app": "assistant", "prompt": [{"role": "main", "name": "assistant", "semver": "1.2.0", "digest": digest("prompt")}]},
-        "code": [{"role": "app", "digest": digest("code"), "commit": "9f2c1e77d0b4", "dirty": True, "files": [{"path": "assistant.py", "size": 3120, "digest": digest("a")}, {"path": "tetrad.yaml", "size": 412, "digest": digest("b")}]}],
-        "data": [{"role": "fewshot", "name": "assistant-fewshot", "version": "1.0.0", "digest": digest("data"), "rows": 5, "preview": rows}],
-        "model": [{"role": "chat", "name": "local/smollm2-135m", "kind": "weights", "digest": digest("model"), "size_bytes": 105 << 20, "quantisation": "Q4_K_M", "licence": "Apache-2.0", "engine": "llama_cpp"}],
+        "code": [{"role": "app", "digest": digest("code"), "commit": "9f2c1e77d0b4", "dirty": True, "tree": "", "patch": None, "lock": None, "runtime": {}, "size": 3532, "file_count": 2, "files": [{"path": "assistant.py", "size": 3120, "digest": digest("a")}, {"path": "tetrad.yaml", "size": 412, "digest": digest("b")}]}],
+        "data": [{"role": "fewshot", "name": "assistant-fewshot", "version": "1.0.0", "digest": digest("data"), "rows": 5, "order": "", "size": 900, "preview": rows}],
+        "model": [{"role": "chat", "name": "local/smollm2-135m", "kind": "weights", "digest": digest("model"), "size_bytes": 105 << 20, "quantisation": "Q4_K_M", "licence": "Apache-2.0", "version": "1.0.0", "format": "gguf", "architecture": "llama", "parameters": 135000000, "context_length": 2048, "provider": "", "provider_model": "", "snapshot": "", "immutable": True, "engine": "llama_cpp"}],
         "prompt": [{"role": "main", "name": "assistant", "version": "1.2.0", "digest": digest("prompt"), "syntax": "mustache", "messages": [{"role": "system", "text": "You answer questions about {{ product }}, briefly and only from what you know.\nIf you do not know, say so."}], "variables": [{"name": "product", "type": "string", "default": "Tetrad", "required": False, "description": "What the questions are about"}]}],
-        "params": {"temperature": 0.2, "max_tokens": 256},
+        "examples": [{"role": "user", "text": "What is a ref?"}, {"role": "assistant", "text": "A movable, governed name of a digest."}], "params": {"temperature": 0.2, "max_tokens": 256},
     }  # fmt: skip
 
 
 KEYS: list[dict[str, Any]] = [
-    {"id": "key_01", "name": "first key", "scope": "data", "scopes": ["data"], "prefix": "tetrad_data_8fK2", "created_at": rfc3339(time.time() - 9e5), "created_by": "setup", "expires_at": None, "last_used_at": rfc3339(time.time() - 60), "revoked_at": None, "state": "active"},
+    {"id": "key_01", "name": "first key", "scope": "data", "scopes": ["data"], "ending": "8fK2", "content": "full", "read_only": False, "created_at": rfc3339(time.time() - 9e5), "created_by": "setup", "expires_at": None, "last_used_at": rfc3339(time.time() - 60), "revoked_at": None, "state": "active"},
 ]  # fmt: skip
 
 
@@ -337,7 +336,7 @@ async def create_key(project: str, request: Request) -> Any:
     body = await request.json()
     if any(k["name"] == body["name"] for k in KEYS):
         return problem(409, "conflict", f"A key named {body['name']!r} exists.", "Choose another name, or revoke that one.")
-    key = {"id": f"key_{RNG.getrandbits(32):08x}", "name": body["name"], "scope": body["scopes"][0], "scopes": body["scopes"], "prefix": "tetrad_data_Zx91", "created_at": rfc3339(time.time()), "created_by": "admin", "expires_at": None, "last_used_at": None, "revoked_at": None, "state": "active"}
+    key = {"id": f"key_{RNG.getrandbits(32):08x}", "name": body["name"], "scope": body["scopes"][0], "scopes": body["scopes"], "ending": "Zx91", "content": "full", "read_only": False, "created_at": rfc3339(time.time()), "created_by": "admin", "expires_at": body.get("expires_at"), "last_used_at": None, "revoked_at": None, "state": "active"}
     KEYS.append(key)
     return {"key": key, "secret": f"tetrad_data_{RNG.getrandbits(160):040x}"}
 

@@ -32,7 +32,7 @@ const signedIn = createRoute({
   id: "signed-in",
   beforeLoad: async ({ context, location }) => {
     try {
-      return { session: await context.queries.ensureQueryData(sessionQuery) };
+      return { session: await context.queries.query({ ...sessionQuery, staleTime: "static" }) };
     } catch (error) {
       if (asProblem(error).status === 401) throw redirect({ to: "/login", search: location.pathname === "/" ? {} : { next: location.href }, replace: true });
       throw error;
@@ -53,6 +53,7 @@ const project = createRoute({
   path: "/p/$project",
   beforeLoad: ({ context, params }) => {
     // A project that is not ours looks just like one that does not exist.
+    // eslint-disable-next-line @typescript-eslint/only-throw-error -- the router takes this object for an answer
     if (!context.session.projects.some((p) => p.name === params.project)) throw notFound();
   },
   component: Shell,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tetrad.kernel import Digest, digest_json
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 GENESIS = "sha256:" + "0" * 64
 
 
@@ -53,13 +55,18 @@ class AuditCheck:
     reason: str = ""
 
 
+def micros(at: datetime) -> int:
+    """Return microseconds since the epoch, in integers: a float of seconds would round."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
 def entry_hash(event: AuditEvent, seq: int, previous: str) -> Digest:
     """Return the hash of an entry: SHA-256 over its canonical JSON, time in microseconds since the epoch."""
     return digest_json(
         {
             "project": event.project,
             "seq": seq,
-            "at_us": round(event.at.timestamp() * 1_000_000),
+            "at_us": micros(event.at),
             "actor": event.actor,
             "action": event.action,
             "target": event.target,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -293,7 +294,7 @@ class Child:
         if code is None:
             return "still running"
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
-        last = next((line for line in reversed(self._tail) if line.strip()), "")
+        last = next((_message(line) for line in reversed(self._tail) if line.strip()), "")
         return f"{how}: {last[:300]}" if last else how
 
     def _transport(self) -> asyncio.SubprocessTransport:
@@ -316,6 +317,16 @@ class Child:
             self._tail.append(line.rstrip().decode("utf-8", "replace"))
             if self._log:
                 self._log.write(line)
+
+
+def _message(line: str) -> str:
+    """Return the message of a line of structured log, any other line as it is."""
+    if not line.startswith("{"):
+        return line
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, KeyError, TypeError):
+        return line
 
 
 def _signal_name(number: int) -> str:

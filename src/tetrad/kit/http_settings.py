@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tetrad.kit.settings import Setting, SettingsTable
+from tetrad.kit.home import CONTROL_PORT
+from tetrad.kit.settings import Setting, Settings, SettingsTable
 
 ALLOWED_HOSTS = Setting(
     "allowed_hosts",
@@ -45,3 +46,8 @@ SETTINGS = SettingsTable(
         MAX_CONCURRENT_REQUESTS,
     ),
 )
+
+
+def session_cookie(settings: Settings) -> str:
+    """Return the name of the console's cookie. The port is in it: browsers share cookies among a host's ports."""
+    return f"tetrad_session_{settings.get(CONTROL_PORT)}"

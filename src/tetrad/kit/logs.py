@@ -7,8 +7,10 @@ write; `log_to_file` is for processes without one. Give `log_config=None` to uvi
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
+import os
 import re
 import sys
 import threading
@@ -143,13 +145,25 @@ class BoundedFile(logging.handlers.RotatingFileHandler):
 
     def __init__(self, path: Path, *, max_bytes: int, files: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
         super().__init__(path, maxBytes=max_bytes, backupCount=files - 1, encoding="utf-8", errors="backslashreplace")
         self.lost = 0
+
+    def _open(self) -> Any:
+        return open(
+            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private
+        )
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the base class names it
         """Count a line that could not be written."""
         self.lost += 1
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what is left in the buffer has no room either
+            super().close()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def log_to_stderr(process: str, level: str) -> None:

@@ -105,12 +105,12 @@ class SpoolFolder:
         """Delete a segment; return its size."""
         return self._remove(self._file(segment))
 
-    def set_aside(self, segment: str) -> Path:
-        """Keep a segment that nobody can read out of the way, for a person to look at."""
-        path = self._file(segment)
-        aside = path.with_suffix(_BAD)
-        path.replace(aside)
-        return aside
+    def set_aside(self, segment: str, offset: int, data: bytes) -> Path:
+        """Keep a piece of a segment that nobody takes out of the way, for a person to look at."""
+        path = self.path / f"{segment}.{offset}{_BAD}"
+        path.write_bytes(data)
+        self.bytes += len(data)
+        return path
 
     def drop_oldest(self, spare: str) -> int:
         """Delete the oldest segment but `spare`, set-aside ones first; return its size, 0 where there is none."""

@@ -38,7 +38,7 @@ class CompiledPrompt:
     the content of the message that names them.
     """
 
-    __slots__ = ("_lock", "_plan", "_render_template", "_signature", "_spent", "_static")
+    __slots__ = ("_lock", "_looks_up", "_plan", "_render_template", "_signature", "_spent", "_static")
 
     def __init__(self, messages: Sequence[tuple[str, str]], syntax: Syntax, variables: Sequence[VariableSpec]) -> None:
         if len(messages) > MAX_MESSAGES:
@@ -63,6 +63,7 @@ class CompiledPrompt:
             else:
                 self._plan.append((role, template.source, ""))
         self._static = not templates
+        self._looks_up = any("_look(" in template.source for template in templates.values())
         if templates:
             self._compile(templates, syntax, messages)
 
@@ -77,13 +78,15 @@ class CompiledPrompt:
         render = self._render_template
         if render is None:
             return [{"role": role, "content": text} for role, text, _ in self._plan]
+        if self._looks_up:
+            bound["_values"] = dict(bound)
         messages = []
         with self._lock:
             for role, text, name in self._plan:
                 if name:
                     self._spent = 0
                     try:
-                        text = render(name, _values=bound, **bound)
+                        text = render(name, **bound)
                     except PromptError:
                         raise
                     except Exception as error:  # noqa: BLE001 - whatever minijinja raises is told as ours
@@ -202,9 +205,9 @@ def _text(value: object) -> str:
     """Write a value as people write it in JSON; nothing for null."""
     if value is None:
         return ""
-    if isinstance(value, str):
+    if type(value) is int:
         return str(value)
-    return json.dumps(value, ensure_ascii=False, separators=(", ", ": "), default=_plain)
+    return str(value) if isinstance(value, str) else _tojson(value)
 
 
 def _plain(value: object) -> object:
@@ -263,5 +266,4 @@ def _replace(text: object, old: str, new: str) -> str:
     return source.replace(old, new)
 
 
-def _tojson(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(", ", ": "), default=_plain)
+_tojson: Final = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "), default=_plain).encode

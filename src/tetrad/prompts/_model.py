@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from tetrad.kernel import Digest, NotCanonical, canonical_json, digest_json, parse_json
+from tetrad.kernel import Digest, NotCanonical, canonical_json, digest_json
 from tetrad.prompts._limits import MAX_MESSAGES, MAX_TEMPLATE_CHARS
 from tetrad.prompts._variables import REQUIRED, VariableSpec
 from tetrad.prompts.errors import PromptError, past_limit
@@ -90,8 +90,7 @@ class PromptSpec:
         self._check_tools()
         self._check_params()
         try:
-            # Read back once: a float of an integer beyond 2^53 has a canonical form that no reader takes.
-            canonical_json(parse_json(canonical_json(self.document())))
+            canonical_json(self.document())
         except NotCanonical as error:
             raise PromptError(
                 f"the prompt {self.name!r} has no canonical form: {error.message}", hint=error.hint

@@ -13,7 +13,6 @@ from tetrad.releases.errors import BadDeclaration, DeclarationError
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_ERRORS = 20
-_CORE_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq"))
 _PLAIN_BOOL = frozenset({"true", "false"})
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
@@ -40,6 +39,8 @@ class Reader:
                 depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
                 if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                     self._stop(*_place(event.start_mark), "anchors and aliases are not read; write the value out")
+                if getattr(event, "tag", None):
+                    self._stop(*_place(event.start_mark), "tags are not read; write a plain value")
                 if depth > MAX_DEPTH:
                     self._stop(*_place(event.start_mark), f"nested deeper than {MAX_DEPTH} levels")
             root: Any = yaml.compose(text, Loader=yaml.SafeLoader)

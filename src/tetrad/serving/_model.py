@@ -81,13 +81,21 @@ class MessageTemplate(msgspec.Struct, frozen=True):
     text: str
 
 
-class Variable(msgspec.Struct, frozen=True):
-    """A typed variable of a prompt; required where it has no default."""
+_NO_DEFAULT = msgspec.Raw(b"")
+
+
+class Variable(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A typed variable of a prompt; required where its default, a JSON value, is empty."""
 
     name: str
     type: Literal["string", "number", "integer", "boolean", "array", "object"] = "string"
-    default: msgspec.Raw = msgspec.Raw(b"")
+    default: msgspec.Raw = _NO_DEFAULT
     description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.default is not _NO_DEFAULT and not bytes(self.default):
+            # only this very object is left out when encoding; an empty Raw of another identity would break the JSON
+            msgspec.structs.force_setattr(self, "default", _NO_DEFAULT)
 
 
 class ReleaseRoute(msgspec.Struct, frozen=True):

@@ -26,7 +26,9 @@ def gateway(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> I
     home = tmp_path_factory.mktemp("home")
     prepare_home(
         home,
-        make_table(upstream.base_url, models=MODELS, first_byte_timeout_s=1.0, idle_timeout_s=1.0, total_timeout_s=30.0),
+        make_table(
+            upstream.base_url, models=MODELS, first_byte_timeout_s=1.0, idle_timeout_s=1.0, total_timeout_s=30.0
+        ),
     )
     with GatewayProcess(home) as gateway:
         yield gateway

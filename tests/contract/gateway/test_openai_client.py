@@ -99,7 +99,9 @@ async def test_the_async_client_streams_and_embeds(gateway: GatewayProcess) -> N
         async for chunk in await client.chat.completions.create(model="local/m1", messages=MESSAGES, stream=True):
             text += chunk.choices[0].delta.content or ""
         assert text == "Hello world."
-        raw = await client.embeddings.with_raw_response.create(model="local/m1", input=["a", "b"], encoding_format="float")
+        raw = await client.embeddings.with_raw_response.create(
+            model="local/m1", input=["a", "b"], encoding_format="float"
+        )
         assert [item.embedding for item in raw.parse().data] == [[0.1, 0.2], [0.1, 0.2]]
         root, child = spans_of(gateway, raw.headers["x-tetrad-trace-id"])
         assert (root.operation, child.operation) == ("embeddings", "embeddings")
@@ -161,7 +163,9 @@ def test_our_secret_never_comes_back(client: openai.OpenAI, upstream: FakeOpenAI
     assert "[secret]" in caught.value.response.text
 
 
-@pytest.mark.parametrize(("model", "code"), [("local/reset-2", "upstream_lost"), ("local/stallmid", "upstream_timeout")])
+@pytest.mark.parametrize(
+    ("model", "code"), [("local/reset-2", "upstream_lost"), ("local/stallmid", "upstream_timeout")]
+)
 def test_a_stream_that_breaks_raises_in_the_client_and_keeps_what_came(
     client: openai.OpenAI, gateway: GatewayProcess, model: str, code: str
 ) -> None:
@@ -232,7 +236,9 @@ def test_callers_headers_are_on_every_span(gateway: GatewayProcess) -> None:
         assert (span.session, span.user, span.unit, span.code_digest) == ("s1", "u1", "n1", g.CODE)
 
 
-def test_a_stream_ends_with_its_marker_even_if_the_upstream_lingers(client: openai.OpenAI, upstream: FakeOpenAI) -> None:
+def test_a_stream_ends_with_its_marker_even_if_the_upstream_lingers(
+    client: openai.OpenAI, upstream: FakeOpenAI
+) -> None:
     stream = client.chat.completions.create(model="local/lingering", messages=MESSAGES, stream=True)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "hi"
     gone = upstream.aborted

@@ -11,7 +11,7 @@ from support.identity import ADMIN, make_identity
 from tetrad.identity import Identity
 from tetrad.identity.errors import BadName, LinkUsed, PersonNotFound, ProjectNotFound, SessionEnded
 from tetrad.kernel import FixedClock, Forbidden, Principal, TetradError
-from tetrad.kit.db import Database
+from tetrad.kit.db import Database, DatabaseUnavailable
 from tetrad.kit.http import Credential
 
 
@@ -34,7 +34,7 @@ def signed_in(identity: Identity, cookie: str) -> Principal:
 
 def test_a_link_signs_the_local_admin_in_once(identity: Identity) -> None:
     link = identity.people.create_link(ADMIN)
-    assert link.url == f"http://127.0.0.1:8401/sign-in#{link.token}"
+    assert link.url == f"http://127.0.0.1:8401/login#token={link.token}"
     arrived = identity.people.sign_in(link.token)
     actor = signed_in(identity, arrived.token)
     assert (actor.kind, actor.projects, actor.read_only) == ("person", None, False)
@@ -201,3 +201,17 @@ def test_nobody_changes_their_own_role(identity: Identity) -> None:
     actor = signed_in(identity, arrived.token)
     with pytest.raises(Forbidden):
         identity.people.set_role(actor, arrived.person.email, None, None)
+
+
+def test_a_session_holds_even_when_its_use_cannot_be_written_down(
+    identity: Identity, clock: FixedClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cookie = identity.people.sign_in(identity.people.create_link(ADMIN).token).token
+
+    def full(*_: object) -> None:
+        raise DatabaseUnavailable("disk full", hint="free some")
+
+    monkeypatch.setattr("tetrad.identity._store.SqlRows.touch_session", full)
+    clock.advance(120)
+    assert signed_in(identity, cookie).kind == "person"
+    assert "could not be noted" in caplog.text

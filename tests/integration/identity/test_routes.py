@@ -110,7 +110,7 @@ async def test_lists_go_on_where_the_page_before_ended(app: FastAPI, admin_key: 
 async def test_a_browser_signs_in_works_and_signs_out(app: FastAPI, admin_key: str) -> None:
     async with caller(app, admin_key) as http:
         link = (await http.post("/api/v1/sign-in-links")).json()
-    token = link["url"].partition("/sign-in#")[2]
+    token = link["url"].partition("/login#token=")[2]
     async with caller(app) as browser:
         entered = await browser.post("/api/v1/session", json={"token": token}, headers=BROWSER)
         assert entered.status_code == 200
@@ -131,7 +131,7 @@ async def test_a_browser_signs_in_works_and_signs_out(app: FastAPI, admin_key: s
 async def test_a_viewer_reads_and_signs_out_and_changes_nothing(app: FastAPI, admin_key: str) -> None:
     async with caller(app, admin_key) as http:
         asked = {"email": "ada@example.com", "role": "viewer", "project": "default"}
-        token = (await http.post("/api/v1/sign-in-links", json=asked)).json()["url"].partition("#")[2]
+        token = (await http.post("/api/v1/sign-in-links", json=asked)).json()["url"].partition("#token=")[2]
         await http.post("/api/v1/projects", json={"name": "other"})
     async with caller(app) as browser:
         seen = (await browser.post("/api/v1/session", json={"token": token}, headers=BROWSER)).json()

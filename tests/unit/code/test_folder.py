@@ -61,7 +61,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadCode, match="no regular file"):
         FolderSource(tmp_path).read("pipe", max_bytes=10)
     with socket.socket(socket.AF_UNIX) as listening:
-        os.remove(tmp_path / "pipe")
+        (tmp_path / "pipe").unlink()
         listening.bind(str(tmp_path / "s"))
         with pytest.raises(BadCode, match="'s' is no regular file"):
             list_code(FolderSource(tmp_path))

@@ -81,9 +81,11 @@ def test_the_patch_makes_the_committed_folder_the_one_that_was_seen(repository: 
 def test_the_same_changes_make_the_same_patch_whatever_the_settings(repository: Path) -> None:
     (repository / "app" / "a.py").write_text("two\n")
     first = state_of(repository / "app")
-    for name, value in {"diff.noprefix": "true", "diff.external": "/bin/false", "color.ui": "always",
-                        "diff.algorithm": "patience", "core.abbrev": "8", "diff.mnemonicPrefix": "true"}.items():  # fmt: skip
-        git(repository, "config", name, value)
+    settings = {"noprefix": "true", "external": "/bin/false", "algorithm": "patience", "mnemonicPrefix": "true"}
+    for name, value in settings.items():
+        git(repository, "config", f"diff.{name}", value)
+    git(repository, "config", "color.ui", "always")
+    git(repository, "config", "core.abbrev", "8")
     assert state_of(repository / "app") == first
 
 

@@ -69,7 +69,10 @@ async def test_the_newest_connection_is_used_first(client: Client) -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n4;x=y\r\n you\r\n0\r\nt: r\r\n\r\n", (200, b"hi you")),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n4;x=y\r\n you\r\n0\r\nt: r\r\n\r\n",
+            (200, b"hi you"),
+        ),
         (b"HTTP/1.1 204 None\r\n\r\n", (204, b"")),
         (b"HTTP/1.1 304 Same\r\ncontent-length: 10\r\n\r\n", (304, b"")),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", (200, b"")),
@@ -310,7 +313,9 @@ async def test_a_slow_consumer_stops_the_upstream_and_loses_nothing(client: Clie
 
 
 async def test_too_large_an_answer_is_cut_off(client: Client) -> None:
-    async with raw_server(answering(b"HTTP/1.1 200 OK\r\ncontent-length: 9000000\r\n\r\n" + b"x" * 9_000_000)) as server:
+    async with raw_server(
+        answering(b"HTTP/1.1 200 OK\r\ncontent-length: 9000000\r\n\r\n" + b"x" * 9_000_000)
+    ) as server:
         response = await client.send(post(client, server.url))
         with pytest.raises(BrokenAnswer, match="larger"):
             await response.read_all(1000)
@@ -462,7 +467,19 @@ def test_a_target_that_could_change_the_request_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "h", "ftp://h", "http://", "http://u:p@h", "http://h?x", "http://h#f", "http://h h", "http://h:99999", "unix://x"]
+    "url",
+    [
+        "",
+        "h",
+        "ftp://h",
+        "http://",
+        "http://u:p@h",
+        "http://h?x",
+        "http://h#f",
+        "http://h h",
+        "http://h:99999",
+        "unix://x",
+    ],
 )
 def test_what_is_no_base_url_is_refused(url: str) -> None:
     with pytest.raises(BadRequest):

@@ -154,6 +154,8 @@ def test_the_example_apps_prompt_reads() -> None:
     assert spec.roles == ("system",)
 
 
-def test_a_number_that_no_reader_takes_back_is_refused() -> None:
+def test_what_has_no_canonical_form_is_refused() -> None:
     with pytest.raises(PromptError, match="no canonical form"):
-        PromptSpec("a", (PromptMessage("user", "x"),), params={"seed": 2.0**60})
+        PromptSpec("a", (PromptMessage("user", "x"),), params={"seed": 2**60})
+    with pytest.raises(PromptError, match="no canonical form"):
+        PromptSpec("a", (PromptMessage("user", "x"),), metadata={"x": float("nan")})

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 import tetrad_sdk
-from tetrad_sdk import ApiError, Client, NotConfigured, Unreachable
+from tetrad_sdk import ApiError, App, Client, NotConfigured, ReleaseDetail, Span, Trace, Unreachable
 
 
 def client(answer: Callable[[httpx.Request], httpx.Response]) -> Client:
     return Client("http://control.test/", "tetrad_control_x", project="my team", transport=httpx.MockTransport(answer))
+
+
+def row(kind: type, **given: object) -> dict[str, Any]:
+    """Return an object with every field of a value, as the API sends it."""
+    return {one.name: "0" if one.name.endswith("_ns") else "" for one in fields(kind)} | given
 
 
 def test_traces_come_page_by_page_with_the_key_and_the_project() -> None:
@@ -22,13 +29,7 @@ def test_traces_come_page_by_page_with_the_key_and_the_project() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request)
         second = request.url.params.get("cursor") == "next"
-        item = {
-            "trace_id": "b" if second else "a",
-            "name": "chat",
-            "status": "ok",
-            "start_ns": "12",
-            "release": "sha256:1",
-        }
+        item = row(Trace, trace_id="b" if second else "a", start_ns="12")
         return httpx.Response(200, json={"items": [item], "next_cursor": None if second else "next"})
 
     with client(answer) as tetrad:
@@ -39,26 +40,48 @@ def test_traces_come_page_by_page_with_the_key_and_the_project() -> None:
     assert asked[0].url.raw_path.startswith(b"/api/v1/projects/my%20team/traces?limit=200&app=assistant")
 
 
-def test_spans_come_in_the_order_of_their_start() -> None:
-    spans = [
-        {"span_id": "2", "parent_id": "1", "start_ns": "20", "end_ns": "30", "cost": "0.001"},
-        {"span_id": "1", "start_ns": "10", "end_ns": "40", "cost": None},
+def test_a_trace_comes_with_all_its_spans_however_many_pages_they_take() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        second = request.url.params.get("cursor") == "next"
+        span = row(
+            Span, span_id="2" if second else "1", start_ns="1790000000000000001", cost="0.001" if second else None
+        )
+        body = {"trace": row(Trace, trace_id="t"), "spans": [span], "next_cursor": None if second else "next"}
+        return httpx.Response(200, json=body)
+
+    with client(answer) as tetrad:
+        found = tetrad.trace("t")
+    assert found.trace.trace_id == "t"
+    assert [(span.span_id, span.start_ns, span.cost) for span in found.spans] == [
+        ("1", 1790000000000000001, None),
+        ("2", 1790000000000000001, "0.001"),
     ]
-    with client(lambda _request: httpx.Response(200, json={"trace_id": "t", "spans": spans})) as tetrad:
-        trace = tetrad.trace("t")
-    assert [(span.span_id, span.cost) for span in trace.spans] == [("1", None), ("2", "0.001")]
 
 
 def test_apps_and_releases_are_read() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
+        app = {"name": "assistant", "refs": [{"name": "production", "digest": "sha256:1"}]}
         if request.url.path.endswith("/apps"):
-            return httpx.Response(200, json={"items": [{"name": "assistant", "refs": {"production": "sha256:1"}}]})
+            return httpx.Response(200, json={"items": [app], "next_cursor": None})
+        if request.url.path.endswith("/apps/assistant"):
+            return httpx.Response(200, json=app)
         assert request.url.path.endswith("/releases/sha256:1")
-        return httpx.Response(200, json={"digest": "sha256:1", "manifest": {"app": "assistant"}})
+        return httpx.Response(200, json={"digest": "sha256:1", "app": "assistant", "manifest": {"schema": "x"}})
 
     with client(answer) as tetrad:
-        app = tetrad.apps()[0]
-        assert tetrad.release(app.refs["production"]).manifest == {"app": "assistant"}
+        assert [app.name for app in tetrad.apps()] == ["assistant"]
+        release = tetrad.release(tetrad.app("assistant").refs["production"])
+    assert (release.app, release.manifest) == ("assistant", {"schema": "x"})
+
+
+def test_every_field_that_is_read_is_one_that_the_api_sends() -> None:
+    from tetrad.releases._views import AppRefView, AppView, ReleaseView
+    from tetrad.traces._wire import SpanOut, TraceItem, TraceOut
+
+    for kind, view in ((Trace, TraceItem), (Span, SpanOut), (App, AppView), (ReleaseDetail, ReleaseView)):
+        assert {one.name for one in fields(kind)} - {"raw"} <= set(view.model_fields), kind
+    assert {"trace", "spans", "next_cursor"} <= set(TraceOut.model_fields)
+    assert {"name", "digest"} <= set(AppRefView.model_fields)
 
 
 def test_a_refusal_keeps_message_hint_code_and_status() -> None:

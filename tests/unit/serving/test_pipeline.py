@@ -18,7 +18,9 @@ from tetrad.serving.ports import Answer, ModelCall, Outcome
 class FakeAnswer:
     """Pieces, of which the last one makes it done; an exception among them is raised."""
 
-    def __init__(self, pieces: Sequence[bytes | Exception], outcome: Outcome, *, stream: bool, status: int = 200) -> None:
+    def __init__(
+        self, pieces: Sequence[bytes | Exception], outcome: Outcome, *, stream: bool, status: int = 200
+    ) -> None:
         self.status, self.headers, self.stream, self.done = status, [], stream, False
         self.received_ns = time.time_ns()
         self._pieces, self._outcome = list(pieces), outcome
@@ -172,7 +174,7 @@ async def test_a_model_gets_the_clients_bytes_and_only_its_name_is_changed(bench
 
 
 async def test_a_release_puts_prompt_and_examples_before_the_client(bench: Bench) -> None:
-    reply = await bench.chat("app:assistant", tetrad={"variables": {"name": "Åsa \"\n"}})
+    reply = await bench.chat("app:assistant", tetrad={"variables": {"name": 'Åsa "\n'}})
     assert reply.status == 200
     assert reply.headers[b"x-tetrad-release"] == g.RELEASE.encode()
     assert bench.provider.sent["messages"] == [
@@ -221,7 +223,13 @@ async def test_variables_may_come_as_text_in_metadata_which_the_upstream_does_no
 
 @pytest.mark.parametrize(
     ("variables", "named"),
-    [({}, "name"), ({"name": 5}, "name"), ({"name": None}, "name"), ({"name": "x", "nmae": "y"}, "nmae"), ([1], "variables")],
+    [
+        ({}, "name"),
+        ({"name": 5}, "name"),
+        ({"name": None}, "name"),
+        ({"name": "x", "nmae": "y"}, "nmae"),
+        ([1], "variables"),
+    ],
 )
 async def test_wrong_variables_are_refused_by_name_before_any_call(bench: Bench, variables: Any, named: str) -> None:
     reply = await bench.chat("app:assistant", tetrad={"variables": variables})

@@ -1,12 +1,8 @@
+import createClient from "openapi-fetch";
 import { ApiProblem, readProblem, unreachable } from "./problem";
+import type { components, paths } from "./schema";
 
-type Query = Record<string, string | number | boolean | null | undefined>;
-
-export interface Call {
-  query?: Query;
-  body?: unknown;
-  signal?: AbortSignal;
-}
+export type Schemas = components["schemas"];
 
 /** Who is told when a session has ended; the router sets it. */
 let onSignedOut: (() => void) | null = null;
@@ -14,57 +10,42 @@ export function whenSignedOut(listener: () => void): void {
   onSignedOut = listener;
 }
 
-/** One request; the answer's JSON, or an `ApiProblem`. */
-export async function request<T>(method: "GET" | "POST" | "PUT" | "DELETE", path: string, call: Call = {}): Promise<T> {
-  let response: Response;
-  try {
-    const init: RequestInit = { method, credentials: "same-origin", headers: { accept: "application/json" } };
-    if (call.body !== undefined) {
-      init.body = JSON.stringify(call.body);
-      init.headers = { accept: "application/json", "content-type": "application/json" };
-    }
-    if (call.signal) init.signal = call.signal;
-    response = await fetch(path + queryText(call.query), init);
-  } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw unreachable();
-  }
-  const body = await readBody(response);
-  if (!response.ok) {
-    if (response.status === 401 && !path.endsWith("/session")) onSignedOut?.();
-    throw readProblem(response.status, body);
-  }
-  if (body === BROKEN) throw new ApiProblem(response.status, "unexpected_answer", `The answer of ${path} is not JSON.`, "A proxy between you and Tetrad may have replaced it.");
-  return body as T;
+/** The control plane, typed by its own description; give what it returns to `answer`. */
+export const control = createClient<paths>({
+  baseUrl: globalThis.location.origin,
+  credentials: "same-origin",
+  // Looked up at each call, so that tests may replace it.
+  fetch: (request) => globalThis.fetch(request),
+});
+
+interface Outcome<T> {
+  data?: T;
+  error?: unknown;
+  response: Response;
 }
 
-const BROKEN = Symbol("broken");
-
-async function readBody(response: Response): Promise<unknown> {
-  if (response.status === 204) return undefined;
-  const text = await response.text();
-  if (text === "") return undefined;
+/** The body of an answer, or an `ApiProblem` that says why there is none. */
+export async function answer<T>(call: Promise<Outcome<T>>): Promise<T> {
+  let outcome: Outcome<T>;
   try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return BROKEN;
+    outcome = await call;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    if (error instanceof SyntaxError) throw new ApiProblem(-1, "unexpected_answer", "The control plane's answer is not JSON.", "A proxy between you and Tetrad may have replaced it.");
+    throw unreachable();
   }
+  const { response } = outcome;
+  if (!response.ok) {
+    if (response.status === 401 && !response.url.endsWith("/api/v1/session")) onSignedOut?.();
+    throw readProblem(response.status, outcome.error);
+  }
+  return outcome.data as T;
 }
 
 /** `?a=1&b=x` without the empty ones. */
-export function queryText(query: Query | undefined): string {
+export function queryText(query: Record<string, string | number | boolean | null | undefined>): string {
   const params = new URLSearchParams();
-  for (const [key, value] of Object.entries(query ?? {})) if (value !== undefined && value !== null && value !== "") params.set(key, String(value));
+  for (const [key, value] of Object.entries(query)) if (value !== undefined && value !== null && value !== "") params.set(key, String(value));
   const text = params.toString();
   return text === "" ? "" : `?${text}`;
-}
-
-/** `/api/v1/projects/{project}/…`, every part encoded. */
-export function inProject(project: string, ...parts: string[]): string {
-  return ["/api/v1/projects", encodeURIComponent(project), ...parts.map(encodeURIComponent)].join("/");
-}
-
-export interface Page<T> {
-  items: T[];
-  next_cursor: string | null;
 }

@@ -1,37 +1,26 @@
 import { queryOptions } from "@tanstack/react-query";
-import { inProject, request, type Page } from "./http";
+import { answer, control, type Schemas } from "./http";
 
-export interface ApiKey {
-  id: string;
-  name: string;
-  scopes: string[];
-  prefix: string;
-  created_at: string;
-  created_by: string;
-  expires_at: string | null;
-  last_used_at: string | null;
-  state: "active" | "expiring" | "expired" | "revoked";
-}
+export type ApiKey = Schemas["KeyView"];
+export type NewSecret = Schemas["IssuedKeyView"];
+export type KeyBody = Schemas["KeyBody"];
 
-export interface NewSecret {
-  key: ApiKey;
-  secret: string;
-}
+const MOST = 200;
 
 export const keysQuery = (project: string) =>
   queryOptions({
     queryKey: ["keys", project],
-    queryFn: async ({ signal }) => (await request<Page<ApiKey>>("GET", inProject(project, "keys"), { query: { limit: 200 }, signal })).items,
+    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/keys", { params: { path: { project }, query: { limit: MOST } }, signal }))).items,
   });
 
-export function createKey(project: string, name: string, scopes: string[], expires_at: string | null): Promise<NewSecret> {
-  return request<NewSecret>("POST", inProject(project, "keys"), { body: { name, scopes, expires_at } });
+export function createKey(project: string, body: KeyBody): Promise<NewSecret> {
+  return answer(control.POST("/api/v1/projects/{project}/keys", { params: { path: { project } }, body }));
 }
 
-export function rotateKey(project: string, id: string, grace_s: number): Promise<NewSecret> {
-  return request<NewSecret>("POST", inProject(project, "keys", id, "rotate"), { body: { grace_s } });
+export function rotateKey(project: string, key_id: string, grace_s: number): Promise<NewSecret> {
+  return answer(control.POST("/api/v1/projects/{project}/keys/{key_id}/rotate", { params: { path: { project, key_id } }, body: { grace_s } }));
 }
 
-export function revokeKey(project: string, id: string): Promise<void> {
-  return request<undefined>("DELETE", inProject(project, "keys", id));
+export function revokeKey(project: string, key_id: string): Promise<unknown> {
+  return answer(control.DELETE("/api/v1/projects/{project}/keys/{key_id}", { params: { path: { project, key_id } } }));
 }

@@ -44,6 +44,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/engines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Engines
+         * @description Return all engines of this installation.
+         */
+        get: operations["list_engines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/engines/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Engine
+         * @description Return one engine.
+         */
+        get: operations["get_engine"];
+        /**
+         * Put Engine
+         * @description Ask for an engine, or for another shape of it; a changed one is drained and started again.
+         */
+        put: operations["put_engine"];
+        post?: never;
+        /**
+         * Delete Engine
+         * @description Let an engine be drained and stopped.
+         */
+        delete: operations["delete_engine"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/keys": {
         parameters: {
             query?: never;
@@ -102,6 +150,26 @@ export interface paths {
          * @description Rotate a key of the whole installation.
          */
         post: operations["rotate_installation_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Routed Models
+         * @description Return the models that clients may name, of engines and of the projects that the caller may enter.
+         */
+        get: operations["list_routed_models"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -276,6 +344,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/artifacts/{digest}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Artifact
+         * @description Show an artifact of the project, its versions and what it refers to.
+         */
+        get: operations["get_artifact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Artifact Content
+         * @description Download the bytes of an artifact, or of a part of one.
+         */
+        get: operations["get_artifact_content"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/lineage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Lineage
+         * @description Walk to what an artifact was made from, or to what was made from it.
+         */
+        get: operations["get_lineage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/audit": {
         parameters: {
             query?: never;
@@ -310,6 +438,150 @@ export interface paths {
         get: operations["verify_audit"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/code/{digest}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Code
+         * @description Show a snapshot of code: its files, its commit, its lock file.
+         */
+        get: operations["get_code"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/code/{digest}/files/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Code File
+         * @description Return one file of a snapshot. It is never served as something that a browser would run.
+         */
+        get: operations["get_code_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/datasets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Datasets
+         * @description List the datasets of a project by their newest versions, in the order of names.
+         */
+        get: operations["list_datasets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/datasets/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Dataset
+         * @description Show a version of a dataset, with the schema that all its rows fulfil.
+         */
+        get: operations["get_dataset"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/datasets/{name}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Diff Dataset
+         * @description Tell two versions of a dataset apart, row by row and field by field.
+         */
+        get: operations["diff_dataset"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/datasets/{name}/rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Dataset Rows
+         * @description List the rows of a version, in their order.
+         */
+        get: operations["list_dataset_rows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/datasets/{name}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Dataset Versions
+         * @description List the versions of a dataset, newest first.
+         */
+        get: operations["list_dataset_versions"];
+        put?: never;
+        /**
+         * Import Dataset
+         * @description Make a version of the JSON Lines in the body. All lines are checked before the first is kept.
+         */
+        post: operations["import_dataset"];
         delete?: never;
         options?: never;
         head?: never;
@@ -380,6 +652,94 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/model-prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Model Prices
+         * @description List the local price table as the project sees it.
+         */
+        get: operations["list_model_prices"];
+        put?: never;
+        /**
+         * Add Model Price
+         * @description Add a price; where several hold at one time, the one that began last counts.
+         */
+        post: operations["add_model_price"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/model-prices/{price_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove Model Price
+         * @description Take a price away.
+         */
+        delete: operations["remove_model_price"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Model Versions
+         * @description List the models of a project by their newest versions, in the order of names.
+         */
+        get: operations["list_model_versions"];
+        put?: never;
+        /**
+         * Register Hosted Model
+         * @description Name a model that a provider hosts, so that releases can pin it.
+         */
+        post: operations["register_hosted_model"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/models/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Model Version
+         * @description Show a version of a model.
+         */
+        get: operations["get_model_version"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/overview": {
         parameters: {
             query?: never;
@@ -439,6 +799,114 @@ export interface paths {
          * @description Take a person's role in a project away, from their next request on.
          */
         delete: operations["remove_role"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Providers
+         * @description Return the providers of a project.
+         */
+        get: operations["list_providers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/providers/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Provider
+         * @description Return one provider.
+         */
+        get: operations["get_provider"];
+        /**
+         * Put Provider
+         * @description Add a provider, or change it; gateways know within a second.
+         */
+        put: operations["put_provider"];
+        post?: never;
+        /**
+         * Delete Provider
+         * @description Remove a provider; calls in flight end as they would have.
+         */
+        delete: operations["delete_provider"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/refs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Refs
+         * @description List the refs of a project, in the order of names.
+         */
+        get: operations["list_refs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/refs/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Ref Moves
+         * @description List moves, newest first: of one ref, of all below `app/`, or of all.
+         */
+        get: operations["list_ref_moves"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/refs/log/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Check Ref Log
+         * @description Walk the whole log and say whether every entry follows from the one before.
+         */
+        get: operations["check_ref_log"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -614,6 +1082,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Versions
+         * @description List the versions of a name, newest first; without a name the newest version of each name.
+         */
+        get: operations["list_versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -675,6 +1163,46 @@ export interface paths {
          */
         get: operations["get_status"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/engines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Desired Engines
+         * @description Tell the worker what should run.
+         */
+        get: operations["desired_engines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/engines/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Report Engine
+         * @description Take the worker's report of one engine.
+         */
+        put: operations["report_engine"];
         post?: never;
         delete?: never;
         options?: never;
@@ -767,6 +1295,37 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * ActivityView
+         * @description Something that made artifacts from artifacts.
+         */
+        ActivityView: {
+            /** Actor */
+            actor: string;
+            /** Edges */
+            edges: components["schemas"]["EdgeView"][];
+            /** Ended At */
+            ended_at: string | null;
+            /** Environment */
+            environment: {
+                [key: string]: unknown;
+            };
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Params */
+            params: {
+                [key: string]: unknown;
+            };
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            /** State */
+            state: string;
+        };
+        /**
          * AppDetailView
          * @description An app, where its refs point, and how they got there (the newest moves).
          */
@@ -828,6 +1387,41 @@ export interface components {
             refs: components["schemas"]["AppRefView"][];
         };
         /**
+         * ArtifactView
+         * @description An artifact; `document` is its content if that is a JSON object, `parts` are the first of what it refers to.
+         */
+        ArtifactView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Digest */
+            digest: string;
+            /** Document */
+            document: {
+                [key: string]: unknown;
+            } | null;
+            /** Erased At */
+            erased_at: string | null;
+            /** Kind */
+            kind: string;
+            /** Media Type */
+            media_type: string;
+            /** Part Count */
+            part_count: number;
+            /** Parts */
+            parts: components["schemas"]["PartView"][];
+            /** Size */
+            size: number;
+            /** Stored */
+            stored: boolean;
+            /** Versions */
+            versions: components["schemas"]["VersionView"][];
+        };
+        /**
          * AuditCheckView
          * @description Whether a chain is as it was written; note `head` elsewhere to prove it later.
          */
@@ -871,6 +1465,20 @@ export interface components {
             target: string;
         };
         /**
+         * CodeFileView
+         * @description One file of a snapshot.
+         */
+        CodeFileView: {
+            /** Digest */
+            digest: string;
+            /** Executable */
+            executable: boolean;
+            /** Path */
+            path: string;
+            /** Size */
+            size: number;
+        };
+        /**
          * CodePartView
          * @description The code of a release. `tree` is what a running program announces; `files` are the first of `file_count`.
          */
@@ -891,6 +1499,34 @@ export interface components {
             patch: string | null;
             /** Role */
             role: string;
+            /** Runtime */
+            runtime: {
+                [key: string]: string;
+            };
+            /** Size */
+            size: number;
+            /** Tree */
+            tree: string;
+        };
+        /**
+         * CodeView
+         * @description A snapshot of code. `tree` is what a running program announces; `patch` holds what was not committed.
+         */
+        CodeView: {
+            /** Commit */
+            commit: string;
+            /** Digest */
+            digest: string;
+            /** Dirty */
+            dirty: boolean;
+            /** Files */
+            files: components["schemas"]["CodeFileView"][];
+            /** Git Tree */
+            git_tree: string;
+            /** Lock */
+            lock: string | null;
+            /** Patch */
+            patch: string | null;
             /** Runtime */
             runtime: {
                 [key: string]: string;
@@ -956,6 +1592,96 @@ export interface components {
             version: string;
         };
         /**
+         * DatasetListed
+         * @description A dataset by its newest version.
+         */
+        DatasetListed: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Digest */
+            digest: string;
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string;
+            /** Rows */
+            rows: number;
+            /** Semver */
+            semver: string;
+            /** Size */
+            size: number;
+        };
+        /**
+         * DatasetView
+         * @description A version of a dataset. `digest` says which rows, `order` in which order, `schema_digest` of what shape.
+         */
+        DatasetView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Digest */
+            digest: string;
+            /** Expected Outcome */
+            expected_outcome: string;
+            /** Json Schema */
+            json_schema: {
+                [key: string]: unknown;
+            };
+            /** Name */
+            name: string;
+            /** Order */
+            order: string;
+            /** Reason */
+            reason: string;
+            /** Rows */
+            rows: number;
+            /** Schema Digest */
+            schema_digest: string;
+            /** Semver */
+            semver: string;
+            /** Size */
+            size: number;
+        };
+        /**
+         * DesiredEngines
+         * @description What should run; `epoch` changes when control has forgotten earlier reports.
+         */
+        DesiredEngines: {
+            /** Engines */
+            engines: {
+                [key: string]: unknown;
+            }[];
+            /** Epoch */
+            epoch: string;
+        };
+        /**
+         * DiffView
+         * @description What changed between two versions: counts of all rows, one page of them.
+         */
+        DiffView: {
+            /** Added */
+            added: number;
+            /** Changed */
+            changed: number;
+            /** Items */
+            items: components["schemas"]["RowChangeView"][];
+            /** Moved */
+            moved: number;
+            /** Next Cursor */
+            next_cursor: string | null;
+            /** Removed */
+            removed: number;
+        };
+        /**
          * DroppedOut
          * @description The days that were forgotten, and how many spans.
          */
@@ -964,6 +1690,76 @@ export interface components {
             days: string[];
             /** Rows */
             rows: number;
+        };
+        /**
+         * EdgeView
+         * @description An artifact that went into an activity (`in`) or came out of it (`out`).
+         */
+        EdgeView: {
+            /** Digest */
+            digest: string;
+            /** Direction */
+            direction: string;
+            /** Policy */
+            policy: string;
+            /** Role */
+            role: string;
+        };
+        /**
+         * EngineBody
+         * @description What is wanted of an engine; see `EngineSpec`.
+         */
+        EngineBody: {
+            /**
+             * Ctx
+             * @default 2048
+             */
+            ctx: number;
+            /**
+             * Drain S
+             * @default 20
+             */
+            drain_s: number;
+            /**
+             * Flags
+             * @default {}
+             */
+            flags: {
+                [key: string]: string;
+            };
+            /** Kind */
+            kind: string;
+            /**
+             * Kinds
+             * @default [
+             *       "chat"
+             *     ]
+             */
+            kinds: string[];
+            /**
+             * Max Queue
+             * @default 64
+             */
+            max_queue: number;
+            /** Model */
+            model: string;
+            /** Served Name */
+            served_name: string;
+            /**
+             * Sleep S
+             * @default 0
+             */
+            sleep_s: number;
+            /**
+             * Slots
+             * @default 2
+             */
+            slots: number;
+            /**
+             * Threads
+             * @default 0
+             */
+            threads: number;
         };
         /**
          * EngineStatusView
@@ -982,6 +1778,71 @@ export interface components {
             rss_bytes: number;
             /** State */
             state: string;
+        };
+        /**
+         * EngineView
+         * @description An engine: what is wanted, and what is there.
+         */
+        EngineView: {
+            /** Ctx */
+            ctx: number;
+            /** First Token S */
+            first_token_s: number | null;
+            identity: components["schemas"]["IdentityView"] | null;
+            /** Kind */
+            kind: string;
+            /** Kinds */
+            kinds: string[];
+            load: components["schemas"]["LoadView"] | null;
+            /** Max Queue */
+            max_queue: number;
+            /**
+             * Model
+             * @description Digest of the weights
+             */
+            model: string;
+            /**
+             * Models
+             * @description Names by which clients ask for it
+             */
+            models: string[];
+            /** Name */
+            name: string;
+            /** Pid */
+            pid: number | null;
+            /** Reason */
+            reason: string;
+            /** Reported At */
+            reported_at: string | null;
+            /** Restarts */
+            restarts: number;
+            /** Rss Bytes */
+            rss_bytes: number;
+            /**
+             * Silent
+             * @description The worker has not reported it for 30 s
+             */
+            silent: boolean;
+            /** Slots */
+            slots: number;
+            /** State */
+            state: string;
+        };
+        /**
+         * FieldChangeView
+         * @description One field that differs; `path` is a JSON pointer. `in_old` and `in_new` tell an absent field from a null.
+         */
+        FieldChangeView: {
+            /** In New */
+            in_new: boolean;
+            /** In Old */
+            in_old: boolean;
+            /** New */
+            new?: unknown;
+            /** Old */
+            old?: unknown;
+            /** Path */
+            path: string;
         };
         /**
          * FileBody
@@ -1017,6 +1878,57 @@ export interface components {
             patch: string;
             /** Tree */
             tree: string;
+        };
+        /**
+         * HostedModelBody
+         * @description A model that a provider hosts, under the name that this project gives it.
+         */
+        HostedModelBody: {
+            /**
+             * Expected Outcome
+             * @default
+             */
+            expected_outcome: string;
+            /**
+             * Immutable
+             * @default false
+             */
+            immutable: boolean;
+            /**
+             * Licence
+             * @default
+             */
+            licence: string;
+            /** Model */
+            model: string;
+            /** Name */
+            name: string;
+            /** Provider */
+            provider: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Snapshot
+             * @default
+             */
+            snapshot: string;
+        };
+        /**
+         * IdentityView
+         * @description The exact engine: its build and the flags that it runs with.
+         */
+        IdentityView: {
+            /** Build */
+            build: string;
+            /** Flags */
+            flags: {
+                [key: string]: string;
+            };
+            /** Kind */
+            kind: string;
         };
         /**
          * IssuedKeyView
@@ -1094,6 +2006,79 @@ export interface components {
              * @enum {string}
              */
             state: "active" | "expired" | "revoked";
+        };
+        /**
+         * LineageView
+         * @description The activities around an artifact; `complete` is false where the walk stopped at a limit.
+         */
+        LineageView: {
+            /** Activities */
+            activities: components["schemas"]["ActivityView"][];
+            /** Complete */
+            complete: boolean;
+            /** Root */
+            root: string;
+        };
+        /**
+         * LoadView
+         * @description What the engine was doing when it was last looked at.
+         */
+        LoadView: {
+            /** Running */
+            running: number;
+            /** Tokens In */
+            tokens_in: number;
+            /** Tokens Out */
+            tokens_out: number;
+            /** Waiting */
+            waiting: number;
+        };
+        /**
+         * LogCheckView
+         * @description Whether the log of a project is whole; `broken_at` is the first entry that does not follow.
+         */
+        LogCheckView: {
+            /** Broken At */
+            broken_at: number | null;
+            /** Entries */
+            entries: number;
+            /** Head */
+            head: string;
+            /** Problem */
+            problem: string;
+            /** Sound */
+            sound: boolean;
+        };
+        /**
+         * LogEntryView
+         * @description One move in the project's hash-chained log. A ref that was made has no `old`, one that was deleted no `new`.
+         */
+        LogEntryView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** By Id */
+            by_id: string;
+            /** Change Request */
+            change_request: string;
+            /** Hash */
+            hash: string;
+            /** New */
+            new: string | null;
+            /** Old */
+            old: string | null;
+            /** Previous Hash */
+            previous_hash: string;
+            /** Reason */
+            reason: string;
+            /** Ref */
+            ref: string;
+            /** Sequence */
+            sequence: number;
         };
         /**
          * MeasuresOut
@@ -1197,6 +2182,66 @@ export interface components {
             version: string;
         };
         /**
+         * ModelView
+         * @description A version of a model. `price` is null where nobody knows it.
+         */
+        ModelView: {
+            /** Architecture */
+            architecture: string;
+            /** Base */
+            base: string | null;
+            /** Chat Template */
+            chat_template: string | null;
+            /** Context Length */
+            context_length: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Derivation */
+            derivation: string;
+            /** Digest */
+            digest: string;
+            /** Files */
+            files: components["schemas"]["WeightsFileView"][];
+            /** Format */
+            format: string;
+            /** Immutable */
+            immutable: boolean;
+            /** Kind */
+            kind: string;
+            /** Licence */
+            licence: string;
+            /** Name */
+            name: string;
+            /** Parameters */
+            parameters: number;
+            price: components["schemas"]["tetrad__models__routes__PriceView"] | null;
+            /** Provider */
+            provider: string;
+            /** Provider Model */
+            provider_model: string;
+            /** Quantisation */
+            quantisation: string;
+            /** Reason */
+            reason: string;
+            /** Semver */
+            semver: string;
+            /** Size Bytes */
+            size_bytes: number | null;
+            /** Snapshot */
+            snapshot: string;
+            /** Source */
+            source: {
+                [key: string]: unknown;
+            };
+            /** Tokenizer */
+            tokenizer: string | null;
+        };
+        /**
          * MoveBody
          * @description Where a ref is to point, and why.
          */
@@ -1252,10 +2297,31 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[DatasetListed] */
+        Page_DatasetListed_: {
+            /** Items */
+            items: components["schemas"]["DatasetListed"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[EngineView] */
+        Page_EngineView_: {
+            /** Items */
+            items: components["schemas"]["EngineView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[KeyView] */
         Page_KeyView_: {
             /** Items */
             items: components["schemas"]["KeyView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[LogEntryView] */
+        Page_LogEntryView_: {
+            /** Items */
+            items: components["schemas"]["LogEntryView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -1266,10 +2332,31 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[ModelView] */
+        Page_ModelView_: {
+            /** Items */
+            items: components["schemas"]["ModelView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[PriceEntryView] */
+        Page_PriceEntryView_: {
+            /** Items */
+            items: components["schemas"]["PriceEntryView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[ProjectView] */
         Page_ProjectView_: {
             /** Items */
             items: components["schemas"]["ProjectView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[ProviderView] */
+        Page_ProviderView_: {
+            /** Items */
+            items: components["schemas"]["ProviderView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -1280,10 +2367,31 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[RefView] */
+        Page_RefView_: {
+            /** Items */
+            items: components["schemas"]["RefView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[ReleaseListed] */
         Page_ReleaseListed_: {
             /** Items */
             items: components["schemas"]["ReleaseListed"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[RoutedModelView] */
+        Page_RoutedModelView_: {
+            /** Items */
+            items: components["schemas"]["RoutedModelView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[RowView] */
+        Page_RowView_: {
+            /** Items */
+            items: components["schemas"]["RowView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -1300,6 +2408,23 @@ export interface components {
             items: components["schemas"]["TraceItem"][];
             /** Next Cursor */
             next_cursor?: string | null;
+        };
+        /** Page[VersionView] */
+        Page_VersionView_: {
+            /** Items */
+            items: components["schemas"]["VersionView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /**
+         * PartView
+         * @description Something that an artifact refers to.
+         */
+        PartView: {
+            /** Digest */
+            digest: string;
+            /** Role */
+            role: string;
         };
         /**
          * PointOut
@@ -1333,6 +2458,73 @@ export interface components {
             /** Unpriced Calls */
             unpriced_calls: number;
             usage: components["schemas"]["UsageOut"];
+        };
+        /**
+         * PriceBody
+         * @description A line for the local price table, which goes before every public list.
+         */
+        PriceBody: {
+            /** Cache Read */
+            cache_read?: string | null;
+            /** Cache Write */
+            cache_write?: string | null;
+            /**
+             * Currency
+             * @default USD
+             */
+            currency: string;
+            /**
+             * Input
+             * @description A decimal, per million tokens
+             */
+            input: string;
+            /** Model */
+            model: string;
+            /**
+             * Output
+             * @description A decimal, per million tokens
+             */
+            output: string;
+            /** Valid From */
+            valid_from?: string | null;
+            /** Valid To */
+            valid_to?: string | null;
+        };
+        /**
+         * PriceEntryView
+         * @description A line of the local price table; `everywhere` tells that it holds in every project.
+         */
+        PriceEntryView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Everywhere */
+            everywhere: boolean;
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            price: components["schemas"]["tetrad__models__routes__PriceView"];
+        };
+        /**
+         * PriceView
+         * @description Decimal texts per million tokens.
+         */
+        "PriceView-Input": {
+            /** Cache Read */
+            cache_read: string | null;
+            /** Cache Write */
+            cache_write: string | null;
+            /** Currency */
+            currency: string;
+            /** Input */
+            input: string;
+            /** Output */
+            output: string;
         };
         /** PrincipalView */
         PrincipalView: {
@@ -1449,6 +2641,144 @@ export interface components {
             version: string;
         };
         /**
+         * ProviderBody
+         * @description How to reach a provider; see `ProviderSpec`.
+         */
+        ProviderBody: {
+            /**
+             * Adapter
+             * @default openai
+             */
+            adapter: string;
+            /** Base Url */
+            base_url: string;
+            /**
+             * Connect Timeout S
+             * @default 5
+             */
+            connect_timeout_s: number;
+            /**
+             * First Byte Timeout S
+             * @default 120
+             */
+            first_byte_timeout_s: number;
+            /**
+             * Idle Timeout S
+             * @default 60
+             */
+            idle_timeout_s: number;
+            /**
+             * Max Connections
+             * @default 512
+             */
+            max_connections: number;
+            /** Models */
+            models: components["schemas"]["ProviderModelView-Input"][];
+            /**
+             * Secret
+             * @description Name of a secret of the project
+             * @default
+             */
+            secret: string;
+            /**
+             * System
+             * @description Value of `gen_ai.provider.name` on spans
+             * @default openai
+             */
+            system: string;
+            /**
+             * Total Timeout S
+             * @default 600
+             */
+            total_timeout_s: number;
+        };
+        /**
+         * ProviderModelView
+         * @description A model of a provider; clients ask for `PROVIDER/NAME`.
+         */
+        "ProviderModelView-Input": {
+            /**
+             * Kinds
+             * @default [
+             *       "chat"
+             *     ]
+             */
+            kinds: string[];
+            /** Name */
+            name: string;
+            price?: components["schemas"]["PriceView-Input"] | null;
+        };
+        /**
+         * ProviderModelView
+         * @description A model of a provider; clients ask for `PROVIDER/NAME`.
+         */
+        "ProviderModelView-Output": {
+            /**
+             * Kinds
+             * @default [
+             *       "chat"
+             *     ]
+             */
+            kinds: string[];
+            /** Name */
+            name: string;
+            price?: components["schemas"]["tetrad__serving__routes__PriceView"] | null;
+        };
+        /**
+         * ProviderView
+         * @description A provider of a project.
+         */
+        ProviderView: {
+            /**
+             * Adapter
+             * @default openai
+             */
+            adapter: string;
+            /** Base Url */
+            base_url: string;
+            /**
+             * Connect Timeout S
+             * @default 5
+             */
+            connect_timeout_s: number;
+            /**
+             * First Byte Timeout S
+             * @default 120
+             */
+            first_byte_timeout_s: number;
+            /**
+             * Idle Timeout S
+             * @default 60
+             */
+            idle_timeout_s: number;
+            /**
+             * Max Connections
+             * @default 512
+             */
+            max_connections: number;
+            /** Models */
+            models: components["schemas"]["ProviderModelView-Output"][];
+            /** Name */
+            name: string;
+            /**
+             * Secret
+             * @description Name of a secret of the project
+             * @default
+             */
+            secret: string;
+            /**
+             * System
+             * @description Value of `gen_ai.provider.name` on spans
+             * @default openai
+             */
+            system: string;
+            /**
+             * Total Timeout S
+             * @default 600
+             */
+            total_timeout_s: number;
+        };
+        /**
          * ReceiptOut
          * @description What became of a piece of spool; go on at `next_offset`.
          */
@@ -1488,6 +2818,27 @@ export interface components {
             sequence: number;
             /** To */
             to: string | null;
+        };
+        /**
+         * RefView
+         * @description A ref by its whole name, such as `assistant/production`.
+         */
+        RefView: {
+            /** Digest */
+            digest: string;
+            /** Governed */
+            governed: boolean;
+            /**
+             * Moved At
+             * Format: date-time
+             */
+            moved_at: string;
+            /** Moved By */
+            moved_by: string;
+            /** Name */
+            name: string;
+            /** Revision */
+            revision: number;
         };
         /**
          * ReleaseBody
@@ -1621,6 +2972,23 @@ export interface components {
             grace_s?: number | null;
         };
         /**
+         * RoutedModelView
+         * @description A model that clients may name.
+         */
+        RoutedModelView: {
+            /** Digest */
+            digest: string;
+            /** Kinds */
+            kinds: string[];
+            /** Name */
+            name: string;
+            price: components["schemas"]["tetrad__serving__routes__PriceView"] | null;
+            /** State */
+            state: string;
+            /** Upstream */
+            upstream: string;
+        };
+        /**
          * RouteTableView
          * @description The newest route table; `error` tells why a newer one could not be made, `problems` what it had to leave out.
          */
@@ -1637,6 +3005,43 @@ export interface components {
             problems: string[];
             /** Version */
             version: string;
+        };
+        /**
+         * RowChangeView
+         * @description One row that differs.
+         */
+        RowChangeView: {
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "added" | "removed" | "changed" | "moved";
+            /** Fields */
+            fields: components["schemas"]["FieldChangeView"][];
+            /** Key */
+            key: string;
+            /** New */
+            new: {
+                [key: string]: unknown;
+            } | null;
+            /** Old */
+            old: {
+                [key: string]: unknown;
+            } | null;
+        };
+        /**
+         * RowView
+         * @description A row: its key, its content's digest, its content.
+         */
+        RowView: {
+            /** Digest */
+            digest: string;
+            /** Key */
+            key: string;
+            /** Value */
+            value: {
+                [key: string]: unknown;
+            };
         };
         /** SecretBody */
         SecretBody: {
@@ -1991,6 +3396,48 @@ export interface components {
             ok: boolean;
         };
         /**
+         * PriceView
+         * @description What a model costs, decimals per million tokens. `unpriced` names charges that are not by token.
+         */
+        tetrad__models__routes__PriceView: {
+            /** Cache Read */
+            cache_read: string | null;
+            /** Cache Write */
+            cache_write: string | null;
+            /** Currency */
+            currency: string;
+            /** Input */
+            input: string;
+            /** Output */
+            output: string;
+            /** Source */
+            source: string;
+            /** Tiered */
+            tiered: boolean;
+            /** Unpriced */
+            unpriced: string[];
+            /** Valid From */
+            valid_from: string | null;
+            /** Valid To */
+            valid_to: string | null;
+        };
+        /**
+         * PriceView
+         * @description Decimal texts per million tokens.
+         */
+        tetrad__serving__routes__PriceView: {
+            /** Cache Read */
+            cache_read: string | null;
+            /** Cache Write */
+            cache_write: string | null;
+            /** Currency */
+            currency: string;
+            /** Input */
+            input: string;
+            /** Output */
+            output: string;
+        };
+        /**
          * TopOut
          * @description What one model, release or app had of the whole; `app` is the app of a release.
          */
@@ -2173,6 +3620,51 @@ export interface components {
             /** Type */
             type: string;
         };
+        /**
+         * VersionView
+         * @description A version of an artifact.
+         */
+        VersionView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Digest */
+            digest: string;
+            /** Expected Outcome */
+            expected_outcome: string;
+            /** Kind */
+            kind: string;
+            /** Meta */
+            meta: {
+                [key: string]: unknown;
+            };
+            /** Name */
+            name: string;
+            /** Parent */
+            parent: string | null;
+            /** Reason */
+            reason: string;
+            /** Semver */
+            semver: string;
+            /** Sequence */
+            sequence: number;
+        };
+        /**
+         * WeightsFileView
+         * @description One file of a model's weights.
+         */
+        WeightsFileView: {
+            /** Digest */
+            digest: string;
+            /** Path */
+            path: string;
+            /** Size */
+            size: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -2234,6 +3726,134 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["AuditCheckView"];
                 };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_engines: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_EngineView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_engine: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_engine: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EngineBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_engine: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request was refused or failed */
             default: {
@@ -2370,6 +3990,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["IssuedKeyView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_routed_models: {
+        parameters: {
+            query?: {
+                project?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_RoutedModelView_"];
                 };
             };
             /** @description The request was refused or failed */
@@ -2737,6 +4389,111 @@ export interface operations {
             };
         };
     };
+    get_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArtifactView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_artifact_content: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_lineage: {
+        parameters: {
+            query?: {
+                depth?: number;
+                direction?: "upstream" | "downstream";
+            };
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LineageView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_audit: {
         parameters: {
             query?: {
@@ -2792,6 +4549,310 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditCheckView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_code: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CodeView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_code_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                path: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_datasets: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_DatasetListed_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_dataset: {
+        parameters: {
+            query?: {
+                /** @description A version number; the newest without it */
+                version?: string | null;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    diff_dataset: {
+        parameters: {
+            query: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                from: string;
+                /** @description How many items at most */
+                limit?: number;
+                to: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiffView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_dataset_rows: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                /** @description A version number; the newest without it */
+                version?: string | null;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_RowView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_dataset_versions: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_DatasetListed_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    import_dataset: {
+        parameters: {
+            query?: {
+                expected_outcome?: string;
+                /** @description The field that names rows */
+                key?: string | null;
+                reason?: string;
+                /** @description A version number; the newest without it */
+                semver?: string | null;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/x-ndjson": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -2949,6 +5010,216 @@ export interface operations {
             };
         };
     };
+    list_model_prices: {
+        parameters: {
+            query?: {
+                model?: string | null;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_PriceEntryView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_model_price: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PriceBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PriceEntryView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_model_price: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                price_id: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_model_versions: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    register_hosted_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HostedModelBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_model_version: {
+        parameters: {
+            query?: {
+                /** @description A version number; the newest without it */
+                version?: string | null;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_overview: {
         parameters: {
             query?: {
@@ -3069,6 +5340,247 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_providers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ProviderView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProviderBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_refs: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                prefix?: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_RefView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_ref_moves: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                ref?: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_LogEntryView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_ref_log: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogCheckView"];
+                };
             };
             /** @description The request was refused or failed */
             default: {
@@ -3480,6 +5992,45 @@ export interface operations {
             };
         };
     };
+    list_versions: {
+        parameters: {
+            query: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                kind: string;
+                /** @description How many items at most */
+                limit?: number;
+                name?: string | null;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_VersionView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_session: {
         parameters: {
             query?: never;
@@ -3623,6 +6174,72 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["StatusView"];
                 };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    desired_engines: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DesiredEngines"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    report_engine: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request was refused or failed */
             default: {

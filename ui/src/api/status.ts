@@ -1,65 +1,29 @@
 import { queryOptions } from "@tanstack/react-query";
-import { request } from "./http";
+import { answer, control, type Schemas } from "./http";
+
+export type SystemStatus = Schemas["StatusView"];
 
 /** How well a part of the system is, whatever word it uses for it. */
 export type Health = "good" | "waiting" | "bad";
 
-export interface Process {
-  name: string;
-  state: string;
-  pid: number | null;
-  started_at: string | null;
-  restarts: number;
-  memory_bytes: number | null;
-  detail: string;
-}
-
-export interface Engine {
-  name: string;
-  state: string;
-  adapter: string;
-  models: string[];
-  detail: string;
-  memory_bytes: number | null;
-}
-
-export interface Gateway {
-  name: string;
-  state: string;
-  route_table_version: number;
-  spool_bytes: number;
-  lag_s: number | null;
-  detail: string;
-}
-
-export interface Store {
-  name: string;
-  state: string;
-  kind: string;
-  size_bytes: number | null;
-  detail: string;
-}
-
-export interface SystemStatus {
-  version: string;
-  home: string;
-  uptime_s: number;
-  processes: Process[];
-  engines: Engine[];
-  gateways: Gateway[];
-  stores: Store[];
-}
-
-const GOOD = new Set(["running", "ready", "connected", "ok", "up", "healthy", "idle", "serving"]);
-const WAITING = new Set(["starting", "loading", "pending", "stopping", "draining", "waiting", "restarting", "backoff", "unloaded", "stopped", "not loaded"]);
+const GOOD = new Set(["running", "ready", "connected", "ok", "up", "healthy", "idle", "serving", "degraded"]);
+const WAITING = new Set(["starting", "loading", "pulling", "calibrating", "pending", "stopping", "draining", "waiting", "restarting", "backoff", "unloaded", "stopped", "created", "declared"]);
 
 export function healthOf(state: string): Health {
   const word = state.toLowerCase();
   return GOOD.has(word) ? "good" : WAITING.has(word) ? "waiting" : "bad";
 }
 
+/** The worst of all parts. */
+export function systemHealth(status: SystemStatus): Health {
+  const all: Health[] = [...status.processes, ...status.engines].map((part) => healthOf(part.state));
+  if (status.stores.some((store) => !store.ok) || status.route_table.error !== "") return "bad";
+  if (all.includes("bad")) return "bad";
+  return !status.ready || status.route_table.problems.length > 0 || all.includes("waiting") ? "waiting" : "good";
+}
+
 export const statusQuery = queryOptions({
   queryKey: ["status"],
-  queryFn: ({ signal }) => request<SystemStatus>("GET", "/api/v1/status", { signal }),
+  queryFn: ({ signal }) => answer(control.GET("/api/v1/status", { signal })),
   refetchInterval: 5_000,
 });

@@ -1,85 +1,15 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import type { Filters } from "@/features/traces/query";
-import { inProject, queryText, request, type Page } from "./http";
+import { answer, control, queryText, type Schemas } from "./http";
 
-/** Tokens in buckets that do not overlap. */
-export interface Usage {
-  input: number;
-  cache_read: number;
-  cache_write: number;
-  output: number;
-  reasoning: number;
-}
-
-export type Status = "ok" | "error" | "unset";
-export type CodeMatch = "" | "match" | "mismatch" | "unannounced";
-
+export type Usage = Schemas["UsageOut"];
 /** One row of the list: a trace by its root span and the sums over its calls. */
-export interface TraceRow {
-  trace_id: string;
-  name: string;
-  status: Status;
-  start_ns: string;
-  duration_ms: number;
-  first_token_ms: number | null;
-  app: string;
-  ref: string;
-  release: string;
-  model: string;
-  session: string;
-  user: string;
-  spans: number;
-  errors: number;
-  usage: Usage;
-  cost: string | null;
-  currency: string;
-  code_match: CodeMatch;
-  input_preview: string;
-  output_preview: string;
-}
-
+export type TraceRow = Schemas["TraceItem"];
 /** A span without its content, which is fetched when it is looked at. */
-export interface SpanRow {
-  trace_id: string;
-  span_id: string;
-  parent_id: string;
-  name: string;
-  kind: string;
-  status: Status;
-  status_message: string;
-  start_ns: string;
-  end_ns: string;
-  operation: string;
-  provider: string;
-  request_model: string;
-  response_model: string;
-  finish_reasons: string[];
-  usage: Usage | null;
-  cost: string | null;
-  currency: string;
-  stream: boolean;
-  first_chunk_ns: string;
-  attempt: number;
-  http_status: number;
-  error_type: string;
-  app: string;
-  ref: string;
-  release: string;
-  prompt_name: string;
-  prompt_version: string;
-  code_digest: string;
-  code_match: CodeMatch;
-  session: string;
-  user: string;
-  key_id: string;
-  service: string;
-}
-
-export interface Span extends SpanRow {
-  attributes: Record<string, string>;
-  input: unknown;
-  output: unknown;
-}
+export type SpanRow = Schemas["SpanOut"];
+export type Span = Schemas["SpanContentOut"];
+export type Status = TraceRow["status"];
+export type CodeMatch = TraceRow["code_match"];
 
 export interface Trace {
   trace: TraceRow;
@@ -92,40 +22,52 @@ export type Sort = (typeof SORTS)[number] | `-${(typeof SORTS)[number]}`;
 
 export interface TraceList {
   from: string;
-  to?: string;
   sort: Sort;
   filters: Filters;
 }
 
-function listQuery({ from, to, sort, filters }: TraceList) {
-  const { text, min, ...fields } = filters;
-  return { from, to, sort, ...fields, q: text, min_duration_ms: min };
+function filterQuery({ text, min, status, ...fields }: Filters) {
+  return { ...fields, ...(text === undefined ? {} : { q: text }), ...(min === undefined ? {} : { min_duration_ms: min }), ...(status === undefined ? {} : { status: status as Status }) };
 }
 
-export const tracesQuery = (project: string, key: unknown, list: () => TraceList, limit = 100) =>
+export const tracesQuery = (project: string, key: unknown, { from, sort, filters }: TraceList, limit = 100) =>
   infiniteQueryOptions({
     queryKey: ["traces", project, key],
-    queryFn: ({ pageParam, signal }) => request<Page<TraceRow>>("GET", inProject(project, "traces"), { query: { ...listQuery(list()), limit, cursor: pageParam }, signal }),
+    queryFn: ({ pageParam, signal }) =>
+      answer(control.GET("/api/v1/projects/{project}/traces", { params: { path: { project }, query: { ...filterQuery(filters), from, sort, limit, ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
     initialPageParam: "",
-    getNextPageParam: (page) => page.next_cursor,
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
   });
 
-export const traceQuery = (project: string, trace: string) =>
+/** Spans of one request, and of one trace: beyond this the page says that it shows the beginning. */
+const SPANS_PER_PAGE = 10_000;
+const SPANS_MOST = 50_000;
+
+export const traceQuery = (project: string, trace_id: string) =>
   queryOptions({
-    queryKey: ["trace", project, trace],
-    queryFn: ({ signal }) => request<Trace>("GET", inProject(project, "traces", trace), { signal }),
+    queryKey: ["trace", project, trace_id],
+    queryFn: async ({ signal }): Promise<Trace> => {
+      const spans: SpanRow[] = [];
+      let cursor: string | null = null;
+      for (;;) {
+        const page: Schemas["TraceOut"] = await answer(
+          control.GET("/api/v1/projects/{project}/traces/{trace_id}", { params: { path: { project, trace_id }, query: { limit: SPANS_PER_PAGE, ...(cursor === null ? {} : { cursor }) } }, signal }),
+        );
+        spans.push(...page.spans);
+        cursor = page.next_cursor;
+        if (cursor === null || spans.length >= SPANS_MOST) return { trace: page.trace, spans, truncated: cursor !== null };
+      }
+    },
   });
 
-export const spanQuery = (project: string, trace: string, span: string) =>
+export const spanQuery = (project: string, trace_id: string, span_id: string, at: string) =>
   queryOptions({
-    queryKey: ["span", project, trace, span],
-    queryFn: ({ signal }) => request<Span>("GET", inProject(project, "traces", trace, "spans", span), { signal }),
+    queryKey: ["span", project, trace_id, span_id],
+    queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/traces/{trace_id}/spans/{span_id}", { params: { path: { project, trace_id, span_id }, query: { at } }, signal })),
     staleTime: Number.POSITIVE_INFINITY,
-    enabled: span !== "",
   });
 
-/** Where new traces are told as they come. */
+/** Where new traces are told as they come; the server filters them. */
 export function traceStreamUrl(project: string, filters: Filters): string {
-  const { text, min, ...fields } = filters;
-  return inProject(project, "traces", "stream") + queryText({ ...fields, q: text, min_duration_ms: min });
+  return `/api/v1/projects/${encodeURIComponent(project)}/traces/stream${queryText(filterQuery(filters))}`;
 }

@@ -1,12 +1,12 @@
 import { useComputedColorScheme } from "@mantine/core";
 import { BarChart, LineChart } from "echarts/charts";
 import { GridComponent, TooltipComponent } from "echarts/components";
-import { init, use, type EChartsType } from "echarts/core";
+import { init, use as register, type EChartsType } from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
 import { useEffect, useRef } from "react";
 import { fullTime } from "./format";
 
-use([BarChart, LineChart, GridComponent, TooltipComponent, SVGRenderer]);
+register([BarChart, LineChart, GridComponent, TooltipComponent, SVGRenderer]);
 
 export type Ink = "accent" | "accentSoft" | "neutral" | "bad";
 
@@ -28,7 +28,7 @@ export interface ChartProps {
   height?: number;
 }
 
-const VARIABLE: Record<Ink, string> = { accent: "--t-accent", accentSoft: "--t-accent-line", neutral: "--t-bar", bad: "--t-bad" };
+const VARIABLE: Record<Ink, string> = { accent: "--t-accent", accentSoft: "--t-accent-line", neutral: "--t-ink-3", bad: "--t-bad" };
 
 /** Values by time; colours come from the page, so that both themes hold. */
 export default function Chart({ times, series, format, label, height = 180 }: ChartProps) {

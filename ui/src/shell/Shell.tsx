@@ -19,7 +19,7 @@ import {
 import { lazy, Suspense, useEffect, useState, type ReactNode } from "react";
 import { asProblem } from "@/api/problem";
 import { sessionQuery, signOut } from "@/api/session";
-import { healthOf, statusQuery } from "@/api/status";
+import { statusQuery, systemHealth } from "@/api/status";
 import { Dot } from "@/kit/Chips";
 import { Mark } from "@/kit/Mark";
 import { useGoKeys } from "./keys";
@@ -158,9 +158,9 @@ function ProjectSwitch({ project }: { project: string }) {
 
 function SystemDot() {
   const { data, isError } = useQuery(statusQuery);
-  const states = data ? [...data.processes, ...data.engines, ...data.gateways, ...data.stores].map((part) => healthOf(part.state)) : [];
-  const tone = isError || states.includes("bad") ? "bad" : states.includes("waiting") ? "warn" : "good";
-  if (tone === "good") return null;
+  const health = isError ? "bad" : data ? systemHealth(data) : "good";
+  if (health === "good") return null;
+  const tone = health === "bad" ? "bad" : "warn";
   return (
     <span className={css.itemDot} title={tone === "bad" ? "Something is wrong" : "Something is on its way"}>
       <Dot tone={tone} />

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -16,25 +16,33 @@ from tetrad_sdk._errors import ApiError, NotConfigured, Unreachable
 
 DEFAULT_CONTROL_URL = "http://127.0.0.1:8401"
 DEFAULT_PROJECT = "default"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One row of a list of traces; `raw` holds all that the API sent."""
+    """A trace in a list. `cost` is decimal text, None where no price is known; `raw` holds all that the API sent."""
 
     trace_id: str
     name: str
     status: str
     start_ns: int
+    duration_ms: float
     app: str
+    ref: str
     release: str
     model: str
+    session: str
+    user: str
+    code_match: str
+    cost: str | None
+    currency: str
     raw: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One span of a trace. `cost` is a decimal text, None where it is unknown."""
+    """A span of a trace; contents are previews, in `raw`. `cost` is decimal text, None where it is unknown."""
 
     span_id: str
     parent_id: str
@@ -43,17 +51,20 @@ class Span:
     start_ns: int
     end_ns: int
     release: str
+    code_match: str
+    request_model: str
+    response_model: str
     cost: str | None
+    currency: str
     raw: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class TraceDetail:
-    """A whole trace, its spans in the order of their start."""
+    """A trace with all its spans, in the order of their start."""
 
-    trace_id: str
+    trace: Trace
     spans: tuple[Span, ...]
-    raw: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +86,10 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseDetail:
-    """A release: its digest, its manifest, and with it (`raw`) the parts as the API resolved them."""
+    """A release: its digest, its app, its manifest, and with it (`raw`) the parts as the API resolved them."""
 
     digest: str
+    app: str
     manifest: Mapping[str, Any]
     raw: Mapping[str, Any] = field(repr=False)
 
@@ -116,13 +128,14 @@ class Client:
         self._http.close()
 
     def traces(self, *, limit: int = 50, cursor: str | None = None, **filters: str) -> TracePage:
-        """Return the newest traces; filters are the API's own, such as `app`, `release`, `status`, `from`, `to`.
+        """Return the newest traces of the last 24 hours, or of another window.
 
+        Filters are the API's own: `app`, `release`, `ref`, `model`, `status`, `session`, `user`, `from`, `to`, `sort`.
         A filter whose name is a Python keyword is given as `traces(**{"from": "2026-01-01T00:00:00Z"})`.
         """
         params = {"limit": str(limit), **filters, **({"cursor": cursor} if cursor else {})}
         found = self._get(self._in_project("traces"), params)
-        return TracePage(tuple(_trace(item) for item in found["items"]), found.get("next_cursor"))
+        return TracePage(tuple(_taken(Trace, item) for item in found["items"]), found["next_cursor"])
 
     def all_traces(self, **filters: str) -> Iterator[Trace]:
         """Yield every trace that the filters let through, page by page."""
@@ -135,14 +148,24 @@ class Client:
                 return
 
     def trace(self, trace_id: str) -> TraceDetail:
-        """Return a trace with its spans; `ApiError` with the status 404 where there is none yet."""
-        found = self._get(self._in_project("traces", trace_id))
-        spans = sorted((_span(item) for item in found["spans"]), key=lambda span: (span.start_ns, span.span_id))
-        return TraceDetail(found.get("trace_id", trace_id), tuple(spans), found)
+        """Return a trace with all its spans; `ApiError` with the status 404 where there is none yet."""
+        path, spans, params = self._in_project("traces", trace_id), list[Span](), dict[str, str]()
+        while True:
+            found = self._get(path, params)
+            spans += [_taken(Span, item) for item in found["spans"]]
+            if not found.get("next_cursor"):
+                return TraceDetail(_taken(Trace, found["trace"]), tuple(spans))
+            params = {"cursor": found["next_cursor"]}
 
     def apps(self) -> tuple[App, ...]:
-        """Return the project's apps."""
-        return tuple(_app(item) for item in self._get(self._in_project("apps"))["items"])
+        """Return all apps of the project."""
+        apps, params = list[App](), {"limit": "200"}
+        while True:
+            found = self._get(self._in_project("apps"), params)
+            apps += [_app(item) for item in found["items"]]
+            if not found["next_cursor"]:
+                return tuple(apps)
+            params = {"limit": "200", "cursor": found["next_cursor"]}
 
     def app(self, name: str) -> App:
         """Return one app and its refs."""
@@ -151,7 +174,7 @@ class Client:
     def release(self, digest: str) -> ReleaseDetail:
         """Return a release by its digest, such as the one in a response's header `x-tetrad-release`."""
         found = self._get(self._in_project("releases", digest))
-        return ReleaseDetail(found.get("digest", digest), found["manifest"], found)
+        return ReleaseDetail(found["digest"], found["app"], found["manifest"], found)
 
     def _in_project(self, *parts: str) -> str:
         return "/".join(("/projects", quote(self.project, safe=""), *(quote(part, safe=":") for part in parts)))
@@ -215,36 +238,12 @@ def _refusal(response: httpx.Response) -> ApiError:
     )
 
 
-def _trace(item: Mapping[str, Any]) -> Trace:
-    return Trace(
-        trace_id=item["trace_id"],
-        name=item.get("name", ""),
-        status=item.get("status", ""),
-        start_ns=int(item.get("start_ns", 0)),
-        app=item.get("app", ""),
-        release=item.get("release", ""),
-        model=item.get("model") or item.get("request_model", ""),
-        raw=item,
-    )
-
-
-def _span(item: Mapping[str, Any]) -> Span:
-    cost = item.get("cost")
-    return Span(
-        span_id=item["span_id"],
-        parent_id=item.get("parent_id", ""),
-        name=item.get("name", ""),
-        status=item.get("status", ""),
-        start_ns=int(item.get("start_ns", 0)),
-        end_ns=int(item.get("end_ns", 0)),
-        release=item.get("release", ""),
-        cost=None if cost is None else str(cost["amount"] if isinstance(cost, Mapping) else cost),
-        raw=item,
-    )
+def _taken(kind: type[_T], item: Mapping[str, Any]) -> _T:
+    """Take a value's fields out of the API's object; nanoseconds come as text, since JSON numbers would lose some."""
+    names = [one.name for one in fields(kind) if one.name != "raw"]  # type: ignore[arg-type] # only our dataclasses
+    make: Callable[..., _T] = kind
+    return make(**{name: int(item[name]) if name.endswith("_ns") else item[name] for name in names}, raw=item)
 
 
 def _app(item: Mapping[str, Any]) -> App:
-    refs = item.get("refs", {})
-    if not isinstance(refs, Mapping):
-        refs = {ref.get("ref") or ref["name"]: ref["digest"] for ref in refs}
-    return App(item["name"], dict(refs), item)
+    return App(item["name"], {ref["name"]: ref["digest"] for ref in item["refs"]}, item)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from tetrad.identity._chain import micros
 from tetrad.identity._model import (
     CONTENT_POLICIES,
     ApiKey,
@@ -183,7 +184,7 @@ class Keys:
 
 def _grant(key: ApiKey, secret: KeySecret) -> KeyGrant:
     ends = [end for end in (key.expires_at, secret.expires_at) if end is not None]
-    expires_ns = round(min(ends).timestamp() * 1_000_000) * 1_000 if ends else 0
+    expires_ns = micros(min(ends)) * 1_000 if ends else 0
     return KeyGrant(secret.hash, key.id, key.project or "", key.scopes, key.content, expires_ns)
 
 

@@ -20,10 +20,10 @@ from tetrad.identity._model import (
     person_principal,
     secret_is_well_formed,
 )
-from tetrad.identity._service._context import Context, existing_project
+from tetrad.identity._service._context import Context, existing_project, log
 from tetrad.identity.errors import BadName, LinkUsed, PersonNotFound, SessionEnded
 from tetrad.identity.ports import Rows
-from tetrad.kernel import Forbidden, Principal, new_id
+from tetrad.kernel import Forbidden, Principal, TetradError, new_id
 
 TOUCH_EVERY_S = 60
 
@@ -91,7 +91,7 @@ class People:
             rows.forget_ended(now, now - context.policy.session_idle)
             rows.add_link(made)
             context.note(rows, actor, "sign_in_link.created", address, project, role=role)
-        return IssuedLink(f"{context.policy.console_url}/sign-in#{token}", token, made.expires_at)
+        return IssuedLink(f"{context.policy.console_url}/login#token={token}", token, made.expires_at)
 
     def sign_in(self, token: str) -> SignedIn:
         """Open a session with the token of a link, which is used up by it; raises `LinkUsed`, also for a race lost."""
@@ -132,8 +132,11 @@ class People:
         if found is None or found[0].expires_at <= now or found[0].seen_at + context.policy.session_idle <= now:
             raise SessionEnded("you are not signed in, or the session has ended", hint="run `tetrad login` for a link")
         if (now - found[0].seen_at).total_seconds() >= TOUCH_EVERY_S:
-            with context.store.write() as rows:
-                rows.touch_session(found[0].hash, now)
+            try:
+                with context.store.write() as rows:
+                    rows.touch_session(found[0].hash, now)
+            except TetradError:  # they are signed in even when their use cannot be written down (a full disk)
+                log.exception("the use of a session could not be noted")
         return found
 
     def actor(self, person: Person) -> Principal:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from tetrad.identity import _settings as named
 from tetrad.kit.home import CONTROL_PORT, HOST
+from tetrad.kit.http_settings import session_cookie
 from tetrad.kit.settings import Settings
 
 
@@ -26,7 +27,7 @@ class IdentityPolicy:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> IdentityPolicy:
-        """Read the policy; the cookie's name has the port in it, since browsers share cookies among a host's ports."""
+        """Read the policy."""
         host, port = settings.get(HOST), settings.get(CONTROL_PORT)
         named_host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
         return cls(
@@ -35,7 +36,7 @@ class IdentityPolicy:
             link_life=timedelta(minutes=settings.get(named.SIGN_IN_LINK_MINUTES)),
             key_grace=timedelta(hours=settings.get(named.KEY_GRACE_HOURS)),
             console_url=(settings.get(named.CONSOLE_URL) or f"http://{named_host}:{port}").rstrip("/"),
-            cookie_name=f"tetrad_session_{port}",
+            cookie_name=session_cookie(settings),
             max_projects=settings.get(named.MAX_PROJECTS),
             max_keys=settings.get(named.MAX_KEYS_PER_PROJECT),
             max_secrets=settings.get(named.MAX_SECRETS_PER_PROJECT),

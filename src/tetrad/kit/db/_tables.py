@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +21,10 @@ metadata = sa.MetaData(
 )
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
 class Timestamp(sa.types.TypeDecorator[datetime]):
     """An aware time in UTC with microseconds; integer microseconds since the epoch in every database."""
 
@@ -32,13 +36,12 @@ class Timestamp(sa.types.TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(f"{value} has no time zone")
-        return round(value.timestamp() * 1_000_000)
+        return (value - _EPOCH) // _MICROSECOND  # in integers: a float of seconds rounds
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
         if value is None:
             return None
-        seconds, micros = divmod(value, 1_000_000)
-        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+        return _EPOCH + value * _MICROSECOND
 
 
 class JsonText(sa.types.TypeDecorator[Any]):
@@ -75,4 +78,7 @@ def upsert(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any], *
     statement = _insert(connection, table).values(dict(row))
     names = list(key)
     changed = {name: statement.excluded[name] for name in row if name not in names}
+    if not changed:
+        connection.execute(statement.on_conflict_do_nothing(index_elements=names))
+        return
     connection.execute(statement.on_conflict_do_update(index_elements=names, set_=changed))

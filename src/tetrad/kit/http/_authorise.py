@@ -23,7 +23,6 @@ PUBLIC: frozenset[tuple[str, str]] = frozenset(
         ("GET", "/readyz"),
         ("GET", "/openapi.json"),
         ("POST", "/api/v1/session"),
-        ("GET", "/{path:path}"),  # the console's files
     }
 )
 """Every operation that answers strangers, besides the console's files. What is marked `public()` must be here."""

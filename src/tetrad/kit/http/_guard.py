@@ -55,7 +55,6 @@ class GuardPolicy:
         settings: Settings,
         *,
         host: str = "127.0.0.1",
-        cookie_name: str = "tetrad_session",
         script_hashes: Iterable[str] = (),
     ) -> GuardPolicy:
         """Read the policy from settings; the address we listen at is allowed too, unless it is a wildcard."""
@@ -63,7 +62,7 @@ class GuardPolicy:
         return cls(
             allowed_hosts=LOOPBACK | own | _names(settings.get(named.ALLOWED_HOSTS)),
             allowed_origins=_names(settings.get(named.ALLOWED_ORIGINS)),
-            cookie_name=cookie_name,
+            cookie_name=named.session_cookie(settings),
             max_body_bytes=settings.get(named.MAX_BODY_BYTES),
             body_limits=(("/internal/", settings.get(named.MAX_INTERNAL_BODY_BYTES)),),
             body_idle_timeout_s=settings.get(named.BODY_IDLE_TIMEOUT_S),

@@ -71,6 +71,7 @@ class JobRunner:
             "scheduler_polling_interval_sec": 30.0,
         }
         DBOS(config=config)
+        _log_like_us()
         scheduled = self._register()
         DBOS.launch()
         for queue in sorted({job.queue for job in self._registry} | {"default"}):
@@ -149,6 +150,14 @@ class _Running:
 
     def progress(self, done: int, total: int = 0, message: str = "") -> None:
         DBOS.set_event(PROGRESS, Progress(done, total, message))
+
+
+def _log_like_us() -> None:
+    """Send DBOS's log where ours goes, instead of to a handler of its own."""
+    theirs = logging.getLogger("dbos")
+    theirs.handlers.clear()
+    theirs.propagate = True
+    theirs.setLevel(logging.WARNING)
 
 
 def stable_executor_id(path: Path) -> str:

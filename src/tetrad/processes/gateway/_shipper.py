@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
+
 from tetrad.kernel import TetradError
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.kit.upstream import Address, Client, Timeouts
@@ -23,6 +25,7 @@ _PAUSE_S = 0.15
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 10.0
 _LOOK_FOR_LEFT_S = 30.0
+_SAY_EVERY_S = 30.0
 _POISON = frozenset((400, 413, 415, 422))
 
 
@@ -55,11 +58,15 @@ class Shipper:
     async def run(self) -> None:
         """Ship for ever; failures wait, with growing pauses."""
         wait_s = _FIRST_WAIT_S
+        say_at = 0.0
         while True:
             try:
                 await self.ship_all()
             except NotTaken as error:
-                log.warning("spans stay in the spool (%d bytes): %s", self._writer.folder.bytes, error)
+                now = asyncio.get_running_loop().time()
+                if now >= say_at:
+                    say_at = now + _SAY_EVERY_S
+                    log.warning("spans stay in the spool (%d bytes): %s", self._writer.folder.bytes, error)
                 await asyncio.sleep(wait_s * (0.5 + random.random()))  # noqa: S311 - spreads retries, guards nothing
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
             else:
@@ -122,22 +129,24 @@ class Shipper:
                     size *= 2  # one frame larger than a chunk
                     continue
                 break
+            taken = batch.consumed
             if batch.spans:
                 try:
-                    await self._post(folder.name, segment, offset, data[: batch.consumed])
+                    taken = await self._post(folder.name, segment, offset, data[: batch.consumed], final=final)
                 except _Poisoned as error:
-                    aside = folder.set_aside(segment)
-                    log.error("control will never take segment %s (%s); kept as %s", segment, error, aside)  # noqa: TRY400
-                    return
-            offset += batch.consumed
+                    aside = folder.set_aside(segment, offset, data[: batch.consumed])
+                    log.error("control will never take %d bytes of segment %s (%s); kept as %s",
+                              batch.consumed, segment, error, aside)  # fmt: skip
+            offset += taken
             size = CHUNK_BYTES
-            self._shipped(batch.consumed)
+            self._shipped(taken)
             folder.advance(segment, offset)
         if not (segment == self._writer.active and folder is self._writer.folder):
             folder.discard(segment)
 
-    async def _post(self, worker: str, segment: str, offset: int, data: bytes) -> None:
-        path = f"/internal/v1/spool/{quote(worker, safe='')}/{segment}?offset={offset}"
+    async def _post(self, worker: str, segment: str, offset: int, data: bytes, *, final: bool) -> int:
+        """Return how many of the bytes control has dealt with."""
+        path = f"/internal/v1/spool/{quote(worker, safe='')}/{segment}?offset={offset}{'&final=true' if final else ''}"
         headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/octet-stream")]
         try:
             request = self._client.prepare("POST", self._control, path, headers)
@@ -146,11 +155,25 @@ class Shipper:
         except (TetradError, OSError) as error:
             raise NotTaken(str(error)) from None
         if 200 <= response.status < 300:
-            return
+            return self._receipt(body, offset, len(data))
         said = f"control answered {response.status}: {body[:300].decode('utf-8', 'replace')}"
         if response.status in _POISON:
             raise _Poisoned(said)
         raise NotTaken(said)
+
+    @staticmethod
+    def _receipt(body: bytes, offset: int, sent: int) -> int:
+        try:
+            taken = msgspec.json.decode(body, type=_Receipt).next_offset - offset
+        except msgspec.MsgspecError:
+            taken = 0
+        if not 0 < taken <= sent:
+            raise NotTaken(f"control did not say how far it came: {body[:300].decode('utf-8', 'replace')}")
+        return taken
+
+
+class _Receipt(msgspec.Struct, frozen=True):
+    next_offset: int
 
 
 class _Poisoned(Exception):

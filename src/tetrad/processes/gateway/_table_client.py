@@ -23,6 +23,7 @@ MAX_FRAME_BYTES = 256 * 1024 * 1024
 _TIMEOUTS = Timeouts(connect_s=3.0, first_byte_s=10.0, idle_s=15.0, total_s=float(10**9))
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 5.0
+_SAY_EVERY_S = 30.0
 _LENGTH = 4
 
 
@@ -67,6 +68,7 @@ class TableClient:
     async def run(self) -> None:
         """Follow control for ever, reconnecting with growing pauses."""
         wait_s = _FIRST_WAIT_S
+        say_at = 0.0
         while True:
             before = self._current
             try:
@@ -78,8 +80,10 @@ class TableClient:
                 reason = str(error)
             if self.connected or self._current is not before:
                 wait_s = _FIRST_WAIT_S
-            level = logging.WARNING if self.connected else logging.INFO
-            log.log(level, "no route tables from control: %s; serving by %s", reason, self._described())
+            now = asyncio.get_running_loop().time()
+            if self.connected or now >= say_at:
+                say_at = now + _SAY_EVERY_S
+                log.warning("no route tables from control: %s; serving by %s", reason, self._described())
             self.connected = False
             await asyncio.sleep(wait_s * (0.5 + random.random()))  # noqa: S311 - spreads reconnections, guards nothing
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)

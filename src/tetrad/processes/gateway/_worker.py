@@ -43,7 +43,7 @@ class Worker:
         """Serve on a listening socket until SIGTERM or SIGINT."""
         settings, home = self.settings, self.home
         clock = SystemClock()
-        client = Client(Limits())
+        client = Client(Limits(high_water_bytes=131_072))
         internal = Client(Limits(max_connections=4))
         folder = SpoolFolder.claim_own(home.spool, str(self.index))
         spool = SpoolWriter(

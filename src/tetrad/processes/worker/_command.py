@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from tetrad.kernel import TetradError
@@ -40,7 +41,7 @@ async def _run(settings: Settings) -> None:
     from tetrad.adapters.engines.llama_cpp import LlamaCppAdapter
     from tetrad.adapters.engines.openai_url import OpenAIUrlAdapter
     from tetrad.processes.worker._engines import EngineKeeper, control_client
-    from tetrad.processes.worker._jobs import running_jobs
+    from tetrad.processes.worker._jobs import keep_jobs, running_jobs
     from tetrad.serving.ports import EngineAdapter
 
     stop = asyncio.Event()
@@ -64,15 +65,17 @@ async def _run(settings: Settings) -> None:
             report_s=settings.get(WORKER_REPORT_S),
         )
         engines = asyncio.create_task(keeper.run(), name="engines")
-        with contextlib.closing(running_jobs(settings, home, control_url(settings), token)):
-            log.info("worker ready")
-            stopped = asyncio.create_task(stop.wait())
-            done, _ = await asyncio.wait({engines, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            engines.cancel()
-            stopped.cancel()
-            await asyncio.gather(engines, stopped, return_exceptions=True)
-            if engines in done and not engines.cancelled():
-                engines.result()
+        jobs = asyncio.create_task(
+            keep_jobs(partial(running_jobs, settings, home, control_url(settings), token)), name="jobs"
+        )
+        stopped = asyncio.create_task(stop.wait())
+        tasks = (engines, jobs, stopped)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()  # the error that ended us, if one did
     log.info("worker stopped")
 
 

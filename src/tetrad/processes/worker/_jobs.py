@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Callable
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
 from tetrad.kernel import Unavailable
 from tetrad.kit.home import BLOBS_URL, Home
+from tetrad.kit.jobs import JobRegistry
 from tetrad.kit.settings import Settings
 from tetrad.processes.worker._settings import JOBS_AT_ONCE, JOBS_POLL_S, JOBS_URL, TRACES_RETENTION_CRON
 from tetrad.processes.worker._tasks import product_jobs
@@ -16,12 +20,25 @@ from tetrad.processes.worker._tasks import product_jobs
 if TYPE_CHECKING:
     from tetrad.kit.jobs._runner import JobRunner
 
+log = logging.getLogger(__name__)
 _CALL_S = 600.0
+_RETRY_S = 30.0
+
+
+class BlobOpener(Protocol):
+    """Opens the blob store of a URL."""
+
+    def __call__(self, url: str) -> Any: ...
 
 
 def jobs_url(settings: Settings, home: Home) -> str:
     """Return the configured database of jobs, else SQLite in the home folder."""
     return settings.get(JOBS_URL) or f"sqlite:///{home.root / 'jobs.db'}"
+
+
+def known_jobs(settings: Settings) -> JobRegistry:
+    """Return the product's jobs with their configured schedules."""
+    return product_jobs(retention_cron=settings.get(TRACES_RETENTION_CRON))
 
 
 def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -> JobRunner:
@@ -32,9 +49,12 @@ def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -
     from tetrad.kit.jobs._runner import JobRunner, stable_executor_id
 
     runner = JobRunner(
-        product_jobs(retention_cron=settings.get(TRACES_RETENTION_CRON)),
+        known_jobs(settings),
         jobs_url(settings, home),
-        {"blobs": _blobs(settings, home), "control": partial(_call, control_url, token)},
+        {
+            "blobs": _blobs(settings, home),
+            "control": partial(_call, control_url, token),
+        },
         executor_id=stable_executor_id(home.root / "executor.id"),
         poll_s=settings.get(JOBS_POLL_S),
         at_once=settings.get(JOBS_AT_ONCE),
@@ -43,22 +63,43 @@ def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -
     return runner
 
 
+async def keep_jobs(start: Callable[[], JobRunner]) -> None:
+    """Run jobs until cancelled; a database that fails at the start is tried again, and never takes the engines down."""
+    while True:
+        try:
+            runner = await asyncio.to_thread(start)  # in a thread: DBOS refuses to be launched inside a loop
+        except Exception as error:  # SQLAlchemy's, DBOS's and the disk's
+            log.exception("jobs cannot run: %s; trying again in %g s", error, _RETRY_S)
+            await asyncio.sleep(_RETRY_S)
+            continue
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.shield(asyncio.to_thread(runner.close))
+
+
 def _blobs(settings: Settings, home: Home) -> Any:
     @cache
     def open_store() -> Any:
         from tetrad.kit.blobs import open_blobs
-        from tetrad.kit.extensions import load_extension
+        from tetrad.kit.extensions import Extensions, Kind
 
-        return open_blobs(settings.get(BLOBS_URL), default=home.blobs, adapter=partial(load_extension, "blobs"))
+        extensions = Extensions([Kind("blobs", BlobOpener, "opens blob stores of a URL scheme")])
+        return open_blobs(settings.get(BLOBS_URL), default=home.blobs, adapter=partial(extensions.load, "blobs"))
 
     return open_store
 
 
-def _call(base_url: str, token: str, method: str, path: str) -> Any:
+def _call(base_url: str, token: str, method: str, path: str, body: object = None) -> Any:
     """Call the internal API; raises `Unavailable` for everything that another try may mend."""
     try:
         answer = httpx.request(
-            method, base_url + path, headers={"authorization": f"Bearer {token}"}, timeout=_CALL_S, trust_env=False
+            method,
+            base_url + path,
+            headers={"authorization": f"Bearer {token}"},
+            json=body,
+            timeout=_CALL_S,
+            trust_env=False,
         )
     except httpx.TransportError as error:
         raise Unavailable(f"control does not answer ({type(error).__name__})", hint="is control running?") from None

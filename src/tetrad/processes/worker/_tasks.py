@@ -20,7 +20,9 @@ class VerifyBlobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DropOldTraces(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing to say: the age is a setting."""
+    """How many days to keep; null: as the setting says."""
+
+    keep_days: int | None = None
 
 
 def product_jobs(*, retention_cron: str = "") -> JobRegistry:
@@ -45,9 +47,10 @@ def product_jobs(*, retention_cron: str = "") -> JobRegistry:
         return {"blobs": blobs, "bytes": size, "damaged": damaged[:_MOST_NAMED], "damaged_count": len(damaged)}
 
     @jobs.job("traces.retention", version=1, payload=DropOldTraces, queue="housekeeping", schedule=retention_cron)
-    def drop_old_traces(job: RunningJob, _payload: DropOldTraces) -> Any:
+    def drop_old_traces(job: RunningJob, payload: DropOldTraces) -> Any:
         """Drop telemetry that is older than the setting allows."""
-        return job.step("drop", job.services["control"], "POST", "/internal/v1/traces/retention")
+        body = {"keep_days": payload.keep_days}
+        return job.step("drop", job.services["control"], "POST", "/internal/v1/traces/retention", body)
 
     return jobs
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from support.wait import async_wait_until
 from tetrad.kernel import NotFound, Overloaded, Principal, Unauthenticated
+from tetrad.kit.home import SETTINGS as INSTALLATION
 from tetrad.kit.http import (
     PROBLEM_RESPONSES,
     Credential,
@@ -148,7 +149,8 @@ async def test_probes_may_use_any_host(http: httpx.AsyncClient) -> None:
 
 
 async def test_configured_hosts_are_served(door: Door) -> None:
-    settings = load_settings([SETTINGS], environ={"TETRAD_ALLOWED_HOSTS": "Tetrad.example.com, *.lab.example"})
+    environ = {"TETRAD_ALLOWED_HOSTS": "Tetrad.example.com, *.lab.example"}
+    settings = load_settings([INSTALLATION, SETTINGS], environ=environ)
     policy = GuardPolicy.from_settings(settings, host="0.0.0.0")
     async with client(make_app(door, policy)) as http:
         for host, status in {

@@ -129,9 +129,9 @@ function History({ project, app }: { project: string; app: AppDetail }) {
                   <td>{move.ref}</td>
                   <td>
                     <span className={css.move}>
-                      {move.from === null || move.from === "" ? <span className="dim">new</span> : <ReleaseChip project={project} app={app.name} digest={move.from} />}
+                      {move.from === null ? <span className="dim">new</span> : <ReleaseChip project={project} app={app.name} digest={move.from} />}
                       <IconArrowRight size={12} aria-label="to" />
-                      {move.to === "" ? <span className="dim">removed</span> : <ReleaseChip project={project} app={app.name} digest={move.to} />}
+                      {move.to === null ? <span className="dim">removed</span> : <ReleaseChip project={project} app={app.name} digest={move.to} />}
                     </span>
                   </td>
                   <td>{move.by}</td>

@@ -2,7 +2,7 @@ import { lazy, Suspense, useState, type ReactNode } from "react";
 import type { CodePart, DataPart, ModelPart, PromptPart, Release } from "@/api/apps";
 import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
-import { bytes, count, plural, shortDigest } from "@/kit/format";
+import { bytes, compact, count, plural, shortDigest } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { PartGlyph, type PartName } from "@/kit/Mark";
 import { Facts, Panel } from "@/kit/Page";
@@ -19,7 +19,7 @@ export function Parts({ release }: { release: Release }) {
     <>
       <div className={css.parts}>
         <Part name="prompt" items={release.prompt} head={(p) => `${p.name} ${p.version}`.trim()}>
-          {(prompt) => <Prompt prompt={prompt} />}
+          {(prompt) => <Prompt prompt={prompt} examples={release.examples} />}
         </Part>
         <Part name="model" items={release.model} head={(m) => m.name}>
           {(model) => <Model model={model} params={release.params} />}
@@ -72,7 +72,7 @@ function Part<T extends { role: string; digest: string }>({ name, items, head, c
   );
 }
 
-function Prompt({ prompt }: { prompt: PromptPart }) {
+function Prompt({ prompt, examples }: { prompt: PromptPart; examples: Release["examples"] }) {
   return (
     <>
       {prompt.messages.map((message, i) => (
@@ -83,6 +83,17 @@ function Prompt({ prompt }: { prompt: PromptPart }) {
           </div>
         </div>
       ))}
+      {examples.length > 0 && (
+        <details className={css.examples}>
+          <summary>{plural(examples.length, "message")} of examples follow, from the data</summary>
+          {examples.map((message, i) => (
+            <div key={i} className={css.message}>
+              <div className={css.role}>{message.role}</div>
+              <div className={css.text}>{message.text}</div>
+            </div>
+          ))}
+        </details>
+      )}
       {prompt.variables.length > 0 && (
         <div className={kit.scroll}>
           <table className={css.small}>
@@ -116,11 +127,17 @@ function Model({ model, params }: { model: ModelPart; params: Record<string, unk
     <Facts
       items={[
         ["Name", model.name],
+        ["Version", model.version],
         ["Kind", model.kind],
         ["Size", model.size_bytes === null ? "" : bytes(model.size_bytes)],
         ["Quantisation", model.quantisation],
         ["Licence", model.licence],
+        ["Architecture", model.architecture],
+        ["Parameters", model.parameters > 0 ? compact(model.parameters) : ""],
+        ["Context", model.context_length > 0 ? `${count(model.context_length)} tokens` : ""],
         ["Engine", model.engine],
+        ["Provider", [model.provider, model.provider_model, model.snapshot].filter(Boolean).join(" / ")],
+        ["Immutable", model.immutable ? "" : "no: the provider may change it"],
         ...Object.entries(params).map(([name, value]): [string, ReactNode] => [name, <span key={name} className="mono">{JSON.stringify(value)}</span>]),
       ]}
     />
@@ -173,9 +190,9 @@ function Code({ code }: { code: CodePart }) {
   return (
     <>
       <p className={css.line}>
-        {code.commit === "" ? "Not from a Git commit" : <>Commit <span className="mono">{code.commit.slice(0, 12)}</span></>}
+        {code.commit === "" ? "Not from a Git commit" : <span>Commit <span className="mono">{code.commit.slice(0, 12)}</span></span>}
         {code.dirty && <Chip tone="warn" tip="Files differed from the commit; the digest covers them as they were">uncommitted changes</Chip>}
-        <span className="dim">{plural(code.files.length, "file")}</span>
+        <span className="dim">{plural(code.file_count, "file")}, {bytes(code.size)}</span>
       </p>
       {code.files.length > 0 && (
         <div className={css.preview}>

@@ -13,7 +13,7 @@ import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 
 const route = getRouteApi("/signed-in/p/$project/settings/keys");
-const TONES: Record<ApiKey["state"], Tone> = { active: "good", expiring: "warn", expired: "neutral", revoked: "neutral" };
+const TONES: Record<ApiKey["state"], Tone> = { active: "good", expired: "neutral", revoked: "neutral" };
 type Act = { kind: "create" } | { kind: "rotate" | "revoke"; key: ApiKey } | null;
 
 /** The API keys of a project. A secret is shown once, where it is made, and never again. */
@@ -84,7 +84,7 @@ function KeyTable({ keys, onAct }: { keys: ApiKey[]; onAct: (act: Act) => void }
                 <Chip tone={TONES[key.state]}>{key.state}</Chip>
               </td>
               <td>{key.scopes.join(", ")}</td>
-              <td className="mono dim">{key.prefix === "" ? key.id : `${key.prefix}…`}</td>
+              <td className="mono dim">{`…${key.ending}`}</td>
               <td>
                 <Ago at={key.last_used_at} />
               </td>
@@ -132,6 +132,12 @@ const DAYS = [
   { value: "365", label: "In a year" },
 ];
 
+const CONTENT: { value: ApiKey["content"]; label: string }[] = [
+  { value: "full", label: "Keep them" },
+  { value: "redacted", label: "Keep them, secrets and personal data redacted" },
+  { value: "off", label: "Keep none" },
+];
+
 function Failure({ error }: { error: unknown }) {
   if (error === null) return null;
   const problem = asProblem(error);
@@ -146,8 +152,9 @@ function CreateModal({ project, close, done }: { project: string; close: () => v
   const [name, setName] = useState("");
   const [scopes, setScopes] = useState<string[]>(["data"]);
   const [days, setDays] = useState("");
+  const [content, setContent] = useState<ApiKey["content"]>("full");
   const create = useMutation({
-    mutationFn: () => createKey(project, name.trim(), scopes, days === "" ? null : new Date(Date.now() + Number(days) * 86_400_000).toISOString()),
+    mutationFn: () => createKey(project, { name: name.trim(), scopes, content, read_only: false, expires_at: days === "" ? null : new Date(Date.now() + Number(days) * 86_400_000).toISOString() }),
     onSuccess: done,
   });
   return (
@@ -160,9 +167,10 @@ function CreateModal({ project, close, done }: { project: string; close: () => v
         style={{ display: "grid", gap: 14 }}
       >
         <Failure error={create.error} />
-        <TextInput label="Name" description="What will use it, such as support-bot in production" required value={name} maxLength={120} data-autofocus onChange={(event) => setName(event.currentTarget.value)} />
+        <TextInput label="Name" description="What will use it, such as support-bot in production" required value={name} maxLength={100} data-autofocus onChange={(event) => setName(event.currentTarget.value)} />
         <MultiSelect size="xs" label="Scopes" data={SCOPES} value={scopes} onChange={setScopes} error={scopes.length === 0 ? "A key needs a scope" : undefined} comboboxProps={{ withinPortal: true }} />
         <Select label="Expires" data={DAYS} value={days} allowDeselect={false} onChange={(value) => setDays(value ?? "")} />
+        <Select label="Prompts and answers" description="What traces keep of the calls made with it" data={CONTENT} value={content} allowDeselect={false} onChange={(value) => setContent(CONTENT.find((c) => c.value === value)?.value ?? "full")} />
         <div style={{ display: "flex", justifyContent: "flex-end", gap: 8 }}>
           <Button variant="default" onClick={close}>
             Cancel

@@ -82,7 +82,7 @@ function NoTraffic({ window }: { window: Window }) {
 }
 
 function Traffic({ overview, project, window }: { overview: Overview; project: string; window: Window }) {
-  const { totals, series, currency } = overview;
+  const { totals, previous, series, currency } = overview;
   const note = LONG[window];
   const perBucket = `per ${duration(overview.bucket_s * 1000).replace(/ 0+ [sm]$/, "").replace(/\.0+ s$/, " s")}`;
   const times = useMemo(() => series.map((point) => Date.parse(point.at)), [series]);
@@ -95,13 +95,13 @@ function Traffic({ overview, project, window }: { overview: Overview; project: s
       cost: [line("cost", "accent", (p) => (p.cost === null ? null : Number(p.cost)), "area")],
     };
   }, [series]);
-  const asMoney = useMemo(() => (value: number | null) => money(value === null ? null : String(value), currency), [currency]);
+  const asMoney = useMemo(() => (value: number | null) => money(value === null ? null : String(value), currency).replace(/(\.\d\d\d*?)0+$/, "$1"), [currency]);
   const share = totals.errors / totals.requests;
 
   return (
     <>
       <section aria-label={`Totals, ${note}`} className={css.tiles}>
-        <Tile label="Requests" value={count(totals.requests)} note={note} points={series.map((p) => p.requests)} />
+        <Tile label="Requests" value={count(totals.requests)} note={`${note}, ${change(totals.requests, previous.requests)}`} points={series.map((p) => p.requests)} />
         <Tile label="Error rate" value={percent(share)} note={`${plural(totals.errors, "error")}, ${note}`} points={series.map((p) => p.errors)} tone={totals.errors > 0 ? "bad" : undefined} />
         <Tile label="Latency" value={duration(totals.latency_p50_ms)} unit="p50" note={`p95 ${duration(totals.latency_p95_ms)}, ${note}`} points={series.map((p) => p.latency_p50_ms)} />
         <Tile label="First token" value={duration(totals.first_token_p50_ms)} unit="p50" note={`p95 ${duration(totals.first_token_p95_ms)}, ${note}`} points={series.map((p) => p.first_token_p50_ms)} />
@@ -127,6 +127,14 @@ function Traffic({ overview, project, window }: { overview: Overview; project: s
       </div>
     </>
   );
+}
+
+/** How a value stands to that of the window before. */
+export function change(now: number, before: number): string {
+  if (before === 0) return now === 0 ? "as before" : "none before";
+  const share = (now - before) / before;
+  if (Math.abs(share) < 0.005) return "as before";
+  return `${share > 0 ? "+" : "−"}${Math.abs(share) >= 10 ? "over 900" : Math.abs(share * 100).toFixed(0)} % on the window before`;
 }
 
 function tracesWindow(window: Window): { window?: Exclude<Window, "24h"> } {

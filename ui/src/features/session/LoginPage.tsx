@@ -17,10 +17,16 @@ export function safeNext(next: string | undefined): string {
   return next;
 }
 
+/** The token of a link stands after `#`, which browsers send to no server and no log. */
+export function tokenOfHash(hash: string): string | undefined {
+  return /^#token=([\w-]+)$/.exec(hash)?.[1];
+}
+
 /** Trades the one-time token of a link for a session; without one, tells how to get a link. */
 export function LoginPage() {
   useTitle("Sign in");
-  const { token, next } = route.useSearch();
+  const { token: asked, next } = route.useSearch();
+  const token = asked ?? tokenOfHash(window.location.hash);
   const router = useRouter();
   const queries = useQueryClient();
   const tried = useRef<string | null>(null);

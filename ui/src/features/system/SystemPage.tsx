@@ -1,18 +1,17 @@
 import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { healthOf, statusQuery, type SystemStatus } from "@/api/status";
-import { HealthLabel } from "@/kit/Chips";
-import { bytes, count, duration } from "@/kit/format";
+import { Chip, HealthLabel } from "@/kit/Chips";
+import { bytes, count, plural, UNKNOWN } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
-import { Page, Panel } from "@/kit/Page";
+import { Facts, Page, Panel } from "@/kit/Page";
 import { ErrorState, Loading } from "@/kit/States";
-import { Ago } from "@/kit/time";
 
 /** Processes, engines, gateways and stores of this installation, as they are now. */
 export function SystemPage() {
   const query = useQuery(statusQuery);
   return (
-    <Page title="System" side={query.data && <span className="dim num">Tetrad {query.data.version} in {query.data.home}, up for {duration(query.data.uptime_s * 1000)}</span>}>
+    <Page title="System" side={query.data && <span className="dim num">Tetrad {query.data.version}</span>}>
       {query.data ? (
         <Parts status={query.data} />
       ) : (
@@ -32,11 +31,10 @@ function Parts({ status }: { status: SystemStatus }) {
         rows={status.processes}
         columns={[
           ["State", (p) => <HealthLabel health={healthOf(p.state)} state={p.state} />],
-          ["Memory", (p) => bytes(p.memory_bytes), "right"],
+          ["Memory", (p) => memory(p.rss_bytes), "right"],
           ["Restarts", (p) => count(p.restarts), "right"],
-          ["Started", (p) => <Ago at={p.started_at} />],
           ["Process id", (p) => p.pid ?? "–", "right"],
-          ["", (p) => <span className="dim">{p.detail}</span>],
+          ["", (p) => <span className="dim">{p.reason}</span>],
         ]}
       />
       <PartTable
@@ -46,35 +44,46 @@ function Parts({ status }: { status: SystemStatus }) {
         columns={[
           ["State", (e) => <HealthLabel health={healthOf(e.state)} state={e.state} />],
           ["Models", (e) => <span className="mono">{e.models.join(", ")}</span>],
-          ["Adapter", (e) => e.adapter],
-          ["Memory", (e) => bytes(e.memory_bytes), "right"],
-          ["", (e) => <span className="dim">{e.detail}</span>],
+          ["Memory", (e) => memory(e.rss_bytes), "right"],
+          ["Restarts", (e) => count(e.restarts), "right"],
+          ["", (e) => <span className="dim">{e.reason}</span>],
         ]}
       />
-      <PartTable
-        title="Gateways"
-        empty="No gateway is connected. Gateways go on answering from their last route table; `tetrad status` tells more."
-        rows={status.gateways}
-        columns={[
-          ["State", (g) => <HealthLabel health={healthOf(g.state)} state={g.state} />],
-          ["Route table", (g) => `version ${g.route_table_version}`, "right"],
-          ["Spans waiting on disk", (g) => bytes(g.spool_bytes), "right"],
-          ["Lag", (g) => duration(g.lag_s === null ? null : g.lag_s * 1000), "right"],
-          ["", (g) => <span className="dim">{g.detail}</span>],
-        ]}
-      />
+      <RouteTable table={status.route_table} />
       <PartTable
         title="Stores"
         rows={status.stores}
         columns={[
-          ["State", (s) => <HealthLabel health={healthOf(s.state)} state={s.state} />],
+          ["State", (s) => <HealthLabel health={s.ok ? "good" : "bad"} state={s.ok ? "answers" : "away"} />],
           ["Kind", (s) => s.kind],
-          ["Size", (s) => bytes(s.size_bytes), "right"],
           ["", (s) => <span className="dim">{s.detail}</span>],
         ]}
       />
     </>
   );
+}
+
+/** What gateways route by; a table that could not be made leaves the last good one in force. */
+function RouteTable({ table }: { table: SystemStatus["route_table"] }) {
+  return (
+    <Panel title="Route table" note="what gateways route by">
+      <Facts
+        items={[
+          ["Version", <span key="v" className="mono">{table.version}</span>],
+          ["Gateways following", count(table.gateways)],
+          ["Routes", `${plural(table.apps, "app")}, ${plural(table.models, "model")}`],
+          ["Fault", table.error === "" ? "" : <Chip key="e" tone="bad">{table.error}</Chip>],
+          ...table.problems.map((problem, i): [string, ReactNode] => [i === 0 ? "Left out" : `Left out (${i + 1})`, problem]),
+        ]}
+      />
+      {table.gateways === 0 && <p className="dim">No gateway follows now. Gateways go on answering from the last table they have; `tetrad status` tells more.</p>}
+    </Panel>
+  );
+}
+
+/** A process that does not run has no memory to tell of. */
+function memory(rss_bytes: number): string {
+  return rss_bytes > 0 ? bytes(rss_bytes) : UNKNOWN;
 }
 
 function PartTable<T extends { name: string }>({ title, rows, columns, empty = "None." }: { title: string; rows: T[]; columns: Column<T>[]; empty?: string }) {

@@ -1,6 +1,6 @@
 import { Menu, TextInput } from "@mantine/core";
 import { IconFilter, IconX } from "@tabler/icons-react";
-import { useEffect, useState, type Ref } from "react";
+import { useState, type Ref } from "react";
 import { FIELDS, filterChips, formatQuery, parseQuery, withFilter, type Filters } from "./query";
 import css from "./traces.module.css";
 
@@ -8,7 +8,7 @@ const HINTS: Record<(typeof FIELDS)[number], string> = {
   status: "ok or error",
   app: "an app's name",
   model: "a model's name",
-  release: "a digest, or its beginning",
+  release: "a whole digest",
   session: "a session's id",
   user: "a user's id",
   name: "a word of the name",
@@ -19,10 +19,13 @@ export function QueryBar({ filters, onChange, ref }: { filters: Filters; onChang
   const written = formatQuery(filters);
   const [draft, setDraft] = useState(written);
   const [problems, setProblems] = useState<string[]>([]);
-  useEffect(() => {
+  // What the URL says replaces what was being written, as soon as it says something else.
+  const [last, setLast] = useState(written);
+  if (last !== written) {
+    setLast(written);
     setDraft(written);
     setProblems([]);
-  }, [written]);
+  }
 
   const apply = (): void => {
     const parsed = parseQuery(draft);

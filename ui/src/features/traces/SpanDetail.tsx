@@ -15,7 +15,7 @@ type Tab = "attributes" | "raw" | undefined;
 
 /** What a span says about itself; its content is fetched when it is chosen. */
 export function SpanDetail({ project, row, tab, onTab }: { project: string; row: SpanRow; tab: Tab; onTab: (tab: Tab) => void }) {
-  const query = useQuery(spanQuery(project, row.trace_id, row.span_id));
+  const query = useQuery(spanQuery(project, row.trace_id, row.span_id, row.start_ns));
   const first = row.first_chunk_ns !== "0" && row.first_chunk_ns !== "" ? betweenMs(row.start_ns, row.first_chunk_ns) : null;
   const body = (show: (span: Span) => ReactNode): ReactNode =>
     query.data ? show(query.data) : query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading rows={6} />;

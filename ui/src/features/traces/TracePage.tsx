@@ -10,7 +10,6 @@ import { CopyButton } from "@/kit/Copy";
 import { compact, count, duration, fullTime, money, nanosToMs, shortDigest } from "@/kit/format";
 import { useTitle } from "@/kit/Page";
 import { ErrorState, Loading } from "@/kit/States";
-import { totalTokens } from "./columns";
 import { SpanDetail } from "./SpanDetail";
 import { buildTree, visibleRows } from "./tree";
 import { Waterfall } from "./Waterfall";
@@ -123,7 +122,7 @@ function TraceFacts({ trace: { trace, spans }, project }: { trace: Trace; projec
       <Fact name="Latency">{duration(trace.duration_ms)}</Fact>
       <Fact name="First token">{duration(trace.first_token_ms)}</Fact>
       <Fact name="Tokens">
-        {compact(totalTokens(trace))}{" "}
+        {compact(usage.total)}{" "}
         <span className="dim">
           {compact(usage.input + usage.cache_read + usage.cache_write)} in, {compact(usage.output + usage.reasoning)} out
         </span>

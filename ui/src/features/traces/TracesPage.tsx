@@ -34,17 +34,17 @@ export function TracesPage() {
   const live = search.live === "1" && sort === DEFAULT_SORT;
 
   const query = useInfiniteQuery({
-    ...tracesQuery(project, { window, sort, filters, anchor }, () => ({ from: new Date(anchor - TRACE_WINDOWS[window] * 1000).toISOString(), sort, filters })),
+    ...tracesQuery(project, { window, sort, filters, anchor }, { from: new Date(anchor - TRACE_WINDOWS[window] * 1000).toISOString(), sort, filters }),
     placeholderData: keepPreviousData,
   });
-  const stream = useLiveTraces(project, filters, live);
+  const stream = useLiveTraces(project, filters, live, () => setAnchor(Date.now()));
   const listed = useMemo<TraceRow[]>(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
   const rows = useMemo(() => (live ? mergeRows(stream.rows, listed) : mergeRows([], listed)), [live, stream.rows, listed]);
 
   const set = useCallback((next: TracesSearch) => void navigate({ search: clean(next), replace: true }), [navigate]);
   const setFilters = (next: Filters): void => set({ ...(search.window ? { window: search.window } : {}), ...(search.sort ? { sort: search.sort } : {}), ...(search.live ? { live: search.live } : {}), ...next });
   const bar = useRef<HTMLInputElement>(null);
-  const toggleLive = (): void => set({ ...search, sort: undefined, live: live ? undefined : "1" } as TracesSearch);
+  const toggleLive = (): void => set({ ...search, sort: undefined, live: live ? undefined : "1" });
   useHotkeys([
     ["/", () => bar.current?.focus()],
     ["l", toggleLive],
@@ -111,7 +111,7 @@ export function TracesPage() {
             hidden={hidden}
             onSort={(column) => {
               const known = SORTS.find((s) => s === column);
-              if (known) set({ ...search, sort: nextSort(sort, known), live: undefined } as TracesSearch);
+              if (known) set({ ...search, sort: nextSort(sort, known), live: undefined });
             }}
             onEnd={more}
             ending={isFetchingNextPage ? "loading" : hasNextPage ? "more" : "end"}
@@ -124,7 +124,7 @@ export function TracesPage() {
 
 /** Leaves out what is not set, and what is as usual. */
 function clean(search: TracesSearch): TracesSearch {
-  return Object.fromEntries(Object.entries(search).filter(([key, value]) => value !== undefined && !(key === "window" && value === DEFAULT_WINDOW) && !(key === "sort" && value === DEFAULT_SORT))) as TracesSearch;
+  return Object.fromEntries(Object.entries(search).filter(([key, value]) => value !== undefined && !(key === "window" && value === DEFAULT_WINDOW) && !(key === "sort" && value === DEFAULT_SORT)));
 }
 
 function NoTraces({ window, filtered, clear }: { window: TraceWindow; filtered: boolean; clear: () => void }) {

@@ -108,7 +108,7 @@ interface LineProps {
 
 function SpanLine({ row, top, scale, marks, chosen, folded, onChoose, onFold }: LineProps) {
   const { span, depth } = row;
-  const tokens = span.usage ? span.usage.input + span.usage.cache_read + span.usage.cache_write + span.usage.output + span.usage.reasoning : 0;
+  const tokens = span.usage?.total ?? 0;
   const first = span.first_chunk_ns !== "0" && span.first_chunk_ns !== "" ? betweenMs(span.start_ns, span.first_chunk_ns) : null;
   const left = row.offset_ms * scale;
   const width = row.duration_ms * scale;

@@ -14,23 +14,18 @@ export interface ColumnMeta {
 
 /** Widths by column id; `minmax(0, …)` grows. */
 export const LAYOUT: Record<string, ColumnMeta> = {
-  start: { width: "132px" },
-  name: { width: "minmax(220px, 1fr)" },
-  status: { width: "62px" },
-  app: { width: "104px" },
-  release: { width: "92px" },
-  model: { width: "160px" },
-  session: { width: "80px" },
-  tokens: { width: "74px", right: true },
-  cost: { width: "84px", right: true },
-  duration: { width: "84px", right: true },
-  first_token: { width: "92px", right: true },
+  start: { width: "100px" },
+  name: { width: "minmax(200px, 1fr)" },
+  status: { width: "48px" },
+  app: { width: "96px" },
+  release: { width: "84px" },
+  model: { width: "144px" },
+  session: { width: "68px" },
+  tokens: { width: "56px", right: true },
+  cost: { width: "78px", right: true },
+  duration: { width: "68px", right: true },
+  first_token: { width: "76px", right: true },
 };
-
-export function totalTokens(row: TraceRow): number {
-  const { input, cache_read, cache_write, output, reasoning } = row.usage;
-  return input + cache_read + cache_write + output + reasoning;
-}
 
 export const makeColumns = (project: string, now: number) =>
   helper.columns([
@@ -56,7 +51,7 @@ export const makeColumns = (project: string, now: number) =>
     helper.accessor((row) => row.release, { id: "release", header: "Release", enableSorting: false, cell: ({ row }) => <ReleaseChip project={project} app={row.original.app} digest={row.original.release} /> }),
     helper.accessor((row) => row.model, { id: "model", header: "Model", enableSorting: false, cell: ({ row }) => <span title={row.original.model}>{row.original.model}</span> }),
     helper.accessor((row) => row.session, { id: "session", header: "Session", enableSorting: false, cell: ({ row }) => <span title={row.original.session}>{row.original.session}</span> }),
-    helper.accessor(totalTokens, { id: "tokens", header: "Tokens", cell: ({ row }) => <span title={`${row.original.usage.input} in, ${row.original.usage.output} out`}>{compact(totalTokens(row.original))}</span> }),
+    helper.accessor((row) => row.usage.total, { id: "tokens", header: "Tokens", cell: ({ row }) => <span title={`${row.original.usage.input} in, ${row.original.usage.output} out`}>{compact(row.original.usage.total)}</span> }),
     helper.accessor((row) => row.cost, { id: "cost", header: "Cost", cell: ({ row }) => <span title={row.original.cost === null ? "The price of this model is not known" : row.original.currency}>{money(row.original.cost, row.original.currency)}</span> }),
     helper.accessor((row) => row.duration_ms, { id: "duration", header: "Latency", cell: ({ row }) => duration(row.original.duration_ms) }),
     helper.accessor((row) => row.first_token_ms, { id: "first_token", header: "First token", cell: ({ row }) => duration(row.original.first_token_ms) }),

@@ -51,8 +51,8 @@ export function readMessages(value: unknown, side: "input" | "output"): Message[
 
 function readRequest(body: Json): Message[] | null {
   const head = readSystem(body.system ?? body.system_instructions ?? body.instructions);
-  const list = body.messages ?? (Array.isArray(body.input) && body.input.every(looksLikeMessage) ? body.input : undefined);
-  if (Array.isArray(list)) return [...head, ...list.map((item) => readMessage(isObject(item) ? item : { role: "user", content: item }))];
+  const list = body.messages ?? (Array.isArray(body.input) && (body.input as unknown[]).every(looksLikeMessage) ? (body.input as unknown[]) : undefined);
+  if (Array.isArray(list)) return [...head, ...(list as unknown[]).map((item) => readMessage(isObject(item) ? item : { role: "user", content: item }))];
   if (typeof body.prompt === "string") return [...head, message("user", [{ kind: "text", text: body.prompt }])];
   if (typeof body.input === "string" && head.length > 0) return [...head, message("user", [{ kind: "text", text: body.input }])];
   return looksLikeMessage(body) ? [readMessage(body)] : null;

@@ -34,8 +34,8 @@ export function readTracesSearch(search: Record<string, unknown>): TracesSearch 
 }
 
 /** The filters among what the URL says. */
-export function filtersOf({ window: _window, sort: _sort, live: _live, ...filters }: TracesSearch): Filters {
-  return filters;
+export function filtersOf(search: TracesSearch): Filters {
+  return Object.fromEntries(Object.entries(search).filter(([key]) => !["window", "sort", "live"].includes(key)));
 }
 
 /** The next sort when a column's head is pressed: first its natural way, then the other, and round. */

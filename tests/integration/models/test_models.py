@@ -1,0 +1,157 @@
+"""Models on both databases: weights, hosted models, prices."""
+
+from __future__ import annotations
+
+import struct
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from support.tetrads import ALICE, Tetrads, wire
+from tetrad.kernel import digest_bytes
+from tetrad.kit.db import Database
+from tetrad.models import BadModel, ModelNotFound
+from tetrad.registry import BadName
+
+
+@pytest.fixture
+def tetrads(database: Database) -> Tetrads:
+    return wire(database)
+
+
+def gguf(path: Path, **metadata: str) -> Path:
+    """Write a GGUF file without tensors."""
+
+    def text(value: str) -> bytes:
+        data = value.encode()
+        return struct.pack("<Q", len(data)) + data
+
+    entries = b"".join(text(key) + struct.pack("<I", 8) + text(value) for key, value in metadata.items())
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, len(metadata)) + entries + b"\0" * 64)
+    return path
+
+
+def test_weights_are_named_by_the_digest_of_their_file(tetrads: Tetrads, tmp_path: Path) -> None:
+    path = gguf(
+        tmp_path / "m.gguf",
+        **{"general.architecture": "llama", "general.license": "mit", "tokenizer.chat_template": "T"},
+    )
+    version = tetrads.models.register_weights("default", "local/m", path, actor=ALICE, source={"wheel": "x"})
+    assert version.digest == digest_bytes(path.read_bytes())
+    facts = version.record.facts
+    assert (facts.format, facts.architecture, version.licence) == ("gguf", "llama", "mit")
+    assert facts.chat_template == digest_bytes(b"T")
+    assert tetrads.models.version("default", "local/m") == version
+    assert tetrads.models.get("default", version.digest).size == path.stat().st_size
+    puts = tetrads.blobs.puts
+    again = tetrads.models.register_weights(
+        "default", "local/m", path, actor=ALICE, source={"wheel": "x"}, known_digest=version.digest
+    )
+    assert (again, tetrads.blobs.puts) == (version, puts)
+
+
+def test_shards_are_one_model_whatever_their_order(tetrads: Tetrads, tmp_path: Path) -> None:
+    paths = [tmp_path / f"m-{n}.safetensors" for n in (1, 2)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    one = tetrads.models.register_weights("default", "m", paths, actor=ALICE)
+    other = tetrads.models.register_weights("default", "m2", paths[::-1], actor=ALICE)
+    assert one.digest == other.digest
+    assert [file.path for file in tetrads.models.get("default", one.digest).files] == [path.name for path in paths]
+    assert {digest for digest, _ in tetrads.registry.parts("default", one.digest)} == {
+        file.digest for file in one.record.files
+    }
+
+
+def test_what_is_no_model_is_refused(tetrads: Tetrads, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"not gguf")
+    cut = gguf(tmp_path / "cut.gguf", **{"general.name": "x" * 100})
+    cut.write_bytes(cut.read_bytes()[:60])
+    for path in (broken, cut, tmp_path / "missing.gguf", tmp_path):
+        with pytest.raises(BadModel) as caught:
+            tetrads.models.register_weights("default", "m", path, actor=ALICE)
+        assert caught.value.hint
+    with pytest.raises(BadName):
+        tetrads.models.register_weights("default", "../m", broken, actor=ALICE)
+    with pytest.raises(BadModel):
+        tetrads.models.register_weights("default", "m", [], actor=ALICE)
+    assert tetrads.models.names("default") == []
+
+
+def test_a_derived_model_names_its_base_which_must_be_there(tetrads: Tetrads, tmp_path: Path) -> None:
+    base = tetrads.add_model(tmp_path, "base", b"base")
+    small = tmp_path / "small.bin"
+    small.write_bytes(b"small")
+    with pytest.raises(BadModel, match="without a base"):
+        tetrads.models.register_weights("default", "small", small, actor=ALICE, derivation="quantise")
+    with pytest.raises(ModelNotFound):
+        tetrads.models.register_weights(
+            "default", "small", small, actor=ALICE, derivation="quantise", base=digest_bytes(b"nothing")
+        )
+    version = tetrads.models.register_weights(
+        "default", "small", small, actor=ALICE, derivation="quantise", base=digest_bytes(b"base")
+    )
+    (activity, *_) = tetrads.registry.lineage("default", version.digest).activities
+    assert activity.kind == "quantise"
+    assert [(edge.digest, edge.role, edge.policy) for edge in activity.edges if edge.direction == "in"] == [
+        (base, "base", "rebuild")
+    ]
+
+
+def test_a_hosted_model_may_change_unless_its_provider_promises(tetrads: Tetrads) -> None:
+    make = tetrads.models.register_hosted
+    floating = make("default", "gpt", provider="openai", model="gpt-4o-mini", actor=ALICE)
+    assert (floating.record.kind, floating.record.immutable, floating.semver) == ("provider", False, "1.0.0")
+    assert make("default", "gpt", provider="openai", model="gpt-4o-mini", actor=ALICE) == floating
+    dated = make(
+        "default", "gpt", provider="openai", model="gpt-4o-mini", snapshot="2024-07-18", immutable=True, actor=ALICE
+    )
+    assert (dated.record.immutable, dated.semver) == (True, "1.1.0")
+    assert dated.digest != floating.digest
+    with pytest.raises(BadModel):
+        make("default", "gpt", provider="", model="x", actor=ALICE)
+
+
+def test_prices_come_from_the_local_table_then_the_public_list_else_are_unknown(
+    tetrads: Tetrads, tmp_path: Path
+) -> None:
+    models = tetrads.models
+    models.register_hosted("default", "gpt", provider="openai", model="gpt-4o-mini", actor=ALICE)
+    models.register_hosted("default", "odd", provider="openai", model="no-such-model", actor=ALICE)
+    price = models.price("default", "gpt")
+    assert price is not None
+    assert (price.input, price.source) == ("0.15", "genai-prices")
+    assert models.price("default", "odd") is None
+    assert models.price("default", "never-heard-of") is None
+    assert models.price("other", "gpt") is None
+    now = tetrads.clock.now()
+    models.set_price("default", "gpt", input="1", output="2", valid_from=now + timedelta(days=1), actor=ALICE)
+    assert models.price("default", "gpt") == price
+    tetrads.clock.advance(timedelta(days=2))
+    local = models.price("default", "gpt")
+    assert local is not None
+    assert (local.input, local.output, local.source) == ("1", "2", "manual")
+    (line,) = models.local_prices("default", "gpt")
+    with pytest.raises(ModelNotFound):
+        models.remove_price("other", line.id)
+    models.remove_price("default", line.id)
+    assert models.price("default", "gpt") == price
+
+
+def test_local_weights_cost_nothing_and_say_so(tetrads: Tetrads, tmp_path: Path) -> None:
+    tetrads.add_model(tmp_path, "local/m")
+    for project in ("default", "other", ""):
+        price = tetrads.models.price(project, "local/m")
+        assert price is not None
+        assert (price.input, price.output, price.source) == ("0", "0", "local")
+
+
+def test_a_model_is_invisible_to_another_project(tetrads: Tetrads, tmp_path: Path) -> None:
+    digest = tetrads.add_model(tmp_path, "m")
+    with pytest.raises(ModelNotFound):
+        tetrads.models.version("other", "m")
+    with pytest.raises(ModelNotFound):
+        tetrads.models.get("other", digest)
+    assert tetrads.models.names("other") == []

@@ -1,0 +1,39 @@
+"""Build the whole control plane in a fresh home and try every route; a process of its own, since chDB opens once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from support.identity import ADMIN
+from support.routes import guarded_routes, holes
+from tetrad import __version__
+from tetrad.kit.home import Home
+from tetrad.kit.http import walk_routes
+from tetrad.processes._settings import product_settings
+from tetrad.processes.control._compose import build_app, build_services
+
+
+async def _walk(home: Home) -> dict[str, object]:
+    home.prepare(__version__)
+    services = build_services(product_settings(home=str(home.root)), home)
+    identity = services.identity
+    identity.first_start(home.keys)
+    identity.projects.create(ADMIN, "other")
+    app = build_app(services)
+    routes = walk_routes(app)
+    return {
+        "holes": await holes(app, identity),
+        "public": sorted(f"{route.method} {route.path}" for route in routes if route.scope is None),
+        "guarded": [f"{route.method} {route.path}" for route, _ in guarded_routes(app)],
+        "operation_ids": [
+            operation["operationId"] for path in app.openapi()["paths"].values() for operation in path.values()
+        ],
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_walk(Home(Path(sys.argv[1]))))))
+    sys.stdout.flush()
