@@ -23,8 +23,10 @@ up: setup ## set everything up and start Tetrad (Ctrl-C stops it)
 down: ## stop a Tetrad that runs in the background
 	@$(BIN)/tetrad down
 
-demo: setup ## send a few questions through the example app of a running Tetrad
-	@eval "$$($(BIN)/tetrad env)" && $(BIN)/python examples/assistant/assistant.py $(ARGS)
+demo: setup ## ask the example app of a running Tetrad a few questions (ARGS="…" asks your own)
+	@eval "$$($(BIN)/tetrad env)" && $(if $(ARGS),$(BIN)/python examples/assistant/assistant.py $(ARGS), \
+	  for question in "Why is the sky blue?" "What is the capital of France?" "How do bees make honey?"; do \
+	    echo "▸ $$question"; $(BIN)/python examples/assistant/assistant.py "$$question" || exit 1; done)
 
 test: setup-dev ## the tests, with real processes and a real model (ARGS=… goes to pytest)
 	@$(PYTEST) -m "not slow" $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadgroup) $(ARGS)

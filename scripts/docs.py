@@ -116,7 +116,7 @@ def _meaning(setting: Any) -> str:
         text += f" {' and '.join(bounds).capitalize()}."
     if setting.secret:
         text += " A secret."
-    return text.replace("|", "\\|")
+    return str(text).replace("|", "\\|")
 
 
 def cli_page() -> str:

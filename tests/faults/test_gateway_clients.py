@@ -158,7 +158,7 @@ def test_endless_headers_are_refused(gateway: GatewayProcess) -> None:
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
         b"GET /healthz HTTP/1.1\r\nbad header\r\n\r\n",
     ],
@@ -246,6 +246,13 @@ def test_past_its_limit_of_requests_a_worker_says_429_and_recovers(gateway: Gate
     for client in clients:
         client.close()
     wait_until(lambda: gateway.chat("local/m1")[0] == 200)
+
+
+@pytest.mark.parametrize("offer", ["h2c", "websocket"])
+def test_an_offer_to_switch_protocols_is_ignored_and_the_body_is_read(gateway: GatewayProcess, offer: str) -> None:
+    with connect(gateway) as client:
+        client.sendall(request("local/m1", head=f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {offer}\r\n"))
+        assert read_answer(client)[0] == 200
 
 
 def test_pipelined_requests_are_answered_in_order(gateway: GatewayProcess) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from support.spans import a_span
 
+from support.spans import a_span
 from tetrad.kernel import Usage
 from tetrad.traces import RowLimits, Span, encode_frame, read_frames
 from tetrad.traces._rows import COLUMNS, prepare

@@ -19,7 +19,7 @@ FILES = {
     "tetrad.yaml": YAML,
     ".tetradignore": "tetrad.yaml\nprompts/\ndata/\n",
     "bot.py": "print('hello')\n",
-    "prompts/system.md": "---\nname: bot-system\nvariables:\n  tone:\n    default: kind\n---\n# system\n\nBe {{tone}}.\n",
+    "prompts/system.md": "---\nname: bot-system\nvariables:\n  tone: {default: kind}\n---\n# system\n\nBe {{tone}}.\n",
     "data/shots.jsonl": '{"input": "Hi", "output": "Hello!"}\n',
 }
 

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from support.wait import wait_until
 from tetrad.kernel import NotFound, Principal, Unauthenticated
 from tetrad.kit.http import PROBLEM_RESPONSES, Credential, guard
 from tetrad.traces import Traces
 from tetrad.traces.routes import router
-
-from support.wait import wait_until
 
 KEYS = {
     "control-key": Principal("key_1", "key", "control", frozenset({"control"})),

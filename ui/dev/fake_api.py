@@ -1,7 +1,7 @@
 """A control plane made of sample data, to work on the console without a running product.
 
 `python ui/dev/fake_api.py --port 8499` serves the API and, where it was built, `ui/dist`.
-The token of every sign-in link is `dev`. Nothing here is part of the product or of its tests.
+Sign in at `/login#token=dev`. Nothing here is part of the product or of its tests.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ const root = createRootRouteWithContext<Context>()({ component: Outlet, notFound
 const login = createRoute({
   getParentRoute: () => root,
   path: "/login",
-  validateSearch: (search: Record<string, unknown>): { token?: string; next?: string } => ({ token: text(search.token), next: text(search.next) }),
+  validateSearch: (search: Record<string, unknown>): { next?: string } => ({ next: text(search.next) }),
   component: lazyRouteComponent(() => import("./features/session/LoginPage"), "LoginPage"),
 });
 

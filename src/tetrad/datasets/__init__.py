@@ -15,7 +15,7 @@ from tetrad.datasets._model import (
     order_digest,
     place,
 )
-from tetrad.datasets._service import DatasetLimits, Datasets
+from tetrad.datasets._service import CheckedRows, DatasetLimits, Datasets
 from tetrad.datasets._settings import SETTINGS, limits_from
 from tetrad.datasets.errors import BadKey, BadRows, DatasetNotFound, DatasetTooLarge, RowError
 
@@ -24,6 +24,7 @@ __all__ = [
     "SETTINGS",
     "BadKey",
     "BadRows",
+    "CheckedRows",
     "DatasetDiff",
     "DatasetLimits",
     "DatasetNotFound",

@@ -83,14 +83,18 @@ class Datasets:
         line, field and reason, up to a limit. `key` names the field that names rows (a text or whole number, unique);
         without it a row is named by its content, and an edited row is a removed and an added one.
         """
-        if isinstance(data, bytes):
-            data = io.BytesIO(data)
-        rows = _Rows(self._limits, key, where, lambda digest: self._registry.sees(project, digest))
-        rows.read(data)
-        return self._keep(
-            project, name, rows, actor=actor, semver=semver, reason=reason, expected_outcome=expected_outcome,
-            params={"format": "jsonl", "key": key},
-        )  # fmt: skip
+        rows = self.read_jsonl(project, data, key=key, where=where)
+        return self.keep(
+            project, name, rows, actor=actor, semver=semver, reason=reason, expected_outcome=expected_outcome
+        )
+
+    def read_jsonl(
+        self, project: str, data: bytes | BinaryIO, *, key: str | None = None, where: str = "the import"
+    ) -> CheckedRows:
+        """Check all lines of a JSON Lines file and return its rows, for `keep`; nothing is kept yet."""
+        rows = CheckedRows(self._limits, key, where, lambda digest: self._registry.sees(project, digest))
+        rows.read(io.BytesIO(data) if isinstance(data, bytes) else data)
+        return rows
 
     def put(
         self,
@@ -106,19 +110,19 @@ class Datasets:
         where: str = "the rows",
     ) -> DatasetVersion:
         """Make one version of rows, in their order, or refuse with `BadRows` (lines count rows) and keep nothing."""
-        found = _Rows(self._limits, key, where, lambda digest: self._registry.sees(project, digest))
+        found = CheckedRows(self._limits, key, where, lambda digest: self._registry.sees(project, digest))
         for number, value in enumerate(rows, 1):
             found.add(number, value)
         found.finish()
-        return self._keep(
-            project, name, found, actor=actor, semver=semver, reason=reason, expected_outcome=expected_outcome,
-            params={"format": "rows", "key": key},
-        )  # fmt: skip
+        return self.keep(
+            project, name, found, actor=actor, semver=semver, reason=reason, expected_outcome=expected_outcome
+        )
 
-    def _keep(
-        self, project: str, name: str, rows: _Rows, *, actor: Principal, semver: str | None, reason: str,
-        expected_outcome: str, params: Mapping[str, Any],
+    def keep(
+        self, project: str, name: str, rows: CheckedRows, *, actor: Principal, semver: str | None = None,
+        reason: str = "", expected_outcome: str = "",
     ) -> DatasetVersion:  # fmt: skip
+        """Make one version of rows that were checked; the same rows again are the version that is there."""
         check_simple_name(name, "name of a dataset")
         members = list(zip(rows.keys(), rows.digests, strict=True))
         digest, order = dataset_digest(members), order_digest(key for key, _ in members)
@@ -140,10 +144,10 @@ class Datasets:
             meta=facts,
         )  # fmt: skip
         if new:
-            source = {"source": rows.source} if rows.source else {}
+            source = {"source": rows.source, "format": "jsonl"} if rows.source else {"format": "rows"}
             self._registry.record(
                 project, "import", [Edge(digest, "out", "dataset")], actor=actor,
-                params={**params, **source, "name": name, "semver": version.semver},
+                params={**source, "key": rows.key, "name": name, "semver": version.semver},
             )  # fmt: skip
         return _joined(version, stored)
 
@@ -227,13 +231,13 @@ class Datasets:
         return stored
 
 
-class _Rows:
-    """Checks rows one by one and keeps what the store needs."""
+class CheckedRows:
+    """Checks rows one by one and holds what the store needs of them."""
 
     def __init__(self, limits: DatasetLimits, key: str | None, where: str, sees: Any) -> None:
         if key is not None and (not key or len(key) > 128):
             raise BadKey(f"{key!r} cannot name rows", hint="name a field such as id")
-        self._limits, self._key, self._where, self._sees = limits, key, where, sees
+        self._limits, self.key, self._where, self._sees = limits, key, where, sees
         self._errors: list[RowError] = []
         self._own_keys: dict[str, int] = {}
         self.digests: list[bytes] = []
@@ -293,7 +297,7 @@ class _Rows:
 
     def keys(self) -> list[str]:
         """Return the keys of the rows, in their order."""
-        return list(content_keys(self.digests) if self._key is None else self._own_keys)
+        return list(content_keys(self.digests) if self.key is None else self._own_keys)
 
     def finish(self) -> None:
         """Refuse if anything was wrong."""
@@ -301,13 +305,13 @@ class _Rows:
             raise BadRows(self._errors, where=self._where)
 
     def _named(self, number: int, row: Mapping[str, Any]) -> bool:
-        if self._key is None:
+        if self.key is None:
             return True
-        field = f"/{self._key}"
-        if self._key not in row:
+        field = f"/{self.key}"
+        if self.key not in row:
             self._fail(number, field, "the field that names rows is missing")
             return False
-        named = row[self._key]
+        named = row[self.key]
         if not isinstance(named, str | int) or isinstance(named, bool):
             self._fail(number, field, f"a row is named by a text or a whole number, not {_kind(named)}")
             return False

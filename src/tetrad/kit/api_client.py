@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from tetrad.kernel import TetradError, Unauthenticated, Unavailable
-from tetrad.kit.home import API_KEY, CONTROL_PORT, CONTROL_URL, HOST, Home
+from tetrad.kit.home import API_KEY, CONTROL_PORT, CONTROL_URL, Home, reachable_host
 from tetrad.kit.home import SETTINGS as INSTALLATION
 from tetrad.kit.settings import Settings, load_settings
 
@@ -67,10 +67,8 @@ class ApiClient:
         else the file `keys/admin.key` of the home folder.
         """
         chosen = settings or load_settings([INSTALLATION], partial=True)
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(chosen.get(HOST), chosen.get(HOST))  # noqa: S104
-        named = f"[{host}]" if ":" in host else host
         return cls(
-            chosen.get(CONTROL_URL) or f"http://{named}:{chosen.get(CONTROL_PORT)}",
+            chosen.get(CONTROL_URL) or f"http://{reachable_host(chosen)}:{chosen.get(CONTROL_PORT)}",
             chosen.get(API_KEY) or _key_of(chosen),
         )
 

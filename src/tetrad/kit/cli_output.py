@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 InProject = Annotated[str, typer.Option("--project", "-p", envvar="TETRAD_PROJECT", help="The project.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many at most.")]
 
+PIPE_COLUMNS = 240
 Columns = Mapping[str, Callable[[Any], str]]
 
 
@@ -32,10 +34,13 @@ def show_rows(rows: Iterable[Mapping[str, Any]], columns: Columns, as_json: bool
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*columns, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for number, title in enumerate(columns):
+        table.add_column(title, no_wrap=number == 0)
     for row in found:
         table.add_row(*(escape(plain(cell(row))) for cell in columns.values()))
-    Console(highlight=False).print(table)
+    # What is piped is not cut to the width of a terminal that is not there.
+    Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
 
 
 def plain(text: str) -> str:

@@ -170,7 +170,7 @@ class Home:
         if format_ < FORMAT:
             raise HomeUnusable(
                 f"the home folder {str(self.root)!r} has the old format {format_}",
-                hint="start it once with the version that wrote it and export what you need, or set TETRAD_HOME elsewhere",
+                hint="export what you need with the version that wrote it, or set TETRAD_HOME elsewhere",
             )
         if version != product_version:
             self._mark(marker, product_version)
@@ -190,7 +190,7 @@ class Home:
             handle.close()
             raise AlreadyRunning(
                 f"Tetrad already runs in {str(self.root)!r} (process {holder})",
-                hint="`tetrad status` shows it, `tetrad down` stops it; a second one needs a TETRAD_HOME and ports of its own",
+                hint="`tetrad status` shows it, `tetrad down` stops it; a second one needs its own TETRAD_HOME and ports",
             ) from None
         handle.truncate(0)
         handle.write(str(os.getpid()))
@@ -242,3 +242,10 @@ def read_state(home: Home) -> dict[str, Any] | None:
 def cache_folder(settings: Settings) -> Path:
     """Return the folder for downloads that installations share."""
     return Path(settings[CACHE.name] or Path.home() / ".cache" / "tetrad")
+
+
+def reachable_host(settings: Settings) -> str:
+    """Return the host by which this machine reaches what listens at `host`; in brackets where it is IPv6."""
+    host = settings.get(HOST)
+    found = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - asked of, not listened on
+    return f"[{found}]" if ":" in found else found

@@ -38,6 +38,7 @@ class SpoolFolder:
         self.path = path
         self.name = path.name
         self._lock = lock
+        self._cursor = self._read_cursor()
         self.bytes = sum(self._size(entry) for entry in [*path.glob(f"*{_SUFFIX}"), *path.glob(f"*{_BAD}")])
 
     @classmethod
@@ -89,17 +90,18 @@ class SpoolFolder:
 
     def cursor(self, segment: str) -> int:
         """Return how many bytes of a segment have arrived where they are shipped to."""
-        try:
-            found = msgspec.json.decode((self.path / "cursor").read_bytes(), type=_Cursor)
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return 0  # what is shipped twice arrives once: the receiver knows segment and offset
-        return found.offset if found.segment == segment else 0
+        return self._cursor.offset if self._cursor.segment == segment else 0
 
     def advance(self, segment: str, offset: int) -> None:
-        """Remember, across restarts, that everything before `offset` has arrived."""
+        """Remember that everything before `offset` has arrived, across restarts if the disk takes it.
+
+        Where it does not, a successor sends some again, which does no harm: the receiver knows segment and offset.
+        """
+        self._cursor = _Cursor(segment, offset)
         draft = self.path / ".cursor.tmp"
-        draft.write_bytes(msgspec.json.encode(_Cursor(segment, offset)))
-        draft.replace(self.path / "cursor")
+        with contextlib.suppress(OSError):
+            draft.write_bytes(msgspec.json.encode(self._cursor))
+            draft.replace(self.path / "cursor")
 
     def discard(self, segment: str) -> int:
         """Delete a segment; return its size."""
@@ -124,6 +126,12 @@ class SpoolFolder:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def _read_cursor(self) -> _Cursor:
+        try:
+            return msgspec.json.decode((self.path / "cursor").read_bytes(), type=_Cursor)
+        except (OSError, msgspec.MsgspecError):
+            return _Cursor()
 
     def _file(self, segment: str) -> Path:
         return self.path / (segment + _SUFFIX)

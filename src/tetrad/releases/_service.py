@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from tetrad.code import BadCode, Code, CodeSnapshot, FolderSource, GitState, Source, read_git
-from tetrad.datasets import Datasets, DatasetVersion, Row
-from tetrad.kernel import Clock, Conflict, Digest, InvalidInput, Principal, parse_digest, parse_json
+from tetrad.datasets import CheckedRows, Datasets, DatasetVersion, Row
+from tetrad.kernel import Clock, Conflict, Digest, Principal, parse_digest, parse_json
 from tetrad.models import Models, ModelVersion
 from tetrad.registry import (
     ABSENT,
@@ -177,12 +177,7 @@ class Releases:
             (part.role, self._models.version(project, part.name, part.version or None)) for part in declaration.model
         ]
         files = self._files(source, declaration)
-        for part in declaration.prompt:
-            if part.file:
-                self._prompts.check(part.name, files[part.file], where=part.file)
-        for item in declaration.data:
-            if item.role == "fewshot" and item.file:
-                examples_of(_lines(files[item.file], item), what=item.file)
+        rows = self._check(project, declaration, files)
         code = self._code.snapshot(
             project,
             source.below(declaration.code.path),
@@ -204,9 +199,7 @@ class Releases:
         data = [
             (
                 part.role,
-                self._datasets.import_jsonl(
-                    project, part.name, files[part.file], actor=actor, key=part.key, where=part.file, **words
-                )
+                self._datasets.keep(project, part.name, rows[part], actor=actor, **words)
                 if part.file
                 else self._datasets.version(project, part.name, part.version or None),
             )
@@ -218,6 +211,23 @@ class Releases:
         manifest = _manifest(declaration, code, data, models, prompts)
         composed = self._keep(project, declaration, manifest, actor, started, reason, expected_outcome)
         return msgspec.structs.replace(composed, notes=_notes(declaration, code, models))
+
+    def _check(self, project: str, declaration: Declaration, files: Mapping[str, bytes]) -> dict[DataPart, CheckedRows]:
+        """Refuse what is wrong with prompts and data before any of them is kept; return the rows that are to be."""
+        for part in declaration.prompt:
+            if part.file:
+                self._prompts.check(part.name, files[part.file], where=part.file)
+            else:
+                self._prompts.version(project, part.name, part.version or None)
+        rows: dict[DataPart, CheckedRows] = {}
+        for item in declaration.data:
+            if not item.file:
+                self._datasets.version(project, item.name, item.version or None)
+                continue
+            rows[item] = self._datasets.read_jsonl(project, files[item.file], key=item.key, where=item.file)
+            if item.role == "fewshot":
+                examples_of(_lines(files[item.file], item), what=item.file)
+        return rows
 
     def _files(self, source: Source, declaration: Declaration) -> dict[str, bytes]:
         files: dict[str, bytes] = {}
@@ -504,10 +514,7 @@ def _lines(data: bytes, part: DataPart) -> Iterable[tuple[str, Mapping[str, Any]
             count += 1
             if count > MAX_FEWSHOT_ROWS:
                 raise BadPart(f"{part.file} has more than {MAX_FEWSHOT_ROWS} rows", hint="keep fewer examples")
-            try:
-                value = parse_json(line, where=f"{part.file}:{number}")
-            except InvalidInput:
-                continue  # the import says what is wrong with every line
+            value = parse_json(line, where=f"{part.file}:{number}")
             if isinstance(value, dict):
                 yield f"of line {number}", value
 

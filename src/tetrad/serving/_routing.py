@@ -88,7 +88,7 @@ class CompiledTable:
         if key is None:
             raise Unauthenticated(
                 "the API key is not known",
-                hint="check it for typos; it may have been revoked or rotated",
+                hint="it may be mistyped, revoked or of another installation; `tetrad env` exports one that works",
                 code="invalid_api_key",
             )
         if key.expires_ns and key.expires_ns <= now_ns:

@@ -10,8 +10,8 @@ from support.fake_openai import FakeOpenAI
 from support.gateway import GatewayProcess, make_table, prepare_home
 
 MODELS = (
-    "echo", "slow:0.02", "stall", "stallmid", "reset:0", "reset:2", "garbage", "html", "error:400", "error:401", "error:429",
-    "error:500", "leak", "plain-error", "nodone", "split", "tools", "lingering", "endless",
+    "echo", "slow:0.02", "stall", "stallmid", "reset:0", "reset:2", "garbage", "html", "error:400", "error:401",
+    "error:429", "error:500", "leak", "plain-error", "nodone", "split", "tools", "lingering", "endless",
 )  # fmt: skip
 
 

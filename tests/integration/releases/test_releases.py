@@ -114,7 +114,7 @@ def test_the_same_inputs_are_the_same_release_on_a_machine_with_another_history(
     assert there.digest == here.digest
     assert there.version.author == "key_bob"
     prompts = [tetrads.registry.version(project, "prompt", "bot-system").semver for project in ("default", "other")]
-    assert prompts == ["2.0.0", "1.0.0"]
+    assert prompts == ["1.1.0", "1.0.0"]
 
 
 def test_a_manifest_has_no_time_no_author_no_reason(tetrads: Tetrads, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+
 from support.spans import Kept, kept_traces
 
 _projects = itertools.count(1)

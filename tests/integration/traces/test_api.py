@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+
 from support.spans import SECOND_NS, Kept, a_span, an_exchange, spool
 from support.traces_api import served, traces_app
-
 from tetrad.traces._wire import OverviewOut, SpanContentOut, TraceItem, TraceOut
 
 
@@ -44,7 +44,9 @@ def events(lines: Iterator[str]) -> Iterator[tuple[str, str, Any]]:
             yield kind, identity, json.loads(value)
 
 
-def test_a_shipped_exchange_can_be_listed_shown_and_read(internal: httpx.Client, api: httpx.Client, project: str) -> None:
+def test_a_shipped_exchange_can_be_listed_shown_and_read(
+    internal: httpx.Client, api: httpx.Client, project: str
+) -> None:
     root, call = an_exchange(project=project, app="assistant", release="sha256:" + "1" * 64)
     data = spool([root, call])
     shipped = internal.post(f"/internal/v1/spool/0/{project}?offset=64", content=data)
@@ -52,12 +54,19 @@ def test_a_shipped_exchange_can_be_listed_shown_and_read(internal: httpx.Client,
     assert internal.post(f"/internal/v1/spool/0/{project}?offset=64", content=data).json()["duplicate"] is True
     listed = api.get(f"/api/v1/projects/{project}/traces").json()
     item = TraceItem.model_validate(listed["items"][0], strict=True)
-    assert (item.trace_id, item.model, item.cost, item.currency) == (root.trace_id, "local/smollm2-135m", "0.0015", "USD")
+    assert (item.trace_id, item.model, item.cost, item.currency) == (
+        root.trace_id,
+        "local/smollm2-135m",
+        "0.0015",
+        "USD",
+    )
     assert (item.start_ns, item.first_token_ms, listed["next_cursor"]) == (str(root.start_ns), 190.0, None)
     trace = TraceOut.model_validate(api.get(f"/api/v1/projects/{project}/traces/{root.trace_id}").json(), strict=True)
     assert [span.span_id for span in trace.spans] == [root.span_id, call.span_id]
     assert trace.spans[1].first_chunk_ns == str(call.first_chunk_ns)
-    detail = api.get(f"/api/v1/projects/{project}/traces/{root.trace_id}/spans/{call.span_id}?at={root.start_ns}").json()
+    detail = api.get(
+        f"/api/v1/projects/{project}/traces/{root.trace_id}/spans/{call.span_id}?at={root.start_ns}"
+    ).json()
     SpanContentOut.model_validate(detail, strict=True)
     assert detail["input"]["messages"][0]["content"] == "What is a tetrad?"
     assert (detail["input_form"], detail["output"][0]["role"], detail["output_cut"]) == ("json", "assistant", False)
@@ -177,8 +186,14 @@ def test_a_torn_tail_waits_and_noise_is_counted(internal: httpx.Client, project:
     data = spool(an_exchange(project=project))
     receipt = internal.post(f"/internal/v1/spool/0/{project}", content=data[:-3]).json()
     assert (receipt["spans"], receipt["damaged"], receipt["next_offset"] < len(data) - 3) == (1, 0, True)
-    rest = internal.post(f"/internal/v1/spool/0/{project}?offset={receipt['next_offset']}&final=true", content=b"noise!")
-    assert (rest.status_code, rest.json()["damaged"], rest.json()["next_offset"]) == (200, 1, receipt["next_offset"] + 6)
+    rest = internal.post(
+        f"/internal/v1/spool/0/{project}?offset={receipt['next_offset']}&final=true", content=b"noise!"
+    )
+    assert (rest.status_code, rest.json()["damaged"], rest.json()["next_offset"]) == (
+        200,
+        1,
+        receipt["next_offset"] + 6,
+    )
     assert internal.post("/internal/v1/spool/..%2f..%2fetc/x", content=data).status_code in (400, 404)
 
 
@@ -205,7 +220,9 @@ def test_a_stream_tells_new_traces_as_they_arrive_with_heartbeats_between(
     later = an_exchange(project=project)
     kept.ship(later)
     headers = {"last-event-id": identity}
-    with api.stream("GET", f"/api/v1/projects/{project}/traces/stream?status=ok", headers=headers, timeout=20) as stream:
+    with api.stream(
+        "GET", f"/api/v1/projects/{project}/traces/stream?status=ok", headers=headers, timeout=20
+    ) as stream:
         assert next(events(stream.iter_lines()))[2]["trace_id"] == later[0].trace_id
 
 

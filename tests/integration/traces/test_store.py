@@ -5,9 +5,9 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+
 from support.spans import SECOND_NS, Kept, a_span, an_exchange, spool
 from support.wait import wait_until
-
 from tetrad.kernel import InvalidInput, Usage, new_span_id, new_trace_id
 from tetrad.kit.telemetry_db import (
     QueryTooExpensive,
@@ -187,9 +187,7 @@ def test_pages_hold_every_trace_once_in_order_while_others_arrive(
     after: Position | None = None
     newcomers: set[str] = set()
     while True:
-        page = kept.traces.find(
-            project, window, TraceFilter(), sort=sort, descending=descending, after=after, limit=7
-        )
+        page = kept.traces.find(project, window, TraceFilter(), sort=sort, descending=descending, after=after, limit=7)
         found += [item.head.trace_id for item in page.items]
         after = page.next
         if after is None:
@@ -219,7 +217,12 @@ def test_traces_on_both_sides_of_midnight_utc_are_listed_together(kept: Kept, pr
     midnight = int(datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()) * SECOND_NS
     root = a_span(project=project, start_ns=midnight - SECOND_NS, end_ns=midnight + SECOND_NS, input=b"before")
     child = a_span(
-        project=project, trace_id=root.trace_id, parent_id=root.span_id, kind="CLIENT", start_ns=midnight, input=b"after"
+        project=project,
+        trace_id=root.trace_id,
+        parent_id=root.span_id,
+        kind="CLIENT",
+        start_ns=midnight,
+        input=b"after",
     )
     kept.ship([root, child])
     trace = kept.traces.show(project, root.trace_id)
@@ -255,8 +258,9 @@ def test_filters_find_what_they_name(kept: Kept, project: str) -> None:
     kept.ship([*wanted, *an_exchange(project=project), slow])
     trace = wanted[0].trace_id
     for only in (
-        TraceFilter(app="bot"), TraceFilter(release="sha256:1"), TraceFilter(ref="production"), TraceFilter(session="s1"),
-        TraceFilter(user="u1"), TraceFilter(key="key_1"), TraceFilter(model="gpt-x"), TraceFilter(text="my parcel"),
+        TraceFilter(app="bot"), TraceFilter(release="sha256:1"), TraceFilter(ref="production"),
+        TraceFilter(session="s1"), TraceFilter(user="u1"), TraceFilter(key="key_1"), TraceFilter(model="gpt-x"),
+        TraceFilter(text="my parcel"),
         TraceFilter(min_cost="2.5"), TraceFilter(name="post /V1"),
         TraceFilter(app="bot", user="u1", model="gpt-x", text="parcel", status="ok"),
     ):  # fmt: skip
@@ -306,7 +310,9 @@ def test_a_content_is_not_readable_from_another_project(kept: Kept, project: str
     thief = a_span(project=f"{project}-b", input=b"mine")
     kept.ship([thief])
     assert kept.traces.span(thief.project, thief.trace_id, thief.span_id).input == b"mine"
-    rows = kept.store._db.select("SELECT DISTINCT project FROM payloads WHERE data = {d:String}", {"d": secret.decode()})
+    rows = kept.store._db.select(
+        "SELECT DISTINCT project FROM payloads WHERE data = {d:String}", {"d": secret.decode()}
+    )
     assert rows == [[project]]
 
 
@@ -396,7 +402,9 @@ def test_an_overview_compares_with_the_time_before_and_has_every_bucket(kept: Ke
 def test_a_trace_of_fifty_thousand_spans_comes_in_pages_quickly(kept: Kept, project: str) -> None:
     root = a_span(project=project)
     children = [
-        a_span(project=project, trace_id=root.trace_id, parent_id=root.span_id, kind="INTERNAL", start_ns=root.start_ns + n)
+        a_span(
+            project=project, trace_id=root.trace_id, parent_id=root.span_id, kind="INTERNAL", start_ns=root.start_ns + n
+        )
         for n in range(1, 50_000)
     ]
     kept.ship([root, *children])

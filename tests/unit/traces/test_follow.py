@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import msgspec
 import pytest
-from support.wait import wait_until
 
+from support.wait import wait_until
 from tetrad.traces import TraceSummary, Window
 from tetrad.traces._follow import Feed
 from tetrad.traces._views import SpanRow, TraceSums
@@ -16,7 +16,9 @@ from tetrad.traces.errors import TooManyFollowers
 def summary(trace_id: str) -> TraceSummary:
     blank: dict[type | str, object] = {"str": "", "int": 0, "bool": False}
     values = {
-        field.name: blank.get(str(field.type), {} if "dict" in str(field.type) else () if "tuple" in str(field.type) else None)
+        field.name: blank.get(
+            str(field.type), {} if "dict" in str(field.type) else () if "tuple" in str(field.type) else None
+        )
         for field in msgspec.structs.fields(SpanRow)
     }
     return TraceSummary(SpanRow(**{**values, "trace_id": trace_id}), TraceSums())  # type: ignore[arg-type]

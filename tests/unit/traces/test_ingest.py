@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
 from support.spans import a_span, spool
 from support.wait import wait_until
-
 from tetrad.kernel import SystemClock, TetradError
 from tetrad.kit.telemetry_db import TelemetryFailed, TelemetryUnavailable
 from tetrad.traces import Quarantine

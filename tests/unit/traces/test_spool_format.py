@@ -8,8 +8,8 @@ import zlib
 
 import msgspec
 import pytest
-from support.spans import a_span, an_exchange, spool
 
+from support.spans import a_span, an_exchange, spool
 from tetrad.kernel import TooLarge
 from tetrad.traces import FrameFault, decode_frames, encode_frame, read_frames
 from tetrad.traces._spool_format import MAX_FRAME_BYTES

@@ -25,6 +25,8 @@ class OpenAIServer:
 
     async def healthy(self) -> bool:
         """Tell whether it answers 200 on its health path."""
+        if self._http.is_closed:
+            return False
         try:
             answer = await self._http.get(self.root + self._health)
         except httpx.TransportError:
@@ -62,7 +64,12 @@ class OpenAIServer:
         """End the connections."""
         await self._http.aclose()
 
+    def _check_open(self) -> None:
+        if self._http.is_closed:
+            raise EngineFailed("it was stopped")
+
     async def _get(self, path: str) -> bytes:
+        self._check_open()
         try:
             answer = await self._http.get(self.root + path)
         except httpx.TransportError as error:
@@ -74,6 +81,7 @@ class OpenAIServer:
         return answer.content
 
     async def _post(self, path: str, body: object, deadline_s: float) -> tuple[float, Any]:
+        self._check_open()
         began = time.monotonic()
         try:
             answer = await self._http.post(self.root + path, json=body, timeout=deadline_s)

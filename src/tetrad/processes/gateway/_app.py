@@ -74,7 +74,7 @@ class GatewayApp:
 
     async def _call_model(self, kind: Kind, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(kind, dict(scope["headers"]), time.time_ns())
-        reply = _AsgiReply(send)
+        reply = _AsgiReply(send, (scope.get("extensions") or {}).get(CONNECTION))
         if self._metrics.in_flight >= self._max_in_flight:
             await self._pipeline.refuse(
                 exchange,
@@ -235,13 +235,16 @@ class GatewayApp:
 class _AsgiReply:
     """A reply over ASGI; `send` waits while the client's socket is full, and so does whoever reads the upstream."""
 
-    __slots__ = ("_send", "begun")
+    __slots__ = ("_connection", "_send", "begun")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, connection: Any = None) -> None:
         self._send = send
+        self._connection = connection
         self.begun = False
 
     async def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        if self._connection is not None:
+            self._connection.cork()
         await self.begin(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.end(body)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -49,6 +50,10 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             """Call `gone` once if the client leaves; None ends the watch."""
             self._gone = gone
 
+        def cork(self) -> None:
+            """Hold the head of the next answer back until its body is there: one system call instead of two."""
+            self._corked.hold()
+
         @property
         def body_is_here(self) -> bool:
             """Tell whether the body of the request being answered has arrived whole."""
@@ -57,7 +62,8 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
         # asyncio.Protocol
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)  # type: ignore[arg-type]
+            self._corked = _Corked(cast("asyncio.Transport", transport))
+            super().connection_made(cast("asyncio.Transport", self._corked))
             self._arm()
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -70,6 +76,8 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
         def data_received(self, data: bytes) -> None:
             if not self._head_done:
                 self._head_bytes += len(data)
+                if b"pgrade" in data:
+                    data = _without_upgrade(data)
             super().data_received(data)
             if self._head_done and self._message_done:
                 return
@@ -159,6 +167,53 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             self.transport.close()
 
     return Watched
+
+
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Hide an offer to switch protocols (Java's client offers h2c), which a server may ignore (RFC 9110 §7.8).
+
+    llhttp would take the body of such a request for the other protocol's bytes and lose it.
+    """
+    head, blank, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-offer:", head) + blank + rest
+
+
+class _Corked:
+    """A transport that can hold one write back and send it together with the next."""
+
+    __slots__ = ("_held", "_holding", "_transport", "abort", "get_extra_info", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._holding = False
+        self._held = b""
+        self.abort = transport.abort
+        self.is_closing = transport.is_closing
+        self.get_extra_info = transport.get_extra_info
+
+    def hold(self) -> None:
+        self._holding = True
+
+    def write(self, data: bytes) -> None:
+        if self._holding:
+            self._holding = False
+            self._held = data
+        elif self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held + data)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if self._held:
+            self.write(b"")
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class GatewayServer(uvicorn.Server):

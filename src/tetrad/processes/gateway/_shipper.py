@@ -62,7 +62,7 @@ class Shipper:
         while True:
             try:
                 await self.ship_all()
-            except NotTaken as error:
+            except (NotTaken, OSError) as error:
                 now = asyncio.get_running_loop().time()
                 if now >= say_at:
                     say_at = now + _SAY_EVERY_S
@@ -79,7 +79,7 @@ class Shipper:
         try:
             async with asyncio.timeout(deadline_s):
                 await self.ship_all()
-        except (NotTaken, TimeoutError) as error:
+        except (NotTaken, OSError) as error:  # a TimeoutError is one
             log.warning("%d bytes of spans stay in the spool for the next start: %s", self._writer.folder.bytes, error)
 
     async def ship_all(self) -> None:
@@ -135,8 +135,10 @@ class Shipper:
                     taken = await self._post(folder.name, segment, offset, data[: batch.consumed], final=final)
                 except _Poisoned as error:
                     aside = folder.set_aside(segment, offset, data[: batch.consumed])
-                    log.error("control will never take %d bytes of segment %s (%s); kept as %s",
-                              batch.consumed, segment, error, aside)  # fmt: skip
+                    log.error(  # noqa: TRY400 - the message says it all
+                        "control will never take %d bytes of segment %s (%s); kept as %s",
+                        batch.consumed, segment, error, aside,
+                    )  # fmt: skip
             offset += taken
             size = CHUNK_BYTES
             self._shipped(taken)
@@ -147,8 +149,8 @@ class Shipper:
     async def _post(self, worker: str, segment: str, offset: int, data: bytes, *, final: bool) -> int:
         """Return how many of the bytes control has dealt with."""
         path = f"/internal/v1/spool/{quote(worker, safe='')}/{segment}?offset={offset}{'&final=true' if final else ''}"
-        headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/octet-stream")]
         try:
+            headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/octet-stream")]
             request = self._client.prepare("POST", self._control, path, headers)
             response = await self._client.send(request, data, timeouts=_TIMEOUTS)
             body = await response.read_all(65_536)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tetrad.adapters.providers.openai import OpenAIProvider
-from tetrad.kernel import SystemClock
+from tetrad.kernel import SystemClock, TetradError
 from tetrad.kit.home import CONTROL_PORT, CONTROL_URL, HOST, Home
 from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
 from tetrad.kit.settings import Settings
@@ -45,7 +45,7 @@ class Worker:
         clock = SystemClock()
         client = Client(Limits(high_water_bytes=131_072))
         internal = Client(Limits(max_connections=4))
-        folder = SpoolFolder.claim_own(home.spool, str(self.index))
+        folder = _claim(home, self.index)
         spool = SpoolWriter(
             folder, cap_bytes=settings.get(own.SPOOL_BYTES), segment_bytes=settings.get(own.SPOOL_SEGMENT_BYTES)
         )
@@ -133,6 +133,17 @@ class _FileSecret:
 
     def __call__(self) -> str:
         return self._path.read_text("ascii").strip()
+
+
+def _claim(home: Home, index: int) -> SpoolFolder:
+    try:
+        return SpoolFolder.claim_own(home.spool, str(index))
+    except OSError as error:
+        raise TetradError(
+            f"the spool under {str(home.spool)!r} cannot be used: {error.strerror or error}",
+            hint="correct its owner and permissions, or free some disk",
+            code="spool_unusable",
+        ) from None
 
 
 def _keyring(home: Home) -> Keyring:

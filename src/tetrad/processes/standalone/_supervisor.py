@@ -17,7 +17,7 @@ from typing import Any
 from tetrad import __version__
 from tetrad.kernel import TetradError
 from tetrad.kit.children import ChildSpec, ChildStatus, ProcessIdentity, RestartPolicy, Supervised
-from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, HOST, Home, write_private
+from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, HOST, Home, reachable_host, write_private
 from tetrad.kit.settings import Setting, Settings
 from tetrad.processes.standalone._probe import get_json, ready_probe
 from tetrad.processes.standalone._settings import GATEWAY_WORKERS, READY_TIMEOUT_S, STOP_TIMEOUT_S
@@ -137,7 +137,7 @@ class Supervisor:
     async def wait_engines(self, token: str) -> list[dict[str, Any]]:
         """Wait until every engine is ready or has failed; return what control knows of them."""
         deadline = time.monotonic() + self.settings.get(READY_TIMEOUT_S)
-        address = (self.settings.get(HOST), self.settings.get(CONTROL_PORT))
+        address = (reachable_host(self.settings).strip("[]"), self.settings.get(CONTROL_PORT))
         engines: list[dict[str, Any]] = []
         while time.monotonic() < deadline and not self._stopping.is_set():
             try:
@@ -165,8 +165,8 @@ class Supervisor:
         (self.home.run / "state.json").unlink(missing_ok=True)
 
     def _plan(self) -> list[Supervised]:
-        host, control_port = self.settings.get(HOST), self.settings.get(CONTROL_PORT)
-        probe_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - asked of, not listened on
+        control_port = self.settings.get(CONTROL_PORT)
+        probe_host = reachable_host(self.settings).strip("[]")
         gateway_port = self.settings.get(GATEWAY_PORT)
         control_fd, gateway_fd = self.ports.control.fileno(), self.ports.gateway.fileno()
         children = [
@@ -233,8 +233,8 @@ class Supervisor:
                     "home": str(self.home.root),
                     "started_at": self._started_at,
                     "ready": self._ready,
-                    "gateway_url": f"http://{self.settings.get(HOST)}:{self.settings.get(GATEWAY_PORT)}",
-                    "control_url": f"http://{self.settings.get(HOST)}:{self.settings.get(CONTROL_PORT)}",
+                    "gateway_url": f"http://{reachable_host(self.settings)}:{self.settings.get(GATEWAY_PORT)}",
+                    "control_url": f"http://{reachable_host(self.settings)}:{self.settings.get(CONTROL_PORT)}",
                     "processes": [
                         {
                             "name": status.name,

@@ -9,6 +9,7 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tetrad.kernel import TetradError
 from tetrad.kit.children import EX_CONFIG
@@ -69,7 +70,7 @@ async def _run(settings: Settings) -> None:
             keep_jobs(partial(running_jobs, settings, home, control_url(settings), token)), name="jobs"
         )
         stopped = asyncio.create_task(stop.wait())
-        tasks = (engines, jobs, stopped)
+        tasks: tuple[asyncio.Task[Any], ...] = (engines, jobs, stopped)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()

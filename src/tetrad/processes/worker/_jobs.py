@@ -68,8 +68,8 @@ async def keep_jobs(start: Callable[[], JobRunner]) -> None:
     while True:
         try:
             runner = await asyncio.to_thread(start)  # in a thread: DBOS refuses to be launched inside a loop
-        except Exception as error:  # SQLAlchemy's, DBOS's and the disk's
-            log.exception("jobs cannot run: %s; trying again in %g s", error, _RETRY_S)
+        except Exception:  # SQLAlchemy's, DBOS's and the disk's
+            log.exception("jobs cannot run; trying again in %g s", _RETRY_S)
             await asyncio.sleep(_RETRY_S)
             continue
         try:

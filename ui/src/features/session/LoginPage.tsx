@@ -1,6 +1,6 @@
 import { Button } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { getRouteApi, useRouter } from "@tanstack/react-router";
+import { getRouteApi, useLocation, useRouter } from "@tanstack/react-router";
 import { useEffect, useRef } from "react";
 import { sessionQuery, signIn } from "@/api/session";
 import { Command } from "@/kit/Copy";
@@ -22,6 +22,31 @@ export function tokenOfHash(hash: string): string | undefined {
   return /^#token=([\w-]+)$/.exec(hash)?.[1];
 }
 
+const REMEMBERED = "tetrad.next";
+const REMEMBERED_MS = 15 * 60_000;
+
+/** Keeps where a visitor wanted to go until they come back with a link, which may open in another tab. */
+export function rememberNext(next: string, now: number): void {
+  localStorage.setItem(REMEMBERED, JSON.stringify({ next, at: now }));
+}
+
+/** Where the visitor wanted to go, once and not for long. */
+export function recallNext(now: number): string | undefined {
+  const text = localStorage.getItem(REMEMBERED);
+  localStorage.removeItem(REMEMBERED);
+  try {
+    const kept = JSON.parse(text ?? "null") as { next?: unknown; at?: unknown } | null;
+    return typeof kept?.next === "string" && typeof kept.at === "number" && now - kept.at < REMEMBERED_MS ? kept.next : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The token of a sign-in link. It stands behind `#`, so that it reaches no log of a server or proxy. */
+export function tokenIn(hash: string): string | undefined {
+  return new URLSearchParams(hash.replace(/^#/, "")).get("token") ?? undefined;
+}
+
 /** Trades the one-time token of a link for a session; without one, tells how to get a link. */
 export function LoginPage() {
   useTitle("Sign in");
@@ -36,9 +61,12 @@ export function LoginPage() {
       queries.clear();
       queries.setQueryData(sessionQuery.queryKey, session);
       // The token leaves the address bar and the history with this.
-      await router.navigate({ to: safeNext(next), replace: true });
+      await router.navigate({ to: safeNext(next ?? recallNext(Date.now())), replace: true });
     },
   });
+  useEffect(() => {
+    if (token === undefined && next !== undefined) rememberNext(next, Date.now());
+  }, [token, next]);
   const { mutate } = login;
   useEffect(() => {
     if (token === undefined || tried.current === token) return;

@@ -1,0 +1,117 @@
+"""Every page works for everybody: assistive technology, small screens, both themes, very large traces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from support.console import ROOT, call_the_app, sign_in, wait_for_trace
+from support.product import Product
+from support.spans import SECOND_NS, a_span
+from tetrad.kernel import new_span_id, new_trace_id
+from tetrad.traces import encode_frame
+
+pytestmark = pytest.mark.browser
+AXE = ROOT / "ui" / "node_modules" / "axe-core" / "axe.min.js"
+SPANS = 5000
+OPENS_IN_S = 5.0
+
+
+def pages(product: Product) -> dict[str, str]:
+    trace_id = call_the_app(product, "For everybody").headers["x-tetrad-trace-id"]
+    wait_for_trace(product, trace_id)
+    return {
+        "overview": "overview?window=1h",
+        "traces": "traces",
+        "trace": f"traces/{trace_id}",
+        "attributes": f"traces/{trace_id}?tab=attributes",
+        "apps": "apps",
+        "app": "apps/assistant",
+        "keys": "settings/keys",
+        "system": "system",
+    }
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_fault_that_axe_finds(product: Product, new_page: Callable[..., Page], scheme: str) -> None:
+    assert AXE.is_file(), "axe-core is not installed: run `npm ci` in ui/"
+    page = sign_in(new_page(scheme=scheme, bypass_csp=True), product)
+    found: list[str] = []
+    for name, path in pages(product).items():
+        page.goto(f"{product.control_url}/p/default/{path}")
+        expect(page.get_by_role("main").get_by_role("heading").first).to_be_visible()
+        expect(page.locator("[aria-busy=true]")).to_have_count(0)
+        page.add_script_tag(path=AXE)
+        result: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        for fault in result["violations"]:
+            places = "; ".join(" ".join(node["target"]) + " " + node["html"][:120] for node in fault["nodes"][:3])
+            found.append(f"{name}: {fault['id']} ({fault['impact']}): {places}")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("width", [390, 1024])
+def test_no_page_is_wider_than_a_small_screen(
+    product: Product, new_page: Callable[..., Page], shot: Callable[[Page, str], None], width: int
+) -> None:
+    page = sign_in(new_page(width=width, height=844), product)
+    for name, path in pages(product).items():
+        page.goto(f"{product.control_url}/p/default/{path}")
+        expect(page.get_by_role("main").get_by_role("heading").first).to_be_visible()
+        expect(page.locator("[aria-busy=true]")).to_have_count(0)
+        assert page.evaluate(
+            "document.querySelector('main').scrollWidth <= document.querySelector('main').clientWidth"
+        ), name
+        shot(page, f"{name}-{width}")
+
+
+def ship(product: Product, folder: Path, frames: bytes) -> None:
+    """Send spans to control as a gateway ships its spool."""
+    token = (product.home / "keys" / "internal.token").read_text("utf-8").strip()
+    segment = f"{time.time_ns() % 10**10:010d}.seg"
+    answer = product.control(
+        "POST",
+        f"/internal/v1/spool/7/{segment}?offset=0",
+        content=frames,
+        headers={"Authorization": f"Bearer {token}", "content-type": "application/octet-stream"},
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["spans"] == SPANS
+
+
+def test_a_trace_of_thousands_of_spans_opens_fast_and_keeps_few_of_them_in_the_page(
+    product: Product, console: Page, tmp_path: Path, shot: Callable[[Page, str], None]
+) -> None:
+    trace_id, start = new_trace_id(), time.time_ns() - 60 * SECOND_NS
+    ids = [new_span_id() for _ in range(SPANS)]
+    spans = [
+        a_span(
+            trace_id=trace_id,
+            span_id=ids[n],
+            parent_id="" if n == 0 else ids[(n - 1) // 8],
+            name=f"step {n}",
+            kind="INTERNAL",
+            start_ns=start + n * 1_000_000,
+            end_ns=start + (SPANS + n) * 1_000_000,
+        )
+        for n in range(SPANS)
+    ]
+    ship(product, tmp_path, b"".join(encode_frame(span) for span in spans))
+    wait_for_trace(product, trace_id)
+
+    began = time.perf_counter()
+    console.goto(f"{product.control_url}/p/default/traces/{trace_id}")
+    tree = console.get_by_role("tree", name="Spans")
+    expect(tree.get_by_role("treeitem").first).to_be_visible()
+    took_s = time.perf_counter() - began
+    assert took_s < OPENS_IN_S, f"{SPANS} spans took {took_s:.1f} s to open"
+    assert tree.get_by_role("treeitem").count() < 150
+    tree.press("End")
+    expect(tree.get_by_role("treeitem", selected=True)).to_be_visible()
+    shot(console, "trace-of-thousands")
