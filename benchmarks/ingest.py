@@ -131,7 +131,8 @@ def main() -> int:
     sizes = {
         row[0]: (int(row[1]), int(row[2]))
         for row in store._db.select(
-            "SELECT table, sum(bytes_on_disk), sum(rows) FROM system.parts WHERE active AND database = currentDatabase() "
+            "SELECT table, sum(bytes_on_disk), sum(rows) FROM system.parts "
+            "WHERE active AND database = currentDatabase() "
             "GROUP BY table"
         )
     }

@@ -217,8 +217,8 @@ def test_sigterm_lets_a_stream_end_flushes_and_exits_cleanly(tetrad_home: Path) 
             client = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
             body = json.dumps({"model": "local/slow-0.01", "messages": [], "stream": True}).encode()
             client.sendall(
-                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %s\r\ncontent-length: %d\r\n\r\n%s"
-                % (g.KEY.encode(), len(body), body)
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+                b"authorization: Bearer %s\r\ncontent-length: %d\r\n\r\n%s" % (g.KEY.encode(), len(body), body)
             )
             data = client.recv(65_536)
             gateway.process.send_signal(signal.SIGTERM)

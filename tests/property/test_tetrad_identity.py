@@ -207,3 +207,33 @@ def test_version_numbers_are_in_one_order(a: SemVer, b: SemVer, c: SemVer) -> No
     assert not (a < b and b < c) or a < c
     for part in ("major", "minor", "patch"):
         assert a < a.bump(part)
+
+
+def plainly_matches(pattern: list[str], path: list[str]) -> bool:
+    """Match as the words of the syntax say, without any cleverness."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        shortest = 1 if len(pattern) == 1 else 0
+        return any(plainly_matches(pattern[1:], path[taken:]) for taken in range(shortest, len(path) + 1))
+    return bool(path) and name_matches(pattern[0], path[0]) and plainly_matches(pattern[1:], path[1:])
+
+
+def name_matches(pattern: str, name: str) -> bool:
+    if not pattern:
+        return not name
+    if pattern[0] == "*":
+        return any(name_matches(pattern[1:], name[taken:]) for taken in range(len(name) + 1))
+    return bool(name) and pattern[0] in ("?", name[0]) and name_matches(pattern[1:], name[1:])
+
+
+pieces = st.text("ab*?", min_size=1, max_size=4)
+
+
+@given(
+    st.lists(st.just("**") | pieces, min_size=2, max_size=5),
+    st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=5),
+)
+def test_a_pattern_means_what_the_syntax_says(pattern: list[str], path: list[str]) -> None:
+    wanted = plainly_matches(pattern, path)
+    assert parse_ignore("/" + "/".join(pattern)).matches("/".join(path), folder=False) == wanted

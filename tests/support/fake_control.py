@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import threading
 from dataclasses import dataclass, field
+from typing import Self
 
 from support.gateway import TOKEN
 from tetrad.traces import Span, read_frames
-from typing import Self
 
 
 @dataclass
 class FakeControl:
-    """Streams sealed tables and stores spans; runs in a thread of its own. `fail_with` makes ingest answer that status."""
+    """Streams sealed tables and stores spans, in a thread of its own. `fail_with` makes ingest answer that status."""
 
     port: int = 0
     spans: list[Span] = field(default_factory=list)

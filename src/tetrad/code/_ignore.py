@@ -78,30 +78,47 @@ def _compile(pattern: str, where: str, line: int) -> _Rule:
 
 
 def _expression(segments: list[str]) -> str:
-    out = ""
+    """Translate a path of patterns. What stands between two `**` is matched where it first fits, and never again.
+
+    That is enough, since `**` takes whatever lies between; it also keeps matching linear (atomic groups), so that no
+    pattern can hang the one who reads it.
+    """
+    runs: list[list[str]] = [[]]
     for index, segment in enumerate(segments):
-        last = index == len(segments) - 1
-        if segment == "**":
-            out += r"(?:[^/]+/)*[^/]+" if last else r"(?:[^/]+/)*"
-        else:
-            out += _segment(segment) + ("" if last else "/")
-    return out
+        if segment != "**":
+            runs[-1].append(_segment(segment))
+        elif index == 0 or segments[index - 1] != "**":  # two in a row are one
+            runs.append([])
+    first, *rest = runs
+    if not rest:
+        return "/".join(first)
+    *middle, last = rest
+    out = "".join(f"{name}/" for name in first)
+    out += "".join(f"(?>(?:[^/]+/)*?{'/'.join(run)}/)" for run in middle)
+    return out + "(?:[^/]+/)*" + ("/".join(last) or "[^/]+")
 
 
 def _segment(text: str) -> str:
-    out, position = "", 0
+    """Translate one name; as in `_expression`, what stands between two `*` is matched where it first fits."""
+    pieces: list[str] = [""]
+    position = 0
     while position < len(text):
         character = text[position]
         position += 1
         if character == "*":
-            out += "" if out.endswith("[^/]*") else "[^/]*"
+            pieces.append("")
         elif character == "?":
-            out += "[^/]"
+            pieces[-1] += "[^/]"
         elif character == "[" and (end := text.find("]", position + 1)) > 0:
             body = text[position:end]
             negated = body.startswith("!")
-            out += ("[^/" if negated else "[") + re.sub(r"([\[\]\\^&~|])", r"\\\1", body.removeprefix("!")) + "]"
+            escaped = re.sub(r"([\[\]\\^&~|])", r"\\\1", body.removeprefix("!"))
+            pieces[-1] += ("[^/" if negated else "[") + escaped + "]"
             position = end + 1
         else:
-            out += re.escape(character)
-    return out
+            pieces[-1] += re.escape(character)
+    first, *rest = pieces
+    if not rest:
+        return first
+    *middle, last = rest
+    return first + "".join(f"(?>[^/]*?{piece})" for piece in middle if piece) + "[^/]*" + last

@@ -5,7 +5,6 @@ from tetrad.traces._model import CodeMatch, Span, SpanKind, SpanStatus
 from tetrad.traces._quarantine import Quarantine
 from tetrad.traces._rows import RowLimits
 from tetrad.traces._service import TraceLimits, Traces
-from tetrad.traces._settings import SETTINGS, limits_from, telemetry_limits, telemetry_url
 from tetrad.traces._spool_format import FrameBatch, FrameFault, decode_frames, encode_frame, read_frames
 from tetrad.traces._views import (
     Overview,
@@ -19,7 +18,6 @@ from tetrad.traces._views import (
 )
 
 __all__ = [
-    "SETTINGS",
     "CodeMatch",
     "FrameBatch",
     "FrameFault",
@@ -42,8 +40,5 @@ __all__ = [
     "Window",
     "decode_frames",
     "encode_frame",
-    "limits_from",
     "read_frames",
-    "telemetry_limits",
-    "telemetry_url",
 ]

@@ -33,9 +33,11 @@ from tetrad.traces._views import (
 
 _EPOCH = date(1970, 1, 1)
 _TOP = 10
-_MOST_GROUPS = 1000
+_MOST_GROUPS = 10_000
+_Group = tuple[Any, ...]
+_TRACE_LEAD_NS = DAY_NS // 24
 _TRACE_TAIL_NS = DAY_NS
-"""How long after a trace's first span others may begin; lists add up spans within it."""
+"""How long before and after the span that stands for a trace others may begin; lists add up what lies within."""
 
 _SPAN = """
     trace_id, span_id, parent_id, name, kind, status, status_message, toUnixTimestamp64Nano(start), duration_ns,
@@ -48,6 +50,10 @@ _SPAN = """
 _IN_WINDOW = """
     project = {project:String}
     AND start >= fromUnixTimestamp64Nano({from:Int64}, 'UTC') AND start < fromUnixTimestamp64Nano({to:Int64}, 'UTC')
+"""
+_IN_SLICE = """
+    start >= fromUnixTimestamp64Nano({slice_from:Int64}, 'UTC')
+    AND start < fromUnixTimestamp64Nano({slice_to:Int64}, 'UTC')
 """
 _IN_TAIL = """
     project = {project:String}
@@ -70,8 +76,8 @@ _TOKENS = "input_tokens + cache_read_tokens + cache_write_tokens + output_tokens
 _SUMS = f"""
     count(), countIf(status = 'error'), countIf(call = 1), countIf(call = 1 AND cost IS NULL),
     sum(input_tokens), sum(cache_read_tokens), sum(cache_write_tokens), sum(output_tokens), sum(reasoning_tokens),
-    sum({_TOKENS}), sumMapIf([currency], [assumeNotNull(cost)], cost IS NOT NULL) AS by_currency,
-    by_currency.1, arrayMap(amount -> toString(amount), by_currency.2)
+    sum({_TOKENS}), sumMapIf(map(toString(currency), assumeNotNull(cost)), cost IS NOT NULL) AS by_currency,
+    mapKeys(by_currency), arrayMap(amount -> toString(amount), mapValues(by_currency))
 """
 _MODELS = """
     arraySort(groupUniqArrayIf(16)(if(response_model != '', response_model, request_model), call = 1)),
@@ -158,25 +164,39 @@ class ColumnStore:
         if after is not None:
             conditions.append(f"({key}, trace_id) {beyond} ({{value:{kind}}}, {{trace_id:String}})")
             parameters |= {"value": after.value, "trace_id": after.trace_id}
-            if sort == "start":
-                # the same bound once more, in the form that skips whole parts
-                bound = "start <= " if descending else "start >= "
-                conditions.append(bound + "fromUnixTimestamp64Nano({value:Int64}, 'UTC')")
-        order = f"{key} {direction}, trace_id {direction}"
-        if sort == "start":
-            order = f"toStartOfMinute(start) {direction}, {order}"
         source = f"spans LEFT JOIN {_ADDED_UP} AS sums ON trace_id = summed_trace" if summed else "spans"
+        # Narrow columns first: the order needs few of them, and only the page's rows are read whole.
+        statement = (
+            f"SELECT trace_id, span_id, toUnixTimestamp64Nano(start), toString({key}) FROM {source} "
+            f"WHERE {' AND '.join(conditions)} AND {_IN_SLICE} "
+            f"ORDER BY {key} {direction}, trace_id {direction} LIMIT 1 BY trace_id LIMIT {{limit:UInt32}}"
+        )
+        found: list[list[Any]] = []
+        for piece in _slices(window, sort, descending, after):
+            bounds = {"slice_from": piece.from_ns, "slice_to": piece.to_ns}
+            found = self._db.select(statement, {**parameters, **bounds})
+            if len(found) > limit:
+                break
+        heads = self._rows(project, found[:limit])
+        last = Position(str(found[limit - 1][3]), found[limit - 1][0]) if len(found) > limit else None
+        return TracePage(self._with_sums(project, heads), last)
+
+    def _rows(self, project: str, places: Sequence[Sequence[Any]]) -> list[SpanRow]:
+        """Read spans whole, in the order of their places (trace, span, start)."""
+        if not places:
+            return []
+        starts = [place[2] for place in places]
         found = self._db.select(
-            f"SELECT {_SPAN}, toString({key}) FROM {source} WHERE {' AND '.join(conditions)} "
-            f"ORDER BY {order} LIMIT 1 BY trace_id LIMIT {{limit:UInt32}}",
-            parameters,
+            f"SELECT {_SPAN} FROM spans WHERE {_IN_WINDOW} AND trace_id IN {{ids:Array(String)}} "
+            f"AND span_id IN {{spans:Array(String)}} {_ONCE}",
+            {
+                **_window(project, Window(min(starts), max(starts) + 1)),
+                "ids": [place[0] for place in places],
+                "spans": [place[1] for place in places],
+            },
         )
-        heads = [_span(row) for row in found[:limit]]
-        more = len(found) > limit
-        return TracePage(
-            self._with_sums(project, heads),
-            Position(str(found[limit - 1][-1]), heads[-1].trace_id) if more else None,
-        )
+        spans = {(row[0], row[1]): _span(row) for row in found}
+        return [spans[place[0], place[1]] for place in places if (place[0], place[1]) in spans]
 
     def summaries(self, project: str, trace_ids: Sequence[str], window: Window) -> list[TraceSummary]:
         found = self._db.select(
@@ -253,7 +273,7 @@ class ColumnStore:
         if not heads:
             return ()
         starts = [head.start_ns for head in heads]
-        window = Window(min(starts) - DAY_NS, max(starts) + _TRACE_TAIL_NS)
+        window = Window(min(starts) - _TRACE_LEAD_NS, max(starts) + _TRACE_TAIL_NS)
         found = self._db.select(
             f"SELECT trace_id, {_SUMS}, {_MODELS} FROM (SELECT * FROM spans WHERE {_IN_WINDOW} "
             f"AND trace_id IN {{ids:Array(String)}} {_ONCE}) GROUP BY trace_id",
@@ -263,37 +283,51 @@ class ColumnStore:
         return tuple(TraceSummary(head, sums.get(head.trace_id, TraceSums())) for head in heads)
 
     def overview(self, project: str, window: Window, bucket_s: int, app: str) -> Overview:
-        now = {**_window(project, window), "app": app, "bucket": bucket_s}
-        before = {**_window(project, window.before()), "app": app, "bucket": bucket_s}
-        model = "if(response_model != '', response_model, request_model)"
+        scope = {"app": app, "bucket": bucket_s}
+        now = self._grouped({**_window(project, window), **scope})
+        before = self._grouped({**_window(project, window.before()), **scope})
         return Overview(
             window=window,
             bucket_s=bucket_s,
-            now=self._measures(now, "0").get(0, Measures()),
-            before=self._measures(before, "0").get(0, Measures()),
-            series=tuple(Point(at, found) for at, found in sorted(self._measures(now, _BUCKET).items())),
-            models=_top(self._measures(now, model, calls_only=True)),
-            releases=_top(self._measures(now, "(release, app)")),
-            apps=_top(self._measures(now, "app")),
+            now=_pick(now, _WHOLE).get(("", "", "", 0), Measures()),
+            before=_pick(before, _WHOLE).get(("", "", "", 0), Measures()),
+            series=tuple(Point(key[3], found) for key, found in sorted(_pick(now, _BY_TIME).items())),
+            models=_top(_pick(now, _BY_MODEL), name=2),
+            releases=_top(_pick(now, _BY_RELEASE), name=1),
+            apps=_top(_pick(now, _BY_APP), name=0),
         )
 
-    def _measures(self, parameters: Mapping[str, object], by: str, *, calls_only: bool = False) -> dict[Any, Measures]:
-        """Add a window up by an expression: requests by the spans that stand for traces, the rest by model calls."""
-        scope = f"FROM spans FINAL WHERE {_IN_WINDOW} AND ({{app:String}} = '' OR app = {{app:String}})"
-        top = f"GROUP BY by_key ORDER BY count() DESC LIMIT {_MOST_GROUPS}"
+    def _grouped(self, parameters: Mapping[str, object]) -> dict[_Group, Measures]:
+        """Add a window up in several ways in one pass: requests by the spans that stand for traces, the rest by calls.
+
+        By models there are no requests: there, calls count as such.
+        """
+        scope = (
+            f"FROM (SELECT *, {_MODEL} AS model, {_BUCKET} AS at FROM spans FINAL WHERE {_IN_WINDOW} "
+            "AND ({app:String} = '' OR app = {app:String}) AND "
+        )
+        ending = f"GROUP BY GROUPING SETS ({_EVERY_WAY}) LIMIT {_MOST_GROUPS}"
         heads = self._db.select(
-            f"SELECT {by} AS by_key, count(), countIf(status = 'error'), quantiles(0.5, 0.95)(duration_ns / 1e6) "
-            f"{scope} AND {'call = 1' if calls_only else _HEAD} {top}",
-            parameters,
+            f"SELECT {_GROUP}, count(), countIf(status = 'error'), {_LATENCY} {scope} {_HEAD}) {ending}", parameters
         )
         calls = self._db.select(
-            f"SELECT {by} AS by_key, {_SUMS}, quantilesIf(0.5, 0.95)(ttft_ns / 1e6, ttft_ns > 0) "
-            f"{scope} AND call = 1 {top}",
+            f"SELECT {_GROUP}, {_SUMS}, quantilesIf(0.5, 0.95)(ttft_ns / 1e6, ttft_ns > 0), {_LATENCY} "
+            f"{scope} call = 1) {ending}",
             parameters,
         )
-        requests = {_key(row[0]): row[1:] for row in heads}
-        called = {_key(row[0]): row[1:] for row in calls}
-        return {key: _measure(requests.get(key, (0, 0, (None, None))), called.get(key)) for key in {*requests, *called}}
+        requests = {tuple(row[:5]): row[5:] for row in heads}
+        called = {tuple(row[:5]): row[5:] for row in calls}
+        measures: dict[_Group, Measures] = {}
+        for key in {*requests, *called}:
+            found = called.get(key)
+            nothing = (0, 0, (None, None))
+            asked = requests.get(key, nothing)
+            if key[0] == _BY_MODEL and found is not None:
+                asked = (found[2], found[1], found[14])
+            elif key[0] == _BY_MODEL:
+                continue
+            measures[key] = _measure(asked, found)
+        return measures
 
     def drop_before(self, day: int) -> Dropped:
         limit = (_EPOCH + timedelta(days=day)).isoformat()
@@ -321,6 +355,12 @@ _BUCKET = (
     "toInt64(intDiv(toUnixTimestamp64Nano(start) - {from:Int64}, toInt64({bucket:UInt32}) * 1000000000) "
     "* toInt64({bucket:UInt32}) * 1000000000 + {from:Int64})"
 )
+_MODEL = "if(response_model != '', response_model, request_model)"
+_LATENCY = "quantiles(0.5, 0.95)(duration_ns / 1e6)"
+_GROUP = "grouping(app, release, model, at), toString(app), toString(release), toString(model), at"
+_EVERY_WAY = "(), (at), (model), (release, app), (app)"
+# what grouping() says: one bit for each of app, release, model, time, set where it was not grouped by
+_WHOLE, _BY_TIME, _BY_MODEL, _BY_RELEASE, _BY_APP = 0b1111, 0b1110, 0b1101, 0b0011, 0b0111
 _THIS_TRACE = "trace_id = {trace_id:String} AND xxHash32(trace_id) = xxHash32({trace_id:String})"
 
 
@@ -371,6 +411,29 @@ def _measure(heads: Sequence[Any], calls: Sequence[Any] | None) -> Measures:
     )  # fmt: skip
 
 
+def _slices(window: Window, sort: SortField, descending: bool, after: Position | None) -> list[Window]:
+    """Return the stretches to search one after another: by time, a page is mostly found in a small one at the edge."""
+    if sort != "start":
+        return [window]
+    if descending:
+        end = window.to_ns if after is None else min(window.to_ns, int(after.value) + 1)
+        return [Window(max(window.from_ns, end - window.length_ns // 32), end), Window(window.from_ns, end)]
+    begin = window.from_ns if after is None else max(window.from_ns, int(after.value))
+    return [Window(begin, min(window.to_ns, begin + window.length_ns // 32)), Window(begin, window.to_ns)]
+
+
+def _pick(measures: Mapping[_Group, Measures], way: int) -> dict[_Group, Measures]:
+    return {key[1:]: found for key, found in measures.items() if key[0] == way}
+
+
+def _top(measures: Mapping[_Group, Measures], *, name: int) -> tuple[Top, ...]:
+    ranked = sorted(
+        ((key, found) for key, found in measures.items() if key[name]),
+        key=lambda item: (-max(item[1].requests, item[1].calls), item[0]),
+    )
+    return tuple(Top(key[name], found, key[0] if name == 1 else "") for key, found in ranked[:_TOP])
+
+
 def open_column_store(url: str, limits: TelemetryLimits | None = None) -> ColumnStore:
     """Open a store and bring it to this code's schema."""
     db = open_telemetry(url, limits)
@@ -381,13 +444,3 @@ def open_column_store(url: str, limits: TelemetryLimits | None = None) -> Column
         db.close()
         raise
     return store
-
-
-def _key(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _top(measures: Mapping[Any, Measures]) -> tuple[Top, ...]:
-    ranked = sorted(measures.items(), key=lambda item: (-max(item[1].requests, item[1].calls), str(item[0])))
-    tops = [Top(key[0], found, key[1]) if isinstance(key, tuple) else Top(key, found) for key, found in ranked]
-    return tuple(top for top in tops if top.name)[:_TOP]

@@ -74,7 +74,7 @@ def test_a_call_appears_live_and_opens_with_all_that_made_its_answer(
 ) -> None:
     page = console
     page.get_by_role("link", name="Traces").click()
-    page.get_by_text("Live").click()
+    page.get_by_role("switch", name="Live").check()
     page.wait_for_url("**/traces?*live=1*")
 
     answer = call_the_app(product, QUESTION, **{"x-tetrad-session": "first-look", "x-tetrad-user": "ada"})

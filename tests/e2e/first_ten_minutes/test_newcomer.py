@@ -172,3 +172,15 @@ def test_the_console_is_served_and_asks_strangers_to_sign_in(product: Product) -
     refused = httpx.get(f"{product.control_url}/api/v1/projects", trust_env=False)
     assert refused.status_code == 401
     assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_a_call_that_costs_nothing_is_listed_as_nothing_not_as_unknown(product: Product, client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="local/smollm2-135m", messages=[{"role": "user", "content": "Hi."}], max_tokens=4
+    )
+    trace_id = raw.headers["x-tetrad-trace-id"]
+    trace_of(product, trace_id)
+    listed = product.control("GET", "/api/v1/projects/default/traces").json()["items"]
+    found = next(trace for trace in listed if trace["trace_id"] == trace_id)
+    assert found["unpriced_calls"] == 0
+    assert float(found["cost"]) == 0.0

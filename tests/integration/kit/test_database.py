@@ -249,3 +249,27 @@ def test_other_databases_are_refused(url: str) -> None:
 def test_tests_never_see_the_real_home(tmp_path: Path) -> None:
     assert os.environ["TETRAD_HOME"] != str(Path.home() / ".tetrad")
     assert not Path(os.environ["TETRAD_HOME"]).exists()
+
+
+def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    for attempt in range(15):
+        url = f"sqlite:///{tmp_path / f'{attempt}.db'}"
+        errors: list[BaseException] = []
+        start = threading.Barrier(6)
+
+        def check(url: str = url, start: threading.Barrier = start, errors: list[BaseException] = errors) -> None:
+            try:
+                with opened(url) as database:
+                    start.wait(30)
+                    database.check()
+                    with database.write() as connection:
+                        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS t (x)")
+            except BaseException as error:  # noqa: BLE001 - shown below
+                errors.append(error)
+
+        threads = [threading.Thread(target=check) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert errors == []

@@ -106,10 +106,13 @@ def test_the_end_marker_is_found_in_all_its_spellings(marker: bytes) -> None:
     assert end_of_stream(b"data: {}\n\n" + marker + b"\n\ntrailing") is not None
 
 
-@given(st.lists(st.sampled_from([b"data: {}\n\n", b"data: 1\r\n\r\n", b": c\n\n", b"event: x\ndata: 2\n\n"])), st.integers(0, 12))
+@given(
+    st.lists(st.sampled_from([b"data: {}\n\n", b"data: 1\r\n\r\n", b": c\n\n", b"event: x\ndata: 2\n\n"])),
+    st.integers(0, 12),
+)
 def test_events_are_cut_only_between_them(events: list[bytes], torn: int) -> None:
     whole = b"".join(events)
-    data = whole + b"data: {\"rest\""[:torn]
+    data = whole + b'data: {"rest"'[:torn]
     assert end_of_events(data) == len(whole)
 
 
@@ -135,7 +138,12 @@ def test_a_stream_is_put_together_again_however_it_was_cut(pieces: list[str], st
 def test_choices_reasoning_and_refusals_are_kept_apart() -> None:
     reader = StreamReader()
     reader.feed(
-        event(choices=[{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"role": "assistant", "content": "a"}}])
+        event(
+            choices=[
+                {"index": 1, "delta": {"content": "b"}},
+                {"index": 0, "delta": {"role": "assistant", "content": "a"}},
+            ]
+        )
         + event(choices=[{"index": 0, "delta": {"reasoning_content": "hm"}}, {"index": 1, "delta": {"refusal": "no"}}])
         + event(choices=[{"index": 1, "delta": {}, "finish_reason": "length"}])
     )

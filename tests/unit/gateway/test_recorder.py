@@ -18,7 +18,9 @@ from tetrad.traces import read_frames
 secrets = st.text("0123456789abcdefghijklmnopqrstuvwxyz", min_size=6, max_size=30)
 documents = st.recursive(
     secrets | st.integers(10**6, 10**9) | st.booleans() | st.none(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["content", "text", "arguments", "name"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["content", "text", "arguments", "name"]), inner)
+    ),
     max_leaves=20,
 )
 

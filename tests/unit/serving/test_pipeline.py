@@ -163,13 +163,15 @@ def test_a_key_comes_as_bearer_or_as_x_api_key(bench: Bench, header: tuple[bytes
 
 
 async def test_a_model_gets_the_clients_bytes_and_only_its_name_is_changed(bench: Bench) -> None:
-    body = b'{"model" : "local/m1","messages":[ {"role":"user","content":"\\u00fc \xc3\xbc"} ],"odd":{"a":[2.50]},"n":1e3}'
+    body = (
+        b'{"model" : "local/m1","messages":[ {"role":"user","content":"\\u00fc \xc3\xbc"} ],"odd":{"a":2.50},"n":1e3}'
+    )
     reply = await bench.ask(body)
     assert reply.status == 200
     fields = bench.provider.calls[0].fields
     assert bytes(fields["model"]) == b'"m1"'
     assert bytes(fields["messages"]) == b'[ {"role":"user","content":"\\u00fc \xc3\xbc"} ]'
-    assert bytes(fields["odd"]) == b'{"a":[2.50]}'
+    assert bytes(fields["odd"]) == b'{"a":2.50}'
     assert bytes(fields["n"]) == b"1e3"
 
 

@@ -26,12 +26,14 @@ export interface ChartProps {
   /** What the chart shows, for those who do not see it. */
   label: string;
   height?: number;
+  /** The values are counts: half of one makes no sense. */
+  whole?: boolean;
 }
 
 const VARIABLE: Record<Ink, string> = { accent: "--t-accent", accentSoft: "--t-accent-line", neutral: "--t-ink-3", bad: "--t-bad" };
 
 /** Values by time; colours come from the page, so that both themes hold. */
-export default function Chart({ times, series, format, label, height = 180 }: ChartProps) {
+export default function Chart({ times, series, format, label, height = 180, whole = false }: ChartProps) {
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<EChartsType | null>(null);
   const scheme = useComputedColorScheme("light");
@@ -77,7 +79,7 @@ export default function Chart({ times, series, format, label, height = 180 }: Ch
         },
         yAxis: {
           type: "value",
-          minInterval: undefined,
+          minInterval: whole ? 1 : undefined,
           splitNumber: 3,
           axisLabel: { ...text, formatter: (value: number) => format(value) },
           splitLine: { lineStyle: { color: ink("--t-line"), type: [3, 4] } },
@@ -102,7 +104,7 @@ export default function Chart({ times, series, format, label, height = 180 }: Ch
       },
       { notMerge: true },
     );
-  }, [times, series, format, scheme]);
+  }, [times, series, format, scheme, whole]);
 
   return <div ref={place} role="img" aria-label={label} style={{ height, width: "100%" }} />;
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from tetrad.kernel import InvalidInput, MissingExtra, Unavailable
+
+_WAL_TIMEOUT_S = 30.0
+_WAL_PAUSE_S = 0.01
 
 
 class DatabaseUnavailable(Unavailable):
@@ -133,9 +138,27 @@ def _sqlite(url: sa.URL, pool_size: int, timeout_s: float) -> sa.Engine:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # we begin transactions ourselves, below
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+    _switch_to_wal(cursor)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Turn write-ahead logging on; of several who open a new file at once, one does it and the others wait.
+
+    SQLite answers `locked` here without regard to the busy timeout, as waiting could be a deadlock.
+    """
+    deadline = time.monotonic() + _WAL_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_WAL_PAUSE_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

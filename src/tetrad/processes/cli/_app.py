@@ -31,6 +31,7 @@ GROUPS: dict[str, _Group] = {
     "model": _Group("tetrad.models.cli", "models", "Model versions."),
     "trace": _Group("tetrad.traces.cli", "traces", "Traces: list, show, follow."),
     "engine": _Group("tetrad.adapters.engines.cli", "engines", "Engines: list, show, pull the bundled models."),
+    "provider": _Group("tetrad.serving.cli", "providers", "Providers: remote APIs that answer."),
     "job": _Group("tetrad.kit.jobs.cli", "jobs", "Durable jobs."),
     "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
     "project": _Group("tetrad.identity.cli", "projects", "Projects."),

@@ -223,6 +223,7 @@ def blob_adapter(scheme: str) -> OpenBlobs:
 def first_start(services: Services) -> None:
     """Make what a new installation needs: keys, the bundled engine, the example app. Again, it changes nothing."""
     services.identity.first_start(services.home.keys)
+    _price_embedder(services)
     weights = blob_path(services.home, CHAT_MODEL.digest)
     if not weights.is_file():
         log.info("the bundled model is not here: no embedded engine, no example app")
@@ -242,6 +243,12 @@ def first_start(services: Services) -> None:
         return
     if ensured.moved:
         log.info("app %r serves release %s", ensured.release.app, ensured.ref.digest)
+
+
+def _price_embedder(services: Services) -> None:
+    """It runs on this machine: its price is nothing, which is not the same as unknown."""
+    if _has_embedder(services.home) and not services.models.local_prices("", EMBEDDING_NAME):
+        services.models.set_price("", EMBEDDING_NAME, input="0", output="0", source="local", actor=STARTER)
 
 
 def _register_bundled_model(models: Models, weights: Path) -> None:

@@ -20,7 +20,7 @@ _HELP = {
     "tetrad_gateway_in_flight": ("gauge", "Requests being worked on."),
     "tetrad_gateway_seconds": ("histogram", "Seconds from a request's head to the end of its answer."),
     "tetrad_gateway_unrecorded_total": ("counter", "Requests whose spans could not be encoded."),
-    "tetrad_gateway_spool_bytes": ("gauge", "Bytes of spans on disk that have not been shipped."),
+    "tetrad_gateway_spool_bytes": ("gauge", "Bytes of spans on disk, shipped or not."),
     "tetrad_gateway_spool_refused_total": ("counter", "Records lost because the disk took none."),
     "tetrad_gateway_spool_dropped_segments_total": ("counter", "Segments dropped because the spool was full."),
     "tetrad_gateway_spool_shipped_bytes_total": ("counter", "Bytes of spans that control has stored."),

@@ -115,9 +115,9 @@ function Traffic({ overview, project, window }: { overview: Overview; project: s
         />
       </section>
       <div className={css.charts}>
-        <ChartPanel title="Requests" note={perBucket} times={times} series={charts.requests} format={compact} label={`Requests ${perBucket}, ${note}: ${totals.requests} in all, ${totals.errors} failed`} />
+        <ChartPanel title="Requests" note={perBucket} times={times} series={charts.requests} format={compact} whole label={`Requests ${perBucket}, ${note}: ${totals.requests} in all, ${totals.errors} failed`} />
         <ChartPanel title="Latency" note={`p50 and p95, ${perBucket}`} times={times} series={charts.latency} format={duration} label={`Latency, ${note}: p50 ${duration(totals.latency_p50_ms)}, p95 ${duration(totals.latency_p95_ms)}`} />
-        <ChartPanel title="Tokens" note={perBucket} times={times} series={charts.tokens} format={compact} label={`Tokens ${perBucket}, ${note}`} />
+        <ChartPanel title="Tokens" note={perBucket} times={times} series={charts.tokens} format={compact} whole label={`Tokens ${perBucket}, ${note}`} />
         <ChartPanel title="Cost" note={`${currency} ${perBucket}`} times={times} series={charts.cost} format={asMoney} label={`Cost in ${currency} ${perBucket}, ${note}`} />
       </div>
       <div className={css.tops}>
@@ -167,7 +167,8 @@ function Spark({ points, tone }: { points: (number | null)[]; tone?: "bad" | und
   );
 }
 
-function ChartPanel({ title, note, times, series, format, label }: { title: string; note: string; times: number[]; series: ChartSeries[]; format: (v: number | null) => string; label: string }) {
+function ChartPanel({ title, note, times, series, format, label, whole = false }: { title: string; note: string; times: number[]; series: ChartSeries[]; format: (v: number | null) => string; label: string; whole?: boolean }) {
+  const empty = series.every((s) => s.values.every((value) => value === null));
   return (
     <Panel
       title={title}
@@ -184,9 +185,13 @@ function ChartPanel({ title, note, times, series, format, label }: { title: stri
         ) : undefined
       }
     >
-      <Suspense fallback={<div style={{ height: 180 }} />}>
-        <Chart times={times} series={series} format={format} label={label} />
-      </Suspense>
+      {empty ? (
+        <p className={css.none}>{title === "Cost" ? "No price is known for the models of these calls, so their cost is unknown." : "Nothing to show in this window."}</p>
+      ) : (
+        <Suspense fallback={<div style={{ height: 180 }} />}>
+          <Chart times={times} series={series} format={format} label={label} whole={whole} />
+        </Suspense>
+      )}
     </Panel>
   );
 }

@@ -19,7 +19,7 @@ export function safeNext(next: string | undefined): string {
 
 /** The token of a link stands after `#`, which browsers send to no server and no log. */
 export function tokenOfHash(hash: string): string | undefined {
-  return /^#token=([\w-]+)$/.exec(hash)?.[1];
+  return /^#?token=([\w-]+)$/.exec(hash)?.[1];
 }
 
 const REMEMBERED = "tetrad.next";
@@ -42,16 +42,12 @@ export function recallNext(now: number): string | undefined {
   }
 }
 
-/** The token of a sign-in link. It stands behind `#`, so that it reaches no log of a server or proxy. */
-export function tokenIn(hash: string): string | undefined {
-  return new URLSearchParams(hash.replace(/^#/, "")).get("token") ?? undefined;
-}
-
 /** Trades the one-time token of a link for a session; without one, tells how to get a link. */
 export function LoginPage() {
   useTitle("Sign in");
-  const { token: asked, next } = route.useSearch();
-  const token = asked ?? tokenOfHash(window.location.hash);
+  const { next } = route.useSearch();
+  const hash = useLocation({ select: (location) => location.hash });
+  const token = tokenOfHash(hash);
   const router = useRouter();
   const queries = useQueryClient();
   const tried = useRef<string | null>(null);

@@ -1,5 +1,5 @@
-import { describe, expect, it } from "vitest";
-import { safeNext, tokenOfHash } from "./LoginPage";
+import { beforeEach, describe, expect, it } from "vitest";
+import { recallNext, rememberNext, safeNext, tokenOfHash } from "./LoginPage";
 
 describe("after signing in the visitor stays on this site", () => {
   it.each(["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "evil", "", undefined])("%s leads home", (next) => expect(safeNext(next)).toBe("/"));
@@ -27,5 +27,3 @@ describe("where a visitor wanted to go", () => {
     expect(recallNext(1)).toBeUndefined();
   });
 });
-
-it.each([["#token=abc", "abc"], ["token=a%20b", "a b"], ["", undefined], ["#other=1", undefined]])("the token of %j is %j", (hash, token) => expect(tokenIn(hash)).toBe(token));

@@ -2,6 +2,7 @@ import { columnVisibilityFeature, createColumnHelper, rowSortingFeature, tableFe
 import type { TraceRow } from "@/api/traces";
 import { ReleaseChip } from "@/kit/Chips";
 import { compact, duration, fullTime, money, nanosToMs, timeOfDay } from "@/kit/format";
+import { previewText } from "./messages";
 import css from "./traces.module.css";
 
 export const features = tableFeatures({ rowSortingFeature, columnVisibilityFeature });
@@ -37,7 +38,7 @@ export const makeColumns = (project: string, now: number) =>
       cell: ({ row }) => (
         <span className={css.name}>
           <span className={css.nameText}>{row.original.name}</span>
-          <span className={css.preview}>{row.original.input_preview}</span>
+          <span className={css.preview}>{previewText(row.original.input_preview, "input")}</span>
         </span>
       ),
     }),

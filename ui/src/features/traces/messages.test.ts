@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { plainText, readMessages } from "./messages";
+import { plainText, previewText, readMessages } from "./messages";
 
 const brief = (value: unknown, side: "input" | "output" = "input") => readMessages(value, side)?.map((m) => [m.role, ...m.parts.map((p) => p.kind)].join(" ")) ?? null;
 
@@ -80,4 +80,18 @@ describe("anything else", () => {
   it("the clipboard gets plain words", () => {
     expect(plainText(readMessages([{ role: "user", content: "a" }, { role: "assistant", tool_calls: [{ function: { name: "f", arguments: "{}" } }] }], "input") ?? [])).toBe("a\n\nf({})");
   });
+});
+
+describe("the preview of a list", () => {
+  it.each([
+    ["hello", "hello"],
+    ['[{"role":"user","content":"What is a ref?"}]', "What is a ref?"],
+    ['[{"role":"system","content":"be brief"},{"role":"user","content":"Say \\"hi\\"\\nnow', 'Say "hi"\nnow'],
+    ['[{"role":"user","content":"cut in an escape \\u00e', "cut in an escape "],
+    ['[{"role":"user","content":"cut \\', "cut "],
+    ['{"messages":[{"role":"user","content":[{"type":"text","text":"parts', "parts"],
+    ['{"input":["a"]}', '{"input":["a"]}'],
+    ["{not json", "{not json"],
+    ["", ""],
+  ])("of %j is %j", (preview, text) => expect(previewText(preview, "input")).toBe(text));
 });

@@ -198,6 +198,32 @@ function tryJson(text: string): unknown {
   }
 }
 
+/**
+ * What a list shows of a preview, which is the beginning of a recorded document and often cut in the middle: the last
+ * words that stand in it, or the text as it is.
+ */
+export function previewText(preview: string, side: "input" | "output"): string {
+  if (!/^\s*[[{]/.test(preview)) return preview;
+  const whole = readMessages(preview, side);
+  const text = whole?.at(-1)?.parts.map((part) => ("text" in part ? part.text : part.kind === "call" ? `${part.name}(…)` : "")).join(" ");
+  if (text !== undefined && text.trim() !== "" && tryJson(preview) !== undefined) return text;
+  const found = [...preview.matchAll(/"(?:content|text)"\s*:\s*"((?:[^"\\]|\\.)*)/g)].at(-1)?.[1];
+  if (found === undefined || found === "") return preview;
+  return tryJsonText(found) ?? found;
+}
+
+/** The inside of a JSON string, whose last escape may be cut. */
+function tryJsonText(inside: string): string | undefined {
+  for (const end of [inside, inside.replace(/\\(?:u[0-9a-f]{0,3})?$/i, "")]) {
+    try {
+      return JSON.parse(`"${end}"`) as string;
+    } catch {
+      // the next, shorter reading
+    }
+  }
+  return undefined;
+}
+
 /** The text of a conversation, for the clipboard. */
 export function plainText(messages: readonly Message[]): string {
   return messages.map((m) => m.parts.map((p) => ("text" in p ? p.text : p.kind === "call" ? `${p.name}(${p.arguments})` : p.kind === "media" ? `[${p.label}]` : JSON.stringify(p.value))).join("\n")).join("\n\n");

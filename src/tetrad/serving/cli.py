@@ -1,0 +1,71 @@
+"""Commands for providers. They call control's API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tetrad.kernel import InvalidInput
+from tetrad.kit.api_client import ApiClient, path_part
+from tetrad.kit.cli_output import InProject, Json, show_rows
+
+providers = typer.Typer(no_args_is_help=True, help="Providers: remote APIs that answer.")
+Name = Annotated[str, typer.Argument(help="The first part of its models' names: `openai` in openai/gpt-5-mini.")]
+
+
+def _path(project: str, name: str = "") -> str:
+    base = f"/api/v1/projects/{path_part(project)}/providers"
+    return f"{base}/{path_part(name)}" if name else base
+
+
+@providers.command("list")
+def list_providers(project: InProject = "default", as_json: Json = False) -> None:
+    """List the providers of a project."""
+    columns = {
+        "name": lambda row: row["name"],
+        "base url": lambda row: row["base_url"],
+        "secret": lambda row: row["secret"] or "none",
+        "models": lambda row: ", ".join(model["name"] for model in row["models"]),
+    }
+    show_rows(
+        ApiClient.from_environment().items(_path(project)),
+        columns,
+        as_json,
+        empty="no providers; `tetrad provider set NAME --base-url … --model …` adds one",
+    )
+
+
+@providers.command("set")
+def set_provider(
+    name: Name,
+    base_url: Annotated[str, typer.Option(help="Where its API begins, up to and with /v1.")],
+    model: Annotated[list[str], typer.Option("--model", "-m", help="A model it serves; repeat it.")],
+    embeddings: Annotated[
+        list[str] | None, typer.Option("--embeddings", help="Which of them embed texts instead of chatting; repeat it.")
+    ] = None,
+    secret: Annotated[str, typer.Option(help="Name of the secret with its key; see `tetrad secret set`.")] = "",
+    system: Annotated[str, typer.Option(help="Its name in the public price list and on spans.")] = "openai",
+    project: InProject = "default",
+    as_json: Json = False,
+) -> None:
+    """Add a provider that speaks OpenAI's protocol, or change it. Clients then call `NAME/MODEL`."""
+    embedding = set(embeddings or ())
+    if unknown := embedding - set(model):
+        raise InvalidInput(f"{min(unknown)!r} is given to --embeddings only", hint="name it with --model too")
+    models = [{"name": each, "kinds": ["embeddings" if each in embedding else "chat"]} for each in model]
+    body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": secret, "system": system}
+    found = ApiClient.from_environment().put(_path(project, name), body)
+    show_rows(
+        [{"model": f"{name}/{each['name']}", "kinds": ", ".join(each["kinds"])} for each in found["models"]],
+        {"model": lambda row: row["model"], "kinds": lambda row: row["kinds"]},
+        as_json,
+        empty="",
+    )
+
+
+@providers.command("remove")
+def remove_provider(name: Name, project: InProject = "default") -> None:
+    """Remove a provider; calls in flight end as they would have."""
+    ApiClient.from_environment().delete(_path(project, name))
+    typer.echo(f"removed {name}")

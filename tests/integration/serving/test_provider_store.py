@@ -1,0 +1,70 @@
+"""Providers are kept per project, and a name has one owner."""
+
+from __future__ import annotations
+
+import pytest
+
+from tetrad.kernel import FixedClock
+from tetrad.kit.db import Database
+from tetrad.serving import Price, ProviderDirectory, ProviderModel, ProviderSpec
+from tetrad.serving._store import SqlProviderStore
+from tetrad.serving.errors import BadProvider, ProviderNotFound
+
+SPEC = ProviderSpec(
+    name="acme",
+    project="default",
+    base_url="https://api.acme.example/v1",
+    models=(ProviderModel("big", price=Price("1", "2")), ProviderModel("vectors", ("embeddings",))),
+    secret="acme-key",
+)
+
+
+def test_what_was_put_is_what_is_read_and_every_change_is_told(database: Database) -> None:
+    told: list[None] = []
+    directory = ProviderDirectory(SqlProviderStore(database, FixedClock()), on_change=lambda: told.append(None))
+    directory.put(SPEC)
+    assert directory.get("default", "acme") == SPEC
+    assert directory.all() == directory.all("default") == [SPEC]
+    assert directory.all("other") == []
+    directory.drop("default", "acme")
+    assert directory.all() == []
+    assert len(told) == 2
+
+
+def test_a_name_belongs_to_the_project_that_took_it_first(database: Database) -> None:
+    directory = ProviderDirectory(SqlProviderStore(database, FixedClock()))
+    directory.put(SPEC)
+    import msgspec
+
+    with pytest.raises(BadProvider) as refusal:
+        directory.put(msgspec.structs.replace(SPEC, project="other"))
+    assert refusal.value.status == 409
+    with pytest.raises(ProviderNotFound):
+        directory.drop("other", "acme")
+    with pytest.raises(ProviderNotFound):
+        directory.get("other", "acme")
+    assert directory.get("default", "acme") == SPEC
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "local"},
+        {"name": "Up"},
+        {"base_url": "https://"},
+        {"base_url": "https://h:0/v1"},
+        {"base_url": "https://h/v1?key=1"},
+        {"secret": "has spaces"},
+        {"models": ()},
+        {"adapter": "telepathy"},
+        {"connect_timeout_s": 0.0},
+        {"max_connections": 0},
+    ],
+)
+def test_what_cannot_be_a_provider_is_refused(change: dict[str, object]) -> None:
+    import msgspec
+
+    from tetrad.serving._providers import check_provider
+
+    with pytest.raises(BadProvider):
+        check_provider(msgspec.structs.replace(SPEC, **change))
