@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from support.models import CHAT_MODEL
 from support.ports import free_port
 from support.wait import async_wait_until, wait_until
 from tetrad.adapters.engines.llama_cpp import LlamaCppAdapter
+from tetrad.kernel import digest_bytes
 from tetrad.kit.children import RestartPolicy
 from tetrad.serving import EngineProbes, EngineReport, EngineSpec
 from tetrad.serving._engine_supervisor import EngineSupervisor
@@ -75,6 +76,16 @@ def answer(report: EngineReport | dict[str, Any]) -> int:
     return int(found.json()["usage"]["completion_tokens"])
 
 
+def logged(folder: Path) -> list[Path]:
+    return list(folder.glob("engine-*.log"))
+
+
+def damaged(source: Path | None, target: Path, damage: Callable[[bytes], bytes | None]) -> None:
+    data = damage(source.read_bytes() if source else b"")
+    if data is not None:
+        target.write_bytes(data)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 async def test_a_killed_engine_is_ready_again(chat_weights: Path, tmp_path: Path, number: signal.Signals) -> None:
     seen: list[EngineReport] = []
@@ -114,24 +125,20 @@ async def test_a_corrupt_model_fails_with_the_reason_and_starts_nothing(
     chat_weights: Path, tmp_path: Path, damage: Any, why: str
 ) -> None:
     path = tmp_path / "model.gguf"
-    data = damage(chat_weights.read_bytes())
-    if data is not None:
-        path.write_bytes(data)
+    damaged(chat_weights, path, damage)
     seen: list[EngineReport] = []
     async with supervised(path, tmp_path, seen) as supervisor:
         await async_wait_until(lambda: supervisor.reports()[0].state == "failed", timeout_s=30)
         [report] = supervisor.reports()
         assert why in report.reason
         assert [each.state for each in seen] == ["provisioning", "failed"]
-        assert not list(tmp_path.glob("engine-*.log"))
+        assert not logged(tmp_path)
 
 
 async def test_weights_that_llama_cpp_cannot_load_are_told_not_tried_for_ever(tmp_path: Path) -> None:
-    from tetrad.kernel import digest_bytes
-
     path = tmp_path / "odd.gguf"
     data = b"GGUF" + (3).to_bytes(4, "little") + bytes(16) + bytes(64)
-    path.write_bytes(data)
+    damaged(None, path, lambda _nothing: data)
     seen: list[EngineReport] = []
     adapter = LlamaCppAdapter(lambda _digest: path, tmp_path, tmp_path)
     supervisor = EngineSupervisor({"llama_cpp": adapter}, on_report=seen.append, policy=FAST)

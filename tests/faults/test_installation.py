@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.ports import free_port
 from support.product import product_environment
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from support.product import Product, running_product
 from support.wait import wait_until
 
@@ -63,7 +64,10 @@ def test_the_gateway_answers_while_control_is_dead_and_its_spans_arrive_later(pr
     assert [answer.status_code for answer in answers] == [200] * 5
     traces = {answer.headers["x-tetrad-trace-id"] for answer in answers}
     wait_until(
-        lambda: stored(product, traces) == traces, timeout_s=60, what="all spans in the store", retry_on=(httpx.HTTPError,)
+        lambda: stored(product, traces) == traces,
+        timeout_s=60,
+        what="all spans in the store",
+        retry_on=(httpx.HTTPError,),
     )
 
 
@@ -103,9 +107,7 @@ def test_a_killed_engine_comes_back_and_answers(product: Product) -> None:
     engines = [child for child in worker.children(recursive=True) if "llama_cpp" in " ".join(child.cmdline())]
     assert len(engines) == 1
     engines[0].kill()
-    wait_until(
-        lambda: ask(product).status_code == 200, timeout_s=60, what="answers again", retry_on=(httpx.HTTPError,)
-    )
+    wait_until(lambda: ask(product).status_code == 200, timeout_s=60, what="answers again", retry_on=(httpx.HTTPError,))
 
 
 def test_while_its_engine_is_away_a_model_answers_503_and_says_when_to_retry(product: Product) -> None:

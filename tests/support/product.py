@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from support.ports import free_port
 from support.wait import wait_until
 
@@ -78,7 +79,8 @@ class Product:
 
 def product_environment(home: Path, **settings: object) -> dict[str, str]:
     """Return the environment of an installation: nothing of the machine's own settings shines through."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TETRAD_", "OPENAI_", "ANTHROPIC_"))}
+    ours = ("TETRAD_", "OPENAI_", "ANTHROPIC_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     cache = os.environ.get("TETRAD_CACHE") or str(Path.home() / ".cache" / "tetrad")
     return {
@@ -99,7 +101,12 @@ def running_product(folder: Path, *, wait: bool = True, **settings: object) -> I
     output = folder / "up.log"
     with output.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tetrad", "up"], env=environment, stdout=log, stderr=log, start_new_session=True, cwd=folder
+            [sys.executable, "-m", "tetrad", "up"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=folder,
         )
     product = Product(
         home=home,
@@ -129,8 +136,8 @@ def running_product(folder: Path, *, wait: bool = True, **settings: object) -> I
 
 
 def _logs(home: Path) -> str:
-    tails = [f"--- {path.name}\n{path.read_text('utf-8', 'replace')[-3000:]}" for path in sorted((home / "logs").glob("*.log"))]
-    return "\n".join(tails)
+    files = sorted((home / "logs").glob("*.log"))
+    return "\n".join(f"--- {path.name}\n{path.read_text('utf-8', 'replace')[-3000:]}" for path in files)
 
 
 def environ_of(product: Product) -> Mapping[str, str]:

@@ -1,10 +1,11 @@
 import type { QueryClient } from "@tanstack/react-query";
-import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, notFound, Outlet, redirect } from "@tanstack/react-router";
+import { createRootRouteWithContext, createRoute, createRouter, notFound, Outlet, redirect } from "@tanstack/react-router";
 import { queryText } from "./api/http";
 import { WINDOWS, type Window } from "./api/overview";
 import { asProblem } from "./api/problem";
 import { sessionQuery } from "./api/session";
 import { readTracesSearch } from "./features/traces/search";
+import { lazyPage, preloadPages } from "./shell/lazyPage";
 import { NotFoundPage, RouteError, RoutePending } from "./shell/RouteStates";
 import { Shell } from "./shell/Shell";
 
@@ -23,7 +24,7 @@ const login = createRoute({
   getParentRoute: () => root,
   path: "/login",
   validateSearch: (search: Record<string, unknown>): { next?: string } => ({ next: text(search.next) }),
-  component: lazyRouteComponent(() => import("./features/session/LoginPage"), "LoginPage"),
+  ...lazyPage(() => import("./features/session/LoginPage").then((m) => m.LoginPage)),
 });
 
 /** Everything that needs a session; remembers where a visitor wanted to go. */
@@ -71,14 +72,14 @@ const overview = createRoute({
   getParentRoute: () => project,
   path: "overview",
   validateSearch: (search: Record<string, unknown>): { window?: Window } => ({ window: WINDOWS.find((w) => w === search.window) }),
-  component: lazyRouteComponent(() => import("./features/overview/OverviewPage"), "OverviewPage"),
+  ...lazyPage(() => import("./features/overview/OverviewPage").then((m) => m.OverviewPage)),
 });
 
 const traces = createRoute({
   getParentRoute: () => project,
   path: "traces",
   validateSearch: readTracesSearch,
-  component: lazyRouteComponent(() => import("./features/traces/TracesPage"), "TracesPage"),
+  ...lazyPage(() => import("./features/traces/TracesPage").then((m) => m.TracesPage)),
 });
 
 const trace = createRoute({
@@ -88,37 +89,38 @@ const trace = createRoute({
     span: text(search.span),
     tab: search.tab === "attributes" || search.tab === "raw" ? search.tab : undefined,
   }),
-  component: lazyRouteComponent(() => import("./features/traces/TracePage"), "TracePage"),
+  ...lazyPage(() => import("./features/traces/TracePage").then((m) => m.TracePage)),
 });
 
 const apps = createRoute({
   getParentRoute: () => project,
   path: "apps",
-  component: lazyRouteComponent(() => import("./features/apps/AppsPage"), "AppsPage"),
+  ...lazyPage(() => import("./features/apps/AppsPage").then((m) => m.AppsPage)),
 });
 
 const app = createRoute({
   getParentRoute: () => project,
   path: "apps/$app",
   validateSearch: (search: Record<string, unknown>): { release?: string } => ({ release: text(search.release) }),
-  component: lazyRouteComponent(() => import("./features/apps/AppPage"), "AppPage"),
+  ...lazyPage(() => import("./features/apps/AppPage").then((m) => m.AppPage)),
 });
 
 const keys = createRoute({
   getParentRoute: () => project,
   path: "settings/keys",
-  component: lazyRouteComponent(() => import("./features/keys/KeysPage"), "KeysPage"),
+  ...lazyPage(() => import("./features/keys/KeysPage").then((m) => m.KeysPage)),
 });
 
 const system = createRoute({
   getParentRoute: () => project,
   path: "system",
-  component: lazyRouteComponent(() => import("./features/system/SystemPage"), "SystemPage"),
+  ...lazyPage(() => import("./features/system/SystemPage").then((m) => m.SystemPage)),
 });
 
 const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, keys, system])])]);
 
 export function makeRouter(queries: QueryClient) {
+  preloadPages();
   return createRouter({
     routeTree: tree,
     context: { queries },

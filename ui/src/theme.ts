@@ -13,7 +13,7 @@ const dark: MantineColorsTuple = [
 
 export const theme = createTheme({
   primaryColor: "petrol",
-  primaryShade: { light: 7, dark: 5 },
+  primaryShade: { light: 7, dark: 4 },
   colors: { petrol, gray, dark },
   autoContrast: true,
   black: "#14181c",

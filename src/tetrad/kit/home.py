@@ -190,7 +190,7 @@ class Home:
             handle.close()
             raise AlreadyRunning(
                 f"Tetrad already runs in {str(self.root)!r} (process {holder})",
-                hint="`tetrad status` shows it, `tetrad down` stops it; a second one needs its own TETRAD_HOME and ports",
+                hint="`tetrad status` shows it, `tetrad down` stops it; a second one needs another home and ports",
             ) from None
         handle.truncate(0)
         handle.write(str(os.getpid()))

@@ -149,9 +149,7 @@ class BoundedFile(logging.handlers.RotatingFileHandler):
         self.lost = 0
 
     def _open(self) -> Any:
-        return open(
-            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private
-        )
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the base class names it
         """Count a line that could not be written."""

@@ -78,8 +78,8 @@ class Models:
         """Keep files of weights in the blob store and name them; the same again is the version that is there.
 
         Metadata is read from the first file. With `known_digest` files that the project has already are not read again.
-        `base` and `derivation` say what the weights were made from. `free` prices the model at 0 in every project, source `local`:
-        engines serve the whole installation.
+        `base` and `derivation` say what the weights were made from. `free` prices the model at 0 in every project
+        (engines serve the whole installation), source `local`.
         """
         check_name(name, "name of a model")
         files = [paths] if isinstance(paths, Path) else list(paths)

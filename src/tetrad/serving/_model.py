@@ -134,7 +134,7 @@ class AppRoute(msgspec.Struct, frozen=True):
 class RouteTable(msgspec.Struct, frozen=True):
     """One immutable snapshot; `version` only grows.
 
-    `keys` is by hex SHA-256 of the whole key; `apps` by `project/name`; `releases` by digest; `models` and
+    `keys` is by hex SHA-256 of the whole key; `apps` by `project/name`; `releases` by `project/digest`; `models` and
     `upstreams` by name. Versions are compared within one `epoch`; another epoch (a restored or replaced control plane)
     starts the count anew.
     """

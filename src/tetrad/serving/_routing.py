@@ -58,15 +58,16 @@ class CompiledTable:
         self.problems: dict[str, str] = {}
         self._keys = table.keys
         self._models: dict[str, BoundModel] = {}
-        self._releases: dict[str, CompiledRelease] = {}
+        self._releases: dict[tuple[str, str], CompiledRelease] = {}
         for entry in table.models.values():
             self._try(f"model {entry.name}", partial(self._bind, entry, providers, stages))
-        for digest, release in table.releases.items():
-            known = previous._releases.get(digest) if previous else None
+        for release in table.releases.values():
+            name = release.project, release.digest  # projects with equal releases share the digest
+            known = previous._releases.get(name) if previous else None
             if known is not None and known.route == release:
-                self._releases[digest] = known  # immutable, so compiled once in its life
+                self._releases[name] = known  # immutable, so compiled once in its life
             else:
-                self._try(f"release {digest}", partial(self._compile, digest, release, compiler))
+                self._try(f"release {release.project}/{release.digest}", partial(self._compile, release, compiler))
 
     def authenticate(self, headers: Mapping[bytes, bytes], now_ns: int) -> KeyEntry:
         """Return the key that a request was made with; raises `Unauthenticated` or `Forbidden`."""
@@ -155,7 +156,7 @@ class CompiledTable:
         if digest is None:
             known = ", ".join(sorted(app.refs)) or "none yet"
             raise ModelNotFound(f"the app {app_name!r} has no ref {ref!r}", hint=f"its refs: {known}")
-        return self._route(digest, app_name, ref)
+        return self._route(app.project, digest, app_name, ref)
 
     def _pinned(self, key: KeyEntry, digest: str) -> Route:
         if "pin" not in key.scopes:
@@ -164,15 +165,15 @@ class CompiledTable:
                 hint="call the app by name, or use a key with that scope",
                 code="missing_scope",
             )
-        release = self.table.releases.get(digest)
-        if release is None or release.project != key.project:  # a digest alone grants nothing
+        release = self._releases.get((key.project, digest))
+        if release is None and f"release {key.project}/{digest}" not in self.problems:  # a digest alone grants nothing
             raise ModelNotFound(f"the project {key.project!r} has no routed release {digest[:80]!r}")
-        return self._route(digest, release.app, "")
+        return self._route(key.project, digest, release.route.app if release else "", "")
 
-    def _route(self, digest: str, app: str, ref: str) -> Route:
-        release = self._releases.get(digest)
+    def _route(self, project: str, digest: str, app: str, ref: str) -> Route:
+        release = self._releases.get((project, digest))
         if release is None:
-            why = self.problems.get(f"release {digest}", "it is not in the route table")
+            why = self.problems.get(f"release {project}/{digest}", "it is not in the route table")
             raise Unavailable(f"the release {digest} of {app!r} cannot be served: {why}", code="release_unusable")
         return Route(self._model(release.route.project, release.route.model), release, app, ref)
 
@@ -199,8 +200,8 @@ class CompiledTable:
         pricer = Pricer(entry.price) if entry.price is not None else None
         self._models[entry.name] = BoundModel(entry, upstream, pricer, handler)
 
-    def _compile(self, digest: str, release: ReleaseRoute, compiler: PromptCompiler) -> None:
-        self._releases[digest] = CompiledRelease(release, compiler)
+    def _compile(self, release: ReleaseRoute, compiler: PromptCompiler) -> None:
+        self._releases[release.project, release.digest] = CompiledRelease(release, compiler)
 
     def _try(self, what: str, make: Callable[[], None]) -> None:
         """One broken entry must not take the rest of the table with it."""

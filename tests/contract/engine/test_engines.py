@@ -10,8 +10,10 @@ import psutil
 import pytest
 
 from support.models import CHAT_MODEL
+from support.wait import async_wait_until
 from tetrad.adapters.engines.llama_cpp import LlamaCppAdapter
 from tetrad.adapters.engines.openai_url import OpenAIUrlAdapter
+from tetrad.kit.children import rss_bytes
 from tetrad.serving import EngineSpec
 from tetrad.serving.conformance import EngineConformance, FakeAdapter
 from tetrad.serving.ports import RunningEngine
@@ -52,6 +54,21 @@ class TestLlamaCpp(EngineConformance):
             logs = b"".join(path.read_bytes() for path in (tmp_path / "logs").iterdir())
             assert b"loading local/smollm2-135m" in logs
             assert secret not in logs
+
+    async def test_an_idle_engine_gives_memory_back_and_wakes_by_itself(
+        self, adapter: LlamaCppAdapter, spec: EngineSpec
+    ) -> None:
+        async with self.started(adapter, msgspec.structs.replace(spec, sleep_s=1, ctx=4096)) as engine:
+            await engine.warm("hi", 30)
+            awake = rss_bytes(engine.pid or 0)
+
+            async def asleep() -> bool:
+                return (await engine.metrics()).sleeping
+
+            await async_wait_until(asleep, timeout_s=20, what="sleep")
+            await async_wait_until(lambda: rss_bytes(engine.pid or 0) < awake / 2, timeout_s=20, what="memory")
+            await engine.warm("hi again", 30)
+            assert not (await engine.metrics()).sleeping
 
 
 class TestOpenAIUrl(EngineConformance):

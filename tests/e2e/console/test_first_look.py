@@ -58,7 +58,7 @@ def test_a_project_without_traffic_says_what_to_do_next(
 ) -> None:
     product.control("POST", "/api/v1/projects", json={"name": "quiet", "title": "Quiet"})
     page = sign_in(new_page(), product)
-    page.get_by_role("button", name=re.compile("Change project")).click()
+    page.get_by_role("button", name=re.compile("^Project:")).click()
     page.get_by_role("menuitem", name="Quiet").click()
     expect(page.get_by_role("heading", name="No requests in the last 24 hours")).to_be_visible()
     expect(page.get_by_text('eval "$(tetrad env)"')).to_be_visible()
@@ -149,7 +149,7 @@ def test_the_overview_sums_up_what_was_called(
 ) -> None:
     wait_for_trace(product, call_the_app(product, QUESTION).headers["x-tetrad-trace-id"])
     page = console
-    page.get_by_role("radio", name="15m").check(force=True)
+    page.get_by_text("15m", exact=True).click()
     page.wait_for_url("**/overview?window=15m")
     totals = page.get_by_role("region", name="Totals, last 15 minutes")
     expect(totals).to_be_visible()

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+
 from support.product import Product, environ_of
 from support.wait import wait_until
 

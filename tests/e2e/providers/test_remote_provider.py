@@ -1,4 +1,4 @@
-"""A provider is added on the command line; its models are called through the gateway and its calls cost what they cost."""
+"""A provider is added on the command line; its models answer through the gateway, and calls cost what they cost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import openai
 import pytest
+
 from support.fake_openai import FakeOpenAI
 from support.product import Product, environ_of
 from support.wait import wait_until

@@ -438,7 +438,7 @@ async def test_before_the_first_table_everything_is_503_with_retry_after() -> No
 async def test_a_new_table_compiles_only_releases_that_it_has_not_met(bench: Bench) -> None:
     before = dict(bench.compiled._releases)
     after = bench.pipeline.install(g.make_table("http://127.0.0.1:2/v1", version=2))
-    assert after._releases[g.RELEASE] is before[g.RELEASE]
+    assert after._releases["default", g.RELEASE] is before["default", g.RELEASE]
 
 
 def test_the_list_of_models_shows_a_key_its_own_projects_apps(bench: Bench) -> None:

@@ -14,6 +14,10 @@ describe("an error says what happened and what to do next", () => {
   });
   it("an answer without words is told by its status", () => expect(readProblem(418, null).message).toContain("418"));
   it("a failed fetch is an unreachable control plane", () => expect(asProblem(new TypeError("Failed to fetch")).code).toBe("unreachable"));
+  it("a file of the console that does not come is told as that", () => {
+    expect(asProblem(new TypeError("Failed to fetch dynamically imported module: /assets/x.js"))).toMatchObject({ code: "not_loaded", passing: true });
+    expect(asProblem(new Error("Unable to preload CSS for /assets/x.css")).code).toBe("not_loaded");
+  });
   it("a fault of our own is not blamed on the server", () => expect(asProblem(new Error("x is undefined")).code).toBe("console_error"));
   it("a problem stays itself", () => {
     const problem = new ApiProblem(409, "conflict", "taken");

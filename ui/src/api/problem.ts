@@ -40,6 +40,8 @@ export function unreachable(): ApiProblem {
 /** Any thrown thing as a problem. */
 export function asProblem(error: unknown): ApiProblem {
   if (error instanceof ApiProblem) return error;
+  if (error instanceof Error && /dynamically imported module|preload CSS|module script/i.test(error.message))
+    return new ApiProblem(0, "not_loaded", "A part of the console could not be loaded.", "The control plane does not answer, or it was updated: try again, or reload the page.");
   if (error instanceof TypeError && /fetch|network|load failed/i.test(error.message)) return unreachable();
   return new ApiProblem(-1, "console_error", error instanceof Error ? error.message : String(error), "This is a fault of the console, not of your data. Reloading the page may help.");
 }

@@ -37,6 +37,16 @@ export function Panel({ title, note, side, children, flush = false, label }: { t
   );
 }
 
+/** What may be wider or longer than its place: it scrolls, also by keyboard. */
+export function Scroll({ label, className, children }: { label: string; className?: string | undefined; children: ReactNode }) {
+  return (
+    // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- scrolling must work without a mouse
+    <div role="group" aria-label={label} tabIndex={0} className={className ?? css.scroll}>
+      {children}
+    </div>
+  );
+}
+
 export function Facts({ items }: { items: [string, ReactNode][] }) {
   return (
     <dl className={css.facts}>

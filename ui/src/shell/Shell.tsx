@@ -66,9 +66,12 @@ export function Shell() {
           <IconSearch size={17} />
         </ActionIcon>
       </header>
-      <Drawer opened={drawer} onClose={drawerControls.close} size={260} withCloseButton={false} padding={0} aria-label="Navigation">
-        {rail}
-      </Drawer>
+      <Drawer.Root opened={drawer} onClose={drawerControls.close} size={260} padding={0}>
+        <Drawer.Overlay />
+        <Drawer.Content aria-label="Navigation">
+          <Drawer.Body h="100%">{rail}</Drawer.Body>
+        </Drawer.Content>
+      </Drawer.Root>
       <main id="main" className={css.main} tabIndex={-1}>
         <ConnectionBar />
         <Outlet />
@@ -136,11 +139,12 @@ function ProjectSwitch({ project }: { project: string }) {
   return (
     <Menu position="bottom-start" width="target">
       <Menu.Target>
-        <button type="button" className={css.project} aria-label={`Project: ${title}. Change project`}>
-          <span className={css.letter} aria-hidden="true">
-            {title.charAt(0).toUpperCase()}
+        <button type="button" className={css.project}>
+          <span className={css.letter} data-letter={title.charAt(0).toUpperCase()} aria-hidden="true" />
+          <span className={`cut ${css.projectName ?? ""}`}>
+            <span className="unseen">Project: </span>
+            {title}
           </span>
-          <span className="cut">{title}</span>
           <IconChevronDown size={14} />
         </button>
       </Menu.Target>

@@ -223,7 +223,12 @@ class LlamaCppEngine:
             progress=int(found.get("n_decode_total", 0)),
             tokens_in=int(found.get("prompt_tokens_total", 0)),
             tokens_out=int(found.get("tokens_predicted_total", 0)),
+            sleeping=bool(self._spec.sleep_s) and await self._sleeping(),
         )
+
+    async def _sleeping(self) -> bool:
+        """Tell whether it gave its memory back; asking neither wakes it nor keeps it awake (nor does `/metrics`)."""
+        return json.loads(await self._asked().text("/props")).get("is_sleeping") is True
 
     async def ended(self) -> str:
         if await self._child.wait() == EX_DATAERR:

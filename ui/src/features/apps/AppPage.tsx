@@ -6,7 +6,7 @@ import { Chip, ReleaseChip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { shortDigest } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
-import { Page, Panel } from "@/kit/Page";
+import { Page, Panel, Scroll } from "@/kit/Page";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import css from "./app.module.css";
@@ -109,7 +109,7 @@ function History({ project, app }: { project: string; app: AppDetail }) {
           No ref has moved.
         </p>
       ) : (
-        <div className={kit.scroll}>
+        <Scroll label="Moves">
           <table className={kit.table}>
             <thead>
               <tr>
@@ -140,7 +140,7 @@ function History({ project, app }: { project: string; app: AppDetail }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </Panel>
   );

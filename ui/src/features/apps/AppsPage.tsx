@@ -5,7 +5,7 @@ import { appsQuery } from "@/api/apps";
 import { ReleaseChip } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
 import kit from "@/kit/kit.module.css";
-import { Page, Panel } from "@/kit/Page";
+import { Page, Panel, Scroll } from "@/kit/Page";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 
@@ -29,7 +29,7 @@ export function AppsPage() {
             An app is born with its first release, which pins code, data, model and prompt.
           </EmptyState>
         ) : (
-          <div className={kit.scroll}>
+          <Scroll label="Apps and their refs">
             <table className={kit.table}>
               <thead>
                 <tr>
@@ -65,7 +65,7 @@ export function AppsPage() {
                 })}
               </tbody>
             </table>
-          </div>
+          </Scroll>
         )}
       </Panel>
     </Page>

@@ -3,9 +3,8 @@ import type { CodePart, DataPart, ModelPart, PromptPart, Release } from "@/api/a
 import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { bytes, compact, count, plural, shortDigest } from "@/kit/format";
-import kit from "@/kit/kit.module.css";
 import { PartGlyph, type PartName } from "@/kit/Mark";
-import { Facts, Panel } from "@/kit/Page";
+import { Facts, Panel, Scroll } from "@/kit/Page";
 import { Loading } from "@/kit/States";
 import css from "./app.module.css";
 import { templatePieces } from "./template";
@@ -95,7 +94,7 @@ function Prompt({ prompt, examples }: { prompt: PromptPart; examples: Release["e
         </details>
       )}
       {prompt.variables.length > 0 && (
-        <div className={kit.scroll}>
+        <Scroll label="Variables">
           <table className={css.small}>
             <thead>
               <tr>
@@ -116,7 +115,7 @@ function Prompt({ prompt, examples }: { prompt: PromptPart; examples: Release["e
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </>
   );
@@ -154,7 +153,7 @@ function Data({ data }: { data: DataPart }) {
         {data.preview.length > 0 && data.preview.length < data.rows && <>, the first {count(data.preview.length)} shown</>}
       </p>
       {data.preview.length > 0 && (
-        <div className={css.preview}>
+        <Scroll label="First rows" className={css.preview}>
           <table className={css.small}>
             <thead>
               <tr>
@@ -175,7 +174,7 @@ function Data({ data }: { data: DataPart }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </>
   );
@@ -195,7 +194,7 @@ function Code({ code }: { code: CodePart }) {
         <span className="dim">{plural(code.file_count, "file")}, {bytes(code.size)}</span>
       </p>
       {code.files.length > 0 && (
-        <div className={css.preview}>
+        <Scroll label="Files" className={css.preview}>
           <table className={css.small}>
             <thead>
               <tr>
@@ -216,7 +215,7 @@ function Code({ code }: { code: CodePart }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </>
   );

@@ -8,7 +8,7 @@ import { asProblem } from "@/api/problem";
 import { Chip, type Tone } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
 import kit from "@/kit/kit.module.css";
-import { Page, Panel } from "@/kit/Page";
+import { Page, Panel, Scroll } from "@/kit/Page";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 
@@ -60,7 +60,7 @@ export function KeysPage() {
 
 function KeyTable({ keys, onAct }: { keys: ApiKey[]; onAct: (act: Act) => void }) {
   return (
-    <div className={kit.scroll}>
+    <Scroll label="Keys and their state">
       <table className={kit.table}>
         <thead>
           <tr>
@@ -115,7 +115,7 @@ function KeyTable({ keys, onAct }: { keys: ApiKey[]; onAct: (act: Act) => void }
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
 

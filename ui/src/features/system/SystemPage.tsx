@@ -4,7 +4,7 @@ import { healthOf, statusQuery, type SystemStatus } from "@/api/status";
 import { Chip, HealthLabel } from "@/kit/Chips";
 import { bytes, count, plural, UNKNOWN } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
-import { Facts, Page, Panel } from "@/kit/Page";
+import { Facts, Page, Panel, Scroll } from "@/kit/Page";
 import { ErrorState, Loading } from "@/kit/States";
 
 /** Processes, engines, gateways and stores of this installation, as they are now. */
@@ -94,7 +94,7 @@ function PartTable<T extends { name: string }>({ title, rows, columns, empty = "
           {empty}
         </p>
       ) : (
-        <div className={kit.scroll}>
+        <Scroll label={`${title} in detail`}>
           <table className={kit.table}>
             <thead>
               <tr>
@@ -119,7 +119,7 @@ function PartTable<T extends { name: string }>({ title, rows, columns, empty = "
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </Panel>
   );

@@ -122,7 +122,6 @@ function SpanLine({ row, top, scale, marks, chosen, folded, onChoose, onFold }: 
       aria-level={depth + 1}
       aria-selected={chosen}
       aria-expanded={row.children > 0 ? !folded : undefined}
-      aria-label={`${span.name}, ${duration(row.duration_ms)}${span.status === "error" ? ", failed" : ""}`}
       className={css.line}
       data-chosen={chosen}
       data-failed={span.status === "error"}
@@ -135,8 +134,8 @@ function SpanLine({ row, top, scale, marks, chosen, folded, onChoose, onFold }: 
           <button
             type="button"
             tabIndex={-1}
+            aria-hidden="true"
             className={css.caret}
-            aria-label={folded ? "Unfold" : "Fold"}
             onClick={(event) => {
               event.stopPropagation();
               onFold(span.span_id, !folded);
@@ -149,6 +148,7 @@ function SpanLine({ row, top, scale, marks, chosen, folded, onChoose, onFold }: 
         )}
         <span className="cut" title={span.name}>
           {span.name}
+          {span.status === "error" && <span className="unseen"> failed</span>}
         </span>
         {folded && <span className={css.hidden}>+{compact(row.descendants)}</span>}
         {tokens > 0 && <span className={css.tokens}>{compact(tokens)} tok</span>}
