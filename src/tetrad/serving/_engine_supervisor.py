@@ -271,10 +271,10 @@ class _Runner:
             ended.cancel()
 
     async def _end(self, deadline_s: float) -> None:
-        running, self._running = self._running, None
-        self._served = ()
+        running = self._running
         if running is not None:
-            await running.stop(deadline_s)
+            await running.stop(deadline_s)  # when cancelled in here, `stop` finds it still and stops it again
+        self._running, self._served = None, ()
 
     def _move(self, event: EngineEvent, reason: str = "") -> None:
         before = self._state

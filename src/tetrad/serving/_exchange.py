@@ -98,6 +98,7 @@ class Exchange:
         "table_version",
         "trace_id",
         "unit",
+        "unused",
         "user",
         "variables",
     )
@@ -122,6 +123,7 @@ class Exchange:
         self.session = ""
         self.user = ""
         self.unit = ""
+        self.unused: tuple[str, ...] = ()
         self.code = ""
         self.code_match = ""
         self.input = b""

@@ -138,7 +138,7 @@ class Pipeline:
             exchange.app, exchange.ref, exchange.release = route.app, route.ref, route.release.route
             self._match_code(exchange)
             if exchange.kind == "chat":
-                route.release.apply(fields, exchange.variables)
+                exchange.unused = route.release.apply(fields, exchange.variables)
         elif exchange.kind == "chat" and "messages" not in fields:
             text_field(fields, "messages")
         elif exchange.kind == "embeddings" and "input" not in fields:
@@ -249,10 +249,19 @@ class Pipeline:
         headers = [(b"x-tetrad-trace-id", exchange.trace_id.encode())]
         if exchange.release is not None:
             headers.append((b"x-tetrad-release", exchange.release.digest.encode()))
+        if exchange.unused:
+            headers.append((b"x-tetrad-unused-variables", _names(exchange.unused)))
         if attempt is not None and answer is not None:
             ours_ns = attempt.start_ns - exchange.ready_ns + self._clock.now_ns() - answer.received_ns
             headers.append((b"x-tetrad-overhead-ms", b"%.3f" % (max(ours_ns, 0) / 1e6)))
         return headers
+
+
+def _names(unused: tuple[str, ...]) -> bytes:
+    """Name what was not used in a header's alphabet; the rest of the names were chosen by the client, and may be long."""
+    shown = [name for name in unused[:16] if name.isascii() and name.isidentifier() and len(name) <= 64]
+    more = len(unused) - len(shown)
+    return ", ".join([*shown, *([f"and {more} more"] if more else [])]).encode()
 
 
 def _short(text: str) -> str:

@@ -21,11 +21,12 @@ _SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_to
 class CompiledRelease:
     """A release's prompt, compiled once, and its parameters; raises `BadRouteTable` for what cannot be."""
 
-    __slots__ = ("_examples", "_fixed", "_leading", "_params", "_prompt", "_static", "route")
+    __slots__ = ("_examples", "_fixed", "_known", "_leading", "_params", "_prompt", "_static", "route")
 
     def __init__(self, route: ReleaseRoute, compiler: PromptCompiler) -> None:
         self.route = route
         self._fixed = frozenset(route.fixed)
+        self._known = frozenset(variable.name for variable in route.variables)
         self._params = {name: msgspec.Raw(_checked_param(name, raw)) for name, raw in route.params.items()}
         self._examples = _items([{"role": example.role, "content": example.text} for example in route.examples])
         self._leading = _leading(route.messages)
@@ -40,12 +41,16 @@ class CompiledRelease:
             except TetradError as error:
                 raise BadRouteTable(f"the prompt of release {route.digest} is broken: {error.message}") from error
 
-    def apply(self, fields: Fields, variables: bytes) -> None:
-        """Put prompt, examples and parameters into a request's fields, in place."""
+    def apply(self, fields: Fields, variables: bytes) -> tuple[str, ...]:
+        """Put prompt, examples and parameters into a request's fields, in place.
+
+        Returns the names of variables that this release does not know. They are left out, not refused: callers that
+        learnt a newer release's variables must survive a rollback to an older one.
+        """
         client = array_field(fields, "messages")
-        items = self._static
+        items, unused = self._static, ()
         if items is None or variables:
-            items = self._render(variables)
+            items, unused = self._render(variables)
         messages = prepend(items, client)
         if is_empty_array(messages):
             raise RequestRefused(
@@ -67,13 +72,16 @@ class CompiledRelease:
                 fields[name] = value
             elif given is None and _SAME.get(name) not in fields:
                 fields[name] = value
+        return unused
 
-    def _render(self, variables: bytes) -> bytes:
+    def _render(self, variables: bytes) -> tuple[bytes, tuple[str, ...]]:
+        given = read_variables(variables)
+        known = {name: value for name, value in given.items() if name in self._known}
+        unused = tuple(name for name in given if name not in known)
         if self._prompt is None:
-            read_variables(variables)
-            return self._examples
+            return self._examples, unused
         try:
-            return self._joined(self._prompt.render(read_variables(variables)))
+            return self._joined(self._prompt.render(known)), unused
         except RequestRefused:
             raise
         except TetradError as error:

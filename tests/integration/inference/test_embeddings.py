@@ -191,7 +191,7 @@ def test_the_model_is_unloaded_when_idle_and_comes_back(tmp_path: Path, embeddin
 
 
 def test_a_full_queue_refuses_and_a_late_answer_is_cut_off(tmp_path: Path, embedding_cache: Path) -> None:
-    busy = start(tmp_path, embedding_cache, TETRAD_INFERENCE_QUEUE="1", TETRAD_INFERENCE_DEADLINE_S="2")
+    busy = start(tmp_path, embedding_cache, TETRAD_INFERENCE_QUEUE="1", TETRAD_INFERENCE_DEADLINE_S="5")
     try:
         busy.vectors("load")
         [model] = busy.children()
