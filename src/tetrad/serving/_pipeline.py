@@ -258,7 +258,7 @@ class Pipeline:
 
 
 def _names(unused: tuple[str, ...]) -> bytes:
-    """Name what was not used in a header's alphabet; the rest of the names were chosen by the client, and may be long."""
+    """Name what was not used, in a header's alphabet and bounded: clients choose these names."""
     shown = [name for name in unused[:16] if name.isascii() and name.isidentifier() and len(name) <= 64]
     more = len(unused) - len(shown)
     return ", ".join([*shown, *([f"and {more} more"] if more else [])]).encode()

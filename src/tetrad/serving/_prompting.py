@@ -48,7 +48,8 @@ class CompiledRelease:
         learnt a newer release's variables must survive a rollback to an older one.
         """
         client = array_field(fields, "messages")
-        items, unused = self._static, ()
+        items = self._static
+        unused: tuple[str, ...] = ()
         if items is None or variables:
             items, unused = self._render(variables)
         messages = prepend(items, client)
