@@ -65,6 +65,7 @@ def test_no_page_is_wider_than_a_small_screen(
         page.goto(f"{product.control_url}/p/default/{path}")
         expect(page.get_by_role("main").get_by_role("heading").first).to_be_visible()
         expect(page.locator("[aria-busy=true]")).to_have_count(0)
+        page.wait_for_load_state("networkidle")
         assert page.evaluate(
             "document.querySelector('main').scrollWidth <= document.querySelector('main').clientWidth"
         ), name

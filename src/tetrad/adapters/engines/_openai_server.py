@@ -5,37 +5,36 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import httpx
 import msgspec
 
+from tetrad.kit.upstream import Client, Timeouts, UpstreamFailure, parse_address
 from tetrad.serving import EngineEndpoint, EngineFailed
 
 _MAX_ANSWER = 4_000_000
 
 
 class OpenAIServer:
-    """Probes of one OpenAI-compatible server at `endpoint`; times are bounded, proxies of the environment unused."""
+    """Probes of one OpenAI-compatible server at `endpoint`; times and sizes are bounded."""
 
     def __init__(self, endpoint: EngineEndpoint, *, health_path: str = "/health", timeout_s: float = 5.0) -> None:
         self.endpoint = endpoint
-        self.root = endpoint.base_url.removesuffix("/v1")
+        self._address = parse_address(endpoint.base_url.removesuffix("/v1"))
         self._health = health_path
-        headers = {"authorization": f"Bearer {endpoint.secret}"} if endpoint.secret else {}
-        self._http = httpx.AsyncClient(headers=headers, timeout=timeout_s, trust_env=False)
+        self._headers = [("authorization", f"Bearer {endpoint.secret}")] if endpoint.secret else []
+        self._timeout_s = timeout_s
+        self._client: Client | None = Client()
 
     async def healthy(self) -> bool:
         """Tell whether it answers 200 on its health path."""
-        if self._http.is_closed:
-            return False
         try:
-            answer = await self._http.get(self.root + self._health)
-        except httpx.TransportError:
+            status, _ = await self._send("GET", self._health, b"", self._timeout_s)
+        except EngineFailed:
             return False
-        return answer.status_code == 200
+        return status == 200
 
     async def served_names(self) -> tuple[str, ...]:
         """Return what it lists under `/v1/models`."""
-        found = msgspec.json.decode(await self._get("/v1/models"))
+        found = _json(await self._get("/v1/models"), "its list of models")
         try:
             return tuple(str(model["id"]) for model in found["data"])
         except (KeyError, TypeError):
@@ -61,34 +60,44 @@ class OpenAIServer:
         return (await self._get(path)).decode("utf-8", "replace")
 
     async def close(self) -> None:
-        """End the connections."""
-        await self._http.aclose()
-
-    def _check_open(self) -> None:
-        if self._http.is_closed:
-            raise EngineFailed("it was stopped")
+        """End the connections; later calls fail."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
     async def _get(self, path: str) -> bytes:
-        self._check_open()
-        try:
-            answer = await self._http.get(self.root + path)
-        except httpx.TransportError as error:
-            raise EngineFailed(f"it does not answer ({type(error).__name__})") from None
-        if answer.status_code != 200:
-            raise EngineFailed(f"{path} answered {answer.status_code}")
-        if len(answer.content) > _MAX_ANSWER:
-            raise EngineFailed(f"{path} answered more than {_MAX_ANSWER} bytes")
-        return answer.content
+        status, body = await self._send("GET", path, b"", self._timeout_s)
+        if status != 200:
+            raise EngineFailed(f"{path} answered {status}")
+        return body
 
     async def _post(self, path: str, body: object, deadline_s: float) -> tuple[float, Any]:
-        self._check_open()
         began = time.monotonic()
+        status, answer = await self._send("POST", path, msgspec.json.encode(body), deadline_s)
+        if status != 200:
+            raise EngineFailed(f"{path} answered {status}: {answer[:200].decode('utf-8', 'replace')}")
+        found = _json(answer, f"its answer on {path}")
+        if not isinstance(found, dict):
+            raise EngineFailed(f"its answer on {path} is malformed")
+        return time.monotonic() - began, found
+
+    async def _send(self, method: str, path: str, body: bytes, deadline_s: float) -> tuple[int, bytes]:
+        if self._client is None:
+            raise EngineFailed("it was stopped")
+        headers = [*self._headers, ("content-type", "application/json")] if body else self._headers
+        request = Client.prepare(method, self._address, path, headers)
+        bounds = Timeouts(
+            connect_s=min(5.0, deadline_s), first_byte_s=deadline_s, idle_s=deadline_s, total_s=deadline_s
+        )
         try:
-            answer = await self._http.post(self.root + path, json=body, timeout=deadline_s)
-        except httpx.TimeoutException:
-            raise EngineFailed(f"it did not answer within {deadline_s:g} s") from None
-        except httpx.TransportError as error:
-            raise EngineFailed(f"it does not answer ({type(error).__name__})") from None
-        if answer.status_code != 200:
-            raise EngineFailed(f"{path} answered {answer.status_code}: {answer.text[:200]}")
-        return time.monotonic() - began, msgspec.json.decode(answer.content)
+            response = await self._client.send(request, body, timeouts=bounds)
+            return response.status, await response.read_all(_MAX_ANSWER)
+        except UpstreamFailure as error:
+            raise EngineFailed(f"it does not answer: {error.message}") from None
+
+
+def _json(body: bytes, what: str) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        raise EngineFailed(f"{what} is malformed") from None

@@ -19,6 +19,8 @@ from tetrad.serving import error_body
 
 MAX_HEAD_BYTES = 65_536
 MAX_DISCARDED_BYTES = 256 * 1024 * 1024
+_FRAMING_PER_BYTE = 16
+"""How many bytes of framing a byte of body may have: six around a chunk of one byte, and some patience."""
 _BACKLOG = 2048
 
 
@@ -30,6 +32,8 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
 
         - A connection whose next head is not complete within the deadline is closed, whatever trickles in.
         - A head has at most `MAX_HEAD_BYTES`.
+        - What comes after the head but is no body (sizes and extensions of chunks, trailers) is bounded too, and trailers
+          are dropped: uvicorn would append them to the headers, where a trailer could pose as a header.
         - A body that goes on after its answer (a refused 50 MB upload) is read and thrown away so that the client sees
           the answer, but neither for ever nor without end.
         - The application is told at once when the client leaves.
@@ -43,6 +47,7 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             self._message_done = False
             self._head_bytes = 0
             self._discarded = 0
+            self._framing_bytes = 0
 
         # for the application
 
@@ -78,7 +83,12 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
                 self._head_bytes += len(data)
                 if b"pgrade" in data:
                     data = _without_upgrade(data)
+            elif not self._message_done:
+                self._framing_bytes += len(data)
             super().data_received(data)
+            if self._framing_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(400, "the body's framing and trailers are larger than the body allows", "malformed_http")
+                return
             if self._head_done and self._message_done:
                 return
             if not self._head_done and self._head_bytes > MAX_HEAD_BYTES:
@@ -93,8 +103,12 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
         def on_message_begin(self) -> None:
             super().on_message_begin()
             self._head_done = self._message_done = False
-            self._discarded = 0
+            self._discarded = self._framing_bytes = 0
             cast("dict[str, Any]", self.scope)["extensions"] = {CONNECTION: self}
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if not self._head_done:  # else it is a trailer
+                super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
             self._head_done = True
@@ -103,6 +117,7 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             super().on_headers_complete()
 
         def on_body(self, body: bytes) -> None:
+            self._framing_bytes = max(0, self._framing_bytes - _FRAMING_PER_BYTE * len(body))
             super().on_body(body)
             if self._unwanted():
                 self._discarded += len(body)
@@ -112,6 +127,7 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
         def on_message_complete(self) -> None:
             super().on_message_complete()
             self._message_done = True
+            self._framing_bytes = 0
             if self._unwanted():
                 self._disarm()
                 self._head_done = False
@@ -136,6 +152,12 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             cycle = cast("RequestResponseCycle | None", self.cycle)
             return cycle is not None and not cycle.response_complete
 
+        def _nobody_else_answers(self) -> bool:
+            """Tell whether the next bytes of this connection are ours to write."""
+            if not self._busy():
+                return not self._head_done or self._message_done  # else an answer is out, and this is its request
+            return not self.pipeline and not self.cycle.response_started and self.cycle.more_body
+
         def _arm(self) -> None:
             self._disarm()
             self._deadline = self.loop.call_later(header_timeout_s, self._late)
@@ -158,7 +180,7 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             self._disarm()
             if self.transport.is_closing():
                 return
-            if not self._busy():
+            if self._nobody_else_answers():
                 body = error_body(InvalidInput(message, code=code, status=status))
                 self.transport.write(
                     b"HTTP/1.1 %d Refused\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"

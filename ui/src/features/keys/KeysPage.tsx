@@ -84,13 +84,13 @@ function KeyTable({ keys, onAct }: { keys: ApiKey[]; onAct: (act: Act) => void }
                 <Chip tone={TONES[key.state]}>{key.state}</Chip>
               </td>
               <td>{key.scopes.join(", ")}</td>
-              <td className="mono dim">{`…${key.ending}`}</td>
+              <td className="mono dim" style={{ whiteSpace: "nowrap" }}>{`…${key.ending}`}</td>
               <td>
                 <Ago at={key.last_used_at} />
               </td>
               <td>{key.expires_at === null ? <span className="dim">never</span> : <Ago at={key.expires_at} />}</td>
               <td>
-                <Ago at={key.created_at} /> <span className="dim">{key.created_by !== "" && `by ${key.created_by}`}</span>
+                <Ago at={key.created_at} />
               </td>
               <td style={{ textAlign: "right" }}>
                 {key.state !== "revoked" && (

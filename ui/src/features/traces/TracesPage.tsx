@@ -50,8 +50,9 @@ export function TracesPage() {
     ["l", toggleLive],
   ]);
   const narrow = useMediaQuery("(max-width: 720px)");
-  const middle = useMediaQuery("(max-width: 1280px)");
-  const hidden = useMemo(() => (narrow ? ["app", "release", "model", "session", "tokens", "cost", "first_token"] : middle ? ["session", "first_token"] : []), [narrow, middle]);
+  const small = useMediaQuery("(max-width: 1100px)");
+  const middle = useMediaQuery("(max-width: 1300px)");
+  const hidden = useMemo(() => (narrow ? ["app", "release", "model", "session", "tokens", "cost", "first_token"] : small ? ["model", "session", "cost", "first_token"] : middle ? ["session", "first_token"] : []), [narrow, small, middle]);
 
   const { fetchNextPage, hasNextPage, isFetchingNextPage } = query;
   const more = useCallback(() => {

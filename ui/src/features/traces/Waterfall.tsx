@@ -68,7 +68,7 @@ export function Waterfall({ rows, total_ms, chosen, folded, onChoose, onFold }: 
   };
 
   const scale = total_ms > 0 ? 100 / total_ms : 0;
-  const marks = ticks(total_ms, 4);
+  const marks = ticks(total_ms, 3);
   return (
     <div className={css.waterfall}>
       <div className={css.axis} aria-hidden="true">

@@ -1,0 +1,70 @@
+"""`tetrad up --detach`, `status`, `logs`, `down`: the product in the background."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+from support.ports import free_port
+from support.product import product_environment
+
+
+def test_it_starts_in_the_background_tells_its_state_and_stops(tmp_path: Path) -> None:
+    ports = {"gateway_port": free_port(), "control_port": free_port()}
+    environment = product_environment(tmp_path / "home", **ports)
+
+    def tetrad(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tetrad", *arguments],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+
+    assert tetrad("status").returncode == 3
+    assert tetrad("down").returncode == 0, "nothing to stop is no error"
+    started = tetrad("up", "--detach")
+    try:
+        assert started.returncode == 0, started.stdout + started.stderr
+        assert "login#token=" in started.stdout, "the sign-in link is printed"
+        assert httpx.get(f"http://127.0.0.1:{ports['gateway_port']}/readyz", trust_env=False).status_code == 200
+        shown = tetrad("status").stdout
+        assert "gateway-0" in shown
+        assert "smollm2-135m" in shown
+        again = tetrad("up", "--detach")
+        assert again.returncode == 1
+        assert "already runs" in again.stderr
+        assert "route table" in tetrad("logs", "control").stdout
+        missing = tetrad("logs", "nobody")
+        assert missing.returncode == 1
+        assert "gateway-0" in missing.stderr, "the error names the logs there are"
+    finally:
+        stopped = tetrad("down")
+    assert stopped.returncode == 0, stopped.stderr
+    assert tetrad("status").returncode == 3
+    home = environment["TETRAD_HOME"]
+    named = [p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("TETRAD_HOME") == home]
+    assert not named, "no process of this installation is left"
+
+
+def test_every_command_explains_itself(tmp_path: Path) -> None:
+    environment = product_environment(tmp_path / "home")
+    top = subprocess.run(
+        [sys.executable, "-m", "tetrad", "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    for command in ("up", "down", "status", "logs", "env", "login", "settings", "trace", "app", "release", "key"):
+        assert command in top
+    unknown = tetrad("pu")
+    assert unknown.returncode == 2
+    assert "Traceback" not in unknown.stderr
