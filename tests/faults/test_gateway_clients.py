@@ -45,6 +45,13 @@ def request(model: str, *, key: str = g.KEY, stream: bool = False, head: str = "
     ).encode() + body
 
 
+def chunked_head(key: str = g.KEY) -> bytes:
+    return (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+        "transfer-encoding: chunked\r\n\r\n"
+    ).encode()
+
+
 def read_all(client: socket.socket) -> bytes:
     data = b""
     while piece := client.recv(65_536):
@@ -169,6 +176,46 @@ def test_what_is_no_http_or_could_be_read_two_ways_is_a_clear_400(gateway: Gatew
         answer = read_all(client)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "malformed_http"
+
+
+@pytest.mark.parametrize("chunk", [b"-1\r\n\r\n", b"fffffffffffffffff\r\n", b"2\n{}"])
+def test_a_broken_chunk_is_told_before_the_connection_is_cut(gateway: GatewayProcess, chunk: bytes) -> None:
+    with connect(gateway) as client:
+        client.sendall(chunked_head() + chunk)
+        answer = read_all(client)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "malformed_http"
+
+
+def test_a_trailer_does_not_pose_as_a_header(gateway: GatewayProcess) -> None:
+    body = request("local/m1").partition(b"\r\n\r\n")[2]
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    with connect(gateway) as client:
+        client.sendall(head + b"%x\r\n%s\r\n0\r\nauthorization: Bearer %s\r\n\r\n" % (len(body), body, g.KEY.encode()))
+        assert read_answer(client)[0] == 401
+
+
+@pytest.mark.parametrize("tail", [b"0\r\nx: ", b"1;"])
+@pytest.mark.parametrize("key", [g.KEY, "nobody"])
+def test_endless_trailers_and_chunk_extensions_cost_no_memory(gateway: GatewayProcess, key: str, tail: bytes) -> None:
+    before = gateway.resident_bytes()
+    sent = 0
+    with connect(gateway) as client:
+        try:
+            client.sendall(chunked_head(key) + b"1\r\n{\r\n" + tail)
+            while sent < 60_000_000:
+                sent += client.send(b"a" * 65_536)
+        except ConnectionError:
+            pass
+    assert sent < 30_000_000
+    assert gateway.resident_bytes() - before < 8_000_000
+
+
+def test_a_body_in_tiny_chunks_is_read_whole(gateway: GatewayProcess) -> None:
+    body = request("local/m1").partition(b"\r\n\r\n")[2] + b" " * 30_000
+    with connect(gateway) as client:
+        client.sendall(chunked_head() + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+        assert read_answer(client)[0] == 200
 
 
 @pytest.mark.parametrize(

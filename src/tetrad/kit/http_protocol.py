@@ -25,7 +25,7 @@ def bounded(head_timeout_s: float = 15.0) -> type[HttpToolsProtocol]:
             super().__init__(*args, **kwargs)
             self._deadline: asyncio.TimerHandle | None = None
             self._in_head = True
-            self._message_done = True
+            self._begun = False
             self._spare_bytes = 0
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,21 +41,21 @@ def bounded(head_timeout_s: float = 15.0) -> type[HttpToolsProtocol]:
             super().data_received(data)
             if self.transport.is_closing():
                 return
-            if self._in_head and self._deadline is None:
+            if self._begun and self._deadline is None:
                 self._arm()
             if self._spare_bytes > MAX_HEAD_BYTES:
                 self._refuse(431 if self._in_head else 400, "the request's headers or trailers are too large")
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            self._in_head, self._message_done = True, False
+            self._in_head = self._begun = True
 
         def on_header(self, name: bytes, value: bytes) -> None:
             if self._in_head:  # else it is a trailer, which must not pose as a header
                 super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
-            self._in_head = False
+            self._in_head = self._begun = False
             self._spare_bytes = 0
             self._disarm()
             super().on_headers_complete()
@@ -66,7 +66,7 @@ def bounded(head_timeout_s: float = 15.0) -> type[HttpToolsProtocol]:
 
         def on_message_complete(self) -> None:
             super().on_message_complete()
-            self._in_head = self._message_done = True
+            self._in_head = True
             self._spare_bytes = 0
 
         def send_400_response(self, msg: str) -> None:
@@ -82,7 +82,11 @@ def bounded(head_timeout_s: float = 15.0) -> type[HttpToolsProtocol]:
 
         def _late(self) -> None:
             self._deadline = None
-            if self._in_head and not self._busy():
+            if self.transport.is_closing() or not self._in_head or self._busy():
+                return
+            if not self._begun:
+                self.transport.close()  # a browser's spare connection; it need not hear why
+            else:
                 self._refuse(408, f"the request's head did not arrive within {head_timeout_s:g} s")
 
         def _busy(self) -> bool:

@@ -30,6 +30,9 @@ BODY_IDLE_TIMEOUT_S = Setting(
 BODY_TOTAL_TIMEOUT_S = Setting(
     "body_total_timeout_s", float, 300.0, "Longest time for a whole request body, in seconds", minimum=0.1
 )
+HEAD_TIMEOUT_S = Setting(
+    "head_timeout_s", float, 15.0, "Seconds for a client to send the head of a request", minimum=0.1
+)
 MAX_CONCURRENT_REQUESTS = Setting(
     "max_concurrent_requests", int, 512, "Requests that the control plane handles at once", minimum=1
 )
@@ -43,6 +46,7 @@ SETTINGS = SettingsTable(
         MAX_INTERNAL_BODY_BYTES,
         BODY_IDLE_TIMEOUT_S,
         BODY_TOTAL_TIMEOUT_S,
+        HEAD_TIMEOUT_S,
         MAX_CONCURRENT_REQUESTS,
     ),
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+
 from support.ports import free_port
 from support.product import product_environment
 
@@ -54,15 +55,17 @@ def test_it_starts_in_the_background_tells_its_state_and_stops(tmp_path: Path) -
 
 
 def test_every_command_explains_itself(tmp_path: Path) -> None:
-    environment = product_environment(tmp_path / "home")
-    top = subprocess.run(
-        [sys.executable, "-m", "tetrad", "--help"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout
+    def tetrad(argument: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tetrad", argument],
+            env=product_environment(tmp_path / "home"),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    top = tetrad("--help").stdout
     for command in ("up", "down", "status", "logs", "env", "login", "settings", "trace", "app", "release", "key"):
         assert command in top
     unknown = tetrad("pu")

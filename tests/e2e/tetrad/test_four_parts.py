@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from support.fake_openai import FakeOpenAI
 from support.product import Product
 from support.wait import wait_until

@@ -36,6 +36,8 @@ _MAX_EVENT = 4 * 1024 * 1024
 _MAX_ERROR = 1024 * 1024
 _TAIL_BYTES = 65_536
 _DRAIN_S = 1.0
+_CALLERS_FAULT = ("Failed to parse messages:", "Failed to parse tools:")
+"""How llama.cpp's server begins what it says of a malformed request; it says so with 500, and clients try again."""
 
 
 class CredentialRefused(UpstreamFailure):
@@ -85,6 +87,7 @@ class OpenAIEndpoint:
         if upstream.secret:
             headers.append(("authorization", f"Bearer {upstream.secret}"))
         address = parse_address(upstream.base_url)
+        self._origin = str(address.origin)
         try:
             self._requests: dict[Kind, PreparedRequest] = {
                 kind: provider.client.prepare("POST", address, path, headers) for kind, path in _PATHS.items()
@@ -107,12 +110,17 @@ class OpenAIEndpoint:
         fields = call.fields
         if call.stream and not call.usage_asked:
             fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
-        response = await self._provider.client.send(
-            self._requests[call.kind],
-            msgspec.json.encode(fields),
-            timeouts=self._timeouts,
-            max_connections=self._max_connections,
-        )
+        try:
+            response = await self._provider.client.send(
+                self._requests[call.kind],
+                msgspec.json.encode(fields),
+                timeouts=self._timeouts,
+                max_connections=self._max_connections,
+            )
+        except UpstreamFailure as error:
+            # where an upstream answers (a port, a socket in the home, a host of the inner network) is not for clients
+            error.message = error.message.replace(self._origin, f"the upstream {self._upstream.name!r}")
+            raise
         try:
             return await self._answer(call, response)
         except BaseException:
@@ -166,6 +174,9 @@ class OpenAIEndpoint:
             body = error_body(TetradError(message, code=code, status=status))
         else:
             code, message = said
+            if status == 500 and message.startswith(_CALLERS_FAULT):
+                status, code = 400, "bad_field"
+                body = error_body(InvalidInput(message, code=code, status=status))
         outcome = Outcome(error_type=code or f"http_{status}", error_message=message)
         return _Whole(status, body, outcome, self._provider.clock.now_ns(), _passed(response))
 

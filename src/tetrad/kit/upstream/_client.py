@@ -168,6 +168,7 @@ class _Pool:
             raise UpstreamBusy(
                 f"{self.origin} has {self.max_connections} calls under way and {len(self.waiting)} waiting",
                 hint="try again later, or raise the upstream's max_connections",
+                retry_after_s=1.0,
             )
         loop = asyncio.get_running_loop()
         place: asyncio.Future[Connection | None] = loop.create_future()
@@ -184,6 +185,7 @@ class _Pool:
                 raise UpstreamBusy(
                     f"no connection to {self.origin} became free within {timeout_s:g} s",
                     hint="try again later, or raise the upstream's max_connections",
+                    retry_after_s=1.0,
                 ) from None
             raise
 

@@ -13,6 +13,8 @@ from tetrad import __version__
 from tetrad.kernel import TetradError
 from tetrad.kit.children import EX_CONFIG
 from tetrad.kit.home import CONTROL_PORT, HOST, LOG_LEVEL, MIN_FREE_DISK_MB, Home
+from tetrad.kit.http_protocol import bounded
+from tetrad.kit.http_settings import HEAD_TIMEOUT_S
 from tetrad.kit.logs import log_to_stderr
 from tetrad.processes._settings import product_settings
 from tetrad.processes.control._compose import Services, build_app, build_services
@@ -57,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         config = uvicorn.Config(
             build_app(services),
             loop="uvloop",
-            http="httptools",
+            http=bounded(settings.get(HEAD_TIMEOUT_S)),
             access_log=False,
             log_config=None,
             proxy_headers=False,

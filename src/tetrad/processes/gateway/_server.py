@@ -32,7 +32,7 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
 
         - A connection whose next head is not complete within the deadline is closed, whatever trickles in.
         - A head has at most `MAX_HEAD_BYTES`.
-        - What comes after the head but is no body (sizes and extensions of chunks, trailers) is bounded too, and trailers
+        - What follows the head but is no body (sizes and extensions of chunks, trailers) is bounded too, and trailers
           are dropped: uvicorn would append them to the headers, where a trailer could pose as a header.
         - A body that goes on after its answer (a refused 50 MB upload) is read and thrown away so that the client sees
           the answer, but neither for ever nor without end.
