@@ -15,7 +15,7 @@ from support.fake_openai import FakeOpenAI
 from support.gateway import GatewayProcess, make_table, prepare_home, spooled
 from support.wait import wait_until
 
-MODELS = ("slow:0.02", "stall", "endless")
+MODELS = ("slow:0.02", "stall", "endless", "unparsed")
 
 
 @pytest.fixture(scope="module")
@@ -300,6 +300,15 @@ def test_an_offer_to_switch_protocols_is_ignored_and_the_body_is_read(gateway: G
     with connect(gateway) as client:
         client.sendall(request("local/m1", head=f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {offer}\r\n"))
         assert read_answer(client)[0] == 200
+
+
+def test_what_the_engine_cannot_parse_is_the_callers_fault(gateway: GatewayProcess) -> None:
+    with connect(gateway) as client:
+        client.sendall(request("local/unparsed"))
+        status, body = read_answer(client)
+    error = json.loads(body)["error"]
+    assert (status, error["code"], error["type"]) == (400, "bad_field", "invalid_request_error")
+    assert "type must be string" in error["message"]
 
 
 def test_pipelined_requests_are_answered_in_order(gateway: GatewayProcess) -> None:

@@ -258,6 +258,7 @@ def test_an_engine_that_was_killed_is_a_clear_error_and_recovery_is_immediate(te
     try:
         status, _, body = gateway.chat("local/m1")
         assert (status, json.loads(body)["error"]["code"]) == (503, "upstream_unreachable")
+        assert str(port) not in json.loads(body)["error"]["message"], "where upstreams are is not for clients"
         with FakeOpenAI(port=port):
             assert gateway.chat("local/m1")[0] == 200
     finally:

@@ -203,6 +203,11 @@ class _Script:
         secret = self.fake.requests[-1].headers.get("authorization", "")
         return await self.json(400, {"error": {"message": f"you sent {secret}", "code": "leak"}})
 
+    async def act_unparsed(self) -> bool:
+        """Blame the caller with 500, as llama.cpp does."""
+        message = "Failed to parse messages: type must be string, but is null"
+        return await self.json(500, {"error": {"code": 500, "message": message, "type": "server_error"}})
+
     async def act_plain_error(self) -> bool:
         return await self.raw(500, "text/plain", b"boom")
 
