@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import mimetypes
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -18,6 +21,7 @@ _NOT_BUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Tetr
 <p>Run <code>make up</code> in the checkout, or <code>npm ci &amp;&amp; npm run build</code> in <code>ui/</code>.</p>
 <p>The API is at work: <a href="/openapi.json">openapi.json</a>.</p></body></html>"""
 _NOT_PAGES = ("/api/", "/internal/", "/v1/", "/ofrep/", "/assets/")
+_COMPRESSED = frozenset({".js", ".css", ".svg", ".json", ".html"})
 _YEAR_S = 365 * 24 * 3600
 
 
@@ -43,11 +47,13 @@ def mount_console(app: FastAPI, folder: Path | None) -> None:
 class _Console:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
+        self._packed: dict[str, bytes] = {}
         found = folder.rglob("*") if folder else ()
         self._files = {f"/{path.relative_to(folder).as_posix()}": path for path in found if folder and path.is_file()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(Request(scope))(scope, receive, send)
+        response = await run_in_threadpool(self._answer, Request(scope))
+        await response(scope, receive, send)
 
     def _answer(self, request: Request) -> Response:
         path = request.url.path
@@ -66,4 +72,15 @@ class _Console:
         if found is None or found.name == "index.html":
             return FileResponse(self._folder / "index.html", headers={"cache-control": "no-cache"})
         fresh = f"public, max-age={_YEAR_S}, immutable" if path.startswith("/assets/") else "public, max-age=3600"
-        return FileResponse(found, headers={"cache-control": fresh})
+        headers = {"cache-control": fresh, "vary": "accept-encoding"}
+        if found.suffix in _COMPRESSED and "gzip" in request.headers.get("accept-encoding", ""):
+            kind = mimetypes.guess_type(found.name)[0]
+            return Response(self._gzipped(path), media_type=kind, headers={**headers, "content-encoding": "gzip"})
+        return FileResponse(found, headers=headers)
+
+    def _gzipped(self, path: str) -> bytes:
+        """Compress a file when it is first asked for; all of them together are smaller than one photograph."""
+        known = self._packed.get(path)
+        if known is None:
+            known = self._packed[path] = gzip.compress(self._files[path].read_bytes(), 6, mtime=0)
+        return known
