@@ -12,7 +12,7 @@ from support.console import call_the_app, sign_in, sign_in_link, wait_for_trace
 from support.product import Product
 
 pytestmark = pytest.mark.browser
-QUESTION = "What does a release pin?"
+QUESTION = "Why do leaves change colour in autumn?"
 
 
 def test_a_visitor_without_a_session_is_told_which_command_prints_a_link(

@@ -24,6 +24,12 @@ class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
 
 
+class DatabaseDamaged(DatabaseUnavailable):
+    """The database's file is torn, overwritten or gone: trying again cannot help."""
+
+    code = "database_damaged"
+
+
 class Database:
     """Connections to one database. Share one instance per process; it is safe to use from many threads."""
 
@@ -79,7 +85,7 @@ def translated(engine: sa.Engine) -> Iterator[None]:
         ) from error
     except sa.exc.DatabaseError as error:
         if "malformed" in str(error.orig) or "not a database" in str(error.orig):
-            raise DatabaseUnavailable(
+            raise DatabaseDamaged(
                 f"the database {engine.url.render_as_string(hide_password=True)!r} is damaged: {error.orig}",
                 hint="restore the last backup",
             ) from error

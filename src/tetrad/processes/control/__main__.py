@@ -47,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         home.prepare(__version__, min_free_mb=settings.get(MIN_FREE_DISK_MB))
         services = build_services(settings, home)
     except TetradError as error:
-        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)  # noqa: T201 - before logs are there
+        # one line: the supervisor quotes the last one
+        print(f"{error.message} (hint: {error.hint})", file=sys.stderr)  # noqa: T201 - before logs are there
         return EX_CONFIG if error.status < 500 or error.code in _HOPELESS else 1
     try:
         services.start()
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-_HOPELESS = frozenset({"home_unusable", "database_too_new", "telemetry_too_new"})
+_HOPELESS = frozenset({"home_unusable", "database_damaged", "database_too_new", "telemetry_too_new"})
 
 if __name__ == "__main__":
     sys.exit(main())

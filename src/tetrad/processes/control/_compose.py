@@ -29,7 +29,7 @@ from tetrad.identity import DEFAULT_PROJECT, Identity, IdentityPolicy, machine_k
 from tetrad.identity._store import SqlIdentityStore
 from tetrad.kernel import Principal, SystemClock, TetradError
 from tetrad.kit.blobs import BlobStore, OpenBlobs, open_blobs
-from tetrad.kit.db import Database, open_database
+from tetrad.kit.db import Database, DatabaseDamaged, open_database
 from tetrad.kit.db.migrate import migrate
 from tetrad.kit.extensions import Extensions, Kind
 from tetrad.kit.home import BLOBS_URL, HOST, Home
@@ -112,12 +112,26 @@ class Services:
         self._closers.close()
 
 
+def refuse_lost_database(home: Home, url: str) -> None:
+    """Refuse to make an empty database in a home that had one: its projects, keys and releases would be lost unsaid."""
+    path = home.root / "tetrad.db"
+    if url != f"sqlite:///{path}" or (path.exists() and path.stat().st_size):
+        return
+    if home.route_table.exists() or (home.telemetry.is_dir() and any(home.telemetry.iterdir())):
+        raise DatabaseDamaged(
+            f"{str(path)!r} is {'empty' if path.exists() else 'gone'}, and this home has been used before",
+            hint="put the file back from a copy; to begin anew, move the whole home folder away",
+        )
+
+
 def build_services(settings: Settings, home: Home) -> Services:
     """Open the stores, bring them to this version's schema, and make the services; nothing runs yet."""
     clock = SystemClock()
     with ExitStack() as stack:
         keys = machine_keys(home.keys)
-        database = open_database(home.database_url(settings))
+        url = home.database_url(settings)
+        refuse_lost_database(home, url)
+        database = open_database(url)
         stack.callback(database.close)
         done = migrate(database, MIGRATIONS)
         if done.applied:
