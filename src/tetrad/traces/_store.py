@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -31,6 +32,7 @@ from tetrad.traces._views import (
     Window,
 )
 
+log = logging.getLogger(__name__)
 _EPOCH = date(1970, 1, 1)
 _TOP = 10
 _MOST_GROUPS = 10_000
@@ -128,6 +130,13 @@ class ColumnStore:
         """Bring the tables to this code's schema and the first insert's costs to the start; return the steps taken."""
         steps = migrate_telemetry(self._db, STEPS)
         self._db.select(f"SELECT {_SPAN} FROM spans WHERE project = '' {_ONCE} LIMIT 1")
+        damaged = self._damaged_parts()
+        if damaged:
+            log.error(
+                "%d parts of the telemetry store are damaged and were set aside; their spans are not shown. Restore the "
+                "folder `telemetry` from a copy, or drop them for good with ALTER TABLE … DROP DETACHED PART",
+                damaged,
+            )
         return steps
 
     def close(self) -> None:
@@ -348,7 +357,15 @@ class ColumnStore:
             "FROM system.parts WHERE active AND database = currentDatabase() AND table IN ('spans', 'payloads')"
         )
         spans, size, oldest = rows[0]
-        return StoreSize(int(spans), int(size), str(oldest))
+        return StoreSize(int(spans), int(size), str(oldest), self._damaged_parts())
+
+    def _damaged_parts(self) -> int:
+        """Count the parts that the engine set aside at its start because they cannot be read: it does so unsaid."""
+        rows = self._db.select(
+            "SELECT count() FROM system.detached_parts WHERE database = currentDatabase() "
+            "AND table IN ('spans', 'payloads') AND startsWith(reason, 'broken')"
+        )
+        return int(rows[0][0])
 
 
 _BUCKET = (

@@ -224,11 +224,12 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class StoreSize(msgspec.Struct, frozen=True):
-    """How much is kept, over all projects."""
+    """How much is kept, over all projects; `damaged_parts` were found damaged at a start and are not shown."""
 
     spans: int
     bytes_on_disk: int
     oldest_day: str
+    damaged_parts: int = 0
 
 
 def matches(summary: TraceSummary, only: TraceFilter) -> bool:

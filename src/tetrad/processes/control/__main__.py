@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-_HOPELESS = frozenset({"home_unusable", "database_damaged", "database_too_new", "telemetry_too_new"})
+_HOPELESS = frozenset({"home_unusable", "key_file_unusable", "database_damaged", "database_too_new", "telemetry_too_new"})
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -180,6 +180,7 @@ def _telemetry(services: Services) -> StoreView:
         size = services.traces.size()
     except Unavailable as error:
         return StoreView(name="telemetry", kind="clickhouse", ok=False, detail=error.message)
-    return StoreView(
-        name="telemetry", kind="clickhouse", ok=True, detail=f"{size.spans:,} spans, {size.bytes_on_disk:,} bytes"
-    )
+    detail = f"{size.spans:,} spans, {size.bytes_on_disk:,} bytes"
+    if size.damaged_parts:
+        detail += f"; {size.damaged_parts} damaged parts are set aside and their spans not shown"
+    return StoreView(name="telemetry", kind="clickhouse", ok=not size.damaged_parts, detail=detail)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tetrad.adapters.providers.openai import OpenAIProvider
-from tetrad.kernel import SystemClock, TetradError
+from tetrad.kernel import SystemClock, TetradError, Unavailable
 from tetrad.kit.home import CONTROL_PORT, CONTROL_URL, HOST, Home
 from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
 from tetrad.kit.settings import Settings
@@ -132,7 +132,10 @@ class _FileSecret:
         self._path = home.keys / "internal.token"
 
     def __call__(self) -> str:
-        return self._path.read_text("ascii").strip()
+        try:
+            return self._path.read_text("ascii").strip()
+        except UnicodeDecodeError as error:
+            raise Unavailable(f"{str(self._path)!r} cannot be read: {error}", hint="correct it, or delete it") from None
 
 
 def _claim(home: Home, index: int) -> SpoolFolder:

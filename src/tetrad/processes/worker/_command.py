@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tetrad.kernel import TetradError
+from tetrad.kernel import TetradError, Unavailable
 from tetrad.kit.children import EX_CONFIG
 from tetrad.kit.home import CONTROL_PORT, CONTROL_URL, HOST, LOG_LEVEL, Home, cache_folder
 from tetrad.kit.logs import log_to_stderr
@@ -108,3 +108,5 @@ def _read(path: Path) -> str:
         return path.read_text("ascii").strip()
     except FileNotFoundError:
         return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unavailable(f"{str(path)!r} cannot be read: {error}", hint="correct it, or delete it") from None

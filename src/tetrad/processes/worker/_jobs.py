@@ -68,8 +68,15 @@ async def keep_jobs(start: Callable[[], JobRunner]) -> None:
     while True:
         try:
             runner = await asyncio.to_thread(start)  # in a thread: DBOS refuses to be launched inside a loop
-        except Exception:  # SQLAlchemy's, DBOS's and the disk's
-            log.exception("jobs cannot run; trying again in %g s", _RETRY_S)
+        except Exception as error:  # SQLAlchemy's, DBOS's and the disk's
+            if "not a database" in str(error) or "malformed" in str(error):
+                log.error(  # noqa: TRY400 - a traceback says no more
+                    "jobs cannot run: their database is damaged; stop Tetrad and put a copy of it back, or move it "
+                    "away: what waits in it is lost then. Trying again in %g s",
+                    _RETRY_S,
+                )
+            else:
+                log.exception("jobs cannot run; trying again in %g s", _RETRY_S)
             await asyncio.sleep(_RETRY_S)
             continue
         try:
