@@ -87,6 +87,15 @@ def test_a_damaged_internal_token_ends_control_and_the_worker_with_the_reason(ho
         assert "Traceback" not in done.stderr
 
 
+def test_an_empty_key_file_ends_control_with_the_reason(home: Path) -> None:
+    (home / "keys").mkdir(mode=0o700)
+    (home / "keys" / "app.key").write_bytes(b"")
+    done = control(home)
+    assert done.returncode == EX_CONFIG, done.stderr
+    assert "app.key' holds no key of Tetrad's (hint: delete the file" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 def test_with_a_damaged_internal_token_the_gateway_serves_on_and_recovers(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with FakeOpenAI() as upstream, FakeControl() as control:

@@ -133,8 +133,8 @@ class ColumnStore:
         damaged = self._damaged_parts()
         if damaged:
             log.error(
-                "%d parts of the telemetry store are damaged and were set aside; their spans are not shown. Restore the "
-                "folder `telemetry` from a copy, or drop them for good with ALTER TABLE … DROP DETACHED PART",
+                "%d parts of the telemetry store are damaged and were set aside; their spans are not shown. "
+                "Restore the folder `telemetry` from a copy, or live without them",
                 damaged,
             )
         return steps

@@ -47,11 +47,12 @@ def main(argv: list[str] | None = None) -> int:
         home.prepare(__version__, min_free_mb=settings.get(MIN_FREE_DISK_MB))
         services = build_services(settings, home)
     except TetradError as error:
-        # one line: the supervisor quotes the last one
-        print(f"{error.message} (hint: {error.hint})", file=sys.stderr)  # noqa: T201 - before logs are there
-        return EX_CONFIG if error.status < 500 or error.code in _HOPELESS else 1
+        return _told(error)
     try:
-        services.start()
+        try:
+            services.start()
+        except TetradError as error:
+            return _told(error)
         sock = (
             socket.socket(fileno=options.fd)
             if options.fd is not None
@@ -74,7 +75,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-_HOPELESS = frozenset({"home_unusable", "key_file_unusable", "database_damaged", "database_too_new", "telemetry_too_new"})
+def _told(error: TetradError) -> int:
+    """Say why there is no start, in one line, as the supervisor quotes the last; return the exit code."""
+    print(f"{error.message} (hint: {error.hint})" if error.hint else error.message, file=sys.stderr)  # noqa: T201
+    return EX_CONFIG if error.status < 500 or error.code in _HOPELESS else 1
+
+
+_HOPELESS = frozenset(
+    {"home_unusable", "key_file_unusable", "database_damaged", "database_too_new", "telemetry_too_new"}
+)
 
 if __name__ == "__main__":
     sys.exit(main())
