@@ -22,6 +22,7 @@ CONNECTION = "tetrad.connection"
 """The key in `scope["extensions"]` under which our server hands out the connection, see `_server.Watched`."""
 _MODEL_CALLS: dict[str, Kind] = {"/v1/chat/completions": "chat", "/v1/embeddings": "embeddings"}
 _JSON = [(b"content-type", b"application/json")]
+_NOT_YET = ("/v1/messages", "/v1/responses", "/v1/completions", "/v1/images", "/v1/audio")
 
 
 class ClientGone(Exception):
@@ -203,6 +204,14 @@ class GatewayApp:
             return 200, b"text/plain; version=0.0.4; charset=utf-8", self._metrics_page()
         if known:
             return 200, b"application/json", self._models(path, scope)
+        if path.startswith(_NOT_YET):
+            raise RequestRefused(
+                f"{path[:200]} is not served yet: the gateway speaks chat completions, embeddings and models of the "
+                "OpenAI protocol",
+                hint="use an OpenAI client with the same model and key",
+                status=404,
+                code="protocol_not_served",
+            )
         raise RequestRefused(
             f"there is nothing at {path[:200]}",
             hint="the base URL of OpenAI clients ends in /v1; the console and the API have a port of their own",
