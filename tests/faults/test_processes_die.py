@@ -144,6 +144,24 @@ def test_a_killed_worker_takes_its_engines_along_and_both_come_back(product: Pro
     wait_until(lambda: ask(product).status_code == 200, timeout_s=60, what="answers again", retry_on=(httpx.HTTPError,))
 
 
+@pytest.mark.timeout(240)
+def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
+    with running_product(tmp_path, liveness_s=9, stop_timeout_s=1) as product:
+        for name in ("gateway-0", "control"):
+            before = int(product.processes()[name]["pid"])
+            os.kill(before, signal.SIGSTOP)
+            wait_until(
+                lambda name=name, before=before: (
+                    product.processes()[name]["pid"] not in (None, before)
+                    and product.processes()[name]["state"] == "ready"
+                ),
+                timeout_s=40,
+                what=f"a hanging {name} to be replaced",
+            )
+            assert ask(product).status_code == 200
+        assert "gave no answer for 9 s" in product.said()
+
+
 def test_a_second_supervisor_in_the_same_home_is_refused(product: Product) -> None:
     done = product.cli("up", check=False)
     assert done.returncode == 1

@@ -144,6 +144,8 @@ def test_following_shows_what_arrives_once_each_until_interrupted(kept: Kept, ad
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # whoever started the tests in the background made them deaf to Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert child.stdout is not None
     assert child.stderr is not None

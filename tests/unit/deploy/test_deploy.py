@@ -52,7 +52,7 @@ def known_variables() -> set[str]:
 
 
 def test_every_setting_that_a_deployment_file_names_exists() -> None:
-    files = [path for path in (ROOT / "deploy").rglob("*") if path.is_file()]
+    files = [path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix != ".pyc"]
     pages = [
         ROOT / "docs/how-to" / name for name in ("run-as-a-service.md", "run-in-containers.md", "change-settings.md")
     ]

@@ -15,7 +15,7 @@ from dbos import DBOS, DBOSConfig
 from tetrad.kernel import new_id
 from tetrad.kit.home import write_private
 from tetrad.kit.jobs._environment import forget_dbos_environment
-from tetrad.kit.jobs._model import JobOutdated, Progress
+from tetrad.kit.jobs._model import JobOutdated, JobsUnavailable, Progress
 from tetrad.kit.jobs._registry import Job, JobRegistry
 from tetrad.kit.jobs._wire import (
     APPLICATION,
@@ -166,6 +166,9 @@ def stable_executor_id(path: Path) -> str:
         found = path.read_text("ascii").strip()
     except FileNotFoundError:
         found = ""
+    except UnicodeDecodeError:
+        # a new id would never take up what the old one left half done
+        raise JobsUnavailable(f"{str(path)!r} holds no id", hint="put a copy of it back, or delete it") from None
     if not found:
         found = new_id("executor")
         write_private(path, found)

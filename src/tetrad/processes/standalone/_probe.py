@@ -40,6 +40,19 @@ async def get_json(address: tuple[str, int] | str, path: str, *, token: str = ""
     return json.loads(body) if body else None
 
 
+async def answers(address: tuple[str, int] | str, timeout_s: float) -> bool:
+    """Tell whether a process says anything at all."""
+    try:
+        await get_json(address, "/healthz", timeout_s=timeout_s)
+    except TimeoutError:
+        return False
+    except OSError as error:
+        return error.errno is None  # a status that is not 200 is an answer too
+    except ValueError:
+        return True
+    return True
+
+
 def ready_probe(address: tuple[str, int] | str, path: str = "/readyz") -> Any:
     """Return a probe that waits until `path` answers 200; whoever calls it holds the clock."""
 

@@ -19,11 +19,13 @@ from tetrad.kernel import TetradError
 from tetrad.kit.children import ChildSpec, ChildStatus, ProcessIdentity, RestartPolicy, Supervised
 from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, HOST, Home, reachable_host, write_private
 from tetrad.kit.settings import Setting, Settings
-from tetrad.processes.standalone._probe import get_json, ready_probe
-from tetrad.processes.standalone._settings import GATEWAY_WORKERS, READY_TIMEOUT_S, STOP_TIMEOUT_S
+from tetrad.processes.standalone._probe import answers, get_json, ready_probe
+from tetrad.processes.standalone._settings import GATEWAY_WORKERS, LIVENESS_S, READY_TIMEOUT_S, STOP_TIMEOUT_S
 
 _BACKLOG = 4096
 _POLICY = RestartPolicy(give_up_after=0)
+_PROBES = 6
+"""Into how many steps the time to notice a hang is cut: half of them are pauses, half are questions."""
 
 
 class PortTaken(TetradError):
@@ -91,6 +93,7 @@ class Supervisor:
     ports: Ports
     on_change: Callable[[ChildStatus], None] = lambda _status: None
     _children: list[Supervised] = field(default_factory=list)
+    _watches: list[asyncio.Task[None]] = field(default_factory=list)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: bool = False
     _started_at: float = field(default_factory=time.time)
@@ -133,6 +136,39 @@ class Supervisor:
             await asyncio.gather(*waits, stopped, return_exceptions=True)
         self._ready = True
         self._note()
+        self._watches = [asyncio.create_task(self._watch(*watched)) for watched in self._watched()]
+
+    def _watched(self) -> Iterator[tuple[Supervised, tuple[str, int] | str]]:
+        """Name the processes that can be asked, and where. Several gateways share a socket: none can be asked alone."""
+        if not self.settings.get(LIVENESS_S):
+            return
+        host = reachable_host(self.settings).strip("[]")
+        places: dict[str, tuple[str, int] | str] = {
+            "control": (host, self.settings.get(CONTROL_PORT)),
+            "inference": str(self.home.run / "inference.sock"),
+        }
+        if self.settings.get(GATEWAY_WORKERS) == 1:
+            places["gateway-0"] = (host, self.settings.get(GATEWAY_PORT))
+        for child in self._children:
+            if child.name in places:
+                yield child, places[child.name]
+
+    async def _watch(self, child: Supervised, address: tuple[str, int] | str) -> None:
+        """Replace a process that lives but answers nothing: a hang would else last for ever.
+
+        Failures in a row are counted, not time, so that a machine that slept is not taken for one that hangs.
+        """
+        step_s = self.settings.get(LIVENESS_S) / _PROBES
+        failures = 0
+        while True:
+            await asyncio.sleep(step_s)
+            if child.status.state != "ready" or await answers(address, step_s):
+                failures = 0
+                continue
+            failures += 1
+            if failures >= _PROBES // 2 and child.status.state == "ready":
+                failures = 0
+                await child.restart(f"gave no answer for {self.settings.get(LIVENESS_S):g} s")
 
     async def wait_engines(self, token: str) -> list[dict[str, Any]]:
         """Wait until every engine is ready or has failed; return what control knows of them."""
@@ -156,6 +192,9 @@ class Supervisor:
     async def end(self) -> None:
         """Stop all: gateways drain first, control goes last, so that every span still finds its store."""
         self._ready = False
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         timeout_s = self.settings.get(STOP_TIMEOUT_S)
         gateways = [child for child in self._children if child.name.startswith("gateway")]
         others = [child for child in self._children if child not in gateways and child.name != "control"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from tetrad.kernel import Unavailable
+from tetrad.kernel import TetradError, Unavailable
 from tetrad.kit.home import BLOBS_URL, Home
 from tetrad.kit.jobs import JobRegistry
 from tetrad.kit.settings import Settings
@@ -68,6 +68,10 @@ async def keep_jobs(start: Callable[[], JobRunner]) -> None:
     while True:
         try:
             runner = await asyncio.to_thread(start)  # in a thread: DBOS refuses to be launched inside a loop
+        except TetradError as error:
+            log.error("jobs cannot run: %s; %s. Trying again in %g s", error.message, error.hint, _RETRY_S)  # noqa: TRY400
+            await asyncio.sleep(_RETRY_S)
+            continue
         except Exception as error:  # SQLAlchemy's, DBOS's and the disk's
             if "not a database" in str(error) or "malformed" in str(error):
                 log.error(  # noqa: TRY400 - a traceback says no more
