@@ -145,7 +145,7 @@ def test_following_shows_what_arrives_once_each_until_interrupted(kept: Kept, ad
         stderr=subprocess.PIPE,
         text=True,
         # whoever started the tests in the background made them deaf to Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs yet
     )
     assert child.stdout is not None
     assert child.stderr is not None
