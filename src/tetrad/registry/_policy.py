@@ -145,17 +145,19 @@ def parts_of(kind: str, digest: Digest, document: Mapping[str, Any] | None) -> t
     """
     if kind != RELEASE or document is None:
         return (Part(kind, digest_json({"kind": kind, "digest": digest}), digest=digest),)
-    found: dict[Digest, Part] = {}
+    found: list[Part] = []
     for section, value in document.items():
-        entries = value if isinstance(value, list) and value else [value]
-        for entry in entries:
-            part = _part(section, entry)
-            found[part.seal] = part
-    return tuple(sorted(found.values(), key=lambda part: (part.kind, part.role, part.name, part.seal)))
+        listed = isinstance(value, list) and bool(value)
+        entries: dict[bytes, list[object]] = {}
+        for entry in value if listed else [value]:
+            entries.setdefault(canonical_json(entry), []).append(entry)
+        found += [_part(section, same[0], len(same) if listed else 0) for same in entries.values()]
+    return tuple(sorted(found, key=lambda part: (part.kind, part.role, part.name, part.seal)))
 
 
-def _part(section: str, entry: object) -> Part:
-    seal = digest_json({"kind": section, "entry": entry})
+def _part(section: str, entry: object, times: int) -> Part:
+    """`times` is how often the entry stands in its list; 0 for what is no list, or an empty one."""
+    seal = digest_json({"kind": section, "entry": entry, "times": times})
     if not isinstance(entry, Mapping):
         return Part(section, seal)
     digest, role, name = (entry.get(key) for key in ("digest", "role", "name"))

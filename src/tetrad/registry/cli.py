@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -91,8 +90,8 @@ def remove_gate(
     """Take a gate away; refs that no other gate governs move freely again."""
     if not yes:
         typer.confirm(f"Remove the gate of {pattern}?", abort=True, err=True)
-    query = f"pattern={quote(pattern, safe='')}&reason={quote(reason, safe='')}"
-    ApiClient.from_environment().delete(f"{_base(project)}/gates?{query}")
+    asked = {"pattern": pattern, "reason": reason}
+    ApiClient.from_environment().request("DELETE", f"{_base(project)}/gates", params=asked)
     typer.echo(f"removed the gate of {pattern}")
 
 
