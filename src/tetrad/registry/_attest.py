@@ -39,10 +39,10 @@ from tetrad.registry._signing import (
     new_key,
     public_bytes,
     receipt_facts,
-    receipt_key,
     sign_statement,
     verifying_keys,
 )
+from tetrad.registry._verified import Verifier
 from tetrad.registry.errors import (
     ArtifactNotFound,
     BadEvidence,
@@ -129,6 +129,7 @@ class Evidence:
         self._clock = clock
         self._audit = audit
         self._limits = limits or EvidenceLimits()
+        self._verifier = Verifier()
 
     # -- keys ---------------------------------------------------------------------------------------------------
 
@@ -410,21 +411,16 @@ class Evidence:
         return counted, others
 
     def _judge(self, row: EvidenceRow, keys: Sequence[SigningKey]) -> Judged:
+        verified = self._verifier.verify(row, keys)
+        statement = verified.statement
+        if verified.problem or statement is None:
+            return Judged(row, statement, None, verified.problem)
         by_id = {key.id: key for key in keys}
-        try:
-            envelope = read_envelope(parse_json(row.envelope, where="the envelope"))
-            statement = read_statement(envelope.body())
-        except InvalidInput as error:
-            return Judged(row, None, None, f"it was changed: {error.message}")
-        facts = receipt_facts(row.project, row.digest, row.received_at, row.received_by, row.expires_at)
-        receiver = receipt_key(row.receipt, facts, {key.id: key for key in keys if key.project == INSTALLATION})
-        if envelope.digest != row.digest or receiver is None:
-            return Judged(row, statement, None, "it was changed after it was received")
-        signers = verifying_keys(envelope, keys)
+        signers = [by_id[name] for name in verified.signers]
         trusted = [key for key in signers if key.trusted_for(row.project, statement.predicate_type, row.received_at)]
         if not signers:
             return Judged(row, statement, None, "no known key has signed it")
-        if not trusted or not by_id[receiver.id].trusted_for(row.project, "", row.received_at):
+        if not trusted or not by_id[verified.receiver].trusted_for(row.project, "", row.received_at):
             return Judged(row, statement, signers[0], "its key was not trusted when it came")
         if row.revoked_at is not None:
             return Judged(row, statement, trusted[0], f"it was revoked: {row.revoked_because}")

@@ -256,8 +256,9 @@ def from_base64(text: str, what: str) -> bytes:
 def read_envelope(value: object) -> Envelope:
     """Read a DSSE envelope from JSON; refuse with `BadEvidence` what is none or is of another payload type."""
     try:
+        canonical_json(value)  # what has no canonical form has no digest, and cannot be kept
         envelope = msgspec.convert(value, Envelope)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, InvalidInput) as error:
         raise BadEvidence(f"this is no DSSE envelope: {error}", hint="payload, payloadType, signatures") from None
     if envelope.payloadType != PAYLOAD_TYPE:
         raise BadEvidence(f"the payload is {envelope.payloadType[:80]!r}", hint=f"send {PAYLOAD_TYPE}")

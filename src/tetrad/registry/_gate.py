@@ -184,6 +184,8 @@ class GatePolicies:
         The next move is judged by it: verdicts of another policy let nothing pass.
         """
         read = read_policy(policy)
+        if not pattern.isprintable():
+            raise BadPolicy(f"{pattern[:80]!r} is no pattern of refs", hint="write */production")
         label = check_name(name or pattern.replace("**", "any").replace("*", "any"), "name of a policy")
         artifact = self._registry.put_document(project, POLICY, read.document(), actor=actor)
         self._note(actor, "gate.set", pattern, project, policy=artifact.digest, reason=reason[:MAX_REASON_CHARS])

@@ -89,6 +89,8 @@ def test_other_keys_and_other_alphabets_of_base64() -> None:
         lambda e: e | {"payload": 1},
         lambda e: {"payload": e["payload"]},
         lambda e: [e],
+        lambda e: e | {"payloadType": "\ud800"},
+        lambda e: e | {"payload": "\ud800"},
         lambda _: None,
     ],
 )
