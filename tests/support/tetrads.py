@@ -54,9 +54,11 @@ def wire(
     registry_limits: RegistryLimits | None = None,
     code_limits: CodeLimits | None = None,
     dataset_limits: DatasetLimits | None = None,
+    blobs: MemoryBlobs | None = None,
+    clock: FixedClock | None = None,
 ) -> Tetrads:
     """Wire the services as the control process does."""
-    blobs, clock = MemoryBlobs(), FixedClock()
+    blobs, clock = blobs or MemoryBlobs(), clock or FixedClock()
     registry = Registry(SqlRegistryStore(database), blobs, clock, gates=gates, limits=registry_limits)
     code = Code(registry, limits=code_limits)
     datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits)

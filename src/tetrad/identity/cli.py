@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tetrad.identity._model import DEFAULT_PROJECT, MAX_SECRET_BYTES
-from tetrad.kernel import InvalidInput, TetradError
+from tetrad.kernel import InvalidInput, TetradError, parse_json
 from tetrad.kit.api_client import ApiClient, path_part
 
 keys = typer.Typer(no_args_is_help=True, help="API keys: create, rotate, revoke.")
@@ -183,19 +184,46 @@ def list_audit(
 
 
 @audit.command("verify")
-def verify_audit(project: InProject = DEFAULT_PROJECT, all_projects: Everywhere = False, as_json: Json = False) -> None:
+def verify_audit(
+    project: InProject = DEFAULT_PROJECT,
+    all_projects: Everywhere = False,
+    head: Annotated[
+        Path | None, typer.Option(help="A head of the ref log, from `tetrad ref log --export-head`: verify that too.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Prove that the log is as it was written. Fails when it is not."""
-    found = ApiClient.from_environment().get(f"{_base(project, all_projects, 'audit')}/verification")
+    client = ApiClient.from_environment()
+    found = client.get(f"{_base(project, all_projects, 'audit')}/verification")
+    log = _checked_head(client, project, head) if head is not None else None
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps(found if log is None else {**found, "ref_log": log}, indent=2))
     if not found["intact"]:
         raise TetradError(
             f"the audit log was changed: at entry {found['broken_at']}, {found['reason']}",
             hint="compare it with a backup; whoever may write to the database could have done it",
             code="audit_broken",
         )
+    if log is not None and not log["sound"]:
+        raise TetradError(
+            f"the ref log was changed: {log['problem']}",
+            hint="compare it with a backup; whoever may write to the database could have done it",
+            code="ref_log_broken",
+        )
     if not as_json:
         typer.echo(f"{found['entries']} entries, unchanged; head {found['head']}")
+        if log is not None:
+            typer.echo(f"ref log: {log['entries']} moves, unchanged since move {log['sequence']} was exported")
+
+
+def _checked_head(client: ApiClient, project: str, file: Path) -> dict[str, Any]:
+    try:
+        envelope = parse_json(file.read_bytes(), where=str(file))
+    except OSError as error:
+        raise InvalidInput(f"{str(file)!r} cannot be read: {error.strerror}", hint="name an exported head") from None
+    path = f"{_base(project, False, 'refs')}/log/head/check"
+    found: dict[str, Any] = client.post(path, {"envelope": envelope})
+    return found
 
 
 def _base(project: str, all_projects: bool, what: str) -> str:

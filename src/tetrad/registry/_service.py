@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -46,13 +46,14 @@ from tetrad.registry.errors import (
     ArtifactTooLarge,
     BadVersion,
     GateMissing,
+    GateRefused,
     RefMoved,
     RefNotFound,
     RefReserved,
     VersionNotFound,
     VersionTaken,
 )
-from tetrad.registry.ports import Blobs, Gates, Listener, RefGate, RefMove, RegistryStore
+from tetrad.registry.ports import Blobs, Gates, Listener, RefGate, RefMove, Refusals, RegistryStore
 from tetrad.registry.ports import RefMoved as RefMovedEvent
 
 JSON = "application/json"
@@ -106,6 +107,7 @@ class Registry:
         self._gates: dict[str, RefGate] = dict(gates or {})
         self._limits = limits or RegistryLimits()
         self._listeners: list[Listener] = []
+        self._refusals: list[Refusals] = []
 
     # -- artifacts ----------------------------------------------------------------------------------------------
 
@@ -310,6 +312,10 @@ class Registry:
         """Call `listener` after each durable move of a ref; what it raises is logged, the move stands."""
         self._listeners.append(listener)
 
+    def on_refusal(self, listener: Refusals) -> None:
+        """Call `listener` after a gate refused a move and the transaction is over; what it raises is logged."""
+        self._refusals.append(listener)
+
     def move_ref(
         self,
         project: str,
@@ -344,7 +350,7 @@ class Registry:
             self._ask_gates(rules, project, name, old, target, actor, at, words, change_request, transaction)
             return _entry(project, head, name, old, target, actor, at, words, change_request)
 
-        return self._moved(project, name, *self._store.move_ref(project, name, decide=decide))
+        return self._moved(project, name, *self._transact(project, name, decide))
 
     def delete_ref(self, project: str, name: str, *, expected: str, actor: Principal, reason: str = "") -> None:
         """Take a ref away for good: its log stays, its name is never used again. Its gates are asked as for a move."""
@@ -360,8 +366,28 @@ class Registry:
             self._ask_gates(rules, project, name, current.digest, None, actor, at, words, "", transaction)
             return _entry(project, head, name, current.digest, None, actor, at, words, "")
 
-        _, entry = self._store.move_ref(project, name, decide=decide)
+        _, entry = self._transact(project, name, decide)
         self._announce(entry)
+
+    def _transact(
+        self, project: str, name: str,
+        decide: Callable[[Ref | None, bool, Sequence[RefRule], tuple[int, str], Any], RefEntry | None],
+    ) -> tuple[Ref | None, RefEntry | None]:  # fmt: skip
+        try:
+            return self._store.move_ref(project, name, decide=decide)
+        except GateRefused as refusal:
+            # Only now, as what is written inside the transaction is rolled back with it.
+            self._tell_refusal(refusal)
+            raise
+
+    def _tell_refusal(self, refusal: GateRefused) -> None:
+        if not isinstance(refusal.move, RefMove):
+            return
+        for listener in self._refusals:
+            try:
+                listener(refusal.move, refusal.message)
+            except Exception:  # the refusal stands, whoever cannot write it down
+                _logger.exception("a listener failed after the move of %s was refused", refusal.move.ref)
 
     @staticmethod
     def _compare(name: str, expected: str | _Absent | None, current: Ref | None) -> None:
@@ -385,7 +411,12 @@ class Registry:
                     f"the ref {name!r} moves only through the gate {rule.gate!r}, which is not installed",
                     hint="install the gate, or have an administrator change the rule",
                 )
-            gate.check(RefMove(project, name, old, new, actor, at, reason, change_request, rule), transaction)
+            move = RefMove(project, name, old, new, actor, at, reason, change_request, rule)
+            try:
+                gate.check(move, transaction)
+            except GateRefused as refusal:
+                refusal.move = move
+                raise
 
     def _moved(self, project: str, name: str, ref: Ref | None, entry: RefEntry | None) -> Ref:
         if ref is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tetrad.kit.settings import Setting, Settings, SettingsTable
+from tetrad.registry._attest import EvidenceLimits
 from tetrad.registry._service import RegistryLimits
 
 MAX_DOCUMENT_BYTES = Setting(
@@ -14,10 +15,17 @@ MAX_DOCUMENT_BYTES = Setting(
 )
 MAX_PARTS = Setting("artifact_max_parts", int, 50_000, "other artifacts that one artifact may refer to", minimum=1)
 MAX_LINEAGE = Setting("lineage_max_activities", int, 2_000, "activities that one lineage query walks", minimum=1)
+MAX_EVIDENCE_BYTES = Setting("evidence_max_bytes", int, 256 << 10, "bytes of one signed statement", minimum=1024)
+MAX_SIGNING_KEYS = Setting("signing_keys_max_per_project", int, 200, "keys of others that a project trusts", minimum=1)
 
-SETTINGS = SettingsTable("Registry", (MAX_DOCUMENT_BYTES, MAX_PARTS, MAX_LINEAGE))
+SETTINGS = SettingsTable("Registry", (MAX_DOCUMENT_BYTES, MAX_PARTS, MAX_LINEAGE, MAX_EVIDENCE_BYTES, MAX_SIGNING_KEYS))
 
 
 def limits_from(settings: Settings) -> RegistryLimits:
     """Read the registry's limits."""
     return RegistryLimits(settings.get(MAX_DOCUMENT_BYTES), settings.get(MAX_PARTS), settings.get(MAX_LINEAGE))
+
+
+def evidence_limits_from(settings: Settings) -> EvidenceLimits:
+    """Read the limits on evidence."""
+    return EvidenceLimits(settings.get(MAX_EVIDENCE_BYTES), settings.get(MAX_SIGNING_KEYS))

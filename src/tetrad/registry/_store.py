@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from tetrad.kernel import Digest
 from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metadata, upsert
+from tetrad.registry import _evidence_store  # noqa: F401 - so that the metadata knows its tables
 from tetrad.registry._model import (
     GENESIS,
     Activity,
@@ -20,6 +21,7 @@ from tetrad.registry._model import (
     Version,
     glob_matches,
 )
+from tetrad.registry.ports import Makers
 
 _CHUNK = 500
 T = TypeVar("T")
@@ -446,6 +448,38 @@ class SqlRegistryStore:
                     )
                 )
             return _activities(connection, project, sorted(ids))
+
+    def makers(self, project: str, digests: Sequence[str], transaction: Any = None) -> dict[str, Makers]:
+        if transaction is not None:
+            return _makers(transaction, project, digests)
+        with self._database.read() as connection:
+            return _makers(connection, project, digests)
+
+
+def _makers(connection: sa.Connection, project: str, digests: Sequence[str]) -> dict[str, Makers]:
+    found: dict[str, Makers] = {}
+    for chunk in _chunks(sorted(set(digests))):
+        authors: dict[str, set[str]] = {}
+        licences: dict[str, set[str]] = {}
+        for version in connection.execute(
+            sa.select(versions.c.digest, versions.c.author, versions.c.meta).where(
+                versions.c.project == project, versions.c.digest.in_(chunk)
+            )
+        ):
+            authors.setdefault(version.digest, set()).add(version.author)
+            if isinstance(licence := version.meta.get("licence"), str) and licence:
+                licences.setdefault(version.digest, set()).add(licence)
+        for row in connection.execute(
+            sa.select(artifacts.c.digest, artifacts.c.kind, artifacts.c.created_by).where(
+                artifacts.c.project == project, artifacts.c.digest.in_(chunk)
+            )
+        ):
+            found[row.digest] = Makers(
+                row.kind,
+                frozenset({row.created_by, *authors.get(row.digest, ())}),
+                frozenset(licences.get(row.digest, ())),
+            )
+    return found
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

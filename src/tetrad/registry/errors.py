@@ -74,12 +74,55 @@ class RefReserved(Conflict):
 
 
 class GateRefused(Forbidden):
-    """The ref is governed, and its gate did not let the move pass."""
+    """The ref is governed, and its gate did not let the move pass. `move` is what was asked for."""
 
     code = "gate_refused"
+    move: object = None
 
 
 class GateMissing(Forbidden):
     """The ref is governed by a gate that this installation does not have."""
 
     code = "gate_missing"
+
+
+class BadEvidence(InvalidInput):
+    """No envelope or statement, or one that says its predicate wrongly."""
+
+    code = "bad_evidence"
+
+
+class EvidenceTooLarge(TooLarge):
+    """Past the limit on an envelope's bytes."""
+
+    code = "evidence_too_large"
+
+
+class EvidenceNotFound(NotFound):
+    """No evidence by that digest in the project."""
+
+    code = "evidence_not_found"
+
+
+class SignatureRefused(Forbidden):
+    """No signature of the envelope is by a key that the project trusts for such a statement."""
+
+    code = "signature_refused"
+
+
+class SigningKeyNotFound(NotFound):
+    """No such signing key in the project."""
+
+    code = "signing_key_not_found"
+
+
+class BadSigningKey(InvalidInput):
+    """What was given is no Ed25519 key, or the key cannot be used so."""
+
+    code = "bad_signing_key"
+
+
+class BadPolicy(InvalidInput):
+    """A gate policy that cannot be read, or that can never be met."""
+
+    code = "bad_policy"

@@ -151,10 +151,88 @@ class RegistryStore(Protocol):
 
     def activity(self, project: str, activity_id: str) -> Activity | None: ...
 
+    def makers(self, project: str, digests: Sequence[str], transaction: Any = None) -> dict[str, Makers]:
+        """Return who made which of the artifacts, read in `transaction` where one is given."""
+        ...
+
     def activities_of(self, project: str, digests: Sequence[str], direction: str) -> list[Activity]:
         """Return the activities that the digests went into (`in`) or came out of (`out`), oldest first."""
         ...
 
 
+class EvidenceRow(msgspec.Struct, frozen=True):
+    """An envelope as it is kept. Nothing of it is believed before its signature and its receipt were checked.
+
+    `seq` sorts in the order of receipt. `receipt` is our own signature over project, digest, time, sender and expiry.
+    """
+
+    project: str
+    digest: Digest
+    seq: str
+    predicate_type: str
+    envelope: str
+    receipt: str
+    received_at: datetime
+    received_by: str
+    received_by_name: str = ""
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    revoked_by: str = ""
+    revoked_because: str = ""
+
+
+class EvidenceStore(Protocol):
+    """The rows of evidence and signing keys. `transaction` is an open one of the same database, to take part in."""
+
+    def add(self, row: EvidenceRow, subjects: Sequence[str], transaction: Any = None) -> EvidenceRow:
+        """Keep an envelope, or return the one that is there: what is kept never changes, but for its revocation."""
+        ...
+
+    def get(self, project: str, digest: str) -> EvidenceRow | None: ...
+
+    def about(
+        self, project: str, subjects: Sequence[str], transaction: Any = None, *, digests: Sequence[str] = ()
+    ) -> list[EvidenceRow]:
+        """Return what is indexed under any of the subjects, or is named by `digests`, in the order of receipt."""
+        ...
+
+    def newest(
+        self, project: str, *, subject: str | None, predicate_type: str | None, limit: int, before: str | None
+    ) -> list[EvidenceRow]:
+        """Return rows, newest first; `before` is the `seq` to go on from."""
+        ...
+
+    def revoke(self, project: str, digest: str, *, values: Mapping[str, Any]) -> EvidenceRow | None:
+        """Set `revoked_at`, `revoked_by`, `revoked_because` where it is not revoked yet; return the row."""
+        ...
+
+    def keys(self, projects: Sequence[str], transaction: Any = None) -> list[tuple[str, str, bytes]]:
+        """Return (project, id, sealed key), oldest first; the installation's are those of the project ``."""
+        ...
+
+    def change_keys(
+        self, project: str, decide: Callable[[list[tuple[str, bytes]]], Sequence[tuple[str, bytes, Any]]]
+    ) -> None:
+        """Let `decide` see (id, sealed key) of a project and return what to write: (id, sealed key, made at)."""
+        ...
+
+
+class Makers(msgspec.Struct, frozen=True):
+    """Who has made an artifact, and under which licences its versions are recorded."""
+
+    kind: str
+    authors: frozenset[str]
+    licences: frozenset[str] = frozenset()
+
+
+class Auditor(Protocol):
+    """The audit log; `tetrad.identity.Audit.record` fulfils it. Never called inside a transaction of the registry."""
+
+    def __call__(self, actor: Principal, action: str, target: str, project: str | None, **detail: Any) -> None:
+        """Append an event; raise where it cannot, so that what must be audited does not happen unseen."""
+        ...
+
+
 Listener = Callable[[RefMoved], None]
+Refusals = Callable[[RefMove, str], None]
 Gates = Mapping[str, RefGate]

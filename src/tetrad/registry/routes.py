@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
 from tetrad.kit.http import Page, PageParams, PageQuery, cut_page, decode_cursor, requires
+from tetrad.registry._evidence_routes import evidence_router
 from tetrad.registry._service import JSON, Registry
 from tetrad.registry._views import ArtifactView, LineageView, LogCheckView, LogEntryView, RefView, VersionView
 
@@ -19,6 +20,8 @@ Name = Annotated[str, Query(max_length=128)]
 MAX_SHOWN_BYTES = 1 << 20
 MAX_SHOWN_PARTS = 200
 _CHUNK = 1 << 16
+
+__all__ = ["evidence_router", "router"]
 
 
 def router(registry: Registry) -> APIRouter:

@@ -158,10 +158,21 @@ def log_refs(
     project: InProject = "default",
     limit: Limit = 50,
     check: Annotated[bool, typer.Option("--check", help="Verify the hash chain of the whole project.")] = False,
+    export_head: Annotated[
+        Path | None, typer.Option(help="Write where the log ends, signed; keep it elsewhere for `tetrad audit verify`.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show who moved refs when and why, the newest first."""
     client = ApiClient.from_environment()
+    if export_head is not None:
+        head = client.get(f"{_base(project)}/refs/log/head")["envelope"]
+        try:
+            export_head.write_text(json.dumps(head, indent=2) + "\n", "utf-8")
+        except OSError as error:
+            raise InvalidInput(f"{str(export_head)!r} cannot be written: {error.strerror}") from None
+        typer.echo(f"wrote {export_head}")
+        return
     if check:
         _check_log(client.get(f"{_base(project)}/refs/log/check"), as_json)
         return

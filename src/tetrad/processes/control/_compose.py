@@ -46,8 +46,9 @@ from tetrad.processes.control._console import console_folder, mount_console, scr
 from tetrad.processes.control._publisher import RouteTablePublisher
 from tetrad.processes.control._settings import EXAMPLE_APP
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
-from tetrad.registry import Registry
+from tetrad.registry import GATE, Evidence, EvidenceGate, GatePolicies, Registry, evidence_limits_from
 from tetrad.registry import limits_from as registry_limits
+from tetrad.registry._evidence_store import SqlEvidenceStore
 from tetrad.registry._store import SqlRegistryStore
 from tetrad.releases import RegistryPrompts, Releases
 from tetrad.releases import limits_from as release_limits
@@ -83,6 +84,8 @@ class Services:
     database: Database
     identity: Identity
     registry: Registry
+    evidence: Evidence
+    gates: GatePolicies
     code: Code
     datasets: Datasets
     models: Models
@@ -150,7 +153,20 @@ def build_services(settings: Settings, home: Home) -> Services:
         )
         stack.callback(identity.close)
         blobs = open_blobs(settings.get(BLOBS_URL), default=home.blobs, adapter=blob_adapter)
-        registry = Registry(SqlRegistryStore(database), blobs, clock, limits=registry_limits(settings))
+        artifacts = SqlRegistryStore(database)
+        evidence = Evidence(
+            SqlEvidenceStore(database),
+            artifacts,
+            blobs,
+            keys.keyring,
+            clock,
+            audit=identity.audit.record,
+            limits=evidence_limits_from(settings),
+        )
+        gate = EvidenceGate(evidence, blobs, clock)
+        registry = Registry(artifacts, blobs, clock, gates={GATE: gate}, limits=registry_limits(settings))
+        registry.on_refusal(gate.note_refusal)
+        gates = GatePolicies(registry, evidence, gate, clock, audit=identity.audit.record)
         code = Code(registry, limits=code_limits(settings))
         datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits(settings))
         models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())
@@ -204,6 +220,8 @@ def build_services(settings: Settings, home: Home) -> Services:
             database=database,
             identity=identity,
             registry=registry,
+            evidence=evidence,
+            gates=gates,
             code=code,
             datasets=datasets,
             models=models,
@@ -237,6 +255,7 @@ def blob_adapter(scheme: str) -> OpenBlobs:
 def first_start(services: Services) -> None:
     """Make what a new installation needs: keys, the bundled engine, the example app. Again, it changes nothing."""
     services.identity.first_start(services.home.keys)
+    services.evidence.first_start(STARTER)
     _price_embedder(services)
     weights = blob_path(services.home, CHAT_MODEL.digest)
     if not weights.is_file():

@@ -14,6 +14,7 @@ from tetrad.kit.jobs.routes import router as jobs_router
 from tetrad.models.routes import router as models_router
 from tetrad.processes.control._status import status_router
 from tetrad.processes.worker import jobs_url, known_jobs
+from tetrad.registry.routes import evidence_router
 from tetrad.registry.routes import router as registry_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.serving.routes import provider_router
@@ -38,6 +39,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         traces_router(services.traces),
         releases_router(services.releases),
         registry_router(services.registry),
+        evidence_router(services.evidence, services.gates),
         code_router(services.code),
         datasets_router(services.datasets),
         models_router(services.models),

@@ -1,0 +1,523 @@
+"""Keep and verify evidence: the keys that sign it, what has been stated, and what of it counts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from tetrad.kernel import Clock, Digest, InvalidInput, Principal, canonical_json, new_id, parse_digest, parse_json
+from tetrad.kit.seal import Keyring, SealBroken
+from tetrad.registry._evidence import (
+    APPROVAL,
+    EXCEPTION,
+    LOG_HEAD,
+    SIGNED_OUTSIDE,
+    VERDICT,
+    Counted,
+    Envelope,
+    Statement,
+    Summary,
+    read_envelope,
+    read_predicate,
+    read_statement,
+    rfc3339,
+    to_base64,
+)
+from tetrad.registry._model import RefEntry, check_log
+from tetrad.registry._policy import RELEASE, Part, parts_of
+from tetrad.registry._signing import (
+    INSTALLATION,
+    SigningKey,
+    key_id,
+    make_receipt,
+    new_key,
+    public_bytes,
+    receipt_facts,
+    sign_statement,
+    verifying_keys,
+)
+from tetrad.registry._verified import Verifier
+from tetrad.registry.errors import (
+    ArtifactNotFound,
+    BadEvidence,
+    BadSigningKey,
+    EvidenceNotFound,
+    EvidenceTooLarge,
+    SignatureRefused,
+    SigningKeyNotFound,
+)
+from tetrad.registry.ports import Auditor, Blobs, EvidenceRow, EvidenceStore, RegistryStore
+
+MAX_NAME_CHARS = 100
+MAX_TEXT_CHARS = 4000
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceLimits:
+    """What is refused as too much."""
+
+    max_envelope_bytes: int = 256 << 10
+    max_keys: int = 200
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """Evidence and what a look at its signatures found; `problem` is empty where it counts."""
+
+    row: EvidenceRow
+    statement: Statement | None
+    key: SigningKey | None
+    problem: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Tell whether its signature holds, its key is trusted, and nobody has revoked it. It may have expired."""
+        return not self.problem
+
+
+class Inspected(msgspec.Struct, frozen=True):
+    """An artifact taken apart, with who made each part and how it is licensed, by the part's seal."""
+
+    kind: str
+    parts: tuple[Part, ...]
+    authors: Mapping[str, frozenset[str]]
+    licences: Mapping[str, frozenset[str]]
+
+
+class HeadCheck(msgspec.Struct, frozen=True):
+    """What a look at the ref log beside an exported head found."""
+
+    sound: bool
+    entries: int
+    seq: int
+    problem: str = ""
+
+
+def tags(actor: Principal) -> dict[str, Any]:
+    """Return an actor as statements name one."""
+    return {"id": actor.id, "kind": actor.kind, "name": actor.name[:200], "scopes": sorted(actor.scopes)}
+
+
+class Evidence:
+    """Signed statements about digests, per project. Safe to use from many threads.
+
+    What is kept never changes. Every read verifies: the envelope's signature, the receipt that we signed when it came
+    (project, time, sender, expiry), and whether the key was trusted then. What fails is shown, and never counts.
+    """
+
+    def __init__(
+        self,
+        store: EvidenceStore,
+        artifacts: RegistryStore,
+        blobs: Blobs,
+        keyring: Keyring,
+        clock: Clock,
+        *,
+        audit: Auditor | None = None,
+        limits: EvidenceLimits | None = None,
+    ) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._blobs = blobs
+        self._keyring = keyring
+        self._clock = clock
+        self._audit = audit
+        self._limits = limits or EvidenceLimits()
+        self._verifier = Verifier()
+
+    # -- keys ---------------------------------------------------------------------------------------------------
+
+    def first_start(self, actor: Principal) -> SigningKey:
+        """Make the installation's signing key where none can sign; again, it changes nothing."""
+        return self._replace(actor, lambda active: active)
+
+    def rotate(self, actor: Principal) -> SigningKey:
+        """Let a new key sign for the installation from now on; what older ones signed stands."""
+        self._note(actor, "signing_key.rotated", "installation", None)
+        return self._replace(actor, lambda _: None)
+
+    def _replace(self, actor: Principal, keep: Any) -> SigningKey:
+        chosen: list[SigningKey] = []
+
+        def decide(known: list[tuple[str, bytes]]) -> Sequence[tuple[str, bytes, Any]]:
+            now = self._clock.now()
+            ours = [key for key in self._unsealed(INSTALLATION, known) if key.signs()]
+            kept = keep(ours[-1] if ours else None)
+            if kept is not None:
+                chosen.append(kept)
+                return []
+            made = new_key(INSTALLATION, f"installation {now:%Y-%m-%d}", at=now, by=actor.id)
+            chosen.append(made)
+            ended = [msgspec.structs.replace(key, retired_at=now) for key in ours]
+            return [self._sealed(key) for key in (*ended, made)]
+
+        self._store.change_keys(INSTALLATION, decide)
+        return chosen[-1]
+
+    def trust(
+        self, project: str, name: str, public: str, *, actor: Principal, types: Iterable[str] = SIGNED_OUTSIDE
+    ) -> SigningKey:
+        """Let a key of others, such as a CI runner's, state test results or provenance in a project."""
+        chosen = tuple(sorted(set(types)))
+        if not chosen or not set(chosen) <= set(SIGNED_OUTSIDE):
+            raise BadSigningKey("such a key cannot state this", hint=f"any of {', '.join(SIGNED_OUTSIDE)}")
+        if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable():
+            raise BadSigningKey(f"{name[:80]!r} is no name of a key", hint=f"1 to {MAX_NAME_CHARS} characters")
+        raw = public_bytes(public)
+        key = SigningKey(key_id(raw), project, name, to_base64(raw), self._clock.now(), actor.id, chosen)
+
+        def decide(known: list[tuple[str, bytes]]) -> Sequence[tuple[str, bytes, Any]]:
+            if any(each == key.id for each, _ in known):
+                raise BadSigningKey(f"the key {key.id[:16]} is known already", hint="revoked keys stay revoked")
+            if len(known) >= self._limits.max_keys:
+                raise BadSigningKey("the project has too many keys", hint=f"at most {self._limits.max_keys}")
+            return [self._sealed(key)]
+
+        self._note(actor, "signing_key.trusted", key.id, project, name=name, types=list(chosen))
+        self._store.change_keys(project, decide)
+        return key
+
+    def revoke_key(self, project: str | None, name: str, *, actor: Principal, reason: str) -> SigningKey:
+        """Trust a key no more: what comes from now on, or came after, does not count. `project` None: ours.
+
+        When the installation's own key is revoked, a new one takes its place.
+        """
+        words = _words(reason, "reason")
+        changed: list[SigningKey] = []
+
+        def decide(known: list[tuple[str, bytes]]) -> Sequence[tuple[str, bytes, Any]]:
+            found = [key for key in self._unsealed(project or INSTALLATION, known) if key.id == name]
+            if not found:
+                raise SigningKeyNotFound(f"there is no signing key {name[:80]!r}", hint="`tetrad evidence keys`")
+            key = found[0]
+            if key.revoked_at is None:
+                key = msgspec.structs.replace(key, revoked_at=self._clock.now(), revoked_because=words)
+            changed.append(key)
+            return [self._sealed(key)]
+
+        self._note(actor, "signing_key.revoked", name, project, reason=words[:500])
+        self._store.change_keys(project or INSTALLATION, decide)
+        if project is None:
+            self.first_start(actor)
+        return changed[-1]
+
+    def keys(self, project: str | None, transaction: Any = None) -> list[SigningKey]:
+        """Return the keys whose statements count in a project: its own and the installation's (None: only those)."""
+        projects = [INSTALLATION] if project is None else [INSTALLATION, project]
+        rows = self._store.keys(projects, transaction)
+        return [key for owner, name, sealed in rows for key in self._unsealed(owner, [(name, sealed)])]
+
+    def _sealed(self, key: SigningKey) -> tuple[str, bytes, Any]:
+        return key.id, self._keyring.seal(msgspec.json.encode(key), _aad(key.project, key.id)), key.created_at
+
+    def _unsealed(self, project: str, rows: Iterable[tuple[str, bytes]]) -> Iterator[SigningKey]:
+        """The seal proves that control wrote the row: a key that somebody put into the database is not trusted."""
+        for name, sealed in rows:
+            try:
+                yield msgspec.json.decode(self._keyring.unseal(sealed, _aad(project, name)), type=SigningKey)
+            except SealBroken as error:
+                _logger.warning("the signing key %s is not trusted: %s", name[:16], error.message)
+
+    def _signer(self, transaction: Any = None) -> SigningKey:
+        ours = [key for key in self.keys(None, transaction) if key.signs() and key.private]
+        if not ours:
+            raise BadSigningKey("the installation has no key to sign with", hint="start the control plane again")
+        return ours[-1]
+
+    # -- statements ---------------------------------------------------------------------------------------------
+
+    def add(self, project: str, envelope: object, *, actor: Principal, expires_at: datetime | None = None) -> Judged:
+        """Keep an envelope that a trusted key has signed; sending it again changes nothing.
+
+        Raises `BadEvidence` for what is malformed, `SignatureRefused` where no trusted key has signed it. Others state
+        test results and provenance; approvals, verdicts and exceptions are made here, for actors we authenticated.
+        """
+        read = read_envelope(envelope)
+        size = len(canonical_json(read.document()))
+        if size > self._limits.max_envelope_bytes:
+            raise EvidenceTooLarge(f"an envelope of {size} bytes", hint=f"at most {self._limits.max_envelope_bytes}")
+        statement = read_statement(read.body())
+        if statement.predicate_type not in SIGNED_OUTSIDE:
+            raise BadEvidence(
+                f"{statement.predicate_type[:128]!r} cannot be sent", hint=f"one of {', '.join(SIGNED_OUTSIDE)}"
+            )
+        read_predicate(statement.predicate_type, statement.predicate)
+        now = self._clock.now()
+        signers = [
+            key
+            for key in verifying_keys(read, self.keys(project))
+            if key.signs() and key.trusted_for(project, statement.predicate_type, now)
+        ]
+        if not signers:
+            raise SignatureRefused(
+                "no key that this project trusts has signed the envelope", hint="`tetrad evidence trust` adds one"
+            )
+        if expires_at is not None and expires_at <= now:
+            raise InvalidInput("it has expired already", hint="give an `expires_at` in the future")
+        row = self._keep(project, read, statement, actor, expires_at, self._signer())
+        return self._judge(row, self.keys(project))
+
+    def sign(
+        self,
+        project: str,
+        statement: Statement,
+        *,
+        actor: Principal,
+        expires_at: datetime | None = None,
+        transaction: Any = None,
+    ) -> EvidenceRow:
+        """Sign a statement with the installation's key and keep it, in `transaction` where one is given.
+
+        For statements that control itself can vouch for. What an API caller claims goes through `add`.
+        """
+        read_predicate(statement.predicate_type, statement.predicate)
+        signer = self._signer(transaction)
+        return self._keep(project, sign_statement(signer, statement), statement, actor, expires_at, signer, transaction)
+
+    def _keep(
+        self, project: str, envelope: Envelope, statement: Statement, actor: Principal, expires_at: datetime | None,
+        signer: SigningKey, transaction: Any = None,
+    ) -> EvidenceRow:  # fmt: skip
+        now = self._clock.now()
+        receipt = make_receipt(signer, receipt_facts(project, envelope.digest, now, actor.id, expires_at))
+        row = EvidenceRow(
+            project, envelope.digest, new_id("evd"), statement.predicate_type,
+            canonical_json(envelope.document()).decode("utf-8"), receipt, now, actor.id, actor.name[:256], expires_at,
+        )  # fmt: skip
+        return self._store.add(row, [digest for _, digest in statement.subjects], transaction)
+
+    def approve(
+        self,
+        project: str,
+        digest: str,
+        *,
+        actor: Principal,
+        reject: bool = False,
+        parts: Sequence[tuple[str, str]] = (),
+        comment: str = "",
+        change_request: str = "",
+        expires_at: datetime | None = None,
+    ) -> Judged:
+        """Approve or reject a release, or only those of its parts that `parts` (kind, name or empty) names.
+
+        What is bound are the parts: an approval outlives a release that leaves its parts alone, and says nothing of a
+        part that has changed since.
+        """
+        words = _words(comment, "comment") if comment else ""
+        found = self.inspect(project, digest).parts
+        chosen = [part for part in found if not parts or any(_named(part, each) for each in parts)]
+        if not chosen:
+            raise InvalidInput("no part of it is named so", hint=", ".join(sorted({part.label() for part in found})))
+        subjects: dict[Digest, str] = {parse_digest(digest): "whole"}
+        for part in chosen:
+            subjects.setdefault(part.seal, f"part {part.label()}"[:300])
+            if part.digest is not None:
+                subjects.setdefault(part.digest, f"content {part.label()}"[:300])
+        predicate = {
+            "decision": "reject" if reject else "approve",
+            "approver": tags(actor),
+            "project": project,
+            "parts": [msgspec.to_builtins(part.bound()) for part in chosen],
+            "comment": words,
+            "change_request": change_request[:64],
+        }
+        statement = Statement(APPROVAL, tuple((name, each) for each, name in subjects.items()), predicate)
+        return self._judge(self.sign(project, statement, actor=actor, expires_at=expires_at), self.keys(project))
+
+    def break_glass(
+        self, project: str, ref: str, digest: str, *, actor: Principal, reason: str, minutes: int
+    ) -> Judged:
+        """Let a ref move once past its gate to this digest, within `minutes`; it is in the audit log before it holds.
+
+        Whether the actor may is for the policy to say: `GatePolicies.break_glass` asks it.
+        """
+        words = _words(reason, "reason")
+        self._note(actor, "gate.glass_broken", ref, project, digest=digest, reason=words[:500])
+        predicate = {"project": project, "ref": ref, "actor": tags(actor), "reason": words}
+        statement = Statement(EXCEPTION, ((ref, parse_digest(digest)),), predicate)
+        until = self._clock.now() + timedelta(minutes=minutes)
+        return self._judge(self.sign(project, statement, actor=actor, expires_at=until), self.keys(project))
+
+    def revoke(self, project: str, digest: str, *, actor: Principal, reason: str) -> Judged:
+        """Take a statement back: it stays to be read, and counts no more."""
+        self.get(project, digest)
+        words = _words(reason, "reason")
+        self._note(actor, "evidence.revoked", digest, project, reason=words[:500])
+        values = {"revoked_at": self._clock.now(), "revoked_by": actor.id, "revoked_because": words}
+        row = self._store.revoke(project, digest, values=values)
+        assert row is not None  # noqa: S101 - get() found it, and rows are never taken away
+        return self._judge(row, self.keys(project))
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def get(self, project: str, digest: str) -> Judged:
+        """Return evidence of a project, verified now; raise `EvidenceNotFound`."""
+        row = self._store.get(project, parse_digest(digest))
+        if row is None:
+            raise EvidenceNotFound(f"the project {project!r} has no evidence {digest}", hint="`tetrad evidence list`")
+        return self._judge(row, self.keys(project))
+
+    def find(
+        self,
+        project: str,
+        *,
+        subject: str | None = None,
+        predicate_type: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> list[Judged]:
+        """Return evidence, newest first, each verified now; `before` is the `seq` to go on from."""
+        about = parse_digest(subject) if subject is not None else None
+        keys = self.keys(project)
+        rows = self._store.newest(project, subject=about, predicate_type=predicate_type, limit=limit, before=before)
+        return [self._judge(row, keys) for row in rows]
+
+    def counted(
+        self, project: str, subjects: Iterable[str], transaction: Any = None
+    ) -> tuple[list[Counted], list[Judged]]:
+        """Return the statements about any of the digests that count, in the order of receipt, and those that do not.
+
+        What verdicts among them rest on is there too, whatever it is about.
+        """
+        keys = self.keys(project, transaction)
+        judgements = [self._judge(row, keys) for row in self._store.about(project, sorted(set(subjects)), transaction)]
+        known = {judged.row.digest for judged in judgements}
+        rests_on = {digest for judged in judgements for digest in _inputs(judged)} - known
+        if rests_on:
+            more = self._store.about(project, [], transaction, digests=sorted(rests_on))
+            judgements += [self._judge(row, keys) for row in more]
+            judgements.sort(key=lambda judged: judged.row.seq)
+        counted: list[Counted] = []
+        others: list[Judged] = []
+        for judged in judgements:
+            row = judged.row
+            if judged.problem or judged.statement is None or judged.key is None:
+                others.append(judged)
+                continue
+            # The subjects are the statement's: the index finds, it proves nothing.
+            about = frozenset(str(digest) for _, digest in judged.statement.subjects)
+            counted.append(
+                Counted(
+                    row.digest, judged.statement.predicate_type, about, judged.statement.predicate, judged.key.id,
+                    row.received_at, row.expires_at,
+                )
+            )  # fmt: skip
+        return counted, others
+
+    def _judge(self, row: EvidenceRow, keys: Sequence[SigningKey]) -> Judged:
+        verified = self._verifier.verify(row, keys)
+        statement = verified.statement
+        if verified.problem or statement is None:
+            return Judged(row, statement, None, verified.problem)
+        by_id = {key.id: key for key in keys}
+        signers = [by_id[name] for name in verified.signers]
+        trusted = [key for key in signers if key.trusted_for(row.project, statement.predicate_type, row.received_at)]
+        if not signers:
+            return Judged(row, statement, None, "no known key has signed it")
+        if not trusted or not by_id[verified.receiver].trusted_for(row.project, "", row.received_at):
+            return Judged(row, statement, signers[0], "its key was not trusted when it came")
+        if row.revoked_at is not None:
+            return Judged(row, statement, trusted[0], f"it was revoked: {row.revoked_because}")
+        try:
+            read_predicate(statement.predicate_type, statement.predicate)
+        except BadEvidence as error:
+            return Judged(row, statement, trusted[0], error.message)
+        return Judged(row, statement, trusted[0])
+
+    def inspect(self, project: str, digest: str, transaction: Any = None) -> Inspected:
+        """Take an artifact of a project apart and say who made what of it."""
+        whole = parse_digest(digest)
+        maker = self._artifacts.makers(project, [whole], transaction).get(whole)
+        if maker is None:
+            raise ArtifactNotFound(f"the project {project!r} has no artifact {digest}", hint="check the digest")
+        document: object = None
+        if maker.kind == RELEASE:
+            document = parse_json(self._blobs.read(whole), where=f"the artifact {digest}")
+        parts = parts_of(maker.kind, whole, document if isinstance(document, dict) else None)
+        makers = self._artifacts.makers(project, [part.digest for part in parts if part.digest], transaction)
+        authors: dict[str, frozenset[str]] = {}
+        licences: dict[str, frozenset[str]] = {}
+        for part in parts:
+            mine = makers.get(part.digest) if part.digest else None
+            authors[part.seal] = maker.authors | (mine.authors if mine else frozenset())
+            licences[part.seal] = mine.licences if mine else frozenset()
+        return Inspected(maker.kind, parts, authors, licences)
+
+    # -- the ref log's head -------------------------------------------------------------------------------------
+
+    def export_head(self, project: str) -> dict[str, Any]:
+        """Sign where the ref log ends now. Kept elsewhere, it proves later that nothing before it was changed."""
+        _, (seq, head) = self._artifacts.walk_log(project)
+        predicate = {"project": project, "seq": seq, "head": head, "at": rfc3339(self._clock.now())}
+        statement = Statement(LOG_HEAD, ((f"ref-log/{project}", Digest(head)),), predicate)
+        return sign_statement(self._signer(), statement).document()
+
+    def check_head(self, project: str, envelope: object) -> HeadCheck:
+        """Walk the ref log and say whether it still holds everything that an exported head vouches for."""
+        read = read_envelope(envelope)
+        statement = read_statement(read.body())
+        said = statement.predicate
+        if statement.predicate_type != LOG_HEAD or said.get("project") != project:
+            raise BadEvidence(f"this is no head of the ref log of {project!r}", hint="`tetrad ref log --export-head`")
+        signers = verifying_keys(read, self.keys(None))
+        if not any(key.revoked_at is None or str(said.get("at")) < rfc3339(key.revoked_at) for key in signers):
+            raise SignatureRefused("no trusted key of this installation has signed the head", hint="export a new one")
+        seq, head = said.get("seq"), said.get("head")
+        if not isinstance(seq, int) or not isinstance(head, str):
+            raise BadEvidence("the head says no place in the log", hint="export it again")
+        there: list[str] = []
+
+        def watched(entries: Iterable[RefEntry]) -> Iterator[RefEntry]:
+            for entry in entries:
+                if entry.seq == seq:
+                    there.append(entry.hash)
+                yield entry
+
+        entries, end = self._artifacts.walk_log(project)
+        check = check_log(watched(entries), end)
+        if not check.sound:
+            return HeadCheck(False, check.entries, seq, check.problem)
+        if seq > 0 and there != [head]:
+            what = "is not the one that was exported" if there else "is gone"
+            return HeadCheck(False, check.entries, seq, f"entry {seq} {what}")
+        return HeadCheck(True, check.entries, seq)
+
+    def _note(self, actor: Principal, action: str, target: str, project: str | None, **detail: Any) -> None:
+        if self._audit is not None:
+            self._audit(actor, action, target, project, **detail)
+
+
+def payload(row: EvidenceRow) -> Mapping[str, Any]:
+    """Return an envelope as it was received, for those who verify it themselves."""
+    found: Mapping[str, Any] = json.loads(row.envelope)
+    return found
+
+
+def _inputs(judged: Judged) -> frozenset[str]:
+    if not judged.counts or judged.statement is None or judged.statement.predicate_type != VERDICT:
+        return frozenset()
+    summary = read_predicate(VERDICT, judged.statement.predicate)
+    return summary.inputs if isinstance(summary, Summary) else frozenset()
+
+
+def _aad(project: str, name: str) -> bytes:
+    return f"tetrad signing key/{project}/{name}".encode()
+
+
+def _named(part: Part, wanted: tuple[str, str]) -> bool:
+    kind, name = wanted
+    return part.kind == kind and (not name or name in (part.name, part.role))
+
+
+def _words(text: str, what: str) -> str:
+    trimmed = text.strip()
+    if not trimmed or len(trimmed) > MAX_TEXT_CHARS:
+        raise InvalidInput(f"a {what} is needed", hint=f"1 to {MAX_TEXT_CHARS} characters")
+    canonical_json(trimmed)
+    return trimmed

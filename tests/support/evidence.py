@@ -1,0 +1,106 @@
+"""A registry whose gates ask for evidence, wired as the control process does it, and people who give it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from support.blobs import MemoryBlobs
+from support.tetrads import SYSTEM, Tetrads, wire
+from tetrad.kernel import Digest, FixedClock, Principal
+from tetrad.kit.db import Database
+from tetrad.kit.seal import Keyring, new_seal_key
+from tetrad.registry import (
+    GATE,
+    TEST_RESULT,
+    Evidence,
+    EvidenceGate,
+    GatePolicies,
+    Judged,
+    SigningKey,
+    Statement,
+    new_key,
+    sign_statement,
+)
+from tetrad.registry._evidence_store import SqlEvidenceStore
+from tetrad.registry._store import SqlRegistryStore
+from tetrad.registry.ports import Auditor
+
+ADA = Principal("person_ada", "person", "Ada", frozenset({"control", "review"}))
+BEA = Principal("person_bea", "person", "Bea", frozenset({"control", "review"}), read_only=True)
+CAT = Principal("person_cat", "person", "Cat", frozenset({"control", "review", "admin"}))
+BOT = Principal("key_bot", "key", "Bot", frozenset({"control", "review"}))
+PROD = "bot/production"
+
+
+@dataclass
+class Audited:
+    """An audit log in memory."""
+
+    events: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def __call__(self, actor: Principal, action: str, target: str, project: str | None, **detail: Any) -> None:
+        del project, detail
+        self.events.append((actor.id, action, target))
+
+
+@dataclass
+class Gated:
+    """An installation whose refs can be governed by evidence, and a runner `ci` whose key it trusts."""
+
+    tetrads: Tetrads
+    evidence: Evidence
+    policies: GatePolicies
+    audited: Audited
+    keyring: Keyring
+    ci: SigningKey
+
+    def release(self, prompt: str = "one", *, actor: Principal = ADA, model: str = "m", **more: Any) -> Digest:
+        """Make a small release: one prompt, one model with a licence, some code."""
+        registry = self.tetrads.registry
+        text = registry.put_document("default", "prompt", {"text": prompt}, actor=actor).digest
+        weights = registry.put_document("default", "model", {"weights": model}, actor=SYSTEM).digest
+        registry.add_version("default", "model", model, weights, actor=SYSTEM, meta={"licence": "Apache-2.0"})
+        code = registry.put_document("default", "code", {"files": 1}, actor=SYSTEM).digest
+        manifest = {
+            "schema": "tetrad.release/1", "app": "bot", "code": {"digest": code}, "data": [],
+            "model": [{"role": "primary", "name": model, "digest": weights, "kind": "weights"}],
+            "prompt": [{"role": "system", "name": "hello", "digest": text}],
+            "graph": [{"step": "answer", "model": model}], "config": {"tools": []}, **more,
+        }  # fmt: skip
+        parts = [(text, "prompt"), (weights, "model"), (code, "code")]
+        return registry.put_document("default", "release", manifest, actor=actor, parts=parts).digest
+
+    def tested(
+        self, digest: str, result: str = "PASSED", suite: str = "smoke", *, key: SigningKey | None = None,
+        cases: int = 10, suite_digest: str = "", **metrics: float,
+    ) -> Judged:  # fmt: skip
+        """Send a result that the runner signed."""
+        envelope = signed_result(key or self.ci, digest, result, suite, metrics, cases, suite_digest)
+        return self.evidence.add("default", envelope, actor=BOT)
+
+
+def signed_result(
+    key: SigningKey, digest: str, result: str = "PASSED", suite: str = "smoke",
+    metrics: Mapping[str, float] | None = None, cases: int = 10, suite_digest: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Sign a test result as a runner does."""
+    measured = {"name": suite, "digest": suite_digest, "metrics": dict(metrics or {}), "cases": cases}
+    predicate = {"result": result, "configuration": [], "suite": measured}
+    return sign_statement(key, Statement(TEST_RESULT, (("release", Digest(digest)),), predicate)).document()
+
+
+def wire_gated(database: Database, *, audit: Auditor | None = None, clock: FixedClock | None = None) -> Gated:
+    """Wire the services with their evidence."""
+    blobs, clock, audited, keyring = MemoryBlobs(), clock or FixedClock(), Audited(), Keyring(new_seal_key())
+    note = audit or audited
+    evidence = Evidence(SqlEvidenceStore(database), SqlRegistryStore(database), blobs, keyring, clock, audit=note)
+    gate = EvidenceGate(evidence, blobs, clock)
+    tetrads = wire(database, gates={GATE: gate}, blobs=blobs, clock=clock)
+    tetrads.registry.on_refusal(gate.note_refusal)
+    policies = GatePolicies(tetrads.registry, evidence, gate, clock, audit=note)
+    evidence.first_start(SYSTEM)
+    ci = new_key("default", "ci", at=clock.now(), by="ci")
+    evidence.trust("default", "ci", ci.public, actor=CAT)
+    return Gated(tetrads, evidence, policies, audited, keyring, ci)
