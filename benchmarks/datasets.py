@@ -31,7 +31,7 @@ from tetrad.registry._store import SqlRegistryStore
 
 ACTOR = Principal("bench", "process", "bench", frozenset({"control"}))
 MIGRATIONS = Path(control.__file__).parent / "migrations"
-WORDS = "refund order parcel invoice login card account delay address support thanks please when why how".split()
+WORDS = ["refund", "order", "parcel", "invoice", "login", "card", "account", "delay", "address", "support", "thanks"]
 EDITS, EDITED_ROWS = 100, 40_000
 
 

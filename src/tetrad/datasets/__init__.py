@@ -19,7 +19,8 @@ from tetrad.datasets._model import (
     place,
 )
 from tetrad.datasets._service import Datasets, PushedRow, Rebuilt
-from tetrad.datasets._settings import SETTINGS, limits_from
+from tetrad.datasets._settings import DATASET_FILES, MAX_UPLOAD_BYTES, SETTINGS, limits_from
+from tetrad.datasets._sources import DataFile, Folder, hub_reference, read_folder, read_pointer
 from tetrad.datasets._steps import check_steps, split_steps
 from tetrad.datasets.errors import (
     BadFormat,
@@ -37,7 +38,9 @@ from tetrad.datasets.errors import (
 )
 
 __all__ = [
+    "DATASET_FILES",
     "FORMATS",
+    "MAX_UPLOAD_BYTES",
     "ROLES",
     "SETTINGS",
     "BadFormat",
@@ -48,6 +51,7 @@ __all__ = [
     "BadStep",
     "CheckedRows",
     "CsvForm",
+    "DataFile",
     "DatasetDiff",
     "DatasetLimits",
     "DatasetNotFound",
@@ -55,6 +59,7 @@ __all__ = [
     "DatasetVersion",
     "Datasets",
     "FieldChange",
+    "Folder",
     "Format",
     "ImportExpired",
     "NotRebuildable",
@@ -70,9 +75,12 @@ __all__ = [
     "content_keys",
     "dataset_digest",
     "diff_values",
+    "hub_reference",
     "limits_from",
     "merge_schemas",
     "order_digest",
     "place",
+    "read_folder",
+    "read_pointer",
     "split_steps",
 ]

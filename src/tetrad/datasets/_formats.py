@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from tetrad.datasets.errors import BadFormat
-from tetrad.kernel import MissingExtra, NotCanonical, parse_json
+from tetrad.kernel import MissingExtra, NotCanonical, canonical_json, parse_json
 
 Format = Literal["jsonl", "json", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("jsonl", "json", "csv", "parquet")
@@ -41,7 +41,8 @@ class Problem(msgspec.Struct, frozen=True):
 class CsvForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a CSV file is written; what is None is found out from the file.
 
-    Where it is `typed`, a column has the type that all its cells fit. Without a header columns are named `c1`, `c2`, … `types` gives columns' types: text, integer, number, boolean.
+    Where it is `typed`, a column has the type that all its cells fit, unless `types` says another: text, integer,
+    number, boolean. Without a header columns are named `c1`, `c2`, and so on.
     """
 
     delimiter: str | None = None
@@ -185,24 +186,19 @@ def _csv(data: BinaryIO, longest: int, form: CsvForm) -> Read:
 
     def table() -> Iterator[tuple[int, list[str] | Problem]]:
         data.seek(start)
-        text = io.TextIOWrapper(data, encoding="utf-8-sig", newline="")
-        lines = _Lines(text, longest)
-        reader = csv.reader(lines, delimiter=delimiter, quotechar=form.quote, strict=True)
-        try:
-            while True:
-                line = reader.line_num + 1
-                try:
-                    yield line, next(reader)
-                except StopIteration:
-                    return
-                except UnicodeDecodeError as error:
-                    yield line, Problem(f"not UTF-8: {error.reason}; the lines behind it were not read", fatal=True)
-                    return
-                except csv.Error as error:
-                    yield line, Problem(f"malformed: {error}; the lines behind it were not read", fatal=True)
-                    return
-        finally:
-            text.detach()
+        reader = csv.reader(_Lines(data, longest), delimiter=delimiter, quotechar=form.quote, strict=True)
+        while True:
+            line = reader.line_num + 1
+            try:
+                yield line, next(reader)
+            except StopIteration:
+                return
+            except UnicodeDecodeError as error:
+                yield line, Problem(f"not UTF-8: {error.reason}; the lines behind it were not read", fatal=True)
+                return
+            except csv.Error as error:
+                yield line, Problem(f"malformed: {error}; the lines behind it were not read", fatal=True)
+                return
 
     names, problem = _header(table(), form)
     if problem is not None:
@@ -224,22 +220,25 @@ def _csv(data: BinaryIO, longest: int, form: CsvForm) -> Read:
 
 
 class _Lines:
-    """Lines of a text for the CSV reader, none of them longer than a row may be."""
+    """Lines of a text for the CSV reader, none of them longer than a row may be; decoded one by one, to name the bad."""
 
-    def __init__(self, text: io.TextIOWrapper, longest: int) -> None:
-        self._text = text
+    def __init__(self, data: BinaryIO, longest: int) -> None:
+        self._data = data
         self._longest = longest
+        self._first = True
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._text.readline(self._longest + 1)
+        line = self._data.readline(self._longest + 1)
         if len(line) > self._longest:
-            raise csv.Error(f"longer than {self._longest} characters")
+            raise csv.Error(f"longer than {self._longest} bytes")
         if not line:
             raise StopIteration
-        return line
+        if self._first:
+            self._first, line = False, line.removeprefix(b"\xef\xbb\xbf")
+        return line.decode("utf-8")
 
 
 def _check_form(form: CsvForm) -> None:
@@ -370,3 +369,35 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime | date):
         return value.isoformat()
     return str(value) if isinstance(value, Decimal) else value
+
+
+def csv_lines(rows: Iterator[bytes], schema: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield rows (canonical JSON) as CSV, a column for each field of their schema; what is nested is JSON in a cell.
+
+    Raises `BadFormat` where rows have no fields to make columns of. A null and an absent field are both an empty cell.
+    """
+    names = sorted(schema.get("properties", {}))
+    if not names:
+        raise BadFormat("rows without common fields are no table", hint="export them as jsonl")
+    return _csv_lines(rows, names)
+
+
+def _csv_lines(rows: Iterator[bytes], names: Sequence[str]) -> Iterator[bytes]:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(names)
+    for row in rows:
+        value = parse_json(row, where="a stored row")
+        fields = value if isinstance(value, dict) else {}
+        writer.writerow([_shown(fields.get(name)) for name in names])
+        if out.tell() >= _CHUNK // 16:
+            yield out.getvalue().encode()
+            out.seek(0)
+            out.truncate()
+    yield out.getvalue().encode()
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else canonical_json(value).decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tetrad.datasets._checked import DatasetLimits
 from tetrad.kit.settings import Setting, Settings, SettingsTable
 
@@ -13,6 +15,8 @@ MAX_PUSH_ROWS = Setting("dataset_max_push_rows", int, 10_000, "rows that are pus
 MAX_UPLOAD_BYTES = Setting(
     "dataset_max_upload_bytes", int, 2 << 30, "bytes of a file that is imported through the API", minimum=1024
 )
+DATASET_FILES = re.compile(r"/api/v1/projects/[^/]+/datasets/[^/]+/(?:versions|rebuild)")
+"""Paths of the API that take a file of rows."""
 
 _LIMITS = (MAX_ROWS, MAX_ROW_BYTES, MAX_BYTES, MAX_ERRORS, MAX_PUSH_ROWS)
 SETTINGS = SettingsTable("Datasets", (*_LIMITS, MAX_UPLOAD_BYTES))

@@ -34,6 +34,10 @@ class BadRows(InvalidInput):
         )
         self.errors = tuple(errors)
         self.more = more
+        self.details = tuple(
+            ((f"line {error.line}", error.field) if error.field else (f"line {error.line}",), error.reason)
+            for error in errors
+        )
 
 
 class BadKey(InvalidInput):
