@@ -15,7 +15,9 @@ keys = st.lists(st.text(alphabet="aàé😀z~|b", min_size=1, max_size=3), uniqu
 leaves = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False, width=16) | st.text(max_size=2)
 rows = st.dictionaries(
     st.sampled_from("abc"),
-    st.recursive(leaves, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xy"), inner, max_size=2)),
+    st.recursive(
+        leaves, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xy"), inner, max_size=2)
+    ),
     max_size=3,
 )
 

@@ -220,7 +220,7 @@ def _csv(data: BinaryIO, longest: int, form: CsvForm) -> Read:
 
 
 class _Lines:
-    """Lines of a text for the CSV reader, none of them longer than a row may be; decoded one by one, to name the bad."""
+    """Lines of a text for the CSV reader, none longer than a row may be; decoded one by one, to name the bad."""
 
     def __init__(self, data: BinaryIO, longest: int) -> None:
         self._data = data

@@ -147,10 +147,10 @@ class Datasets:
         rows = read_checked(
             self._limits, data, self._sees(project), form=form, key=key, where=where, schema=schema, options=csv
         )
-        return self.keep(
-            project, name, rows, actor=actor, semver=semver, reason=reason, expected_outcome=expected_outcome,
-            role=role, schema=schema, provenance=provenance, options=_told(csv),
-        )  # fmt: skip
+        words = {"semver": semver, "reason": reason, "expected_outcome": expected_outcome}
+        declared = self._declare(project, schema, actor)
+        params = {"csv": _told(csv), "provenance": dict(provenance or {})}
+        return self._keep_import(project, name, rows, actor, words, params, role=role, declared=declared)
 
     def read_jsonl(
         self, project: str, data: bytes | BinaryIO, *, key: str | None = None, where: str = "the import"
@@ -180,21 +180,23 @@ class Datasets:
 
     def keep(
         self, project: str, name: str, rows: CheckedRows, *, actor: Principal, semver: str | None = None,
-        reason: str = "", expected_outcome: str = "", role: str = "", schema: Mapping[str, Any] | None = None,
-        provenance: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
+        reason: str = "", expected_outcome: str = "",
     ) -> DatasetVersion:  # fmt: skip
         """Make one version of rows that were checked; the same rows again are the version that is there."""
+        words = {"semver": semver, "reason": reason, "expected_outcome": expected_outcome}
+        return self._keep_import(project, name, rows, actor, words, {}, role="", declared="")
+
+    def _keep_import(
+        self, project: str, name: str, rows: CheckedRows, actor: Principal, words: Mapping[str, Any],
+        told: Mapping[str, Any], *, role: str, declared: str,
+    ) -> DatasetVersion:  # fmt: skip
         params: dict[str, Any] = {"format": rows.form, "key": rows.key}
         if rows.source is not None:
             params["source"] = rows.source
-        if options:
-            params["csv"] = dict(options)
-        if provenance:
-            params["provenance"] = dict(provenance)
-        words = {"semver": semver, "reason": reason, "expected_outcome": expected_outcome}
+        params |= {word: value for word, value in told.items() if value}
         return self._keep(
             project, name, rows, actor, "import", params, (), schema=rows.shape.schema(), key=rows.key, role=role,
-            declared=self._declare(project, schema, actor), words=words,
+            declared=declared, words=words,
         )  # fmt: skip
 
     def derive(

@@ -110,3 +110,66 @@ def test_a_file_may_be_larger_than_a_document() -> None:
     policy = GuardPolicy(max_body_bytes=10, uploads=(Upload(DATASET_FILES, 1000, "dataset_max_upload_bytes"),))
     assert policy.body_limit(f"{D}/d/versions") == policy.body_limit(f"{D}/d/rebuild") == 1000
     assert policy.body_limit(f"{D}/d/rows") == policy.body_limit("/api/v1/projects/a/b/datasets/d/versions") == 10
+
+
+@pytest.fixture
+def command(database: Database, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any) -> Any:
+    tetrads, identity = wire(database), make_identity(database)
+    with contextlib.suppress(Conflict):  # the first project may be there from the start
+        identity.projects.create(ADMIN, "default", "default")
+    app = make_app(identity, router(tetrads.datasets))
+    key = identity.keys.create(ADMIN, "default", "ann", ["control"]).secret
+    made = lambda *_: ApiClient("http://127.0.0.1:8401", key, transport=SyncApp(app))  # noqa: E731
+    monkeypatch.setattr(ApiClient, "from_environment", made)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run(["dataset", *arguments])
+        told = capfdbinary.readouterr()
+        return code, told.out.decode(), told.err.decode()
+
+    return call
+
+
+def test_data_goes_its_way_from_the_command_line(command: Any, tmp_path: Path) -> None:
+    file, steps, out = tmp_path / "rows.jsonl", tmp_path / "steps.json", tmp_path / "out.jsonl"
+    file.write_bytes(lines(*({"id": n, "x": n % 2} for n in range(10))))
+    code, said, _ = command("import", "d", str(file), "--key", "id")
+    assert (code, said.split(",")[0]) == (0, "d@1.0.0: 10 rows")
+    assert command("export", "d", str(out))[0] == 0
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [{"id": n, "x": n % 2} for n in range(10)]
+    assert command("export", "d", "-")[1] == out.read_text()
+    code, said, _ = command("rebuild", "d@1.0.0", "--verify", "--source", str(file))
+    assert (code, "the same" in said) == (0, True)
+    steps.write_text('[{"op": "filter", "where": {"path": "/x", "eq": 1}}]')
+    assert "odd@1.0.0: 5 rows" in command("derive", "odd", "--from", "d@1.0.0", "--steps", str(steps))[1]
+    assert command("rebuild", "odd", "--verify")[0] == 0
+    assert "10 rows" not in command("split", "d", "train=0.5", "eval=0.5")[1]
+    more = tmp_path / "more.jsonl"
+    more.write_bytes(lines({"id": 99}))
+    assert "d@1.1.0: 11 rows" in command("push", "d", str(more))[1]
+    assert "d@1.1.0: 11 rows" in command("push", "d", str(more))[1]
+    code, said, _ = command("diff", "d", "1.0.0", "1.1.0")
+    assert (code, said.splitlines()) == (0, ["1 added, 0 removed, 0 changed, 0 moved", "+ 99"])
+    scores = tmp_path / "scores.json"
+    scores.write_text('{"99": 1}')
+    assert command("score", "d", "quality", str(scores))[1] == "quality: 1 rows\n"
+
+
+def test_a_folder_of_tables_is_one_import(command: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "train-1.csv").write_text("id,q\n1,a\n2,b\n")
+    (folder / "train-2.jsonl").write_text('{"id": 3, "q": "c"}')
+    assert "d@1.0.0: 3 rows" in command("import", "d", str(folder), "--key", "id")[1]
+    (folder / "train-3.json").write_text("[1")
+    code, _, said = command("import", "d", str(folder))
+    assert (code, "train-3.json" in said) == (1, True)
+
+
+def test_bad_lines_are_listed_for_people(command: Any, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"a": 1}\n[1]\n{"a": NaN}\n')
+    code, _, said = command("import", "d", str(file))
+    assert code == 1
+    assert "line 2: a row is an object" in said
+    assert "line 3: NaN" in said

@@ -70,8 +70,14 @@ def test_a_derived_version_names_its_steps_and_can_be_made_again(tetrads: Tetrad
     made = tetrads.datasets.derive("default", source, "clean", steps, actor=ALICE, role="train")
     assert values(tetrads, made) == [{"id": 4 * n + 1, "q": f"q{n}"} for n in range(10)]
     assert made.role == "train"
-    activity = next(each for each in tetrads.registry.lineage("default", made.digest).activities if each.params.get("steps"))
-    assert (activity.kind, activity.params["steps"], activity.params["from"]["digest"]) == ("curate", steps, source.digest)
+    activity = next(
+        each for each in tetrads.registry.lineage("default", made.digest).activities if each.params.get("steps")
+    )
+    assert (activity.kind, activity.params["steps"], activity.params["from"]["digest"]) == (
+        "curate",
+        steps,
+        source.digest,
+    )
     assert {(edge.digest, edge.direction, edge.policy) for edge in activity.edges} >= {(source.digest, "in", "rebuild")}
     put(tetrads, [{"id": 1, "lang": "en", "q": "the source goes on"}])
     again = tetrads.datasets.rebuild("default", "clean", made.semver)
@@ -99,11 +105,12 @@ def test_what_was_tampered_with_is_not_verified(tetrads: Tetrads, database: Data
     assert tetrads.datasets.verify(made)
     with database.write() as connection:
         connection.execute(
-            sa.text("UPDATE dataset_members SET position = -position WHERE key = '3' AND dataset = (SELECT id FROM datasets WHERE name = 'd')")
+            sa.text(
+                "UPDATE dataset_members SET position = -position WHERE key = '3' AND dataset IN "
+                "(SELECT id FROM datasets WHERE name = 'd')"
+            )
         )
-        connection.execute(
-            sa.text("UPDATE dataset_members SET position = 9999999999 WHERE position < 0")
-        )
+        connection.execute(sa.text("UPDATE dataset_members SET position = 9999999999 WHERE position < 0"))
     assert not tetrads.datasets.verify(source)
     assert not tetrads.datasets.rebuild("default", "e").verified
 
@@ -237,7 +244,10 @@ def test_of_pushes_that_meet_none_is_lost(tetrads: Tetrads) -> None:
         thread.join()
     assert failed == []
     newest = tetrads.datasets.version("default", "d")
-    assert {row["id"] for row in values(tetrads, newest)} == {"start", *(f"{i}-{n}" for i in range(3) for n in range(3))}
+    assert {row["id"] for row in values(tetrads, newest)} == {
+        "start",
+        *(f"{i}-{n}" for i in range(3) for n in range(3)),
+    }
 
 
 def test_side_columns_stand_beside_rows_and_change_no_digest(tetrads: Tetrads) -> None:
@@ -260,7 +270,7 @@ def test_side_columns_stand_beside_rows_and_change_no_digest(tetrads: Tetrads) -
 def test_many_differences_are_read_in_the_order_of_keys(tetrads: Tetrads, monkeypatch: pytest.MonkeyPatch) -> None:
     from tetrad.datasets import _store
 
-    put(tetrads, [{"id": f"k{n:04}é"} for n in range(0, 1000)])
+    put(tetrads, [{"id": f"k{n:04}é"} for n in range(1000)])
     put(tetrads, [{"id": f"k{n:04}é", "x": 1} for n in range(500, 1500)])
     few = list(tetrads.datasets.all_changes("default", "d", "1.0.0", "1.1.0"))
     monkeypatch.setattr(_store, "_SORTED_HERE", 10)

@@ -37,7 +37,10 @@ CHAT = {
         ({"messages": [{"role": "user"}], "n": 1.0}, []),
         ({}, ["/messages"]),
         ({"messages": []}, ["/messages"]),
-        ({"messages": [{"role": "system"}, {"content": 5}]}, ["/messages/0/role", "/messages/1/role", "/messages/1/content"]),
+        (
+            {"messages": [{"role": "system"}, {"content": 5}]},
+            ["/messages/0/role", "/messages/1/role", "/messages/1/content"],
+        ),
         ({"messages": [{"role": "user"}], "score": True, "a/b": 1, "id": "toolong"}, ["/score", "/a~1b", "/id"]),
         ({"messages": [{"role": "user"}], "score": 1, "n": True}, ["/score", "/n"]),
         ([1], [""]),

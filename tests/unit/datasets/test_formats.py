@@ -15,9 +15,7 @@ from tetrad.kernel import canonical_json
 
 
 def rows(data: bytes, form: str, limit: int = 1000, **options: Any) -> list[tuple[int, object]]:
-    return list(
-        read_rows(io.BytesIO(data), form, max_row_bytes=limit, options=CsvForm(**options) if options else None)
-    )
+    return list(read_rows(io.BytesIO(data), form, max_row_bytes=limit, options=CsvForm(**options) if options else None))
 
 
 def values(data: bytes, form: str, **options: Any) -> list[object]:
@@ -40,7 +38,7 @@ def test_an_array_is_cut_into_its_items_with_their_lines() -> None:
 
 
 def test_an_array_larger_than_what_is_held_is_read_whole() -> None:
-    items = [{"n": n, "text": "\\\"" * (n % 300)} for n in range(4000)]
+    items = [{"n": n, "text": '\\"' * (n % 300)} for n in range(4000)]
     assert values(json.dumps(items).encode(), "json") == items
 
 
@@ -66,7 +64,7 @@ def test_a_broken_array_says_why(data: bytes, says: str) -> None:
 
 
 def test_a_table_has_the_types_that_all_its_cells_fit() -> None:
-    data = b"id,score,ok,zip,text,none\r\n1,0.5,true,007,\"a,\nb\",\r\n-2,3,FALSE,12,,\r\n"
+    data = b'id,score,ok,zip,text,none\r\n1,0.5,true,007,"a,\nb",\r\n-2,3,FALSE,12,,\r\n'
     assert values(data, "csv") == [
         {"id": 1, "score": 0.5, "ok": True, "zip": "007", "text": "a,\nb", "none": ""},
         {"id": -2, "score": 3.0, "ok": False, "zip": "12", "text": "", "none": ""},
@@ -120,11 +118,11 @@ def test_forms_that_are_none_are_refused() -> None:
 
 
 def test_rows_go_out_as_a_table_and_come_back() -> None:
-    given = [{"a": "x,\"y\"\n", "b": 1.5, "c": [1, {"d": None}]}, {"a": "=1", "b": 2}]
+    given = [{"a": 'x,"y"\n', "b": 1.5, "c": [1, {"d": None}]}, {"a": "=1", "b": 2}]
     schema = {"type": "object", "properties": {"a": {}, "b": {}, "c": {}}}
     text = b"".join(csv_lines(map(canonical_json, given), schema))
     assert values(text, "csv") == [
-        {"a": "x,\"y\"\n", "b": 1.5, "c": '[1,{"d":null}]'},
+        {"a": 'x,"y"\n', "b": 1.5, "c": '[1,{"d":null}]'},
         {"a": "=1", "b": 2.0, "c": ""},
     ]
     with pytest.raises(BadFormat, match="no table"):
@@ -136,7 +134,9 @@ def test_parquet_is_read_in_batches() -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table({"id": list(range(3000)), "messages": [[{"role": "user", "content": f"q{n}"}] for n in range(3000)]})
+    table = pa.table(
+        {"id": list(range(3000)), "messages": [[{"role": "user", "content": f"q{n}"}] for n in range(3000)]}
+    )
     out = io.BytesIO()
     pq.write_table(table, out, row_group_size=700)
     found = values(out.getvalue(), "parquet")

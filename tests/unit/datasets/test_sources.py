@@ -67,7 +67,9 @@ def test_a_pointer_is_followed_to_data_that_has_its_digest(tmp_path: Path) -> No
     data = b'{"a": 1}\n'
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
     (tmp_path / "rows.jsonl").write_bytes(data)
-    (tmp_path / "rows.jsonl.dvc").write_text(f"outs:\n- md5: {md5}\n  size: {len(data)}\n  hash: md5\n  path: rows.jsonl\n")
+    (tmp_path / "rows.jsonl.dvc").write_text(
+        f"outs:\n- md5: {md5}\n  size: {len(data)}\n  hash: md5\n  path: rows.jsonl\n"
+    )
     file, told = read_pointer(tmp_path / "rows.jsonl.dvc")
     assert (file.path.read_bytes(), file.form) == (data, "jsonl")
     assert told == {"dvc": {"pointer": "rows.jsonl.dvc", "path": "rows.jsonl", "md5": md5, "size": len(data)}}
