@@ -326,7 +326,8 @@ def _cell(text: str, kind: str) -> bool | int | float | None:
     if not _NUMBER.fullmatch(text):
         return None
     number = float(text)
-    return number if abs(number) != float("inf") else None
+    whole = not set(text) & set(".eE")  # a long account number must not be rounded to the next double
+    return None if abs(number) == float("inf") or (whole and abs(number) > 2**53 - 1) else number
 
 
 def _parquet(data: BinaryIO, max_row_bytes: int) -> Read:
