@@ -1,5 +1,7 @@
 """Datasets: rows as versions with digests, read at any version, told apart row by row."""
 
+from tetrad.datasets._checked import CheckedRows, DatasetLimits
+from tetrad.datasets._formats import FORMATS, CsvForm, Format
 from tetrad.datasets._model import (
     ROLES,
     DatasetDiff,
@@ -12,19 +14,44 @@ from tetrad.datasets._model import (
     content_keys,
     dataset_digest,
     diff_values,
+    merge_schemas,
     order_digest,
     place,
 )
-from tetrad.datasets._service import CheckedRows, DatasetLimits, Datasets
-from tetrad.datasets._settings import SETTINGS, limits_from
-from tetrad.datasets.errors import BadKey, BadRows, DatasetNotFound, DatasetTooLarge, RowError
+from tetrad.datasets._service import Datasets, PushedRow, Rebuilt
+from tetrad.datasets._settings import DATASET_FILES, MAX_UPLOAD_BYTES, SETTINGS, limits_from
+from tetrad.datasets._sources import DataFile, Folder, hub_reference, read_folder, read_pointer
+from tetrad.datasets._steps import check_steps, split_steps
+from tetrad.datasets.errors import (
+    BadFormat,
+    BadKey,
+    BadRows,
+    BadSchema,
+    BadSource,
+    BadStep,
+    DatasetNotFound,
+    DatasetTooLarge,
+    ImportExpired,
+    NotRebuildable,
+    PushConflict,
+    RowError,
+)
 
 __all__ = [
+    "DATASET_FILES",
+    "FORMATS",
+    "MAX_UPLOAD_BYTES",
     "ROLES",
     "SETTINGS",
+    "BadFormat",
     "BadKey",
     "BadRows",
+    "BadSchema",
+    "BadSource",
+    "BadStep",
     "CheckedRows",
+    "CsvForm",
+    "DataFile",
     "DatasetDiff",
     "DatasetLimits",
     "DatasetNotFound",
@@ -32,15 +59,28 @@ __all__ = [
     "DatasetVersion",
     "Datasets",
     "FieldChange",
+    "Folder",
+    "Format",
+    "ImportExpired",
+    "NotRebuildable",
+    "PushConflict",
+    "PushedRow",
+    "Rebuilt",
     "Role",
     "Row",
     "RowChange",
     "RowError",
     "Shape",
+    "check_steps",
     "content_keys",
     "dataset_digest",
     "diff_values",
+    "hub_reference",
     "limits_from",
+    "merge_schemas",
     "order_digest",
     "place",
+    "read_folder",
+    "read_pointer",
+    "split_steps",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -15,6 +16,7 @@ from tetrad.kernel import Digest
 STEP = 1 << 20
 MAX_SCHEMA_DEPTH = 12
 MAX_SCHEMA_PROPERTIES = 500
+MAX_SCHEMA_PATHS = 20_000
 Role = Literal["train", "eval", "fewshot", "calibration", "rag_index"]
 ROLES: tuple[Role, ...] = ("train", "eval", "fewshot", "calibration", "rag_index")
 
@@ -46,6 +48,8 @@ class DatasetVersion(msgspec.Struct, frozen=True):
     created_at: datetime
     reason: str = ""
     expected_outcome: str = ""
+    role: str = ""
+    declared: str = ""
 
 
 class FieldChange(msgspec.Struct, frozen=True):
@@ -84,8 +88,12 @@ def dataset_digest(members: Iterable[tuple[str, bytes]]) -> Digest:
     and the 32 bytes of the row's digest, each behind its length as 4 bytes, big-endian. A row's digest is the SHA-256
     of its RFC 8785 form.
     """
-    ordered = sorted((key.encode("utf-8"), digest) for key, digest in members)
-    return _prefixed(b"tetrad.dataset/1\n", ((key, digest) for key, digest in ordered))
+    return sorted_dataset_digest(sorted(members, key=lambda member: member[0].encode("utf-8")))
+
+
+def sorted_dataset_digest(members: Iterable[tuple[str, bytes]]) -> Digest:
+    """Return the `dataset_digest` of members that come in the order of their keys' UTF-8 bytes, holding none."""
+    return _prefixed(b"tetrad.dataset/1\n", ((key.encode("utf-8"), digest) for key, digest in members))
 
 
 def order_digest(keys: Iterable[str]) -> Digest:
@@ -116,7 +124,8 @@ def place(keys: Sequence[str], known: Mapping[str, int]) -> list[int]:
 
     Positions have gaps, so that an insertion touches no other row; where a gap is used up, all are placed anew.
     """
-    kept = _longest_rising([(index, known[key]) for index, key in enumerate(keys) if key in known])
+    found = [(index, known[key]) for index, key in enumerate(keys) if key in known]
+    kept = [found[number] for number in longest_rising([position for _, position in found])]
     positions = [0] * len(keys)
     borders = [*kept, (len(keys), None)]
     start, low = 0, 0
@@ -136,32 +145,49 @@ def place(keys: Sequence[str], known: Mapping[str, int]) -> list[int]:
     return positions
 
 
-def _longest_rising(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int | None]]:
-    tails: list[int] = []
-    at: list[int] = []
-    previous: list[int] = []
-    for number, (_, position) in enumerate(pairs):
-        length = bisect_left(tails, position)
+def longest_rising(numbers: Sequence[int]) -> array[int]:
+    """Return the places of a longest strictly rising run of numbers, in 24 bytes for each number."""
+    tails, at, previous = array("q"), array("q"), array("q")
+    for number, value in enumerate(numbers):
+        length = bisect_left(tails, value)
         previous.append(at[length - 1] if length else -1)
         if length == len(tails):
-            tails.append(position)
+            tails.append(value)
             at.append(number)
         else:
-            tails[length] = position
+            tails[length] = value
             at[length] = number
-    chain: list[tuple[int, int | None]] = []
+    chain = array("q")
     number = at[-1] if at else -1
     while number >= 0:
-        chain.append(pairs[number])
+        chain.append(number)
         number = previous[number]
-    return chain[::-1]
+    chain.reverse()
+    return chain
+
+
+class _Paths:
+    """Counts the different paths of a shape by depth, and how deep it can be told within a bound on all of them."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (MAX_SCHEMA_DEPTH + 2)
+        self.depth = MAX_SCHEMA_DEPTH
+
+    def made(self, depth: int) -> None:
+        self.counts[depth] += 1
+        while self.depth and sum(self.counts[: self.depth + 1]) > MAX_SCHEMA_PATHS:
+            self.depth -= 1
 
 
 class Shape:
-    """Collects values and says what JSON Schema they all fulfil; the order of the values does not matter."""
+    """Collects values and says what JSON Schema they all fulfil; the order of the values does not matter.
 
-    def __init__(self, depth: int = 0) -> None:
+    Rows with ever new names are told less deep, so that the shape of any number of rows stays small.
+    """
+
+    def __init__(self, depth: int = 0, paths: _Paths | None = None) -> None:
         self._depth = depth
+        self._paths = paths or _Paths()
         self._types: set[str] = set()
         self._objects = 0
         self._fields: dict[str, Shape] = {}
@@ -173,18 +199,26 @@ class Shape:
         if isinstance(value, Mapping):
             self._types.add("object")
             self._objects += 1
-            if self._depth < MAX_SCHEMA_DEPTH:
+            if self._depth < self._paths.depth:
                 for name, inner in value.items():
+                    if (field := self._fields.get(name)) is None:
+                        field = self._fields[name] = self._inner()
                     self._present[name] = self._present.get(name, 0) + 1
-                    self._fields.setdefault(name, Shape(self._depth + 1)).add(inner)
+                    field.add(inner)
+                    if self._depth >= self._paths.depth:
+                        break
         elif isinstance(value, list | tuple):
             self._types.add("array")
-            if self._depth < MAX_SCHEMA_DEPTH:
-                self._items = self._items or Shape(self._depth + 1)
+            if self._depth < self._paths.depth:
+                self._items = self._items or self._inner()
                 for inner in value:
                     self._items.add(inner)
         else:
             self._types.add(_type_name(value))
+
+    def _inner(self) -> Shape:
+        self._paths.made(self._depth + 1)
+        return Shape(self._depth + 1, self._paths)
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema, with sorted names; wide objects are described without their fields."""
@@ -192,14 +226,74 @@ class Shape:
             return {}
         types = sorted(self._types - {"integer"} if "number" in self._types else self._types)
         found: dict[str, Any] = {"type": types[0] if len(types) == 1 else types}
-        if self._fields and len(self._fields) <= MAX_SCHEMA_PROPERTIES:
+        told = self._depth < self._paths.depth
+        if told and self._fields and len(self._fields) <= MAX_SCHEMA_PROPERTIES:
             found["properties"] = {name: self._fields[name].schema() for name in sorted(self._fields)}
             required = sorted(name for name, count in self._present.items() if count == self._objects)
             if required:
                 found["required"] = required
-        if self._items is not None and (inner := self._items.schema()):
+        if told and self._items is not None and (inner := self._items.schema()):
             found["items"] = inner
         return found
+
+
+def merge_schemas(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the schema of all values of two shapes from the schemas alone, None where they do not tell it.
+
+    They do not where one side has no fields or items to tell and the other has: there may have been too many of them.
+    """
+    merged = _merge(one, other, 0)
+    return merged if merged is not None and _paths(merged) <= MAX_SCHEMA_PATHS else None
+
+
+def _merge(one: Mapping[str, Any], other: Mapping[str, Any], depth: int) -> dict[str, Any] | None:
+    if not one or not other:
+        return dict(one or other)
+    types = set(_types(one)) | set(_types(other))
+    names = sorted(types - {"integer"} if "number" in types else types)
+    merged: dict[str, Any] = {"type": names[0] if len(names) == 1 else names}
+    for kind, word in (("object", "properties"), ("array", "items")):
+        sides = [side for side in (one, other) if kind in _types(side)]
+        if len({word in side for side in sides}) > 1:
+            return None
+        if not sides or word not in sides[0]:
+            continue
+        if len(sides) == 1:
+            merged |= {key: sides[0][key] for key in (word, "required") if key in sides[0] and kind == "object"}
+            if kind == "array":
+                merged[word] = sides[0][word]
+            continue
+        inner = _merge_fields(one, other, depth) if kind == "object" else _merge(one[word], other[word], depth + 1)
+        if inner is None:
+            return None
+        if kind == "array":
+            merged[word] = inner
+            continue
+        merged[word] = inner
+        if required := sorted({*one.get("required", ())} & {*other.get("required", ())}):
+            merged["required"] = required
+    return merged
+
+
+def _merge_fields(one: Mapping[str, Any], other: Mapping[str, Any], depth: int) -> dict[str, Any] | None:
+    left, right = one["properties"], other["properties"]
+    fields: dict[str, Any] = {}
+    for name in sorted({*left, *right}):
+        field = _merge(left.get(name, {}), right.get(name, {}), depth + 1)
+        if field is None:
+            return None
+        fields[name] = field
+    return fields if len(fields) <= MAX_SCHEMA_PROPERTIES else None
+
+
+def _types(schema: Mapping[str, Any]) -> Sequence[str]:
+    told = schema.get("type", ())
+    return (told,) if isinstance(told, str) else tuple(told)
+
+
+def _paths(schema: Mapping[str, Any]) -> int:
+    inner = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
+    return len(inner) + sum(_paths(each) for each in inner)
 
 
 def _type_name(value: object) -> str:

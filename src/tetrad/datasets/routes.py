@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, BinaryIO, Literal
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from tetrad.datasets._model import DatasetDiff, DatasetVersion, Row, RowChange
-from tetrad.datasets._service import Datasets
+from tetrad.datasets._formats import CsvForm, Format, csv_lines
+from tetrad.datasets._model import ROLES, DatasetDiff, DatasetVersion, Row, RowChange
+from tetrad.datasets._scratch import batches
+from tetrad.datasets._service import Datasets, PushedRow
+from tetrad.datasets._sources import check_provenance
+from tetrad.datasets._steps import split_steps
+from tetrad.kernel import InvalidInput, parse_json
 from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, encode_cursor, requires
 from tetrad.registry import Version
 
@@ -19,6 +27,48 @@ Project = Annotated[str, Path(max_length=63)]
 Name = Annotated[str, Path(max_length=63)]
 SemVerQuery = Annotated[str | None, Query(max_length=64, description="A version number; the newest without it")]
 Text = Annotated[str, Query(max_length=4000)]
+OtherQuery = Annotated[str, Query(max_length=63, description="Another dataset, which `to` is a version of")]
+SemVerBody = Annotated[str | None, Field(max_length=64, description="A version number; the newest without it")]
+BodyText = Annotated[str, Field(max_length=4000)]
+_SPOOL_BYTES = 1 << 20
+_SENT_ROWS = 200
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_FILE: dict[str, Any] = {"requestBody": {"required": True, "content": _BYTES}}
+_OPTIONAL_FILE: dict[str, Any] = {"requestBody": {"required": False, "content": _BYTES}}
+_PUSH: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["idempotency_key"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "idempotency_key": {"type": "string", "minLength": 1, "maxLength": 128},
+                        "rows": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["value"],
+                                "properties": {"key": {"type": "string"}, "value": {"type": "object"}},
+                            },
+                        },
+                        "remove": {"type": "array", "items": {"type": "string"}},
+                        "reason": {"type": "string", "maxLength": 4000},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class _Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    idempotency_key: str
+    rows: tuple[PushedRow, ...] = ()
+    remove: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class DatasetListed(BaseModel):
@@ -32,6 +82,7 @@ class DatasetListed(BaseModel):
     created_at: datetime
     created_by: str
     reason: str
+    role: str
 
     @classmethod
     def of(cls, version: Version) -> DatasetListed:
@@ -44,6 +95,7 @@ class DatasetListed(BaseModel):
             created_at=version.created_at,
             created_by=version.author_name or version.author,
             reason=version.reason,
+            role=version.meta.get("role", ""),
         )
 
 
@@ -62,6 +114,8 @@ class DatasetView(BaseModel):
     created_by: str
     reason: str
     expected_outcome: str
+    role: str
+    declared_schema: str
 
     @classmethod
     def of(cls, version: DatasetVersion) -> DatasetView:
@@ -78,19 +132,22 @@ class DatasetView(BaseModel):
             created_by=version.author_name or version.author,
             reason=version.reason,
             expected_outcome=version.expected_outcome,
+            role=version.role,
+            declared_schema=version.declared,
         )
 
 
 class RowView(BaseModel):
-    """A row: its key, its content's digest, its content."""
+    """A row: its key, its content's digest, its content, and what side columns say of it."""
 
     key: str
     digest: str
     value: dict[str, Any]
+    columns: dict[str, Any]
 
     @classmethod
-    def of(cls, row: Row) -> RowView:
-        return cls(key=row.key, digest=row.digest, value=dict(row.value))
+    def of(cls, row: Row, columns: Mapping[str, Any]) -> RowView:
+        return cls(key=row.key, digest=row.digest, value=dict(row.value), columns=dict(columns))
 
 
 class FieldChangeView(BaseModel):
@@ -143,47 +200,227 @@ class DiffView(BaseModel):
     next_cursor: str | None
 
 
+class PartsIn(BaseModel):
+    """How a version is divided: names of parts and their shares of one."""
+
+    version: SemVerBody = None
+    parts: dict[Annotated[str, Field(max_length=63)], float]
+    salt: str = Field(default="", max_length=200, description="Another salt makes another split")
+    by: str = Field(default="", max_length=500, description="A path whose value keeps rows together, such as /user")
+    reason: BodyText = ""
+
+
+class DeriveIn(BaseModel):
+    """What a version is made of: another version, and the steps that are done to its rows."""
+
+    source: str = Field(max_length=63, description="The dataset that is read")
+    version: SemVerBody = None
+    steps: list[dict[str, Any]] = Field(max_length=20)
+    role: str = Field(default="", max_length=32)
+    reason: BodyText = ""
+    expected_outcome: BodyText = ""
+
+
+class RebuiltView(BaseModel):
+    """What was made again, and whether it is the same."""
+
+    name: str
+    semver: str
+    how: str
+    verified: bool
+    stored_sound: bool
+    digest: str
+    rebuilt_digest: str
+    order: str
+    rebuilt_order: str
+    schema_digest: str
+    rebuilt_schema: str
+
+
+class ColumnIn(BaseModel):
+    """What a side column says of rows, by their keys."""
+
+    version: SemVerBody = None
+    values: dict[str, Any] = Field(max_length=100_000)
+
+
+class ColumnOut(BaseModel):
+    """How many rows something was said of."""
+
+    column: str
+    rows: int
+
+
 def router(datasets: Datasets) -> APIRouter:
     """Return the routes; they bring their prefix with them."""
     routes = APIRouter(prefix="/api/v1/projects/{project}", tags=["datasets"], dependencies=[requires("control")])
     _reading(routes, datasets)
+    _streaming(routes, datasets)
+    _uploading(routes, datasets)
+    _making(routes, datasets)
+    return routes
 
-    @routes.post(
-        "/datasets/{name}/versions",
-        operation_id="import_dataset",
-        status_code=201,
-        openapi_extra={
-            "requestBody": {"required": True, "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
-        },
-    )
+
+def _uploading(routes: APIRouter, datasets: Datasets) -> None:
+    @routes.post("/datasets/{name}/versions", operation_id="import_dataset", status_code=201, openapi_extra=_FILE)
     async def import_dataset(
         project: Project,
         name: Name,
         request: Request,
         actor: CurrentPrincipal,
+        form: Annotated[Format, Query(alias="format", description="How the file is written")] = "jsonl",
         key: Annotated[str | None, Query(max_length=128, description="The field that names rows")] = None,
+        role: Annotated[str, Query(max_length=32)] = "",
+        schema: Annotated[str, Query(max_length=16_000, description="JSON Schema that all rows fulfil")] = "",
+        provenance: Annotated[str, Query(max_length=64_000, description="Where the file is from, as JSON")] = "",
+        delimiter: Annotated[str | None, Query(max_length=1, description="CSV: found out without it")] = None,
+        header: Annotated[bool, Query(description="CSV: the first line names columns")] = True,
+        typed: Annotated[bool, Query(description="CSV: columns whose cells all are numbers become numbers")] = True,
         semver: SemVerQuery = None,
         reason: Text = "",
         expected_outcome: Text = "",
     ) -> DatasetView:
-        """Make a version of the JSON Lines in the body. All lines are checked before the first is kept."""
-        body = await request.body()  # the guard limits its size
+        """Make a version of the file in the body. All rows are checked before the first is kept."""
+        csv = CsvForm(delimiter=delimiter, header=header, typed=typed) if form == "csv" else None
+        declared = _object(schema, "the schema") if schema else None
+        origin = check_provenance(provenance) if provenance else None
+        with tempfile.TemporaryFile() as file:
+            await _spool(request, file)
+
+            def work() -> DatasetVersion:
+                return datasets.import_file(
+                    project, name, file, form=form, actor=actor, key=key, csv=csv, schema=declared, role=role,
+                    provenance=origin, semver=semver, reason=reason, expected_outcome=expected_outcome,
+                )  # fmt: skip
+
+            return DatasetView.of(await run_in_threadpool(work))
+
+    @routes.post("/datasets/{name}/rebuild", operation_id="rebuild_dataset", openapi_extra=_OPTIONAL_FILE)
+    async def rebuild_dataset(
+        project: Project, name: Name, request: Request, version: SemVerQuery = None
+    ) -> RebuiltView:
+        """Make a version again from what it was made of, and compare. An import needs its file as the body."""
+        with tempfile.TemporaryFile() as file:
+            size = await _spool(request, file)
+            return await run_in_threadpool(_rebuilt, datasets, project, name, version, file if size else None)
+
+    @routes.post("/datasets/{name}/rows", operation_id="push_rows", status_code=201, openapi_extra=_PUSH)
+    async def push_rows(project: Project, name: Name, request: Request, actor: CurrentPrincipal) -> DatasetView:
+        """Append rows to the newest version, or put them in the places of rows with their keys, as a new version."""
+        body = _object(await request.body(), "the body")  # strictly: a key that stands twice is refused
+        try:
+            batch = msgspec.convert(body, _Batch)
+        except msgspec.ValidationError as error:
+            raise InvalidInput(
+                f"the body is no batch of rows: {error}", hint="see push_rows in /openapi.json"
+            ) from None
 
         def work() -> DatasetVersion:
-            return datasets.import_jsonl(
-                project,
-                name,
-                body,
-                actor=actor,
-                key=key,
-                semver=semver,
-                reason=reason,
-                expected_outcome=expected_outcome,
-            )
+            return datasets.push(
+                project, name, batch.rows, actor=actor, idempotency_key=batch.idempotency_key, remove=batch.remove,
+                reason=batch.reason,
+            )  # fmt: skip
 
         return DatasetView.of(await run_in_threadpool(work))
 
-    return routes
+
+def _making(routes: APIRouter, datasets: Datasets) -> None:
+    @routes.post("/datasets/{name}/derive", operation_id="derive_dataset", status_code=201)
+    def derive_dataset(project: Project, name: Name, body: DeriveIn, actor: CurrentPrincipal) -> DatasetView:
+        """Make a version of what filter, split, dedupe and map make of another; the steps stand in the lineage."""
+        source = datasets.version(project, body.source, body.version)
+        return DatasetView.of(
+            datasets.derive(
+                project, source, name, body.steps, actor=actor, role=body.role, reason=body.reason,
+                expected_outcome=body.expected_outcome,
+            )
+        )  # fmt: skip
+
+    @routes.post("/datasets/{name}/split", operation_id="split_dataset", status_code=201)
+    def split_dataset(project: Project, name: Name, body: PartsIn, actor: CurrentPrincipal) -> list[DatasetView]:
+        """Divide a version into datasets named `<name>-<part>`: each row by its key, the same way every time."""
+        source = datasets.version(project, name, body.version)
+        steps = split_steps(body.parts, salt=body.salt, by=body.by)
+        return [
+            DatasetView.of(
+                datasets.derive(
+                    project, source, f"{name}-{part}", [step], actor=actor, reason=body.reason,
+                    role=part if part in ROLES else "",
+                )
+            )
+            for part, step in steps.items()
+        ]  # fmt: skip
+
+    @routes.put("/datasets/{name}/columns/{column}", operation_id="set_dataset_column")
+    def set_dataset_column(
+        project: Project, name: Name, column: Name, body: ColumnIn, actor: CurrentPrincipal
+    ) -> ColumnOut:
+        """Say something of rows beside them: a score, a label. Rows and digests stay as they are."""
+        chosen = datasets.version(project, name, body.version)
+        return ColumnOut(column=column, rows=datasets.set_column(chosen, column, body.values, actor=actor))
+
+
+def _streaming(routes: APIRouter, datasets: Datasets) -> None:
+    @routes.get("/datasets/{name}/export", operation_id="export_dataset", response_class=StreamingResponse)
+    def export_dataset(
+        project: Project,
+        name: Name,
+        version: SemVerQuery = None,
+        form: Annotated[Literal["jsonl", "csv"], Query(alias="format")] = "jsonl",
+    ) -> StreamingResponse:
+        """Send all rows of a version, in their order, as JSON Lines or CSV."""
+        chosen = datasets.version(project, name, version)
+        lines = datasets.all_lines(chosen)
+        if form == "csv":
+            return StreamingResponse(csv_lines(lines, chosen.schema), media_type="text/csv; charset=utf-8")
+        joined = (b"\n".join(part) + b"\n" for part in batches(lines, _SENT_ROWS))
+        return StreamingResponse(joined, media_type="application/x-ndjson")
+
+    @routes.get("/datasets/{name}/changes", operation_id="stream_dataset_changes", response_class=StreamingResponse)
+    def stream_dataset_changes(
+        project: Project,
+        name: Name,
+        old: Annotated[str, Query(alias="from", max_length=64)],
+        new: Annotated[str, Query(alias="to", max_length=64)],
+        of: OtherQuery = "",
+    ) -> StreamingResponse:
+        """Send every row that differs between two versions, as JSON Lines of what `diff_dataset` pages through."""
+        datasets.version(project, name, old)
+        datasets.version(project, of or name, new)
+        changes = datasets.all_changes(project, name, old, new, of=of)
+        lines = (RowChangeView.of(each).model_dump_json().encode() for each in changes)
+        joined = (b"\n".join(part) + b"\n" for part in batches(lines, _SENT_ROWS))
+        return StreamingResponse(joined, media_type="application/x-ndjson")
+
+
+def _rebuilt(datasets: Datasets, project: str, name: str, semver: str | None, source: BinaryIO | None) -> RebuiltView:
+    found = datasets.rebuild(project, name, semver, source=source)
+    sound = datasets.verify(datasets.version(project, name, found.semver))
+    facts = {field: getattr(found, field) for field in found.__struct_fields__}
+    return RebuiltView(**facts, verified=found.verified, stored_sound=sound)
+
+
+async def _spool(request: Request, file: IO[bytes]) -> int:
+    """Write the body to a file without a name; the guard limits its size."""
+    waiting: list[bytes] = []
+    size = held = 0
+    async for chunk in request.stream():
+        waiting.append(chunk)
+        held += len(chunk)
+        if held >= _SPOOL_BYTES:
+            await run_in_threadpool(file.write, b"".join(waiting))
+            size, held = size + held, 0
+            waiting.clear()
+    await run_in_threadpool(file.write, b"".join(waiting))
+    file.seek(0)
+    return size + held
+
+
+def _object(text: str | bytes, where: str) -> dict[str, Any]:
+    value = parse_json(text, where=where)
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{where} is not a JSON object")
+    return value
 
 
 def _reading(routes: APIRouter, datasets: Datasets) -> None:
@@ -216,15 +453,16 @@ def _reading(routes: APIRouter, datasets: Datasets) -> None:
 
     @routes.get("/datasets/{name}/rows", operation_id="list_dataset_rows")
     def list_dataset_rows(project: Project, name: Name, page: PageParams, version: SemVerQuery = None) -> Page[RowView]:
-        """List the rows of a version, in their order."""
+        """List the rows of a version, in their order, with what side columns say of them."""
         chosen = datasets.version(project, name, version)
         listing = f"rows {project} {name} {chosen.digest} {chosen.order}"
         position = decode_cursor(listing, page.cursor, [int])[0] if page.cursor else 0
         found = datasets.rows(chosen, limit=page.limit + 1, after=position if isinstance(position, int) else 0)
         items = found[: page.limit]
         more = len(found) > page.limit
+        said = datasets.columns(project, items)
         return Page(
-            items=[RowView.of(row) for row in items],
+            items=[RowView.of(row, said.get(row.digest, {})) for row in items],
             next_cursor=encode_cursor(listing, [items[-1].position]) if more else None,
         )
 
@@ -235,11 +473,12 @@ def _reading(routes: APIRouter, datasets: Datasets) -> None:
         page: PageParams,
         old: Annotated[str, Query(alias="from", max_length=64)],
         new: Annotated[str, Query(alias="to", max_length=64)],
+        of: OtherQuery = "",
     ) -> DiffView:
-        """Tell two versions of a dataset apart, row by row and field by field."""
-        listing = f"diff {project} {name} {old} {new}"
+        """Tell two versions apart, row by row and field by field; `to` may be a version of another dataset."""
+        listing = f"diff {project} {name} {old} {new} {of}"
         after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
-        return _diff_view(datasets.diff(project, name, old, new, limit=page.limit, after=after), listing)
+        return _diff_view(datasets.diff(project, name, old, new, limit=page.limit, after=after, of=of), listing)
 
 
 def _diff_view(diff: DatasetDiff, listing: str) -> DiffView:

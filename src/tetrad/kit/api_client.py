@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -80,9 +80,36 @@ class ApiClient:
         """POST a JSON body."""
         return self.request("POST", path, body=body)
 
-    def upload(self, path: str, data: bytes, *, content_type: str, **params: str | float | bool | None) -> Any:
-        """POST bytes as they are."""
-        return self.request("POST", path, params=params, content=data, headers={"content-type": content_type})
+    def upload(
+        self,
+        path: str,
+        data: bytes | Iterable[bytes],
+        *,
+        content_type: str,
+        answer_timeout_s: float | None = None,
+        **params: str | float | bool | None,
+    ) -> Any:
+        """POST bytes as they are; from an iterable they are sent as they come, so that a file need not fit memory."""
+        return self.request(
+            "POST", path, params=params, content=data, headers={"content-type": content_type},
+            timeout_s=answer_timeout_s,
+        )  # fmt: skip
+
+    def download(self, path: str, *, idle_s: float = 300.0, **params: str | float | bool | None) -> Iterator[bytes]:
+        """GET a path and yield the bytes of the answer as they come."""
+        given = {name: value for name, value in params.items() if value is not None}
+        timeout = httpx.Timeout(idle_s, connect=5.0)
+        try:
+            with self._http.stream("GET", path, params=given, timeout=timeout) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _refusal(answer)
+                yield from answer.iter_bytes()
+        except httpx.TransportError as error:
+            raise ControlUnreachable(
+                f"the answer of {self.base_url} broke off ({type(error).__name__})",
+                hint="try again; `tetrad logs control` tells what happened there",
+            ) from None
 
     def put(self, path: str, body: object = None, *, headers: Mapping[str, str] | None = None) -> Any:
         """PUT a JSON body."""
@@ -110,8 +137,9 @@ class ApiClient:
         *,
         params: Mapping[str, str | int | float | bool | None] | None = None,
         body: object = None,
-        content: bytes | None = None,
+        content: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> Any:
         """Send one request and return the decoded JSON, None for an empty answer."""
         given = {name: value for name, value in (params or {}).items() if value is not None}
@@ -119,8 +147,9 @@ class ApiClient:
         for attempt in range(1, attempts + 1):
             try:
                 answer = self._http.request(
-                    method, path, params=given, json=body, content=content, headers=dict(headers or {})
-                )
+                    method, path, params=given, json=body, content=content, headers=dict(headers or {}),
+                    timeout=httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=5.0),
+                )  # fmt: skip
             except httpx.ConnectError as error:
                 problem: TetradError = ControlUnreachable(
                     f"control does not answer at {self.base_url} ({error})",

@@ -15,7 +15,7 @@ from tetrad.kit.http._authorise import (
     walk_routes,
 )
 from tetrad.kit.http._facts import Authenticator, Credential, current_request_id
-from tetrad.kit.http._guard import Guard, GuardPolicy, inline_script_hashes, security_headers
+from tetrad.kit.http._guard import Guard, GuardPolicy, Upload, inline_script_hashes, security_headers
 from tetrad.kit.http._pages import Page, PageParams, PageQuery, cut_page, decode_cursor, encode_cursor, parse_sort
 from tetrad.kit.http._problems import PROBLEM_RESPONSES, Problem, problem_response, render_problems
 from tetrad.kit.http_settings import SETTINGS
@@ -34,6 +34,7 @@ __all__ = [
     "PageQuery",
     "Problem",
     "RouteFacts",
+    "Upload",
     "current_principal",
     "current_request_id",
     "cut_page",

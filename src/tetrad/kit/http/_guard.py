@@ -34,6 +34,16 @@ _MAX_CREDENTIAL_CHARS = 512
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """Paths whose bodies are files: a limit and a time of their own. `setting` is what raises the limit."""
+
+    path: re.Pattern[str]
+    max_bytes: int
+    setting: str
+    total_timeout_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class GuardPolicy:
     """What the guard lets through. Times in seconds, sizes in bytes."""
 
@@ -48,6 +58,7 @@ class GuardPolicy:
     protected: tuple[str, ...] = ("/api/", "/internal/", "/ofrep/", "/v1/")
     any_host: frozenset[str] = frozenset({"/healthz", "/readyz"})
     script_hashes: tuple[str, ...] = ()
+    uploads: tuple[Upload, ...] = ()
 
     @classmethod
     def from_settings(
@@ -56,6 +67,7 @@ class GuardPolicy:
         *,
         host: str = "127.0.0.1",
         script_hashes: Iterable[str] = (),
+        uploads: Iterable[Upload] = (),
     ) -> GuardPolicy:
         """Read the policy from settings; the address we listen at is allowed too, unless it is a wildcard."""
         own = {host.lower().strip("[]")} - {"0.0.0.0", "::", ""}  # noqa: S104 - a wildcard is no name
@@ -69,10 +81,17 @@ class GuardPolicy:
             body_total_timeout_s=settings.get(named.BODY_TOTAL_TIMEOUT_S),
             max_concurrent=settings.get(named.MAX_CONCURRENT_REQUESTS),
             script_hashes=tuple(script_hashes),
+            uploads=tuple(uploads),
         )
 
+    def upload(self, path: str) -> Upload | None:
+        """Return the rule of a path whose body is a file."""
+        return next((upload for upload in self.uploads if upload.path.fullmatch(path)), None)
+
     def body_limit(self, path: str) -> int:
-        """Return the limit for a path: the longest prefix that matches wins."""
+        """Return the limit for a path: that of files, else that of the longest prefix that matches."""
+        if (upload := self.upload(path)) is not None:
+            return upload.max_bytes
         matching = [(len(prefix), limit) for prefix, limit in self.body_limits if path.startswith(prefix)]
         return max(matching)[1] if matching else self.max_body_bytes
 
@@ -143,7 +162,7 @@ class Guard:
             check_forgery(scope["method"], headers)
         exceeds = headers.get("content-length", "0")
         if exceeds.isdecimal() and int(exceeds) > self.policy.body_limit(path):
-            raise _too_large(self.policy.body_limit(path))
+            raise _too_large(self.policy, path)
 
     async def _find_out_who(self, scope: Scope, facts: RequestFacts) -> None:
         if scope["path"].startswith(self.policy.protected) and (scope["method"], scope["path"]) not in PUBLIC:
@@ -169,7 +188,9 @@ class _Exchange:
     async def receive(self) -> Message:
         if self.body_done:
             return await self.inner_receive()
-        left_s = self.began + self.policy.body_total_timeout_s - time.monotonic()
+        upload = self.policy.upload(self.scope["path"])
+        total_s = upload.total_timeout_s if upload else self.policy.body_total_timeout_s
+        left_s = self.began + total_s - time.monotonic()
         try:
             if left_s <= 0:
                 raise TimeoutError  # a body that never makes us wait would never meet a timer
@@ -187,7 +208,7 @@ class _Exchange:
         self.body_done = not message.get("more_body", False)
         limit = self.policy.body_limit(self.scope["path"])
         if self.seen_bytes > limit:
-            raise self._fail(_too_large(limit))
+            raise self._fail(_too_large(self.policy, self.scope["path"]))
         return message
 
     def _fail(self, error: TetradError) -> TetradError:
@@ -353,9 +374,11 @@ def _request_id(headers: Headers) -> str:
     return sent if _REQUEST_ID.fullmatch(sent) else uuid7().hex
 
 
-def _too_large(limit: int) -> TooLarge:
+def _too_large(policy: GuardPolicy, path: str) -> TooLarge:
+    upload = policy.upload(path)
     return TooLarge(
-        f"the request's body is larger than {limit:,} bytes", hint="send less, or raise the setting max_body_bytes"
+        f"the request's body is larger than {policy.body_limit(path):,} bytes",
+        hint=f"send less, or raise the setting {upload.setting if upload else 'max_body_bytes'}",
     )
 
 

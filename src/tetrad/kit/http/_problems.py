@@ -67,6 +67,8 @@ def problem_response(
         "hint": error.hint,
         "request_id": request_id,
     }
+    if errors is None and error.details:
+        errors = [ProblemDetail(loc=list(place), msg=message) for place, message in error.details]
     if errors is not None:
         problem["errors"] = [detail.model_dump() for detail in errors]
     headers = {"cache-control": "no-store"}

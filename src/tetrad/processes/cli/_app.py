@@ -13,6 +13,8 @@ from typer.core import TyperGroup
 from tetrad import __version__
 from tetrad.kernel import TetradError
 
+SHOWN_DETAILS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class _Group:
@@ -106,6 +108,9 @@ def show_error(error: TetradError) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print("[bold red]error:[/] ", end="")
     console.print(error.message, markup=False)
+    places = [(" ".join(place), said) for place, said in error.details] or list(getattr(error, "errors", ()))
+    for place, said in places[:SHOWN_DETAILS] if len(places) > 1 else ():
+        console.print(f"  {place}: {said}", markup=False)
     if error.hint:
         console.print("[bold]hint:[/]  ", end="")
         console.print(error.hint, markup=False)

@@ -22,7 +22,7 @@ from tetrad.adapters.engines.bundled import (
 )
 from tetrad.code import Code
 from tetrad.code import limits_from as code_limits
-from tetrad.datasets import Datasets
+from tetrad.datasets import DATASET_FILES, MAX_UPLOAD_BYTES, Datasets
 from tetrad.datasets import limits_from as dataset_limits
 from tetrad.datasets._store import SqlDatasetStore
 from tetrad.identity import DEFAULT_PROJECT, Identity, IdentityPolicy, machine_keys
@@ -33,7 +33,7 @@ from tetrad.kit.db import Database, DatabaseDamaged, open_database
 from tetrad.kit.db.migrate import migrate
 from tetrad.kit.extensions import Extensions, Kind
 from tetrad.kit.home import BLOBS_URL, HOST, Home
-from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, guard
+from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, Upload, guard
 from tetrad.kit.jobs import JobClient
 from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
@@ -101,6 +101,8 @@ class Services:
     def start(self) -> None:
         """First start where it is one, then everything that runs in threads."""
         first_start(self)
+        if swept := self.datasets.sweep():
+            log.info("%d rows of imports that were stopped are gone", swept)
         self.traces.start()
         self._closers.callback(self.traces.stop)
         self.publisher.start()
@@ -360,7 +362,10 @@ def build_app(services: Services) -> FastAPI:
     folder = console_folder()
     mount_console(app, folder)
     policy = GuardPolicy.from_settings(
-        services.settings, host=services.settings.get(HOST), script_hashes=script_hashes(folder)
+        services.settings,
+        host=services.settings.get(HOST),
+        script_hashes=script_hashes(folder),
+        uploads=[Upload(DATASET_FILES, services.settings.get(MAX_UPLOAD_BYTES), MAX_UPLOAD_BYTES.name)],
     )
     guard(app, services.identity, policy, allow=("",))
     return app
