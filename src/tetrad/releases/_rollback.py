@@ -1,0 +1,119 @@
+"""Move a ref back to a release that it had, whole and at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tetrad.kernel import Digest, InvalidInput, Principal, parse_digest, short
+from tetrad.registry import Ref, RefEntry, Registry
+from tetrad.releases._names import every_move, listed
+from tetrad.releases.errors import NeverHad, NothingToRollBack
+
+if TYPE_CHECKING:
+    from tetrad.releases._service import Releases
+
+
+class RolledBack(msgspec.Struct, frozen=True):
+    """A ref that was moved back. `took_ms` is the time from the call until the move was durable and announced.
+
+    `tree` is the code that callers should run now; `dirty` says that it is in no commit.
+    """
+
+    app: str
+    ref: Ref
+    old: Digest
+    new: Digest
+    forced: bool
+    reason: str
+    took_ms: float
+    tree: str
+    dirty: bool
+
+
+class Rollbacks:
+    """Moves refs back. Safe to use from many threads."""
+
+    def __init__(self, releases: Releases, registry: Registry) -> None:
+        self._releases = releases
+        self._registry = registry
+
+    def roll_back(
+        self,
+        project: str,
+        app: str,
+        ref: str,
+        *,
+        actor: Principal,
+        to: str | None = None,
+        expected: str | None = None,
+        reason: str = "",
+        force: bool = False,
+    ) -> RolledBack:
+        """Point a ref to the release that it had before, or to an earlier one by digest, in one compare-and-swap.
+
+        The move is in the ref's hash-chained log with its reason. A release that the ref never had is refused with
+        `NeverHad`; `force` allows it, but not without a reason. `expected` is where the caller saw the ref; where it
+        points elsewhere, or moves meanwhile, nothing happens and `RefMoved` (409) tells. The ref's gates are asked.
+        """
+        began = time.perf_counter()
+        moves = every_move(self._releases, project, app, ref)
+        seen = parse_digest(expected) if expected else moves[-1].new
+        if seen is None:
+            raise NothingToRollBack(f"{app}/{ref} was deleted", hint="its name is never used again")
+        target = self._target(app, ref, seen, moves, to, force=force)
+        had = {entry.new for entry in moves} | {entry.old for entry in moves}
+        forced = target not in had
+        if forced and not reason.strip():
+            raise InvalidInput(
+                f"{app}/{ref} never had the release {short(target)}; forcing it needs a reason", hint="give --reason"
+            )
+        words = f"{'forced rollback' if forced else 'rollback'}{f': {reason}' if reason else ''}"
+        moved = self._releases.move_ref(project, app, ref, target, expected=seen, actor=actor, reason=words)
+        took_ms = (time.perf_counter() - began) * 1e3
+        resolved = self._releases.resolve(project, target)
+        return RolledBack(
+            app, moved, seen, target, forced, words, took_ms, resolved.code_digest, resolved.code_dirty
+        )  # fmt: skip
+
+    def _target(
+        self, app: str, ref: str, current: Digest, moves: Sequence[RefEntry], to: str | None, *, force: bool
+    ) -> Digest:
+        had = had_before(moves)
+        if to is None:
+            if not had:
+                raise NothingToRollBack(
+                    f"{app}/{ref} has no earlier release", hint=f"name one: --to DIGEST (`tetrad release list {app}`)"
+                )
+            return had[0]
+        target = parse_digest(to)
+        if target == current:
+            raise NothingToRollBack(f"{app}/{ref} points to {short(target)} already", hint="nothing was moved")
+        if not force and target not in {entry.new for entry in moves} | {entry.old for entry in moves}:
+            raise NeverHad(
+                f"{app}/{ref} never had the release {short(target)}",
+                hint=f"it had {listed(had)}; --force with --reason moves it all the same",
+            )
+        return target
+
+
+def had_before(moves: Sequence[RefEntry]) -> list[Digest]:
+    """Return the releases that a ref can be rolled back to, the nearest first, from its moves, oldest first.
+
+    A move to a release that the ref had before takes everything since then off the list, so that rolling back twice
+    goes back two steps and never forward again to what was left.
+    """
+    stack: list[Digest] = []
+    if moves and moves[0].old is not None:
+        stack.append(moves[0].old)
+    for entry in moves:
+        if entry.new is None:
+            stack.clear()
+        elif entry.new in stack:
+            del stack[stack.index(entry.new) + 1 :]
+        else:
+            stack.append(entry.new)
+    return stack[-2::-1]
