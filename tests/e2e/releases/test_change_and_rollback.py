@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -32,11 +31,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ref(product: Product, folder: Path) -> Iterator[str]:
+def ref(product: Product, folder: Path) -> str:
     """Lend a ref of the app that points to the release of the folder as it is."""
     name = f"try-{os.getpid()}-{folder.parent.name[-4:].strip('-').lower()}"
     product.cli("release", "compose", str(folder), "--ref", name, "-m", "as it is")
-    yield f"assistant/{name}"
+    return f"assistant/{name}"
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -65,7 +64,8 @@ def answering(product: Product, ref: str, **headers: str) -> str:
 def test_a_changed_prompt_is_served_looked_at_and_rolled_back(product: Product, folder: Path, ref: str) -> None:
     first = wait_until(lambda: answering(product, ref), what="the first release at the gateway")
     prompt = folder / "prompts" / "assistant.md"
-    assert (text := prompt.read_text("utf-8")).count(OLD) == 1
+    text = prompt.read_text("utf-8")
+    assert text.count(OLD) == 1
     prompt.write_text(text.replace(OLD, NEW), "utf-8")
 
     refused = product.cli("release", "compose", str(folder), "--locked", check=False)
@@ -103,7 +103,7 @@ def test_a_changed_prompt_is_served_looked_at_and_rolled_back(product: Product, 
     assert "5" * 12 in back.stdout, "callers with other code are listed"
     wait_until(lambda: answering(product, ref) == first, what="the first release again")
     log = json.loads(product.cli("ref", "log", ref, "--json").stdout)
-    assert [(move["new"], move["reason"]) for move in log][0] == (first, "rollback: too friendly")
+    assert (log[0]["new"], log[0]["reason"]) == (first, "rollback: too friendly")
     again = product.cli("rollback", ref, check=False)
     assert again.returncode == 1
     assert "no earlier release" in again.stderr
