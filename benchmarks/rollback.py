@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -187,7 +188,11 @@ def main() -> int:
         rounds = [one_round(control, workers, old, new, by_api) for _ in range(chosen.rounds)]
         cli = [one_round(control, workers, old, new, by_cli)[0] for _ in range(chosen.cli_rounds)]
     took = [each for _, each in rounds if each is not None]
-    print(f"{chosen.workers} gateway workers, {chosen.releases} releases in the table")
+    load = os.getloadavg()[0]
+    print(
+        f"{chosen.workers} gateway workers, {chosen.releases} releases in the table; "
+        f"load {load:.1f} on {os.cpu_count()} cores (ours and others')"
+    )
     results = told("rollback in the control plane", took, CONTROL_LIMIT_MS)
     results |= told("API call → last gateway worker serves it", [ms for ms, _ in rounds], SERVED_LIMIT_MS)
     if cli:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tetrad.kernel import Digest, InvalidInput, parse_digest, short
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 MIN_DIGITS = 4
 MAX_SEARCHED = 10_000
-_PAGE = 500
+_PAGE = 200
 _DIGITS = re.compile(r"[0-9a-f]{4,63}")
 _MOVE = re.compile(r"-?[1-9]\d{0,8}")
 
@@ -61,30 +62,25 @@ def _moved_to(releases: Releases, project: str, app: str, ref: str, number: str)
         raise InvalidInput(
             f"{number[:20]!r} is no move of a ref", hint="@1 is its first move, @-1 where it pointed before its last"
         )
-    moves = [entry for entry in every_move(releases, project, app, ref) if entry.new is not None]
-    index = int(number) - 1 if int(number) > 0 else len(moves) - 1 + int(number)
+    wanted = int(number)
+    moves = [entry.new for entry in walk_moves(releases, project, app, ref) if entry.new is not None]  # newest first
+    index = len(moves) - wanted if wanted > 0 else -wanted
     if not 0 <= index < len(moves):
         raise RefNotFound(
             f"the ref {app}/{ref} has no move @{number}; it has moved {len(moves)} times",
             hint=f"`tetrad ref log {app}/{ref}` shows its moves",
         )
-    digest = moves[index].new
-    assert digest is not None  # noqa: S101 - deleted ones were left out above
-    return digest
+    return moves[index]
 
 
-def every_move(releases: Releases, project: str, app: str, ref: str) -> list[RefEntry]:
-    """Return the moves of a ref, oldest first: the newest `MAX_SEARCHED` of them. It must be there."""
-    releases.ref(project, app, ref)
-    found: list[RefEntry] = []
+def walk_moves(releases: Releases, project: str, app: str, ref: str) -> Iterator[RefEntry]:
+    """Yield the moves of a ref, newest first, a page at a time; none where there is no such ref."""
     before: int | None = None
-    while len(found) < MAX_SEARCHED:
-        page = releases.history(project, app, ref, limit=_PAGE, before=before)
-        found += page
+    while page := releases.history(project, app, ref, limit=_PAGE, before=before):
+        yield from page
         if len(page) < _PAGE:
-            break
+            return
         before = page[-1].seq
-    return found[::-1]
 
 
 def listed(digests: list[Digest]) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tetrad.kernel import Digest, InvalidInput, Principal, parse_digest, short
-from tetrad.registry import Ref, RefEntry, Registry
-from tetrad.releases._names import every_move, listed
+from tetrad.registry import Ref, RefEntry, RefNotFound
+from tetrad.releases._names import listed, walk_moves
 from tetrad.releases.errors import NeverHad, NothingToRollBack
 
 if TYPE_CHECKING:
     from tetrad.releases._service import Releases
+
+
+LOOKED_BACK = 200
+"""How many moves of a ref are replayed to find the release before the present one."""
 
 
 class RolledBack(msgspec.Struct, frozen=True):
@@ -37,9 +42,8 @@ class RolledBack(msgspec.Struct, frozen=True):
 class Rollbacks:
     """Moves refs back. Safe to use from many threads."""
 
-    def __init__(self, releases: Releases, registry: Registry) -> None:
+    def __init__(self, releases: Releases) -> None:
         self._releases = releases
-        self._registry = registry
 
     def roll_back(
         self,
@@ -60,13 +64,20 @@ class Rollbacks:
         points elsewhere, or moves meanwhile, nothing happens and `RefMoved` (409) tells. The ref's gates are asked.
         """
         began = time.perf_counter()
-        moves = every_move(self._releases, project, app, ref)
+        moves = list(islice(walk_moves(self._releases, project, app, ref), LOOKED_BACK))[::-1]
+        if not moves or moves[-1].new is None:
+            raise RefNotFound(
+                f"the project {project!r} has no ref {app}/{ref}", hint=f"`tetrad app show {app}` lists them"
+            )
         seen = parse_digest(expected) if expected else moves[-1].new
-        if seen is None:
-            raise NothingToRollBack(f"{app}/{ref} was deleted", hint="its name is never used again")
-        target = self._target(app, ref, seen, moves, to, force=force)
-        had = {entry.new for entry in moves} | {entry.old for entry in moves}
-        forced = target not in had
+        had = had_before(moves)
+        target = self._target(app, ref, seen, had, to)
+        forced = not self._had(project, app, ref, target, moves)
+        if forced and not force:
+            raise NeverHad(
+                f"{app}/{ref} never had the release {short(target)}",
+                hint=f"it had {listed(had)}; --force with --reason moves it all the same",
+            )
         if forced and not reason.strip():
             raise InvalidInput(
                 f"{app}/{ref} never had the release {short(target)}; forcing it needs a reason", hint="give --reason"
@@ -75,14 +86,9 @@ class Rollbacks:
         moved = self._releases.move_ref(project, app, ref, target, expected=seen, actor=actor, reason=words)
         took_ms = (time.perf_counter() - began) * 1e3
         resolved = self._releases.resolve(project, target)
-        return RolledBack(
-            app, moved, seen, target, forced, words, took_ms, resolved.code_digest, resolved.code_dirty
-        )  # fmt: skip
+        return RolledBack(app, moved, seen, target, forced, words, took_ms, resolved.code_digest, resolved.code_dirty)
 
-    def _target(
-        self, app: str, ref: str, current: Digest, moves: Sequence[RefEntry], to: str | None, *, force: bool
-    ) -> Digest:
-        had = had_before(moves)
+    def _target(self, app: str, ref: str, current: Digest, had: Sequence[Digest], to: str | None) -> Digest:
         if to is None:
             if not had:
                 raise NothingToRollBack(
@@ -92,12 +98,13 @@ class Rollbacks:
         target = parse_digest(to)
         if target == current:
             raise NothingToRollBack(f"{app}/{ref} points to {short(target)} already", hint="nothing was moved")
-        if not force and target not in {entry.new for entry in moves} | {entry.old for entry in moves}:
-            raise NeverHad(
-                f"{app}/{ref} never had the release {short(target)}",
-                hint=f"it had {listed(had)}; --force with --reason moves it all the same",
-            )
         return target
+
+    def _had(self, project: str, app: str, ref: str, target: Digest, newest: Sequence[RefEntry]) -> bool:
+        """Tell whether the ref ever pointed to a release: the newest moves are known, older ones are looked for."""
+        if any(target in (entry.new, entry.old) for entry in newest):
+            return True
+        return any(entry.new == target for entry in walk_moves(self._releases, project, app, ref))
 
 
 def had_before(moves: Sequence[RefEntry]) -> list[Digest]:

@@ -148,7 +148,7 @@ class Releases:
         self._lock = threading.Lock()
         self.comparisons = Comparisons(self, registry, datasets)
         self.derivations = Derivations(self, registry, datasets, models, prompts)
-        self.rollbacks = Rollbacks(self, registry)
+        self.rollbacks = Rollbacks(self)
 
     def now(self) -> datetime:
         """Return the time by the clock that everything here is dated by."""

@@ -303,8 +303,8 @@ class ColumnStore:
             "SELECT code_digest, key_id, service, uniqExact(trace_id, span_id), "
             "toUnixTimestamp64Nano(max(start)) AS last "
             f"FROM spans WHERE {_IN_WINDOW} AND app = {{app:String}} AND code_digest != '' "
-            "AND kind = 'SERVER' GROUP BY code_digest, key_id, service ORDER BY last DESC, code_digest, key_id, service "
-            "LIMIT {limit:UInt32}",
+            "AND kind = 'SERVER' GROUP BY code_digest, key_id, service "
+            "ORDER BY last DESC, code_digest, key_id, service LIMIT {limit:UInt32}",
             {**_window(project, window), "app": app, "limit": limit},
         )
         return [Announced(*row) for row in found]

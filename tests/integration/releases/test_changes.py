@@ -287,6 +287,18 @@ def test_only_what_the_ref_had_is_gone_back_to_unless_forced_with_a_reason(tetra
         roll_back("default", "bot", "production", to=stranger, actor=BOB)
 
 
+def test_what_a_ref_had_long_ago_it_may_have_again(
+    tetrads: Tetrads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, _ = three(tetrads, tmp_path)
+    monkeypatch.setattr("tetrad.releases._rollback.LOOKED_BACK", 1)
+    monkeypatch.setattr("tetrad.releases._names._PAGE", 1)
+    assert tetrads.releases.rollbacks.roll_back("default", "bot", "production", to=first, actor=BOB).new == first
+    assert tetrads.releases.find("default", "bot/production@2") == second
+    with pytest.raises(RefNotFound):
+        tetrads.releases.rollbacks.roll_back("default", "bot", "nowhere", actor=BOB)
+
+
 def test_a_rollback_of_what_somebody_else_moved_does_nothing(tetrads: Tetrads, tmp_path: Path) -> None:
     _first, second, third = three(tetrads, tmp_path)
     with pytest.raises(RefMoved) as caught:
