@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MIN_DIGITS = 4
 MAX_SEARCHED = 10_000
-_PAGE = 200
+_PAGE = 500
 _DIGITS = re.compile(r"[0-9a-f]{4,63}")
 _MOVE = re.compile(r"-?[1-9]\d{0,8}")
 

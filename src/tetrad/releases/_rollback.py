@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tetrad.releases._service import Releases
 
 
-LOOKED_BACK = 200
-"""How many moves of a ref are replayed to find the release before the present one."""
+LOOKED_BACK = 10_000
+"""How many moves of a ref are replayed to find the release before the present one: all, as far as people go."""
 
 
 class RolledBack(msgspec.Struct, frozen=True):

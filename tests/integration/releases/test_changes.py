@@ -299,6 +299,16 @@ def test_what_a_ref_had_long_ago_it_may_have_again(
         tetrads.releases.rollbacks.roll_back("default", "bot", "nowhere", actor=BOB)
 
 
+def test_a_ref_that_went_to_and_fro_many_times_still_has_a_way_back(
+    tetrads: Tetrads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, second, third = three(tetrads, tmp_path)
+    monkeypatch.setattr("tetrad.releases._names._PAGE", 2)
+    for _ in range(5):
+        assert tetrads.releases.rollbacks.roll_back("default", "bot", "production", actor=BOB).new == second
+        point(tetrads, third, second)
+
+
 def test_a_rollback_of_what_somebody_else_moved_does_nothing(tetrads: Tetrads, tmp_path: Path) -> None:
     _first, second, third = three(tetrads, tmp_path)
     with pytest.raises(RefMoved) as caught:
