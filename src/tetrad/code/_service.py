@@ -29,6 +29,7 @@ class CodeLimits:
     max_files: int = 20_000
     max_file_bytes: int = 32 << 20
     max_bytes: int = 256 << 20
+    max_upload_bytes: int = 11 << 20
 
 
 def list_code(source: Source, *, max_files: int = 20_000) -> tuple[list[SourceFile], Ignore]:
@@ -46,11 +47,11 @@ class Code:
 
     def __init__(self, registry: Registry, *, limits: CodeLimits | None = None) -> None:
         self._registry = registry
-        self._limits = limits or CodeLimits()
+        self.limits = limits or CodeLimits()
 
     def list_files(self, source: Source) -> tuple[list[SourceFile], Ignore]:
         """Return the files that a snapshot of `source` would hold, and the rules that left the others out."""
-        return list_code(source, max_files=self._limits.max_files)
+        return list_code(source, max_files=self.limits.max_files)
 
     def snapshot(
         self,
@@ -68,19 +69,8 @@ class Code:
         declares that it needs (`python: "3.11"`), never what the composing machine happens to be. Only a patch of
         uncommitted changes, not the moment of looking, enters the identity.
         """
-        listed, _ = self.list_files(source)
-        files = self._digested(source, listed)
-        by_path = {file.path: file for file in files}
-        lock_digest = self._lock(source, by_path, lock)
-        patch = digest_bytes(git.patch) if git and git.dirty else None
-        document = code_document(
-            files,
-            commit=git.commit if git else "",
-            git_tree=git.tree if git else "",
-            patch=patch,
-            lock=lock_digest,
-            runtime=_checked_runtime(runtime or {}),
-        )
+        files, document = self._described(source, git=git, lock=lock, runtime=runtime)
+        patch = document["patch"]
         if not self._known(project, digest_json(document)):
             for file in files:
                 self._keep(source, file)
@@ -91,6 +81,34 @@ class Code:
             parts.append((patch, "patch"))
         artifact = self._registry.put_document(project, KIND, document, actor=actor, parts=parts)
         return _snapshot(artifact.digest, document)
+
+    def measure(
+        self,
+        source: Source,
+        *,
+        git: GitState | None = None,
+        lock: str | None = None,
+        runtime: Mapping[str, str] | None = None,
+    ) -> CodeSnapshot:
+        """Return the snapshot that `snapshot` would keep, keeping nothing."""
+        _, document = self._described(source, git=git, lock=lock, runtime=runtime)
+        return _snapshot(digest_json(document), document)
+
+    def _described(
+        self, source: Source, *, git: GitState | None, lock: str | None, runtime: Mapping[str, str] | None
+    ) -> tuple[list[CodeFile], dict[str, Any]]:
+        listed, _ = self.list_files(source)
+        files = self._digested(source, listed)
+        by_path = {file.path: file for file in files}
+        document = code_document(
+            files,
+            commit=git.commit if git else "",
+            git_tree=git.tree if git else "",
+            patch=digest_bytes(git.patch) if git and git.dirty else None,
+            lock=self._lock(source, by_path, lock),
+            runtime=_checked_runtime(runtime or {}),
+        )
+        return files, document
 
     def get(self, project: str, digest: str) -> CodeSnapshot:
         """Return a snapshot of the project, or raise `ArtifactNotFound`."""
@@ -103,27 +121,27 @@ class Code:
         """Return the bytes of one file of a snapshot."""
         for file in self.get(project, digest).files:
             if file.path == path:
-                return self._registry.read(project, file.digest, max_bytes=self._limits.max_file_bytes)
+                return self._registry.read(project, file.digest, max_bytes=self.limits.max_file_bytes)
         raise NotFound(f"the code {digest} has no file {path!r}", hint="list its files")
 
     def _digested(self, source: Source, listed: list[SourceFile]) -> list[CodeFile]:
         files: list[CodeFile] = []
         total = 0
         for entry in listed:
-            data = source.read(entry.path, max_bytes=self._limits.max_file_bytes)
+            data = source.read(entry.path, max_bytes=self.limits.max_file_bytes)
             if data is None:
                 raise BadCode(f"{entry.path!r} vanished while the folder was read", hint="try again")
             total += len(data)
-            if total > self._limits.max_bytes:
+            if total > self.limits.max_bytes:
                 raise CodeTooLarge(
-                    f"the code has more than {self._limits.max_bytes} bytes",
+                    f"the code has more than {self.limits.max_bytes} bytes",
                     hint=f"list what is no code in {IGNORE_FILE}",
                 )
             files.append(CodeFile(entry.path, digest_bytes(data), entry.executable, len(data)))
         return files
 
     def _keep(self, source: Source, file: CodeFile) -> None:
-        data = source.read(file.path, max_bytes=self._limits.max_file_bytes)
+        data = source.read(file.path, max_bytes=self.limits.max_file_bytes)
         if data is None or digest_bytes(data) != file.digest:
             raise BadCode(f"{file.path!r} changed while the folder was read", hint="try again")
         self._registry.put_part(data)
@@ -141,7 +159,7 @@ class Code:
             return files[found].digest if found else None
         if named in files:
             return files[named].digest
-        if source.read(named, max_bytes=self._limits.max_file_bytes) is None:
+        if source.read(named, max_bytes=self.limits.max_file_bytes) is None:
             raise BadCode(f"the lock file {named!r} is not there", hint="correct code.lock in tetrad.yaml")
         raise BadCode(f"the lock file {named!r} is ignored", hint=f"take it back in {IGNORE_FILE}: !{named}")
 

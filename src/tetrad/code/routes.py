@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from tetrad.code._model import CodeSnapshot
 from tetrad.code._service import Code
-from tetrad.kit.http import requires
+from tetrad.code._upload import CodeBody, unpack_code
+from tetrad.kit.http import CurrentPrincipal, requires
 
 Project = Annotated[str, Path(max_length=63)]
 DigestPath = Annotated[str, Path(max_length=71, description="`sha256:` and 64 hex digits")]
@@ -60,6 +61,12 @@ class CodeView(BaseModel):
 def router(code: Code) -> APIRouter:
     """Return the routes; they bring their prefix with them."""
     routes = APIRouter(prefix="/api/v1/projects/{project}", tags=["code"], dependencies=[requires("control")])
+
+    @routes.post("/code", operation_id="snapshot_code", status_code=201)
+    def snapshot_code(project: Project, body: CodeBody, actor: CurrentPrincipal) -> CodeView:
+        """Keep a folder's code: the same files and facts are the same snapshot, however often they are sent."""
+        source, git = unpack_code(body, code.limits)
+        return CodeView.of(code.snapshot(project, source, actor=actor, git=git, lock=body.lock, runtime=body.runtime))
 
     @routes.get("/code/{digest}", operation_id="get_code")
     def get_code(project: Project, digest: DigestPath) -> CodeView:

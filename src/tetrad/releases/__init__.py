@@ -1,5 +1,6 @@
 """Releases: code, data, model and prompt of an app as one immutable manifest, and the refs that name it."""
 
+from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import (
     CodePart,
     DataPart,
@@ -8,6 +9,8 @@ from tetrad.releases._declaration import (
     PromptPart,
     parse_declaration,
 )
+from tetrad.releases._derive import Derivations
+from tetrad.releases._diff import ReleaseDiff
 from tetrad.releases._model import (
     App,
     Message,
@@ -17,6 +20,7 @@ from tetrad.releases._model import (
     examples_of,
 )
 from tetrad.releases._prompts import RegistryPrompts, version_floor
+from tetrad.releases._rollback import Rollbacks, RolledBack
 from tetrad.releases._service import (
     AppRefs,
     Composed,
@@ -28,11 +32,16 @@ from tetrad.releases._service import (
     ref_name,
 )
 from tetrad.releases._settings import SETTINGS, limits_from
+from tetrad.releases._summary import summarise
 from tetrad.releases.errors import (
     AppNotFound,
     BadDeclaration,
+    BadLock,
     BadPart,
     DeclarationError,
+    LockDrift,
+    NeverHad,
+    NothingToRollBack,
     ReleaseNotFound,
     UploadTooLarge,
     WrongApp,
@@ -44,24 +53,33 @@ __all__ = [
     "AppNotFound",
     "AppRefs",
     "BadDeclaration",
+    "BadLock",
     "BadPart",
     "CodePart",
+    "Comparisons",
     "Composed",
     "DataPart",
     "Declaration",
     "DeclarationError",
+    "Derivations",
     "Ensured",
+    "LockDrift",
     "Message",
     "ModelPart",
+    "NeverHad",
+    "NothingToRollBack",
     "PromptPart",
     "RegistryPrompts",
     "Release",
+    "ReleaseDiff",
     "ReleaseLimits",
     "ReleaseNotFound",
     "ReleaseParts",
     "Releases",
     "ResolvedRelease",
     "ResolvedVariable",
+    "Rollbacks",
+    "RolledBack",
     "UploadTooLarge",
     "WrongApp",
     "build_manifest",
@@ -69,5 +87,6 @@ __all__ = [
     "limits_from",
     "parse_declaration",
     "ref_name",
+    "summarise",
     "version_floor",
 ]

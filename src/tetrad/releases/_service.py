@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from tetrad.code import BadCode, Code, CodeSnapshot, FolderSource, GitState, Source, read_git
-from tetrad.datasets import CheckedRows, Datasets, DatasetVersion, Row
-from tetrad.kernel import Clock, Conflict, Digest, Principal, parse_digest, parse_json
+from tetrad.datasets import CheckedRows, Datasets, DatasetVersion, Row, dataset_digest, order_digest
+from tetrad.kernel import Clock, Conflict, Digest, Principal, digest_json, parse_digest, parse_json
 from tetrad.models import Models, ModelVersion
 from tetrad.registry import (
     ABSENT,
@@ -29,7 +29,10 @@ from tetrad.registry import (
     Version,
     check_simple_name,
 )
+from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import FILE, DataPart, Declaration, parse_declaration
+from tetrad.releases._derive import Derivations
+from tetrad.releases._lock import refuse_drift
 from tetrad.releases._model import (
     STEP,
     App,
@@ -38,6 +41,9 @@ from tetrad.releases._model import (
     build_manifest,
     examples_of,
 )
+from tetrad.releases._names import find_release
+from tetrad.releases._parts import data_part, model_part, prompt_part
+from tetrad.releases._rollback import Rollbacks
 from tetrad.releases.errors import AppNotFound, BadDeclaration, BadPart, DeclarationError, ReleaseNotFound, WrongApp
 from tetrad.releases.ports import AppStore, Prompts, PromptVersion
 
@@ -68,6 +74,11 @@ class Composed(msgspec.Struct, frozen=True):
     manifest: Mapping[str, Any]
     new: bool
     notes: tuple[str, ...] = ()
+
+    @property
+    def dirty(self) -> bool:
+        """Whether its code holds changes that are in no commit."""
+        return self.manifest["code"]["patch"] is not None
 
 
 class Ensured(msgspec.Struct, frozen=True):
@@ -108,7 +119,10 @@ class ReleaseParts(msgspec.Struct, frozen=True):
 
 
 class Releases:
-    """Apps and their releases, of all projects. Safe to use from many threads."""
+    """Apps and their releases, of all projects. Safe to use from many threads.
+
+    `comparisons` tells what changed between two, `derivations` makes one from another, `rollbacks` goes back to one.
+    """
 
     def __init__(
         self,
@@ -132,6 +146,13 @@ class Releases:
         self.limits = limits or ReleaseLimits()
         self._resolved: dict[tuple[str, str], ResolvedRelease] = {}
         self._lock = threading.Lock()
+        self.comparisons = Comparisons(self, registry, datasets)
+        self.derivations = Derivations(self, registry, datasets, models, prompts)
+        self.rollbacks = Rollbacks(self)
+
+    def now(self) -> datetime:
+        """Return the time by the clock that everything here is dated by."""
+        return self._clock.now()
 
     # -- composing ----------------------------------------------------------------------------------------------
 
@@ -144,11 +165,14 @@ class Releases:
         git: bool = True,
         reason: str = "",
         expected_outcome: str = "",
+        locked: Mapping[str, Any] | None = None,
     ) -> Composed:
         """Compose a release from a folder of this machine; with `git` the code part names its commit and patch."""
         source = FolderSource(folder)
         state = self._git_of(source) if git else None
-        return self.compose(project, source, actor=actor, git=state, reason=reason, expected_outcome=expected_outcome)
+        return self.compose(
+            project, source, actor=actor, git=state, reason=reason, expected_outcome=expected_outcome, locked=locked
+        )
 
     def _git_of(self, source: FolderSource) -> GitState | None:
         declaration = _declaration(source)
@@ -165,11 +189,13 @@ class Releases:
         git: GitState | None = None,
         reason: str = "",
         expected_outcome: str = "",
+        locked: Mapping[str, Any] | None = None,
     ) -> Composed:
         """Make the release that `tetrad.yaml` at the root of `source` declares.
 
         Everything is checked before anything is kept. The same inputs give the same digest on any machine; a release
-        that is there already is returned as it is.
+        that is there already is returned as it is. `locked` is the content of a `tetrad.lock`: where a part resolves to
+        anything else, `LockDrift` names it and nothing is kept.
         """
         started = self._clock.now()
         declaration = _declaration(source)
@@ -178,6 +204,8 @@ class Releases:
         ]
         files = self._files(source, declaration)
         rows = self._check(project, declaration, files)
+        if locked is not None:
+            refuse_drift(locked, self._planned(project, source, declaration, files, rows, models, git))
         code = self._code.snapshot(
             project,
             source.below(declaration.code.path),
@@ -207,9 +235,12 @@ class Releases:
         ]
         for role, version in data:
             if role == "fewshot":
-                self._examples(version)
+                self.check_examples(version)
         manifest = _manifest(declaration, code, data, models, prompts)
-        composed = self._keep(project, declaration, manifest, actor, started, reason, expected_outcome)
+        composed = self.keep_manifest(
+            project, declaration.app, declaration.description, manifest, actor=actor, started=started, reason=reason,
+            expected_outcome=expected_outcome,
+        )  # fmt: skip
         return msgspec.structs.replace(composed, notes=_notes(declaration, code, models))
 
     def _check(self, project: str, declaration: Declaration, files: Mapping[str, bytes]) -> dict[DataPart, CheckedRows]:
@@ -245,35 +276,88 @@ class Releases:
             raise BadDeclaration(errors, hint="paths are relative to the folder of tetrad.yaml")
         return files
 
-    def _keep(
-        self, project: str, declaration: Declaration, manifest: Mapping[str, Any], actor: Principal, started: datetime,
-        reason: str, expected_outcome: str,
-    ) -> Composed:  # fmt: skip
+    def _planned(
+        self, project: str, source: Source, declaration: Declaration, files: Mapping[str, bytes],
+        rows: Mapping[DataPart, CheckedRows], models: Iterable[tuple[str, ModelVersion]], git: GitState | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Return the manifest that composing would make, keeping nothing."""
+        code = self._code.measure(
+            source.below(declaration.code.path), git=git, lock=declaration.code.lock, runtime=declaration.code.runtime
+        )
+        prompts = [
+            (
+                part.role,
+                self._prompts.check(part.name, files[part.file], where=part.file)
+                if part.file
+                else self._prompts.version(project, part.name, part.version or None),
+            )
+            for part in declaration.prompt
+        ]
+        data = [
+            (
+                part.role,
+                self._unkept(project, part.name, rows[part])
+                if part.file
+                else self._datasets.version(project, part.name, part.version or None),
+            )
+            for part in declaration.data
+        ]
+        return _manifest(declaration, code, data, models, prompts)
+
+    def _unkept(self, project: str, name: str, rows: CheckedRows) -> DatasetVersion:
+        keys, schema = rows.keys(), rows.shape.schema()
+        return DatasetVersion(
+            project, name, 0, "", dataset_digest(zip(keys, rows.digests, strict=True)), order_digest(keys),
+            digest_json(schema), schema, len(keys), rows.size, "", "", self._clock.now(),
+        )  # fmt: skip
+
+    def keep_manifest(
+        self,
+        project: str,
+        app: str,
+        description: str,
+        manifest: Mapping[str, Any],
+        *,
+        actor: Principal,
+        started: datetime,
+        reason: str = "",
+        expected_outcome: str = "",
+        kind: str = "compose",
+        base: Digest | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Composed:
+        """Keep a manifest whose parts are all kept already, as the next release of its app.
+
+        `kind` names the activity that made it, `params` what it was told, `base` the release that it came from.
+        """
         parts = [(Digest(manifest["code"]["digest"]), "code")]
         edges = [Edge(Digest(manifest["code"]["digest"]), "in", "code", "reevaluate")]
         for what in ("data", "model", "prompt"):
             for part in manifest[what]:
                 parts.append((Digest(part["digest"]), what))
                 edges.append(Edge(Digest(part["digest"]), "in", f"{what}:{part['role']}", "reevaluate"))
+        if base is not None:
+            edges.append(Edge(base, "in", "base", "none"))
         artifact = self._registry.put_document(project, KIND, manifest, actor=actor, parts=parts)
-        self._store.put(App(project, declaration.app, declaration.description, PRODUCTION, self._clock.now(), actor.id))
+        self._store.put(App(project, app, description, PRODUCTION, self._clock.now(), actor.id))
         known = {version.name for version in self._registry.versions_of(project, artifact.digest)}
         version = self._registry.add_version(
             project,
             KIND,
-            declaration.app,
+            app,
             artifact.digest,
             actor=actor,
             reason=reason,
             expected_outcome=expected_outcome,
         )
-        new = declaration.app not in known
+        new = app not in known
         if new:
             self._registry.record(
-                project, "compose", [*edges, Edge(artifact.digest, "out", "release")], actor=actor, started_at=started,
+                project, kind, [*edges, Edge(artifact.digest, "out", "release")], actor=actor, started_at=started,
+                params=dict(params or {}),
                 environment={"python": platform.python_version(), "os": sys.platform, "machine": platform.machine()},
             )  # fmt: skip
-        return Composed(project, declaration.app, artifact.digest, version, manifest, new)
+        return Composed(project, app, artifact.digest, version, manifest, new)
 
     def ensure_app(
         self,
@@ -363,6 +447,14 @@ class Releases:
         """Return the releases of an app, newest first."""
         return self._registry.versions(project, KIND, self.app(project, app).name, limit=limit, before=before)
 
+    def find(self, project: str, text: str, *, app: str = "") -> Digest:
+        """Return the release that people call `APP/REF`, `APP/REF@3`, a digest, or (of an app) its first digits."""
+        return find_release(self, project, text, app=app)
+
+    def is_dirty(self, project: str, digest: str) -> bool:
+        """Tell whether a release is made of code that was not committed."""
+        return self._manifest(project, digest)["code"]["patch"] is not None
+
     def release(self, project: str, digest: str) -> Release:
         """Return a release of the project by its digest, or raise `ReleaseNotFound`."""
         manifest = self._manifest(project, digest)
@@ -447,6 +539,10 @@ class Releases:
                 return version
         record = self._models.get(project, part["digest"])
         return ModelVersion(part["name"], "", record, record.created_by, "", record.created_at)
+
+    def check_examples(self, version: DatasetVersion) -> None:
+        """Refuse a dataset that cannot be few-shot examples with `BadPart`."""
+        self._examples(version)
 
     def _examples(self, version: DatasetVersion) -> tuple[Message, ...]:
         if version.rows > MAX_FEWSHOT_ROWS:
@@ -548,53 +644,11 @@ def _manifest(
     return build_manifest(
         app=declaration.app,
         code=code_part,
-        data=[
-            {
-                "role": role,
-                "name": version.name,
-                "digest": version.digest,
-                "order": version.order,
-                "schema": version.schema_digest,
-                "rows": version.rows,
-            }
-            for role, version in data
-        ],
-        model=[_model_part(role, version) for role, version in model_parts],
-        prompt=[_prompt_part(role, prompt) for role, prompt in prompt_parts],
+        data=[data_part(role, version) for role, version in data],
+        model=[model_part(role, version) for role, version in model_parts],
+        prompt=[prompt_part(role, prompt) for role, prompt in prompt_parts],
         graph=[step],
     )
-
-
-def _model_part(role: str, version: ModelVersion) -> dict[str, Any]:
-    record = version.record
-    part: dict[str, Any] = {
-        "role": role,
-        "name": version.name,
-        "kind": record.kind,
-        "digest": record.digest,
-        "immutable": record.immutable,
-    }
-    if record.kind == "provider":
-        part["provider"] = {"name": record.provider, "model": record.provider_model}
-        if record.snapshot:
-            part["provider"]["snapshot"] = record.snapshot
-        return part
-    part["derivation"] = record.derivation
-    pinned = {"base": record.base, "tokenizer": record.facts.tokenizer, "chat_template": record.facts.chat_template}
-    return part | {name: digest for name, digest in pinned.items() if digest}
-
-
-def _prompt_part(role: str, prompt: PromptVersion) -> dict[str, Any]:
-    part: dict[str, Any] = {
-        "role": role,
-        "name": prompt.name,
-        "digest": prompt.digest,
-        "contract": prompt.contract,
-        "closure": sorted(prompt.closure),
-    }
-    if prompt.semver:  # only what the author declared: a number that a registry gave depends on its history
-        part["semver"] = prompt.semver
-    return part
 
 
 def _notes(declaration: Declaration, code: CodeSnapshot, models: Iterable[tuple[str, ModelVersion]]) -> tuple[str, ...]:

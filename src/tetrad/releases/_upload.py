@@ -41,7 +41,8 @@ class GitBody(_Strict):
 class ReleaseBody(_Strict):
     """An app's folder, to be composed into a release; with `ref` that ref is moved to it.
 
-    `expected` is where the ref points now (a digest), or `absent`: the move happens only if that is still so.
+    `expected` is where the ref points now (a digest), or `absent`: the move happens only if that is still so. `locked`
+    is the content of `tetrad.lock`: where a part resolves to anything else, nothing is kept and 409 names the part.
     """
 
     files: Annotated[list[FileBody], Field(min_length=1, max_length=20_000)]
@@ -50,6 +51,7 @@ class ReleaseBody(_Strict):
     expected_outcome: Annotated[str, Field(max_length=4000)] = ""
     ref: Annotated[str | None, Field(max_length=63)] = None
     expected: Annotated[str | None, Field(max_length=71)] = None
+    locked: dict[str, Any] | None = None
 
 
 def unpack(body: ReleaseBody, limits: ReleaseLimits) -> tuple[MemorySource, GitState | None]:

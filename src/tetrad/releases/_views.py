@@ -11,6 +11,7 @@ from tetrad.code import CodeSnapshot
 from tetrad.datasets import DatasetVersion, Row
 from tetrad.models import ModelVersion
 from tetrad.registry import Ref, RefEntry, Version
+from tetrad.releases._lock import lock_of
 from tetrad.releases._model import App
 from tetrad.releases._service import Composed, ReleaseParts
 from tetrad.releases.ports import PromptVersion
@@ -95,7 +96,7 @@ class AppDetailView(AppView):
 
 
 class ReleaseListed(BaseModel):
-    """A release of an app."""
+    """A release of an app; `dirty` says that its code holds changes that are in no commit."""
 
     digest: str
     app: str
@@ -105,9 +106,10 @@ class ReleaseListed(BaseModel):
     reason: str
     expected_outcome: str
     refs: list[str]
+    dirty: bool
 
     @classmethod
-    def of(cls, version: Version, refs: list[Ref]) -> ReleaseListed:
+    def of(cls, version: Version, refs: list[Ref], *, dirty: bool) -> ReleaseListed:
         return cls(
             digest=version.digest,
             app=version.name,
@@ -117,6 +119,7 @@ class ReleaseListed(BaseModel):
             reason=version.reason,
             expected_outcome=version.expected_outcome,
             refs=[ref.name.partition("/")[2] for ref in refs if ref.digest == version.digest],
+            dirty=dirty,
         )
 
 
@@ -294,7 +297,7 @@ class PromptPartView(BaseModel):
 
 
 class ReleaseView(BaseModel):
-    """A release with everything that it pins, and who made it when and why."""
+    """A release with everything that it pins, and who made it when and why; `dirty`: of code that is in no commit."""
 
     digest: str
     app: str
@@ -304,6 +307,7 @@ class ReleaseView(BaseModel):
     reason: str
     expected_outcome: str
     refs: list[str]
+    dirty: bool
     manifest: dict[str, Any]
     params: dict[str, Any]
     examples: list[MessageView]
@@ -325,6 +329,7 @@ class ReleaseView(BaseModel):
             reason=release.version.reason,
             expected_outcome=release.version.expected_outcome,
             refs=[name.partition("/")[2] for name in release.refs],
+            dirty=parts.code.dirty,
             manifest=dict(release.manifest),
             params=dict(parts.resolved.params),
             examples=[MessageView(role=message.role, text=message.text) for message in parts.resolved.examples],
@@ -336,14 +341,19 @@ class ReleaseView(BaseModel):
 
 
 class ComposedView(BaseModel):
-    """A release that was composed; `new` is false where it was there already. `ref` is set where one was moved."""
+    """A release that was made; `new` is false where it was there already. `ref` is set where one was moved.
+
+    `lock` is the content of `tetrad.lock`; `dirty` says that the code holds changes that are in no commit.
+    """
 
     digest: str
     app: str
     sequence: int
     new: bool
+    dirty: bool
     notes: list[str]
     manifest: dict[str, Any]
+    lock: dict[str, Any]
     ref: AppRefView | None
 
     @classmethod
@@ -353,7 +363,9 @@ class ComposedView(BaseModel):
             app=composed.app,
             sequence=composed.version.seq,
             new=composed.new,
+            dirty=composed.dirty,
             notes=list(composed.notes),
             manifest=dict(composed.manifest),
+            lock=lock_of(composed.manifest),
             ref=None if ref is None else AppRefView.of(ref),
         )

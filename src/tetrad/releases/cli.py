@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tetrad.code import FolderSource
-from tetrad.kernel import Conflict, InvalidInput, TetradError, short
+from tetrad.kernel import Conflict, InvalidInput, TetradError, parse_json, short
 from tetrad.kit.api_client import ApiClient, path_part
-from tetrad.kit.cli_output import InProject, Json, Limit, digest_of, show_rows, shown_time
+from tetrad.kit.cli_output import InProject, Json, Limit, digest_of, plain, show_rows, shown_time
+from tetrad.releases._lock import LOCK_FILE, format_lock, read_lock
 
 apps = typer.Typer(no_args_is_help=True, help="Apps, what they serve and how they got there.")
-releases = typer.Typer(no_args_is_help=True, help="Releases: compose, list, show.")
+releases = typer.Typer(no_args_is_help=True, help="Releases: compose, derive, diff, list, show.")
 refs = typer.Typer(no_args_is_help=True, help="Refs: list, move, log.")
 
 AppArgument = Annotated[str, typer.Argument(help="The app's name.")]
@@ -54,6 +56,7 @@ def list_releases(app: AppArgument, project: InProject = "default", limit: Limit
     columns = {
         "release": lambda each: short(each["digest"]),
         "refs": lambda each: ", ".join(each["refs"]),
+        "code": lambda each: "DIRTY" if each["dirty"] else "",
         "made": lambda each: shown_time(each["created_at"]),
         "by": lambda each: each["created_by"],
         "reason": lambda each: each["reason"],
@@ -79,6 +82,8 @@ def show_release(
     typer.echo(f"{found['digest']}\n{found['app']}, made {shown_time(found['created_at'])} by {found['created_by']}")
     if found["reason"]:
         typer.echo(f"because {found['reason']}")
+    if found["dirty"]:
+        typer.echo("DIRTY: its code holds changes that are in no commit")
     typer.echo(f"refs: {', '.join(found['refs']) or 'none'}\n")
     show_rows(_part_rows(found), _PART_COLUMNS, False, empty="")
 
@@ -90,29 +95,85 @@ def compose_release(
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for those who read the history.")] = "",
     expected: Annotated[str, typer.Option("--expected-outcome", help="What should be better then.")] = "",
     git: Annotated[bool, typer.Option(help="Record commit and uncommitted changes.")] = True,
+    locked: Annotated[bool, typer.Option("--locked", help="Refuse anything that tetrad.lock does not say.")] = False,
+    lock: Annotated[bool, typer.Option(help="Write tetrad.lock beside tetrad.yaml.")] = True,
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Make a release of an app's folder and print its digest; the same inputs give the same digest."""
+    """Make a release of an app's folder and print its digest; the same inputs give the same digest.
+
+    What every part resolved to is written to tetrad.lock beside tetrad.yaml. With --locked that file must say the same
+    already: otherwise nothing is composed, and the parts that differ are named.
+    """
     from tetrad.releases._service import ReleaseLimits
     from tetrad.releases._upload import pack
 
+    held = _read_lock(folder) if locked else None
     declaration, body = pack(FolderSource(folder), ReleaseLimits(), git=git)
+    if held is not None:
+        body["locked"] = held
     client = ApiClient.from_environment()
     body |= {"reason": reason, "expected_outcome": expected}
     if ref:
         current = _current(client, project, declaration.app, ref)
         body |= {"ref": ref, "expected": current or "absent"}
     made = client.post(f"{_base(project)}/releases", body)
+    if lock and not locked:
+        _write_lock(folder, made["lock"])
+    _show_made(made, as_json)
+
+
+@releases.command("derive")
+def derive_release(
+    base: Annotated[str, typer.Option("--from", help="APP/REF, APP/REF@3 (its third move), or a digest.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="PART=VALUE, such as prompt.system=NAME@1.2.0 or sampling.temperature=0.3."),
+    ] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option("--unset", help="A part to take away, such as data.fewshot or sampling.seed.")
+    ] = None,
+    ref: Annotated[str, typer.Option("--ref", help="Move this ref to the release, such as staging.")] = "",
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for those who read the history.")] = "",
+    expected: Annotated[str, typer.Option("--expected-outcome", help="What should be better then.")] = "",
+    project: InProject = "default",
+    as_json: Json = False,
+) -> None:
+    """Make the next release from one that is there and other parts, without any checkout.
+
+    Parts are prompt.system, model.primary (or model.chat) and the other roles of models, data.fewshot and the other
+    roles of data (data.ROLE/NAME where a role has several), each set to NAME@VERSION, NAME@sha256:… or NAME for its
+    newest version; and sampling.NAME, set to a JSON value.
+    """
+    client = ApiClient.from_environment()
+    body: dict[str, Any] = {"from": base, "set": _patches(changes or [], unset or [])}
+    body |= {"reason": reason, "expected_outcome": expected}
+    if ref:
+        app = base.partition("/")[0] if "/" in base else _app_of(client, project, base)
+        body |= {"ref": ref, "expected": _current(client, project, app, ref) or "absent"}
+    _show_made(client.post(f"{_base(project)}/releases/derive", body), as_json)
+
+
+@releases.command("diff")
+def diff_releases(
+    old: Annotated[str, typer.Argument(help="APP/REF, APP/REF@3 (its third move), @-1 (one move ago), or a digest.")],
+    new: Annotated[str, typer.Argument(help="The same.")],
+    app: Annotated[str, typer.Option(help="The app, to look for the first digits of a digest in.")] = "",
+    rows: Annotated[int, typer.Option(min=0, max=500, help="How many rows of each dataset.")] = 20,
+    summary: Annotated[bool, typer.Option("--summary", help="One line per part.")] = False,
+    project: InProject = "default",
+    as_json: Json = False,
+) -> None:
+    """Say what changed from one release to another: prompts by message and word, data by row, model, code, sampling."""
+    from tetrad.releases._diff_text import render_diff
+
+    query: dict[str, str | int] = {"from": old, "to": new, "app": app, "rows": rows}
+    found = ApiClient.from_environment().get(f"{_base(project)}/release-diff", **query)
     if as_json:
-        typer.echo(json.dumps(made, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    for note in made["notes"]:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo("a new release" if made["new"] else "this release was there already", err=True)
-    if made["ref"]:
-        typer.echo(f"{made['app']}/{made['ref']['name']} → {short(made['ref']['digest'])}", err=True)
-    typer.echo(made["digest"])
+    for line in map(plain, found["summary"]) if summary else render_diff(found):
+        typer.echo(line)
 
 
 @refs.command("list")
@@ -271,6 +332,72 @@ def _digest(client: ApiClient, project: str, text: str, app: str) -> str:
         many = "several releases begin" if found else "no release begins"
         raise InvalidInput(f"{many} with {text!r}", hint="give more digits; `tetrad release list APP` shows them")
     return str(found[0])
+
+
+def _show_made(made: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(made, indent=2, ensure_ascii=False))
+        return
+    for note in made["notes"]:
+        typer.echo(f"note: {plain(note)}", err=True)
+    typer.echo("a new release" if made["new"] else "this release was there already", err=True)
+    if made["ref"]:
+        typer.echo(f"{made['app']}/{made['ref']['name']} → {short(made['ref']['digest'])}", err=True)
+    typer.echo(made["digest"])
+
+
+def _app_of(client: ApiClient, project: str, digest: str) -> str:
+    return str(client.get(f"{_base(project)}/releases/{digest_of(digest)}", rows=0)["app"])
+
+
+def _patches(changes: Sequence[str], unset: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in changes:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InvalidInput(f"{text[:80]!r} sets nothing", hint="write --set prompt.system=NAME@VERSION")
+        if key in found:
+            raise InvalidInput(f"{key!r} is set twice", hint="set it once")
+        found[key] = _json_or_text(value) if key.startswith("sampling.") else value
+    for key in unset:
+        if key in found:
+            raise InvalidInput(f"{key!r} is set and unset", hint="decide for one of them")
+        found[key] = None
+    return found
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        value = parse_json(text.encode("utf-8"), where="the value")
+    except TetradError:
+        return text
+    if value is None:
+        raise InvalidInput("null is no value of a parameter", hint="take it away with --unset")
+    return value
+
+
+def _read_lock(folder: Path) -> dict[str, Any]:
+    path = folder / LOCK_FILE
+    try:
+        return read_lock(path.read_bytes(), where=str(path))
+    except FileNotFoundError:
+        raise InvalidInput(f"there is no {str(path)!r}", hint="compose once without --locked to write it") from None
+    except OSError as error:
+        raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}", hint="check its permissions") from None
+
+
+def _write_lock(folder: Path, lock: Mapping[str, Any]) -> None:
+    """Write the lock as a whole or not at all; a folder that cannot be written to costs the lock, not the release."""
+    path, data = folder / LOCK_FILE, format_lock(lock)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if path.is_file() and path.read_bytes() == data:
+            return
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        typer.echo(f"note: {str(path)!r} was not written: {error.strerror}", err=True)
 
 
 def _check_log(check: Mapping[str, Any], as_json: bool) -> None:

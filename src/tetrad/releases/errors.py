@@ -58,3 +58,35 @@ class UploadTooLarge(TooLarge):
     """The files sent for a release pass a limit."""
 
     code = "upload_too_large"
+
+
+class BadLock(InvalidInput):
+    """`tetrad.lock` cannot be read."""
+
+    code = "bad_lock"
+    status = 422
+
+
+class LockDrift(Conflict):
+    """What is there is not what `tetrad.lock` says; `parts` says where, one line for each part."""
+
+    code = "lock_drift"
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        super().__init__(
+            "\n".join(["the lock does not hold; nothing was composed", *(f"  {part}" for part in parts)]),
+            hint="undo the change, or compose without --locked to write the lock anew",
+        )
+        self.parts = tuple(parts)
+
+
+class NeverHad(Conflict):
+    """The ref never pointed to the release that it is to be rolled back to."""
+
+    code = "never_had"
+
+
+class NothingToRollBack(Conflict):
+    """The ref has no earlier release, or points there already."""
+
+    code = "nothing_to_roll_back"

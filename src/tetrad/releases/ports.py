@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -51,6 +52,24 @@ class Prompts(Protocol):
 
     def get(self, project: str, digest: str, name: str) -> PromptVersion:
         """Return the prompt that a release pins by digest and name; raise `NotFound`."""
+        ...
+
+
+class CodeSighting(msgspec.Struct, frozen=True):
+    """Callers of an app that announced code: the digest of their tree, who they are, how often, when last."""
+
+    tree: str
+    key_id: str
+    service: str
+    requests: int
+    last_seen: datetime
+
+
+class CodeSightings(Protocol):
+    """What is known of the code that runs where the app's users deployed it. The running product reads traces."""
+
+    def announced(self, project: str, app: str, *, last_s: int) -> Sequence[CodeSighting]:
+        """Return what callers announced in the last seconds, the newest first, at most 100; none is an empty list."""
         ...
 
 

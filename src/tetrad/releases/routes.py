@@ -7,10 +7,19 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tetrad.kernel import InvalidInput, parse_digest
+from tetrad.kernel import InvalidInput, Principal, parse_digest
 from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, requires
 from tetrad.registry import Ref
-from tetrad.releases._service import Releases
+from tetrad.releases._compare import SHOWN_FILES, SHOWN_ROWS
+from tetrad.releases._diff_views import (
+    AnnouncedCodeView,
+    DeriveBody,
+    ReleaseDiffView,
+    RollbackBody,
+    RolledBackView,
+    RunningCodeView,
+)
+from tetrad.releases._service import Composed, Releases
 from tetrad.releases._upload import ABSENT, ReleaseBody, unpack
 from tetrad.releases._views import (
     AppDetailView,
@@ -21,6 +30,7 @@ from tetrad.releases._views import (
     ReleaseListed,
     ReleaseView,
 )
+from tetrad.releases.ports import CodeSightings
 
 Project = Annotated[str, Path(max_length=63)]
 AppName = Annotated[str, Path(max_length=63)]
@@ -38,12 +48,14 @@ class MoveBody(BaseModel):
     reason: Annotated[str, Field(max_length=4000)] = ""
 
 
-def router(releases: Releases) -> APIRouter:
-    """Return the routes; they bring their prefix with them."""
+def router(releases: Releases, sightings: CodeSightings | None = None) -> APIRouter:
+    """Return the routes; they bring their prefix with them. Without `sightings` no code is known to run anywhere."""
     routes = APIRouter(prefix="/api/v1/projects/{project}", tags=["releases"], dependencies=[requires("control")])
     _app_routes(routes, releases)
     _ref_routes(routes, releases)
     _release_routes(routes, releases)
+    _change_routes(routes, releases)
+    _rollback_routes(routes, releases, sightings)
     return routes
 
 
@@ -113,7 +125,8 @@ def _release_routes(routes: APIRouter, releases: Releases) -> None:
         listing = f"releases {project} {app}"
         refs = releases.refs(project, app)
         found = releases.releases(project, app, limit=page.limit + 1, before=_number(listing, page.cursor))
-        return cut_page(listing, page, [ReleaseListed.of(each, refs) for each in found], lambda view: view.sequence)
+        listed = [ReleaseListed.of(each, refs, dirty=releases.is_dirty(project, each.digest)) for each in found]
+        return cut_page(listing, page, listed, lambda view: view.sequence)
 
     @routes.get("/releases/{digest}", operation_id="get_release")
     def get_release(
@@ -133,21 +146,95 @@ def _release_routes(routes: APIRouter, releases: Releases) -> None:
         Everything is checked before anything is kept. With `ref` the ref moves too, if it is still as `expected`.
         """
         source, git = unpack(body, releases.limits)
-        create = body.expected == ABSENT
-        expected = parse_digest(body.expected) if body.expected and not create else None
-        if body.ref is not None and body.expected is None:
-            raise InvalidInput("say where the ref points now", hint="send `expected`: its digest, or absent")
+        _check_move(body)
         composed = releases.compose(
-            project, source, git=git, actor=actor, reason=body.reason, expected_outcome=body.expected_outcome
-        )
-        ref: Ref | None = None
-        if body.ref is not None:
-            ref = releases.move_ref(
-                project, composed.app, body.ref, composed.digest, expected=expected, create=create, actor=actor,
-                reason=body.reason,
-            )  # fmt: skip
+            project, source, git=git, actor=actor, reason=body.reason, expected_outcome=body.expected_outcome,
+            locked=body.locked,
+        )  # fmt: skip
         response.status_code = 201 if composed.new else 200
-        return ComposedView.of(composed, ref)
+        return ComposedView.of(composed, _move(releases, composed, body, actor))
+
+
+def _change_routes(routes: APIRouter, releases: Releases) -> None:
+    @routes.post("/releases/derive", operation_id="derive_release", status_code=201)
+    def derive_release(project: Project, body: DeriveBody, actor: CurrentPrincipal, response: Response) -> ComposedView:
+        """Make the next release from one that is there and other parts; 200 where the same was there already.
+
+        No checkout is needed: the code stays as it is. Everything is checked before anything is kept.
+        """
+        _check_move(body)
+        base = releases.find(project, body.base)
+        made = releases.derivations.derive(
+            project, base, body.patches, actor=actor, reason=body.reason, expected_outcome=body.expected_outcome
+        )
+        response.status_code = 201 if made.new else 200
+        return ComposedView.of(made, _move(releases, made, body, actor))
+
+    @routes.get("/release-diff", operation_id="diff_releases")
+    def diff_releases(
+        project: Project,
+        old: Annotated[str, Query(alias="from", max_length=256, description="A digest, APP/REF, APP/REF@3")],
+        new: Annotated[str, Query(alias="to", max_length=256, description="The same; or first digits, with app")],
+        app: Annotated[str, Query(max_length=63, description="Whose releases first digits are looked for in")] = "",
+        rows: Annotated[int, Query(ge=0, le=500, description="How many rows of each dataset")] = SHOWN_ROWS,
+        files: Annotated[int, Query(ge=0, le=2_000, description="How many files")] = SHOWN_FILES,
+    ) -> ReleaseDiffView:
+        """Say what changed between two releases: prompts by message and word, data by row, model, code, sampling."""
+        named = app or next((text.partition("/")[0] for text in (old, new) if "/" in text), "")
+        digests = [releases.find(project, text, app=named) for text in (old, new)]
+        return ReleaseDiffView.of(releases.comparisons.diff(project, *digests, rows=rows, files=files))
+
+
+def _rollback_routes(routes: APIRouter, releases: Releases, sightings: CodeSightings | None) -> None:
+    @routes.post("/apps/{app}/refs/{ref}/rollback", operation_id="roll_back_ref")
+    def roll_back_ref(
+        project: Project, app: AppName, ref: RefName, body: RollbackBody, actor: CurrentPrincipal, response: Response
+    ) -> RolledBackView:
+        """Point a ref to the release that it had before, whole and at once; 409 where it moved meanwhile."""
+        target = releases.find(project, body.to, app=app) if body.to else None
+        done = releases.rollbacks.roll_back(
+            project, app, ref, actor=actor, to=target, expected=_unquoted(body.expected), reason=body.reason,
+            force=body.force,
+        )  # fmt: skip
+        response.headers["etag"] = f'"{done.new}"'
+        return RolledBackView.of(done)
+
+    @routes.get("/apps/{app}/refs/{ref}/code", operation_id="get_running_code")
+    def get_running_code(
+        project: Project,
+        app: AppName,
+        ref: RefName,
+        window_s: Annotated[int, Query(ge=60, le=86_400, description="How far to look back")] = 900,
+    ) -> RunningCodeView:
+        """Say which code callers of an app announced lately, and whether it is that of the ref's release."""
+        digest = releases.ref(project, app, ref).digest
+        resolved = releases.resolve(project, digest)
+        seen = sightings.announced(project, app, last_s=window_s) if sightings else ()
+        return RunningCodeView(
+            release=digest,
+            tree=resolved.code_digest,
+            dirty=resolved.code_dirty,
+            window_s=window_s,
+            announced=[AnnouncedCodeView.of(each, resolved.code_digest) for each in seen],
+        )
+
+
+def _check_move(body: ReleaseBody | DeriveBody) -> None:
+    if body.ref is not None and body.expected is None:
+        raise InvalidInput("say where the ref points now", hint="send `expected`: its digest, or absent")
+    if body.expected and body.expected != ABSENT:
+        parse_digest(body.expected)
+
+
+def _move(releases: Releases, made: Composed, body: ReleaseBody | DeriveBody, actor: Principal) -> Ref | None:
+    """Move the ref that was asked for to the release that was made."""
+    if body.ref is None:
+        return None
+    create = body.expected == ABSENT
+    return releases.move_ref(
+        made.project, made.app, body.ref, made.digest, expected=None if create else body.expected, create=create,
+        actor=actor, reason=body.reason,
+    )  # fmt: skip
 
 
 def _number(listing: str, cursor: str | None) -> int | None:

@@ -7,6 +7,7 @@ from tetrad.traces._rows import RowLimits
 from tetrad.traces._service import TraceLimits, Traces
 from tetrad.traces._spool_format import FrameBatch, FrameFault, decode_frames, encode_frame, read_frames
 from tetrad.traces._views import (
+    Announced,
     Overview,
     SpanContent,
     SpanRow,
@@ -18,6 +19,7 @@ from tetrad.traces._views import (
 )
 
 __all__ = [
+    "Announced",
     "CodeMatch",
     "FrameBatch",
     "FrameFault",

@@ -16,6 +16,7 @@ from tetrad.traces._quarantine import Quarantine
 from tetrad.traces._rows import DAY_NS, MAX_FUTURE_NS, RowLimits
 from tetrad.traces._views import (
     SORTS,
+    Announced,
     Dropped,
     Measures,
     Overview,
@@ -195,6 +196,12 @@ class Traces:
         points = {point.start_ns: point for point in found.series}
         series = tuple(points.get(at, Point(at, Measures())) for at in range(window.from_ns, window.to_ns, bucket_ns))
         return msgspec.structs.replace(found, series=series)
+
+    def announced(self, project: str, app: str, *, last_s: int, limit: int = 100) -> list[Announced]:
+        """Return the code that requests of an app announced in the last seconds, by key and service, newest first."""
+        now_ns = self._clock.now_ns()
+        window = self.window(now_ns - last_s * _SECOND_NS, now_ns + 60 * _SECOND_NS)
+        return self._store.announced(project, window, app, limit)
 
     def follow(self, project: str, wake: Callable[[], None]) -> Follower:
         """Return a mailbox of traces that arrive from now on; `wake` is called from another thread."""

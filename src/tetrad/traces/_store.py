@@ -13,6 +13,7 @@ from tetrad.kit.telemetry_db import TelemetryDb, TelemetryLimits, migrate_teleme
 from tetrad.traces._rows import COLUMNS, DAY_NS, ROOT, SERVER, Prepared, encode_payloads
 from tetrad.traces._schema import STEPS
 from tetrad.traces._views import (
+    Announced,
     Cost,
     Dropped,
     Measures,
@@ -305,6 +306,17 @@ class ColumnStore:
             releases=_top(_pick(now, _BY_RELEASE), name=1),
             apps=_top(_pick(now, _BY_APP), name=0),
         )
+
+    def announced(self, project: str, window: Window, app: str, limit: int) -> list[Announced]:
+        found = self._db.select(
+            "SELECT code_digest, key_id, service, uniqExact(trace_id, span_id), "
+            "toUnixTimestamp64Nano(max(start)) AS last "
+            f"FROM spans WHERE {_IN_WINDOW} AND app = {{app:String}} AND code_digest != '' "
+            "AND kind = 'SERVER' GROUP BY code_digest, key_id, service "
+            "ORDER BY last DESC, code_digest, key_id, service LIMIT {limit:UInt32}",
+            {**_window(project, window), "app": app, "limit": limit},
+        )
+        return [Announced(*row) for row in found]
 
     def _grouped(self, parameters: Mapping[str, object]) -> dict[_Group, Measures]:
         """Add a window up in several ways in one pass: requests by the spans that stand for traces, the rest by calls.

@@ -260,3 +260,13 @@ def matches(summary: TraceSummary, only: TraceFilter) -> bool:
     return not text or any(
         text in place.lower() for place in (head.input_preview, head.output_preview, head.status_message)
     )
+
+
+class Announced(msgspec.Struct, frozen=True):
+    """Code that callers of an app said they run: whose key, which service, how many requests, the last of them."""
+
+    code: str
+    key_id: str
+    service: str
+    requests: int
+    last_ns: int

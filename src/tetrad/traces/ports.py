@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tetrad.traces._rows import Prepared
 from tetrad.traces._views import (
+    Announced,
     Dropped,
     Overview,
     Position,
@@ -69,6 +70,10 @@ class SpanStore(Protocol):
 
     def overview(self, project: str, window: Window, bucket_s: int, app: str) -> Overview:
         """Add a window up, bucket by bucket, beside the window before."""
+        ...
+
+    def announced(self, project: str, window: Window, app: str, limit: int) -> list[Announced]:
+        """Return the code that requests of an app announced, the newest first."""
         ...
 
     def drop_before(self, day: int) -> Dropped:

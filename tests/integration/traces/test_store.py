@@ -507,3 +507,28 @@ def test_a_process_opens_one_store_only_and_strange_addresses_are_refused(kept: 
         open_telemetry("sqlite:///x")
     with pytest.raises(TelemetryUnavailable):
         open_telemetry("http://127.0.0.1:9/none", TelemetryLimits(query_timeout_s=1))
+
+
+def test_the_code_that_callers_announced_is_told_once_for_each_of_them(kept: Kept, project: str) -> None:
+    old, new = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+    twice = an_exchange(project=project, app="bot", code_digest=new, key_id="key_a", service="web")
+    shipped = [
+        *twice,
+        *an_exchange(project=project, app="bot", code_digest=new, key_id="key_a", service="web"),
+        *an_exchange(
+            project=project, app="bot", code_digest=old, key_id="key_b", start_ns=time.time_ns() - 300 * SECOND_NS
+        ),
+        *an_exchange(project=project, app="bot"),
+        *an_exchange(project=project, app="other", code_digest=old),
+        *an_exchange(project=project, app="bot", code_digest=old, start_ns=time.time_ns() - 3600 * SECOND_NS),
+    ]
+    kept.ship(shipped)
+    kept.ship(twice)
+    found = kept.traces.announced(project, "bot", last_s=900)
+    assert [(each.code, each.key_id, each.service, each.requests) for each in found] == [
+        (new, "key_a", "web", 2),
+        (old, "key_b", "", 1),
+    ]
+    assert found[0].last_ns > found[1].last_ns
+    assert [each.code for each in kept.traces.announced(project, "bot", last_s=120)] == [new]
+    assert kept.traces.announced("nobody", "bot", last_s=900) == []

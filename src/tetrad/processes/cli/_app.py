@@ -27,10 +27,11 @@ class _Group:
 
 GROUPS: dict[str, _Group] = {
     "app": _Group("tetrad.releases.cli", "apps", "Apps, what they serve and how they got there."),
-    "release": _Group("tetrad.releases.cli", "releases", "Releases: compose, list, show."),
+    "release": _Group("tetrad.releases.cli", "releases", "Releases: compose, derive, diff, list, show."),
     "ref": _Group("tetrad.releases.cli", "refs", "Refs: list, move, log."),
     "gate": _Group("tetrad.registry.cli", "gates", "Gates: which evidence a ref needs before it moves."),
     "evidence": _Group("tetrad.registry.cli", "evidence", "Signed statements about digests."),
+    "code": _Group("tetrad.code.cli", "code", "Snapshots of code: take, show."),
     "dataset": _Group("tetrad.datasets.cli", "datasets", "Dataset versions and their rows."),
     "model": _Group("tetrad.models.cli", "models", "Model versions."),
     "trace": _Group("tetrad.traces.cli", "traces", "Traces: list, show, follow."),

@@ -12,6 +12,7 @@ from tetrad.identity.routes import router as identity_router
 from tetrad.kit.jobs import JobClient
 from tetrad.kit.jobs.routes import router as jobs_router
 from tetrad.models.routes import router as models_router
+from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
 from tetrad.processes.worker import jobs_url, known_jobs
 from tetrad.registry.routes import evidence_router
@@ -37,7 +38,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         status_router(services),
         identity_router(services.identity),
         traces_router(services.traces),
-        releases_router(services.releases),
+        releases_router(services.releases, TracedCode(services.traces)),
         registry_router(services.registry),
         evidence_router(services.evidence, services.gates),
         code_router(services.code),

@@ -100,17 +100,23 @@ class TableClient:
             buffer = bytearray()
             while piece := await response.read():
                 buffer += piece
-                self._take_frames(buffer)
+                if (sealed := self._take_frames(buffer)) is not None:
+                    # The disk may take long; requests, and the table that they go by, must not wait for it.
+                    await asyncio.to_thread(self._keep, sealed)
         finally:
             response.close()
 
-    def _take_frames(self, buffer: bytearray) -> None:
+    def _take_frames(self, buffer: bytearray) -> bytes | None:
+        """Install what came whole, in its order; return the newest table that is in force now, to be kept on disk."""
+        newest: bytes | None = None
         while len(buffer) >= _LENGTH:
             length = int.from_bytes(buffer[:_LENGTH], "big")
+            if length > MAX_FRAME_BYTES and newest is not None:
+                break  # what came before it is kept first; the next look at the buffer refuses
             if length > MAX_FRAME_BYTES:
                 raise BrokenAnswer(f"it announced a table of {length:,} bytes")
             if len(buffer) < _LENGTH + length:
-                return
+                break
             sealed = bytes(buffer[_LENGTH : _LENGTH + length])
             del buffer[: _LENGTH + length]
             if not sealed:
@@ -125,7 +131,8 @@ class TableClient:
                 )
                 continue
             if fresh:
-                self._keep(sealed)
+                newest = sealed
+        return newest
 
     def _accept(self, sealed: bytes) -> bool:
         try:

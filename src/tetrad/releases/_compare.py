@@ -1,0 +1,182 @@
+"""Load two releases of a project and say what changed between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tetrad.datasets import Datasets, DatasetVersion, RowChange
+from tetrad.kernel import Digest
+from tetrad.models import ModelVersion
+from tetrad.prompts import prompt_from_document
+from tetrad.registry import Registry
+from tetrad.releases._diff import (
+    DataDiff,
+    Floor,
+    ModelDiff,
+    PartSide,
+    PromptDiff,
+    ReleaseDiff,
+    ReleaseSide,
+    RowDiff,
+    changes,
+    cut,
+    diff_code,
+    diff_config,
+    diff_models,
+    diff_rows,
+    diff_sampling,
+    judge_version,
+    pair_parts,
+    with_documents,
+)
+from tetrad.releases._prompts import version_floor
+from tetrad.releases.ports import PromptVersion
+
+if TYPE_CHECKING:
+    from tetrad.releases._service import ReleaseParts, Releases
+
+SHOWN_ROWS = 20
+SHOWN_FILES = 200
+ALIGNED_ROWS = 2_000
+
+
+class Comparisons:
+    """Differences between releases of one project. Safe to use from many threads."""
+
+    def __init__(self, releases: Releases, registry: Registry, datasets: Datasets) -> None:
+        self._releases = releases
+        self._registry = registry
+        self._datasets = datasets
+
+    def diff(
+        self, project: str, old: str, new: str, *, rows: int = SHOWN_ROWS, files: int = SHOWN_FILES
+    ) -> ReleaseDiff:
+        """Say what changed from one release to another, by digest: prompts message by message, data row by row.
+
+        At most `rows` rows of each dataset and `files` files are told one by one; the counts are of all.
+        """
+        before, after = (self._releases.parts(project, digest, rows=0) for digest in (old, new))
+        was, now = before.release.manifest, after.release.manifest
+        return ReleaseDiff(
+            old=_side(before),
+            new=_side(after),
+            code=diff_code(before.code, after.code, limit=files),
+            data=self._data(before, after, rows),
+            model=_models(before.models, after.models),
+            prompt=self._prompts(project, before.prompts, after.prompts),
+            sampling=diff_sampling(was, now),
+            config=diff_config(was, now),
+        )
+
+    def _prompts(
+        self, project: str, old: Sequence[tuple[str, PromptVersion]], new: Sequence[tuple[str, PromptVersion]]
+    ) -> tuple[PromptDiff, ...]:
+        found = []
+        for before, after in pair_parts(old, new, lambda part: part[0], lambda part: part[1].name):
+            role = (after or before or ("", None))[0]
+            was, now = before[1] if before else None, after[1] if after else None
+            if was and now and (was.digest, was.name) == (now.digest, now.name):
+                continue
+            left, right = _prompt_side(was), _prompt_side(now)
+            old_document, new_document = (
+                self._registry.document(project, each.digest) if each else {} for each in (was, now)
+            )
+            if was is None or now is None:
+                diff = PromptDiff(role, "added" if was is None else "removed", left, right)
+            else:
+                floor: Floor = "none"
+                if was.digest != now.digest:
+                    floor = version_floor(
+                        prompt_from_document(was.name, old_document), prompt_from_document(now.name, new_document)
+                    )
+                verdict = judge_version(floor, was.version, now.version) if was.name == now.name else "unknown"
+                diff = PromptDiff(role, "changed", left, right, was.contract != now.contract, floor, verdict)
+            found.append(with_documents(diff, old_document, new_document))
+        return tuple(found)
+
+    def _data(self, before: ReleaseParts, after: ReleaseParts, limit: int) -> tuple[DataDiff, ...]:
+        old = [(role, version) for role, version, _ in before.data]
+        new = [(role, version) for role, version, _ in after.data]
+        found = []
+        for left, right in pair_parts(old, new, lambda part: part[0], lambda part: part[1].name):
+            role = (right or left or ("", None))[0]
+            was, now = left[1] if left else None, right[1] if right else None
+            if was and now and (was.digest, was.order, was.name) == (now.digest, now.order, now.name):
+                continue
+            found.append(self._dataset(role, was, now, limit))
+        return tuple(found)
+
+    def _dataset(self, role: str, old: DatasetVersion | None, new: DatasetVersion | None, limit: int) -> DataDiff:
+        sides = {
+            "old": _data_side(old),
+            "new": _data_side(new),
+            "old_rows": old.rows if old else 0,
+            "new_rows": new.rows if new else 0,
+        }
+        if old is None or new is None:
+            there = new or old
+            kind = "added" if old is None else "removed"
+            rows = self._datasets.rows(there, limit=limit) if there and limit else []
+            shown = tuple(RowDiff(row.key, kind, content=cut(dict(row.value))) for row in rows)  # type: ignore[arg-type]
+            counts = {kind: there.rows if there else 0}
+            return DataDiff(role, kind, rows=shown, more=sum(counts.values()) > len(shown), **counts, **sides)  # type: ignore[arg-type]
+        if max(old.rows, new.rows) <= ALIGNED_ROWS:
+            told = diff_rows(list(self._datasets.all_rows(old)), list(self._datasets.all_rows(new)))
+            counts = {kind: sum(row.change == kind for row in told) for kind in _KINDS}
+            return DataDiff(role, "changed", rows=told[:limit], more=len(told) > limit, **counts, **sides)  # type: ignore[arg-type]
+        if old.name != new.name:
+            return DataDiff(role, "changed", compared=False, **sides)  # type: ignore[arg-type]
+        page = self._datasets.diff(old.project, old.name, old.semver, new.semver, limit=max(limit, 1))
+        return DataDiff(
+            role, "changed", added=page.added, removed=page.removed, changed=page.changed, moved=page.moved,
+            rows=tuple(_row(each) for each in page.items[:limit]),
+            more=page.added + page.removed + page.changed + page.moved > limit,
+            **sides,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+_KINDS = ("added", "removed", "changed", "moved")
+
+
+def _row(row: RowChange) -> RowDiff:
+    if row.change == "changed":
+        return RowDiff(row.key, row.change, changes(row.old, row.new))
+    there = row.new if row.change == "added" else row.old
+    return RowDiff(row.key, row.change, content=None if there is None or row.change == "moved" else cut(dict(there)))
+
+
+def _models(old: Sequence[tuple[str, ModelVersion]], new: Sequence[tuple[str, ModelVersion]]) -> tuple[ModelDiff, ...]:
+    found = []
+    for before, after in pair_parts(old, new, lambda part: part[0], lambda part: part[1].name):
+        role = (after or before or ("", None))[0]
+        was, now = before[1] if before else None, after[1] if after else None
+        if was and now and (was.digest, was.name) == (now.digest, now.name):
+            continue
+        left, right = _model_side(was), _model_side(now)
+        if was is None or now is None:
+            found.append(ModelDiff(role, "added" if was is None else "removed", left, right))
+        else:
+            found.append(ModelDiff(role, "changed", left, right, diff_models(was, now)))
+    return tuple(found)
+
+
+def _side(parts: ReleaseParts) -> ReleaseSide:
+    release = parts.release
+    version = release.version
+    return ReleaseSide(
+        release.digest, release.app, version.seq, version.created_at, version.author_name or version.author,
+        version.reason, parts.code.dirty,
+    )  # fmt: skip
+
+
+def _prompt_side(prompt: PromptVersion | None) -> PartSide | None:
+    return PartSide(prompt.name, prompt.digest, prompt.version, contract=prompt.contract) if prompt else None
+
+
+def _data_side(version: DatasetVersion | None) -> PartSide | None:
+    return PartSide(version.name, version.digest, version.semver, order=version.order) if version else None
+
+
+def _model_side(version: ModelVersion | None) -> PartSide | None:
+    return PartSide(version.name, Digest(version.digest), version.semver) if version else None

@@ -1,0 +1,126 @@
+"""Move a ref back to a release that it had, whole and at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tetrad.kernel import Digest, InvalidInput, Principal, parse_digest, short
+from tetrad.registry import Ref, RefEntry, RefNotFound
+from tetrad.releases._names import listed, walk_moves
+from tetrad.releases.errors import NeverHad, NothingToRollBack
+
+if TYPE_CHECKING:
+    from tetrad.releases._service import Releases
+
+
+LOOKED_BACK = 10_000
+"""How many moves of a ref are replayed to find the release before the present one: all, as far as people go."""
+
+
+class RolledBack(msgspec.Struct, frozen=True):
+    """A ref that was moved back. `took_ms` is the time from the call until the move was durable and announced.
+
+    `tree` is the code that callers should run now; `dirty` says that it is in no commit.
+    """
+
+    app: str
+    ref: Ref
+    old: Digest
+    new: Digest
+    forced: bool
+    reason: str
+    took_ms: float
+    tree: str
+    dirty: bool
+
+
+class Rollbacks:
+    """Moves refs back. Safe to use from many threads."""
+
+    def __init__(self, releases: Releases) -> None:
+        self._releases = releases
+
+    def roll_back(
+        self,
+        project: str,
+        app: str,
+        ref: str,
+        *,
+        actor: Principal,
+        to: str | None = None,
+        expected: str | None = None,
+        reason: str = "",
+        force: bool = False,
+    ) -> RolledBack:
+        """Point a ref to the release that it had before, or to an earlier one by digest, in one compare-and-swap.
+
+        The move is in the ref's hash-chained log with its reason. A release that the ref never had is refused with
+        `NeverHad`; `force` allows it, but not without a reason. `expected` is where the caller saw the ref; where it
+        points elsewhere, or moves meanwhile, nothing happens and `RefMoved` (409) tells. The ref's gates are asked.
+        """
+        began = time.perf_counter()
+        moves = list(islice(walk_moves(self._releases, project, app, ref), LOOKED_BACK))[::-1]
+        if not moves or moves[-1].new is None:
+            raise RefNotFound(
+                f"the project {project!r} has no ref {app}/{ref}", hint=f"`tetrad app show {app}` lists them"
+            )
+        seen = parse_digest(expected) if expected else moves[-1].new
+        had = had_before(moves)
+        target = self._target(app, ref, seen, had, to)
+        forced = not self._had(project, app, ref, target, moves)
+        if forced and not force:
+            raise NeverHad(
+                f"{app}/{ref} never had the release {short(target)}",
+                hint=f"it had {listed(had)}; --force with --reason moves it all the same",
+            )
+        if forced and not reason.strip():
+            raise InvalidInput(
+                f"{app}/{ref} never had the release {short(target)}; forcing it needs a reason", hint="give --reason"
+            )
+        words = f"{'forced rollback' if forced else 'rollback'}{f': {reason}' if reason else ''}"
+        moved = self._releases.move_ref(project, app, ref, target, expected=seen, actor=actor, reason=words)
+        took_ms = (time.perf_counter() - began) * 1e3
+        resolved = self._releases.resolve(project, target)
+        return RolledBack(app, moved, seen, target, forced, words, took_ms, resolved.code_digest, resolved.code_dirty)
+
+    def _target(self, app: str, ref: str, current: Digest, had: Sequence[Digest], to: str | None) -> Digest:
+        if to is None:
+            if not had:
+                raise NothingToRollBack(
+                    f"{app}/{ref} has no earlier release", hint=f"name one: --to DIGEST (`tetrad release list {app}`)"
+                )
+            return had[0]
+        target = parse_digest(to)
+        if target == current:
+            raise NothingToRollBack(f"{app}/{ref} points to {short(target)} already", hint="nothing was moved")
+        return target
+
+    def _had(self, project: str, app: str, ref: str, target: Digest, newest: Sequence[RefEntry]) -> bool:
+        """Tell whether the ref ever pointed to a release: the newest moves are known, older ones are looked for."""
+        if any(target in (entry.new, entry.old) for entry in newest):
+            return True
+        return any(entry.new == target for entry in walk_moves(self._releases, project, app, ref))
+
+
+def had_before(moves: Sequence[RefEntry]) -> list[Digest]:
+    """Return the releases that a ref can be rolled back to, the nearest first, from its moves, oldest first.
+
+    A move to a release that the ref had before takes everything since then off the list, so that rolling back twice
+    goes back two steps and never forward again to what was left.
+    """
+    stack: list[Digest] = []
+    if moves and moves[0].old is not None:
+        stack.append(moves[0].old)
+    for entry in moves:
+        if entry.new is None:
+            stack.clear()
+        elif entry.new in stack:
+            del stack[stack.index(entry.new) + 1 :]
+        else:
+            stack.append(entry.new)
+    return stack[-2::-1]
