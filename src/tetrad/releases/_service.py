@@ -17,6 +17,7 @@ from tetrad.code import BadCode, Code, CodeSnapshot, FolderSource, GitState, Sou
 from tetrad.datasets import CheckedRows, Datasets, DatasetVersion, Row
 from tetrad.kernel import Clock, Conflict, Digest, Principal, parse_digest, parse_json
 from tetrad.models import Models, ModelVersion
+from tetrad.prompts import Reference, first_allowed, parse_reference
 from tetrad.registry import (
     ABSENT,
     ArtifactNotFound,
@@ -205,6 +206,7 @@ class Releases:
             )
             for part in declaration.data
         ]
+        data += self._prompt_examples(project, [prompt for _, prompt in prompts], data)
         for role, version in data:
             if role == "fewshot":
                 self._examples(version)
@@ -212,11 +214,35 @@ class Releases:
         composed = self._keep(project, declaration, manifest, actor, started, reason, expected_outcome)
         return msgspec.structs.replace(composed, notes=_notes(declaration, code, models))
 
+    def _prompt_examples(
+        self, project: str, prompts: Iterable[PromptVersion], data: Iterable[tuple[str, DatasetVersion]]
+    ) -> list[tuple[str, DatasetVersion]]:
+        """Resolve the examples that prompts name, unless the app declares a few-shot dataset of that name itself."""
+        declared = {version.name for role, version in data if role == "fewshot"}
+        found: dict[str, DatasetVersion] = {}
+        for prompt in prompts:
+            if not prompt.examples:
+                continue
+            reference = parse_reference(prompt.examples, what="a dataset")
+            if reference.name not in declared:
+                found[reference.name] = self._dataset(project, reference)
+        return [("fewshot", version) for version in found.values()]
+
+    def _dataset(self, project: str, reference: Reference) -> DatasetVersion:
+        if not reference.constraint or reference.is_exact:
+            return self._datasets.version(project, reference.name, reference.constraint or None)
+        before: int | None = None
+        while page := self._datasets.versions(project, reference.name, limit=200, before=before):
+            if found := first_allowed(reference, [(each.semver, each.semver) for each in page]):
+                return self._datasets.version(project, reference.name, found)
+            before = page[-1].seq
+        raise BadPart(f"no version of the dataset {reference.name!r} fits {reference.constraint}", hint="import one")
+
     def _check(self, project: str, declaration: Declaration, files: Mapping[str, bytes]) -> dict[DataPart, CheckedRows]:
         """Refuse what is wrong with prompts and data before any of them is kept; return the rows that are to be."""
         for part in declaration.prompt:
             if part.file:
-                self._prompts.check(part.name, files[part.file], where=part.file)
+                self._prompts.check(project, part.name, files[part.file], where=part.file)
             else:
                 self._prompts.version(project, part.name, part.version or None)
         rows: dict[DataPart, CheckedRows] = {}

@@ -29,6 +29,7 @@ GROUPS: dict[str, _Group] = {
     "ref": _Group("tetrad.releases.cli", "refs", "Refs: list, move, log."),
     "dataset": _Group("tetrad.datasets.cli", "datasets", "Dataset versions and their rows."),
     "model": _Group("tetrad.models.cli", "models", "Model versions."),
+    "prompt": _Group("tetrad.prompts.cli", "prompts", "Prompts: versions, render, diff, import, export, sync."),
     "trace": _Group("tetrad.traces.cli", "traces", "Traces: list, show, follow."),
     "engine": _Group("tetrad.adapters.engines.cli", "engines", "Engines: list, show, pull the bundled models."),
     "provider": _Group("tetrad.serving.cli", "providers", "Providers: remote APIs that answer."),

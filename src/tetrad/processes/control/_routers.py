@@ -14,6 +14,7 @@ from tetrad.kit.jobs.routes import router as jobs_router
 from tetrad.models.routes import router as models_router
 from tetrad.processes.control._status import status_router
 from tetrad.processes.worker import jobs_url, known_jobs
+from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import router as registry_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.serving.routes import provider_router
@@ -41,6 +42,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         code_router(services.code),
         datasets_router(services.datasets),
         models_router(services.models),
+        prompts_router(services.prompts),
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
         jobs_router(services.jobs),
