@@ -63,7 +63,7 @@ def read_prompt_file(text: str, path: str = "prompt.md") -> PromptSpec | ChainSp
     messages = tuple(_message(role, content, path, line) for line, role, content in found)
     try:
         spec = PromptSpec(
-            name=reader.text("name") or _name_of(path),
+            name=reader.text("name") or name_of(path),
             description=reader.text("description"),
             type=kind,  # type: ignore[arg-type] # checked by `choice`
             syntax=reader.choice("syntax", ("mustache", "jinja2"), "mustache"),  # type: ignore[arg-type] # same
@@ -95,7 +95,7 @@ def _chain(front: PlainYaml, lines: list[str], body_start: int, path: str) -> Ch
             )
     try:
         return ChainSpec(
-            name=reader.text("name") or _name_of(path),
+            name=reader.text("name") or name_of(path),
             description=reader.text("description"),
             steps=reader.steps(),
             variables=reader.variables(),
@@ -261,7 +261,7 @@ class _FrontMatter:
                 raise self.fail(f"the key `{key}` is unknown", hint, *at, key)
 
 
-def _name_of(path: str) -> str:
+def name_of(path: str) -> str:
     """Name a prompt after its file: `prompts/Support Triage.md` is `support-triage`."""
     stem = path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
     return re.sub(r"[^a-z0-9]+", "-", stem).strip("-") or "prompt"
@@ -275,20 +275,20 @@ def format_prompt_file(spec: PromptSpec | ChainSpec) -> str:
     if isinstance(spec, ChainSpec):
         front["type"] = "chain"
         if spec.variables:
-            front["variables"] = {variable.name: _variable_front(variable) for variable in spec.variables}
+            front["variables"] = {variable.name: variable_front(variable) for variable in spec.variables}
         front["steps"] = [
             {"name": step.name, "prompt": step.prompt} | ({"inputs": dict(step.inputs)} if step.inputs else {})
             for step in spec.steps
         ]
         if spec.metadata:
             front["metadata"] = spec.metadata
-        return "---\n" + "".join(_yaml_lines(front, 0)) + "---\n"
+        return "---\n" + "".join(yaml_lines(front, 0)) + "---\n"
     if spec.type != "chat":
         front["type"] = spec.type
     if spec.syntax != "mustache":
         front["syntax"] = spec.syntax
     if spec.variables:
-        front["variables"] = {variable.name: _variable_front(variable) for variable in spec.variables}
+        front["variables"] = {variable.name: variable_front(variable) for variable in spec.variables}
     if spec.output_schema is not None:
         front["output_schema"] = spec.output_schema
     if spec.tools:
@@ -299,7 +299,7 @@ def format_prompt_file(spec: PromptSpec | ChainSpec) -> str:
         front["examples"] = spec.examples
     if spec.metadata:
         front["metadata"] = spec.metadata
-    head = "---\n" + "".join(_yaml_lines(front, 0)) + "---\n"
+    head = "---\n" + "".join(yaml_lines(front, 0)) + "---\n"
     if spec.type == "text":
         return f"{head}\n{spec.messages[0].text}\n"
     return head + "\n".join(f"# {message.role}\n\n{_escaped(message.text)}\n" for message in spec.messages)
@@ -312,7 +312,8 @@ def _escaped(text: str) -> str:
     )
 
 
-def _variable_front(variable: VariableSpec) -> dict[str, Any]:
+def variable_front(variable: VariableSpec) -> dict[str, Any]:
+    """Return a variable as front matter says it."""
     front: dict[str, Any] = {"type": variable.type}
     if not variable.required:
         front["default"] = variable.default
@@ -321,13 +322,13 @@ def _variable_front(variable: VariableSpec) -> dict[str, Any]:
     return front
 
 
-def _yaml_lines(value: Mapping[str, Any], depth: int) -> list[str]:
+def yaml_lines(value: Mapping[str, Any], depth: int) -> list[str]:
     """Write a mapping in block style, down to what fits a line as JSON (which is YAML)."""
     lines = []
     for key, item in value.items():
         name = "  " * depth + _yaml_scalar(key)
         if isinstance(item, Mapping) and item and depth < 8:
-            lines += [f"{name}:\n", *_yaml_lines(item, depth + 1)]
+            lines += [f"{name}:\n", *yaml_lines(item, depth + 1)]
         elif isinstance(item, (list, tuple)) and item:
             lines += [f"{name}:\n", *("  " * (depth + 1) + f"- {_yaml_scalar(entry)}\n" for entry in item)]
         else:
