@@ -18,8 +18,11 @@ from tetrad.prompts.errors import PromptError, past_limit
 CHAIN_SCHEMA: Final = "tetrad.prompt.chain/1"
 CHAIN_CONTRACT_SCHEMA: Final = "tetrad.prompt.chain.contract/1"
 _STEP = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_SOURCE = re.compile(r"(?:variables\.(?P<variable>[A-Za-z]\w{0,63})|"
-                     r"(?P<step>[a-z][a-z0-9_]{0,31})\.(?P<what>text|output)(?P<path>(?:\.[A-Za-z_]\w{0,63}){0,8}))", re.ASCII)  # fmt: skip
+_SOURCE = re.compile(
+    r"(?:variables\.(?P<variable>[A-Za-z]\w{0,63})|"
+    r"(?P<step>[a-z][a-z0-9_]{0,31})\.(?P<what>text|output)(?P<path>(?:\.[A-Za-z_]\w{0,63}){0,8}))",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)

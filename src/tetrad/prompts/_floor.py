@@ -45,8 +45,8 @@ def contract_floor(old: PromptSpec, new: PromptSpec) -> Floor:
     Major: a variable removed, retyped, made required or new and required; an answer that readers of the old one may
     not understand; a tool removed, or an argument of it removed, retyped or newly required; another type, syntax or
     sequence of roles. Minor: a new optional variable, another default, an optional field of the answer, a new tool,
-    other examples, other defaults of the request, an included prompt whose own change is minor or more. Anything else is a
-    patch.
+    other examples, other defaults of the request, an included prompt whose own change is minor or more. Anything else
+    is a patch.
     """
     changes: list[ContractChange] = []
     if old.type != new.type:

@@ -62,7 +62,7 @@ def sync_folder(
 
     Each prompt is compared with what both said last (`.tetrad-prompts.json`): what changed on one side goes to the
     other, what changed on both is merged line by line. What cannot be merged is written beside the file
-    as `FILE.conflict` with both sides, and neither the file nor the registry is touched. A deleted file deletes nothing in the registry.
+    as `FILE.conflict` with both sides, and neither the file nor the registry is touched. A deleted file deletes nothing there.
     Writes are atomic, and the state is kept after each step, so that a sync that was killed goes on where it was.
     `wanted` chooses among the prompts of the registry that have no file here.
     """

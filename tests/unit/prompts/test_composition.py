@@ -263,7 +263,9 @@ def test_a_chain_that_cannot_run_is_refused(old: str, new: str, complaint: str) 
 
 def test_an_answer_that_may_lack_the_field_feeds_nothing() -> None:
     assert JUDGE.output_schema is not None
-    loose = PromptSpec("x", JUDGE.messages, variables=JUDGE.variables, output_schema={**JUDGE.output_schema, "required": []})
+    loose = PromptSpec(
+        "x", JUDGE.messages, variables=JUDGE.variables, output_schema={**JUDGE.output_schema, "required": []}
+    )
     chain = ChainSpec(
         "c",
         (

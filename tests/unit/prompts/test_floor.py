@@ -61,7 +61,11 @@ RULES: list[tuple[str, str, dict[str, Any]]] = [
     ("a field of the answer removed", "major", {"output_schema": schema(properties={"label": {"type": "string"}})}),
     ("a field of the answer retyped", "major", {"output_schema": fields(label={"type": "integer"})}),
     ("a required field that may be missing", "major", {"output_schema": schema(required=[])}),
-    ("a value that readers do not know", "major", {"output_schema": fields(label={"type": "string", "enum": ["a", "c"]})}),
+    (
+        "a value that readers do not know",
+        "major",
+        {"output_schema": fields(label={"type": "string", "enum": ["a", "c"]})},
+    ),
     ("a wider type", "major", {"output_schema": fields(score={"type": ["number", "null"]})}),
     ("a keyword that is not understood", "major", {"output_schema": fields(score={"type": "number", "maximum": 9})}),
     ("a tool removed", "major", {"tools": ()}),
