@@ -281,7 +281,7 @@ class Prompts:
         if semver is None or checked.floor is None:
             return {}
         asked = SemVer.parse(semver)
-        if SemVer(asked.major, asked.minor, asked.patch) >= SemVer.parse(checked.least):
+        if not SemVer(asked.major, asked.minor, asked.patch) < SemVer.parse(checked.least):
             return {}
         name, level = checked.spec.name, checked.floor.level
         causes = "; ".join(change.what for change in checked.floor.changes if change.level == level)

@@ -61,8 +61,8 @@ def sync_folder(
     """Bring a folder and the registry together; doing it again changes nothing.
 
     Each prompt is compared with what both said last (`.tetrad-prompts.json`): what changed on one side goes to the
-    other, what changed on both is merged line by line. What cannot be merged is written beside the file
-    as `FILE.conflict` with both sides, and neither the file nor the registry is touched. A deleted file deletes nothing there.
+    other, what changed on both is merged line by line. What cannot be merged is written beside the file as
+    `FILE.conflict` with both sides, and neither the file nor the registry is touched. A deleted file deletes nothing.
     Writes are atomic, and the state is kept after each step, so that a sync that was killed goes on where it was.
     `wanted` chooses among the prompts of the registry that have no file here.
     """

@@ -156,13 +156,14 @@ def test_jinja_includes_jinja() -> None:
 def test_what_cannot_be_included_is_refused_with_the_path(fragments: list[PromptSpec], complaint: str) -> None:
     spec = parse_prompt_file("---\nname: a\nvariables: {x: string}\n---\n# system\n\n{{> b}}\n")
     loop = fragment("a", "{{> b}}")
+    known = {each.name: each for each in [*fragments, loop]}
+    digest = Digest("sha256:" + "0" * 64)
+
+    def load(name: str, _digest: Digest) -> PromptSpec:
+        return pinned(known[name], {str(each): digest for each in include_references(known[name])})
+
     with pytest.raises(PromptError, match=complaint):
-        known = {each.name: each for each in [*fragments, loop]}
-        digest = Digest("sha256:" + "0" * 64)
-        compose_prompt(
-            pinned(spec, {"b": digest}),
-            lambda name, _digest: pinned(known[name], {str(r): digest for r in include_references(known[name])}),
-        )
+        compose_prompt(pinned(spec, {"b": digest}), load)
 
 
 def test_includes_deeper_than_the_limit_are_refused() -> None:
@@ -255,10 +256,13 @@ def test_a_chain_whose_answers_feed_its_variables_is_sound() -> None:
     ],
 )
 def test_a_chain_that_cannot_run_is_refused(old: str, new: str, complaint: str) -> None:
-    with pytest.raises(PromptError, match=complaint):
+    def check() -> None:
         chain = read_prompt_file(CHAIN.replace(old, new), "chain.md")
         assert isinstance(chain, ChainSpec)
         check_chain(chain, SPECS)
+
+    with pytest.raises(PromptError, match=complaint):
+        check()
 
 
 def test_an_answer_that_may_lack_the_field_feeds_nothing() -> None:

@@ -22,14 +22,14 @@ WHOLE = [
 ]
 
 
-@pytest.mark.parametrize(("file", "format"), WHOLE)
-def test_a_sample_file_comes_back_byte_for_byte(file: str, format: Format) -> None:
+@pytest.mark.parametrize(("file", "form"), WHOLE)
+def test_a_sample_file_comes_back_byte_for_byte(file: str, form: Format) -> None:
     text = (SAMPLES / file).read_text("utf-8")
-    assert format_of(file, text) == format
-    read = import_prompt(text, format, file)
+    assert format_of(file, text) == form
+    read = import_prompt(text, form, file)
     assert read.dropped == ()
     assert read.spec.name == "support-triage"
-    assert export_prompt(read.spec, format).text == text
+    assert export_prompt(read.spec, form).text == text
     ours = parse_prompt_file(format_prompt_file(read.spec))
     assert ours == read.spec
 
@@ -58,8 +58,9 @@ def test_a_dotprompt_file_is_read_with_its_history_and_roles() -> None:
 
 
 def test_a_picoschema_becomes_a_json_schema() -> None:
-    text = "---\ninput:\n  schema:\n    name: string, who it is\n    age?: integer\n    tags(array, all of them): string\n" \
-        "    kind(enum): [A, B]\n---\nHi {{name}}\n"  # fmt: skip
+    fields = ["name: string, who it is", "age?: integer", "tags(array, all of them): string", "kind(enum): [A, B]"]
+    schema = "".join(f"    {field}\n" for field in fields)
+    text = f"---\ninput:\n  schema:\n{schema}---\nHi {{{{name}}}}\n"
     spec = import_prompt(text, "dotprompt", "hello-user.prompt").spec
     assert spec.variables == (
         VariableSpec("name", description="who it is"),
@@ -104,10 +105,10 @@ FULL = PromptSpec(
 )
 
 
-@pytest.mark.parametrize("format", ["prompty", "dotprompt", "langfuse"])
-def test_a_full_prompt_survives_a_format_that_has_room_for_it(format: Format) -> None:
-    made = export_prompt(FULL, format)
-    assert import_prompt(made.text, format, f"x{made.suffix}").spec.document() == FULL.document()
+@pytest.mark.parametrize("form", ["prompty", "dotprompt", "langfuse"])
+def test_a_full_prompt_survives_a_format_that_has_room_for_it(form: Format) -> None:
+    made = export_prompt(FULL, form)
+    assert import_prompt(made.text, form, f"x{made.suffix}").spec.document() == FULL.document()
 
 
 def test_a_format_without_room_says_what_it_leaves_out() -> None:
@@ -115,12 +116,12 @@ def test_a_format_without_room_says_what_it_leaves_out() -> None:
     for what in ("description", "output schema", "tools", "defaults", "examples", "metadata", "'tone'", "'history'"):
         assert what in dropped
     included = PromptSpec("a", (PromptMessage("user", "{{> tone-kind@^1}}"),))
-    for format in FORMATS:
-        assert "tone-kind@^1" in " ".join(export_prompt(included, format).dropped)
+    for form in FORMATS:
+        assert "tone-kind@^1" in " ".join(export_prompt(included, form).dropped)
 
 
 @pytest.mark.parametrize(
-    ("format", "text", "complaint"),
+    ("form", "text", "complaint"),
     [
         ("prompty", "---\nname: x\n", "x:1: the front matter never ends"),
         ("prompty", "---\nname: x\nname: y\n---\nuser:\nhi\n", "x:3: the key 'name' stands twice"),
@@ -136,9 +137,9 @@ def test_a_format_without_room_says_what_it_leaves_out() -> None:
         ("promptfoo", "a\n---\nb\n", "several prompts"),
     ],
 )
-def test_a_broken_file_is_refused_with_its_name(format: Format, text: str, complaint: str) -> None:
+def test_a_broken_file_is_refused_with_its_name(form: Format, text: str, complaint: str) -> None:
     with pytest.raises(PromptError) as caught:
-        import_prompt(text, format, "x")
+        import_prompt(text, form, "x")
     assert caught.value.message.startswith("x:")
     assert complaint in caught.value.message
 
@@ -156,12 +157,12 @@ ROLE = st.sampled_from(["system", "user", "assistant"])
     PLAIN.map(lambda text: text.replace("\n", " ")),
 )
 def test_any_prompt_survives_a_round_trip(
-    messages: list[tuple[Any, str]], params: dict[str, int], format: Format, description: str
+    messages: list[tuple[Any, str]], params: dict[str, int], form: Format, description: str
 ) -> None:
     spec = PromptSpec(
         "some-prompt", tuple(PromptMessage(*each) for each in messages), params=params, description=description
     )
-    made = export_prompt(spec, format)
-    assert made.dropped == () or format == "langfuse"
-    again = import_prompt(made.text, format, f"x{made.suffix}")
+    made = export_prompt(spec, form)
+    assert made.dropped == () or form == "langfuse"
+    again = import_prompt(made.text, form, f"x{made.suffix}")
     assert (again.spec, again.dropped) == (spec, ())
