@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,9 @@ def test_a_format_without_room_says_what_it_leaves_out() -> None:
         ("langfuse", '{"prompt": [{"role": "user"}]}', "message 1 has no role or no text"),
         ("langfuse", '{"name": 1, "prompt": "a"}', "`name` is no text"),
         ("promptfoo", "a\n---\nb\n", "several prompts"),
+        ("langfuse", '{"prompt": "a", "config": {"tetrad": {"variables": [{}]}}}', "not shaped as a langfuse file"),
+        ("dotprompt", "---\ninput: {schema: {type: object, properties: [a]}}\n---\nhi\n", "not shaped as a dotprompt"),
+        ("prompty", "---\ntetrad: {metadata: [1]}\n---\nuser:\nhi\n", "not shaped as a prompty file"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_name(form: Format, text: str, complaint: str) -> None:
@@ -166,3 +170,25 @@ def test_any_prompt_survives_a_round_trip(
     assert made.dropped == () or form == "langfuse"
     again = import_prompt(made.text, form, f"x{made.suffix}")
     assert (again.spec, again.dropped) == (spec, ())
+
+
+JSONISH: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["name", "prompt", "config", "tetrad", "variables", "type", "role", "content", "properties"]),
+        inner, max_size=3,
+    ),
+    max_leaves=6,
+)  # fmt: skip
+KEYS = ["name", "model", "inputs", "outputs", "tools", "template", "sample", "config", "input", "output", "prompt"]
+
+
+@given(st.dictionaries(st.sampled_from([*KEYS, "tetrad"]), JSONISH, max_size=5), st.sampled_from(FORMATS))
+def test_whatever_a_file_holds_it_is_a_prompt_or_refused(fields: dict[str, Any], form: Format) -> None:
+    text = json.dumps(fields) if form == "langfuse" else f"---\n{json.dumps(fields)}\n---\nuser:\nHi\n"
+    refused = ""
+    try:
+        import_prompt(text, form, "x.txt")
+    except PromptError as error:
+        refused = error.message
+    assert not refused or refused.startswith("x.txt:")

@@ -51,6 +51,11 @@ def import_prompt(text: str, format: Format, path: str) -> Imported:  # noqa: A0
         return _READERS[format](text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), path)
     except PromptError as error:
         raise bad_file(error, path) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # What strangers' files hold in the place of a mapping or a list has no end; none of it may pass for a prompt.
+        raise PromptError(
+            f"{path}:1: not shaped as a {format} file: {type(error).__name__}: {error}"[:300], hint="correct the file"
+        ) from None
 
 
 def export_prompt(spec: PromptSpec, format: Format) -> Exported:  # noqa: A002 - as above
