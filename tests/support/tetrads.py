@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from support.blobs import MemoryBlobs
 from tetrad.code import Code, CodeLimits
@@ -13,6 +14,7 @@ from tetrad.kernel import FixedClock, Principal
 from tetrad.kit.db import Database
 from tetrad.models import Models, PublicPrices, read_weights
 from tetrad.models._store import SqlModelStore
+from tetrad.prompts import PromptPolicy, Prompts
 from tetrad.registry import Registry, RegistryLimits
 from tetrad.registry._store import SqlRegistryStore
 from tetrad.registry.ports import Gates
@@ -37,6 +39,7 @@ class Tetrads:
     datasets: Datasets
     models: Models
     releases: Releases
+    prompts: Prompts
 
     def add_model(
         self, folder: Path, name: str = "local/smollm2-135m", content: bytes = b"weights", project: str = "default"
@@ -56,6 +59,8 @@ def wire(
     dataset_limits: DatasetLimits | None = None,
     blobs: MemoryBlobs | None = None,
     clock: FixedClock | None = None,
+    prompt_policy: PromptPolicy | None = None,
+    audit: Any = None,
 ) -> Tetrads:
     """Wire the services as the control process does."""
     blobs, clock = blobs or MemoryBlobs(), clock or FixedClock()
@@ -63,5 +68,7 @@ def wire(
     code = Code(registry, limits=code_limits)
     datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits)
     models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())
-    releases = Releases(SqlAppStore(database), registry, code, datasets, models, RegistryPrompts(registry), clock)
-    return Tetrads(database, blobs, clock, registry, code, datasets, models, releases)
+    prompts = Prompts(registry, policy=prompt_policy, audit=audit)
+    stored = RegistryPrompts(registry, prompts)
+    releases = Releases(SqlAppStore(database), registry, code, datasets, models, stored, clock)
+    return Tetrads(database, blobs, clock, registry, code, datasets, models, releases, prompts)

@@ -15,7 +15,7 @@ from tetrad.prompts._limits import (
     MAX_OUTPUT_CHARS,
     MAX_TEMPLATE_CHARS,
 )
-from tetrad.prompts._model import ROLES, Syntax
+from tetrad.prompts._model import CLIENT_MESSAGES, PLACEHOLDER, ROLES, PromptMessage, Syntax, check_placeholders
 from tetrad.prompts._mustache import (
     BLOCK_CLOSE,
     BLOCK_OPEN,
@@ -35,10 +35,20 @@ class CompiledPrompt:
     """Messages whose templates are compiled; `render` gives them values.
 
     Rendering is safe from several threads. Values are data: nothing in them is read as a template, and they fill only
-    the content of the message that names them.
+    the content of the message that names them. A placeholder becomes the messages that its variable holds; the one of
+    the request's messages stays `{"role": "placeholder", "content": "messages"}`, for the caller to put them there.
     """
 
-    __slots__ = ("_lock", "_looks_up", "_plan", "_render_template", "_signature", "_spent", "_static")
+    __slots__ = (
+        "_has_placeholders",
+        "_lock",
+        "_looks_up",
+        "_plan",
+        "_render_template",
+        "_signature",
+        "_spent",
+        "_static",
+    )
 
     def __init__(self, messages: Sequence[tuple[str, str]], syntax: Syntax, variables: Sequence[VariableSpec]) -> None:
         if len(messages) > MAX_MESSAGES:
@@ -51,7 +61,15 @@ class CompiledPrompt:
         self._render_template: Callable[..., str] | None = None
         self._plan: list[tuple[str, str, str]] = []
         templates: dict[str, Translation] = {}
+        check_placeholders(
+            [PromptMessage(role, text) for role, text in messages if role == PLACEHOLDER],
+            {variable.name: variable.type for variable in variables},
+        )
+        self._has_placeholders = any(role == PLACEHOLDER for role, _ in messages)
         for index, (role, text) in enumerate(messages):
+            if role == PLACEHOLDER:
+                self._plan.append((role, text.strip(), ""))
+                continue
             if role not in ROLES:
                 raise PromptError(
                     f"message {index + 1} has the role {role!r}", hint=f"roles of a prompt are {', '.join(ROLES)}"
@@ -62,7 +80,9 @@ class CompiledPrompt:
                 self._plan.append((role, "", str(index)))
             else:
                 self._plan.append((role, template.source, ""))
-        self._static = not templates
+        self._static = not templates and all(
+            role != PLACEHOLDER or text == CLIENT_MESSAGES for role, text, _ in self._plan
+        )
         self._looks_up = any("_look(" in template.source for template in templates.values())
         if templates:
             self._compile(templates, syntax, messages)
@@ -72,18 +92,21 @@ class CompiledPrompt:
         """No message names a variable or holds a tag, so that every rendering is the same."""
         return self._static
 
-    def render(self, values: Mapping[str, object] | None = None) -> list[dict[str, str]]:
+    def render(self, values: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
         """Return new messages `{"role", "content"}`; raises `PromptError` that names what is wrong with `values`."""
         bound = self._signature.bind(values or {})
         render = self._render_template
-        if render is None:
+        if render is None and not self._has_placeholders:
             return [{"role": role, "content": text} for role, text, _ in self._plan]
         if self._looks_up:
             bound["_values"] = dict(bound)
-        messages = []
+        messages: list[dict[str, Any]] = []
         with self._lock:
             for role, text, name in self._plan:
-                if name:
+                if role == PLACEHOLDER and text != CLIENT_MESSAGES:
+                    messages += messages_of(text, bound[text])
+                    continue
+                if name and render is not None:
                     self._spent = 0
                     try:
                         text = render(name, **bound)
@@ -195,6 +218,35 @@ def _explained(error: Exception, where: str) -> PromptError:
 
 def _too_long() -> PromptError:
     return past_limit(f"a rendered message passes {MAX_OUTPUT_CHARS:,} characters", hint="loop over less")
+
+
+_MESSAGE_ROLES: Final = frozenset({*ROLES, "tool"})
+_MESSAGE_KEYS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+
+
+def messages_of(name: str, value: object) -> list[dict[str, Any]]:
+    """Return the messages that a placeholder's value holds, or refuse it by the variable's name and the item."""
+    if value is None:
+        return []
+    if not isinstance(value, (list, tuple)):
+        raise bad_variables(f"the variable {name!r} is no list of messages", hint=_MESSAGE_HINT)
+    found = []
+    for number, item in enumerate(value, 1):
+        place = f"the variable {name!r}, message {number}"
+        if not isinstance(item, Mapping) or item.get("role") not in _MESSAGE_ROLES:
+            raise bad_variables(f"{place} has no role of a message", hint=_MESSAGE_HINT)
+        content = item.get("content")
+        if not isinstance(content, (str, list, tuple)) and not (content is None and item.get("tool_calls")):
+            raise bad_variables(f"{place} has no content", hint=_MESSAGE_HINT)
+        if unknown := set(item) - _MESSAGE_KEYS:
+            raise bad_variables(
+                f"{place} has the key {min(unknown)!r}", hint=f"keys are {', '.join(sorted(_MESSAGE_KEYS))}"
+            )
+        found.append(dict(item))
+    return found
+
+
+_MESSAGE_HINT: Final = f'a message is {{"role": …, "content": …}}; roles are {", ".join(sorted(_MESSAGE_ROLES))}'
 
 
 def _never(_name: str) -> bool:

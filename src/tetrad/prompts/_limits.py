@@ -29,3 +29,10 @@ MAX_TAG_NAMES = 24
 """Bound what one Jinja2 expression can build out of the values before it is written."""
 
 MAX_FILE_BYTES = 1024 * 1024
+
+MAX_INCLUDE_DEPTH = 8
+MAX_CLOSURE = 64
+"""How deep prompts include each other, and how many one prompt may be put together from."""
+
+MAX_STEPS = 32
+"""Steps of a chain."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from tetrad.kernel import Digest, NotCanonical, canonical_json, digest_json
 from tetrad.prompts._limits import MAX_MESSAGES, MAX_TEMPLATE_CHARS
+from tetrad.prompts._reference import parse_reference
+from tetrad.prompts._variables import NAME as VARIABLE_NAME
 from tetrad.prompts._variables import REQUIRED, VariableSpec
 from tetrad.prompts.errors import PromptError, past_limit
 
@@ -18,6 +20,10 @@ PromptType = Literal["chat", "text"]
 SYNTAXES: Final = ("mustache", "jinja2")
 TYPES: Final = ("chat", "text")
 ROLES: Final = ("system", "developer", "user", "assistant")
+PLACEHOLDER: Final = "placeholder"
+"""The role of a message that stands for a list of messages; its text is the name of what it stands for."""
+CLIENT_MESSAGES: Final = "messages"
+"""The placeholder of the messages that come with a request."""
 
 PROMPT_SCHEMA: Final = "tetrad.prompt/1"
 CONTRACT_SCHEMA: Final = "tetrad.prompt.contract/1"
@@ -29,13 +35,17 @@ _OUTER_BLANKS = re.compile(r"\A(?:[ \t]*\n)+|[ \t\n]+\Z")
 
 @dataclass(frozen=True, slots=True)
 class PromptMessage:
-    """One message: a role and a template. Blank lines around the text are not part of it; lines end in LF."""
+    """One message: a role and a template. Blank lines around the text are not part of it; lines end in LF.
+
+    With the role `placeholder` it stands for a list of messages: those that the variable of that name holds, or, where
+    its text is `messages`, those that come with the request.
+    """
 
     role: str
     text: str
 
     def __post_init__(self) -> None:
-        if self.role not in ROLES:
+        if self.role not in (*ROLES, PLACEHOLDER):
             raise PromptError(f"{self.role!r} is no role of a prompt's message", hint=f"roles are {', '.join(ROLES)}")
         text = _OUTER_BLANKS.sub("", self.text.replace("\r\n", "\n").replace("\r", "\n"))
         if not text:
@@ -44,6 +54,13 @@ class PromptMessage:
             raise past_limit(
                 f"the {self.role} message has {len(text):,} characters", hint=f"at most {MAX_TEMPLATE_CHARS:,}"
             )
+        if self.role == PLACEHOLDER:
+            text = text.strip()
+            if not VARIABLE_NAME.fullmatch(text):
+                raise PromptError(
+                    f"the placeholder {text[:60]!r} names no variable",
+                    hint="write the name of an array of messages, or `messages` for those of the request",
+                )
         object.__setattr__(self, "text", text)
 
 
@@ -52,7 +69,9 @@ class PromptSpec:
     """A prompt, immutable; `name` names it for people and is not part of its digest.
 
     A `chat` prompt is a list of messages, a `text` prompt is one message that is sent as `user`. `output_schema` is a
-    JSON Schema; `tools` are `{"name", "description", "parameters"}`; `params` are defaults of the request.
+    JSON Schema; `tools` are `{"name", "description", "parameters"}`; `params` are defaults of the request. `examples`
+    names a dataset of few-shot examples (`name@^1`). `includes` pins what the templates include, (reference, digest);
+    a prompt that was only read from a file has none.
     """
 
     name: str
@@ -65,6 +84,8 @@ class PromptSpec:
     params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     metadata: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     description: str = ""
+    examples: str = ""
+    includes: tuple[tuple[str, Digest], ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or len(self.name) > MAX_NAME_CHARS:
@@ -86,7 +107,10 @@ class PromptSpec:
             raise PromptError("a text prompt is one message of the user", hint="use `type: chat` for roles")
         if self.output_schema is not None and not self.output_schema:
             object.__setattr__(self, "output_schema", None)  # an empty schema accepts everything, as none does
+        if self.examples:
+            parse_reference(self.examples, what="a dataset")
         self._check_names()
+        check_placeholders(self.messages, {variable.name: variable.type for variable in self.variables})
         self._check_tools()
         self._check_params()
         try:
@@ -144,12 +168,14 @@ class PromptSpec:
             "messages": [{"role": message.role, "content": message.text} for message in self.messages],
         }
         optional: dict[str, Any] = {
-            "variables": [_variable_document(variable) for variable in _by_name(self.variables)],
+            "variables": [variable_document(variable) for variable in _by_name(self.variables)],
             "output_schema": self.output_schema,
             "tools": [dict(tool) for tool in sorted(self.tools, key=lambda tool: str(tool["name"]))],
             "params": dict(self.params),
             "metadata": dict(self.metadata),
             "description": self.description,
+            "examples": self.examples,
+            "includes": [{"ref": ref, "digest": digest} for ref, digest in sorted(self.includes)],
         }
         return document | {name: value for name, value in optional.items() if value not in ([], {}, "", None)}
 
@@ -159,7 +185,10 @@ class PromptSpec:
             "schema": CONTRACT_SCHEMA,
             "type": self.type,
             "syntax": self.syntax,
-            "roles": list(self.roles),
+            "roles": [
+                f"{PLACEHOLDER}:{message.text}" if message.role == PLACEHOLDER else message.role
+                for message in self.messages
+            ],
             "variables": [
                 {"name": variable.name, "type": variable.type, "required": variable.required}
                 for variable in _by_name(self.variables)
@@ -177,6 +206,11 @@ class PromptSpec:
     def contract_digest(self) -> Digest:
         """The digest of `contract_document()`: two prompts with the same one can stand for each other."""
         return digest_json(self.contract_document())
+
+    @property
+    def source(self) -> PromptSpec:
+        """The prompt as its file says it: without the digests of what it includes."""
+        return replace(self, includes=()) if self.includes else self
 
 
 def prompt_from_document(name: str, document: Mapping[str, Any]) -> PromptSpec:
@@ -201,14 +235,35 @@ def prompt_from_document(name: str, document: Mapping[str, Any]) -> PromptSpec:
         params=document.get("params", {}),
         metadata=document.get("metadata", {}),
         description=document.get("description", ""),
+        examples=document.get("examples", ""),
+        includes=tuple((item["ref"], Digest(item["digest"])) for item in document.get("includes", ())),
     )
+
+
+def check_placeholders(messages: Sequence[PromptMessage], types: Mapping[str, str]) -> None:
+    """Refuse a placeholder that names no array, and a second place for the messages of the request."""
+    names = [message.text for message in messages if message.role == PLACEHOLDER]
+    if names.count(CLIENT_MESSAGES) > 1:
+        raise PromptError("the messages of the request have two places", hint="keep one placeholder `messages`")
+    for name in names:
+        if name == CLIENT_MESSAGES:
+            if name in types:
+                raise PromptError(
+                    f"the placeholder {name!r} is the request's messages, and a variable has its name",
+                    hint="give the variable another name",
+                )
+        elif types.get(name) != "array":
+            is_what = f"is declared as {types[name]}" if name in types else "is not declared"
+            raise PromptError(
+                f"the placeholder {name!r} {is_what}", hint=f"declare the variable `{name}: {{type: array}}`"
+            )
 
 
 def _by_name(variables: tuple[VariableSpec, ...]) -> list[VariableSpec]:
     return sorted(variables, key=lambda variable: variable.name)
 
 
-def _variable_document(variable: VariableSpec) -> dict[str, Any]:
+def variable_document(variable: VariableSpec) -> dict[str, Any]:
     document: dict[str, Any] = {"name": variable.name, "type": variable.type}
     if variable.default is not REQUIRED:
         document["default"] = variable.default

@@ -153,8 +153,12 @@ def _emit(todo: _Translator, kind: str, content: str, at: int) -> None:
     elif kind == "/":
         _close(todo, content, at)
     elif kind != "!":
+        if kind == ">":
+            raise PromptError(
+                f"line {todo.line(at)}: {content[:60]!r} is included here and is not resolved",
+                hint="commit the prompt: what it includes is looked up then",
+            )
         what = {
-            ">": "partials",
             "<": "parents",
             "$": "blocks",
             "=": "other delimiters",

@@ -6,80 +6,52 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tetrad.kernel import NotFound, Principal
-from tetrad.prompts import PromptError, PromptSpec, parse_prompt_file, prompt_from_document
-from tetrad.registry import Bump, Registry, Version, VersionNotFound
+import msgspec
+
+from tetrad.kernel import Digest, Principal
+from tetrad.prompts import (
+    ChainSpec,
+    KeptPrompt,
+    PromptError,
+    Prompts,
+    PromptSpec,
+    contract_floor,
+    parse_prompt_file,
+)
+from tetrad.registry import Bump, Registry
 from tetrad.releases._model import Message, ResolvedVariable
 from tetrad.releases.ports import PromptVersion
-
-KIND = "prompt"
 
 
 class RegistryPrompts:
     """Prompts of all projects, kept in the registry."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, prompts: Prompts | None = None) -> None:
+        self._prompts = prompts or Prompts(registry)
 
-    def check(self, name: str, data: bytes, *, where: str) -> PromptVersion:
-        return _pinned(_read(name, data, where), "")
+    def check(self, project: str, name: str, data: bytes, *, where: str) -> PromptVersion:
+        checked = self._prompts.check(project, _read(name, data, where))
+        assert checked.composition is not None  # noqa: S101 - a chain was refused when it was read
+        return _pinned(checked.composition.spec, "", digest=checked.spec.digest)
 
     def put(
         self, project: str, name: str, data: bytes, *, actor: Principal, where: str, reason: str, expected_outcome: str
     ) -> PromptVersion:
-        spec = _read(name, data, where)
-        before = self._registry.versions(project, KIND, spec.name, limit=1)
-        bump: Bump = "minor"
-        if before:
-            bump = version_floor(self._spec(project, before[0].name, before[0].digest), spec)
-        artifact = self._registry.put_document(project, KIND, spec.document(), actor=actor)
-        version = self._registry.add_version(
-            project, KIND, spec.name, artifact.digest, actor=actor, bump=bump, reason=reason,
-            expected_outcome=expected_outcome, meta={"contract": spec.contract_digest},
-        )  # fmt: skip
-        return _pinned(spec, version.semver)
+        done = self._prompts.commit(
+            project, _read(name, data, where), actor=actor, reason=reason, expected_outcome=expected_outcome, reuse=True
+        )
+        return _kept(done.kept)
 
     def version(self, project: str, name: str, semver: str | None) -> PromptVersion:
-        try:
-            version = self._registry.version(project, KIND, name, semver)
-        except VersionNotFound as error:
-            raise NotFound(error.message, hint=error.hint, code="prompt_not_found") from None
-        return _pinned(self._spec(project, name, version.digest), version.semver, declared=semver or "")
+        return _kept(self._prompts.find(project, name, version=semver or ""), declared=semver or "")
 
     def get(self, project: str, digest: str, name: str) -> PromptVersion:
-        spec = self._spec(project, name, digest)
-        return _pinned(spec, self._named(project, name, digest).semver)
-
-    def _named(self, project: str, name: str, digest: str) -> Version:
-        for version in self._registry.versions_of(project, digest):
-            if version.kind == KIND and version.name == name:
-                return version
-        raise NotFound(
-            f"the project {project!r} has no prompt {name!r} with the digest {digest}", code="prompt_not_found"
-        )
-
-    def _spec(self, project: str, name: str, digest: str) -> PromptSpec:
-        return prompt_from_document(name, self._registry.document(project, digest))
+        return _kept(self._prompts.by_digest(project, digest, name))
 
 
 def version_floor(old: PromptSpec, new: PromptSpec) -> Bump:
-    """Say what the next version must at least be called, from what callers and readers of the answer rely on.
-
-    A variable that went, changed its type or became required, another output schema, tool, role, type or syntax is
-    major; a new optional variable and other defaults of the request are minor; text is a patch.
-    """
-    before, after = old.contract_document(), new.contract_document()
-    was = {variable["name"]: variable for variable in before.pop("variables")}
-    now = {variable["name"]: variable for variable in after.pop("variables")}
-    if before != after or any(name not in now or now[name]["type"] != was[name]["type"] for name in was):
-        return "major"
-    if any(
-        variable["required"] and not was.get(name, {"required": False})["required"] for name, variable in now.items()
-    ):
-        return "major"
-    if now != was or dict(old.params) != dict(new.params):
-        return "minor"
-    return "patch"
+    """Say what the next version must at least be called; `tetrad.prompts.contract_floor` says why as well."""
+    return contract_floor(old, new).level
 
 
 def _read(name: str, data: bytes, where: str) -> PromptSpec:
@@ -92,10 +64,17 @@ def _read(name: str, data: bytes, where: str) -> PromptSpec:
     return spec if spec.name == name else replace(spec, name=name)
 
 
-def _pinned(spec: PromptSpec, semver: str, *, declared: str = "") -> PromptVersion:
+def _kept(kept: KeptPrompt, *, declared: str = "") -> PromptVersion:
+    if isinstance(kept.spec, ChainSpec) or kept.composition is None:
+        raise PromptError(f"{kept.spec.name!r} is a chain", hint="a release pins the prompts of its steps")
+    pinned = _pinned(kept.composition.spec, kept.version.semver, digest=kept.version.digest, declared=declared)
+    return msgspec.structs.replace(pinned, closure=kept.closure)
+
+
+def _pinned(spec: PromptSpec, semver: str, *, digest: Digest, declared: str = "") -> PromptVersion:
     return PromptVersion(
         name=spec.name,
-        digest=spec.digest,
+        digest=digest,
         contract=spec.contract_digest,
         semver=declared,
         version=semver,
@@ -114,6 +93,7 @@ def _pinned(spec: PromptSpec, semver: str, *, declared: str = "") -> PromptVersi
         params=dict(spec.params),
         request=_request(spec),
         description=spec.description,
+        examples=spec.examples,
     )
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from tetrad.code import BadCode, Code, CodeSnapshot, FolderSource, GitState, Source, read_git
-from tetrad.datasets import CheckedRows, Datasets, DatasetVersion, Row, dataset_digest, order_digest
+from tetrad.datasets import CheckedRows, Datasets, DatasetVersion, Row
 from tetrad.kernel import Clock, Conflict, Digest, Principal, digest_json, parse_digest, parse_json
 from tetrad.models import Models, ModelVersion
+from tetrad.prompts import Reference, first_allowed, parse_reference
 from tetrad.registry import (
     ABSENT,
     ArtifactNotFound,
@@ -233,6 +234,7 @@ class Releases:
             )
             for part in declaration.data
         ]
+        data += self._prompt_examples(project, [prompt for _, prompt in prompts], data)
         for role, version in data:
             if role == "fewshot":
                 self.check_examples(version)
@@ -243,11 +245,35 @@ class Releases:
         )  # fmt: skip
         return msgspec.structs.replace(composed, notes=_notes(declaration, code, models))
 
+    def _prompt_examples(
+        self, project: str, prompts: Iterable[PromptVersion], data: Iterable[tuple[str, DatasetVersion]]
+    ) -> list[tuple[str, DatasetVersion]]:
+        """Resolve the examples that prompts name, unless the app declares a few-shot dataset of that name itself."""
+        declared = {version.name for role, version in data if role == "fewshot"}
+        found: dict[str, DatasetVersion] = {}
+        for prompt in prompts:
+            if not prompt.examples:
+                continue
+            reference = parse_reference(prompt.examples, what="a dataset")
+            if reference.name not in declared:
+                found[reference.name] = self._dataset(project, reference)
+        return [("fewshot", version) for version in found.values()]
+
+    def _dataset(self, project: str, reference: Reference) -> DatasetVersion:
+        if not reference.constraint or reference.is_exact:
+            return self._datasets.version(project, reference.name, reference.constraint or None)
+        before: int | None = None
+        while page := self._datasets.versions(project, reference.name, limit=200, before=before):
+            if found := first_allowed(reference, [(each.semver, each.semver) for each in page]):
+                return self._datasets.version(project, reference.name, found)
+            before = page[-1].seq
+        raise BadPart(f"no version of the dataset {reference.name!r} fits {reference.constraint}", hint="import one")
+
     def _check(self, project: str, declaration: Declaration, files: Mapping[str, bytes]) -> dict[DataPart, CheckedRows]:
         """Refuse what is wrong with prompts and data before any of them is kept; return the rows that are to be."""
         for part in declaration.prompt:
             if part.file:
-                self._prompts.check(part.name, files[part.file], where=part.file)
+                self._prompts.check(project, part.name, files[part.file], where=part.file)
             else:
                 self._prompts.version(project, part.name, part.version or None)
         rows: dict[DataPart, CheckedRows] = {}
@@ -287,7 +313,7 @@ class Releases:
         prompts = [
             (
                 part.role,
-                self._prompts.check(part.name, files[part.file], where=part.file)
+                self._prompts.check(project, part.name, files[part.file], where=part.file)
                 if part.file
                 else self._prompts.version(project, part.name, part.version or None),
             )
@@ -305,10 +331,10 @@ class Releases:
         return _manifest(declaration, code, data, models, prompts)
 
     def _unkept(self, project: str, name: str, rows: CheckedRows) -> DatasetVersion:
-        keys, schema = rows.keys(), rows.shape.schema()
+        schema = rows.shape.schema()
         return DatasetVersion(
-            project, name, 0, "", dataset_digest(zip(keys, rows.digests, strict=True)), order_digest(keys),
-            digest_json(schema), schema, len(keys), rows.size, "", "", self._clock.now(),
+            project, name, 0, "", rows.scratch.digest(), rows.scratch.order(), digest_json(schema), schema,
+            rows.scratch.rows, rows.size, "", "", self._clock.now(),
         )  # fmt: skip
 
     def keep_manifest(

@@ -16,7 +16,8 @@ class PromptVersion(msgspec.Struct, frozen=True):
     """A prompt as a release pins it.
 
     `version` is the number that the registry gave it; `semver` is the number that the app's author asked for, empty
-    where none was asked for. `params` are its defaults, `request` is what its tools and output schema add to a request.
+    where none was asked for. `params` are its defaults, `request` is what its tools and output schema add to a
+    request, `examples` names the dataset of its few-shot examples, `closure` is what it includes.
     """
 
     name: str
@@ -31,12 +32,13 @@ class PromptVersion(msgspec.Struct, frozen=True):
     request: Mapping[str, Any] = {}
     closure: tuple[Digest, ...] = ()
     description: str = ""
+    examples: str = ""
 
 
 class Prompts(Protocol):
     """Prompts of the projects, as releases need them."""
 
-    def check(self, name: str, data: bytes, *, where: str) -> PromptVersion:
+    def check(self, project: str, name: str, data: bytes, *, where: str) -> PromptVersion:
         """Read a prompt file without keeping it; raise a `TetradError` that names file and line."""
         ...
 

@@ -177,6 +177,13 @@ def prepend(items: bytes, array: bytes) -> bytes:
     return b"[" + items + b"," + array[1:]
 
 
+def append(array: bytes, items: bytes) -> bytes:
+    """Put encoded items (no brackets, comma-separated) behind those of an array."""
+    if is_empty_array(array):
+        return b"[" + items + b"]"
+    return array[: array.rindex(b"]")] + b"," + items + b"]"
+
+
 def label(value: bytes | None, name: str) -> str:
     """Read a header that names a session, a user or the like."""
     if not value:

@@ -75,7 +75,11 @@ class ModelEntry(msgspec.Struct, frozen=True):
 
 
 class MessageTemplate(msgspec.Struct, frozen=True):
-    """One message of a prompt; its text is a template, or static where it names no variable."""
+    """One message of a prompt; its text is a template, or static where it names no variable.
+
+    With the role `placeholder` it stands for messages: those of the variable that its text names, or, for `messages`,
+    those of the client, which else come last.
+    """
 
     role: str
     text: str

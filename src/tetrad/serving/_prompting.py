@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import TetradError
-from tetrad.serving._body import Fields, array_field, is_empty_array, prepend, read_variables
+from tetrad.serving._body import Fields, append, array_field, is_empty_array, prepend, read_variables
 from tetrad.serving._model import MessageTemplate, ReleaseRoute, TemplateSyntax, Variable
 from tetrad.serving.errors import BadRouteTable, RequestRefused
 from tetrad.serving.ports import Prompt, PromptCompiler
 
 _LEADING = frozenset(("system", "developer"))
+_PLACEHOLDER = "placeholder"
 _SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 """Two names of one limit: a client that gives either has given both."""
 
@@ -21,7 +22,7 @@ _SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_to
 class CompiledRelease:
     """A release's prompt, compiled once, and its parameters; raises `BadRouteTable` for what cannot be."""
 
-    __slots__ = ("_examples", "_fixed", "_known", "_leading", "_params", "_prompt", "_static", "route")
+    __slots__ = ("_examples", "_fixed", "_known", "_leading", "_params", "_prompt", "_splits", "_static", "route")
 
     def __init__(self, route: ReleaseRoute, compiler: PromptCompiler) -> None:
         self.route = route
@@ -31,7 +32,8 @@ class CompiledRelease:
         self._examples = _items([{"role": example.role, "content": example.text} for example in route.examples])
         self._leading = _leading(route.messages)
         self._prompt: Prompt | None = None
-        self._static: bytes | None = self._examples
+        self._splits = any(message.role == _PLACEHOLDER for message in route.messages)
+        self._static: tuple[bytes, bytes] | None = (self._examples, b"")
         if route.messages or route.variables:
             try:
                 messages = [(message.role, message.text) for message in route.messages]
@@ -52,7 +54,9 @@ class CompiledRelease:
         unused: tuple[str, ...] = ()
         if items is None or variables:
             items, unused = self._render(variables)
-        messages = prepend(items, client)
+        messages = prepend(items[0], client)
+        if items[1]:
+            messages = append(messages, items[1])
         if is_empty_array(messages):
             raise RequestRefused(
                 "there is no message: the release has no prompt and the request no messages",
@@ -75,12 +79,12 @@ class CompiledRelease:
                 fields[name] = value
         return unused
 
-    def _render(self, variables: bytes) -> tuple[bytes, tuple[str, ...]]:
+    def _render(self, variables: bytes) -> tuple[tuple[bytes, bytes], tuple[str, ...]]:
         given = read_variables(variables)
         known = {name: value for name, value in given.items() if name in self._known}
         unused = tuple(name for name in given if name not in known)
         if self._prompt is None:
-            return self._examples, unused
+            return (self._examples, b""), unused
         try:
             return self._joined(self._prompt.render(known)), unused
         except RequestRefused:
@@ -90,9 +94,14 @@ class CompiledRelease:
                 error.message, param="tetrad.variables", hint=error.hint, code=error.code, status=error.status
             ) from None
 
-    def _joined(self, messages: list[dict[str, Any]]) -> bytes:
-        cut = self._leading
-        return b",".join(part for part in (_items(messages[:cut]), self._examples, _items(messages[cut:])) if part)
+    def _joined(self, messages: list[dict[str, Any]]) -> tuple[bytes, bytes]:
+        """Return what goes before the client's messages and what goes after them."""
+        cut, after = self._leading, b""
+        if self._splits:
+            place = next((n for n, message in enumerate(messages) if message["role"] == _PLACEHOLDER), len(messages))
+            messages, after = messages[:place], _items(messages[place + 1 :])
+        before = b",".join(part for part in (_items(messages[:cut]), self._examples, _items(messages[cut:])) if part)
+        return before, after
 
     def _is_static(self, prompt: Prompt) -> bool:
         required = any(not bytes(variable.default) for variable in self.route.variables)

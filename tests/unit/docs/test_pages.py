@@ -11,7 +11,7 @@ import pytest
 
 from support.docs_script import docs_script
 from tetrad.kit.plain_yaml import parse_yaml
-from tetrad.prompts import parse_prompt_file
+from tetrad.prompts import read_prompt_file
 
 docs = docs_script()
 SNIPPETS = [snippet for page in docs.pages() for snippet in docs.snippets(page)]
@@ -35,7 +35,7 @@ def test_every_example_can_be_read_by_what_it_is_for(snippet: Any) -> None:
     elif language == "yaml":
         assert isinstance(parse_yaml(snippet.text, where=snippet.name).value, dict)
     elif language == "markdown" and snippet.page.name == "prompt-file.md":
-        assert parse_prompt_file(snippet.text, snippet.name).messages
+        assert read_prompt_file(snippet.text, snippet.name).digest
     else:
         assert language in ("", "markdown", "bash"), f"{snippet.name}: mark the block's language as one that is checked"
 

@@ -74,7 +74,7 @@ def test_tags_alone_on_their_line_leave_no_empty_line() -> None:
         ("x{{/name}}", "closes a section that is not open"),
         ("{{#name}}\n{{/other}}", "line 2: {{/other}} closes the section 'name' of line 1"),
         ("a\n\n{{name", "line 3: a tag opens here and never closes"),
-        ("{{> header}}", "partials are not in the Mustache subset"),
+        ("{{> header}}", "is included here and is not resolved"),
         ("{{=<% %>=}}", "other delimiters are not in the Mustache subset"),
         ("{{.}}", "stands outside every section"),
         ("{{a b}}", "'a b' is no name for a variable"),

@@ -70,7 +70,7 @@ def prompt(**changes: object) -> PromptSpec:
         ({"variables": (VariableSpec("a"), VariableSpec("b", default="x"), VariableSpec("c"))}, "major"),
         ({"variables": (VariableSpec("a", "integer"), VariableSpec("b", default="x"))}, "major"),
         ({"output_schema": {"type": "object"}}, "major"),
-        ({"tools": ({"name": "t"},)}, "major"),
+        ({"tools": ({"name": "t"},)}, "minor"),
         ({"syntax": "jinja2"}, "major"),
         ({"messages": (PromptMessage("user", "Hi {{a}}"),)}, "major"),
     ],

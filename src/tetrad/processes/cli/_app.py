@@ -34,6 +34,7 @@ GROUPS: dict[str, _Group] = {
     "code": _Group("tetrad.code.cli", "code", "Snapshots of code: take, show."),
     "dataset": _Group("tetrad.datasets.cli", "datasets", "Dataset versions and their rows."),
     "model": _Group("tetrad.models.cli", "models", "Model versions."),
+    "prompt": _Group("tetrad.prompts.cli", "prompts", "Prompts: versions, render, diff, import, export, sync."),
     "trace": _Group("tetrad.traces.cli", "traces", "Traces: list, show, follow."),
     "engine": _Group("tetrad.adapters.engines.cli", "engines", "Engines: list, show, pull the bundled models."),
     "provider": _Group("tetrad.serving.cli", "providers", "Providers: remote APIs that answer."),

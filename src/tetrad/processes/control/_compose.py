@@ -46,6 +46,7 @@ from tetrad.processes.control._console import console_folder, mount_console, scr
 from tetrad.processes.control._publisher import RouteTablePublisher
 from tetrad.processes.control._settings import EXAMPLE_APP
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
+from tetrad.prompts import Prompts, policy_from
 from tetrad.registry import GATE, Evidence, EvidenceGate, GatePolicies, Registry, evidence_limits_from
 from tetrad.registry import limits_from as registry_limits
 from tetrad.registry._evidence_store import SqlEvidenceStore
@@ -89,6 +90,7 @@ class Services:
     code: Code
     datasets: Datasets
     models: Models
+    prompts: Prompts
     releases: Releases
     traces: Traces
     engines: EngineDirectory
@@ -172,13 +174,14 @@ def build_services(settings: Settings, home: Home) -> Services:
         code = Code(registry, limits=code_limits(settings))
         datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits(settings))
         models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())
+        prompts = Prompts(registry, policy=policy_from(settings), audit=identity.audit)
         releases = Releases(
             SqlAppStore(database),
             registry,
             code,
             datasets,
             models,
-            RegistryPrompts(registry),
+            RegistryPrompts(registry, prompts),
             clock,
             limits=release_limits(settings),
         )
@@ -227,6 +230,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             code=code,
             datasets=datasets,
             models=models,
+            prompts=prompts,
             releases=releases,
             traces=traces,
             engines=engines,

@@ -15,6 +15,7 @@ from tetrad.models.routes import router as models_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
 from tetrad.processes.worker import jobs_url, known_jobs
+from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import evidence_router
 from tetrad.registry.routes import router as registry_router
 from tetrad.releases.routes import router as releases_router
@@ -44,6 +45,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         code_router(services.code),
         datasets_router(services.datasets),
         models_router(services.models),
+        prompts_router(services.prompts),
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
         jobs_router(services.jobs),

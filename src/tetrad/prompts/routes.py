@@ -1,0 +1,152 @@
+"""The prompts' part of the API, below `/api/v1/projects/{project}`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from tetrad.kernel import Conflict, InvalidInput, parse_digest
+from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, requires
+from tetrad.prompts._service import Prompts
+from tetrad.prompts._views import (
+    CheckBody,
+    CheckedView,
+    CommitBody,
+    CommittedView,
+    LabelBody,
+    LabelView,
+    PromptDiffView,
+    PromptListed,
+    PromptVersionView,
+    PromptView,
+    RenderBody,
+    RenderedView,
+)
+
+Project = Annotated[str, Path(max_length=63)]
+Name = Annotated[str, Path(max_length=128)]
+Label = Annotated[str, Path(max_length=63)]
+VersionQuery = Annotated[str, Query(max_length=64, description="A number or a range, such as `^2`")]
+LabelQuery = Annotated[str, Query(max_length=63, description="A label of the prompt")]
+RefQuery = Annotated[str, Query(max_length=128, description="A ref whose release pins it: `assistant/production`")]
+
+
+def router(prompts: Prompts) -> APIRouter:
+    """Return the routes; they bring their prefix with them."""
+    routes = APIRouter(prefix="/api/v1/projects/{project}", tags=["prompts"], dependencies=[requires("control")])
+    _reading(routes, prompts)
+    _writing(routes, prompts)
+    _labels(routes, prompts)
+    return routes
+
+
+def _reading(routes: APIRouter, prompts: Prompts) -> None:
+    @routes.get("/prompts", operation_id="list_prompts")
+    def list_prompts(project: Project, page: PageParams) -> Page[PromptListed]:
+        """List the prompts of a project by their newest versions, in the order of names."""
+        listing = f"prompts {project}"
+        after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
+        found = [PromptListed.of(each) for each in prompts.names(project, limit=page.limit + 1, after=after)]
+        return cut_page(listing, page, found, lambda view: view.version.name)
+
+    @routes.get("/prompts/{name}", operation_id="get_prompt")
+    def get_prompt(
+        project: Project, name: Name, version: VersionQuery = "", label: LabelQuery = "", ref: RefQuery = "",
+        digest: Annotated[str, Query(max_length=71)] = "",
+    ) -> PromptView:  # fmt: skip
+        """Show a version: by number or range, by label, by the ref of a release, by digest; else the newest."""
+        if digest:
+            if version or label or ref:
+                raise InvalidInput("a digest and something else were given", hint="give one of them")
+            return PromptView.of(prompts.by_digest(project, digest, name))
+        return PromptView.of(prompts.find(project, name, version=version, label=label, ref=ref))
+
+    @routes.get("/prompts/{name}/versions", operation_id="list_prompt_versions")
+    def list_prompt_versions(project: Project, name: Name, page: PageParams) -> Page[PromptVersionView]:
+        """List the versions of a prompt, newest first."""
+        listing = f"prompt {project} {name}"
+        before = decode_cursor(listing, page.cursor, [int])[0] if page.cursor else None
+        found = prompts.versions(
+            project, name, limit=page.limit + 1, before=before if isinstance(before, int) else None
+        )
+        return cut_page(listing, page, [PromptVersionView.of(each) for each in found], lambda view: view.sequence)
+
+    @routes.get("/prompts/{name}/diff", operation_id="diff_prompt")
+    def diff_prompt(
+        project: Project,
+        name: Name,
+        old: Annotated[str, Query(alias="from", max_length=64, description="A number or a range")],
+        new: Annotated[str, Query(alias="to", max_length=64, description="The newest without it")] = "",
+    ) -> PromptDiffView:
+        """Tell two versions of a prompt apart, message by message."""
+        before, after = prompts.find(project, name, version=old), prompts.find(project, name, version=new)
+        return PromptDiffView.of(prompts.diff(project, before, after))
+
+    @routes.post("/prompts/{name}/render", operation_id="render_prompt")
+    def render_prompt(
+        project: Project, name: Name, body: RenderBody, version: VersionQuery = "", label: LabelQuery = "",
+        ref: RefQuery = "",
+    ) -> RenderedView:  # fmt: skip
+        """Put values into a version, or into an edited text, and show the messages; nothing is kept or sent."""
+        if body.text is not None:
+            spec = prompts.read(name, body.text)
+        else:
+            spec = prompts.find(project, name, version=version, label=label, ref=ref).spec
+        return RenderedView(messages=prompts.render(project, spec, body.variables, body.messages))
+
+
+def _writing(routes: APIRouter, prompts: Prompts) -> None:
+    @routes.post("/prompts/{name}/check", operation_id="check_prompt")
+    def check_prompt(project: Project, name: Name, body: CheckBody) -> CheckedView:
+        """Say what a commit of a text would do: the least number and why, the difference, the policy's warnings."""
+        checked = prompts.check(project, prompts.read(name, body.text))
+        diff = None
+        if checked.newest is not None:
+            diff = prompts.diff_to(project, prompts.by_digest(project, checked.newest.digest, name), checked)
+        return CheckedView.of(checked, diff)
+
+    @routes.post("/prompts/{name}/versions", operation_id="commit_prompt", status_code=201)
+    def commit_prompt(
+        project: Project, name: Name, body: CommitBody, actor: CurrentPrincipal, response: Response
+    ) -> CommittedView:
+        """Make a version of a prompt file; 200 where the newest version says the same."""
+        done = prompts.commit(
+            project, prompts.read(name, body.text), actor=actor, semver=body.semver, lower_reason=body.lower_reason,
+            reason=body.reason, expected_outcome=body.expected_outcome, expected=body.expected,
+        )  # fmt: skip
+        response.status_code = 201 if done.new else 200
+        return CommittedView.of(done)
+
+
+def _labels(routes: APIRouter, prompts: Prompts) -> None:
+    @routes.get("/prompts/{name}/labels", operation_id="list_prompt_labels")
+    def list_prompt_labels(project: Project, name: Name) -> Page[LabelView]:
+        """List the labels of a prompt, in the order of names."""
+        return Page(items=[LabelView.of(each) for each in prompts.labels(project, name)])
+
+    @routes.put("/prompts/{name}/labels/{label}", operation_id="move_prompt_label")
+    def move_prompt_label(
+        project: Project,
+        name: Name,
+        label: Label,
+        body: LabelBody,
+        actor: CurrentPrincipal,
+        response: Response,
+        if_match: Annotated[str | None, Header(max_length=80, description="Where the label points now")] = None,
+        if_none_match: Annotated[str | None, Header(max_length=80, description="`*` for a new label")] = None,
+    ) -> LabelView:
+        """Point a label to a version, if it still points where the caller saw it (409 with the current digest else)."""
+        if if_none_match not in (None, "*"):
+            raise InvalidInput("If-None-Match is `*` or absent", hint="send If-None-Match: * for a new label")
+        if if_match is None and if_none_match is None:
+            raise Conflict(
+                f"say where the label {label!r} points now", code="precondition_required", status=428,
+                hint='send If-Match: "<digest>", or If-None-Match: * for a new label',
+            )  # fmt: skip
+        moved = prompts.move_label(
+            project, name, label, body.version, actor=actor, reason=body.reason, create=if_none_match == "*",
+            expected=None if if_match is None else parse_digest(if_match.strip().removeprefix("W/").strip('"')),
+        )  # fmt: skip
+        response.headers["etag"] = f'"{moved.digest}"'
+        return LabelView.of(moved)
