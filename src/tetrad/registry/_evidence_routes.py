@@ -133,19 +133,19 @@ def _key_routes(routes: APIRouter, evidence: Evidence) -> None:
 
     @routes.post(
         "/api/v1/evidence-keys/rotate",
-        operation_id="rotate_installation_key",
+        operation_id="rotate_installation_signing_key",
         dependencies=[requires("admin", everywhere=True)],
     )
-    def rotate_installation_key(actor: CurrentPrincipal) -> SigningKeyView:
+    def rotate_installation_signing_key(actor: CurrentPrincipal) -> SigningKeyView:
         """Sign with a new key from now on; what the installation's older keys signed stands."""
         return SigningKeyView.shown(evidence.rotate(actor))
 
     @routes.post(
         "/api/v1/evidence-keys/{key_id}/revoke",
-        operation_id="revoke_installation_key",
+        operation_id="revoke_installation_signing_key",
         dependencies=[requires("admin", everywhere=True)],
     )
-    def revoke_installation_key(key_id: KeyId, body: ReasonBody, actor: CurrentPrincipal) -> SigningKeyView:
+    def revoke_installation_signing_key(key_id: KeyId, body: ReasonBody, actor: CurrentPrincipal) -> SigningKeyView:
         """Trust a key of the installation no more; a new one takes its place."""
         return SigningKeyView.shown(evidence.revoke_key(None, key_id, actor=actor, reason=body.reason))
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import click
+import typer
 
 from tetrad.kernel import short
 from tetrad.kit.cli_output import plain
@@ -20,7 +20,7 @@ DIRTY = "DIRTY: holds changes that are in no commit"
 def render_diff(diff: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines; the caller's terminal decides about the colours."""
     for name, side in (("---", diff["old"]), ("+++", diff["new"])):
-        dirty = click.style(f"  {DIRTY}", fg="magenta") if side["dirty"] else ""
+        dirty = typer.style(f"  {DIRTY}", fg="magenta") if side["dirty"] else ""
         reason = f"  {plain(side['reason'])}" if side["reason"] else ""
         yield f"{name} {side['app']} {short(side['digest'])}  by {plain(side['created_by'])}{reason}{dirty}"
     if diff["same"]:
@@ -42,7 +42,7 @@ def render_diff(diff: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _bold(text: str) -> str:
-    return click.style(text, bold=True)
+    return typer.style(text, bold=True)
 
 
 def _title(kind: str, part: Mapping[str, Any]) -> str:
@@ -73,16 +73,16 @@ def _prompt(part: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _hunk(hunk: Mapping[str, Any]) -> Iterator[str]:
-    yield click.style(
+    yield typer.style(
         f"    @@ -{hunk['old_start']},{len(hunk['old'])} +{hunk['new_start']},{len(hunk['new'])} @@", fg="cyan"
     )
     for mark, colour, op, lines in (("-", "red", "delete", hunk["old"]), ("+", "green", "insert", hunk["new"])):
         if hunk["words"]:
             lines = _emphasised(hunk["words"], op, colour)
         else:
-            lines = [click.style(plain(line), fg=colour) for line in lines]
+            lines = [typer.style(plain(line), fg=colour) for line in lines]
         for line in lines:
-            yield f"    {click.style(mark, fg=colour)} {line}"
+            yield f"    {typer.style(mark, fg=colour)} {line}"
 
 
 def _emphasised(words: Sequence[Mapping[str, str]], op: str, colour: str) -> list[str]:
@@ -95,7 +95,7 @@ def _emphasised(words: Sequence[Mapping[str, str]], op: str, colour: str) -> lis
             if number:
                 lines.append("")
             if piece:
-                lines[-1] += click.style(plain(piece), fg=colour, bold=word["op"] == op, underline=word["op"] == op)
+                lines[-1] += typer.style(plain(piece), fg=colour, bold=word["op"] == op, underline=word["op"] == op)
     return lines
 
 
@@ -116,7 +116,7 @@ def _code(code: Mapping[str, Any]) -> Iterator[str]:
     yield _bold("code")
     for mark, side in (("-", code["old"]), ("+", code["new"])):
         commit = f"commit {side['commit'][:12]}" if side["commit"] else "no commit"
-        dirty = click.style(f"  {DIRTY}", fg="magenta") if side["dirty"] else ""
+        dirty = typer.style(f"  {DIRTY}", fg="magenta") if side["dirty"] else ""
         yield f"  {mark} tree {short(side['tree'])}, {side['files']} files, {commit}{dirty}"
     for file in code["files"]:
         sizes = {
@@ -145,7 +145,7 @@ def _values(found: Sequence[Mapping[str, Any]], indent: str = "  ") -> Iterator[
 
 
 def _mark(change: str, text: str, indent: str = "  ") -> str:
-    return indent + click.style(f"{_MARKS[change]} {text}", fg=_COLOURS[change])
+    return indent + typer.style(f"{_MARKS[change]} {text}", fg=_COLOURS[change])
 
 
 def _value(value: Any) -> str:

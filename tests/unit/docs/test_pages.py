@@ -28,8 +28,9 @@ def test_every_example_can_be_read_by_what_it_is_for(snippet: Any) -> None:
     if language == "python":
         compile(snippet.text, snippet.name, "exec")
     elif language == "json":
-        for line in [snippet.text] if "\n" not in snippet.text.strip() else snippet.text.strip().splitlines():
-            json.loads(line)
+        text = snippet.text.strip()
+        for document in [text] if text.startswith("[") else text.splitlines():
+            json.loads(document)
     elif language == "toml":
         tomllib.loads(snippet.text)
     elif language == "yaml":
