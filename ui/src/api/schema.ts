@@ -92,6 +92,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/evidence-keys/{key_id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke Installation Signing Key
+         * @description Trust a key of the installation no more; a new one takes its place.
+         */
+        post: operations["revoke_installation_signing_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evidence-keys/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate Installation Signing Key
+         * @description Sign with a new key from now on; what the installation's older keys signed stands.
+         */
+        post: operations["rotate_installation_signing_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/job-kinds": {
         parameters: {
             query?: never;
@@ -324,6 +364,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/approvals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve
+         * @description Approve or reject a release or parts of one, as the caller.
+         */
+        post: operations["approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/apps": {
         parameters: {
             query?: never;
@@ -402,6 +462,46 @@ export interface paths {
          */
         put: operations["move_ref"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/apps/{app}/refs/{ref}/code": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Running Code
+         * @description Say which code callers of an app announced lately, and whether it is that of the ref's release.
+         */
+        get: operations["get_running_code"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/apps/{app}/refs/{ref}/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Roll Back Ref
+         * @description Point a ref to the release that it had before, whole and at once; 409 where it moved meanwhile.
+         */
+        post: operations["roll_back_ref"];
         delete?: never;
         options?: never;
         head?: never;
@@ -528,6 +628,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/code": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Snapshot Code
+         * @description Keep a folder's code: the same files and facts are the same snapshot, however often they are sent.
+         */
+        post: operations["snapshot_code"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/code/{digest}": {
         parameters: {
             query?: never;
@@ -608,6 +728,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/datasets/{name}/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream Dataset Changes
+         * @description Send every row that differs between two versions, as JSON Lines of what `diff_dataset` pages through.
+         */
+        get: operations["stream_dataset_changes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/datasets/{name}/columns/{column}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set Dataset Column
+         * @description Say something of rows beside them: a score, a label. Rows and digests stay as they are.
+         */
+        put: operations["set_dataset_column"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/datasets/{name}/derive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Derive Dataset
+         * @description Make a version of what filter, split, dedupe and map make of another; the steps stand in the lineage.
+         */
+        post: operations["derive_dataset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/datasets/{name}/diff": {
         parameters: {
             query?: never;
@@ -617,11 +797,51 @@ export interface paths {
         };
         /**
          * Diff Dataset
-         * @description Tell two versions of a dataset apart, row by row and field by field.
+         * @description Tell two versions apart, row by row and field by field; `to` may be a version of another dataset.
          */
         get: operations["diff_dataset"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/datasets/{name}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Dataset
+         * @description Send all rows of a version, in their order, as JSON Lines or CSV.
+         */
+        get: operations["export_dataset"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/datasets/{name}/rebuild": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rebuild Dataset
+         * @description Make a version again from what it was made of, and compare. An import needs its file as the body.
+         */
+        post: operations["rebuild_dataset"];
         delete?: never;
         options?: never;
         head?: never;
@@ -637,11 +857,35 @@ export interface paths {
         };
         /**
          * List Dataset Rows
-         * @description List the rows of a version, in their order.
+         * @description List the rows of a version, in their order, with what side columns say of them.
          */
         get: operations["list_dataset_rows"];
         put?: never;
-        post?: never;
+        /**
+         * Push Rows
+         * @description Append rows to the newest version, or put them in the places of rows with their keys, as a new version.
+         */
+        post: operations["push_rows"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/datasets/{name}/split": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Split Dataset
+         * @description Divide a version into datasets named `<name>-<part>`: each row by its key, the same way every time.
+         */
+        post: operations["split_dataset"];
         delete?: never;
         options?: never;
         head?: never;
@@ -663,9 +907,185 @@ export interface paths {
         put?: never;
         /**
          * Import Dataset
-         * @description Make a version of the JSON Lines in the body. All lines are checked before the first is kept.
+         * @description Make a version of the file in the body. All rows are checked before the first is kept.
          */
         post: operations["import_dataset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/evidence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Evidence
+         * @description List evidence, newest first, each statement verified now.
+         */
+        get: operations["list_evidence"];
+        put?: never;
+        /**
+         * Add Evidence
+         * @description Keep a signed test result or provenance; sending it again changes nothing.
+         */
+        post: operations["add_evidence"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/evidence-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Evidence Keys
+         * @description List the keys whose statements count in a project, the installation's among them.
+         */
+        get: operations["list_evidence_keys"];
+        put?: never;
+        /**
+         * Trust Evidence Key
+         * @description Let a key of others state test results or provenance in a project.
+         */
+        post: operations["trust_evidence_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/evidence-keys/{key_id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke Evidence Key
+         * @description Trust a project's key no more; what it stated before now stands.
+         */
+        post: operations["revoke_evidence_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/evidence/{digest}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Evidence
+         * @description Show a statement with its envelope, verified now.
+         */
+        get: operations["get_evidence"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/evidence/{digest}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke Evidence
+         * @description Take a statement back: it stays to be read, and counts no more.
+         */
+        post: operations["revoke_evidence"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/gates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Gates
+         * @description List the gates of a project with their policies.
+         */
+        get: operations["list_gates"];
+        /**
+         * Set Gate
+         * @description Let refs that match a glob move only where a policy is met.
+         */
+        put: operations["set_gate"];
+        post?: never;
+        /**
+         * Remove Gate
+         * @description Take a gate away; refs that no other gate governs move freely again.
+         */
+        delete: operations["remove_gate"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/gates/break-glass": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Break Glass
+         * @description Let a ref move once past its gates, where their policies name the caller; it goes into the audit log.
+         */
+        post: operations["break_glass"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/gates/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Check Gates
+         * @description Say what each gate of a ref would answer to a move now; nothing is moved or recorded.
+         */
+        get: operations["check_gates"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -888,6 +1308,170 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/prompts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Prompts
+         * @description List the prompts of a project by their newest versions, in the order of names.
+         */
+        get: operations["list_prompts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/prompts/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Prompt
+         * @description Show a version: by number or range, by label, by the ref of a release, by digest; else the newest.
+         */
+        get: operations["get_prompt"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/prompts/{name}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check Prompt
+         * @description Say what a commit of a text would do: the least number and why, the difference, the policy's warnings.
+         */
+        post: operations["check_prompt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/prompts/{name}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Diff Prompt
+         * @description Tell two versions of a prompt apart, message by message.
+         */
+        get: operations["diff_prompt"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/prompts/{name}/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Prompt Labels
+         * @description List the labels of a prompt, in the order of names.
+         */
+        get: operations["list_prompt_labels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/prompts/{name}/labels/{label}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Move Prompt Label
+         * @description Point a label to a version, if it still points where the caller saw it (409 with the current digest else).
+         */
+        put: operations["move_prompt_label"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/prompts/{name}/render": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Render Prompt
+         * @description Put values into a version, or into an edited text, and show the messages; nothing is kept or sent.
+         */
+        post: operations["render_prompt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/prompts/{name}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Prompt Versions
+         * @description List the versions of a prompt, newest first.
+         */
+        get: operations["list_prompt_versions"];
+        put?: never;
+        /**
+         * Commit Prompt
+         * @description Make a version of a prompt file; 200 where the newest version says the same.
+         */
+        post: operations["commit_prompt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/providers": {
         parameters: {
             query?: never;
@@ -996,6 +1580,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/refs/log/head": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Ref Log Head
+         * @description Sign where the ref log ends now. Kept elsewhere, it proves later that nothing before it was changed.
+         */
+        get: operations["export_ref_log_head"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/refs/log/head/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check Ref Log Head
+         * @description Walk the ref log and say whether it still holds all that an exported head vouches for.
+         */
+        post: operations["check_ref_log_head"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/release-diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Diff Releases
+         * @description Say what changed between two releases: prompts by message and word, data by row, model, code, sampling.
+         */
+        get: operations["diff_releases"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/releases": {
         parameters: {
             query?: never;
@@ -1032,6 +1676,28 @@ export interface paths {
         get: operations["get_release"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/releases/derive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Derive Release
+         * @description Make the next release from one that is there and other parts; 200 where the same was there already.
+         *
+         *     No checkout is needed: the code stays as it is. Everything is checked before anything is kept.
+         */
+        post: operations["derive_release"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1410,6 +2076,27 @@ export interface components {
             state: string;
         };
         /**
+         * AnnouncedCodeView
+         * @description Code that callers announced; `matches` says whether it is the code of the release that the ref points to.
+         */
+        AnnouncedCodeView: {
+            /** Key Id */
+            key_id: string;
+            /**
+             * Last Seen
+             * Format: date-time
+             */
+            last_seen: string;
+            /** Matches */
+            matches: boolean;
+            /** Requests */
+            requests: number;
+            /** Service */
+            service: string;
+            /** Tree */
+            tree: string;
+        };
+        /**
          * AppDetailView
          * @description An app, where its refs point, and how they got there (the newest moves).
          */
@@ -1450,6 +2137,34 @@ export interface components {
             name: string;
             /** Revision */
             revision: number;
+        };
+        /**
+         * ApprovalBody
+         * @description What is approved or rejected; without `parts` the whole release.
+         */
+        ApprovalBody: {
+            /**
+             * Change Request
+             * @default
+             */
+            change_request: string;
+            /**
+             * Comment
+             * @default
+             */
+            comment: string;
+            /**
+             * Decision
+             * @default approve
+             * @enum {string}
+             */
+            decision: "approve" | "reject";
+            /** Digest */
+            digest: string;
+            /** Expires At */
+            expires_at?: string | null;
+            /** Parts */
+            parts?: components["schemas"]["PartChoice"][];
         };
         /**
          * AppView
@@ -1549,6 +2264,117 @@ export interface components {
             target: string;
         };
         /**
+         * BreakGlassBody
+         * @description Which ref may move once past its gate, to what, and why.
+         */
+        BreakGlassBody: {
+            /** Digest */
+            digest: string;
+            /** Reason */
+            reason: string;
+            /** Ref */
+            ref: string;
+        };
+        /**
+         * ChainStepView
+         * @description A step of a chain: a prompt, and where the values of its variables come from.
+         */
+        ChainStepView: {
+            /** Digest */
+            digest: string | null;
+            /** Inputs */
+            inputs: {
+                [key: string]: string;
+            };
+            /** Name */
+            name: string;
+            /** Prompt */
+            prompt: string;
+        };
+        /**
+         * CheckBody
+         * @description A prompt file to be looked at.
+         */
+        CheckBody: {
+            /** Text */
+            text: string;
+        };
+        /**
+         * CheckedView
+         * @description What a commit of a text would do: the least number, the difference to the newest version, warnings.
+         */
+        CheckedView: {
+            /** Contract */
+            contract: string;
+            diff: components["schemas"]["tetrad__prompts___views__PromptDiffView"] | null;
+            floor: components["schemas"]["FloorView"] | null;
+            /** Least */
+            least: string;
+            /** Name */
+            name: string;
+            /** Source Digest */
+            source_digest: string;
+            /** Variables */
+            variables: components["schemas"]["PromptVariableView"][];
+            /** Warnings */
+            warnings: string[];
+        };
+        /**
+         * CodeBody
+         * @description A folder of code: all its files, where it stands in Git, its lock file, what it runs on.
+         */
+        CodeBody: {
+            /** Files */
+            files: components["schemas"]["CodeFileBody"][];
+            git?: components["schemas"]["CodeGitBody"] | null;
+            /** Lock */
+            lock?: string | null;
+            /**
+             * Runtime
+             * @default {}
+             */
+            runtime: {
+                [key: string]: string;
+            };
+        };
+        /**
+         * CodeDiffView
+         * @description Code that differs: counts of all files, and the first of them (`more`: there are others).
+         */
+        CodeDiffView: {
+            /** Added */
+            added: number;
+            /** Changed */
+            changed: number;
+            /** Files */
+            files: components["schemas"]["FileChangeView"][];
+            /** Lock Changed */
+            lock_changed: boolean;
+            /** More */
+            more: boolean;
+            new: components["schemas"]["CodeSideView"];
+            old: components["schemas"]["CodeSideView"];
+            /** Removed */
+            removed: number;
+            /** Runtime */
+            runtime: components["schemas"]["ValueChangeView"][];
+        };
+        /**
+         * CodeFileBody
+         * @description One file; its path is relative to the folder, its content is base64.
+         */
+        CodeFileBody: {
+            /** Content */
+            content: string;
+            /**
+             * Executable
+             * @default false
+             */
+            executable: boolean;
+            /** Path */
+            path: string;
+        };
+        /**
          * CodeFileView
          * @description One file of a snapshot.
          */
@@ -1561,6 +2387,26 @@ export interface components {
             path: string;
             /** Size */
             size: number;
+        };
+        /**
+         * CodeGitBody
+         * @description Where the folder stands in its repository; `patch` is base64 and holds what is not committed.
+         */
+        CodeGitBody: {
+            /** Commit */
+            commit: string;
+            /**
+             * Dirty
+             * @default false
+             */
+            dirty: boolean;
+            /**
+             * Patch
+             * @default
+             */
+            patch: string;
+            /** Tree */
+            tree: string;
         };
         /**
          * CodePartView
@@ -1593,6 +2439,24 @@ export interface components {
             tree: string;
         };
         /**
+         * CodeSideView
+         * @description The code of one release; `dirty` code holds changes that are in no commit.
+         */
+        CodeSideView: {
+            /** Commit */
+            commit: string;
+            /** Digest */
+            digest: string;
+            /** Dirty */
+            dirty: boolean;
+            /** Files */
+            files: number;
+            /** Lock */
+            lock: string;
+            /** Tree */
+            tree: string;
+        };
+        /**
          * CodeView
          * @description A snapshot of code. `tree` is what a running program announces; `patch` holds what was not committed.
          */
@@ -1621,14 +2485,87 @@ export interface components {
             tree: string;
         };
         /**
+         * ColumnIn
+         * @description What a side column says of rows, by their keys.
+         */
+        ColumnIn: {
+            /** Values */
+            values: {
+                [key: string]: unknown;
+            };
+            /**
+             * Version
+             * @description A version number; the newest without it
+             */
+            version?: string | null;
+        };
+        /**
+         * ColumnOut
+         * @description How many rows something was said of.
+         */
+        ColumnOut: {
+            /** Column */
+            column: string;
+            /** Rows */
+            rows: number;
+        };
+        /**
+         * CommitBody
+         * @description A prompt file to be made a version. `expected` is the digest of the newest version seen, empty for none.
+         */
+        CommitBody: {
+            /** Expected */
+            expected?: string | null;
+            /**
+             * Expected Outcome
+             * @default
+             */
+            expected_outcome: string;
+            /**
+             * Lower Reason
+             * @description Why the number may be less than the change asks for; needs scope `review`
+             * @default
+             */
+            lower_reason: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /** Semver */
+            semver?: string | null;
+            /** Text */
+            text: string;
+        };
+        /**
+         * CommittedView
+         * @description A version that was made, or, where `new` is false, was the newest already.
+         */
+        CommittedView: {
+            floor: components["schemas"]["FloorView"] | null;
+            /** New */
+            new: boolean;
+            prompt: components["schemas"]["PromptView"];
+            /** Warnings */
+            warnings: string[];
+        };
+        /**
          * ComposedView
-         * @description A release that was composed; `new` is false where it was there already. `ref` is set where one was moved.
+         * @description A release that was made; `new` is false where it was there already. `ref` is set where one was moved.
+         *
+         *     `lock` is the content of `tetrad.lock`; `dirty` says that the code holds changes that are in no commit.
          */
         ComposedView: {
             /** App */
             app: string;
             /** Digest */
             digest: string;
+            /** Dirty */
+            dirty: boolean;
+            /** Lock */
+            lock: {
+                [key: string]: unknown;
+            };
             /** Manifest */
             manifest: {
                 [key: string]: unknown;
@@ -1642,6 +2579,28 @@ export interface components {
             sequence: number;
         };
         /**
+         * ConditionView
+         * @description One condition of a gate.
+         */
+        ConditionView: {
+            /** Name */
+            name: string;
+            /** Passed */
+            passed: boolean;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * ContractChangeView
+         * @description One difference that counts for the version number, in words.
+         */
+        ContractChangeView: {
+            /** Level */
+            level: string;
+            /** What */
+            what: string;
+        };
+        /**
          * CostOut
          * @description An amount as exact decimal text, and its ISO 4217 currency.
          */
@@ -1650,6 +2609,39 @@ export interface components {
             amount: string;
             /** Currency */
             currency: string;
+        };
+        /**
+         * DataDiffView
+         * @description A dataset that differs: counts of all rows, and the first of them (`more`: there are others).
+         */
+        DataDiffView: {
+            /** Added */
+            added: number;
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "added" | "removed" | "changed";
+            /** Changed */
+            changed: number;
+            /** Compared */
+            compared: boolean;
+            /** More */
+            more: boolean;
+            /** Moved */
+            moved: number;
+            new: components["schemas"]["PartSideView"] | null;
+            /** New Rows */
+            new_rows: number;
+            old: components["schemas"]["PartSideView"] | null;
+            /** Old Rows */
+            old_rows: number;
+            /** Removed */
+            removed: number;
+            /** Role */
+            role: string;
+            /** Rows */
+            rows: components["schemas"]["RowDiffView"][];
         };
         /**
          * DataPartView
@@ -1693,6 +2685,8 @@ export interface components {
             name: string;
             /** Reason */
             reason: string;
+            /** Role */
+            role: string;
             /** Rows */
             rows: number;
             /** Semver */
@@ -1712,6 +2706,8 @@ export interface components {
             created_at: string;
             /** Created By */
             created_by: string;
+            /** Declared Schema */
+            declared_schema: string;
             /** Digest */
             digest: string;
             /** Expected Outcome */
@@ -1726,6 +2722,8 @@ export interface components {
             order: string;
             /** Reason */
             reason: string;
+            /** Role */
+            role: string;
             /** Rows */
             rows: number;
             /** Schema Digest */
@@ -1734,6 +2732,72 @@ export interface components {
             semver: string;
             /** Size */
             size: number;
+        };
+        /**
+         * DeriveBody
+         * @description The next release of an app, from one that is there and other parts.
+         *
+         *     `from` is a digest, `APP/REF` or `APP/REF@3`. `set` maps parts to what they become: `prompt.system`,
+         *     `model.primary`, `data.fewshot` (or `data.fewshot/NAME`) to `NAME@VERSION`, `NAME@sha256:…` or `NAME`;
+         *     `sampling.temperature` and the like to a value. Null takes a part away. With `ref` that ref moves to the release, if
+         *     it still points to `expected` (a digest, or `absent`).
+         */
+        DeriveBody: {
+            /** Expected */
+            expected?: string | null;
+            /**
+             * Expected Outcome
+             * @default
+             */
+            expected_outcome: string;
+            /** From */
+            from: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /** Ref */
+            ref?: string | null;
+            /** Set */
+            set: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * DeriveIn
+         * @description What a version is made of: another version, and the steps that are done to its rows.
+         */
+        DeriveIn: {
+            /**
+             * Expected Outcome
+             * @default
+             */
+            expected_outcome: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Role
+             * @default
+             */
+            role: string;
+            /**
+             * Source
+             * @description The dataset that is read
+             */
+            source: string;
+            /** Steps */
+            steps: {
+                [key: string]: unknown;
+            }[];
+            /**
+             * Version
+             * @description A version number; the newest without it
+             */
+            version?: string | null;
         };
         /**
          * DesiredEngines
@@ -1764,6 +2828,18 @@ export interface components {
             next_cursor: string | null;
             /** Removed */
             removed: number;
+        };
+        /**
+         * DiscountedView
+         * @description Evidence that was found and does not count.
+         */
+        DiscountedView: {
+            /** Digest */
+            digest: string;
+            /** Predicate Type */
+            predicate_type: string;
+            /** Problem */
+            problem: string;
         };
         /**
          * DroppedOut
@@ -1913,20 +2989,88 @@ export interface components {
             state: string;
         };
         /**
-         * FieldChangeView
-         * @description One field that differs; `path` is a JSON pointer. `in_old` and `in_new` tell an absent field from a null.
+         * EvidenceBody
+         * @description A DSSE envelope over an in-toto statement, signed by a key that the project trusts.
          */
-        FieldChangeView: {
-            /** In New */
-            in_new: boolean;
-            /** In Old */
-            in_old: boolean;
-            /** New */
-            new?: unknown;
-            /** Old */
-            old?: unknown;
-            /** Path */
-            path: string;
+        EvidenceBody: {
+            /** Envelope */
+            envelope: {
+                [key: string]: unknown;
+            };
+            /** Expires At */
+            expires_at?: string | null;
+        };
+        /**
+         * EvidenceListed
+         * @description Evidence in a list; `position` is where it stands.
+         */
+        EvidenceListed: {
+            /** Counts */
+            counts: boolean;
+            /** Digest */
+            digest: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Key Id */
+            key_id: string;
+            /** Key Name */
+            key_name: string;
+            /** Position */
+            position: string;
+            /** Predicate */
+            predicate: {
+                [key: string]: unknown;
+            };
+            /** Predicate Type */
+            predicate_type: string;
+            /** Problem */
+            problem: string;
+            /**
+             * Received At
+             * Format: date-time
+             */
+            received_at: string;
+            /** Received By */
+            received_by: string;
+            /** Revoked At */
+            revoked_at: string | null;
+            /** Subjects */
+            subjects: components["schemas"]["SubjectView"][];
+        };
+        /**
+         * EvidenceView
+         * @description A statement and whether it counts; `problem` says why not. It counts until `expires_at`.
+         */
+        EvidenceView: {
+            /** Counts */
+            counts: boolean;
+            /** Digest */
+            digest: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Key Id */
+            key_id: string;
+            /** Key Name */
+            key_name: string;
+            /** Predicate */
+            predicate: {
+                [key: string]: unknown;
+            };
+            /** Predicate Type */
+            predicate_type: string;
+            /** Problem */
+            problem: string;
+            /**
+             * Received At
+             * Format: date-time
+             */
+            received_at: string;
+            /** Received By */
+            received_by: string;
+            /** Revoked At */
+            revoked_at: string | null;
+            /** Subjects */
+            subjects: components["schemas"]["SubjectView"][];
         };
         /**
          * FileBody
@@ -1942,6 +3086,165 @@ export interface components {
             executable: boolean;
             /** Path */
             path: string;
+        };
+        /**
+         * FileChangeView
+         * @description A file of the code that came, went or changed; `mode_only`: only its execute bit did.
+         */
+        FileChangeView: {
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "added" | "removed" | "changed";
+            /** Mode Only */
+            mode_only: boolean;
+            /** New Digest */
+            new_digest: string;
+            /** New Size */
+            new_size: number;
+            /** Old Digest */
+            old_digest: string;
+            /** Old Size */
+            old_size: number;
+            /** Path */
+            path: string;
+        };
+        /**
+         * FloorView
+         * @description The least that a version must be called, and why.
+         */
+        FloorView: {
+            /** Changes */
+            changes: components["schemas"]["ContractChangeView"][];
+            /** Level */
+            level: string;
+        };
+        /**
+         * GateAnswerView
+         * @description What one gate would say now.
+         */
+        GateAnswerView: {
+            /** Conditions */
+            conditions: components["schemas"]["ConditionView"][];
+            /** Discounted */
+            discounted: components["schemas"]["DiscountedView"][];
+            /** Passed */
+            passed: boolean;
+            /** Pattern */
+            pattern: string;
+            /** Policy Digest */
+            policy_digest: string | null;
+            /** Problem */
+            problem: string;
+            /** Rests On */
+            rests_on: string[];
+        };
+        /**
+         * GateBody
+         * @description A policy for the refs that match a glob. `name` is what versions of the policy are called.
+         */
+        GateBody: {
+            /**
+             * Bump
+             * @default minor
+             * @enum {string}
+             */
+            bump: "major" | "minor" | "patch";
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /** Pattern */
+            pattern: string;
+            /** Policy */
+            policy: {
+                [key: string]: unknown;
+            };
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+        };
+        /**
+         * GateCheckView
+         * @description Whether a ref might move to a digest now: only if every gate that governs it says so.
+         */
+        GateCheckView: {
+            /** Digest */
+            digest: string;
+            /** Gates */
+            gates: components["schemas"]["GateAnswerView"][];
+            /** Governed */
+            governed: boolean;
+            /** Passed */
+            passed: boolean;
+            /** Ref */
+            ref: string;
+        };
+        /**
+         * GateSetView
+         * @description A gate that was set, and the version of its policy.
+         */
+        GateSetView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Gate */
+            gate: string;
+            /** Pattern */
+            pattern: string;
+            /** Policy */
+            policy: {
+                [key: string]: unknown;
+            } | null;
+            /** Policy Digest */
+            policy_digest: string | null;
+            /** Policy Name */
+            policy_name: string;
+            /** Policy Version */
+            policy_version: string;
+            /** Problem */
+            problem: string;
+        };
+        /**
+         * GatesView
+         * @description The gates of a project, by pattern.
+         */
+        GatesView: {
+            /** Items */
+            items: components["schemas"]["GateView"][];
+        };
+        /**
+         * GateView
+         * @description A gate: which refs, by which policy. `problem` says why the policy cannot be applied: then nothing moves.
+         */
+        GateView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Gate */
+            gate: string;
+            /** Pattern */
+            pattern: string;
+            /** Policy */
+            policy: {
+                [key: string]: unknown;
+            } | null;
+            /** Policy Digest */
+            policy_digest: string | null;
+            /** Problem */
+            problem: string;
         };
         /**
          * GitBody
@@ -1962,6 +3265,30 @@ export interface components {
             patch: string;
             /** Tree */
             tree: string;
+        };
+        /**
+         * HeadBody
+         * @description A head of the ref log, as it was exported.
+         */
+        HeadBody: {
+            /** Envelope */
+            envelope: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * HeadCheckView
+         * @description Whether the ref log still holds all that an exported head vouches for.
+         */
+        HeadCheckView: {
+            /** Entries */
+            entries: number;
+            /** Problem */
+            problem: string;
+            /** Sequence */
+            sequence: number;
+            /** Sound */
+            sound: boolean;
         };
         /**
          * HostedModelBody
@@ -2001,6 +3328,22 @@ export interface components {
             snapshot: string;
         };
         /**
+         * HunkView
+         * @description Lines that were replaced, line numbers from 1; `words` is the same word by word, where it is known.
+         */
+        HunkView: {
+            /** New */
+            new: string[];
+            /** New Start */
+            new_start: number;
+            /** Old */
+            old: string[];
+            /** Old Start */
+            old_start: number;
+            /** Words */
+            words: components["schemas"]["WordsView"][];
+        };
+        /**
          * IdentityView
          * @description The exact engine: its build and the flags that it runs with.
          */
@@ -2013,6 +3356,20 @@ export interface components {
             };
             /** Kind */
             kind: string;
+        };
+        /**
+         * IncludedView
+         * @description A prompt that was put into this one; `path` is how, from the outermost inwards.
+         */
+        IncludedView: {
+            /** Digest */
+            digest: string;
+            /** Name */
+            name: string;
+            /** Path */
+            path: string[];
+            /** Ref */
+            ref: string;
         };
         /**
          * IssuedKeyView
@@ -2107,26 +3464,6 @@ export interface components {
             /** Version */
             version: number;
         };
-        /** KeyBody */
-        KeyBody: {
-            /**
-             * Content
-             * @default full
-             * @enum {string}
-             */
-            content: "off" | "redacted" | "full";
-            /** Expires At */
-            expires_at?: string | null;
-            /** Name */
-            name: string;
-            /**
-             * Read Only
-             * @default false
-             */
-            read_only: boolean;
-            /** Scopes */
-            scopes: string[];
-        };
         /**
          * KeyView
          * @description A key without its secret; `ending` are the secret's last characters, to tell keys apart.
@@ -2171,6 +3508,43 @@ export interface components {
             state: "active" | "expired" | "revoked";
         };
         /**
+         * LabelBody
+         * @description Which version a label is to point to: a number or a range; the newest where it is empty.
+         */
+        LabelBody: {
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Version
+             * @default
+             */
+            version: string;
+        };
+        /**
+         * LabelView
+         * @description A label of a prompt, and the digest that it points to.
+         */
+        LabelView: {
+            /** Digest */
+            digest: string;
+            /** Governed */
+            governed: boolean;
+            /** Label */
+            label: string;
+            /**
+             * Moved At
+             * Format: date-time
+             */
+            moved_at: string;
+            /** Moved By */
+            moved_by: string;
+            /** Revision */
+            revision: number;
+        };
+        /**
          * LineageView
          * @description The activities around an artifact; `complete` is false where the walk stopped at a limit.
          */
@@ -2181,6 +3555,16 @@ export interface components {
             complete: boolean;
             /** Root */
             root: string;
+        };
+        /**
+         * LineView
+         * @description A line: `mark` is a space, `-` (before only) or `+` (after only).
+         */
+        LineView: {
+            /** Mark */
+            mark: string;
+            /** Text */
+            text: string;
         };
         /**
          * LoadView
@@ -2299,6 +3683,23 @@ export interface components {
             role: string;
             /** Text */
             text: string;
+        };
+        /**
+         * ModelDiffView
+         * @description A model that differs, and in what: weights digest, quantisation, licence, derivation and the like.
+         */
+        ModelDiffView: {
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "added" | "removed" | "changed";
+            /** Facts */
+            facts: components["schemas"]["ValueChangeView"][];
+            new: components["schemas"]["PartSideView"] | null;
+            old: components["schemas"]["PartSideView"] | null;
+            /** Role */
+            role: string;
         };
         /**
          * ModelPartView
@@ -2474,6 +3875,13 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[EvidenceListed] */
+        Page_EvidenceListed_: {
+            /** Items */
+            items: components["schemas"]["EvidenceListed"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[JobKindView] */
         Page_JobKindView_: {
             /** Items */
@@ -2492,6 +3900,13 @@ export interface components {
         Page_KeyView_: {
             /** Items */
             items: components["schemas"]["KeyView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[LabelView] */
+        Page_LabelView_: {
+            /** Items */
+            items: components["schemas"]["LabelView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -2527,6 +3942,20 @@ export interface components {
         Page_ProjectView_: {
             /** Items */
             items: components["schemas"]["ProjectView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[PromptListed] */
+        Page_PromptListed_: {
+            /** Items */
+            items: components["schemas"]["PromptListed"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[PromptVersionView] */
+        Page_PromptVersionView_: {
+            /** Items */
+            items: components["schemas"]["PromptVersionView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -2592,6 +4021,67 @@ export interface components {
             items: components["schemas"]["VersionView"][];
             /** Next Cursor */
             next_cursor?: string | null;
+        };
+        /**
+         * PartChoice
+         * @description Parts of a release: all of a kind, or those that are named or have the role `name`.
+         */
+        PartChoice: {
+            /** Kind */
+            kind: string;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+        };
+        /**
+         * PartSideView
+         * @description A part as one of the two releases pins it.
+         */
+        PartSideView: {
+            /** Contract */
+            contract: string;
+            /** Digest */
+            digest: string;
+            /** Name */
+            name: string;
+            /** Order */
+            order: string;
+            /** Version */
+            version: string;
+        };
+        /**
+         * PartsIn
+         * @description How a version is divided: names of parts and their shares of one.
+         */
+        PartsIn: {
+            /**
+             * By
+             * @description A path whose value keeps rows together, such as /user
+             * @default
+             */
+            by: string;
+            /** Parts */
+            parts: {
+                [key: string]: number;
+            };
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Salt
+             * @description Another salt makes another split
+             * @default
+             */
+            salt: string;
+            /**
+             * Version
+             * @description A version number; the newest without it
+             */
+            version?: string | null;
         };
         /**
          * PartView
@@ -2806,6 +4296,29 @@ export interface components {
             title: string;
         };
         /**
+         * PromptListed
+         * @description A prompt by its newest version.
+         */
+        PromptListed: {
+            /** Description */
+            description: string;
+            /** Source Digest */
+            source_digest: string;
+            /** Type */
+            type: string;
+            version: components["schemas"]["PromptVersionView"];
+        };
+        /**
+         * PromptMessageView
+         * @description One message of a prompt: a template, or with the role `placeholder` the name of what stands there.
+         */
+        PromptMessageView: {
+            /** Content */
+            content: string;
+            /** Role */
+            role: string;
+        };
+        /**
          * PromptPartView
          * @description A prompt of a release.
          */
@@ -2828,6 +4341,104 @@ export interface components {
             variables: components["schemas"]["VariableView"][];
             /** Version */
             version: string;
+        };
+        /**
+         * PromptVariableView
+         * @description A variable that callers may give, and must where it is required.
+         */
+        PromptVariableView: {
+            /** Default */
+            default: unknown;
+            /** Description */
+            description: string;
+            /** Name */
+            name: string;
+            /** Required */
+            required: boolean;
+            /** Type */
+            type: string;
+        };
+        /**
+         * PromptVersionView
+         * @description A version of a prompt, without its text. `lowered` says why its number is less than the change asks for.
+         */
+        PromptVersionView: {
+            /** Contract */
+            contract: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Digest */
+            digest: string;
+            /** Expected Outcome */
+            expected_outcome: string;
+            /** Lowered */
+            lowered: {
+                [key: string]: string;
+            } | null;
+            /** Name */
+            name: string;
+            /** Parent */
+            parent: string | null;
+            /** Reason */
+            reason: string;
+            /** Semver */
+            semver: string;
+            /** Sequence */
+            sequence: number;
+        };
+        /**
+         * PromptView
+         * @description A version of a prompt. `variables` are those of the whole, includes too; `text` is its file.
+         *
+         *     `source_digest` is the digest of what the file alone says, before its includes were resolved.
+         */
+        PromptView: {
+            /** Closure */
+            closure: string[];
+            /** Contract */
+            contract: string;
+            /** Description */
+            description: string;
+            /** Examples */
+            examples: string;
+            /** Includes */
+            includes: components["schemas"]["IncludedView"][];
+            /** Messages */
+            messages: components["schemas"]["PromptMessageView"][];
+            /** Metadata */
+            metadata: {
+                [key: string]: unknown;
+            };
+            /** Output Schema */
+            output_schema: {
+                [key: string]: unknown;
+            } | null;
+            /** Params */
+            params: {
+                [key: string]: unknown;
+            };
+            /** Source Digest */
+            source_digest: string;
+            /** Steps */
+            steps: components["schemas"]["ChainStepView"][];
+            /** Syntax */
+            syntax: string;
+            /** Text */
+            text: string;
+            /** Tools */
+            tools: {
+                [key: string]: unknown;
+            }[];
+            /** Type */
+            type: string;
+            /** Variables */
+            variables: components["schemas"]["PromptVariableView"][];
+            version: components["schemas"]["PromptVersionView"];
         };
         /**
          * ProviderBody
@@ -2968,6 +4579,42 @@ export interface components {
             total_timeout_s: number;
         };
         /**
+         * ReasonBody
+         * @description Why.
+         */
+        ReasonBody: {
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * RebuiltView
+         * @description What was made again, and whether it is the same.
+         */
+        RebuiltView: {
+            /** Digest */
+            digest: string;
+            /** How */
+            how: string;
+            /** Name */
+            name: string;
+            /** Order */
+            order: string;
+            /** Rebuilt Digest */
+            rebuilt_digest: string;
+            /** Rebuilt Order */
+            rebuilt_order: string;
+            /** Rebuilt Schema */
+            rebuilt_schema: string;
+            /** Schema Digest */
+            schema_digest: string;
+            /** Semver */
+            semver: string;
+            /** Stored Sound */
+            stored_sound: boolean;
+            /** Verified */
+            verified: boolean;
+        };
+        /**
          * ReceiptOut
          * @description What became of a piece of spool; go on at `next_offset`.
          */
@@ -3033,7 +4680,8 @@ export interface components {
          * ReleaseBody
          * @description An app's folder, to be composed into a release; with `ref` that ref is moved to it.
          *
-         *     `expected` is where the ref points now (a digest), or `absent`: the move happens only if that is still so.
+         *     `expected` is where the ref points now (a digest), or `absent`: the move happens only if that is still so. `locked`
+         *     is the content of `tetrad.lock`: where a part resolves to anything else, nothing is kept and 409 names the part.
          */
         ReleaseBody: {
             /** Expected */
@@ -3046,6 +4694,10 @@ export interface components {
             /** Files */
             files: components["schemas"]["FileBody"][];
             git?: components["schemas"]["GitBody"] | null;
+            /** Locked */
+            locked?: {
+                [key: string]: unknown;
+            } | null;
             /**
              * Reason
              * @default
@@ -3053,6 +4705,29 @@ export interface components {
             reason: string;
             /** Ref */
             ref?: string | null;
+        };
+        /**
+         * ReleaseDiffView
+         * @description What changed from one release to another, part by part; `summary` says it in a line each.
+         */
+        ReleaseDiffView: {
+            code: components["schemas"]["CodeDiffView"] | null;
+            /** Config */
+            config: components["schemas"]["ValueChangeView"][];
+            /** Data */
+            data: components["schemas"]["DataDiffView"][];
+            /** Model */
+            model: components["schemas"]["ModelDiffView"][];
+            new: components["schemas"]["ReleaseSideView"];
+            old: components["schemas"]["ReleaseSideView"];
+            /** Prompt */
+            prompt: components["schemas"]["tetrad__releases___diff_views__PromptDiffView"][];
+            /** Same */
+            same: boolean;
+            /** Sampling */
+            sampling: components["schemas"]["ValueChangeView"][];
+            /** Summary */
+            summary: string[];
         };
         /**
          * ReleaseFileView
@@ -3070,7 +4745,7 @@ export interface components {
         };
         /**
          * ReleaseListed
-         * @description A release of an app.
+         * @description A release of an app; `dirty` says that its code holds changes that are in no commit.
          */
         ReleaseListed: {
             /** App */
@@ -3084,6 +4759,8 @@ export interface components {
             created_by: string;
             /** Digest */
             digest: string;
+            /** Dirty */
+            dirty: boolean;
             /** Expected Outcome */
             expected_outcome: string;
             /** Reason */
@@ -3094,8 +4771,31 @@ export interface components {
             sequence: number;
         };
         /**
+         * ReleaseSideView
+         * @description One of the two releases; `dirty` says that its code is in no commit.
+         */
+        ReleaseSideView: {
+            /** App */
+            app: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Digest */
+            digest: string;
+            /** Dirty */
+            dirty: boolean;
+            /** Reason */
+            reason: string;
+            /** Sequence */
+            sequence: number;
+        };
+        /**
          * ReleaseView
-         * @description A release with everything that it pins, and who made it when and why.
+         * @description A release with everything that it pins, and who made it when and why; `dirty`: of code that is in no commit.
          */
         ReleaseView: {
             /** App */
@@ -3113,6 +4813,8 @@ export interface components {
             data: components["schemas"]["DataPartView"][];
             /** Digest */
             digest: string;
+            /** Dirty */
+            dirty: boolean;
             /** Examples */
             examples: components["schemas"]["MessageView"][];
             /** Expected Outcome */
@@ -3137,6 +4839,32 @@ export interface components {
             sequence: number;
         };
         /**
+         * RenderBody
+         * @description Values for the variables, and the messages of a request; `text` is an edited file to render instead.
+         */
+        RenderBody: {
+            /** Messages */
+            messages?: {
+                [key: string]: unknown;
+            }[];
+            /** Text */
+            text?: string | null;
+            /** Variables */
+            variables?: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * RenderedView
+         * @description The messages that a model would be sent; few-shot examples are a release's and are not among them.
+         */
+        RenderedView: {
+            /** Messages */
+            messages: {
+                [key: string]: unknown;
+            }[];
+        };
+        /**
          * RetentionIn
          * @description How many days to keep; null for the setting's number.
          */
@@ -3151,6 +4879,53 @@ export interface components {
              * @enum {string}
              */
             role: "viewer" | "reviewer" | "editor" | "admin";
+        };
+        /**
+         * RollbackBody
+         * @description Where to go back to: the release before the present one, or `to` (a digest, its first digits, `APP/REF@3`).
+         *
+         *     `expected` is where the ref was seen; `force` allows a release that the ref never had, with a reason.
+         */
+        RollbackBody: {
+            /** Expected */
+            expected?: string | null;
+            /**
+             * Force
+             * @default false
+             */
+            force: boolean;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /** To */
+            to?: string | null;
+        };
+        /**
+         * RolledBackView
+         * @description A ref that was moved back, from what to what; `took_ms` is the time until the move was durable.
+         *
+         *     `tree` is the code that callers should announce now, `dirty` says that it is in no commit.
+         */
+        RolledBackView: {
+            /** App */
+            app: string;
+            /** Dirty */
+            dirty: boolean;
+            /** Forced */
+            forced: boolean;
+            /** From */
+            from: string;
+            /** Reason */
+            reason: string;
+            ref: components["schemas"]["AppRefView"];
+            /** To */
+            to: string;
+            /** Took Ms */
+            took_ms: number;
+            /** Tree */
+            tree: string;
         };
         /** RotationBody */
         RotationBody: {
@@ -3206,7 +4981,7 @@ export interface components {
              */
             change: "added" | "removed" | "changed" | "moved";
             /** Fields */
-            fields: components["schemas"]["FieldChangeView"][];
+            fields: components["schemas"]["tetrad__datasets__routes__FieldChangeView"][];
             /** Key */
             key: string;
             /** New */
@@ -3219,10 +4994,31 @@ export interface components {
             } | null;
         };
         /**
+         * RowDiffView
+         * @description A row that differs: a changed one with its fields, one that came or went with its content.
+         */
+        RowDiffView: {
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "added" | "removed" | "changed" | "moved";
+            /** Content */
+            content: unknown;
+            /** Fields */
+            fields: components["schemas"]["ValueChangeView"][];
+            /** Key */
+            key: string;
+        };
+        /**
          * RowView
-         * @description A row: its key, its content's digest, its content.
+         * @description A row: its key, its content's digest, its content, and what side columns say of it.
          */
         RowView: {
+            /** Columns */
+            columns: {
+                [key: string]: unknown;
+            };
             /** Digest */
             digest: string;
             /** Key */
@@ -3231,6 +5027,22 @@ export interface components {
             value: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * RunningCodeView
+         * @description The code of the release that a ref points to, and what callers announced in the last `window_s` seconds.
+         */
+        RunningCodeView: {
+            /** Announced */
+            announced: components["schemas"]["AnnouncedCodeView"][];
+            /** Dirty */
+            dirty: boolean;
+            /** Release */
+            release: string;
+            /** Tree */
+            tree: string;
+            /** Window S */
+            window_s: number;
         };
         /** SecretBody */
         SecretBody: {
@@ -3282,6 +5094,46 @@ export interface components {
         SignInBody: {
             /** Token */
             token: string;
+        };
+        /**
+         * SigningKeysView
+         * @description The keys whose statements count, oldest first.
+         */
+        SigningKeysView: {
+            /** Items */
+            items: components["schemas"]["SigningKeyView"][];
+        };
+        /**
+         * SigningKeyView
+         * @description A key whose statements count; its private half is never shown.
+         */
+        SigningKeyView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /**
+             * Of
+             * @enum {string}
+             */
+            of: "installation" | "project";
+            /** Public Key */
+            public_key: string;
+            /** Retired At */
+            retired_at: string | null;
+            /** Revoked At */
+            revoked_at: string | null;
+            /** Revoked Because */
+            revoked_because: string;
+            /** Types */
+            types: string[];
         };
         /** SignInLinkBody */
         SignInLinkBody: {
@@ -3599,6 +5451,52 @@ export interface components {
             ok: boolean;
         };
         /**
+         * SubjectView
+         * @description What a statement is about.
+         */
+        SubjectView: {
+            /** Digest */
+            digest: string;
+            /** Name */
+            name: string;
+        };
+        /**
+         * FieldChangeView
+         * @description One field that differs; `path` is a JSON pointer. `in_old` and `in_new` tell an absent field from a null.
+         */
+        tetrad__datasets__routes__FieldChangeView: {
+            /** In New */
+            in_new: boolean;
+            /** In Old */
+            in_old: boolean;
+            /** New */
+            new?: unknown;
+            /** Old */
+            old?: unknown;
+            /** Path */
+            path: string;
+        };
+        /** KeyBody */
+        tetrad__identity___views__KeyBody: {
+            /**
+             * Content
+             * @default full
+             * @enum {string}
+             */
+            content: "off" | "redacted" | "full";
+            /** Expires At */
+            expires_at?: string | null;
+            /** Name */
+            name: string;
+            /**
+             * Read Only
+             * @default false
+             */
+            read_only: boolean;
+            /** Scopes */
+            scopes: string[];
+        };
+        /**
          * PriceView
          * @description What a model costs, decimals per million tokens. `unpriced` names charges that are not by token.
          */
@@ -3623,6 +5521,117 @@ export interface components {
             valid_from: string | null;
             /** Valid To */
             valid_to: string | null;
+        };
+        /**
+         * FieldChangeView
+         * @description Anything but a message, by its path, such as `variables.tone` or `params.temperature`.
+         */
+        tetrad__prompts___views__FieldChangeView: {
+            /** Change */
+            change: string;
+            /** New */
+            new: unknown;
+            /** Old */
+            old: unknown;
+            /** Path */
+            path: string;
+        };
+        /**
+         * MessageChangeView
+         * @description A message before, after, or both, by its place from 0; `change` is same, changed, added or removed.
+         */
+        tetrad__prompts___views__MessageChangeView: {
+            /** Change */
+            change: string;
+            /** Lines */
+            lines: components["schemas"]["LineView"][];
+            /** New */
+            new: number | null;
+            /** Old */
+            old: number | null;
+            /** Role */
+            role: string;
+        };
+        /**
+         * PromptDiffView
+         * @description Two versions told apart, message by message.
+         */
+        tetrad__prompts___views__PromptDiffView: {
+            /** Fields */
+            fields: components["schemas"]["tetrad__prompts___views__FieldChangeView"][];
+            floor: components["schemas"]["FloorView"];
+            /** Messages */
+            messages: components["schemas"]["tetrad__prompts___views__MessageChangeView"][];
+            /** Same */
+            same: boolean;
+        };
+        /**
+         * KeyBody
+         * @description A public Ed25519 key (PEM, or base64 of its 32 bytes) and what it may state.
+         */
+        tetrad__registry___evidence_views__KeyBody: {
+            /** Name */
+            name: string;
+            /** Public Key */
+            public_key: string;
+            /** Types */
+            types?: string[] | null;
+        };
+        /**
+         * MessageChangeView
+         * @description A message that came, went or changed; places count from 1, 0 where a side has none.
+         */
+        tetrad__releases___diff_views__MessageChangeView: {
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "added" | "removed" | "changed";
+            /** Hunks */
+            hunks: components["schemas"]["HunkView"][];
+            /** New Place */
+            new_place: number;
+            /** Old Place */
+            old_place: number;
+            /** Old Role */
+            old_role: string;
+            /** Role */
+            role: string;
+        };
+        /**
+         * PromptDiffView
+         * @description A prompt that differs; `floor` is what the contract's change asks of the version, `verdict` if it is kept.
+         */
+        tetrad__releases___diff_views__PromptDiffView: {
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "added" | "removed" | "changed";
+            /** Contract Changed */
+            contract_changed: boolean;
+            /**
+             * Floor
+             * @enum {string}
+             */
+            floor: "major" | "minor" | "patch" | "none";
+            /** Messages */
+            messages: components["schemas"]["tetrad__releases___diff_views__MessageChangeView"][];
+            new: components["schemas"]["PartSideView"] | null;
+            old: components["schemas"]["PartSideView"] | null;
+            /** Other */
+            other: components["schemas"]["ValueChangeView"][];
+            /** Params */
+            params: components["schemas"]["ValueChangeView"][];
+            /** Role */
+            role: string;
+            /** Variables */
+            variables: components["schemas"]["ValueChangeView"][];
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "kept" | "too-low" | "unknown";
         };
         /**
          * PriceView
@@ -3808,6 +5817,23 @@ export interface components {
             total: number;
         };
         /**
+         * ValueChangeView
+         * @description A value that came, went or changed; `path` is a JSON pointer or a name. Long values are cut, as texts.
+         */
+        ValueChangeView: {
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "added" | "removed" | "changed";
+            /** New */
+            new?: unknown;
+            /** Old */
+            old?: unknown;
+            /** Path */
+            path: string;
+        };
+        /**
          * VariableView
          * @description A variable of a prompt; required where it has no default.
          */
@@ -3867,6 +5893,58 @@ export interface components {
             path: string;
             /** Size */
             size: number;
+        };
+        /**
+         * WholeEvidenceView
+         * @description Evidence with its envelope as it was received, for those who verify it themselves.
+         */
+        WholeEvidenceView: {
+            /** Counts */
+            counts: boolean;
+            /** Digest */
+            digest: string;
+            /** Envelope */
+            envelope: {
+                [key: string]: unknown;
+            };
+            /** Expires At */
+            expires_at: string | null;
+            /** Key Id */
+            key_id: string;
+            /** Key Name */
+            key_name: string;
+            /** Predicate */
+            predicate: {
+                [key: string]: unknown;
+            };
+            /** Predicate Type */
+            predicate_type: string;
+            /** Problem */
+            problem: string;
+            /**
+             * Received At
+             * Format: date-time
+             */
+            received_at: string;
+            /** Received By */
+            received_by: string;
+            /** Revoked At */
+            revoked_at: string | null;
+            /** Subjects */
+            subjects: components["schemas"]["SubjectView"][];
+        };
+        /**
+         * WordsView
+         * @description A piece of text that both have (`equal`), or that only the old (`delete`) or the new (`insert`) one has.
+         */
+        WordsView: {
+            /**
+             * Op
+             * @enum {string}
+             */
+            op: "equal" | "delete" | "insert";
+            /** Text */
+            text: string;
         };
     };
     responses: never;
@@ -4057,6 +6135,73 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_installation_signing_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description 64 hex digits */
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SigningKeyView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_installation_signing_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SigningKeyView"];
+                };
             };
             /** @description The request was refused or failed */
             default: {
@@ -4279,7 +6424,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["KeyBody"];
+                "application/json": components["schemas"]["tetrad__identity___views__KeyBody"];
             };
         };
         responses: {
@@ -4533,6 +6678,42 @@ export interface operations {
             };
         };
     };
+    approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApprovalBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvidenceView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_apps: {
         parameters: {
             query?: {
@@ -4705,6 +6886,81 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AppRefView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_running_code: {
+        parameters: {
+            query?: {
+                /** @description How far to look back */
+                window_s?: number;
+            };
+            header?: never;
+            path: {
+                app: string;
+                project: string;
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunningCodeView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    roll_back_ref: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                app: string;
+                project: string;
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RollbackBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RolledBackView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -4931,6 +7187,42 @@ export interface operations {
             };
         };
     };
+    snapshot_code: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CodeBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CodeView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_code: {
         parameters: {
             query?: never;
@@ -5073,6 +7365,117 @@ export interface operations {
             };
         };
     };
+    stream_dataset_changes: {
+        parameters: {
+            query: {
+                from: string;
+                /** @description Another dataset, which `to` is a version of */
+                of?: string;
+                to: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_dataset_column: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                column: string;
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ColumnIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ColumnOut"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    derive_dataset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeriveIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     diff_dataset: {
         parameters: {
             query: {
@@ -5081,6 +7484,8 @@ export interface operations {
                 from: string;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Another dataset, which `to` is a version of */
+                of?: string;
                 to: string;
             };
             header?: never;
@@ -5099,6 +7504,81 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DiffView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_dataset: {
+        parameters: {
+            query?: {
+                format?: "jsonl" | "csv";
+                /** @description A version number; the newest without it */
+                version?: string | null;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rebuild_dataset: {
+        parameters: {
+            query?: {
+                /** @description A version number; the newest without it */
+                version?: string | null;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RebuiltView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -5139,6 +7619,88 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_RowView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    push_rows: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    idempotency_key: string;
+                    reason?: string;
+                    remove?: string[];
+                    rows?: {
+                        key?: string;
+                        value: Record<string, never>;
+                    }[];
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    split_dataset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PartsIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetView"][];
                 };
             };
             /** @description The request was refused or failed */
@@ -5194,12 +7756,25 @@ export interface operations {
     import_dataset: {
         parameters: {
             query?: {
+                /** @description CSV: found out without it */
+                delimiter?: string | null;
                 expected_outcome?: string;
+                /** @description How the file is written */
+                format?: "jsonl" | "json" | "csv" | "parquet";
+                /** @description CSV: the first line names columns */
+                header?: boolean;
                 /** @description The field that names rows */
                 key?: string | null;
+                /** @description Where the file is from, as JSON */
+                provenance?: string;
                 reason?: string;
+                role?: string;
+                /** @description JSON Schema that all rows fulfil */
+                schema?: string;
                 /** @description A version number; the newest without it */
                 semver?: string | null;
+                /** @description CSV: columns whose cells all are numbers become numbers */
+                typed?: boolean;
             };
             header?: never;
             path: {
@@ -5210,7 +7785,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/x-ndjson": string;
+                "application/octet-stream": string;
             };
         };
         responses: {
@@ -5221,6 +7796,434 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DatasetView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_evidence: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                predicate_type?: string | null;
+                /** @description Only what is about this digest */
+                subject?: string | null;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_EvidenceListed_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_evidence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EvidenceBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvidenceView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_evidence_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SigningKeysView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trust_evidence_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["tetrad__registry___evidence_views__KeyBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SigningKeyView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_evidence_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description 64 hex digits */
+                key_id: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SigningKeyView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_evidence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WholeEvidenceView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_evidence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvidenceView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_gates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatesView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_gate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GateBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GateSetView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_gate: {
+        parameters: {
+            query: {
+                /** @description The glob, such as *\/production */
+                pattern: string;
+                reason?: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    break_glass: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BreakGlassBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvidenceView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_gates: {
+        parameters: {
+            query: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                ref: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GateCheckView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -5283,7 +8286,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["KeyBody"];
+                "application/json": components["schemas"]["tetrad__identity___views__KeyBody"];
             };
         };
         responses: {
@@ -5721,6 +8724,354 @@ export interface operations {
             };
         };
     };
+    list_prompts: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_PromptListed_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_prompt: {
+        parameters: {
+            query?: {
+                digest?: string;
+                /** @description A label of the prompt */
+                label?: string;
+                /** @description A ref whose release pins it: `assistant/production` */
+                ref?: string;
+                /** @description A number or a range, such as `^2` */
+                version?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_prompt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckedView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    diff_prompt: {
+        parameters: {
+            query: {
+                /** @description A number or a range */
+                from: string;
+                /** @description The newest without it */
+                to?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["tetrad__prompts___views__PromptDiffView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_prompt_labels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_LabelView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    move_prompt_label: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Where the label points now */
+                "if-match"?: string | null;
+                /** @description `*` for a new label */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                label: string;
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LabelBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    render_prompt: {
+        parameters: {
+            query?: {
+                /** @description A label of the prompt */
+                label?: string;
+                /** @description A ref whose release pins it: `assistant/production` */
+                ref?: string;
+                /** @description A number or a range, such as `^2` */
+                version?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RenderBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RenderedView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_prompt_versions: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_PromptVersionView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    commit_prompt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CommitBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommittedView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_providers: {
         parameters: {
             query?: never;
@@ -5962,6 +9313,117 @@ export interface operations {
             };
         };
     };
+    export_ref_log_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeadBody"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_ref_log_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HeadBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeadCheckView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    diff_releases: {
+        parameters: {
+            query: {
+                /** @description Whose releases first digits are looked for in */
+                app?: string;
+                /** @description How many files */
+                files?: number;
+                /** @description A digest, APP/REF, APP/REF@3 */
+                from: string;
+                /** @description How many rows of each dataset */
+                rows?: number;
+                /** @description The same; or first digits, with app */
+                to: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReleaseDiffView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     compose_release: {
         parameters: {
             query?: never;
@@ -6021,6 +9483,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReleaseView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    derive_release: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeriveBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComposedView"];
                 };
             };
             /** @description The request was refused or failed */
