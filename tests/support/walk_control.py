@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import warnings
 from pathlib import Path
 
 from support.identity import ADMIN
@@ -23,14 +24,18 @@ async def _walk(home: Home) -> dict[str, object]:
     identity.first_start(home.keys)
     identity.projects.create(ADMIN, "other")
     app = build_app(services)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # FastAPI warns of operations that stand twice
+        document = app.openapi()
     routes = walk_routes(app)
     return {
         "holes": await holes(app, identity),
         "public": sorted(f"{route.method} {route.path}" for route in routes if route.scope is None),
         "guarded": [f"{route.method} {route.path}" for route, _ in guarded_routes(app)],
         "operation_ids": [
-            operation["operationId"] for path in app.openapi()["paths"].values() for operation in path.values()
+            operation["operationId"] for path in document["paths"].values() for operation in path.values()
         ],
+        "schemas": sorted(document["components"]["schemas"]),
     }
 
 

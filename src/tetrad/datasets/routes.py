@@ -150,7 +150,7 @@ class RowView(BaseModel):
         return cls(key=row.key, digest=row.digest, value=dict(row.value), columns=dict(columns))
 
 
-class FieldChangeView(BaseModel):
+class RowFieldChangeView(BaseModel):
     """One field that differs; `path` is a JSON pointer. `in_old` and `in_new` tell an absent field from a null."""
 
     path: str
@@ -167,7 +167,7 @@ class RowChangeView(BaseModel):
     change: Literal["added", "removed", "changed", "moved"]
     old: dict[str, Any] | None
     new: dict[str, Any] | None
-    fields: list[FieldChangeView]
+    fields: list[RowFieldChangeView]
 
     @classmethod
     def of(cls, change: RowChange) -> RowChangeView:
@@ -177,7 +177,7 @@ class RowChangeView(BaseModel):
             old=dict(change.old) if change.old is not None else None,
             new=dict(change.new) if change.new is not None else None,
             fields=[
-                FieldChangeView(
+                RowFieldChangeView(
                     path=field.path,
                     old=None if field.old is msgspec.UNSET else field.old,
                     new=None if field.new is msgspec.UNSET else field.new,

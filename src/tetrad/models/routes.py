@@ -17,7 +17,7 @@ SemVerQuery = Annotated[str | None, Query(max_length=64, description="A version 
 Decimal = Annotated[str, Field(max_length=32, description="A decimal, per million tokens")]
 
 
-class PriceView(BaseModel):
+class ModelPriceView(BaseModel):
     """What a model costs, decimals per million tokens. `unpriced` names charges that are not by token."""
 
     input: str
@@ -32,7 +32,7 @@ class PriceView(BaseModel):
     unpriced: list[str]
 
     @classmethod
-    def of(cls, price: ModelPrice) -> PriceView:
+    def of(cls, price: ModelPrice) -> ModelPriceView:
         return cls(
             input=price.input,
             output=price.output,
@@ -53,7 +53,7 @@ class PriceEntryView(BaseModel):
     id: str
     model: str
     everywhere: bool
-    price: PriceView
+    price: ModelPriceView
     created_at: datetime
     created_by: str
 
@@ -63,7 +63,7 @@ class PriceEntryView(BaseModel):
             id=entry.id,
             model=entry.model,
             everywhere=entry.project == "",
-            price=PriceView.of(entry.price),
+            price=ModelPriceView.of(entry.price),
             created_at=entry.created_at,
             created_by=entry.created_by,
         )
@@ -104,7 +104,7 @@ class ModelView(BaseModel):
     created_at: datetime
     created_by: str
     reason: str
-    price: PriceView | None
+    price: ModelPriceView | None
 
     @classmethod
     def of(cls, version: ModelVersion, price: ModelPrice | None) -> ModelView:
@@ -134,7 +134,7 @@ class ModelView(BaseModel):
             created_at=version.created_at,
             created_by=version.author_name or version.author,
             reason=version.reason,
-            price=None if price is None else PriceView.of(price),
+            price=None if price is None else ModelPriceView.of(price),
         )
 
 

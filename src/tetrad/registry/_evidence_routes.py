@@ -24,8 +24,8 @@ from tetrad.registry._evidence_views import (
     GateView,
     HeadBody,
     HeadCheckView,
-    KeyBody,
     ReasonBody,
+    SigningKeyBody,
     SigningKeysView,
     SigningKeyView,
     WholeEvidenceView,
@@ -119,7 +119,7 @@ def _key_routes(routes: APIRouter, evidence: Evidence) -> None:
         return SigningKeysView(items=[SigningKeyView.shown(key) for key in evidence.keys(project)])
 
     @routes.post(f"{PROJECT}/evidence-keys", operation_id="trust_evidence_key", status_code=201, dependencies=ADMIN)
-    def trust_evidence_key(project: Project, body: KeyBody, actor: CurrentPrincipal) -> SigningKeyView:
+    def trust_evidence_key(project: Project, body: SigningKeyBody, actor: CurrentPrincipal) -> SigningKeyView:
         """Let a key of others state test results or provenance in a project."""
         types = body.types if body.types is not None else SIGNED_OUTSIDE
         return SigningKeyView.shown(evidence.trust(project, body.name, body.public_key, actor=actor, types=types))

@@ -48,7 +48,7 @@ class ReasonBody(_Body):
     reason: str = Field(min_length=1, max_length=4000)
 
 
-class KeyBody(_Body):
+class SigningKeyBody(_Body):
     """A public Ed25519 key (PEM, or base64 of its 32 bytes) and what it may state."""
 
     name: str = Field(min_length=1, max_length=100)

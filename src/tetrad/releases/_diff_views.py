@@ -46,7 +46,7 @@ class HunkView(_Shown):
     words: list[WordsView]
 
 
-class MessageChangeView(_Shown):
+class ReleaseMessageChangeView(_Shown):
     """A message that came, went or changed; places count from 1, 0 where a side has none."""
 
     change: Change
@@ -67,7 +67,7 @@ class PartSideView(_Shown):
     order: str
 
 
-class PromptDiffView(_Shown):
+class ReleasePromptDiffView(_Shown):
     """A prompt that differs; `floor` is what the contract's change asks of the version, `verdict` if it is kept."""
 
     role: str
@@ -77,7 +77,7 @@ class PromptDiffView(_Shown):
     contract_changed: bool
     floor: Literal["major", "minor", "patch", "none"]
     verdict: Literal["kept", "too-low", "unknown"]
-    messages: list[MessageChangeView]
+    messages: list[ReleaseMessageChangeView]
     variables: list[ValueChangeView]
     params: list[ValueChangeView]
     other: list[ValueChangeView]
@@ -176,7 +176,7 @@ class ReleaseDiffView(_Shown):
     new: ReleaseSideView
     same: bool
     summary: list[str]
-    prompt: list[PromptDiffView]
+    prompt: list[ReleasePromptDiffView]
     model: list[ModelDiffView]
     data: list[DataDiffView]
     code: CodeDiffView | None

@@ -2306,7 +2306,7 @@ export interface components {
         CheckedView: {
             /** Contract */
             contract: string;
-            diff: components["schemas"]["tetrad__prompts___views__PromptDiffView"] | null;
+            diff: components["schemas"]["PromptDiffView"] | null;
             floor: components["schemas"]["FloorView"] | null;
             /** Least */
             least: string;
@@ -3073,6 +3073,20 @@ export interface components {
             subjects: components["schemas"]["SubjectView"][];
         };
         /**
+         * FieldChangeView
+         * @description Anything but a message, by its path, such as `variables.tone` or `params.temperature`.
+         */
+        FieldChangeView: {
+            /** Change */
+            change: string;
+            /** New */
+            new: unknown;
+            /** Old */
+            old: unknown;
+            /** Path */
+            path: string;
+        };
+        /**
          * FileBody
          * @description One file; its path is relative to the folder of `tetrad.yaml`, its content is base64.
          */
@@ -3464,6 +3478,26 @@ export interface components {
             /** Version */
             version: number;
         };
+        /** KeyBody */
+        KeyBody: {
+            /**
+             * Content
+             * @default full
+             * @enum {string}
+             */
+            content: "off" | "redacted" | "full";
+            /** Expires At */
+            expires_at?: string | null;
+            /** Name */
+            name: string;
+            /**
+             * Read Only
+             * @default false
+             */
+            read_only: boolean;
+            /** Scopes */
+            scopes: string[];
+        };
         /**
          * KeyView
          * @description A key without its secret; `ending` are the secret's last characters, to tell keys apart.
@@ -3675,6 +3709,22 @@ export interface components {
             role: "viewer" | "reviewer" | "editor" | "admin";
         };
         /**
+         * MessageChangeView
+         * @description A message before, after, or both, by its place from 0; `change` is same, changed, added or removed.
+         */
+        MessageChangeView: {
+            /** Change */
+            change: string;
+            /** Lines */
+            lines: components["schemas"]["LineView"][];
+            /** New */
+            new: number | null;
+            /** Old */
+            old: number | null;
+            /** Role */
+            role: string;
+        };
+        /**
          * MessageView
          * @description One message: a template in a prompt, a literal in an example.
          */
@@ -3746,6 +3796,32 @@ export interface components {
             version: string;
         };
         /**
+         * ModelPriceView
+         * @description What a model costs, decimals per million tokens. `unpriced` names charges that are not by token.
+         */
+        ModelPriceView: {
+            /** Cache Read */
+            cache_read: string | null;
+            /** Cache Write */
+            cache_write: string | null;
+            /** Currency */
+            currency: string;
+            /** Input */
+            input: string;
+            /** Output */
+            output: string;
+            /** Source */
+            source: string;
+            /** Tiered */
+            tiered: boolean;
+            /** Unpriced */
+            unpriced: string[];
+            /** Valid From */
+            valid_from: string | null;
+            /** Valid To */
+            valid_to: string | null;
+        };
+        /**
          * ModelView
          * @description A version of a model. `price` is null where nobody knows it.
          */
@@ -3783,7 +3859,7 @@ export interface components {
             name: string;
             /** Parameters */
             parameters: number;
-            price: components["schemas"]["tetrad__models__routes__PriceView"] | null;
+            price: components["schemas"]["ModelPriceView"] | null;
             /** Provider */
             provider: string;
             /** Provider Model */
@@ -4175,13 +4251,13 @@ export interface components {
             id: string;
             /** Model */
             model: string;
-            price: components["schemas"]["tetrad__models__routes__PriceView"];
+            price: components["schemas"]["ModelPriceView"];
         };
         /**
          * PriceView
          * @description Decimal texts per million tokens.
          */
-        "PriceView-Input": {
+        PriceView: {
             /** Cache Read */
             cache_read: string | null;
             /** Cache Write */
@@ -4294,6 +4370,19 @@ export interface components {
             name: string;
             /** Title */
             title: string;
+        };
+        /**
+         * PromptDiffView
+         * @description Two versions told apart, message by message.
+         */
+        PromptDiffView: {
+            /** Fields */
+            fields: components["schemas"]["FieldChangeView"][];
+            floor: components["schemas"]["FloorView"];
+            /** Messages */
+            messages: components["schemas"]["MessageChangeView"][];
+            /** Same */
+            same: boolean;
         };
         /**
          * PromptListed
@@ -4473,7 +4562,7 @@ export interface components {
              */
             max_connections: number;
             /** Models */
-            models: components["schemas"]["ProviderModelView-Input"][];
+            models: components["schemas"]["ProviderModelView"][];
             /**
              * Secret
              * @description Name of a secret of the project
@@ -4496,7 +4585,7 @@ export interface components {
          * ProviderModelView
          * @description A model of a provider; clients ask for `PROVIDER/NAME`.
          */
-        "ProviderModelView-Input": {
+        ProviderModelView: {
             /**
              * Kinds
              * @default [
@@ -4506,23 +4595,7 @@ export interface components {
             kinds: string[];
             /** Name */
             name: string;
-            price?: components["schemas"]["PriceView-Input"] | null;
-        };
-        /**
-         * ProviderModelView
-         * @description A model of a provider; clients ask for `PROVIDER/NAME`.
-         */
-        "ProviderModelView-Output": {
-            /**
-             * Kinds
-             * @default [
-             *       "chat"
-             *     ]
-             */
-            kinds: string[];
-            /** Name */
-            name: string;
-            price?: components["schemas"]["tetrad__serving__routes__PriceView"] | null;
+            price?: components["schemas"]["PriceView"] | null;
         };
         /**
          * ProviderView
@@ -4557,7 +4630,7 @@ export interface components {
              */
             max_connections: number;
             /** Models */
-            models: components["schemas"]["ProviderModelView-Output"][];
+            models: components["schemas"]["ProviderModelView"][];
             /** Name */
             name: string;
             /**
@@ -4721,7 +4794,7 @@ export interface components {
             new: components["schemas"]["ReleaseSideView"];
             old: components["schemas"]["ReleaseSideView"];
             /** Prompt */
-            prompt: components["schemas"]["tetrad__releases___diff_views__PromptDiffView"][];
+            prompt: components["schemas"]["ReleasePromptDiffView"][];
             /** Same */
             same: boolean;
             /** Sampling */
@@ -4769,6 +4842,62 @@ export interface components {
             refs: string[];
             /** Sequence */
             sequence: number;
+        };
+        /**
+         * ReleaseMessageChangeView
+         * @description A message that came, went or changed; places count from 1, 0 where a side has none.
+         */
+        ReleaseMessageChangeView: {
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "added" | "removed" | "changed";
+            /** Hunks */
+            hunks: components["schemas"]["HunkView"][];
+            /** New Place */
+            new_place: number;
+            /** Old Place */
+            old_place: number;
+            /** Old Role */
+            old_role: string;
+            /** Role */
+            role: string;
+        };
+        /**
+         * ReleasePromptDiffView
+         * @description A prompt that differs; `floor` is what the contract's change asks of the version, `verdict` if it is kept.
+         */
+        ReleasePromptDiffView: {
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "added" | "removed" | "changed";
+            /** Contract Changed */
+            contract_changed: boolean;
+            /**
+             * Floor
+             * @enum {string}
+             */
+            floor: "major" | "minor" | "patch" | "none";
+            /** Messages */
+            messages: components["schemas"]["ReleaseMessageChangeView"][];
+            new: components["schemas"]["PartSideView"] | null;
+            old: components["schemas"]["PartSideView"] | null;
+            /** Other */
+            other: components["schemas"]["ValueChangeView"][];
+            /** Params */
+            params: components["schemas"]["ValueChangeView"][];
+            /** Role */
+            role: string;
+            /** Variables */
+            variables: components["schemas"]["ValueChangeView"][];
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "kept" | "too-low" | "unknown";
         };
         /**
          * ReleaseSideView
@@ -4946,7 +5075,7 @@ export interface components {
             kinds: string[];
             /** Name */
             name: string;
-            price: components["schemas"]["tetrad__serving__routes__PriceView"] | null;
+            price: components["schemas"]["PriceView"] | null;
             /** State */
             state: string;
             /** Upstream */
@@ -4981,7 +5110,7 @@ export interface components {
              */
             change: "added" | "removed" | "changed" | "moved";
             /** Fields */
-            fields: components["schemas"]["tetrad__datasets__routes__FieldChangeView"][];
+            fields: components["schemas"]["RowFieldChangeView"][];
             /** Key */
             key: string;
             /** New */
@@ -5009,6 +5138,22 @@ export interface components {
             fields: components["schemas"]["ValueChangeView"][];
             /** Key */
             key: string;
+        };
+        /**
+         * RowFieldChangeView
+         * @description One field that differs; `path` is a JSON pointer. `in_old` and `in_new` tell an absent field from a null.
+         */
+        RowFieldChangeView: {
+            /** In New */
+            in_new: boolean;
+            /** In Old */
+            in_old: boolean;
+            /** New */
+            new?: unknown;
+            /** Old */
+            old?: unknown;
+            /** Path */
+            path: string;
         };
         /**
          * RowView
@@ -5094,6 +5239,18 @@ export interface components {
         SignInBody: {
             /** Token */
             token: string;
+        };
+        /**
+         * SigningKeyBody
+         * @description A public Ed25519 key (PEM, or base64 of its 32 bytes) and what it may state.
+         */
+        SigningKeyBody: {
+            /** Name */
+            name: string;
+            /** Public Key */
+            public_key: string;
+            /** Types */
+            types?: string[] | null;
         };
         /**
          * SigningKeysView
@@ -5459,195 +5616,6 @@ export interface components {
             digest: string;
             /** Name */
             name: string;
-        };
-        /**
-         * FieldChangeView
-         * @description One field that differs; `path` is a JSON pointer. `in_old` and `in_new` tell an absent field from a null.
-         */
-        tetrad__datasets__routes__FieldChangeView: {
-            /** In New */
-            in_new: boolean;
-            /** In Old */
-            in_old: boolean;
-            /** New */
-            new?: unknown;
-            /** Old */
-            old?: unknown;
-            /** Path */
-            path: string;
-        };
-        /** KeyBody */
-        tetrad__identity___views__KeyBody: {
-            /**
-             * Content
-             * @default full
-             * @enum {string}
-             */
-            content: "off" | "redacted" | "full";
-            /** Expires At */
-            expires_at?: string | null;
-            /** Name */
-            name: string;
-            /**
-             * Read Only
-             * @default false
-             */
-            read_only: boolean;
-            /** Scopes */
-            scopes: string[];
-        };
-        /**
-         * PriceView
-         * @description What a model costs, decimals per million tokens. `unpriced` names charges that are not by token.
-         */
-        tetrad__models__routes__PriceView: {
-            /** Cache Read */
-            cache_read: string | null;
-            /** Cache Write */
-            cache_write: string | null;
-            /** Currency */
-            currency: string;
-            /** Input */
-            input: string;
-            /** Output */
-            output: string;
-            /** Source */
-            source: string;
-            /** Tiered */
-            tiered: boolean;
-            /** Unpriced */
-            unpriced: string[];
-            /** Valid From */
-            valid_from: string | null;
-            /** Valid To */
-            valid_to: string | null;
-        };
-        /**
-         * FieldChangeView
-         * @description Anything but a message, by its path, such as `variables.tone` or `params.temperature`.
-         */
-        tetrad__prompts___views__FieldChangeView: {
-            /** Change */
-            change: string;
-            /** New */
-            new: unknown;
-            /** Old */
-            old: unknown;
-            /** Path */
-            path: string;
-        };
-        /**
-         * MessageChangeView
-         * @description A message before, after, or both, by its place from 0; `change` is same, changed, added or removed.
-         */
-        tetrad__prompts___views__MessageChangeView: {
-            /** Change */
-            change: string;
-            /** Lines */
-            lines: components["schemas"]["LineView"][];
-            /** New */
-            new: number | null;
-            /** Old */
-            old: number | null;
-            /** Role */
-            role: string;
-        };
-        /**
-         * PromptDiffView
-         * @description Two versions told apart, message by message.
-         */
-        tetrad__prompts___views__PromptDiffView: {
-            /** Fields */
-            fields: components["schemas"]["tetrad__prompts___views__FieldChangeView"][];
-            floor: components["schemas"]["FloorView"];
-            /** Messages */
-            messages: components["schemas"]["tetrad__prompts___views__MessageChangeView"][];
-            /** Same */
-            same: boolean;
-        };
-        /**
-         * KeyBody
-         * @description A public Ed25519 key (PEM, or base64 of its 32 bytes) and what it may state.
-         */
-        tetrad__registry___evidence_views__KeyBody: {
-            /** Name */
-            name: string;
-            /** Public Key */
-            public_key: string;
-            /** Types */
-            types?: string[] | null;
-        };
-        /**
-         * MessageChangeView
-         * @description A message that came, went or changed; places count from 1, 0 where a side has none.
-         */
-        tetrad__releases___diff_views__MessageChangeView: {
-            /**
-             * Change
-             * @enum {string}
-             */
-            change: "added" | "removed" | "changed";
-            /** Hunks */
-            hunks: components["schemas"]["HunkView"][];
-            /** New Place */
-            new_place: number;
-            /** Old Place */
-            old_place: number;
-            /** Old Role */
-            old_role: string;
-            /** Role */
-            role: string;
-        };
-        /**
-         * PromptDiffView
-         * @description A prompt that differs; `floor` is what the contract's change asks of the version, `verdict` if it is kept.
-         */
-        tetrad__releases___diff_views__PromptDiffView: {
-            /**
-             * Change
-             * @enum {string}
-             */
-            change: "added" | "removed" | "changed";
-            /** Contract Changed */
-            contract_changed: boolean;
-            /**
-             * Floor
-             * @enum {string}
-             */
-            floor: "major" | "minor" | "patch" | "none";
-            /** Messages */
-            messages: components["schemas"]["tetrad__releases___diff_views__MessageChangeView"][];
-            new: components["schemas"]["PartSideView"] | null;
-            old: components["schemas"]["PartSideView"] | null;
-            /** Other */
-            other: components["schemas"]["ValueChangeView"][];
-            /** Params */
-            params: components["schemas"]["ValueChangeView"][];
-            /** Role */
-            role: string;
-            /** Variables */
-            variables: components["schemas"]["ValueChangeView"][];
-            /**
-             * Verdict
-             * @enum {string}
-             */
-            verdict: "kept" | "too-low" | "unknown";
-        };
-        /**
-         * PriceView
-         * @description Decimal texts per million tokens.
-         */
-        tetrad__serving__routes__PriceView: {
-            /** Cache Read */
-            cache_read: string | null;
-            /** Cache Write */
-            cache_write: string | null;
-            /** Currency */
-            currency: string;
-            /** Input */
-            input: string;
-            /** Output */
-            output: string;
         };
         /**
          * TopOut
@@ -6424,7 +6392,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["tetrad__identity___views__KeyBody"];
+                "application/json": components["schemas"]["KeyBody"];
             };
         };
         responses: {
@@ -7929,7 +7897,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["tetrad__registry___evidence_views__KeyBody"];
+                "application/json": components["schemas"]["SigningKeyBody"];
             };
         };
         responses: {
@@ -8286,7 +8254,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["tetrad__identity___views__KeyBody"];
+                "application/json": components["schemas"]["KeyBody"];
             };
         };
         responses: {
@@ -8862,7 +8830,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["tetrad__prompts___views__PromptDiffView"];
+                    "application/json": components["schemas"]["PromptDiffView"];
                 };
             };
             /** @description The request was refused or failed */

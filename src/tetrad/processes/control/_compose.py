@@ -110,10 +110,6 @@ class Services:
         self.publisher.start()
         self._closers.callback(self.publisher.stop)
 
-    def at_close(self, close: Callable[[], None]) -> None:
-        """Let something be given back with the rest."""
-        self._closers.callback(close)
-
     def close(self) -> None:
         """Stop what runs and give everything back, last first."""
         self._closers.close()

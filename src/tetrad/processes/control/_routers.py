@@ -9,12 +9,10 @@ from fastapi import APIRouter
 from tetrad.code.routes import router as code_router
 from tetrad.datasets.routes import router as datasets_router
 from tetrad.identity.routes import router as identity_router
-from tetrad.kit.jobs import JobClient
 from tetrad.kit.jobs.routes import router as jobs_router
 from tetrad.models.routes import router as models_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
-from tetrad.processes.worker import jobs_url, known_jobs
 from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import evidence_router
 from tetrad.registry.routes import router as registry_router
@@ -33,8 +31,6 @@ def all_routers(services: Services) -> list[APIRouter]:
     def project_of(upstream: str) -> str | None:
         return next((spec.project for spec in services.providers.all() if spec.name == upstream), None)
 
-    jobs = JobClient(known_jobs(services.settings), jobs_url(services.settings, services.home))
-    services.at_close(jobs.close)
     return [
         status_router(services),
         identity_router(services.identity),
@@ -49,5 +45,4 @@ def all_routers(services: Services) -> list[APIRouter]:
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
         jobs_router(services.jobs),
-        jobs_router(jobs),
     ]
