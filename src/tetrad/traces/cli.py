@@ -70,10 +70,15 @@ def list_traces(
     elif as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     elif found:
-        table = Table(*_HEADER, box=None, header_style="bold", pad_edge=False)
+        console = Console(highlight=False)
+        shown = [place for place, name in enumerate(_HEADER) if console.width >= _WIDE or name not in _ONLY_WIDE]
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for place in shown:
+            table.add_column(_HEADER[place], no_wrap=_HEADER[place] in _WHOLE)
         for item in found:
-            table.add_row(*_cells(item))
-        Console(highlight=False).print(table)
+            cells = _cells(item)
+            table.add_row(*(cells[place] for place in shown))
+        console.print(table)
     else:
         typer.echo(
             f"no traces in the last {since}; send a request through the gateway (`tetrad env` tells how)", err=True
@@ -153,6 +158,10 @@ def _tell(console: Console, item: Mapping[str, Any], as_json: bool) -> None:
         console.print(_line(_cells(item)))
 
 
+_WIDE = 130
+_ONLY_WIDE = frozenset({"name", "release", "model"})
+_WHOLE = frozenset({"time", "trace", "status", "tokens", "cost", "latency"})
+"""Columns that are never cut: what one copies, and numbers."""
 _HEADER = ("time", "trace", "status", "name", "app", "release", "model", "tokens", "cost", "latency")
 _WIDTHS = (19, 32, 6, 28, 12, 12, 24, 7, 10, 9)
 
@@ -168,7 +177,7 @@ def _line(cells: Any, *, bold: bool = False) -> Text:
 
 def _cells(item: Mapping[str, Any]) -> list[Text]:
     return [
-        Text(_time(item["start_ns"])),
+        Text(_recently(item["start_ns"])),
         Text(item["trace_id"]),
         Text(item["status"], style=_STATUS.get(item["status"], "dim")),
         _plain(item["name"]),
@@ -307,6 +316,12 @@ def _duration(text: str) -> timedelta:
 
 def _time(ns: str) -> str:
     return datetime.fromtimestamp(int(ns) // 1_000_000_000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _recently(ns: str) -> str:
+    """Return the time of day for today, the whole time for other days."""
+    day, _, clock = _time(ns).partition(" ")
+    return clock if day == datetime.now(UTC).astimezone().strftime("%Y-%m-%d") else f"{day} {clock}"
 
 
 def _ms(value: float) -> str:
