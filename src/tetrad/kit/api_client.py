@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from tetrad.kernel import TetradError, Unauthenticated, Unavailable
-from tetrad.kit.home import API_KEY, CONTROL_PORT, CONTROL_URL, Home, reachable_host
+from tetrad.kit.home import API_KEY, Home, control_address
 from tetrad.kit.home import SETTINGS as INSTALLATION
 from tetrad.kit.settings import Settings, load_settings
 
@@ -68,7 +68,7 @@ class ApiClient:
         """
         chosen = settings or load_settings([INSTALLATION], partial=True)
         return cls(
-            chosen.get(CONTROL_URL) or f"http://{reachable_host(chosen)}:{chosen.get(CONTROL_PORT)}",
+            control_address(chosen),
             chosen.get(API_KEY) or _key_of(chosen),
         )
 

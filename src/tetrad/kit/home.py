@@ -249,3 +249,8 @@ def reachable_host(settings: Settings) -> str:
     host = settings.get(HOST)
     found = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - asked of, not listened on
     return f"[{found}]" if ":" in found else found
+
+
+def control_address(settings: Settings) -> str:
+    """Return the URL by which processes of this installation reach control."""
+    return settings.get(CONTROL_URL) or f"http://{reachable_host(settings)}:{settings.get(CONTROL_PORT)}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tetrad.identity import _settings as named
-from tetrad.kit.home import CONTROL_PORT, HOST
+from tetrad.kit.home import CONTROL_PORT, reachable_host
 from tetrad.kit.http_settings import session_cookie
 from tetrad.kit.settings import Settings
 
@@ -28,14 +28,13 @@ class IdentityPolicy:
     @classmethod
     def from_settings(cls, settings: Settings) -> IdentityPolicy:
         """Read the policy."""
-        host, port = settings.get(HOST), settings.get(CONTROL_PORT)
-        named_host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+        own_url = f"http://{reachable_host(settings)}:{settings.get(CONTROL_PORT)}"
         return cls(
             session_idle=timedelta(hours=settings.get(named.SESSION_IDLE_HOURS)),
             session_max=timedelta(hours=settings.get(named.SESSION_MAX_HOURS)),
             link_life=timedelta(minutes=settings.get(named.SIGN_IN_LINK_MINUTES)),
             key_grace=timedelta(hours=settings.get(named.KEY_GRACE_HOURS)),
-            console_url=(settings.get(named.CONSOLE_URL) or f"http://{named_host}:{port}").rstrip("/"),
+            console_url=(settings.get(named.CONSOLE_URL) or own_url).rstrip("/"),
             cookie_name=session_cookie(settings),
             max_projects=settings.get(named.MAX_PROJECTS),
             max_keys=settings.get(named.MAX_KEYS_PER_PROJECT),

@@ -11,11 +11,11 @@ from functools import partial
 
 from tetrad.adapters.providers.openai import OpenAIProvider
 from tetrad.kernel import SystemClock, TetradError, Unavailable
-from tetrad.kit.home import CONTROL_PORT, CONTROL_URL, HOST, Home
+from tetrad.kit.home import Home, control_address
 from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
-from tetrad.kit.upstream import Address, Client, Limits, parse_address
+from tetrad.kit.upstream import Client, Limits, parse_address
 from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
@@ -57,7 +57,7 @@ class Worker:
             clock=clock,
             stages=(Readiness(),),
         )
-        control = control_address(settings)
+        control = parse_address(control_address(settings))
         token = _FileSecret(home)
         tables = TableClient(
             client=internal,
@@ -154,15 +154,6 @@ def _keyring(home: Home) -> Keyring:
     if not path.exists():
         raise BadSealKey("there is no sealing key yet", hint="control makes it at its first start")
     return load_keyring(path, create=False)
-
-
-def control_address(settings: Settings) -> Address:
-    """Return where control answers."""
-    url = settings.get(CONTROL_URL)
-    if not url:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.get(HOST), settings.get(HOST))  # noqa: S104
-        url = f"http://{f'[{host}]' if ':' in host else host}:{settings.get(CONTROL_PORT)}"
-    return parse_address(url)
 
 
 def _tell(stop: Callable[[], None], task: asyncio.Task[None]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tetrad.kernel import TetradError, Unavailable
 from tetrad.kit.children import EX_CONFIG
-from tetrad.kit.home import CONTROL_PORT, CONTROL_URL, HOST, LOG_LEVEL, Home, cache_folder
+from tetrad.kit.home import LOG_LEVEL, Home, cache_folder, control_address
 from tetrad.kit.logs import log_to_stderr
 from tetrad.kit.settings import Settings
 from tetrad.processes.worker._settings import WORKER_POLL_S, WORKER_REPORT_S
@@ -57,7 +57,7 @@ async def _run(settings: Settings) -> None:
         LlamaCppAdapter(model_finder(home, cache_folder(settings)), home.engines, home.logs),
         OpenAIUrlAdapter(),
     ]
-    async with control_client(control_url(settings), token) as control:
+    async with control_client(control_address(settings), token) as control:
         keeper = EngineKeeper(
             {adapter.kind: adapter for adapter in adapters},
             control,
@@ -67,7 +67,7 @@ async def _run(settings: Settings) -> None:
         )
         engines = asyncio.create_task(keeper.run(), name="engines")
         jobs = asyncio.create_task(
-            keep_jobs(partial(running_jobs, settings, home, control_url(settings), token)), name="jobs"
+            keep_jobs(partial(running_jobs, settings, home, control_address(settings), token)), name="jobs"
         )
         stopped = asyncio.create_task(stop.wait())
         tasks: tuple[asyncio.Task[Any], ...] = (engines, jobs, stopped)
@@ -78,13 +78,6 @@ async def _run(settings: Settings) -> None:
         for task in done:
             task.result()  # the error that ended us, if one did
     log.info("worker stopped")
-
-
-def control_url(settings: Settings) -> str:
-    """Return where control answers."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.get(HOST), settings.get(HOST))  # noqa: S104
-    named = f"[{host}]" if ":" in host else host
-    return settings.get(CONTROL_URL) or f"http://{named}:{settings.get(CONTROL_PORT)}"
 
 
 async def _token(path: Path, stop: asyncio.Event) -> str:
