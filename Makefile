@@ -44,7 +44,7 @@ check: setup-dev ## everything that reads the code without running it: style, ty
 	$(NPM) run check
 	$(BIN)/python scripts/docs.py --check
 
-bench: setup-dev ## gateway speed, memory and start-up times, beside nginx and LiteLLM
+bench: setup-dev ## gateway, registry, datasets, traces: speed and memory beside nginx, LiteLLM and MLflow
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 docs: setup-dev ## write the generated reference pages, check links and snippets

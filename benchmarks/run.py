@@ -146,24 +146,22 @@ def _verdict(good: bool) -> str:
     return "ok" if good else "MISSED"
 
 
-SCRIPTS = ("ingest", "datasets", "rollback")
-"""Benchmarks that stand alone; run when they are named."""
+SCRIPTS = ("datasets", "registry", "rollback", "ingest")
+"""Benchmarks that stand alone."""
 
 
 def main() -> None:
-    """Run the benchmarks that were named, or the first two, and keep their results as JSON."""
+    """Run the benchmarks that were named, or all, and keep their results as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     known = ("installation", "gateway", *SCRIPTS)
-    parser.add_argument(
-        "only", nargs="*", metavar="NAME", help=f"which of {', '.join(known)}; the first two by default"
-    )
+    parser.add_argument("only", nargs="*", metavar="NAME", help=f"which of {', '.join(known)}; all of them by default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--no-litellm", action="store_true", help="leave LiteLLM out (it installs 700 MB)")
     options = parser.parse_args()
     if wrong := set(options.only) - set(known):
         parser.error(f"there is no benchmark {min(wrong)!r}; there are {', '.join(known)}")
-    wanted = options.only or ["installation", "gateway"]
+    wanted = options.only or known
     RESULTS.mkdir(exist_ok=True)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     results: dict[str, object] = {"python": sys.version, "machine": platform.platform()}
