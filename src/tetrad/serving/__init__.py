@@ -1,5 +1,6 @@
 """The runtime: route tables, providers, engines and the request pipeline."""
 
+from tetrad.serving._dispatch import BoundModel, Dispatch, Layer
 from tetrad.serving._engines import (
     SERVING_STATES,
     EngineCaps,
@@ -32,6 +33,7 @@ from tetrad.serving._model import (
     decode_route_table,
     encode_route_table,
 )
+from tetrad.serving._operations import BY_PATH, CHAT, EMBEDDINGS, OPERATIONS, Dialect, Operation
 from tetrad.serving._pipeline import Pipeline
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
 from tetrad.serving._readiness import Readiness
@@ -44,17 +46,25 @@ from tetrad.serving.errors import (
     EngineUnusable,
     RequestRefused,
     error_body,
+    error_event,
 )
 
 __all__ = [
+    "BY_PATH",
+    "CHAT",
+    "EMBEDDINGS",
+    "OPERATIONS",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
     "AppRoute",
     "Attempt",
     "BadEngineSpec",
     "BadRouteTable",
+    "BoundModel",
     "CompiledTable",
     "ContentPolicy",
+    "Dialect",
+    "Dispatch",
     "EngineCaps",
     "EngineEndpoint",
     "EngineEvent",
@@ -70,8 +80,10 @@ __all__ = [
     "Exchange",
     "KeyEntry",
     "Kind",
+    "Layer",
     "MessageTemplate",
     "ModelEntry",
+    "Operation",
     "Pipeline",
     "Price",
     "ProviderDirectory",
@@ -88,6 +100,7 @@ __all__ = [
     "decode_route_table",
     "encode_route_table",
     "error_body",
+    "error_event",
     "next_state",
     "possible_events",
 ]

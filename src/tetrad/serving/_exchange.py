@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from tetrad.kernel import TetradError, new_span_id
 from tetrad.serving._model import KeyEntry, Kind, ModelEntry, ReleaseRoute, Upstream
+from tetrad.serving._operations import Operation
+from tetrad.serving._pricing import Pricer
 from tetrad.serving.ports import Outcome
 
 
@@ -43,15 +45,19 @@ class Attempt:
         "input",
         "model",
         "outcome",
+        "pricer",
         "span_id",
         "start_ns",
         "status",
         "upstream",
     )
 
-    def __init__(self, model: ModelEntry, upstream: Upstream, sent: bytes, start_ns: int) -> None:
+    def __init__(
+        self, model: ModelEntry, upstream: Upstream, sent: bytes, start_ns: int, pricer: Pricer | None = None
+    ) -> None:
         self.model = model
         self.upstream = upstream
+        self.pricer = pricer
         self.input = sent
         self.start_ns = start_ns
         self.end_ns = 0
@@ -68,7 +74,8 @@ class Exchange:
     """A request from its arrival to its record. Mutable, and never shared between requests.
 
     `headers` are by lower-case name. Everything after `body` is filled in by the pipeline. `key` is None until the
-    client is known; what belongs to nobody is not recorded.
+    client is known; what belongs to nobody is not recorded. `on_done` is called once, when everything about the
+    exchange is known and before it is recorded.
     """
 
     __slots__ = (
@@ -83,8 +90,9 @@ class Exchange:
         "headers",
         "input",
         "key",
-        "kind",
         "model",
+        "on_done",
+        "operation",
         "parent_id",
         "ready_ns",
         "recorded",
@@ -103,8 +111,8 @@ class Exchange:
         "variables",
     )
 
-    def __init__(self, kind: Kind, headers: Mapping[bytes, bytes], start_ns: int) -> None:
-        self.kind: Kind = kind
+    def __init__(self, operation: Operation, headers: Mapping[bytes, bytes], start_ns: int) -> None:
+        self.operation = operation
         self.headers = headers
         self.start_ns = start_ns
         self.ready_ns = start_ns
@@ -134,6 +142,12 @@ class Exchange:
         self.error_type = ""
         self.table_version = 0
         self.recorded = False
+        self.on_done: list[Callable[[Exchange], None]] = []
+
+    @property
+    def kind(self) -> Kind:
+        """What the model is asked to do."""
+        return self.operation.kind
 
 
 _HEX = frozenset("0123456789abcdef")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -20,16 +21,18 @@ from tetrad.serving._body import (
     text_field,
     usage_asked,
 )
+from tetrad.serving._dispatch import Dispatch, Dispatcher, Layer, settle
 from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._model import RouteTable
 from tetrad.serving._prompting import house_compiler
 from tetrad.serving._routing import CompiledTable, Route
-from tetrad.serving.errors import error_body
+from tetrad.serving.errors import error_body, error_event
 from tetrad.serving.ports import Answer, ModelCall, PromptCompiler, Provider, Stage
 
 log = logging.getLogger(__name__)
 
 Recorder = Callable[[Exchange], None]
+_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 _JSON = (b"content-type", b"application/json")
 _STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -54,18 +57,25 @@ class Pipeline:
         record: Recorder,
         clock: Clock,
         stages: Sequence[Stage] = (),
+        layers: Sequence[Layer] = (),
         compiler: PromptCompiler = house_compiler,
     ) -> None:
         self._providers = providers
         self._record = record
         self._clock = clock
         self._stages = tuple(stages)
+        self._layers = tuple(layers)
+        self._dispatch: Dispatch = Dispatcher(clock)
         self._compiler = compiler
         self.table: CompiledTable | None = None
 
     def install(self, table: RouteTable) -> CompiledTable:
         """Compile a table and route by it from the next request on; requests under way keep theirs."""
         self.table = CompiledTable(table, self._providers, self._stages, self._compiler, self.table)
+        dispatch: Dispatch = Dispatcher(self._clock)
+        for layer in reversed(self._layers):
+            dispatch = layer.bind(table, dispatch)
+        self._dispatch = dispatch
         return self.table
 
     def current(self) -> CompiledTable:
@@ -112,7 +122,7 @@ class Pipeline:
         headers = [_JSON, *self._own_headers(exchange)]
         if error.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
-        await reply.whole(error.status, headers, error_body(error))
+        await reply.whole(error.status, headers, error_body(error, exchange.operation.dialect))
 
     def abandon(self, exchange: Exchange, why: str) -> None:
         """Record an exchange whose client cannot be answered any more."""
@@ -127,34 +137,32 @@ class Pipeline:
         key = exchange.key
         if key is None:
             raise TetradError("the exchange was not authenticated")
+        operation = exchange.operation
         fields = read_fields(exchange.body)
         self._note_who(exchange, fields)
         exchange.model = text_field(fields, "model")
-        route = self.current().resolve(key, exchange.model, exchange.kind)
+        route = self.current().resolve(key, exchange.model, operation.kind)
         stream = False
-        if exchange.kind == "chat":
+        if operation.streams:
             exchange.stream = stream = flag_field(fields, "stream")
         if route.release is not None:
             exchange.app, exchange.ref, exchange.release = route.app, route.ref, route.release.route
             self._match_code(exchange)
-            if exchange.kind == "chat":
-                exchange.unused = route.release.apply(fields, exchange.variables)
-        elif exchange.kind == "chat" and "messages" not in fields:
-            text_field(fields, "messages")
-        elif exchange.kind == "embeddings" and "input" not in fields:
-            text_field(fields, "input")
-        fields["model"] = msgspec.Raw(msgspec.json.encode(route.model.entry.upstream_model))
-        return route, ModelCall(exchange.kind, fields, stream, stream and usage_asked(fields))
+        if route.release is not None and operation.prompted:
+            exchange.unused = route.release.apply(fields, exchange.variables)
+        elif operation.input not in fields:
+            text_field(fields, operation.input)
+        return route, ModelCall(operation, fields, stream, stream and usage_asked(fields))
 
     @staticmethod
     def _note_who(exchange: Exchange, fields: Fields) -> None:
         headers = exchange.headers
         extension = take_extension(fields)
         exchange.variables = bytes(extension.variables)
-        if exchange.kind == "chat":
+        if exchange.operation.input == "messages":
             exchange.input = array_field(fields, "messages")
         else:
-            exchange.input = bytes(fields.get("input", b""))
+            exchange.input = bytes(fields.get(exchange.operation.input, b""))
         exchange.session = label(headers.get(b"x-tetrad-session"), "x-tetrad-session") or _short(extension.session)
         exchange.user = label(headers.get(b"x-tetrad-user"), "x-tetrad-user") or _short(extension.user)
         if not exchange.user and "user" in fields:
@@ -175,37 +183,32 @@ class Pipeline:
     # the way out
 
     async def _forward(self, exchange: Exchange, route: Route, call: ModelCall, reply: Reply) -> None:
-        model = route.model
-        sent = call.fields.get("messages" if call.kind == "chat" else "input")
-        attempt = Attempt(model.entry, model.upstream, b"" if sent is None else bytes(sent), self._clock.now_ns())
-        exchange.attempts.append(attempt)
-        answer: Answer | None = None
+        answer = await self._dispatch(exchange, route, call)
+        attempt = exchange.attempts[-1] if exchange.attempts else None
         try:
-            answer = await model.handler(call)
-            attempt.status = exchange.status = answer.status
+            exchange.status = answer.status
             if answer.stream:
-                await self._stream(exchange, route, attempt, answer, reply)
+                await self._stream(exchange, attempt, answer, reply)
             else:
                 body = await answer.read()
-                self._settle(exchange, route, attempt, answer)
+                self._settle(exchange, attempt, answer)
                 headers = [*answer.headers, *self._own_headers(exchange, attempt, answer)]
                 self._done(exchange)
                 await reply.whole(answer.status, headers, body)
         except TetradError as error:
-            if not attempt.end_ns:
+            if attempt is not None and not attempt.end_ns:
                 attempt.error_type, attempt.error_message = error.code, error.message
-                self._settle(exchange, route, attempt, answer)
+                self._settle(exchange, attempt, answer)
             raise
         except asyncio.CancelledError:
-            if not attempt.end_ns:
+            if attempt is not None and not attempt.end_ns:
                 attempt.error_type = "cancelled"
-                self._settle(exchange, route, attempt, answer)
+                self._settle(exchange, attempt, answer)
             raise
         finally:
-            if answer is not None:
-                answer.close()
+            answer.close()
 
-    async def _stream(self, exchange: Exchange, route: Route, attempt: Attempt, answer: Answer, reply: Reply) -> None:
+    async def _stream(self, exchange: Exchange, attempt: Attempt | None, answer: Answer, reply: Reply) -> None:
         await reply.begin(answer.status, [*_STREAM, *answer.headers, *self._own_headers(exchange, attempt, answer)])
         try:
             piece = await answer.read()
@@ -213,34 +216,26 @@ class Pipeline:
                 await reply.write(piece)
                 piece = await answer.read()
         except TetradError as error:
-            # the head is out: the protocol tells an error as an event, and ends the stream without `[DONE]`
+            # the head is out: the protocol tells an error as an event, and ends the stream without its end marker
             exchange.error, exchange.error_type = error, error.code
-            attempt.error_type, attempt.error_message = error.code, error.message
-            piece = b"data: " + error_body(error) + b"\n\n"
-        self._settle(exchange, route, attempt, answer)
+            if attempt is not None:
+                attempt.error_type, attempt.error_message = error.code, error.message
+            piece = error_event(error, exchange.operation.dialect)
+        self._settle(exchange, attempt, answer)
         self._done(exchange)
         await reply.end(piece)
 
-    def _settle(self, exchange: Exchange, route: Route, attempt: Attempt, answer: Answer | None) -> None:
-        """Write down how an attempt ended."""
-        attempt.end_ns = self._clock.now_ns()
-        if answer is None:
-            return
-        attempt.status = answer.status
-        outcome = attempt.outcome = answer.outcome()
-        if outcome.error_type and not attempt.error_type:
-            attempt.error_type, attempt.error_message = outcome.error_type, outcome.error_message
-        if attempt.error_type and not exchange.error_type:
-            exchange.error_type = attempt.error_type
-        pricer = route.model.pricer
-        if pricer is not None and outcome.usage is not None:
-            attempt.cost, attempt.currency = pricer.cost(outcome.usage), pricer.currency
+    def _settle(self, exchange: Exchange, attempt: Attempt | None, answer: Answer) -> None:
+        if attempt is not None:
+            settle(exchange, attempt, answer, self._clock.now_ns())
 
     def _done(self, exchange: Exchange) -> None:
         if exchange.recorded:
             return
         exchange.recorded = True
         exchange.end_ns = self._clock.now_ns()
+        for listener in exchange.on_done:
+            listener(exchange)
         self._record(exchange)
 
     def _own_headers(
@@ -251,16 +246,19 @@ class Pipeline:
             headers.append((b"x-tetrad-release", exchange.release.digest.encode()))
         if exchange.unused:
             headers.append((b"x-tetrad-unused-variables", _names(exchange.unused)))
-        if attempt is not None and answer is not None:
-            ours_ns = attempt.start_ns - exchange.ready_ns + self._clock.now_ns() - answer.received_ns
-            headers.append((b"x-tetrad-overhead-ms", b"%.3f" % (max(ours_ns, 0) / 1e6)))
+        if answer is not None:
+            if answer.dropped:
+                headers.append((b"x-tetrad-dropped", _names(answer.dropped)))
+            if attempt is not None:
+                ours_ns = attempt.start_ns - exchange.ready_ns + self._clock.now_ns() - answer.received_ns
+                headers.append((b"x-tetrad-overhead-ms", b"%.3f" % (max(ours_ns, 0) / 1e6)))
         return headers
 
 
-def _names(unused: tuple[str, ...]) -> bytes:
-    """Name what was not used, in a header's alphabet and bounded: clients choose these names."""
-    shown = [name for name in unused[:16] if name.isascii() and name.isidentifier() and len(name) <= 64]
-    more = len(unused) - len(shown)
+def _names(given: tuple[str, ...]) -> bytes:
+    """Name fields or variables, in a header's alphabet and bounded: clients choose these names."""
+    shown = [name for name in given[:16] if _NAME.fullmatch(name)]
+    more = len(given) - len(shown)
     return ", ".join([*shown, *([f"and {more} more"] if more else [])]).encode()
 
 

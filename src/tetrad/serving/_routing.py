@@ -8,7 +8,8 @@ from functools import partial
 from typing import NamedTuple
 
 from tetrad.kernel import Forbidden, NotFound, TetradError, Unauthenticated, Unavailable
-from tetrad.serving._model import KeyEntry, Kind, ModelEntry, ReleaseRoute, RouteTable, Upstream
+from tetrad.serving._dispatch import BoundModel
+from tetrad.serving._model import KeyEntry, Kind, ModelEntry, ReleaseRoute, RouteTable
 from tetrad.serving._pricing import Pricer
 from tetrad.serving._prompting import CompiledRelease, house_compiler
 from tetrad.serving.errors import BadRouteTable, RequestRefused
@@ -23,15 +24,6 @@ class ModelNotFound(NotFound):
 
     code = "model_not_found"
     param = "model"
-
-
-class BoundModel(NamedTuple):
-    """A model, its upstream, its price, and what to call."""
-
-    entry: ModelEntry
-    upstream: Upstream
-    pricer: Pricer | None
-    handler: Handler
 
 
 class Route(NamedTuple):

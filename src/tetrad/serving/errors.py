@@ -48,15 +48,34 @@ class BadRouteTable(TetradError):
 
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 
 
-def error_body(error: TetradError) -> bytes:
-    """Return the body by which the OpenAI protocol tells an error; what to do next is part of the message."""
+def error_body(error: TetradError, dialect: str = "openai") -> bytes:
+    """Return the body by which a protocol tells an error; what to do next is part of the message."""
     status = error.status
-    kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
     message = f"{error.message} ({error.hint})" if error.hint else error.message
+    if dialect == "anthropic":
+        kind = _ANTHROPIC_TYPES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
+        return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message, "code": error.code}})
+    kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
     param = getattr(error, "param", "") or None
     return msgspec.json.encode({"error": {"message": message, "type": kind, "code": error.code, "param": param}})
+
+
+def error_event(error: TetradError, dialect: str = "openai") -> bytes:
+    """Return the server-sent event by which a protocol tells an error in the middle of a stream."""
+    name = b"event: error\n" if dialect == "anthropic" else b""
+    return name + b"data: " + error_body(error, dialect) + b"\n\n"
 
 
 class BadProvider(InvalidInput):

@@ -9,20 +9,29 @@ import msgspec
 
 from tetrad.kernel import Usage
 from tetrad.serving._engines import EngineCaps, EngineEndpoint, EngineIdentity, EngineMetrics, EngineSpec
-from tetrad.serving._model import Kind, ModelEntry, TemplateSyntax, Upstream, Variable
+from tetrad.serving._model import ModelEntry, TemplateSyntax, Upstream, Variable
+from tetrad.serving._operations import Operation
 
 
 class ModelCall(msgspec.Struct, frozen=True, gc=False):
-    """One call of a model, in the words of the OpenAI protocol.
+    """One call of a model, in the words of the client's protocol, which the operation names.
 
     `fields` is the whole request body by top-level name, ready to be sent: model, messages and the release's parameters
-    are in place. `usage_asked` tells whether the client itself asked for usage at the end of a stream.
+    are in place. `usage_asked` tells whether the client itself asked for usage at the end of a stream. `headers` are
+    those of the client that its protocol means for the upstream. With `strict` nothing may be dropped in translation.
     """
 
-    kind: Kind
+    operation: Operation
     fields: dict[str, msgspec.Raw]
     stream: bool = False
     usage_asked: bool = False
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    strict: bool = False
+
+    def asking(self, model: str) -> ModelCall:
+        """Return the same call of another model, by the name that its upstream knows."""
+        fields = {**self.fields, "model": msgspec.Raw(msgspec.json.encode(model))}
+        return ModelCall(self.operation, fields, self.stream, self.usage_asked, self.headers, self.strict)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -51,6 +60,8 @@ class Answer(Protocol):
     """True once the piece that `read` just returned is the last one that matters to the client."""
     received_ns: int
     """When the upstream had done its part: the head of a stream, the end of anything else."""
+    dropped: tuple[str, ...]
+    """What of the request its protocol could not say to the upstream, by field; empty where nothing was translated."""
 
     async def read(self) -> bytes:
         """Return the next piece. Raises `TetradError` where the upstream fails; may be cancelled at any time."""

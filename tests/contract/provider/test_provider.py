@@ -14,7 +14,7 @@ from support.wait import async_wait_until
 from tetrad.adapters.providers.openai import OpenAIProvider
 from tetrad.kernel import InvalidInput, SystemClock, TetradError, Usage
 from tetrad.kit.upstream import Client
-from tetrad.serving import Upstream
+from tetrad.serving import CHAT, Upstream
 from tetrad.serving.ports import Endpoint, ModelCall, Provider
 
 SECRET = "secret-0123456789"
@@ -43,7 +43,7 @@ def chat(model: str, **fields: object) -> ModelCall:
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **fields}
     raw = {name: msgspec.Raw(json.dumps(value).encode()) for name, value in body.items()}
     asked = bool((fields.get("stream_options") or {}).get("include_usage"))  # type: ignore[attr-defined]
-    return ModelCall("chat", raw, bool(fields.get("stream")), asked)
+    return ModelCall(CHAT, raw, bool(fields.get("stream")), asked)
 
 
 async def read_all(answer) -> bytes:

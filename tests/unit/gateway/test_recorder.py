@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder, redacted
-from tetrad.serving import Exchange, KeyEntry
+from tetrad.serving import CHAT, Exchange, KeyEntry
 from tetrad.traces import read_frames
 
 secrets = st.text("0123456789abcdefghijklmnopqrstuvwxyz", min_size=6, max_size=30)
@@ -65,7 +65,7 @@ def spool(tmp_path: Path) -> SpoolWriter:
 def test_an_input_past_the_limit_is_kept_by_its_head(spool: SpoolWriter) -> None:
     recorder = Recorder(spool, Metrics("0"), record_bytes=10_000)
     for policy in ("full", "redacted"):
-        exchange = Exchange("chat", {}, 1)
+        exchange = Exchange(CHAT, {}, 1)
         exchange.key = KeyEntry("k", "p", ("data",), content=policy)
         exchange.input = b'[{"role":"user","content":"' + b"x" * 20_000 + b'"}]'
         [span] = recorder.spans(exchange)
@@ -77,7 +77,7 @@ def test_an_input_past_the_limit_is_kept_by_its_head(spool: SpoolWriter) -> None
 def test_an_unknown_client_is_counted_and_not_recorded(spool: SpoolWriter) -> None:
     metrics = Metrics("0")
     recorder = Recorder(spool, metrics, record_bytes=1000)
-    exchange = Exchange("chat", {}, 1)
+    exchange = Exchange(CHAT, {}, 1)
     exchange.status, exchange.error_type = 401, "invalid_api_key"
     recorder(exchange)
     assert spool.appended == 0
@@ -87,7 +87,7 @@ def test_an_unknown_client_is_counted_and_not_recorded(spool: SpoolWriter) -> No
 
 
 def test_a_record_is_in_the_spool_when_the_call_returns(spool: SpoolWriter) -> None:
-    exchange = Exchange("chat", {}, 1)
+    exchange = Exchange(CHAT, {}, 1)
     exchange.key = KeyEntry("k", "p", ("data",))
     Recorder(spool, Metrics("0"), record_bytes=1000)(exchange)
     [span] = read_frames(spool.folder.read(spool.active, 0, 1 << 20)).spans
@@ -108,7 +108,7 @@ def test_one_page_shows_all_living_workers_of_the_machine(spool: SpoolWriter, tm
 def test_metrics_have_a_bounded_number_of_series(spool: SpoolWriter) -> None:
     metrics = Metrics("0")
     for number in range(1000):
-        exchange = Exchange("chat", {}, 1)
+        exchange = Exchange(CHAT, {}, 1)
         exchange.error_type = f"invented_{number}"
         metrics.finished(exchange)
     page = render([metrics.snapshot(spool, {})]).decode()

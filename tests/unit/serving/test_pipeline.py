@@ -11,8 +11,10 @@ import pytest
 
 from support import gateway as g
 from tetrad.kernel import SystemClock, TetradError, Unavailable, Usage
-from tetrad.serving import Exchange, Pipeline, Readiness, RouteTable, Upstream
+from tetrad.serving import CHAT, OPERATIONS, Exchange, Pipeline, Readiness, RouteTable, Upstream
 from tetrad.serving.ports import Answer, ModelCall, Outcome
+
+OPERATION = {operation.name: operation for operation in OPERATIONS}
 
 
 class FakeAnswer:
@@ -22,7 +24,7 @@ class FakeAnswer:
         self, pieces: Sequence[bytes | Exception], outcome: Outcome, *, stream: bool, status: int = 200
     ) -> None:
         self.status, self.headers, self.stream, self.done = status, [], stream, False
-        self.received_ns = time.time_ns()
+        self.received_ns, self.dropped = time.time_ns(), ()
         self._pieces, self._outcome = list(pieces), outcome
         self.closed = 0
 
@@ -115,7 +117,7 @@ class Bench:
         self, body: Any, *, key: str = g.KEY, kind: str = "chat", headers: dict[bytes, bytes] | None = None
     ) -> FakeReply:
         given = {b"authorization": f"Bearer {key}".encode(), **(headers or {})}
-        exchange = Exchange(kind, given, time.time_ns())
+        exchange = Exchange(OPERATION[kind], given, time.time_ns())
         reply = FakeReply()
         reply.exchange = exchange
         try:
@@ -150,13 +152,13 @@ def bench() -> Bench:
 )
 def test_a_request_without_a_good_key_is_refused(bench: Bench, headers: dict, status: int, code: str) -> None:
     with pytest.raises(TetradError) as caught:
-        bench.pipeline.authenticate(Exchange("chat", headers, time.time_ns()))
+        bench.pipeline.authenticate(Exchange(CHAT, headers, time.time_ns()))
     assert (caught.value.status, caught.value.code) == (status, code)
 
 
 @pytest.mark.parametrize("header", [(b"authorization", b"bearer %s"), (b"x-api-key", b"%s")])
 def test_a_key_comes_as_bearer_or_as_x_api_key(bench: Bench, header: tuple[bytes, bytes]) -> None:
-    exchange = Exchange("chat", {header[0]: header[1] % g.KEY.encode()}, time.time_ns())
+    exchange = Exchange(CHAT, {header[0]: header[1] % g.KEY.encode()}, time.time_ns())
     bench.pipeline.authenticate(exchange)
     assert exchange.key is not None
     assert exchange.key.id == "key_full"
@@ -427,7 +429,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     ],
 )
 def test_a_good_traceparent_is_honoured_and_a_bad_one_ignored(header: str, taken: bool) -> None:
-    exchange = Exchange("chat", {b"traceparent": header.encode("latin-1")}, 1)
+    exchange = Exchange(CHAT, {b"traceparent": header.encode("latin-1")}, 1)
     assert (exchange.trace_id == TRACE) is taken
     assert exchange.parent_id == (PARENT if taken else "")
     assert len(exchange.trace_id) == 32
@@ -436,7 +438,7 @@ def test_a_good_traceparent_is_honoured_and_a_bad_one_ignored(header: str, taken
 async def test_before_the_first_table_everything_is_503_with_retry_after() -> None:
     pipeline = Pipeline({}, record=lambda _: None, clock=SystemClock())
     reply = FakeReply()
-    reply.exchange = exchange = Exchange("chat", {}, time.time_ns())
+    reply.exchange = exchange = Exchange(CHAT, {}, time.time_ns())
     with pytest.raises(Unavailable) as caught:
         pipeline.authenticate(exchange)
     await pipeline.refuse(exchange, caught.value, reply)

@@ -27,10 +27,11 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import Kind, Upstream, error_body
+from tetrad.serving import Upstream, error_body
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
-_PATHS: dict[Kind, str] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+_PATHS: dict[str, str] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+"""Where upstreams of this protocol answer an operation, by its name."""
 _PASSED = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry"))
 _MAX_EVENT = 4 * 1024 * 1024
 _MAX_ERROR = 1024 * 1024
@@ -89,8 +90,8 @@ class OpenAIEndpoint:
         address = parse_address(upstream.base_url)
         self._origin = str(address.origin)
         try:
-            self._requests: dict[Kind, PreparedRequest] = {
-                kind: provider.client.prepare("POST", address, path, headers) for kind, path in _PATHS.items()
+            self._requests: dict[str, PreparedRequest] = {
+                name: provider.client.prepare("POST", address, path, headers) for name, path in _PATHS.items()
             }
         except InvalidInput as error:
             raise _covered(error, upstream.secret) from None
@@ -112,7 +113,7 @@ class OpenAIEndpoint:
             fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
         try:
             response = await self._provider.client.send(
-                self._requests[call.kind],
+                self._requests[call.operation.name],
                 msgspec.json.encode(fields),
                 timeouts=self._timeouts,
                 max_connections=self._max_connections,
@@ -144,10 +145,10 @@ class OpenAIEndpoint:
             completion = read_completion(body)
         except msgspec.MsgspecError as error:
             raise BrokenAnswer(
-                f"the upstream {name!r} answered {status} with something that is no {call.kind} answer: {error}",
+                f"the upstream {name!r} answered {status} with what is no {call.operation.name} answer: {error}",
                 hint="check that its base URL is that of an OpenAI-compatible API",
             ) from None
-        chat = call.kind == "chat"
+        chat = call.operation.name == "chat"
         outcome = Outcome(
             usage=read_usage(completion.usage),
             response_model=completion.model or "",
@@ -190,6 +191,7 @@ class _Whole:
 
     stream = False
     done = True
+    dropped: tuple[str, ...] = ()
 
     def __init__(
         self, status: int, body: bytes, outcome: Outcome, received_ns: int, headers: list[tuple[bytes, bytes]]
@@ -218,6 +220,7 @@ class _Stream:
     """
 
     stream = True
+    dropped: tuple[str, ...] = ()
 
     def __init__(self, provider: OpenAIProvider, response: Response, *, strip: bool) -> None:
         self.status = response.status

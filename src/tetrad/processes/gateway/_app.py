@@ -11,7 +11,7 @@ import msgspec
 
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
 from tetrad.processes.gateway._metrics import Metrics
-from tetrad.serving import Exchange, Kind, Pipeline, RequestRefused, error_body
+from tetrad.serving import BY_PATH, Exchange, Operation, Pipeline, RequestRefused, error_body
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -20,7 +20,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 CONNECTION = "tetrad.connection"
 """The key in `scope["extensions"]` under which our server hands out the connection, see `_server.Watched`."""
-_MODEL_CALLS: dict[str, Kind] = {"/v1/chat/completions": "chat", "/v1/embeddings": "embeddings"}
 _JSON = [(b"content-type", b"application/json")]
 _NOT_YET = ("/v1/messages", "/v1/responses", "/v1/completions", "/v1/images", "/v1/audio")
 
@@ -54,9 +53,9 @@ class GatewayApp:
         if scope["type"] != "http":
             return
         path: str = scope["path"]
-        kind = _MODEL_CALLS.get(path)
-        if kind is not None and scope["method"] == "POST":
-            await self._call_model(kind, scope, receive, send)
+        operation = BY_PATH.get(path)
+        if operation is not None and scope["method"] == "POST":
+            await self._call_model(operation, scope, receive, send)
             return
         reply = _AsgiReply(send)
         try:
@@ -64,7 +63,7 @@ class GatewayApp:
         except TetradError as error:
             headers = list(_JSON)
             if error.status == 405:
-                headers.append((b"allow", b"POST" if kind else b"GET, HEAD"))
+                headers.append((b"allow", b"POST" if operation else b"GET, HEAD"))
             if error.retry_after_s is not None:
                 headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
             await reply.whole(error.status, headers, error_body(error))
@@ -73,8 +72,8 @@ class GatewayApp:
 
     # calls of models
 
-    async def _call_model(self, kind: Kind, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(kind, dict(scope["headers"]), time.time_ns())
+    async def _call_model(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(operation, dict(scope["headers"]), time.time_ns())
         reply = _AsgiReply(send, (scope.get("extensions") or {}).get(CONNECTION))
         if self._metrics.in_flight >= self._max_in_flight:
             await self._pipeline.refuse(
@@ -188,8 +187,8 @@ class GatewayApp:
 
     def _page(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         known = path in ("/healthz", "/readyz", "/metrics", "/v1/models") or path.startswith("/v1/models/")
-        if path in _MODEL_CALLS or (known and scope["method"] not in ("GET", "HEAD")):
-            wanted = "POST" if path in _MODEL_CALLS else "GET"
+        if path in BY_PATH or (known and scope["method"] not in ("GET", "HEAD")):
+            wanted = "POST" if path in BY_PATH else "GET"
             raise RequestRefused(
                 f"{scope['method']} is not allowed here", hint=f"use {wanted}", status=405, code="method_not_allowed"
             )

@@ -1,0 +1,87 @@
+"""From a route to an answer: which models are tried, in what order, and the record of each try."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+from tetrad.kernel import Clock, TetradError
+from tetrad.serving._exchange import Attempt, Exchange
+from tetrad.serving._model import ModelEntry, RouteTable, Upstream
+from tetrad.serving._pricing import Pricer
+from tetrad.serving.ports import Answer, Handler, ModelCall
+
+if TYPE_CHECKING:
+    from tetrad.serving._routing import Route
+
+Dispatch: TypeAlias = "Callable[[Exchange, Route, ModelCall], Awaitable[Answer]]"
+"""Answers an exchange's call. The attempt that the answer belongs to is the last of `exchange.attempts`."""
+
+
+class Layer(Protocol):
+    """Something that every exchange passes between its route and the dispatch: limits, a cache, a guard.
+
+    Layers are bound once per route table: one that has nothing to do by a table returns `following` and costs nothing
+    per request. What must happen when the exchange is over goes into `exchange.on_done`.
+    """
+
+    def bind(self, table: RouteTable, following: Dispatch) -> Dispatch:
+        """Return what to call instead of `following` while this table is in force."""
+        ...
+
+
+class BoundModel(NamedTuple):
+    """A model, its upstream, its price, and what to call."""
+
+    entry: ModelEntry
+    upstream: Upstream
+    pricer: Pricer | None
+    handler: Handler
+
+
+class Dispatcher:
+    """Call the route's model once."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def __call__(self, exchange: Exchange, route: Route, call: ModelCall) -> Answer:
+        """Return the answer of the route's model, good or bad; see `Dispatch`."""
+        return await attempt(exchange, route.model, call, self._clock)
+
+
+async def attempt(exchange: Exchange, model: BoundModel, call: ModelCall, clock: Clock) -> Answer:
+    """Call a model once, and note the attempt; where there is no answer the attempt is settled before the error."""
+    sent = call.fields.get(call.operation.input)
+    made = Attempt(model.entry, model.upstream, b"" if sent is None else bytes(sent), clock.now_ns(), model.pricer)
+    exchange.attempts.append(made)
+    try:
+        answer = await model.handler(call.asking(model.entry.upstream_model))
+    except TetradError as error:
+        made.error_type, made.error_message = error.code, error.message
+        settle(exchange, made, None, clock.now_ns())
+        raise
+    except asyncio.CancelledError:
+        made.error_type = "cancelled"
+        settle(exchange, made, None, clock.now_ns())
+        raise
+    made.status = exchange.status = answer.status
+    return answer
+
+
+def settle(exchange: Exchange, made: Attempt, answer: Answer | None, now_ns: int) -> None:
+    """Write down how an attempt ended: once, whoever comes first."""
+    if made.end_ns:
+        return
+    made.end_ns = now_ns
+    if answer is None:
+        return
+    made.status = answer.status
+    outcome = made.outcome = answer.outcome()
+    if outcome.error_type and not made.error_type:
+        made.error_type, made.error_message = outcome.error_type, outcome.error_message
+    if made.error_type and not exchange.error_type:
+        exchange.error_type = made.error_type
+    if made.pricer is not None and outcome.usage is not None:
+        made.cost, made.currency = made.pricer.cost(outcome.usage), made.pricer.currency
