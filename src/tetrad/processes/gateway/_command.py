@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             listening = socket.socket(fileno=options.fd)
             listening.setblocking(False)
         else:
-            from tetrad.processes.gateway._server import listen
+            from tetrad.processes.gateway._wire import listen
 
             host, port = settings.get(HOST), settings.get(GATEWAY_PORT)
             try:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -15,13 +13,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from tetrad.kernel import InvalidInput
 from tetrad.processes.gateway._app import CONNECTION, GatewayApp
+from tetrad.processes.gateway._wire import (
+    BACKLOG,
+    FRAMING_PER_BYTE,
+    MAX_DISCARDED_BYTES,
+    MAX_HEAD_BYTES,
+    without_upgrade,
+)
 from tetrad.serving import error_body
-
-MAX_HEAD_BYTES = 65_536
-MAX_DISCARDED_BYTES = 256 * 1024 * 1024
-_FRAMING_PER_BYTE = 16
-"""How many bytes of framing a byte of body may have: six around a chunk of one byte, and some patience."""
-_BACKLOG = 2048
 
 
 def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
@@ -82,7 +81,7 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             if not self._head_done:
                 self._head_bytes += len(data)
                 if b"pgrade" in data:
-                    data = _without_upgrade(data)
+                    data = without_upgrade(data)
             elif not self._message_done:
                 self._framing_bytes += len(data)
             super().data_received(data)
@@ -117,7 +116,7 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             super().on_headers_complete()
 
         def on_body(self, body: bytes) -> None:
-            self._framing_bytes = max(0, self._framing_bytes - _FRAMING_PER_BYTE * len(body))
+            self._framing_bytes = max(0, self._framing_bytes - FRAMING_PER_BYTE * len(body))
             super().on_body(body)
             if self._unwanted():
                 self._discarded += len(body)
@@ -189,18 +188,6 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             self.transport.close()
 
     return Watched
-
-
-_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
-
-
-def _without_upgrade(data: bytes) -> bytes:
-    """Hide an offer to switch protocols (Java's client offers h2c), which a server may ignore (RFC 9110 §7.8).
-
-    llhttp would take the body of such a request for the other protocol's bytes and lose it.
-    """
-    head, blank, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(b"\r\nx-offer:", head) + blank + rest
 
 
 class _Corked:
@@ -278,17 +265,6 @@ def make_server(app: GatewayApp, *, header_timeout_s: float, keep_alive_s: float
         server_header=False,
         timeout_keep_alive=int(keep_alive_s),
         timeout_graceful_shutdown=max(1, round(drain_s)),
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
     )
     return GatewayServer(config, app)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket that other processes may inherit."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, port))
-    listening.listen(_BACKLOG)
-    listening.setblocking(False)
-    return listening

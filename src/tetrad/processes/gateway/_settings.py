@@ -25,6 +25,13 @@ KEEP_ALIVE_S = Setting(
     "gateway_keep_alive_s", float, 75.0, "Seconds for which an idle client connection is kept.", minimum=1
 )
 DRAIN_S = Setting("gateway_drain_s", float, 20.0, "Seconds for requests under way to end at a stop.", minimum=0)
+SERVER = Setting(
+    "gateway_server",
+    str,
+    "tetrad",
+    "HTTP front end: the gateway's own, or uvicorn (slower; for a second opinion).",
+    choices=("tetrad", "uvicorn"),
+)
 RECORD_BYTES = Setting(
     "gateway_record_bytes",
     int,
@@ -50,6 +57,7 @@ SETTINGS = SettingsTable(
         BODY_TIMEOUT_S,
         KEEP_ALIVE_S,
         DRAIN_S,
+        SERVER,
         RECORD_BYTES,
         SPOOL_BYTES,
         SPOOL_SEGMENT_BYTES,

@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from tetrad.adapters.providers.openai import OpenAIProvider
 from tetrad.kernel import SystemClock, TetradError, Unavailable
@@ -18,12 +19,15 @@ from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.kit.upstream import Client, Limits, parse_address
 from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
+from tetrad.processes.gateway._http1 import HttpServer
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
-from tetrad.processes.gateway._server import make_server
 from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._table_client import TableClient
 from tetrad.serving import Pipeline, Readiness, RouteTable
+
+if TYPE_CHECKING:
+    from tetrad.processes.gateway._server import GatewayServer
 
 log = logging.getLogger(__name__)
 _HOUSEKEEPING_S = 2.0
@@ -76,12 +80,7 @@ class Worker:
             body_timeout_s=settings.get(own.BODY_TIMEOUT_S),
             max_in_flight=settings.get(own.MAX_IN_FLIGHT),
         )
-        server = make_server(
-            app,
-            header_timeout_s=settings.get(own.HEADER_TIMEOUT_S),
-            keep_alive_s=settings.get(own.KEEP_ALIVE_S),
-            drain_s=settings.get(own.DRAIN_S),
-        )
+        server = self._server(app)
         tables.load()
         background = [
             asyncio.create_task(tables.run(), name="route-tables"),
@@ -103,6 +102,19 @@ class Worker:
             await provider.close()
             await internal.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
+
+    def _server(self, app: GatewayApp) -> HttpServer | GatewayServer:
+        settings = self.settings
+        timeouts = {
+            "header_timeout_s": settings.get(own.HEADER_TIMEOUT_S),
+            "keep_alive_s": settings.get(own.KEEP_ALIVE_S),
+            "drain_s": settings.get(own.DRAIN_S),
+        }
+        if settings.get(own.SERVER) == "uvicorn":
+            from tetrad.processes.gateway._server import make_server
+
+            return make_server(app, **timeouts)
+        return HttpServer(app, **timeouts)
 
     def _install(self, pipeline: Pipeline, table: RouteTable) -> None:
         compiled = pipeline.install(table)

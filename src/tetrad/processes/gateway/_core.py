@@ -1,0 +1,181 @@
+"""What the data plane answers, whatever carries it: one dictionary look-up, then the pipeline or a page."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
+from tetrad.processes.gateway._metrics import Metrics
+from tetrad.serving import BY_PATH, Exchange, Operation, Pipeline, RequestRefused, error_body
+
+JSON = (b"content-type", b"application/json")
+_NOT_YET = ("/v1/messages", "/v1/responses", "/v1/completions", "/v1/images", "/v1/audio")
+_PAGES = frozenset(("/healthz", "/readyz", "/metrics", "/v1/models"))
+
+Page = tuple[int, list[tuple[bytes, bytes]], bytes]
+
+
+class GatewayCore:
+    """Requests in, answers out; `metrics_page` renders the page of all workers."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        metrics: Metrics,
+        *,
+        metrics_page: Callable[[], bytes],
+        max_body: int,
+        body_timeout_s: float,
+        max_in_flight: int,
+    ) -> None:
+        self.pipeline = pipeline
+        self.metrics = metrics
+        self.max_body = max_body
+        self.body_timeout_s = body_timeout_s
+        self._metrics_page = metrics_page
+        self._max_in_flight = max_in_flight
+        self.draining = False
+
+    @staticmethod
+    def operation(method: str, path: str) -> Operation | None:
+        """Return what a request asks of a model; None where it asks for a page."""
+        return BY_PATH.get(path) if method == "POST" else None
+
+    def admit(self, exchange: Exchange, declared: int | None) -> TetradError | None:
+        """Return why an exchange ends before its body is read; `declared` is the length that its head announces."""
+        if self.metrics.in_flight >= self._max_in_flight:
+            return Overloaded(
+                f"this gateway worker has {self._max_in_flight} requests under way",
+                hint="try again in a moment",
+                code="too_many_requests",
+                retry_after_s=1.0,
+            )
+        try:
+            self.pipeline.authenticate(exchange)
+        except TetradError as error:
+            return error
+        if exchange.headers.get(b"content-encoding", b"identity") != b"identity":
+            return RequestRefused(
+                "compressed request bodies are not read", hint="send the body as it is", status=415, code="bad_encoding"
+            )
+        if declared is not None and declared > self.max_body:
+            return self.too_large(declared)
+        return None
+
+    def too_large(self, size: int) -> TooLarge:
+        """Return what is wrong with a body of so many bytes."""
+        return TooLarge(
+            f"the request's body has {size:,} bytes or more; at most {self.max_body:,} are read",
+            hint="send less, or raise TETRAD_GATEWAY_MAX_BODY_BYTES",
+            code="body_too_large",
+        )
+
+    def too_slow(self) -> RequestRefused:
+        """Return what is wrong with a body that does not come."""
+        return RequestRefused(
+            f"the request's body did not arrive within {self.body_timeout_s:g} s",
+            hint="send it faster, or split it",
+            status=408,
+            code="body_timeout",
+        )
+
+    # pages
+
+    def page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Page:
+        """Answer anything that is no call of a model."""
+        try:
+            status, content_type, body = self._page(method, path, headers)
+        except TetradError as error:
+            extra = [JSON]
+            if error.status == 405:
+                extra.append((b"allow", b"POST" if path in BY_PATH else b"GET, HEAD"))
+            if error.retry_after_s is not None:
+                extra.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
+            return error.status, extra, error_body(error, _dialect(path))
+        return status, [(b"content-type", content_type)], body
+
+    def _page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
+        known = path in _PAGES or path.startswith("/v1/models/")
+        if path in BY_PATH or (known and method not in ("GET", "HEAD")):
+            wanted = "POST" if path in BY_PATH else "GET"
+            raise RequestRefused(
+                f"{method} is not allowed here", hint=f"use {wanted}", status=405, code="method_not_allowed"
+            )
+        if path == "/healthz":
+            return 200, b"text/plain", b"ok\n"
+        if path == "/readyz":
+            if self.draining:
+                raise Unavailable("the gateway is shutting down", code="shutting_down", retry_after_s=1.0)
+            version = self.pipeline.current().table.version
+            return 200, b"application/json", msgspec.json.encode({"ready": True, "table_version": version})
+        if path == "/metrics":
+            return 200, b"text/plain; version=0.0.4; charset=utf-8", self._metrics_page()
+        if known:
+            return 200, b"application/json", self._models(path, headers)
+        if path.startswith(_NOT_YET):
+            raise RequestRefused(
+                f"{path[:200]} is not served yet: the gateway speaks chat completions, embeddings and models of the "
+                "OpenAI protocol",
+                hint="use an OpenAI client with the same model and key",
+                status=404,
+                code="protocol_not_served",
+            )
+        raise RequestRefused(
+            f"there is nothing at {path[:200]}",
+            hint="the base URL of OpenAI clients ends in /v1; the console and the API have a port of their own",
+            status=404,
+            code="unknown_url",
+        )
+
+    def _models(self, path: str, headers: Mapping[bytes, bytes]) -> bytes:
+        table = self.pipeline.current()
+        key = table.authenticate(headers, time.time_ns())
+        entries = [
+            {"id": name, "object": "model", "created": made_s, "owned_by": owner}
+            for name, owner, made_s in table.names(key)
+        ]
+        wanted = path.removeprefix("/v1/models").strip("/")
+        if not wanted:
+            return msgspec.json.encode({"object": "list", "data": entries})
+        for entry in entries:
+            if entry["id"] == wanted:
+                return msgspec.json.encode(entry)
+        raise RequestRefused(
+            f"the model {wanted[:200]!r} does not exist",
+            param="model",
+            hint="GET /v1/models lists what this key may call",
+            status=404,
+            code="model_not_found",
+        )
+
+
+class Gone:
+    """Cancels the task that made it, when the client leaves."""
+
+    __slots__ = ("called", "task")
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("requests are answered in tasks")
+        self.task = task
+        self.called = False
+
+    def __call__(self) -> None:
+        self.called = True
+        self.task.cancel()
+
+
+def shutting_down() -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
+    """Return the answer to whoever still waits when the gateway must end."""
+    error = Unavailable("the gateway is shutting down", hint="try again", code="shutting_down")
+    return 503, [JSON, (b"retry-after", b"1")], error_body(error)
+
+
+def _dialect(path: str) -> str:
+    operation = BY_PATH.get(path)
+    return operation.dialect if operation else "openai"

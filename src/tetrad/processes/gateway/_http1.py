@@ -1,0 +1,564 @@
+"""The data plane's own HTTP/1.1 front end (RFC 9112) on uvloop and httptools, without a framework in between.
+
+One protocol object a connection, one task a call of a model, no timer a request: a sweep over all connections, a few
+times a second, keeps every deadline. What strangers send is bounded before it is looked at: heads, framing, trailers,
+bodies, pipelined requests, and what is thrown away after a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import cast
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+from tetrad.kernel import InvalidInput, TetradError
+from tetrad.processes.gateway._core import GatewayCore, shutting_down
+from tetrad.processes.gateway._wire import (
+    BACKLOG,
+    FRAMING_PER_BYTE,
+    MAX_DISCARDED_BYTES,
+    MAX_HEAD_BYTES,
+    without_upgrade,
+)
+from tetrad.serving import Exchange, error_body
+
+log = logging.getLogger(__name__)
+
+_SWEEP_S = 0.25
+_MAX_PIPELINED = 16
+_WRITE_HIGH = 65_536
+_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_ONCE = frozenset((b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding"))
+"""Headers that a request may have only once: two of them could be read two ways."""
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class HttpServer:
+    """Serve a `GatewayCore` on listening sockets until `stop`, then let what is under way end, for `drain_s` seconds.
+
+    A connection must bring a whole head within `header_timeout_s`, and may be idle between requests for `keep_alive_s`.
+    """
+
+    def __init__(self, core: GatewayCore, *, header_timeout_s: float, keep_alive_s: float, drain_s: float) -> None:
+        self.core = core
+        self.header_timeout_s = header_timeout_s
+        self.keep_alive_s = keep_alive_s
+        self.date = b""
+        self.connections: set[HttpConnection] = set()
+        self._drain_s = drain_s
+        self.empty = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Stop accepting, and let what is under way end."""
+        self.core.draining = True
+        self._stopping.set()
+
+    async def serve(self, sockets: Sequence[socket.socket]) -> None:
+        """Return once stopped and drained."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
+            loop.add_signal_handler(number, self.stop)
+        self._tell_date()
+        sweeper = loop.create_task(self._sweep(), name="http-deadlines")
+        servers = [
+            await loop.create_server(lambda: HttpConnection(self, loop), sock=each, backlog=BACKLOG) for each in sockets
+        ]
+        try:
+            await self._stopping.wait()
+        finally:
+            for server in servers:
+                server.close()
+            await self._drain()
+            sweeper.cancel()
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    async def _drain(self) -> None:
+        for connection in list(self.connections):
+            connection.finish()
+        await self._until_empty(self._drain_s)
+        for connection in list(self.connections):
+            connection.cancel()
+        await self._until_empty(1.0)
+        for connection in list(self.connections):
+            connection.abort()
+        await self._until_empty(1.0)
+
+    async def _until_empty(self, seconds: float) -> None:
+        if self.connections:
+            self.empty.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.empty.wait(), seconds)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            self._tell_date()
+            now = loop.time()
+            for connection in list(self.connections):
+                if connection.deadline and connection.deadline <= now:
+                    connection.late()
+
+    def _tell_date(self) -> None:
+        self.date = time.strftime("date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime()).encode()
+
+
+class _Request:
+    """A request whose turn to be answered comes: a page, a call of a model, or a refusal."""
+
+    __slots__ = ("counted", "error", "exchange", "expects", "head", "http10", "keep_alive", "method", "path")
+
+    def __init__(self, method: str, path: str, *, keep_alive: bool, http10: bool) -> None:
+        self.method = method
+        self.path = path
+        self.keep_alive = keep_alive
+        self.http10 = http10
+        self.exchange: Exchange | None = None
+        self.error: TetradError | None = None
+        self.head: dict[bytes, bytes] = {}
+        self.counted = False
+        self.expects = False
+
+
+class HttpConnection(asyncio.Protocol):
+    """One client's connection: requests are answered one after the other, in the order in which they came."""
+
+    def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._core = server.core
+        self._loop = loop
+        self.deadline = loop.time() + server.header_timeout_s
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[_Request] = deque()
+        self._current: _Request | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._closing = False
+        self._last = False
+        self._lost = False
+        self._used = False
+        self._reading_paused = False
+        # the message that is being received
+        self._in_head = True
+        self._begun = False
+        self._head_bytes = 0
+        self._framing_bytes = 0
+        self._discarded = 0
+        self._url = b""
+        self._head: dict[bytes, bytes] = {}
+        self._receiving: _Request | None = None
+        self._body: list[bytes] = []
+        self._size = 0
+        self._fault = ""
+
+    # asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_WRITE_HIGH)
+        self._server.connections.add(self)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._lost = self._closing = True
+        self._server.connections.discard(self)
+        if not self._server.connections:
+            self._server.empty.set()
+        self.deadline = 0
+        if self._task is not None:
+            self._task.cancel()
+        if self._receiving is not None:
+            self._give_up(self._receiving)
+            self._receiving = None
+        while self._waiting:
+            self._give_up(self._waiting.popleft())
+        self._body.clear()
+
+    def eof_received(self) -> bool:
+        return False  # a client that sends no more has left, as for every server of this protocol
+
+    def pause_writing(self) -> None:
+        if self._drained is None:
+            self._drained = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
+        if self._current is None and not self._closing:
+            self._next()
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing or (self._last and self._in_head):
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+            if b"pgrade" in data:
+                data = without_upgrade(data)
+        else:
+            self._framing_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(400, "this server changes no protocols", "malformed_http")
+        except httptools.HttpParserError as error:
+            self._refuse(400, self._fault or _plain(error), "malformed_http")
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self._closing:
+            self._refuse(431, f"the request's headers are larger than {MAX_HEAD_BYTES:,} bytes", "headers_too_large")
+        elif self._framing_bytes > MAX_HEAD_BYTES and not self._closing:
+            self._refuse(400, "the body's framing and trailers are larger than the body allows", "malformed_http")
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        self._begun = True
+        self._url = b""
+        self._head = {}
+        if not self._busy():
+            self.deadline = self._loop.time() + self._server.header_timeout_s
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer, which must not pose as a header
+        name = name.lower()
+        if name in self._head and name in _ONCE:
+            self._fault = f"the header {name.decode('latin-1')!r} is there twice"
+            raise ValueError(self._fault)
+        self._head[name] = value
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = self._framing_bytes = self._discarded = self._size = 0
+        parser, head = self._parser, self._head
+        http10 = parser.get_http_version() == "1.0"
+        if b"host" not in head and not http10:
+            self._fault = "the request names no host"
+            raise ValueError(self._fault)
+        if head.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+            self._fault = "the only transfer coding that is read is chunked"
+            raise ValueError(self._fault)
+        request = _Request(
+            parser.get_method().decode("latin-1"), self._path(), keep_alive=parser.should_keep_alive(), http10=http10
+        )
+        self._receiving = request
+        operation = self._core.operation(request.method, request.path)
+        if operation is None:
+            request.head = head
+            return
+        request.exchange = exchange = Exchange(operation, head, time.time_ns())
+        declared = head.get(b"content-length")
+        request.error = self._core.admit(exchange, None if declared is None else int(declared))
+        if request.error is not None:
+            self._answer_early(request)
+            return
+        request.counted = True
+        self._core.metrics.in_flight += 1
+        request.expects = head.get(b"expect", b"").lower() == b"100-continue"
+        if not self._busy():
+            self._await_body(request)
+
+    def on_body(self, body: bytes) -> None:
+        self._framing_bytes = max(0, self._framing_bytes - FRAMING_PER_BYTE * len(body))
+        request = self._receiving
+        if request is None or request.exchange is None:
+            self._discarded += len(body)
+            if self._discarded > MAX_DISCARDED_BYTES:
+                self.abort()
+            return
+        self._size += len(body)
+        if self._size > self._core.max_body:
+            request.error = self._core.too_large(self._size)
+            self._answer_early(request)
+            return
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        self._begun = False
+        self._framing_bytes = self._head_bytes = 0
+        request, self._receiving = self._receiving, None
+        self._used = True
+        if request is None:  # refused, and now read to its end
+            if not self._busy():
+                self._rest()
+            return
+        if request.exchange is not None:
+            body = self._body
+            request.exchange.body = body[0] if len(body) == 1 else b"".join(body)
+            self._body = []
+        self._enqueue(request)
+
+    # the turn of requests
+
+    def _busy(self) -> bool:
+        return self._current is not None
+
+    def _answer_early(self, request: _Request) -> None:
+        """Refuse before the body is there; what still comes of it is thrown away."""
+        self._receiving = None
+        self._body = []
+        self._enqueue(request)
+
+    def _enqueue(self, request: _Request) -> None:
+        if self._current is None and self._drained is None:
+            self._begin(request)
+            return
+        self._waiting.append(request)
+        if (len(self._waiting) >= _MAX_PIPELINED or self._drained is not None) and not self._reading_paused:
+            self._reading_paused = True  # whoever asks without reading the answers is not read any further
+            self._transport.pause_reading()
+
+    def _begin(self, request: _Request) -> None:
+        self._current = request
+        self.deadline = 0.0
+        exchange = request.exchange
+        if exchange is None:
+            status, headers, body = self._core.page(request.method, request.path, request.head)
+            self._transport.write(self._whole(request, status, headers, body))
+            self._ended(request)
+            return
+        exchange.ready_ns = time.time_ns()
+        self._task = self._loop.create_task(self._answer(request, exchange))
+
+    async def _answer(self, request: _Request, exchange: Exchange) -> None:
+        reply = _Reply(self, request)
+        try:
+            if request.error is not None:
+                await self._core.pipeline.refuse(exchange, request.error, reply)
+            else:
+                await self._core.pipeline.serve(exchange, reply)
+        except asyncio.CancelledError:
+            if self._lost:
+                if request.error is None:
+                    self._core.pipeline.abandon(exchange, "client_disconnected")
+            elif not reply.begun:
+                await reply.whole(*shutting_down())
+                self._closing = True
+            else:
+                self.abort()
+        except Exception:
+            log.exception("the answer to trace %s failed", exchange.trace_id)
+            self.abort()
+        finally:
+            self._task = None
+            self._discount(request)
+            if not self._lost:
+                self._ended(request)
+
+    def _ended(self, request: _Request) -> None:
+        """Take the next request, or wait for one."""
+        self._current = None
+        if self._closing or not request.keep_alive or self._core.draining:
+            self._last = True
+        self._next()
+
+    def _next(self) -> None:
+        if not self._waiting or self._last:
+            self._rest()
+        elif self._drained is None:
+            self._begin(self._waiting.popleft())
+        few = len(self._waiting) < _MAX_PIPELINED // 2
+        if self._reading_paused and few and not self._closing and self._drained is None:
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    def _rest(self) -> None:
+        """Nothing is to be answered: wait for a head, the rest of a body, or the end."""
+        if (self._last or self._core.draining) and (self._in_head or self._closing):
+            self._close()
+        elif self._in_head:
+            server = self._server
+            self.deadline = self._loop.time() + (server.header_timeout_s if self._begun else server.keep_alive_s)
+        elif self._receiving is not None and not self._last:
+            self._await_body(self._receiving)
+        else:  # a refusal is out; the rest of its body is read, for a while, so that the client sees it
+            self.deadline = self._loop.time() + self._server.header_timeout_s
+
+    def _await_body(self, request: _Request) -> None:
+        self.deadline = self._loop.time() + self._core.body_timeout_s
+        if request.expects:
+            request.expects = False
+            self._transport.write(_CONTINUE)
+
+    def _close(self) -> None:
+        self._closing = True
+        self.deadline = 0
+        self._transport.close()
+
+    def _give_up(self, request: _Request) -> None:
+        """Record a request whose client left before its turn."""
+        if request.exchange is not None and request.error is None:
+            self._core.pipeline.abandon(request.exchange, "client_disconnected")
+        self._discount(request)
+
+    def _discount(self, request: _Request) -> None:
+        if request.counted:
+            request.counted = False
+            self._core.metrics.in_flight -= 1
+
+    # deadlines and ends
+
+    def late(self) -> None:
+        """A deadline has passed."""
+        self.deadline = 0
+        if self._closing or self._busy():
+            return
+        request = self._receiving
+        if request is not None and request.exchange is not None:
+            request.error = self._core.too_slow()
+            self._answer_early(request)
+        elif not self._in_head:
+            self.abort()  # its answer is out; the rest of its body is not worth more time
+        elif self._begun or not self._used:
+            seconds = self._server.header_timeout_s
+            self._refuse(408, f"the request's head did not arrive within {seconds:g} s", "header_timeout")
+        else:
+            self._close()
+
+    def finish(self) -> None:
+        """The server ends: close at once where nothing is under way, else after the answer."""
+        if not self._busy() and not self._begun:
+            self._close()
+
+    def cancel(self) -> None:
+        """The time to end is over."""
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._closing = True
+        self._transport.abort()
+
+    def _refuse(self, status: int, message: str, code: str) -> None:
+        """Say what is wrong with bytes that are no request, where the next bytes are ours to write; then close."""
+        if self._closing:
+            return
+        body = error_body(InvalidInput(message, code=code, status=status))
+        answered_already = not self._in_head and self._receiving is None
+        if self._receiving is not None:
+            self._give_up(self._receiving)
+            self._receiving = None
+        if not self._busy() and not answered_already:
+            self._transport.write(
+                b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+                % (_STATUS[status], len(body), body)
+            )
+        while self._waiting:
+            self._give_up(self._waiting.popleft())
+        if self._busy():
+            self._closing = True  # an answer is under way: it is the last one
+        else:
+            self._close()
+
+    def _path(self) -> str:
+        url = self._url
+        if not url.startswith(b"/"):
+            url = httptools.parse_url(url).path or b"/"
+        path = url.partition(b"?")[0]
+        if b"%" in path:
+            path = unquote_to_bytes(path)
+        return path.decode("latin-1")
+
+    # writing
+
+    def _whole(self, request: _Request, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:
+        lines = [_STATUS.get(status) or b"HTTP/1.1 %d Status\r\n" % status, self._server.date]
+        for name, value in headers:
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(b"content-length: %d\r\n" % len(body))
+        lines.append(self._connection(request))
+        if request.method != "HEAD":
+            lines.append(body)
+        return b"".join(lines)
+
+    def _stream_head(self, request: _Request, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        lines = [_STATUS.get(status) or b"HTTP/1.1 %d Status\r\n" % status, self._server.date]
+        for name, value in headers:
+            lines += (name, b": ", value, b"\r\n")
+        if request.http10:
+            request.keep_alive = False  # such a client knows the end of a stream only by the end of the connection
+        else:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        lines.append(self._connection(request))
+        return b"".join(lines)
+
+    def _connection(self, request: _Request) -> bytes:
+        if not request.keep_alive or self._core.draining or self._closing:
+            return b"connection: close\r\n\r\n"
+        return b"connection: keep-alive\r\n\r\n" if request.http10 else b"\r\n"
+
+
+class _Reply:
+    """The answer to one request; every method waits while the client's socket is full."""
+
+    __slots__ = ("_connection", "_held", "_request", "begun")
+
+    def __init__(self, connection: HttpConnection, request: _Request) -> None:
+        self._connection = connection
+        self._request = request
+        self._held = b""
+        self.begun = False
+
+    async def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        connection = self._connection
+        self.begun = True
+        connection._transport.write(connection._whole(self._request, status, headers, body))
+        if connection._drained is not None:
+            await connection._drained
+
+    async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Hold the head back for one turn of the loop: with the first piece it is one system call, not two."""
+        connection = self._connection
+        self.begun = True
+        self._held = connection._stream_head(self._request, status, headers)
+        connection._loop.call_soon(self._release)
+
+    async def write(self, piece: bytes) -> None:
+        if not piece:
+            return
+        data = piece if self._request.http10 else b"%x\r\n%b\r\n" % (len(piece), piece)
+        await self._send(data)
+
+    async def end(self, piece: bytes) -> None:
+        if self._request.http10:
+            await self._send(piece)
+        else:
+            await self._send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(piece), piece) if piece else _LAST_CHUNK)
+
+    async def _send(self, data: bytes) -> None:
+        connection = self._connection
+        if self._held:
+            data, self._held = self._held + data, b""
+        connection._transport.write(data)
+        if connection._drained is not None:
+            await connection._drained
+
+    def _release(self) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            if not self._connection._lost:
+                self._connection._transport.write(held)
+
+
+def _plain(error: httptools.HttpParserError) -> str:
+    return f"this is no HTTP request: {error}"
