@@ -1,4 +1,4 @@
-"""Clients that leave, dawdle, flood and babble."""
+"""Clients that leave, dawdle, flood and babble, on both HTTP front ends."""
 
 from __future__ import annotations
 
@@ -24,11 +24,19 @@ def upstream() -> Iterator[FakeOpenAI]:
         yield fake
 
 
-@pytest.fixture(scope="module")
-def gateway(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+@pytest.fixture(scope="module", params=["tetrad", "uvicorn"])
+def gateway(
+    request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
     home = tmp_path_factory.mktemp("home")
     prepare_home(home, make_table(upstream.base_url, models=MODELS))
-    with GatewayProcess(home, gateway_header_timeout_s=1, gateway_body_timeout_s=1, gateway_max_in_flight=8) as gateway:
+    with GatewayProcess(
+        home,
+        gateway_server=request.param,
+        gateway_header_timeout_s=1,
+        gateway_body_timeout_s=1,
+        gateway_max_in_flight=8,
+    ) as gateway:
         yield gateway
 
 

@@ -244,16 +244,20 @@ class HttpConnection(asyncio.Protocol):
         self._head[name] = value
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._head_bytes = self._framing_bytes = self._discarded = self._size = 0
         parser, head = self._parser, self._head
-        http10 = parser.get_http_version() == "1.0"
+        version = parser.get_http_version()
+        http10 = version == "1.0"
+        if version not in ("1.0", "1.1"):
+            self._fault = f"HTTP/{version} is not spoken here"
+            raise ValueError(self._fault)
         if b"host" not in head and not http10:
             self._fault = "the request names no host"
             raise ValueError(self._fault)
         if head.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             self._fault = "the only transfer coding that is read is chunked"
             raise ValueError(self._fault)
+        self._in_head = False
+        self._head_bytes = self._framing_bytes = self._discarded = self._size = 0
         request = _Request(
             parser.get_method().decode("latin-1"), self._path(), keep_alive=parser.should_keep_alive(), http10=http10
         )
