@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,24 +95,111 @@ def nginx_proxy(port: int, upstream_port: int, cpu: int) -> Iterator[Target]:
         yield Target("nginx proxy", request(f"http://127.0.0.1:{port}/v1", "mock"), pid)
 
 
-def litellm_python(root: Path) -> Path:
-    """Install LiteLLM's proxy into an environment of its own, once; return its Python."""
+def python_environment(root: Path, module: str, *requirements: str) -> Path:
+    """Install packages into an environment of its own, once; return its Python."""
     python = root / "bin" / "python"
-    if not python.exists():
-        uv = shutil.which("uv") or str(Path(sys.prefix) / "bin" / "uv")
-        subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(root)], check=True)
+    known = (
+        python.exists()
+        and subprocess.run([python, "-c", f"import {module}"], check=False, capture_output=True).returncode == 0
+    )
+    if not known:
+        uv = shutil.which("uv") or str(Path(__file__).resolve().parents[1] / ".bootstrap" / "uv" / "uv")
+        subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(root)], check=True)
         subprocess.run(
-            [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(python)]
-            + ["litellm[proxy]", "opentelemetry-sdk", "opentelemetry-exporter-otlp"],
-            check=True,
+            [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(python), *requirements], check=True
         )
     return python
 
 
 @contextmanager
+def _process(command: list[str], folder: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a peer, its output in a file; terminate it, and kill it if it stays."""
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+_TENSORZERO = """
+import sys, time, tensorzero
+gateway = tensorzero._start_http_gateway(
+    config_file=sys.argv[1], clickhouse_url=None, postgres_url=None, valkey_url=None, async_setup=False
+)
+open(sys.argv[2], "w").write(gateway.base_url)
+time.sleep(1e9)
+"""
+
+
+@contextmanager
+def tensorzero(upstream: str, cpu: int, root: Path) -> Iterator[Target]:
+    """Run TensorZero's gateway (Rust) without observability and without keys: its fastest."""
+    python = python_environment(root, "tensorzero", "tensorzero")
+    folder = Path(tempfile.mkdtemp(prefix="bench-tensorzero-"))
+    config, url = folder / "tensorzero.toml", folder / "url"
+    config.write_text(
+        "[gateway]\nobservability.enabled = false\n\n[models.mock]\nrouting = ['mock']\n\n"
+        "[models.mock.providers.mock]\ntype = 'openai'\nmodel_name = 'mock'\n"
+        f"api_base = '{upstream}'\napi_key_location = 'none'\n"
+    )
+    command = ["taskset", "-c", str(cpu), str(python), "-c", _TENSORZERO, str(config), str(url)]
+    with _process(command, folder) as process:
+        for _ in range(600):
+            if url.exists() and url.read_text():
+                break
+            if process.poll() is not None:
+                raise SystemExit(f"TensorZero ended: {(folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)
+        base = url.read_text()
+        wait_port(base, 30, process)
+        yield Target("TensorZero", request(base, "tensorzero::model_name::mock"), process.pid)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def portkey(port: int, upstream: str, cpu: int, root: Path) -> Iterator[Target]:
+    """Run Portkey's gateway (TypeScript) as npm installs it."""
+    repository = Path(__file__).resolve().parents[1]
+    path = f"{repository / '.bootstrap' / 'node' / 'shims'}:{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost", "NODE_ENV": "production"}
+    server = root / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+    if not server.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        command = [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--silent",
+            "--prefix",
+            str(root),
+            "@portkey-ai/gateway",
+        ]
+        subprocess.run(command, check=True, env=env)
+    folder = Path(tempfile.mkdtemp(prefix="bench-portkey-"))
+    node = shutil.which("node", path=path)
+    if node is None:
+        raise SystemExit("node is missing: run `make setup-dev`")
+    with _process(
+        ["taskset", "-c", str(cpu), node, str(server), f"--port={port}", "--headless"], folder, env
+    ) as process:
+        wait_port(f"http://127.0.0.1:{port}", 60, process)
+        asked = request(f"http://127.0.0.1:{port}/v1", "mock", "sk-none")
+        asked.headers.update({"x-portkey-provider": "openai", "x-portkey-custom-host": upstream})
+        yield Target("Portkey", asked, process.pid)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def litellm(port: int, upstream: str, cpu: int, root: Path) -> Iterator[Target]:
     """Run LiteLLM's proxy with one worker, a master key and nothing else."""
-    python = litellm_python(root)
+    python = python_environment(root, "litellm", "litellm[proxy]", "opentelemetry-sdk", "opentelemetry-exporter-otlp")
     folder = Path(tempfile.mkdtemp(prefix="bench-litellm-"))
     config = folder / "config.yaml"
     config.write_text(
@@ -121,23 +209,9 @@ def litellm(port: int, upstream: str, cpu: int, root: Path) -> Iterator[Target]:
     )
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     env |= {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "127.0.0.1"}
-    log = (folder / "log").open("wb")
-    process = subprocess.Popen(
-        ["taskset", "-c", str(cpu), str(python), "-m", "litellm.proxy.proxy_cli", "--config", str(config)]
-        + ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"],
-        env=env,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    try:
+    command = ["taskset", "-c", str(cpu), str(python), "-m", "litellm.proxy.proxy_cli", "--config", str(config)]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
+    with _process(command, folder, env) as process:
         wait_port(f"http://127.0.0.1:{port}", 120, process)
         yield Target("LiteLLM proxy", request(f"http://127.0.0.1:{port}/v1", "mock", "sk-bench"), process.pid)
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)

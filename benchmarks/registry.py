@@ -19,7 +19,6 @@ import shutil
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loadgen import wait_port
+from peers import python_environment
 from product import Running, free_port, tetrad_up
 
 RESULTS = Path(__file__).resolve().parents[1] / "bench-results"
@@ -117,13 +117,7 @@ class Mlflow:
 @contextmanager
 def mlflow(root: Path) -> Iterator[str]:
     """Run MLflow's tracking server with one worker on SQLite, installed into an environment of its own once."""
-    python = root / "bin" / "python"
-    if not (root / "bin" / "mlflow").exists():
-        uv = shutil.which("uv") or str(Path(__file__).resolve().parents[1] / ".bootstrap" / "uv" / "uv")
-        subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(root)], check=True)
-        subprocess.run(
-            [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(python), "mlflow>=3,<4"], check=True
-        )
+    python = python_environment(root, "mlflow", "mlflow>=3,<4")
     folder, port = Path(tempfile.mkdtemp(prefix="bench-mlflow-")), free_port()
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
