@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import uuid
+from collections import deque
 
 
 class _Sequence:
@@ -43,11 +44,26 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid7().hex}"
 
 
+_random: deque[str] = deque()
+"""Random groups of 16 hex digits, fetched from the system by the hundred: a system call an id is felt per request."""
+
+os.register_at_fork(after_in_child=_random.clear)  # or parent and child would give out the same
+
+
+def _sixteen() -> str:
+    try:
+        return _random.pop()
+    except IndexError:
+        digits = os.urandom(2048).hex()
+        _random.extend(digits[at : at + 16] for at in range(16, len(digits), 16))
+        return digits[:16]
+
+
 def new_trace_id() -> str:
     """Return 32 hex digits, never all zero (W3C Trace Context)."""
-    return os.urandom(16).hex()
+    return _sixteen() + _sixteen()
 
 
 def new_span_id() -> str:
     """Return 16 hex digits (W3C Trace Context)."""
-    return os.urandom(8).hex()
+    return _sixteen()

@@ -38,6 +38,7 @@ class _StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
+NO_EXTENSION = Extension()
 _extension = msgspec.json.Decoder(Extension | None)
 _stream_options = msgspec.json.Decoder(_StreamOptions | None)
 
@@ -106,7 +107,7 @@ def take_extension(fields: Fields) -> Extension:
     Variables may also come as JSON text in `metadata["tetrad.variables"]`, for clients that cannot send unknown fields.
     """
     raw = fields.pop("tetrad", None)
-    extension = Extension()
+    extension = NO_EXTENSION
     if raw is not None:
         try:
             extension = _extension.decode(raw) or extension

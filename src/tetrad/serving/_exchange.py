@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from tetrad.kernel import TetradError, new_span_id
+from tetrad.kernel import TetradError, new_span_id, new_trace_id
 from tetrad.serving._model import KeyEntry, Kind, ModelEntry, ReleaseRoute, Upstream
 from tetrad.serving._operations import Operation
 from tetrad.serving._pricing import Pricer
@@ -119,9 +118,8 @@ class Exchange:
         self.end_ns = 0
         self.body = b""
         parent = _parent(headers.get(b"traceparent"))
-        ids = os.urandom(24).hex()  # one system call instead of two
-        self.trace_id, self.parent_id = parent or (ids[:32], "")
-        self.span_id = ids[32:]
+        self.trace_id, self.parent_id = parent or (new_trace_id(), "")
+        self.span_id = new_span_id()
         self.key: KeyEntry | None = None
         self.model = ""
         self.stream = False

@@ -12,6 +12,7 @@ import msgspec
 
 from tetrad.kernel import Clock, TetradError, Unavailable
 from tetrad.serving._body import (
+    NO_EXTENSION,
     Fields,
     array_field,
     flag_field,
@@ -32,6 +33,8 @@ from tetrad.serving.ports import Answer, ModelCall, PromptCompiler, Provider, St
 log = logging.getLogger(__name__)
 
 Recorder = Callable[[Exchange], None]
+_LABEL = 256
+_LABELS = (b"x-tetrad-session", b"x-tetrad-user", b"x-tetrad-unit", b"x-tetrad-code")
 _NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 _JSON = (b"content-type", b"application/json")
 _STREAM = (
@@ -158,19 +161,30 @@ class Pipeline:
     def _note_who(exchange: Exchange, fields: Fields) -> None:
         headers = exchange.headers
         extension = take_extension(fields)
-        exchange.variables = bytes(extension.variables)
         if exchange.operation.input == "messages":
             exchange.input = array_field(fields, "messages")
         else:
             exchange.input = bytes(fields.get(exchange.operation.input, b""))
-        exchange.session = label(headers.get(b"x-tetrad-session"), "x-tetrad-session") or _short(extension.session)
-        exchange.user = label(headers.get(b"x-tetrad-user"), "x-tetrad-user") or _short(extension.user)
+        unit = ""
+        if extension is not NO_EXTENSION:
+            exchange.variables = bytes(extension.variables)
+            exchange.session, exchange.user = extension.session[:_LABEL], extension.user[:_LABEL]
+            unit = extension.unit[:_LABEL]
+        for name in _LABELS:
+            if name in headers:
+                text = label(headers[name], name.decode())
+                if name == b"x-tetrad-session":
+                    exchange.session = text or exchange.session
+                elif name == b"x-tetrad-user":
+                    exchange.user = text or exchange.user
+                elif name == b"x-tetrad-unit":
+                    unit = text or unit
+                else:
+                    exchange.code = text
         if not exchange.user and "user" in fields:
             with contextlib.suppress(msgspec.MsgspecError):  # a malformed `user` is the upstream's to refuse
-                exchange.user = _short(msgspec.json.decode(fields["user"], type=str))
-        unit = label(headers.get(b"x-tetrad-unit"), "x-tetrad-unit") or _short(extension.unit)
+                exchange.user = msgspec.json.decode(fields["user"], type=str)[:_LABEL]
         exchange.unit = unit or exchange.session or exchange.user or (exchange.key.id if exchange.key else "")
-        exchange.code = label(headers.get(b"x-tetrad-code"), "x-tetrad-code")
 
     @staticmethod
     def _match_code(exchange: Exchange) -> None:
@@ -260,7 +274,3 @@ def _names(given: tuple[str, ...]) -> bytes:
     shown = [name for name in given[:16] if _NAME.fullmatch(name)]
     more = len(given) - len(shown)
     return ", ".join([*shown, *([f"and {more} more"] if more else [])]).encode()
-
-
-def _short(text: str) -> str:
-    return text[:256]

@@ -5,7 +5,17 @@ from tetrad.traces._model import CodeMatch, Span, SpanKind, SpanStatus
 from tetrad.traces._quarantine import Quarantine
 from tetrad.traces._rows import RowLimits
 from tetrad.traces._service import TraceLimits, Traces
-from tetrad.traces._spool_format import FrameBatch, FrameFault, decode_frames, encode_frame, read_frames
+from tetrad.traces._spool_format import (
+    FrameBatch,
+    FrameFault,
+    OwnFields,
+    SharedFields,
+    SpanGroup,
+    decode_frames,
+    encode_frame,
+    encode_group,
+    read_frames,
+)
 from tetrad.traces._views import (
     Announced,
     Overview,
@@ -25,11 +35,14 @@ __all__ = [
     "FrameFault",
     "IngestLimits",
     "Overview",
+    "OwnFields",
     "Quarantine",
     "Receipt",
     "RowLimits",
+    "SharedFields",
     "Span",
     "SpanContent",
+    "SpanGroup",
     "SpanKind",
     "SpanRow",
     "SpanStatus",
@@ -42,5 +55,6 @@ __all__ = [
     "Window",
     "decode_frames",
     "encode_frame",
+    "encode_group",
     "read_frames",
 ]

@@ -1,19 +1,20 @@
 """Spans on their way: frames that a killed writer may tear and a bad disk may spoil, without harm to their neighbours.
 
-A frame is the payload's length (4 bytes, big-endian), its CRC-32 (4 bytes, big-endian) and the payload, a msgpack map
-of a `Span`. A spool segment is frames one after another; a writer only ever appends.
+A frame is the payload's length (4 bytes, big-endian), its CRC-32 (4 bytes, big-endian) and the payload: a msgpack map
+of a `Span`, or a msgpack array of a `SpanGroup`, which says what its spans share only once. A spool segment is frames
+one after another; a writer only ever appends.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from tetrad.kernel import TooLarge
-from tetrad.traces._model import Span
+from tetrad.kernel import TooLarge, Usage
+from tetrad.traces._model import CodeMatch, Span, SpanKind, SpanStatus
 
 HEADER_BYTES = 8
 MAX_FRAME_BYTES = 24 * 1024 * 1024
@@ -23,9 +24,73 @@ SCAN_BUDGET_BYTES = 128 * 1024 * 1024
 
 FrameFaultReason = Literal["length", "checksum", "payload"]
 
+
+class SharedFields(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What all spans of a request have in common; see `Span` for the meaning of each field."""
+
+    project: str
+    trace_id: str
+    operation: str
+    stream: bool
+    app: str
+    ref: str
+    release: str
+    binding: str
+    prompt_name: str
+    prompt_version: str
+    code_digest: str
+    code_match: CodeMatch
+    session: str
+    user: str
+    unit: str
+    key_id: str
+    service: str
+
+
+class OwnFields(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is a span's own; see `Span` for the meaning of each field."""
+
+    name: str
+    span_id: str
+    parent_id: str
+    kind: SpanKind
+    start_ns: int
+    end_ns: int
+    status: SpanStatus
+    status_message: str
+    error_type: str
+    http_status: int
+    provider: str
+    request_model: str
+    response_model: str
+    response_id: str
+    finish_reasons: tuple[str, ...]
+    usage: Usage | None
+    cost: str | None
+    currency: str
+    first_chunk_ns: int
+    attempt: int
+    input: bytes
+    output: bytes
+    attributes: dict[str, str]
+
+
+class SpanGroup(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The spans of one request. Cheaper to write than the spans: the writer is in every request's way."""
+
+    shared: SharedFields
+    spans: tuple[OwnFields, ...]
+
+    def expand(self) -> list[Span]:
+        """Return the spans."""
+        shared: dict[str, Any] = msgspec.structs.asdict(self.shared)
+        return [Span(**shared, **msgspec.structs.asdict(own)) for own in self.spans]
+
+
 _header = struct.Struct(">II")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Span)
+_group_decoder = msgspec.msgpack.Decoder(SpanGroup)
 
 
 class FrameFault(NamedTuple):
@@ -51,12 +116,31 @@ def encode_frame(span: Span) -> bytes:
     """Return a span as one frame; raises `TooLarge` past `MAX_FRAME_BYTES`."""
     payload = _encoder.encode(span)
     if len(payload) > MAX_FRAME_BYTES:
-        raise TooLarge(
-            f"span {span.span_id!r} has {len(payload)} bytes, at most {MAX_FRAME_BYTES} can be spooled",
-            hint="shorten its input, output or attributes",
-            code="span_too_large",
-        )
+        raise _too_large(f"span {span.span_id!r}", len(payload))
     return _header.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def encode_group(group: SpanGroup) -> bytes:
+    """Return the spans of a request as one frame; raises `TooLarge` past `MAX_FRAME_BYTES`."""
+    payload = _encoder.encode(group)
+    if len(payload) > MAX_FRAME_BYTES:
+        raise _too_large(f"the spans of trace {group.shared.trace_id!r}", len(payload))
+    return _header.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def _too_large(what: str, size: int) -> TooLarge:
+    return TooLarge(
+        f"{what}: {size} bytes, at most {MAX_FRAME_BYTES} can be spooled",
+        hint="shorten input, output or attributes",
+        code="span_too_large",
+    )
+
+
+def _spans_of(payload: memoryview) -> list[Span]:
+    first = payload[0]
+    if first & 0xF0 == 0x90 or first in (0xDC, 0xDD):  # msgpack's arrays
+        return _group_decoder.decode(payload).expand()
+    return [_decoder.decode(payload)]
 
 
 def decode_frames(data: bytes | bytearray | memoryview) -> tuple[list[Span], int]:
@@ -75,7 +159,7 @@ def decode_frames(data: bytes | bytearray | memoryview) -> tuple[list[Span], int
         if zlib.crc32(payload) != checksum:
             break
         try:
-            spans.append(_decoder.decode(payload))
+            spans += _spans_of(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             break
         at = end

@@ -68,7 +68,7 @@ def test_an_input_past_the_limit_is_kept_by_its_head(spool: SpoolWriter) -> None
         exchange = Exchange(CHAT, {}, 1)
         exchange.key = KeyEntry("k", "p", ("data",), content=policy)
         exchange.input = b'[{"role":"user","content":"' + b"x" * 20_000 + b'"}]'
-        [span] = recorder.spans(exchange)
+        [span] = recorder.group(exchange, exchange.key).expand()
         kept = json.loads(span.input)
         assert (kept["truncated"], kept["bytes"]) == (True, 20_030)
         assert kept["head"].startswith('[{"role":"user"') is (policy == "full")

@@ -11,7 +11,17 @@ import pytest
 
 from support.spans import a_span, an_exchange, spool
 from tetrad.kernel import TooLarge
-from tetrad.traces import FrameFault, decode_frames, encode_frame, read_frames
+from tetrad.traces import (
+    FrameFault,
+    OwnFields,
+    SharedFields,
+    Span,
+    SpanGroup,
+    decode_frames,
+    encode_frame,
+    encode_group,
+    read_frames,
+)
 from tetrad.traces._spool_format import MAX_FRAME_BYTES
 
 
@@ -100,3 +110,21 @@ def test_the_front_door_brings_no_framework_and_no_database_along() -> None:
     code = f"import sys, tetrad.traces; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_group_of_spans_is_one_frame_and_reads_as_its_spans() -> None:
+    spans = [a_span(name="root", span_id="1" * 16), a_span(name="child", span_id="2" * 16, parent_id="1" * 16)]
+    group = SpanGroup(
+        SharedFields(**{name: getattr(spans[0], name) for name in SharedFields.__struct_fields__}),
+        tuple(OwnFields(**{name: getattr(span, name) for name in OwnFields.__struct_fields__}) for span in spans),
+    )
+    frame = encode_group(group)
+    batch = read_frames(encode_frame(spans[0]) + frame + frame[:-1])
+    assert batch.spans == [spans[0], *spans]
+    assert batch.consumed == len(encode_frame(spans[0])) + len(frame)
+
+
+def test_shared_and_own_fields_are_all_that_a_span_has_but_those_that_no_request_sets() -> None:
+    together = {*SharedFields.__struct_fields__, *OwnFields.__struct_fields__}
+    assert set(Span.__struct_fields__) - together == {"variant"}
+    assert together <= set(Span.__struct_fields__)

@@ -9,9 +9,9 @@ import msgspec
 from tetrad.kernel import TetradError
 from tetrad.kit.spool import SpoolWriter
 from tetrad.processes.gateway._metrics import Metrics
-from tetrad.serving import Attempt, ContentPolicy, Exchange
+from tetrad.serving import Attempt, ContentPolicy, Exchange, KeyEntry
 from tetrad.serving.ports import Outcome
-from tetrad.traces import Span, encode_frame
+from tetrad.traces import OwnFields, SharedFields, SpanGroup, encode_group
 
 SERVICE = "tetrad-gateway"
 _NOTHING = Outcome()
@@ -33,80 +33,87 @@ class Recorder:
         if exchange.key is None:
             return
         try:
-            frames = b"".join(encode_frame(span) for span in self.spans(exchange))
+            frame = encode_group(self.group(exchange, exchange.key))
         except (TetradError, msgspec.MsgspecError, ValueError):
             self._metrics.unrecorded += 1
             return
-        self._spool.append(frames)
+        self._spool.append(frame)
 
-    def spans(self, exchange: Exchange) -> list[Span]:
+    def group(self, exchange: Exchange, key: KeyEntry) -> SpanGroup:
         """Return the spans of a finished exchange, the root first."""
-        return [self._root(exchange), *(self._child(exchange, i, a) for i, a in enumerate(exchange.attempts, 1))]
+        own = [self._root(exchange, key.content)]
+        for number, attempt in enumerate(exchange.attempts, 1):
+            own.append(self._child(exchange, key.content, number, attempt))
+        return SpanGroup(_shared(exchange, key), tuple(own))
 
-    def _root(self, x: Exchange) -> Span:
+    def _root(self, x: Exchange, policy: ContentPolicy) -> OwnFields:
         outcome = (x.attempts[-1].outcome if x.attempts else None) or _NOTHING
-        policy: ContentPolicy = x.key.content if x.key else "off"
         attributes = {"gateway.table_version": str(x.table_version)}
         if x.variables and policy == "full" and len(x.variables) <= self._record_bytes:
             attributes["tetrad.variables"] = x.variables.decode("utf-8", "replace")
-        message = x.error.message if x.error else outcome.error_message
-        failed = bool(x.error_type)
-        return Span(
-            name=f"{x.kind} {x.model or 'unknown'}",
-            span_id=x.span_id,
-            parent_id=x.parent_id,
-            kind="SERVER",
-            start_ns=x.start_ns,
-            end_ns=x.end_ns,
-            status="error" if failed else "ok",
-            status_message=_message(policy, x.error_type, message) if failed else "",
-            error_type=x.error_type,
-            http_status=x.status,
-            request_model=x.model,
-            response_model=outcome.response_model,
-            response_id=outcome.response_id,
-            finish_reasons=outcome.finish_reasons,
-            first_chunk_ns=outcome.first_chunk_ns,
-            input=self._content(policy, x.input),
-            output=self._content(policy, outcome.output),
-            attributes=attributes,
-            **_shared(x),
+        failed, message = bool(x.error_type), ""
+        if failed:
+            message = _message(policy, x.error_type, x.error.message if x.error else outcome.error_message)
+        return OwnFields(
+            f"{x.operation.name} {x.model or 'unknown'}",  # name
+            x.span_id,
+            x.parent_id,
+            "SERVER",
+            x.start_ns,
+            x.end_ns,
+            "error" if failed else "ok",
+            message,
+            x.error_type,
+            x.status,
+            "",  # provider
+            x.model,
+            outcome.response_model,
+            outcome.response_id,
+            outcome.finish_reasons,
+            None,  # usage stands on attempts only
+            None,
+            "USD",
+            outcome.first_chunk_ns,
+            0,  # attempt
+            self._content(policy, x.input),
+            self._content(policy, outcome.output),
+            attributes,
         )
 
-    def _child(self, x: Exchange, number: int, attempt: Attempt) -> Span:
-        outcome = attempt.outcome or _NOTHING
-        policy: ContentPolicy = x.key.content if x.key else "off"
-        failed = bool(attempt.error_type)
-        attributes = {"upstream": attempt.upstream.name, "tetrad.model": attempt.model.name, **outcome.attributes}
-        if attempt.model.digest:
-            attributes["tetrad.model.digest"] = attempt.model.digest
+    def _child(self, x: Exchange, policy: ContentPolicy, number: int, attempt: Attempt) -> OwnFields:
+        outcome, model, upstream = attempt.outcome or _NOTHING, attempt.model, attempt.upstream
+        attributes = {"upstream": upstream.name, "tetrad.model": model.name, **outcome.attributes}
+        if model.digest:
+            attributes["tetrad.model.digest"] = model.digest
         if outcome.truncated:
             attributes["output.truncated"] = "true"
-        return Span(
-            name=f"{x.kind} {attempt.model.upstream_model}",
-            span_id=attempt.span_id,
-            parent_id=x.span_id,
-            kind="CLIENT",
-            start_ns=attempt.start_ns,
-            end_ns=attempt.end_ns or x.end_ns,
-            status="error" if failed else "ok",
-            status_message=_message(policy, attempt.error_type, attempt.error_message) if failed else "",
-            error_type=attempt.error_type,
-            http_status=attempt.status,
-            provider=attempt.upstream.provider,
-            request_model=attempt.model.upstream_model,
-            response_model=outcome.response_model,
-            response_id=outcome.response_id,
-            finish_reasons=outcome.finish_reasons,
-            usage=outcome.usage,
-            cost=attempt.cost,
-            currency=attempt.currency,
-            first_chunk_ns=outcome.first_chunk_ns,
-            attempt=number,
-            input=self._content(policy, attempt.input),
-            output=self._content(policy, outcome.output),
-            attributes=attributes,
-            **_shared(x),
+        failed, message = bool(attempt.error_type), ""
+        if failed:
+            message = _message(policy, attempt.error_type, attempt.error_message)
+        return OwnFields(
+            f"{x.operation.name} {model.upstream_model}",  # name
+            attempt.span_id,
+            x.span_id,
+            "CLIENT",
+            attempt.start_ns,
+            attempt.end_ns or x.end_ns,
+            "error" if failed else "ok",
+            message,
+            attempt.error_type,
+            attempt.status,
+            upstream.provider,
+            model.upstream_model,
+            outcome.response_model,
+            outcome.response_id,
+            outcome.finish_reasons,
+            outcome.usage,
+            attempt.cost,
+            attempt.currency,
+            outcome.first_chunk_ns,
+            number,
+            self._content(policy, attempt.input),
+            self._content(policy, outcome.output),
+            attributes,
         )
 
     def _content(self, policy: ContentPolicy, document: bytes) -> bytes:
@@ -148,24 +155,24 @@ def _message(policy: ContentPolicy, code: str, message: str) -> str:
     return message[:2000] if policy == "full" else code
 
 
-def _shared(x: Exchange) -> dict[str, Any]:
-    key, release = x.key, x.release
-    return {
-        "project": key.project if key else "",
-        "trace_id": x.trace_id,
-        "operation": x.kind,
-        "stream": x.stream,
-        "app": x.app,
-        "ref": x.ref,
-        "release": release.digest if release else "",
-        "binding": release.binding if release else "",
-        "prompt_name": release.prompt_name if release else "",
-        "prompt_version": release.prompt_version if release else "",
-        "code_digest": x.code,
-        "code_match": x.code_match,
-        "session": x.session,
-        "user": x.user,
-        "unit": x.unit,
-        "key_id": key.id if key else "",
-        "service": SERVICE,
-    }
+def _shared(x: Exchange, key: KeyEntry) -> SharedFields:
+    release = x.release
+    return SharedFields(
+        key.project,
+        x.trace_id,
+        x.operation.kind,
+        x.stream,
+        x.app,
+        x.ref,
+        release.digest if release else "",
+        release.binding if release else "",
+        release.prompt_name if release else "",
+        release.prompt_version if release else "",
+        x.code,
+        x.code_match,  # type: ignore[arg-type] # the pipeline sets nothing else
+        x.session,
+        x.user,
+        x.unit,
+        key.id,
+        SERVICE,
+    )
