@@ -113,7 +113,8 @@ def test_the_front_door_brings_no_framework_and_no_database_along() -> None:
 
 
 def test_a_group_of_spans_is_one_frame_and_reads_as_its_spans() -> None:
-    spans = [a_span(name="root", span_id="1" * 16), a_span(name="child", span_id="2" * 16, parent_id="1" * 16)]
+    root = a_span(name="root", span_id="1" * 16)
+    spans = [root, a_span(name="child", span_id="2" * 16, parent_id="1" * 16, trace_id=root.trace_id)]
     group = SpanGroup(
         SharedFields(**{name: getattr(spans[0], name) for name in SharedFields.__struct_fields__}),
         tuple(OwnFields(**{name: getattr(span, name) for name in OwnFields.__struct_fields__}) for span in spans),
