@@ -8,19 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from loadgen import Request, wait_port
 
-ANSWER = (
-    '{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"mock","choices":[{"index":0,'
-    '"message":{"role":"assistant","content":"The quick brown fox jumps over the lazy dog, and then it does so once '
-    'more, since one jump is never enough for a fox that is as quick and as brown as this one."},'
-    '"finish_reason":"stop"}],"usage":{"prompt_tokens":42,"completion_tokens":40,"total_tokens":82}}'
-)
 BODY = (
     b'{"model":"%s","messages":[{"role":"system","content":"You answer briefly."},{"role":"user","content":"Tell me '
     b"about foxes: how quick they are, how brown, and how often they jump over dogs that are too lazy to move. Please "
@@ -77,14 +71,6 @@ http {{ access_log off; keepalive_requests 1000000; client_body_temp_path {folde
 
 
 @contextmanager
-def mock_upstream(port: int, cpu: int) -> Iterator[str]:
-    """Run the fastest upstream there is: nginx with a fixed answer."""
-    location = f"location / {{ default_type application/json; return 200 '{ANSWER}'; }}"
-    with nginx(port, location, cpu):
-        yield f"http://127.0.0.1:{port}/v1"
-
-
-@contextmanager
 def nginx_proxy(port: int, upstream_port: int, cpu: int) -> Iterator[Target]:
     """Run nginx as a plain reverse proxy with keep-alive on both sides: the floor for any proxy."""
     location = (
@@ -138,16 +124,16 @@ time.sleep(1e9)
 
 
 @contextmanager
-def tensorzero(upstream: str, cpu: int, root: Path) -> Iterator[Target]:
+def tensorzero(upstream: str, cpu: int, root: Path, models: Sequence[str] = ()) -> Iterator[Target]:
     """Run TensorZero's gateway (Rust) without observability and without keys: its fastest."""
     python = python_environment(root, "tensorzero", "tensorzero")
     folder = Path(tempfile.mkdtemp(prefix="bench-tensorzero-"))
     config, url = folder / "tensorzero.toml", folder / "url"
-    config.write_text(
-        "[gateway]\nobservability.enabled = false\n\n[models.mock]\nrouting = ['mock']\n\n"
-        "[models.mock.providers.mock]\ntype = 'openai'\nmodel_name = 'mock'\n"
-        f"api_base = '{upstream}'\napi_key_location = 'none'\n"
-    )
+    text = "[gateway]\nobservability.enabled = false\n"
+    for name in ("mock", *models):
+        text += f"[models.{name}]\nrouting = ['up']\n[models.{name}.providers.up]\ntype = 'openai'\n"
+        text += f"model_name = '{name}'\napi_base = '{upstream}'\napi_key_location = 'none'\n"
+    config.write_text(text)
     command = ["taskset", "-c", str(cpu), str(python), "-c", _TENSORZERO, str(config), str(url)]
     with _process(command, folder) as process:
         for _ in range(600):
@@ -197,15 +183,19 @@ def portkey(port: int, upstream: str, cpu: int, root: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def litellm(port: int, upstream: str, cpu: int, root: Path) -> Iterator[Target]:
+def litellm(port: int, upstream: str, cpu: int, root: Path, models: Sequence[str] = ()) -> Iterator[Target]:
     """Run LiteLLM's proxy with one worker, a master key and nothing else."""
     python = python_environment(root, "litellm", "litellm[proxy]", "opentelemetry-sdk", "opentelemetry-exporter-otlp")
     folder = Path(tempfile.mkdtemp(prefix="bench-litellm-"))
     config = folder / "config.yaml"
     config.write_text(
-        "model_list:\n  - model_name: mock\n    litellm_params:\n      model: openai/mock\n"
-        f"      api_base: {upstream}\n      api_key: sk-none\n"
-        "general_settings:\n  master_key: sk-bench\nlitellm_settings:\n  telemetry: false\n"
+        "model_list:\n"
+        + "".join(
+            f"  - model_name: {name}\n    litellm_params:\n      model: openai/{name}\n"
+            f"      api_base: {upstream}\n      api_key: sk-none\n"
+            for name in ("mock", *models)
+        )
+        + "general_settings:\n  master_key: sk-bench\nlitellm_settings:\n  telemetry: false\n"
     )
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     env |= {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "127.0.0.1"}
