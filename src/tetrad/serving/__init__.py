@@ -19,6 +19,8 @@ from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._model import (
     ROUTE_TABLE_AAD,
     AppRoute,
+    BindingRoute,
+    BindingTarget,
     ContentPolicy,
     KeyEntry,
     Kind,
@@ -39,6 +41,7 @@ from tetrad.serving._routing import CompiledTable
 from tetrad.serving.errors import (
     BadEngineSpec,
     BadRouteTable,
+    BindingBroken,
     EngineFailed,
     EngineNotFound,
     EngineUnusable,
@@ -53,6 +56,9 @@ __all__ = [
     "Attempt",
     "BadEngineSpec",
     "BadRouteTable",
+    "BindingBroken",
+    "BindingRoute",
+    "BindingTarget",
     "CompiledTable",
     "ContentPolicy",
     "EngineCaps",

@@ -23,7 +23,7 @@ from tetrad.serving._body import (
 from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._model import RouteTable
 from tetrad.serving._prompting import house_compiler
-from tetrad.serving._routing import CompiledTable, Route
+from tetrad.serving._routing import BrokenRoute, CompiledTable, Route
 from tetrad.serving.errors import error_body
 from tetrad.serving.ports import Answer, ModelCall, PromptCompiler, Provider, Stage
 
@@ -130,12 +130,18 @@ class Pipeline:
         fields = read_fields(exchange.body)
         self._note_who(exchange, fields)
         exchange.model = text_field(fields, "model")
-        route = self.current().resolve(key, exchange.model, exchange.kind)
+        try:
+            route = self.current().resolve(key, exchange.model, exchange.kind)
+        except BrokenRoute as broken:  # the record tells whose answer this was to be, and what it was bound by
+            exchange.app, exchange.ref, exchange.release = broken.app, broken.ref, broken.release.route
+            exchange.binding = broken.binding
+            raise
         stream = False
         if exchange.kind == "chat":
             exchange.stream = stream = flag_field(fields, "stream")
         if route.release is not None:
             exchange.app, exchange.ref, exchange.release = route.app, route.ref, route.release.route
+            exchange.binding = route.binding
             self._match_code(exchange)
             if exchange.kind == "chat":
                 exchange.unused = route.release.apply(fields, exchange.variables)
@@ -249,6 +255,8 @@ class Pipeline:
         headers = [(b"x-tetrad-trace-id", exchange.trace_id.encode())]
         if exchange.release is not None:
             headers.append((b"x-tetrad-release", exchange.release.digest.encode()))
+        if exchange.binding:
+            headers.append((b"x-tetrad-binding", exchange.binding.encode()))
         if exchange.unused:
             headers.append((b"x-tetrad-unused-variables", _names(exchange.unused)))
         if attempt is not None and answer is not None:

@@ -158,7 +158,7 @@ def _shared(x: Exchange) -> dict[str, Any]:
         "app": x.app,
         "ref": x.ref,
         "release": release.digest if release else "",
-        "binding": release.binding if release else "",
+        "binding": x.binding,
         "prompt_name": release.prompt_name if release else "",
         "prompt_version": release.prompt_version if release else "",
         "code_digest": x.code,
