@@ -15,7 +15,7 @@ SECTIONS = ("providers", "indexes", "tools", "mcp_servers")
 TOOL_TIMEOUT_S = 30.0
 
 
-class ProviderBinding(msgspec.Struct, frozen=True, omit_defaults=True):
+class ProviderBinding(msgspec.Struct, frozen=True):
     """Who answers for a logical provider: a configured provider, or an engine of this installation.
 
     `models` maps logical models to what they are called there; one that is not in it keeps its name. `secret` is the
@@ -30,7 +30,7 @@ class ProviderBinding(msgspec.Struct, frozen=True, omit_defaults=True):
     max_concurrency: int = 0
 
 
-class IndexBinding(msgspec.Struct, frozen=True, omit_defaults=True):
+class IndexBinding(msgspec.Struct, frozen=True):
     """Where a logical index is: by the name of one that is kept here, or at an address."""
 
     index: str = ""
@@ -39,7 +39,7 @@ class IndexBinding(msgspec.Struct, frozen=True, omit_defaults=True):
     timeout_s: float = TOOL_TIMEOUT_S
 
 
-class ToolBinding(msgspec.Struct, frozen=True, omit_defaults=True):
+class ToolBinding(msgspec.Struct, frozen=True):
     """Where a tool or an MCP server answers; `secret` names what it is called with."""
 
     url: str
@@ -47,7 +47,7 @@ class ToolBinding(msgspec.Struct, frozen=True, omit_defaults=True):
     timeout_s: float = TOOL_TIMEOUT_S
 
 
-class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
+class Binding(msgspec.Struct, frozen=True):
     """What the logical names of releases mean in an environment.
 
     A name that is in none of its sections means itself. `inherit` is for what one app has of its own: it says that
@@ -62,7 +62,7 @@ class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def document(self) -> dict[str, Any]:
         """Return the JSON value whose canonical form is the artifact: no defaults, so equal bindings are equal."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
+        found: dict[str, Any] = _plain(self)
         return {"schema": SCHEMA, **found}
 
     @property
@@ -78,6 +78,20 @@ class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
             for name, entry in getattr(self, section).items()
             if entry.secret
         }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON without what equals its default, however it was written."""
+    if isinstance(value, msgspec.Struct):
+        kept = {}
+        for field in msgspec.structs.fields(value):
+            default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+            if (given := getattr(value, field.name)) != default:
+                kept[field.name] = _plain(given)
+        return kept
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return value
 
 
 class Target(msgspec.Struct, frozen=True):
