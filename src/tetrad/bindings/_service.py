@@ -21,6 +21,7 @@ from tetrad.bindings.errors import (
     BindingNotFound,
     BindingUnreadable,
     NeverBound,
+    NotABinding,
     NothingToRollBack,
     Problem,
     TooManyBindings,
@@ -42,7 +43,7 @@ from tetrad.registry import (
 MAX_BINDINGS: Final = 1_000
 LOOKED_BACK: Final = 10_000
 _PAGE = 500
-_CACHED = 512
+_CACHED = 2 * MAX_BINDINGS
 _SEMVER = re.compile(r"\d+\.\d+\.\d+")
 _log = logging.getLogger(__name__)
 
@@ -248,12 +249,12 @@ class Bindings:
         after = ""
         while page := self._registry.refs(project, f"{BINDINGS}/", limit=_PAGE, after=after):
             for ref in page:
-                if self._registry.artifact(project, ref.digest).kind != KIND:
+                try:
+                    binding, problem = self._binding(project, ref.digest), ""
+                except NotABinding:
                     # An app that was called so before the name was reserved keeps its releases, and binds nothing.
                     _log.warning("the ref %s of %s points to no binding and binds nothing", ref.name, project)
                     continue
-                try:
-                    binding, problem = self._binding(project, ref.digest), ""
                 except TetradError as error:
                     binding, problem = None, error.message
                 found[ref.name] = Bound(ref.name, ref.digest, binding, problem)
@@ -350,7 +351,7 @@ class Bindings:
         except ArtifactNotFound as error:
             raise BindingNotFound(f"the project {project!r} has no binding {digest}", hint=error.hint) from None
         if artifact.kind != KIND:
-            raise BindingNotFound(f"{digest} is a {artifact.kind}, not a binding", hint="check the digest")
+            raise NotABinding(f"{digest} is a {artifact.kind}, not a binding", hint="check the digest")
         document: dict[str, Any] = self._registry.document(project, digest)
         try:
             return read_binding(document)

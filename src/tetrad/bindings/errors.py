@@ -40,6 +40,10 @@ class BindingNotFound(NotFound):
     code = "binding_not_found"
 
 
+class NotABinding(BindingNotFound):
+    """The digest is something else's."""
+
+
 class BindingUnreadable(InvalidInput):
     """What the ref of a binding points to is no binding that this version can read."""
 
