@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from tetrad.code import CodeFile
 from tetrad.datasets import Row
 from tetrad.kernel import Digest, canonical_json, digest_bytes, digest_json
-from tetrad.registry import RefEntry
+from tetrad.registry import RefEntry, had_before
 from tetrad.releases._diff import changes, diff_files, diff_messages, diff_rows, pair_parts
 from tetrad.releases._lock import drift, format_lock, lock_of, read_lock
-from tetrad.releases._rollback import had_before
 from tetrad.releases._text_diff import Hunk, diff_text
 
 LINES = st.lists(st.sampled_from(["", "a", "b", "be kind", "be brief", "é — 語"]), max_size=12)

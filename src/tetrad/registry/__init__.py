@@ -16,6 +16,7 @@ from tetrad.registry._evidence import (
 )
 from tetrad.registry._gate import GATE, EvidenceGate, Gate, GateCheck, GatePolicies
 from tetrad.registry._model import (
+    BINDINGS,
     GENESIS,
     Activity,
     Artifact,
@@ -34,6 +35,8 @@ from tetrad.registry._model import (
     check_simple_name,
     entry_hash,
     glob_matches,
+    governs,
+    had_before,
 )
 from tetrad.registry._policy import Check, Facts, GatePolicy, Part, Verdict, decide, parts_of, read_policy
 from tetrad.registry._service import ABSENT, Lineage, Registry, RegistryLimits
@@ -64,6 +67,7 @@ from tetrad.registry.errors import (
 __all__ = [
     "ABSENT",
     "APPROVAL",
+    "BINDINGS",
     "EXCEPTION",
     "GATE",
     "GENESIS",
@@ -131,6 +135,8 @@ __all__ = [
     "entry_hash",
     "evidence_limits_from",
     "glob_matches",
+    "governs",
+    "had_before",
     "limits_from",
     "new_key",
     "parts_of",

@@ -11,7 +11,7 @@ from tetrad.kernel import Clock, Digest, Forbidden, NotFound, Principal, TetradE
 from tetrad.kernel import parse_json as read_json
 from tetrad.registry._attest import Evidence, Judged, tags
 from tetrad.registry._evidence import VERDICT, Approver, Statement, resource, rfc3339
-from tetrad.registry._model import Bump, RefRule, Version, check_name, glob_matches
+from tetrad.registry._model import Bump, RefRule, Version, check_name, governs
 from tetrad.registry._policy import (
     MAX_REASON_CHARS,
     BreakGlass,
@@ -61,7 +61,7 @@ class EvidenceGate:
         before = self._evidence.inspect(move.project, move.old, transaction).parts if move.old else ()
         facts = Facts(
             move.project, move.ref, move.new, move.old, move.rule.policy, candidate.parts,
-            frozenset(part.seal for part in before), candidate.authors, candidate.licences,
+            frozenset(part.seal for part in before), candidate.authors, candidate.licences, candidate.kind,
         )  # fmt: skip
         about = [move.new, *(part.seal for part in candidate.parts), *([move.old] if move.old else [])]
         counted, others = self._evidence.counted(move.project, about, transaction)
@@ -251,7 +251,7 @@ class GatePolicies:
         return self._evidence.break_glass(project, ref, target, actor=actor, reason=reason, minutes=minutes)
 
     def _matching(self, project: str, ref: str) -> list[RefRule]:
-        return [rule for rule in self._registry.rules(project) if glob_matches(rule.pattern, ref)]
+        return [rule for rule in self._registry.rules(project) if governs(rule.pattern, ref)]
 
     def _shown(self, rule: RefRule) -> Gate:
         if rule.gate != GATE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import total_ordering
 from typing import Any, Literal
@@ -21,6 +21,8 @@ Invalidation = Literal["rebuild", "revalidate", "reevaluate", "none"]
 INVALIDATIONS: tuple[Invalidation, ...] = ("rebuild", "revalidate", "reevaluate", "none")
 GENESIS = "sha256:" + "0" * 64
 LOG_SCHEMA = "tetrad.ref-log/1"
+BINDINGS = "bindings"
+"""The first part of the names of refs that bind an environment, `bindings/production`; no app is called so."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?:/[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?){0,3}")
 _SIMPLE = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
@@ -211,6 +213,37 @@ def glob_matches(pattern: str, name: str) -> bool:
     """Tell whether a ref's name matches: `*` stays within one part, `**` crosses parts."""
     expression = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
     return re.fullmatch(expression, name) is not None
+
+
+def governs(pattern: str, name: str) -> bool:
+    """Tell whether a rule's pattern governs a ref.
+
+    What one app has instead of an environment's binding, `bindings/production/assistant`, is governed by whatever
+    governs `bindings/production`: else the gate of the one would be passed by way of the other.
+    """
+    if glob_matches(pattern, name):
+        return True
+    first, _, rest = name.partition("/")
+    return first == BINDINGS and "/" in rest and glob_matches(pattern, f"{first}/{rest.partition('/')[0]}")
+
+
+def had_before(moves: Sequence[RefEntry]) -> list[Digest]:
+    """Return what a ref can be rolled back to, the nearest first, from its moves, oldest first.
+
+    A move to what the ref had before takes everything since then off the list, so that rolling back twice goes back
+    two steps and never forward again to what was left.
+    """
+    stack: list[Digest] = []
+    if moves and moves[0].old is not None:
+        stack.append(moves[0].old)
+    for entry in moves:
+        if entry.new is None:
+            stack.clear()
+        elif entry.new in stack:
+            del stack[stack.index(entry.new) + 1 :]
+        else:
+            stack.append(entry.new)
+    return stack[-2::-1]
 
 
 def entry_hash(entry: RefEntry) -> Digest:

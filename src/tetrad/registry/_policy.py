@@ -27,6 +27,7 @@ from tetrad.registry.errors import BadEvidence, BadPolicy
 
 POLICY_SCHEMA: Final = "tetrad.gate/1"
 RELEASE = "release"
+BINDING = "binding"
 MAX_REASON_CHARS = 500
 _Count = Annotated[int, msgspec.Meta(ge=0, le=100)]
 _Days = Annotated[float, msgspec.Meta(gt=0, le=3650)]
@@ -173,7 +174,7 @@ def _part(section: str, entry: object, times: int) -> Part:
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What a gate knows besides evidence. `authors` and `licences` are by a part's seal."""
+    """What a gate knows besides evidence. `authors` and `licences` are by a part's seal, `kind` is the candidate's."""
 
     project: str
     ref: str
@@ -184,6 +185,7 @@ class Facts(msgspec.Struct, frozen=True):
     baseline_seals: frozenset[str] = frozenset()
     authors: Mapping[str, frozenset[str]] = {}
     licences: Mapping[str, frozenset[str]] = {}
+    kind: str = RELEASE
 
     @property
     def changed(self) -> tuple[Part, ...]:
@@ -222,6 +224,9 @@ def decide(policy: GatePolicy, evidence: Sequence[Counted], facts: Facts, now: d
     `evidence` holds statements whose signatures were verified; what has expired, is about something else, or comes
     from a key that may not say it, counts for nothing. A move back to what passed this same policy on this same ref
     passes by that verdict while it stands. Broken glass passes a move that nothing else lets pass, once.
+
+    Suites judge releases, so none is asked of a binding; where a policy asks for suites, a binding needs an approval
+    instead, so that no gate lets one pass on nothing.
     """
     live = [each for each in sorted(evidence, key=_received) if each.live(now)]
     standing = _standing(live, facts, {each.digest for each in evidence})
@@ -232,8 +237,8 @@ def decide(policy: GatePolicy, evidence: Sequence[Counted], facts: Facts, now: d
         return Verdict(True, (before,), inputs, standing=each.digest, valid_until=each.expires_at)
     used: set[Digest] = set()
     checks = [
-        *(_suite(rule, policy, live, facts, now, used) for rule in policy.suites),
-        *_approvals(policy.approvals, live, facts, now, used),
+        *_suites(policy, live, facts, now, used),
+        *_approvals(_approval_rule(policy, facts), live, facts, now, used),
         *_licences(policy, facts),
     ]
     if all(check.passed for check in checks):
@@ -304,6 +309,21 @@ def _results(rule: SuiteRule, policy: GatePolicy, live: Sequence[Counted], subje
         and (not rule.digest or result.suite.digest == rule.digest)
         and (not policy.signers or each.key_id in policy.signers)
     ]
+
+
+def _suites(policy: GatePolicy, live: Sequence[Counted], facts: Facts, now: datetime, used: set[Digest]) -> list[Check]:
+    if facts.kind == BINDING:
+        return [
+            Check(f"suite:{rule.suite}", True, f"{rule.suite!r} judges releases; a binding is approved instead")
+            for rule in policy.suites
+        ]
+    return [_suite(rule, policy, live, facts, now, used) for rule in policy.suites]
+
+
+def _approval_rule(policy: GatePolicy, facts: Facts) -> ApprovalRule:
+    if facts.kind == BINDING and policy.suites and not policy.approvals.minimum:
+        return msgspec.structs.replace(policy.approvals, minimum=1)
+    return policy.approvals
 
 
 def _suite(

@@ -38,7 +38,7 @@ from tetrad.registry._model import (
     check_log,
     check_name,
     entry_hash,
-    glob_matches,
+    governs,
 )
 from tetrad.registry.errors import (
     ArtifactConflict,
@@ -403,7 +403,7 @@ class Registry:
         actor: Principal, at: datetime, reason: str, change_request: str, transaction: Any,
     ) -> None:  # fmt: skip
         for rule in rules:
-            if not glob_matches(rule.pattern, name):
+            if not governs(rule.pattern, name):
                 continue
             gate = self._gates.get(rule.gate)
             if gate is None:

@@ -19,7 +19,7 @@ from tetrad.registry._model import (
     RefEntry,
     RefRule,
     Version,
-    glob_matches,
+    governs,
 )
 from tetrad.registry.ports import Makers
 
@@ -511,7 +511,7 @@ def _version(row: sa.Row[Any]) -> Version:
 
 
 def _ref(row: sa.Row[Any], rules: Sequence[RefRule]) -> Ref:
-    governed = any(glob_matches(rule.pattern, row.name) for rule in rules)
+    governed = any(governs(rule.pattern, row.name) for rule in rules)
     return Ref(
         row.project, row.name, Digest(row.digest), row.revision, row.moved_at, row.moved_by, row.moved_by_name, governed
     )

@@ -12,7 +12,7 @@ import yaml
 from tetrad.code import check_path
 from tetrad.datasets import ROLES as DATA_ROLES
 from tetrad.kernel import TetradError, canonical_json
-from tetrad.registry import SemVer, check_name, check_simple_name
+from tetrad.registry import BINDINGS, BadName, SemVer, check_name, check_simple_name
 from tetrad.releases._yaml import Reader
 
 FILE = "tetrad.yaml"
@@ -88,7 +88,7 @@ def parse_declaration(text: bytes, *, where: str = FILE) -> Declaration:
     if "app" not in top:
         reader.fail(reader.root, "the declaration names no app; write app: my-app")
     declaration = Declaration(
-        app=reader.text(top.get("app"), "app", check=lambda name: check_simple_name(name, "name of an app")),
+        app=reader.text(top.get("app"), "app", check=_app_name),
         description=reader.text(top.get("description"), "description", longest=MAX_DESCRIPTION_CHARS),
         code=_code(reader, top.get("code")),
         data=tuple(_data(reader, node) for node in reader.items(top.get("data"), "data", MAX_PARTS)),
@@ -124,6 +124,12 @@ def _code(reader: Reader, node: yaml.Node | None) -> CodePart:
         reader.text(fields.get("lock"), "code.lock", longest=1024, check=check_path) or None,
         {name: reader.text(value, f"code.runtime.{name}") for name, value in runtime.items()},
     )
+
+
+def _app_name(name: str) -> None:
+    check_simple_name(name, "name of an app")
+    if name == BINDINGS:
+        raise BadName(f"{name!r} cannot name an app: refs below it bind environments", hint="choose another name")
 
 
 def _folder(path: str) -> None:

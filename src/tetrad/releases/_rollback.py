@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tetrad.kernel import Digest, InvalidInput, Principal, parse_digest, short
-from tetrad.registry import Ref, RefEntry, RefNotFound
+from tetrad.registry import Ref, RefEntry, RefNotFound, had_before
 from tetrad.releases._names import listed, walk_moves
 from tetrad.releases.errors import NeverHad, NothingToRollBack
 
@@ -105,22 +105,3 @@ class Rollbacks:
         if any(target in (entry.new, entry.old) for entry in newest):
             return True
         return any(entry.new == target for entry in walk_moves(self._releases, project, app, ref))
-
-
-def had_before(moves: Sequence[RefEntry]) -> list[Digest]:
-    """Return the releases that a ref can be rolled back to, the nearest first, from its moves, oldest first.
-
-    A move to a release that the ref had before takes everything since then off the list, so that rolling back twice
-    goes back two steps and never forward again to what was left.
-    """
-    stack: list[Digest] = []
-    if moves and moves[0].old is not None:
-        stack.append(moves[0].old)
-    for entry in moves:
-        if entry.new is None:
-            stack.clear()
-        elif entry.new in stack:
-            del stack[stack.index(entry.new) + 1 :]
-        else:
-            stack.append(entry.new)
-    return stack[-2::-1]

@@ -20,6 +20,8 @@ from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._model import (
     ROUTE_TABLE_AAD,
     AppRoute,
+    BindingRoute,
+    BindingTarget,
     ContentPolicy,
     KeyEntry,
     Kind,
@@ -41,6 +43,7 @@ from tetrad.serving._routing import CompiledTable
 from tetrad.serving.errors import (
     BadEngineSpec,
     BadRouteTable,
+    BindingBroken,
     EngineFailed,
     EngineNotFound,
     EngineUnusable,
@@ -60,6 +63,9 @@ __all__ = [
     "Attempt",
     "BadEngineSpec",
     "BadRouteTable",
+    "BindingBroken",
+    "BindingRoute",
+    "BindingTarget",
     "BoundModel",
     "CompiledTable",
     "ContentPolicy",

@@ -80,6 +80,7 @@ class Exchange:
     __slots__ = (
         "app",
         "attempts",
+        "binding",
         "body",
         "code",
         "code_match",
@@ -126,6 +127,7 @@ class Exchange:
         self.release: ReleaseRoute | None = None
         self.app = ""
         self.ref = ""
+        self.binding = ""
         self.session = ""
         self.user = ""
         self.unit = ""

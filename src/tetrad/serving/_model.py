@@ -121,26 +121,52 @@ class ReleaseRoute(msgspec.Struct, frozen=True):
     examples: tuple[MessageTemplate, ...] = ()
     params: dict[str, msgspec.Raw] = {}
     code_digest: str = ""
-    binding: str = ""
     fixed: tuple[str, ...] = ()
     """Names of `params` that a client may not override."""
 
 
+class BindingTarget(msgspec.Struct, frozen=True):
+    """Which model of the table answers for a release's model; `problem` says why none can.
+
+    `secret` is sent instead of the upstream's own. All targets that name one `capacity` share `max_concurrency`: so
+    many calls a gateway worker makes at once; 0 is no limit.
+    """
+
+    model: str = ""
+    secret: str = ""
+    max_concurrency: int = 0
+    capacity: str = ""
+    problem: str = ""
+
+
+class BindingRoute(msgspec.Struct, frozen=True):
+    """A binding as the hot path needs it: `targets` by a release's model; one that is not there means itself.
+
+    `ref` names it for people; `problem` says why nothing can be served through it.
+    """
+
+    ref: str
+    digest: str
+    targets: dict[str, BindingTarget] = {}
+    problem: str = ""
+
+
 class AppRoute(msgspec.Struct, frozen=True):
-    """An app's refs, each the digest of a release."""
+    """An app's refs, each the digest of a release, and which of the table's bindings holds for each of them."""
 
     project: str
     name: str
     refs: dict[str, str]
     default_ref: str = "production"
+    bindings: dict[str, str] = {}
 
 
 class RouteTable(msgspec.Struct, frozen=True):
     """One immutable snapshot; `version` only grows.
 
-    `keys` is by hex SHA-256 of the whole key; `apps` by `project/name`; `releases` by `project/digest`; `models` and
-    `upstreams` by name. Versions are compared within one `epoch`; another epoch (a restored or replaced control plane)
-    starts the count anew.
+    `keys` is by hex SHA-256 of the whole key; `apps` by `project/name`; `releases` by `project/digest`; `bindings` by
+    `project/ref`; `models` and `upstreams` by name. Versions are compared within one `epoch`; another epoch (a restored
+    or replaced control plane) starts the count anew.
     """
 
     version: int
@@ -151,6 +177,7 @@ class RouteTable(msgspec.Struct, frozen=True):
     apps: dict[str, AppRoute] = {}
     releases: dict[str, ReleaseRoute] = {}
     epoch: str = ""
+    bindings: dict[str, BindingRoute] = {}
 
 
 _encoder = msgspec.json.Encoder()

@@ -26,7 +26,7 @@ from tetrad.serving._dispatch import Dispatch, Dispatcher, Layer, settle
 from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._model import RouteTable
 from tetrad.serving._prompting import house_compiler
-from tetrad.serving._routing import CompiledTable, Route
+from tetrad.serving._routing import BrokenRoute, CompiledTable, Route
 from tetrad.serving.errors import error_body, error_event
 from tetrad.serving.ports import Answer, ModelCall, PromptCompiler, Provider, Stage
 
@@ -144,12 +144,18 @@ class Pipeline:
         fields = read_fields(exchange.body)
         self._note_who(exchange, fields)
         exchange.model = text_field(fields, "model")
-        route = self.current().resolve(key, exchange.model, operation.kind)
+        try:
+            route = self.current().resolve(key, exchange.model, operation.kind)
+        except BrokenRoute as broken:  # the record tells whose answer this was to be, and what it was bound by
+            exchange.app, exchange.ref, exchange.release = broken.app, broken.ref, broken.release.route
+            exchange.binding = broken.binding
+            raise
         stream = False
         if operation.streams:
             exchange.stream = stream = flag_field(fields, "stream")
         if route.release is not None:
             exchange.app, exchange.ref, exchange.release = route.app, route.ref, route.release.route
+            exchange.binding = route.binding
             self._match_code(exchange)
         if route.release is not None and operation.prompted:
             exchange.unused = route.release.apply(fields, exchange.variables)
@@ -258,6 +264,8 @@ class Pipeline:
         headers = [(b"x-tetrad-trace-id", exchange.trace_id.encode())]
         if exchange.release is not None:
             headers.append((b"x-tetrad-release", exchange.release.digest.encode()))
+        if exchange.binding:
+            headers.append((b"x-tetrad-binding", exchange.binding.encode()))
         if exchange.unused:
             headers.append((b"x-tetrad-unused-variables", _names(exchange.unused)))
         if answer is not None:

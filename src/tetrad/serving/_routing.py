@@ -7,12 +7,25 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import msgspec
+
 from tetrad.kernel import Forbidden, NotFound, TetradError, Unauthenticated, Unavailable
+from tetrad.serving._capacity import Capacity
 from tetrad.serving._dispatch import BoundModel
-from tetrad.serving._model import KeyEntry, Kind, ModelEntry, ReleaseRoute, RouteTable
+from tetrad.serving._model import (
+    AppRoute,
+    BindingRoute,
+    BindingTarget,
+    KeyEntry,
+    Kind,
+    ModelEntry,
+    ReleaseRoute,
+    RouteTable,
+    Upstream,
+)
 from tetrad.serving._pricing import Pricer
 from tetrad.serving._prompting import CompiledRelease, house_compiler
-from tetrad.serving.errors import BadRouteTable, RequestRefused
+from tetrad.serving.errors import BadRouteTable, BindingBroken, RequestRefused
 from tetrad.serving.ports import Answer, Handler, ModelCall, PromptCompiler, Provider, Stage
 
 APP = "app:"
@@ -27,12 +40,22 @@ class ModelNotFound(NotFound):
 
 
 class Route(NamedTuple):
-    """Where a request goes, and as which release."""
+    """Where a request goes, as which release, and by which binding."""
 
     model: BoundModel
     release: CompiledRelease | None = None
     app: str = ""
     ref: str = ""
+    binding: str = ""
+
+
+class BrokenRoute(BindingBroken):
+    """A request whose release is known, and whose model is bound to something that is not there."""
+
+    release: CompiledRelease
+    app = ""
+    ref = ""
+    binding = ""
 
 
 class CompiledTable:
@@ -60,6 +83,12 @@ class CompiledTable:
                 self._releases[name] = known  # immutable, so compiled once in its life
             else:
                 self._try(f"release {release.project}/{release.digest}", partial(self._compile, release, compiler))
+        self._capacities = self._kept_capacities(previous)
+        self._targets: dict[tuple[str, str], BoundModel | str] = {}
+        for path, binding in table.bindings.items():
+            for model, target in binding.targets.items():
+                self._targets[path, model] = self._target(target, providers, stages)
+        self._routes: dict[str, dict[str, Route]] = {path: self._routes_of(app) for path, app in table.apps.items()}
 
     def authenticate(self, headers: Mapping[bytes, bytes], now_ns: int) -> KeyEntry:
         """Return the key that a request was made with; raises `Unauthenticated` or `Forbidden`."""
@@ -144,11 +173,14 @@ class CompiledTable:
                 raise ModelNotFound(f"{ref} is no release of the app {app_name!r}")
             return route
         ref = ref or app.default_ref
+        ready = self._routes[f"{key.project}/{app_name}"].get(ref)
+        if ready is not None:
+            return ready
         digest = app.refs.get(ref)
         if digest is None:
             known = ", ".join(sorted(app.refs)) or "none yet"
             raise ModelNotFound(f"the app {app_name!r} has no ref {ref!r}", hint=f"its refs: {known}")
-        return self._route(app.project, digest, app_name, ref)
+        return self._route(app.project, digest, app_name, ref, app.bindings.get(ref, ""))
 
     def _pinned(self, key: KeyEntry, digest: str) -> Route:
         if "pin" not in key.scopes:
@@ -160,14 +192,75 @@ class CompiledTable:
         release = self._releases.get((key.project, digest))
         if release is None and f"release {key.project}/{digest}" not in self.problems:  # a digest alone grants nothing
             raise ModelNotFound(f"the project {key.project!r} has no routed release {digest[:80]!r}")
-        return self._route(key.project, digest, release.route.app if release else "", "")
+        name = release.route.app if release else ""
+        app = self.table.apps.get(f"{key.project}/{name}")
+        return self._route(key.project, digest, name, "", app.bindings.get(app.default_ref, "") if app else "")
 
-    def _route(self, project: str, digest: str, app: str, ref: str) -> Route:
+    def _routes_of(self, app: AppRoute) -> dict[str, Route]:
+        """Resolve what works of an app's refs once; the rest says at each request why it does not."""
+        found: dict[str, Route] = {}
+        for ref, digest in app.refs.items():
+            try:
+                found[ref] = self._route(app.project, digest, app.name, ref, app.bindings.get(ref, ""))
+            except TetradError:  # asked again where somebody calls it
+                continue
+        return found
+
+    def _route(self, project: str, digest: str, app: str, ref: str, bound_by: str) -> Route:
         release = self._releases.get((project, digest))
         if release is None:
             why = self.problems.get(f"release {project}/{digest}", "it is not in the route table")
             raise Unavailable(f"the release {digest} of {app!r} cannot be served: {why}", code="release_unusable")
-        return Route(self._model(release.route.project, release.route.model), release, app, ref)
+        if not bound_by:
+            return Route(self._model(project, release.route.model), release, app, ref)
+        path = f"{project}/{bound_by}"
+        binding = self.table.bindings.get(path)
+        target = self._targets.get((path, release.route.model))
+        why = f"{bound_by} is not in the route table" if binding is None else binding.problem
+        if isinstance(target, BoundModel) and not why:
+            return Route(target, release, app, ref, binding.digest if binding else "")
+        if target is None and not why and binding is not None:
+            return Route(self._model(project, release.route.model), release, app, ref, binding.digest)
+        raise self._broken(release, app, ref, bound_by, binding, why or str(target))
+
+    @staticmethod
+    def _broken(
+        release: CompiledRelease, app: str, ref: str, bound_by: str, binding: BindingRoute | None, why: str
+    ) -> BrokenRoute:
+        error = BrokenRoute(
+            f"the app {app!r} cannot be served: its binding {bound_by!r} is broken: {why}",
+            hint="`tetrad binding check` tells more; put a good one, or roll it back",
+        )
+        error.release, error.app, error.ref = release, app, ref
+        error.binding = binding.digest if binding else ""
+        return error
+
+    def _kept_capacities(self, previous: CompiledTable | None) -> dict[str, Capacity]:
+        """Go on counting with what the last table counted, as far as this one still names it."""
+        if previous is None:
+            return {}
+        named = {target.capacity for binding in self.table.bindings.values() for target in binding.targets.values()}
+        return {name: each for name, each in previous._capacities.items() if name in named}
+
+    def _target(
+        self, target: BindingTarget, providers: Mapping[str, Provider], stages: Sequence[Stage]
+    ) -> BoundModel | str:
+        """Return the model that a target names, with what the target says instead; or why there is none."""
+        base = self._models.get(target.model)
+        if target.problem or base is None:
+            name = f"model {target.model}"
+            return target.problem or self.problems.get(name, f"the {name!r} is not in the route table")
+        if target.secret:
+            upstream = msgspec.structs.replace(base.upstream, secret=target.secret)
+            try:
+                base = self._made(base.entry, upstream, providers, stages)
+            except TetradError as error:
+                return error.message
+        if target.max_concurrency:
+            capacity = self._capacities.setdefault(target.capacity, Capacity(target.capacity, target.max_concurrency))
+            capacity.limit = target.max_concurrency
+            base = base._replace(handler=capacity.bind(base.handler))
+        return base
 
     def _model(self, project: str, name: str) -> BoundModel:
         model = self._models.get(name)
@@ -183,6 +276,12 @@ class CompiledTable:
         upstream = self.table.upstreams.get(entry.upstream)
         if upstream is None:
             raise BadRouteTable(f"it names the upstream {entry.upstream!r}, which is not in the table")
+        self._models[entry.name] = self._made(entry, upstream, providers, stages)
+
+    @staticmethod
+    def _made(
+        entry: ModelEntry, upstream: Upstream, providers: Mapping[str, Provider], stages: Sequence[Stage]
+    ) -> BoundModel:
         provider = providers.get(upstream.adapter)
         if provider is None:
             raise BadRouteTable(f"nothing here speaks the protocol {upstream.adapter!r}")
@@ -190,7 +289,7 @@ class CompiledTable:
         for stage in reversed(stages):
             handler = stage.bind(entry, upstream, handler)
         pricer = Pricer(entry.price) if entry.price is not None else None
-        self._models[entry.name] = BoundModel(entry, upstream, pricer, handler)
+        return BoundModel(entry, upstream, pricer, handler)
 
     def _compile(self, release: ReleaseRoute, compiler: PromptCompiler) -> None:
         self._releases[release.project, release.digest] = CompiledRelease(release, compiler)

@@ -41,6 +41,12 @@ class RequestRefused(InvalidInput):
         self.param = param
 
 
+class BindingBroken(Unavailable):
+    """What a release's model is bound to is gone or cannot be used; other refs and apps go on."""
+
+    code = "binding_broken"
+
+
 class BadRouteTable(TetradError):
     """A route table contradicts itself; a gateway keeps the one it has."""
 

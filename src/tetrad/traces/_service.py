@@ -229,7 +229,7 @@ class Traces:
 
 def check_filter(only: TraceFilter) -> TraceFilter:
     """Return a filter that can be asked, or refuse it with `InvalidInput`."""
-    for name in ("app", "release", "ref", "model", "session", "user", "key", "name", "text"):
+    for name in ("app", "release", "binding", "ref", "model", "session", "user", "key", "name", "text"):
         if len(getattr(only, name)) > _LONGEST_FILTER:
             raise InvalidInput(f"the filter {name!r} has more than {_LONGEST_FILTER} characters")
     if only.status and only.status not in STATUSES:

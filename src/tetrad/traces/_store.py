@@ -90,6 +90,7 @@ _ONCE = "LIMIT 1 BY trace_id, span_id"
 _FILTERS: dict[str, str] = {
     "app": "app = {app:String}",
     "release": "release = {release:String}",
+    "binding": "binding = {binding:String}",
     "ref": "ref = {ref:String}",
     "status": "status = {status:String}",
     "session": "session = {session:String}",

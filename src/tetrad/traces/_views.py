@@ -47,6 +47,7 @@ class TraceFilter(msgspec.Struct, frozen=True, omit_defaults=True):
     min_duration_ns: int = 0
     min_cost: str = ""
     currency: str = "USD"
+    binding: str = ""
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -238,6 +239,7 @@ def matches(summary: TraceSummary, only: TraceFilter) -> bool:
     wanted = (
         (only.app, head.app),
         (only.release, head.release),
+        (only.binding, head.binding),
         (only.ref, head.ref),
         (only.status, head.status),
         (only.session, head.session),

@@ -36,6 +36,7 @@ _MOST_SPANS = 2000
 def list_traces(
     app: Annotated[str | None, typer.Option(help="Of this app.")] = None,
     release: Annotated[str | None, typer.Option(help="Answered by this release (its whole digest).")] = None,
+    binding: Annotated[str | None, typer.Option(help="Answered by way of this binding (its whole digest).")] = None,
     model: Annotated[str | None, typer.Option(help="With a call of this model.")] = None,
     status: Annotated[str | None, typer.Option(help="ok, error or unset.")] = None,
     session: Annotated[str | None, typer.Option(help="Of this session.")] = None,
@@ -57,8 +58,8 @@ def list_traces(
 ) -> None:
     """List traces, the newest first; with --follow, show new ones as they arrive."""
     only: dict[str, str | float | bool | None] = {
-        "app": app, "release": release, "model": model, "status": status, "session": session, "user": user,
-        "name": name, "q": text, "min_duration_ms": min_ms, "min_cost": min_cost,
+        "app": app, "release": release, "binding": binding, "model": model, "status": status, "session": session,
+        "user": user, "name": name, "q": text, "min_duration_ms": min_ms, "min_cost": min_cost,
     }  # fmt: skip
     client = ApiClient.from_environment()
     path = f"/api/v1/projects/{path_part(project)}/traces"

@@ -62,6 +62,7 @@ def parse_time(text: str | None, name: str) -> int | None:
 def _filter(
     app: _Text = "",
     release: _Text = "",
+    binding: _Text = "",
     ref: _Text = "",
     model: _Text = "",
     status: Literal["", "ok", "error", "unset"] = "",
@@ -78,7 +79,9 @@ def _filter(
 ) -> TraceFilter:
     least_ns = int(min_duration_ms * 1e6)
     return check_filter(
-        TraceFilter(app, release, ref, model, status, session, user, key, name, q, least_ns, min_cost, currency)
+        TraceFilter(
+            app, release, ref, model, status, session, user, key, name, q, least_ns, min_cost, currency, binding
+        )
     )
 
 

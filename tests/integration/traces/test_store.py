@@ -132,6 +132,13 @@ def test_the_same_piece_sent_twice_counts_once_everywhere(kept: Kept, project: s
     assert find(kept, project, TraceFilter(min_cost="0.002")) == [], "two rows of 0.0015 are one cost of 0.0015"
 
 
+def test_traces_are_found_by_the_binding_that_they_went_by(kept: Kept, project: str) -> None:
+    east, west = (an_exchange(project=project, app="a", binding=f"sha256:{name}") for name in ("east", "west"))
+    kept.ship([*east, *west])
+    assert find(kept, project, TraceFilter(binding="sha256:east")) == [east[0].trace_id]
+    assert find(kept, project, TraceFilter(binding="sha256:north")) == []
+
+
 def test_many_senders_of_the_same_spans_at_once_count_once(kept: Kept, project: str) -> None:
     spans = [span for _ in range(20) for span in an_exchange(project=project)]
     gate = threading.Barrier(8)

@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import pytest
 
+from tetrad.bindings import BindingSet, Bound, read_binding, ref_of
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, NotFound
 from tetrad.models import ModelPrice, PriceTier
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.releases import App, AppRefs, Message, ResolvedRelease, ResolvedVariable
-from tetrad.serving import ModelEntry, ProviderModel, ProviderSpec, Upstream
+from tetrad.serving import BindingTarget, ModelEntry, ProviderModel, ProviderSpec, Upstream
 
 GOOD, GONE = Digest("sha256:" + "1" * 64), Digest("sha256:" + "2" * 64)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -108,6 +110,102 @@ def test_a_price_with_tiers_holds_up_to_the_first_tier_only() -> None:
     price = ModelPrice("3", "15", tiers=(PriceTier(200_000, "6", "22.5", None, None),), source="list")
     made, _ = table(price=lambda *_: price)
     assert made.models["acme/big"].price.max_input_tokens == 200_000
+
+
+def bound(app: str = "", env: str = "production", **document: Any) -> Bound:
+    ref = ref_of(env, app)
+    binding = read_binding(document)
+    return Bound(ref, binding.digest, binding)
+
+
+def bind(*found: Bound, **changes: Any) -> tuple[Any, list[str]]:
+    return table(bindings=lambda _project: BindingSet({each.ref: each for each in found}), **changes)
+
+
+def test_without_a_binding_names_mean_themselves() -> None:
+    made, problems = bind()
+    assert (made.bindings, made.apps["p/bot"].bindings, problems) == ({}, {}, [])
+
+
+def test_a_releases_model_is_resolved_per_environment_when_the_table_is_made() -> None:
+    production = bound(providers={"local": {"provider": "acme", "models": {"m": "big"}, "max_concurrency": 3}})
+    staging = bound(env="staging", providers={"local": {"engine": "engine"}})
+    refs = {"production": GOOD, "staging": GOOD, "preview": GOOD}
+    apps = [AppRefs(App("p", "bot", "", "production", NOW, "me"), refs)]
+    made, problems = bind(production, staging, apps=lambda: apps)
+    assert problems == []
+    assert made.apps["p/bot"].bindings == {"production": "bindings/production", "staging": "bindings/staging"}
+    route = made.bindings["p/bindings/production"]
+    assert (route.ref, route.digest) == ("bindings/production", production.digest)
+    assert route.targets == {
+        "local/m": BindingTarget("acme/big", max_concurrency=3, capacity="p/bindings/production:local")
+    }
+    assert made.bindings["p/bindings/staging"].targets["local/m"].model == "local/m"
+
+
+def test_the_binding_of_the_default_ref_is_there_for_pins_even_without_the_ref() -> None:
+    made, _ = bind(bound(providers={"local": {"engine": "engine"}}), apps=lambda: [
+        AppRefs(App("p", "bot", "", "production", NOW, "me"), {}),
+    ])  # fmt: skip
+    assert made.apps["p/bot"].bindings == {"production": "bindings/production"}
+    assert made.bindings["p/bindings/production"].targets["local/m"].model == "local/m"
+
+
+def test_an_app_uses_what_it_has_of_its_own() -> None:
+    own = bound("bot", providers={"local": {"engine": "engine"}})
+    made, _ = bind(bound(providers={"local": {"provider": "acme", "models": {"m": "big"}}}), own)
+    assert made.apps["p/bot"].bindings["production"] == "bindings/production/bot"
+    assert set(made.bindings) == {"p/bindings/production/bot"}, "what nobody uses is not sent to gateways"
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({"provider": "gone"}, "'gone' is gone"),
+        ({"provider": "acme"}, "no model 'm'"),
+        ({"engine": "gone"}, "no engine 'gone'"),
+        ({"engine": "acme"}, "no engine 'acme'"),
+        ({"engine": "engine", "models": {"m": "local/other"}}, "no 'local/other'"),
+        ({"engine": "two"}, "several models"),
+        ({"provider": "others", "models": {"m": "x"}}, "'others' is gone"),
+        ({"provider": "acme", "models": {"m": "big"}, "secret": "LOST"}, "no secret"),
+    ],
+)
+def test_a_binding_to_what_is_gone_breaks_its_ref_and_nothing_else(entry: dict[str, Any], why: str) -> None:
+    def secret(project: str, name: str) -> str:
+        if name == "LOST":
+            raise NotFound("there is no secret 'LOST'")
+        return f"{project}:{name}"
+
+    def models() -> dict[str, ModelEntry]:
+        names = {"local/m": "engine", "local/a": "two", "local/b": "two"}
+        return {name: ModelEntry(name=name, upstream=up, upstream_model=name) for name, up in names.items()}
+
+    others = msgspec.structs.replace(SPEC, name="others", project="q", models=(ProviderModel("x"),), secret="")
+    refs = {"production": GOOD, "staging": GOOD}
+    apps = [AppRefs(App("p", "bot", "", "staging", NOW, "me"), refs)]
+    made, problems = bind(
+        bound(providers={"local": entry}), apps=lambda: apps, secret=secret, models=models,
+        providers=lambda: [SPEC, others],
+    )  # fmt: skip
+    assert why in made.bindings["p/bindings/production"].targets["local/m"].problem
+    assert len(problems) == 1
+    assert problems[0].startswith("bot/production of 'p': its binding 'bindings/production' is broken: ")
+    assert made.apps["p/bot"].bindings == {"production": "bindings/production"}
+    assert "acme/big" in made.models
+
+
+def test_a_binding_that_cannot_be_read_is_named_and_closes_its_ref() -> None:
+    made, problems = bind(Bound("bindings/production", GOOD, None, "it is of a later kind"))
+    assert made.bindings["p/bindings/production"].problem == "it is of a later kind"
+    assert "later kind" in problems[0]
+
+
+def test_a_secret_of_a_binding_goes_into_the_table_only() -> None:
+    entry = {"provider": "acme", "models": {"m": "big"}, "secret": "OTHER_KEY"}
+    made, problems = bind(bound(providers={"local": entry}))
+    assert made.bindings["p/bindings/production"].targets["local/m"].secret == "p:OTHER_KEY"
+    assert problems == []
 
 
 def test_a_bug_is_not_swallowed() -> None:

@@ -19,6 +19,7 @@ from tetrad.registry import (
     check_simple_name,
     entry_hash,
     glob_matches,
+    governs,
 )
 
 
@@ -71,6 +72,24 @@ def test_a_simple_name_has_no_parts() -> None:
 )
 def test_a_star_stays_within_a_part(pattern: str, name: str, matches: bool) -> None:
     assert glob_matches(pattern, name) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "governed"),
+    [
+        ("*/production", "bindings/production", True),
+        ("*/production", "bindings/production/bot", True),
+        ("bindings/production", "bindings/production/bot", True),
+        ("bindings/*", "bindings/staging/bot", True),
+        ("bindings/production/bot", "bindings/production/bot", True),
+        ("bindings/production/bot", "bindings/production", False),
+        ("bindings/production/bot", "bindings/production/cat", False),
+        ("*/production", "bindings/staging/production", False),
+        ("*/production", "bot/production/x", False),
+    ],
+)
+def test_what_one_app_binds_is_governed_like_its_environment(pattern: str, name: str, governed: bool) -> None:
+    assert governs(pattern, name) is governed
 
 
 def chain(length: int) -> list[RefEntry]:

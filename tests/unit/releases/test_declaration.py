@@ -112,6 +112,11 @@ def test_every_fault_is_told_with_its_place(text: str, place: str, says: str) ->
     assert caught.value.hint
 
 
+def test_no_app_takes_the_name_of_what_binds_environments() -> None:
+    with pytest.raises(BadDeclaration, match=r"tetrad\.yaml:1:6: 'bindings' cannot name an app"):
+        parse_declaration(b"app: bindings\nmodel:\n  - {name: local/smollm2-135m}\n")
+
+
 def test_all_faults_are_told_at_once_in_the_order_of_lines() -> None:
     with pytest.raises(BadDeclaration) as caught:
         parse_declaration(b"app: A\ncolour: red\nmodel:\n  - name: B!\nsampling:\n  x: yes\n")

@@ -628,6 +628,150 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/binding-check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check Binding Draft
+         * @description Say whether every name of a binding would resolve; nothing is kept.
+         */
+        post: operations["check_binding_draft"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/binding-diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Diff Bindings
+         * @description Say what changed between two bindings: who answers, capacity, references to secrets.
+         */
+        get: operations["diff_bindings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/bindings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Bindings
+         * @description List the bindings in force, of environments and of apps in them, in the order of their refs' names.
+         */
+        get: operations["list_bindings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/bindings/{env}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Binding
+         * @description Show what binds an environment, or an app in it; the ETag is what a change needs as If-Match.
+         */
+        get: operations["get_binding"];
+        /**
+         * Put Binding
+         * @description Keep a binding and put it in force, if what is in force is what the caller saw (409 with its digest else).
+         */
+        put: operations["put_binding"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/bindings/{env}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Check Binding
+         * @description Say whether every name of the binding in force resolves now.
+         */
+        get: operations["check_binding"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/bindings/{env}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Binding History
+         * @description List the moves of a binding, newest first, with the versions that they put in force.
+         */
+        get: operations["list_binding_history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/bindings/{env}/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Roll Back Binding
+         * @description Put the binding before the present one in force again; 409 where it was changed meanwhile.
+         */
+        post: operations["roll_back_binding"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/code": {
         parameters: {
             query?: never;
@@ -2262,6 +2406,238 @@ export interface components {
             seq: number;
             /** Target */
             target: string;
+        };
+        /**
+         * BindingBackView
+         * @description What was rolled back, and what is in force now.
+         */
+        BindingBackView: {
+            binding: components["schemas"]["BindingView"];
+            /** From */
+            from: string;
+            /** Reason */
+            reason: string;
+            /** To */
+            to: string;
+        };
+        /**
+         * BindingBody
+         * @description A binding as JSON, of schema `tetrad.binding/1`, and why it is to hold.
+         */
+        BindingBody: {
+            /** Binding */
+            binding: {
+                [key: string]: unknown;
+            };
+            /**
+             * Expected Outcome
+             * @default
+             */
+            expected_outcome: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+        };
+        /**
+         * BindingChangeView
+         * @description One thing that changed about a logical name.
+         */
+        BindingChangeView: {
+            /** Field */
+            field: string;
+            /** From */
+            from: unknown;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Section */
+            section: string;
+            /** Text */
+            text: string;
+            /** To */
+            to: unknown;
+        };
+        /**
+         * BindingCheckBody
+         * @description A binding that is to be checked, and not kept.
+         */
+        BindingCheckBody: {
+            /** Binding */
+            binding: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * BindingCheckView
+         * @description Whether every name of a binding resolves now; `ref` and `digest` are empty for one that is not kept.
+         */
+        BindingCheckView: {
+            /** Digest */
+            digest: string;
+            /** Ok */
+            ok: boolean;
+            /** Problems */
+            problems: components["schemas"]["BindingProblemView"][];
+            /** Ref */
+            ref: string;
+        };
+        /**
+         * BindingDiffView
+         * @description What changed between two bindings; no changes where they are one.
+         */
+        BindingDiffView: {
+            /** Changes */
+            changes: components["schemas"]["BindingChangeView"][];
+            /** From */
+            from: string;
+            /** To */
+            to: string;
+        };
+        /**
+         * BindingListed
+         * @description A binding in force, by its environment, or by the app that has its own; counts are of what it binds.
+         *
+         *     `problem` says why it cannot be read; then nothing is counted.
+         */
+        BindingListed: {
+            /** App */
+            app: string;
+            /** Counts */
+            counts: {
+                [key: string]: number;
+            };
+            /** Digest */
+            digest: string;
+            /** Env */
+            env: string;
+            /** Governed */
+            governed: boolean;
+            /** Inherit */
+            inherit: boolean;
+            /**
+             * Moved At
+             * Format: date-time
+             */
+            moved_at: string;
+            /** Moved By */
+            moved_by: string;
+            /** Problem */
+            problem: string;
+            /** Ref */
+            ref: string;
+            /** Revision */
+            revision: number;
+            /** Version */
+            version: string;
+        };
+        /**
+         * BindingMoveView
+         * @description One move of a binding's ref, and the version that it put in force; `sequence` is its place in the log.
+         */
+        BindingMoveView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** From */
+            from: string | null;
+            /** Reason */
+            reason: string;
+            /** Ref */
+            ref: string;
+            /** Sequence */
+            sequence: number;
+            /** To */
+            to: string | null;
+            /** Version */
+            version: string;
+        };
+        /**
+         * BindingProblemView
+         * @description A name that does not resolve (`error`), or what looks unwise (`warning`), and where it stands.
+         */
+        BindingProblemView: {
+            /** Loc */
+            loc: string[];
+            /** Message */
+            message: string;
+            /** Severity */
+            severity: string;
+        };
+        /**
+         * BindingPutView
+         * @description What was put in force; `moved` is false where it was in force already.
+         */
+        BindingPutView: {
+            binding: components["schemas"]["BindingView"];
+            /** Moved */
+            moved: boolean;
+            /** Warnings */
+            warnings: components["schemas"]["BindingProblemView"][];
+        };
+        /**
+         * BindingRollbackBody
+         * @description Where to go back to: the binding before the present one, or `to` (a digest, or `ENV@1.2.0`).
+         *
+         *     `expected` is where the ref was seen.
+         */
+        BindingRollbackBody: {
+            /** Expected */
+            expected?: string | null;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /** To */
+            to?: string | null;
+        };
+        /**
+         * BindingView
+         * @description A binding in force, whole: its document is the artifact that the digest names.
+         */
+        BindingView: {
+            /** App */
+            app: string;
+            /** Counts */
+            counts: {
+                [key: string]: number;
+            };
+            /** Digest */
+            digest: string;
+            /** Document */
+            document: {
+                [key: string]: unknown;
+            } | null;
+            /** Env */
+            env: string;
+            /** Governed */
+            governed: boolean;
+            /** Inherit */
+            inherit: boolean;
+            /**
+             * Moved At
+             * Format: date-time
+             */
+            moved_at: string;
+            /** Moved By */
+            moved_by: string;
+            /** Problem */
+            problem: string;
+            /** Reason */
+            reason: string;
+            /** Ref */
+            ref: string;
+            /** Revision */
+            revision: number;
+            /** Version */
+            version: string;
         };
         /**
          * BreakGlassBody
@@ -3934,6 +4310,20 @@ export interface components {
         Page_AuditView_: {
             /** Items */
             items: components["schemas"]["AuditView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[BindingListed] */
+        Page_BindingListed_: {
+            /** Items */
+            items: components["schemas"]["BindingListed"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[BindingMoveView] */
+        Page_BindingMoveView_: {
+            /** Items */
+            items: components["schemas"]["BindingMoveView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -7155,6 +7545,320 @@ export interface operations {
             };
         };
     };
+    check_binding_draft: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BindingCheckBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BindingCheckView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    diff_bindings: {
+        parameters: {
+            query: {
+                /** @description `ENV`, `ENV/APP`, `ENV@1.2.0`, or a digest */
+                from: string;
+                /** @description `ENV`, `ENV/APP`, `ENV@1.2.0`, or a digest */
+                to: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BindingDiffView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_bindings: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_BindingListed_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_binding: {
+        parameters: {
+            query?: {
+                /** @description The app that has its own; all apps without it */
+                app?: string;
+                /** @description What this very ref says, never what it follows */
+                own?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The environment, such as `production` */
+                env: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BindingView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_binding: {
+        parameters: {
+            query?: {
+                /** @description The app that has its own; all apps without it */
+                app?: string;
+            };
+            header?: {
+                /** @description The digest in force now */
+                "if-match"?: string | null;
+                /** @description `*` for a new binding */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                /** @description The environment, such as `production` */
+                env: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BindingBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BindingPutView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_binding: {
+        parameters: {
+            query?: {
+                /** @description The app that has its own; all apps without it */
+                app?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The environment, such as `production` */
+                env: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BindingCheckView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_binding_history: {
+        parameters: {
+            query?: {
+                /** @description The app that has its own; all apps without it */
+                app?: string;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The environment, such as `production` */
+                env: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_BindingMoveView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    roll_back_binding: {
+        parameters: {
+            query?: {
+                /** @description The app that has its own; all apps without it */
+                app?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The environment, such as `production` */
+                env: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BindingRollbackBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BindingBackView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     snapshot_code: {
         parameters: {
             query?: never;
@@ -9643,6 +10347,7 @@ export interface operations {
         parameters: {
             query?: {
                 app?: string;
+                binding?: string;
                 /** @description Of min_cost and of the order by cost */
                 currency?: string;
                 /** @description `next_cursor` of the page before */
@@ -9778,6 +10483,7 @@ export interface operations {
         parameters: {
             query?: {
                 app?: string;
+                binding?: string;
                 /** @description Of min_cost and of the order by cost */
                 currency?: string;
                 /** @description The id of the key that asked */

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
+from tetrad.bindings import BindingSet, Bound, Target, target_of
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
 from tetrad.models import ModelPrice
 from tetrad.releases import AppRefs, ResolvedRelease
 from tetrad.serving import (
     AppRoute,
+    BindingRoute,
+    BindingTarget,
     KeyEntry,
     MessageTemplate,
     ModelEntry,
@@ -42,6 +45,7 @@ class Sources:
     apps: Callable[[], Iterable[AppRefs]]
     history: Callable[[str, str], Iterable[Digest]]
     resolve: Callable[[str, Digest], ResolvedRelease]
+    bindings: Callable[[str], BindingSet] = lambda _project: BindingSet()
     problems: list[str] = field(default_factory=list)
 
 
@@ -60,14 +64,21 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
             _add_provider(sources, spec, upstreams, models)
     apps: dict[str, AppRoute] = {}
     releases: dict[str, ReleaseRoute] = {}
+    binder = _Binder(sources, models)
     for entry_refs in sources.apps():
         app = entry_refs.app
         wanted = dict.fromkeys([*entry_refs.refs.values(), *sources.history(app.project, app.name)])
         for digest in wanted:
             with _tolerant(sources, f"release {digest} of app {app.name!r}"):
                 releases[f"{app.project}/{digest}"] = _release(sources.resolve(app.project, digest))
+        routed = {digest: releases.get(f"{app.project}/{digest}") for digest in wanted}
+        known = {digest: release.model for digest, release in routed.items() if release is not None}
         apps[f"{app.project}/{app.name}"] = AppRoute(
-            project=app.project, name=app.name, refs=dict(entry_refs.refs), default_ref=app.default_ref
+            project=app.project,
+            name=app.name,
+            refs=dict(entry_refs.refs),
+            default_ref=app.default_ref,
+            bindings=binder.bind(entry_refs, known),
         )
     return RouteTable(
         version=version,
@@ -77,7 +88,89 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         models=models,
         apps=apps,
         releases=releases,
+        bindings=binder.routes(),
     )
+
+
+class _Binder:
+    """Resolve what the models of apps are bound to. What is broken is told where it is used, and takes nothing else."""
+
+    def __init__(self, sources: Sources, models: Mapping[str, ModelEntry]) -> None:
+        self._sources = sources
+        self._models = models
+        self._sets: dict[str, BindingSet] = {}
+        self._bound: dict[str, Bound] = {}
+        self._targets: dict[str, dict[str, BindingTarget]] = {}
+
+    def bind(self, entry: AppRefs, models: Mapping[Digest, str]) -> dict[str, str]:
+        """Return which binding holds for each of an app's refs; `models` are those of its releases, by digest.
+
+        What the default ref is bound by holds for pinned releases too, whether the ref is there or not.
+        """
+        app, found = entry.app, {}
+        if app.project not in self._sets:
+            self._sets[app.project] = self._sources.bindings(app.project)
+        for ref in dict.fromkeys([*entry.refs, app.default_ref]):
+            bound = self._sets[app.project].effective(ref, app.name)
+            if bound is None:
+                continue
+            found[ref] = bound.ref
+            path = f"{app.project}/{bound.ref}"
+            self._bound[path] = bound
+            targets = self._targets.setdefault(path, {})
+            for model in models.values():
+                target = target_of(bound.binding, model) if bound.binding is not None else None
+                if target is not None and model not in targets:
+                    targets[model] = self._resolved(app.project, path, target)
+            self._note(entry, ref, bound, targets.get(models.get(entry.refs.get(ref, Digest("")), "")))
+        return found
+
+    def routes(self) -> dict[str, BindingRoute]:
+        """Return the bindings that are used, by `project/ref`."""
+        return {
+            path: BindingRoute(bound.ref, bound.digest, self._targets[path], bound.problem)
+            for path, bound in self._bound.items()
+        }
+
+    def _note(self, entry: AppRefs, ref: str, bound: Bound, target: BindingTarget | None) -> None:
+        why = bound.problem or (target.problem if target is not None else "")
+        if why:
+            said = f"{entry.app.name}/{ref} of {entry.app.project!r}: its binding {bound.ref!r} is broken: {why}"
+            self._sources.problems.append(said)
+            log.error("%s", said)
+
+    def _resolved(self, project: str, path: str, target: Target) -> BindingTarget:
+        model, problem = self._model(project, target)
+        secret = ""
+        if target.secret and not problem:
+            try:
+                secret = self._sources.secret(project, target.secret)
+            except TetradError as error:
+                problem = error.message
+        return BindingTarget(
+            model=model,
+            secret=secret,
+            max_concurrency=target.max_concurrency,
+            capacity=f"{path}:{target.logical}" if target.max_concurrency else "",
+            problem=problem,
+        )
+
+    def _model(self, project: str, target: Target) -> tuple[str, str]:
+        """Return the model that is meant, or why there is none."""
+        if target.provider:
+            name = f"{target.provider}/{target.model}"
+            entry = self._models.get(name)
+            if entry is not None and entry.project == project and entry.upstream == target.provider:
+                return name, ""
+            return "", f"the provider {target.provider!r} is gone, or has no model {target.model!r}"
+        served = [
+            entry.name for entry in self._models.values() if entry.upstream == target.engine and not entry.project
+        ]
+        if not served:
+            return "", f"there is no engine {target.engine!r}"
+        if target.model:
+            return (target.model, "") if target.model in served else ("", f"{target.engine!r} has no {target.model!r}")
+        return (served[0], "") if len(served) == 1 else ("", f"{target.engine!r} serves several models; name one")
 
 
 class _tolerant:  # noqa: N801 - reads as a clause of `with`

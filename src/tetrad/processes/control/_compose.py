@@ -20,6 +20,7 @@ from tetrad.adapters.engines.bundled import (
     blob_path,
     bundled_engines,
 )
+from tetrad.bindings import Bindings
 from tetrad.code import Code
 from tetrad.code import limits_from as code_limits
 from tetrad.datasets import DATASET_FILES, MAX_UPLOAD_BYTES, Datasets
@@ -41,6 +42,7 @@ from tetrad.kit.telemetry_db import open_telemetry
 from tetrad.models import ModelNotFound, Models, PublicPrices
 from tetrad.models._store import SqlModelStore
 from tetrad.models._weights import read_weights
+from tetrad.processes.control._bindings import InstalledHere
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
 from tetrad.processes.control._publisher import RouteTablePublisher
@@ -87,6 +89,7 @@ class Services:
     registry: Registry
     evidence: Evidence
     gates: GatePolicies
+    bindings: Bindings
     code: Code
     datasets: Datasets
     models: Models
@@ -192,6 +195,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         )
         engines.restore(_last_table(home, keys.keyring))
         providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
+        bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
         sources = Sources(
@@ -208,6 +212,7 @@ def build_services(settings: Settings, home: Home) -> Services:
                 version.digest for version in releases.releases(project, app, limit=RELEASES_PER_APP)
             ],
             resolve=releases.resolve,
+            bindings=bindings.set_of,
         )
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
@@ -223,6 +228,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             registry=registry,
             evidence=evidence,
             gates=gates,
+            bindings=bindings,
             code=code,
             datasets=datasets,
             models=models,

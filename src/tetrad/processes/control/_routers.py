@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
+from tetrad.bindings.routes import router as bindings_router
 from tetrad.code.routes import router as code_router
 from tetrad.datasets.routes import router as datasets_router
 from tetrad.identity.routes import router as identity_router
@@ -38,6 +39,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         releases_router(services.releases, TracedCode(services.traces)),
         registry_router(services.registry),
         evidence_router(services.evidence, services.gates),
+        bindings_router(services.bindings),
         code_router(services.code),
         datasets_router(services.datasets),
         models_router(services.models),

@@ -165,7 +165,7 @@ def _shared(x: Exchange, key: KeyEntry) -> SharedFields:
         x.app,
         x.ref,
         release.digest if release else "",
-        release.binding if release else "",
+        x.binding,
         release.prompt_name if release else "",
         release.prompt_version if release else "",
         x.code,

@@ -123,6 +123,7 @@ function Attributes({ span }: { span: Span }) {
     ["tetrad.app", span.app],
     ["tetrad.ref", span.ref],
     ["tetrad.release", span.release],
+    ["tetrad.binding.digest", span.binding],
     ["tetrad.code", span.code_digest],
     ["gen_ai.prompt.name", span.prompt_name],
     ["gen_ai.prompt.version", span.prompt_version],
