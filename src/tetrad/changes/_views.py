@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
+
+from tetrad.changes._checks import Checks
+from tetrad.changes._comments import Thread
+from tetrad.changes._model import (
+    Anchor,
+    ChangedPart,
+    ChangeRequest,
+    Comment,
+    Happening,
+    Merge,
+    PartPatch,
+    Place,
+    Review,
+    Revision,
+    coverage,
+    judgements,
+)
+from tetrad.changes._rebase import RebasePlan
+from tetrad.changes._service import Looked
+from tetrad.changes.errors import BadChange
+from tetrad.changes.ports import Counts
+from tetrad.kernel import Digest
 
 State = Literal["draft", "open", "approved", "changes_requested", "merged", "closed"]
 Text = Annotated[str, Field(max_length=20_000)]
-MAX_CONTENT_CHARS = 1 << 20
+MAX_CONTENT_CHARS = 256 << 10
 
 
 class _Body(BaseModel):
@@ -32,6 +56,12 @@ class ChangePartBody(_Body):
     content: Annotated[str | None, Field(max_length=MAX_CONTENT_CHARS)] = None
     name: Annotated[str, Field(max_length=128)] = ""
     remove: bool = False
+
+    def patch(self) -> PartPatch:
+        """Return it as the service takes it; refuse what says two things or none."""
+        if (self.content is not None) + (self.value is not None) + self.remove != 1:
+            raise BadChange(f"{self.part[:80]!r} is given one of value, content and remove", hint="give one of them")
+        return PartPatch(self.part, self.value, self.content, self.name)
 
 
 Parts = Annotated[list[ChangePartBody], Field(max_length=100)]
@@ -118,6 +148,14 @@ class AnchorBody(_Body):
     line: Annotated[int | None, Field(ge=1, le=100_000)] = None
     row: Annotated[str | None, Field(max_length=512)] = None
 
+    def anchor(self) -> Anchor:
+        """Return it as the service takes it; refuse what is no place."""
+        if self.row is not None and self.message is None and self.line is None:
+            return Anchor("row", self.part, Digest(self.digest), row=self.row)
+        if self.row is None and self.message is not None and self.line is not None:
+            return Anchor("prompt", self.part, Digest(self.digest), self.message, self.line)
+        raise BadChange("an anchor is a message and a line, or a row", hint="give one of them")
+
 
 class ChangeCommentBody(_Body):
     """A comment; with `reply_to` (a thread's id) an answer, with `anchor` about one place, else about the whole.
@@ -147,13 +185,18 @@ class ResolveThreadBody(_Body):
 
 
 class ChangePartView(BaseModel):
-    """One part of the patch. `content` is the text of a prompt file that was given inline; `digest` what it became."""
+    """One part of the patch. `content` is the text of a prompt file that was given inline; `name` what it is called."""
 
     part: str
     value: Any = None
     content: str | None = None
     name: str = ""
     remove: bool = False
+
+    @classmethod
+    def of(cls, patch: PartPatch) -> ChangePartView:
+        remove = patch.content is None and patch.value is None
+        return cls(part=patch.part, value=patch.value, content=patch.content, name=patch.name, remove=remove)
 
 
 class ChangedPartView(BaseModel):
@@ -170,6 +213,18 @@ class ChangedPartView(BaseModel):
     approved_by: list[str]
     rejected_by: list[str]
 
+    @classmethod
+    def of(cls, part: ChangedPart, held: Mapping[tuple[str, str], Review]) -> ChangedPartView:
+        about = [review for (seal, _), review in held.items() if seal == part.seal]
+        by = {
+            decision: [each.actor_name or each.actor for each in about if each.decision == decision]
+            for decision in ("approve", "request_changes")
+        }
+        return cls(
+            kind=part.kind, role=part.role, name=part.name, label=part.label, seal=part.seal,
+            approved_by=by["approve"], rejected_by=by["request_changes"],
+        )  # fmt: skip
+
 
 class ChangeRevisionView(BaseModel):
     """One push or rebase: on which base, which candidate came of it, and what it changes."""
@@ -183,6 +238,20 @@ class ChangeRevisionView(BaseModel):
     by_id: str
     note: str
     parts: list[str]
+
+    @classmethod
+    def of(cls, revision: Revision) -> ChangeRevisionView:
+        return cls(
+            revision=revision.number,
+            kind=revision.kind,
+            base=revision.base,
+            candidate=revision.candidate,
+            at=revision.at,
+            by=revision.by_name or revision.by,
+            by_id=revision.by,
+            note=revision.note,
+            parts=[each.part for each in revision.patch],
+        )
 
 
 class ChangeReviewView(BaseModel):
@@ -204,6 +273,23 @@ class ChangeReviewView(BaseModel):
     evidence: str
     problem: str
 
+    @classmethod
+    def of(cls, review: Review, seals: Collection[str], problem: str) -> ChangeReviewView:
+        return cls(
+            sequence=review.sequence,
+            decision=review.decision,
+            by=review.actor_name or review.actor,
+            by_id=review.actor,
+            role=review.role,
+            comment=review.comment,
+            revision=review.revision,
+            at=review.at,
+            parts=list(review.parts),
+            standing=coverage(review, seals),
+            evidence=review.evidence,
+            problem=problem,
+        )
+
 
 class ChangeMergeView(BaseModel):
     """How it was merged: which release the ref had before, and which it has since."""
@@ -217,6 +303,18 @@ class ChangeMergeView(BaseModel):
     new: Annotated[str, Field(alias="to")]
     reason: str
     broke_glass: bool
+
+    @classmethod
+    def of(cls, merge: Merge) -> ChangeMergeView:
+        return cls(
+            at=merge.at,
+            by=merge.by_name or merge.by,
+            by_id=merge.by,
+            old=merge.old,
+            new=merge.new,
+            reason=merge.reason,
+            broke_glass=merge.broke_glass,
+        )
 
 
 class ChangeListed(BaseModel):
@@ -239,12 +337,16 @@ class ChangeListed(BaseModel):
     unresolved_threads: int
     behind: bool
 
+    @classmethod
+    def listed(cls, request: ChangeRequest, counts: Counts, *, behind: bool) -> ChangeListed:
+        return ChangeListed(**_listed(request, counts, behind=behind))
+
 
 class ChangeView(ChangeListed):
     """A change request. `candidate` answers as `release:DIGEST` while it is not closed, drafts too.
 
-    `ref_digest` is where the ref points now, `allowed` what the caller may do now: edit, push, propose, comment, review,
-    rebase, merge, withdraw, close, reopen.
+    `ref_digest` is where the ref points now; `allowed` says what the caller may do now, of edit, push, propose,
+    comment, approve, request_changes, rebase, merge, withdraw and close.
     """
 
     description: str
@@ -259,6 +361,30 @@ class ChangeView(ChangeListed):
     merged: ChangeMergeView | None
     closed_reason: str
     allowed: list[str]
+
+    @classmethod
+    def of(cls, looked: Looked) -> ChangeView:
+        request, newest = looked.request, looked.newest
+        counted = [review for review in looked.reviews if review.sequence not in looked.problems]
+        held = judgements(counted, request.authors)
+        seals = [part.seal for part in newest.changed]
+        return cls(
+            **_listed(request, looked.counts, behind=looked.behind),
+            description=request.description,
+            expected_outcome=request.expected_outcome,
+            patch=[ChangePartView.of(each) for each in newest.patch],
+            changed=[ChangedPartView.of(part, held) for part in newest.changed],
+            revisions=[ChangeRevisionView.of(each) for each in looked.revisions],
+            reviews=[
+                ChangeReviewView.of(each, seals, looked.problems.get(each.sequence, "")) for each in looked.reviews
+            ],
+            authors=list(request.authors),
+            notes=list(newest.notes),
+            ref_digest=looked.ref_digest,
+            merged=None if request.merge is None else ChangeMergeView.of(request.merge),
+            closed_reason=request.closed_reason,
+            allowed=list(looked.allowed),
+        )
 
 
 class RequirementView(BaseModel):
@@ -283,6 +409,18 @@ class ChangeChecksView(BaseModel):
     mergeable: bool
     can_break_glass: bool
     requirements: list[RequirementView]
+
+    @classmethod
+    def of(cls, checks: Checks) -> ChangeChecksView:
+        return cls(
+            number=checks.request.number,
+            ref=checks.request.ref_name,
+            candidate=checks.request.candidate,
+            governed=checks.governed,
+            mergeable=checks.mergeable,
+            can_break_glass=checks.can_break_glass,
+            requirements=[RequirementView(**msgspec.to_builtins(each)) for each in checks.requirements],
+        )
 
 
 class RebasedPartView(BaseModel):
@@ -309,6 +447,17 @@ class RebasePlanView(BaseModel):
     parts: list[RebasedPartView]
     conflicts: list[str]
 
+    @classmethod
+    def of(cls, plan: RebasePlan) -> RebasePlanView:
+        names = RebasedPartView.model_fields
+        return cls(
+            needed=plan.needed,
+            old_base=plan.old_base,
+            new_base=plan.new_base,
+            parts=[RebasedPartView(**{name: getattr(part, name) for name in names}) for part in plan.parts],
+            conflicts=list(plan.conflicts),
+        )
+
 
 class AnchorView(BaseModel):
     """What a thread is about. `place` says where that is in the present candidate.
@@ -325,6 +474,21 @@ class AnchorView(BaseModel):
     line: int | None
     row: str | None
     quote: str
+
+    @classmethod
+    def of(cls, anchor: Anchor, place: Place) -> AnchorView:
+        prompt = anchor.kind == "prompt"
+        here = place.state != "outdated"
+        return cls(
+            kind=anchor.kind,
+            part=anchor.part,
+            digest=anchor.digest,
+            place=place.state,
+            message=(place.message if here else anchor.message) if prompt else None,
+            line=(place.line if here else anchor.line) if prompt else None,
+            row=None if prompt else anchor.row,
+            quote=anchor.quote,
+        )
 
 
 class EarlierTextView(BaseModel):
@@ -345,9 +509,21 @@ class ChangeCommentView(BaseModel):
     body: str
     history: list[EarlierTextView]
 
+    @classmethod
+    def of(cls, comment: Comment) -> ChangeCommentView:
+        return cls(
+            id=comment.id,
+            by=comment.author_name or comment.author,
+            by_id=comment.author,
+            at=comment.at,
+            edited_at=comment.edited_at,
+            body=comment.body,
+            history=[EarlierTextView(body=each.body, until=each.until) for each in comment.history],
+        )
+
 
 class ChangeThreadView(BaseModel):
-    """A comment with its answers, oldest first. `id` is that of its first comment; `revision` the one it was made on."""
+    """A comment with its answers, oldest first. `id` is its first comment's, `revision` the one that was made on."""
 
     id: str
     revision: int
@@ -356,6 +532,20 @@ class ChangeThreadView(BaseModel):
     resolved_by: str
     resolved_at: datetime | None
     comments: list[ChangeCommentView]
+
+    @classmethod
+    def of(cls, thread: Thread) -> ChangeThreadView:
+        first = thread.first
+        placed = first.anchor is not None and thread.place is not None
+        return cls(
+            id=first.id,
+            revision=first.revision,
+            anchor=AnchorView.of(first.anchor, thread.place) if placed else None,  # type: ignore[arg-type] # `placed`
+            resolved=first.resolved_at is not None,
+            resolved_by=first.resolved_by_name or first.resolved_by,
+            resolved_at=first.resolved_at,
+            comments=[ChangeCommentView.of(each) for each in thread.comments],
+        )
 
 
 class ChangeThreadsView(BaseModel):
@@ -373,3 +563,35 @@ class ChangeEventView(BaseModel):
     by_id: str
     kind: str
     detail: dict[str, Any]
+
+    @classmethod
+    def of(cls, happening: Happening) -> ChangeEventView:
+        return cls(
+            sequence=happening.sequence,
+            at=happening.at,
+            by=happening.actor_name or happening.actor,
+            by_id=happening.actor,
+            kind=happening.kind,
+            detail=dict(happening.detail),
+        )
+
+
+def _listed(request: ChangeRequest, counts: Counts, *, behind: bool) -> dict[str, Any]:
+    return {
+        "number": request.number,
+        "app": request.app,
+        "ref": request.ref,
+        "title": request.title,
+        "state": request.state,
+        "author": request.author_name or request.author,
+        "author_id": request.author,
+        "created_at": request.created_at,
+        "updated_at": request.updated_at,
+        "revision": request.revision,
+        "base": request.base,
+        "candidate": request.candidate,
+        "parts": list(request.parts),
+        "comments": counts.comments,
+        "unresolved_threads": counts.unresolved,
+        "behind": behind,
+    }
