@@ -52,6 +52,7 @@ from tetrad.releases.errors import (
 )
 
 if TYPE_CHECKING:
+    from tetrad.releases._diff_text import render_diff
     from tetrad.releases._diff_views import ReleaseDiffView
 
 __all__ = [
@@ -97,15 +98,19 @@ __all__ = [
     "limits_from",
     "parse_declaration",
     "ref_name",
+    "render_diff",
     "summarise",
     "version_floor",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load what shows differences on the API only where somebody names it: it needs a web framework's types."""
-    if name != "ReleaseDiffView":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tetrad.releases._diff_views import ReleaseDiffView
+_LATER = {"ReleaseDiffView": "_diff_views", "render_diff": "_diff_text"}
+"""What shows differences is loaded by those who name it: the first of it needs a web framework's types."""
 
-    return ReleaseDiffView
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
