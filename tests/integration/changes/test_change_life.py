@@ -605,3 +605,59 @@ def test_a_merge_passes_exactly_where_the_policy_is_met(site: Site) -> None:
             with pytest.raises((GateRefused, WrongState)):
                 site.changes.merge(P, number, actor=ADA, expected_candidate=made.candidate)
             assert site.production() == before
+
+
+@pytest.mark.parametrize("what", ["open", "propose", "review", "push", "rebase"])
+def test_what_was_cut_off_before_its_row_is_done_by_doing_it_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Everything that is kept elsewhere is kept before the request's own row: a second try finds it there."""
+
+    def act() -> ChangeRequest:
+        match what:
+            case "open":
+                return site.open(title="again")
+            case "propose":
+                return site.changes.propose(P, 1, actor=ADA)
+            case "review":
+                return site.changes.review(P, 1, "approve", actor=BEA, revision=1)
+            case "push":
+                return site.changes.push(P, 1, [WARMER], actor=ADA, expected_revision=1)
+        return site.changes.rebase(P, 1, actor=ADA, expected_revision=1)
+
+    site.open(draft=what == "propose")
+    if what == "rebase":
+        site.move(sampling__seed=1)
+
+    def cut(*_: object, **__: object) -> object:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(site.store, "add", cut)
+        broken.setattr(site.store, "update", cut)
+        with pytest.raises(KeyboardInterrupt):
+            act()
+    evidence = len(site.gated.evidence.find(P))
+    releases = len(site.gated.tetrads.releases.releases(P, "bot"))
+    done = act()
+    assert done.state == ("approved" if what == "review" else "open")
+    assert len(site.gated.evidence.find(P)) == evidence
+    assert len(site.gated.tetrads.releases.releases(P, "bot")) == releases
+
+
+def test_the_registry_lets_what_is_written_beside_a_move_hold_only_with_it(site: Site) -> None:
+    releases = site.gated.tetrads.releases
+    other = site.open(COOLER).candidate
+    seen: list[object] = []
+
+    def refuse(transaction: object) -> None:
+        seen.append(transaction)
+        raise WrongState("not now")
+
+    with pytest.raises(WrongState):
+        releases.move_ref(P, "bot", "production", other, expected=site.first, actor=ADA, within=refuse)
+    assert (len(seen), site.production()) == (1, site.first)
+    site.gated.policies.set(P, "bot/production", TWO_PEOPLE, actor=CAT)
+    with pytest.raises(GateRefused):  # before anything is written beside it
+        releases.move_ref(P, "bot", "production", other, expected=site.first, actor=ADA, within=refuse)
+    assert len(seen) == 1
