@@ -295,9 +295,9 @@ class Changes:
         chosen = _chosen(newest.changed, parts)
         seals = tuple(part.seal for part in chosen)
         reviews = self._store.reviews(project, number)
-        if (last := _last_of(reviews, actor.id)) is not None and (
-            (last.decision, last.comment, last.revision, last.seals) == (decision, words, revision, seals)
-        ):
+        last = _last_of(reviews, actor.id)
+        said = (last.decision, last.comment, last.revision, last.seals) if last else ()
+        if last is not None and said == (decision, words, revision, seals) and not self._problem(project, last):
             return request
         if len(reviews) >= self._limits.max_reviews:
             raise TooManyChanges(f"change request #{number} has {len(reviews)} reviews", hint="open another one")
@@ -405,7 +405,7 @@ class Changes:
 
     def checks(self, project: str, number: int, *, actor: Principal) -> Checks:
         """Say what a merge would need now, what of it holds, and who could supply the rest. Nothing is recorded."""
-        request = self.get(project, number)
+        request, _ = self._now(self.get(project, number))
         current = self._registry.find_ref(project, request.ref_name)
         draft = request.state == "draft"
         answers = [] if draft else self._gates.check(project, request.ref_name, request.candidate, actor=actor)
@@ -434,7 +434,8 @@ class Changes:
         Merging what is merged is merging it once. A gate that refuses says all that is missing. With `break_glass` the
         gates are asked to let this one move pass, if they name the actor as somebody who may.
         """
-        request = self.get(project, number)
+        request, lost = self._now(self.get(project, number))
+        newest = self._revision(request)
         candidate = parse_digest(expected_candidate)
         words = _text(reason, "reason", MAX_TEXT_CHARS - 500)
         glass = _text(break_glass.strip(), "reason", MAX_TEXT_CHARS - 500)
@@ -451,10 +452,12 @@ class Changes:
         done: list[ChangeRequest] = []
 
         def within(transaction: Any) -> None:
-            def decide(current: ChangeRequest, _: Sequence[Review]) -> Step:
+            def decide(current: ChangeRequest, reviews: Sequence[Review]) -> Step:
                 if (current.candidate, current.base) != (candidate, request.base):
                     raise ChangeMoved(number, candidate, current.revision, current.candidate)
-                state = next_state(current.state, event, "open", number=number)
+                counted = [review for review in reviews if review.sequence not in lost]
+                before = _standing(current, newest, counted) if current.state in LIVE else current.state
+                state = next_state(before, event, "open", number=number)
                 now = self._clock.now()
                 merge = Merge(now, actor.id, actor.name[:256], request.base, candidate, glass or words, bool(glass))
                 after = msgspec.structs.replace(self._moved(current, state), merge=merge)
@@ -518,18 +521,13 @@ class Changes:
 
     def look(self, project: str, number: int, *, actor: Principal) -> Looked:
         """Return a change request with its revisions, its reviews (each verified now), and what the actor may do."""
-        request = self.get(project, number)
-        reviews = tuple(self._store.reviews(project, number))
-        problems = {review.sequence: why for review in reviews if (why := self._problem(project, review))}
+        request, problems = self._now(self.get(project, number))
         current = self._registry.find_ref(project, request.ref_name)
-        if request.state in LIVE:
-            counted = [review for review in reviews if review.sequence not in problems]
-            request = msgspec.structs.replace(request, state=_standing(request, self._revision(request), counted))
         return Looked(
             request,
             self._revision(request),
             tuple(self._store.revisions(project, number)),
-            reviews,
+            tuple(self._store.reviews(project, number)),
             problems,
             self._store.counts(project, [number]).get(number, Counts()),
             current.digest if current else None,
@@ -640,6 +638,15 @@ class Changes:
         return self._patches.plan(
             request.project, revision.base, revision.patch, reason=request.title, outcome=request.expected_outcome
         )
+
+    def _now(self, request: ChangeRequest) -> tuple[ChangeRequest, dict[int, str]]:
+        """Return a request in the state that its reviews come to now, and why which of them do not count any more."""
+        reviews = self._store.reviews(request.project, request.number)
+        problems = {each.sequence: why for each in reviews if (why := self._problem(request.project, each))}
+        if request.state not in LIVE or not problems:
+            return request, problems
+        counted = [each for each in reviews if each.sequence not in problems]
+        return msgspec.structs.replace(request, state=_standing(request, self._revision(request), counted)), problems
 
     def _revision(self, request: ChangeRequest) -> Revision:
         found = self._store.revision(request.project, request.number, request.revision)

@@ -287,6 +287,33 @@ def test_an_approval_that_was_revoked_counts_no_more_and_says_why(site: Site) ->
     assert looked.request.state == "open"
     with pytest.raises(GateRefused):
         site.changes.merge(P, 1, actor=ADA, expected_candidate=made.candidate)
+    site.changes.review(P, 1, "approve", actor=BEA, revision=1)  # the same words, said anew
+    assert site.changes.merge(P, 1, actor=ADA, expected_candidate=made.candidate).state == "merged"
+
+
+def test_a_rejection_that_was_revoked_stops_nothing(site: Site) -> None:
+    made = site.open()
+    site.changes.review(P, 1, "request_changes", actor=BEA, revision=1, comment="no")
+    [review] = site.changes.look(P, 1, actor=ADA).reviews
+    site.gated.evidence.revoke(P, review.evidence, actor=CAT, reason="she left")
+    assert site.changes.checks(P, 1, actor=ADA).mergeable
+    assert site.changes.merge(P, 1, actor=ADA, expected_candidate=made.candidate).state == "merged"
+
+
+def test_changes_that_are_asked_for_while_a_merge_is_on_its_way_stop_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = site.open()
+    move = site.gated.tetrads.releases.move_ref
+
+    def later(*arguments: object, **more: object) -> object:
+        site.changes.review(P, 1, "request_changes", actor=BEA, revision=1, comment="wait")
+        return move(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(site.gated.tetrads.releases, "move_ref", later)
+    with pytest.raises(WrongState, match="was sent back"):
+        site.changes.merge(P, 1, actor=ADA, expected_candidate=made.candidate)
+    assert site.production() == site.first
 
 
 # -- a moved ref ----------------------------------------------------------------------------------------------------
