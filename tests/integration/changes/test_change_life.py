@@ -688,3 +688,12 @@ def test_the_registry_lets_what_is_written_beside_a_move_hold_only_with_it(site:
     with pytest.raises(GateRefused):  # before anything is written beside it
         releases.move_ref(P, "bot", "production", other, expected=site.first, actor=ADA, within=refuse)
     assert len(seen) == 1
+
+
+def test_a_patch_has_a_size(site: Site) -> None:
+    with pytest.raises(BadChange, match="a patch of 101 parts"):
+        site.open(*(PartPatch("sampling.seed", number) for number in range(101)))
+    with pytest.raises(TooLarge, match="bytes of prompts in one patch"):
+        site.open(*(PartPatch("prompt.system", content="x" * 250_000) for _ in range(5)))
+    with pytest.raises(BadChange, match="stands twice"):
+        site.open(COOLER, WARMER)
