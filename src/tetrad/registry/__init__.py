@@ -16,6 +16,7 @@ from tetrad.registry._evidence import (
 )
 from tetrad.registry._gate import GATE, EvidenceGate, Gate, GateCheck, GatePolicies
 from tetrad.registry._model import (
+    AUTHORS,
     BINDINGS,
     GENESIS,
     Activity,
@@ -67,6 +68,7 @@ from tetrad.registry.errors import (
 __all__ = [
     "ABSENT",
     "APPROVAL",
+    "AUTHORS",
     "BINDINGS",
     "EXCEPTION",
     "GATE",

@@ -20,6 +20,8 @@ Invalidation = Literal["rebuild", "revalidate", "reevaluate", "none"]
 
 INVALIDATIONS: tuple[Invalidation, ...] = ("rebuild", "revalidate", "reevaluate", "none")
 GENESIS = "sha256:" + "0" * 64
+AUTHORS = "authors"
+"""The key in a version's `meta` of the ids of those who made the artifact besides the version's author."""
 LOG_SCHEMA = "tetrad.ref-log/1"
 BINDINGS = "bindings"
 """The first part of the names of refs that bind an environment, `bindings/production`; no app is called so."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tetrad.bindings import BindingSet, Bound, Target, target_of
+from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
 from tetrad.models import ModelPrice
@@ -45,6 +46,8 @@ class Sources:
     apps: Callable[[], Iterable[AppRefs]]
     history: Callable[[str, str], Iterable[Digest]]
     resolve: Callable[[str, Digest], ResolvedRelease]
+    candidates: Callable[[], Iterable[Candidate]]
+    resolve_candidate: Callable[[Candidate], ResolvedRelease]
     bindings: Callable[[str], BindingSet] = lambda _project: BindingSet()
     problems: list[str] = field(default_factory=list)
 
@@ -80,6 +83,10 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
             default_ref=app.default_ref,
             bindings=binder.bind(entry_refs, known),
         )
+    for each in sources.candidates():
+        if f"{each.project}/{each.digest}" not in releases:
+            with _tolerant(sources, f"the candidate of change request #{each.number} of project {each.project!r}"):
+                releases[f"{each.project}/{each.digest}"] = _release(sources.resolve_candidate(each))
     return RouteTable(
         version=version,
         made_ns=made_ns,

@@ -21,6 +21,9 @@ from tetrad.adapters.engines.bundled import (
     bundled_engines,
 )
 from tetrad.bindings import Bindings
+from tetrad.changes import Changes
+from tetrad.changes import limits_from as change_limits
+from tetrad.changes._store import SqlChangeStore
 from tetrad.code import Code
 from tetrad.code import limits_from as code_limits
 from tetrad.datasets import DATASET_FILES, MAX_UPLOAD_BYTES, Datasets
@@ -95,6 +98,7 @@ class Services:
     models: Models
     prompts: Prompts
     releases: Releases
+    changes: Changes
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
@@ -184,11 +188,25 @@ def build_services(settings: Settings, home: Home) -> Services:
             clock,
             limits=release_limits(settings),
         )
-        changes: list[Callable[[], None]] = []
+        listeners: list[Callable[[], None]] = []
 
         def changed(*_: object) -> None:
-            for listener in changes:
+            for listener in listeners:
                 listener()
+
+        changes = Changes(
+            SqlChangeStore(database),
+            releases,
+            prompts,
+            datasets,
+            registry,
+            evidence,
+            gates,
+            clock,
+            audit=identity.audit.record,
+            limits=change_limits(settings),
+        )
+        changes.on_change(changed)
 
         engines = EngineDirectory(
             SqlEngineStore(database), clock, on_change=changed, fixed=[_embedder(home)] if _has_embedder(home) else []
@@ -213,11 +231,13 @@ def build_services(settings: Settings, home: Home) -> Services:
             ],
             resolve=releases.resolve,
             bindings=bindings.set_of,
+            candidates=changes.candidates,
+            resolve_candidate=changes.resolve,
         )
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
         )
-        changes.append(publisher.changed)
+        listeners.append(publisher.changed)
         identity.on_change(changed)
         registry.subscribe(changed)
         return Services(
@@ -234,6 +254,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             models=models,
             prompts=prompts,
             releases=releases,
+            changes=changes,
             traces=traces,
             engines=engines,
             providers=providers,
