@@ -39,6 +39,18 @@ from tetrad.serving._operations import BY_PATH, CHAT, EMBEDDINGS, OPERATIONS, Di
 from tetrad.serving._pipeline import Pipeline
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
 from tetrad.serving._readiness import Readiness
+from tetrad.serving._route_plan import TargetHealth
+from tetrad.serving._route_spec import (
+    BreakerPolicy,
+    Condition,
+    Deadlines,
+    Fallbacks,
+    HedgePolicy,
+    ModelRoute,
+    RetryPolicy,
+    RouteTarget,
+    check_route,
+)
 from tetrad.serving._routing import CompiledTable
 from tetrad.serving.errors import (
     BadEngineSpec,
@@ -67,8 +79,11 @@ __all__ = [
     "BindingRoute",
     "BindingTarget",
     "BoundModel",
+    "BreakerPolicy",
     "CompiledTable",
+    "Condition",
     "ContentPolicy",
+    "Deadlines",
     "Dialect",
     "Dispatch",
     "EngineCaps",
@@ -84,11 +99,14 @@ __all__ = [
     "EngineState",
     "EngineUnusable",
     "Exchange",
+    "Fallbacks",
+    "HedgePolicy",
     "KeyEntry",
     "Kind",
     "Layer",
     "MessageTemplate",
     "ModelEntry",
+    "ModelRoute",
     "Operation",
     "Pipeline",
     "Price",
@@ -99,9 +117,13 @@ __all__ = [
     "ReleaseRoute",
     "Reply",
     "RequestRefused",
+    "RetryPolicy",
     "RouteTable",
+    "RouteTarget",
+    "TargetHealth",
     "Upstream",
     "Variable",
+    "check_route",
     "check_spec",
     "decode_route_table",
     "encode_route_table",

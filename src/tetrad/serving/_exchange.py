@@ -33,7 +33,7 @@ class Reply(Protocol):
 
 
 class Attempt:
-    """One call of one upstream."""
+    """One call of one upstream; `reason` says why it was made (retry, fallback, hedge, key) where it is not the first."""
 
     __slots__ = (
         "cost",
@@ -45,6 +45,7 @@ class Attempt:
         "model",
         "outcome",
         "pricer",
+        "reason",
         "span_id",
         "start_ns",
         "status",
@@ -67,6 +68,7 @@ class Attempt:
         self.error_message = ""
         self.cost: str | None = None
         self.currency = "USD"
+        self.reason = ""
 
 
 class Exchange:
@@ -97,7 +99,11 @@ class Exchange:
         "ready_ns",
         "recorded",
         "ref",
+        "region",
         "release",
+        "route",
+        "segment",
+        "sensitivity",
         "session",
         "span_id",
         "start_ns",
@@ -131,6 +137,10 @@ class Exchange:
         self.session = ""
         self.user = ""
         self.unit = ""
+        self.route = ""
+        self.segment = ""
+        self.sensitivity = ""
+        self.region = ""
         self.unused: tuple[str, ...] = ()
         self.code = ""
         self.code_match = ""

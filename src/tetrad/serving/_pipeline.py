@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from tetrad.kernel import Clock, TetradError, Unavailable
+from tetrad.serving._attempts import Runner
 from tetrad.serving._body import (
     NO_EXTENSION,
     Fields,
@@ -62,20 +64,22 @@ class Pipeline:
         stages: Sequence[Stage] = (),
         layers: Sequence[Layer] = (),
         compiler: PromptCompiler = house_compiler,
+        rng: random.Random | None = None,
     ) -> None:
         self._providers = providers
         self._record = record
         self._clock = clock
         self._stages = tuple(stages)
         self._layers = tuple(layers)
-        self._dispatch: Dispatch = Dispatcher(clock)
+        self._dispatcher = Dispatcher(clock, Runner(clock, rng))
+        self._dispatch: Dispatch = self._dispatcher
         self._compiler = compiler
         self.table: CompiledTable | None = None
 
     def install(self, table: RouteTable) -> CompiledTable:
         """Compile a table and route by it from the next request on; requests under way keep theirs."""
-        self.table = CompiledTable(table, self._providers, self._stages, self._compiler, self.table)
-        dispatch: Dispatch = Dispatcher(self._clock)
+        self.table = CompiledTable(table, self._providers, self._stages, self._compiler, self.table, clock=self._clock)
+        dispatch: Dispatch = self._dispatcher
         for layer in reversed(self._layers):
             dispatch = layer.bind(table, dispatch)
         self._dispatch = dispatch
@@ -176,6 +180,8 @@ class Pipeline:
             exchange.variables = bytes(extension.variables)
             exchange.session, exchange.user = extension.session[:_LABEL], extension.user[:_LABEL]
             unit = extension.unit[:_LABEL]
+            exchange.segment, exchange.region = extension.segment[:_LABEL], extension.region[:_LABEL]
+            exchange.sensitivity = extension.sensitivity[:_LABEL]
         for name in _LABELS:
             if name in headers:
                 text = label(headers[name], name.decode())
@@ -266,6 +272,10 @@ class Pipeline:
             headers.append((b"x-tetrad-release", exchange.release.digest.encode()))
         if exchange.binding:
             headers.append((b"x-tetrad-binding", exchange.binding.encode()))
+        if exchange.route:
+            headers.append((b"x-tetrad-route", exchange.route.encode()))
+        if exchange.route or len(exchange.attempts) > 1:
+            headers.append((b"x-tetrad-attempts", b"%d" % len(exchange.attempts)))
         if exchange.unused:
             headers.append((b"x-tetrad-unused-variables", _names(exchange.unused)))
         if answer is not None:
