@@ -33,7 +33,7 @@ class Reply(Protocol):
 
 
 class Attempt:
-    """One call of one upstream; `reason` says why it was made (retry, fallback, hedge, key) where it is not the first."""
+    """One call of one upstream; where it is not the first, `reason` says why: retry, fallback, hedge or key."""
 
     __slots__ = (
         "cost",

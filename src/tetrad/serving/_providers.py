@@ -14,6 +14,7 @@ from tetrad.serving.errors import BadProvider, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
 MAX_MODELS = 500
+MAX_MORE_SECRETS = 31
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -30,6 +31,8 @@ class ProviderModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How to reach a provider. `secret` names a secret of the project, sent as bearer token; empty sends none.
 
+    `secrets` name more keys of the same provider: one that is refused, or at its limit, gives way to another.
+
     `base_url` ends before `/chat/completions`. `system` is the value of `gen_ai.provider.name` on spans and the
     provider's name in the public price list.
     """
@@ -41,6 +44,7 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     adapter: str = "openai"
     system: str = "openai"
     secret: str = ""
+    secrets: tuple[str, ...] = ()
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 120.0
     idle_timeout_s: float = 60.0
@@ -58,6 +62,13 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
     _check_url(spec.base_url)
     if spec.secret and not _SECRET.fullmatch(spec.secret):
         raise BadProvider(f"{spec.secret[:20]!r}… cannot name a secret", hint="name it; do not give the secret itself")
+    if spec.secrets and not spec.secret:
+        raise BadProvider("`secrets` are given and no `secret`", hint="name the first key in `secret`")
+    every = (spec.secret, *spec.secrets)
+    if len(spec.secrets) > MAX_MORE_SECRETS or len(set(every)) != len(every):
+        raise BadProvider("the secrets are too many, or one is named twice", hint=f"up to {MAX_MORE_SECRETS} more")
+    if not all(_SECRET.fullmatch(each) for each in spec.secrets):
+        raise BadProvider("one of `secrets` cannot name a secret", hint="name it; do not give the secret itself")
     if not 1 <= len(spec.models) <= MAX_MODELS:
         raise BadProvider(f"{len(spec.models)} models are listed", hint=f"list 1 to {MAX_MODELS}")
     for model in spec.models:

@@ -22,6 +22,7 @@ _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,126}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,263}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _RESERVED = ("app:", "release:")
+_TAKEN = frozenset(("health", "app", "release"))
 
 
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -153,8 +154,11 @@ class ModelRoute(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
 
 def check_route(route: ModelRoute) -> ModelRoute:
     """Return the route, or raise `BadRoute` naming the field and what is allowed."""
-    if not _NAME.fullmatch(route.name):
-        raise BadRoute(f"{route.name[:80]!r} cannot name a route", hint="a-z, 0-9, `.`, `_` and `-`, at most 63")
+    if not _NAME.fullmatch(route.name) or route.name in _TAKEN:
+        raise BadRoute(
+            f"{route.name[:80]!r} cannot name a route",
+            hint=f"a-z, 0-9, `.`, `_` and `-`, at most 63; not {', '.join(sorted(_TAKEN))}",
+        )
     if len(route.aliases) > MAX_ALIASES or len(set(route.names)) != len(route.names):
         raise BadRoute("the aliases are too many, or say a name twice", hint=f"at most {MAX_ALIASES}, each once")
     for alias in route.aliases:

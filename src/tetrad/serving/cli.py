@@ -25,7 +25,7 @@ def list_providers(project: InProject = "default", as_json: Json = False) -> Non
     columns = {
         "name": lambda row: row["name"],
         "base url": lambda row: row["base_url"],
-        "secret": lambda row: row["secret"] or "none",
+        "secret": lambda row: ", ".join([row["secret"], *row["secrets"]]) or "none",
         "models": lambda row: ", ".join(model["name"] for model in row["models"]),
     }
     show_rows(
@@ -44,7 +44,10 @@ def set_provider(
     embeddings: Annotated[
         list[str] | None, typer.Option("--embeddings", help="Which of them embed texts instead of chatting; repeat it.")
     ] = None,
-    secret: Annotated[str, typer.Option(help="Name of the secret with its key; see `tetrad secret set`.")] = "",
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of the secret with its key, see `tetrad secret set`; repeat it for more keys."),
+    ] = None,
     system: Annotated[str, typer.Option(help="Its name in the public price list and on spans.")] = "openai",
     project: InProject = "default",
     as_json: Json = False,
@@ -54,7 +57,10 @@ def set_provider(
     if unknown := embedding - set(model):
         raise InvalidInput(f"{min(unknown)!r} is given to --embeddings only", hint="name it with --model too")
     models = [{"name": each, "kinds": ["embeddings" if each in embedding else "chat"]} for each in model]
-    body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": secret, "system": system}
+    first, *more = secret or [""]
+    body: dict[str, Any] = {
+        "base_url": base_url, "models": models, "secret": first, "secrets": more, "system": system,
+    }  # fmt: skip
     found = ApiClient.from_environment().put(_path(project, name), body)
     show_rows(
         [{"model": f"{name}/{each['name']}", "kinds": ", ".join(each["kinds"])} for each in found["models"]],

@@ -233,6 +233,7 @@ class ProviderBody(BaseModel):
     adapter: str = Field(default="openai", max_length=40)
     system: str = Field(default="openai", max_length=63, description="Value of `gen_ai.provider.name` on spans")
     secret: str = Field(default="", max_length=100, description="Name of a secret of the project")
+    secrets: list[str] = Field(default=[], max_length=31, description="Names of more keys of the same provider")
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 120.0
     idle_timeout_s: float = 60.0

@@ -68,7 +68,8 @@ from tetrad.serving import (
     decode_route_table,
 )
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
-from tetrad.serving._store import SqlEngineStore, SqlProviderStore
+from tetrad.serving._route_directory import RouteDirectory, RouteHealth
+from tetrad.serving._store import SqlEngineStore, SqlProviderStore, SqlRouteStore
 from tetrad.traces._quarantine import Quarantine
 from tetrad.traces._service import Traces
 from tetrad.traces._settings import limits_from as trace_limits
@@ -102,6 +103,8 @@ class Services:
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
+    routes: RouteDirectory
+    route_health: RouteHealth
     jobs: JobClient
     publisher: RouteTablePublisher
     problems: list[str]
@@ -213,6 +216,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         )
         engines.restore(_last_table(home, keys.keyring))
         providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
+        routes = RouteDirectory(SqlRouteStore(database, clock), on_change=changed)
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
@@ -258,6 +262,8 @@ def build_services(settings: Settings, home: Home) -> Services:
             traces=traces,
             engines=engines,
             providers=providers,
+            routes=routes,
+            route_health=RouteHealth(clock),
             jobs=jobs,
             publisher=publisher,
             problems=sources.problems,
