@@ -39,7 +39,7 @@ from tetrad.serving._operations import BY_PATH, CHAT, EMBEDDINGS, OPERATIONS, Di
 from tetrad.serving._pipeline import Pipeline
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
 from tetrad.serving._readiness import Readiness
-from tetrad.serving._route_plan import TargetHealth
+from tetrad.serving._route_plan import GatewayHealth, TargetHealth
 from tetrad.serving._route_spec import (
     BreakerPolicy,
     Condition,
@@ -100,6 +100,7 @@ __all__ = [
     "EngineUnusable",
     "Exchange",
     "Fallbacks",
+    "GatewayHealth",
     "HedgePolicy",
     "KeyEntry",
     "Kind",

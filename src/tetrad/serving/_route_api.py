@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.kernel import InvalidInput
 from tetrad.kit.http import Page, requires
-from tetrad.serving._route_directory import GatewayHealth, RouteDirectory, RouteHealth, TargetSummary
+from tetrad.serving._route_directory import RouteDirectory, RouteHealth, TargetSummary
+from tetrad.serving._route_plan import GatewayHealth
 from tetrad.serving._route_spec import MAX_ALIASES, MAX_TARGETS, ModelRoute
 
 RouteName = Annotated[str, Path(max_length=63)]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tetrad.kernel import Clock, TooLarge
-from tetrad.serving._route_plan import TargetHealth
+from tetrad.serving._route_plan import GatewayHealth, TargetHealth
 from tetrad.serving._route_spec import ModelRoute, check_route
 from tetrad.serving.errors import RouteNotFound
 
@@ -71,13 +71,6 @@ class RouteDirectory:
 
 def _not_found(project: str, name: str) -> RouteNotFound:
     return RouteNotFound(f"the project {project!r} has no route {name[:80]!r}", hint="`tetrad route list` shows them")
-
-
-class GatewayHealth(msgspec.Struct, frozen=True):
-    """What one gateway worker tells: how the targets of its routes do, and how many keys of each provider rest."""
-
-    targets: tuple[TargetHealth, ...] = ()
-    keys: dict[str, dict[str, int]] = {}
 
 
 class TargetSummary(msgspec.Struct, frozen=True):

@@ -223,6 +223,13 @@ class TargetHealth(msgspec.Struct, frozen=True):
     counts: dict[str, int]
 
 
+class GatewayHealth(msgspec.Struct, frozen=True):
+    """What one gateway worker tells: how the targets of its routes do, and how many keys of each provider rest."""
+
+    targets: tuple[TargetHealth, ...] = ()
+    keys: dict[str, dict[str, int]] = {}
+
+
 def suits(target: Target, facts: Facts, kind: Kind) -> bool:
     """Tell whether a target may answer a request, whatever its health."""
     return kind in target.model.entry.kinds and fits(target.spec.when, facts)

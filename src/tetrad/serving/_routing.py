@@ -26,7 +26,7 @@ from tetrad.serving._model import (
 )
 from tetrad.serving._pricing import Pricer
 from tetrad.serving._prompting import CompiledRelease, house_compiler
-from tetrad.serving._route_plan import Plan, RouteState, Target, TargetHealth, alone, plan_of_one
+from tetrad.serving._route_plan import GatewayHealth, Plan, RouteState, Target, alone, plan_of_one
 from tetrad.serving._route_spec import ModelRoute, RouteTarget
 from tetrad.serving.errors import BadRouteTable, BindingBroken, RequestRefused
 from tetrad.serving.ports import Answer, Handler, ModelCall, PromptCompiler, Provider, Stage
@@ -181,13 +181,14 @@ class CompiledTable:
         taken = {name for name, _, _ in routes}
         return apps + routes + [model for model in models if model[0] not in taken]
 
-    def health(self, now: float) -> list[TargetHealth]:
-        """Tell how the targets of all routes do, as far as this worker has called them."""
-        return [each for plan in dict.fromkeys(self._plans.values()) if plan.name for each in plan.health(now)]
-
-    def key_pools(self) -> dict[str, dict[str, int]]:
-        """Return how many keys are ready, cooling and retired, by upstream, where one has several."""
-        return {name: pool.counts() for name, pool in self._pools.items()}
+    def health(self) -> GatewayHealth:
+        """Tell how the targets of all routes do as far as this worker has called them, and the keys of providers."""
+        now = self._clock.monotonic()
+        plans = dict.fromkeys(plan for plan in self._plans.values() if plan.name)
+        return GatewayHealth(
+            tuple(each for plan in plans for each in plan.health(now)),
+            {name: pool.counts() for name, pool in self._pools.items()},
+        )
 
     def _app(self, key: KeyEntry, name: str) -> Route:
         app_name, _, ref = name.removeprefix(APP).partition("@")

@@ -12,6 +12,7 @@ from tetrad.serving import (
     Condition,
     Deadlines,
     Fallbacks,
+    GatewayHealth,
     HedgePolicy,
     ModelRoute,
     RetryPolicy,
@@ -19,7 +20,7 @@ from tetrad.serving import (
     TargetHealth,
     check_route,
 )
-from tetrad.serving._route_directory import FRESH_S, GatewayHealth, RouteDirectory, RouteHealth
+from tetrad.serving._route_directory import FRESH_S, RouteDirectory, RouteHealth
 from tetrad.serving._store import SqlRouteStore
 from tetrad.serving.errors import BadRoute, RouteNotFound
 
@@ -78,7 +79,7 @@ def test_a_project_has_a_bounded_number_of_routes(database: Database) -> None:
     store = SqlRouteStore(database, FixedClock())
     store.put(ROUTE, most=1)
     store.put(ROUTE, most=1)
-    with pytest.raises(BadRoute, match="at most 1|has 1 routes"):
+    with pytest.raises(BadRoute, match="has 1 routes"):
         store.put(msgspec.structs.replace(ROUTE, name="more", aliases=()), most=1)
 
 

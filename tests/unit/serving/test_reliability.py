@@ -93,7 +93,7 @@ def test_a_client_that_leaves_cancels_the_upstream_in_every_state_of_a_request()
         assert sim.run(leave()) < 0.5
         assert sim.records[0].error_type == "client_disconnected"
         assert sim.records[0].attempts[-1].error_type == "cancelled"
-        assert all(each.in_flight == 0 for each in sim.compiled.health(0))
+        assert all(each.in_flight == 0 for each in sim.compiled.health().targets)
         assert sim.called == ["a"] * len(sim.provider.calls)
         assert "a" in sim.provider.cancelled or sim.provider.answers[-1].closed
 
@@ -113,7 +113,7 @@ def test_a_client_that_leaves_cancels_both_sides_of_a_hedge() -> None:
 
     sim.run(leave())
     assert sorted(sim.provider.cancelled) == ["a", "b"]
-    assert all(each.in_flight == 0 for each in sim.compiled.health(0))
+    assert all(each.in_flight == 0 for each in sim.compiled.health().targets)
 
 
 # kinds of failure
@@ -268,7 +268,7 @@ def test_retries_are_at_most_their_part_of_the_traffic() -> None:
     assert 500 < len(sim.called) <= 500 + 10 + 50
 
 
-# breakers
+# breakers at work
 
 
 def test_a_target_that_keeps_failing_is_left_alone_and_tried_again_by_one_call() -> None:
@@ -279,7 +279,7 @@ def test_a_target_that_keeps_failing_is_left_alone_and_tried_again_by_one_call()
         for _ in range(6):
             assert (await sim.ask()).status == 200
         assert sim.called.count("a") == 3
-        assert {each.model: each.state for each in sim.compiled.health(sim.clock.now_s)} == {
+        assert {each.model: each.state for each in sim.compiled.health().targets} == {
             "p/a": "open",
             "p/b": "closed",
         }
@@ -498,7 +498,7 @@ def test_a_slow_first_word_is_overtaken_by_the_next_target_and_the_slow_call_is_
         ("p/b", "hedge", ""),
     ]
     assert record.error_type == ""
-    assert all(each.in_flight == 0 for each in sim.compiled.health(0))
+    assert all(each.in_flight == 0 for each in sim.compiled.health().targets)
 
 
 def test_a_hedge_that_loses_is_ended_and_the_first_target_answers() -> None:
@@ -554,9 +554,9 @@ def test_a_refused_key_is_retired_until_it_changes(caplog: pytest.LogCaptureFixt
         for _ in range(4):
             assert (await sim.ask("p/a")).status == 200
         assert [key for _, key in sim.provider.calls].count("k1") == 1
-        assert sim.compiled.key_pools() == {"p": {"ready": 1, "cooling": 0, "retired": 1}}
+        assert sim.compiled.health().keys == {"p": {"ready": 1, "cooling": 0, "retired": 1}}
         sim.install()
-        assert sim.compiled.key_pools()["p"]["retired"] == 1
+        assert sim.compiled.health().keys["p"]["retired"] == 1
         sim.upstream = {"secret": "k1-new", "secrets": ("k2",)}
         sim.install()
         await sim.ask("p/a")
@@ -578,6 +578,6 @@ def test_a_provider_whose_keys_are_all_refused_is_still_asked_so_that_it_can_rec
         assert (await sim.ask("p/a")).status == 502
         sim.provider.acts["a"] = [Act()]
         assert (await sim.ask("p/a")).status == 200
-        assert sim.compiled.key_pools()["p"]["ready"] == 1
+        assert sim.compiled.health().keys["p"]["ready"] == 1
 
     sim.run(story())
