@@ -17,10 +17,11 @@ from tetrad.models._model import (
     hosted_document,
     weights_digest,
 )
+from tetrad.models._origin import Origin
 from tetrad.models._prices import PublicPrices
-from tetrad.models._service import Models
+from tetrad.models._service import ModelLimits, Models
 from tetrad.models._weights import read_weights
-from tetrad.models.errors import BadModel, BadPrice, ModelNotFound
+from tetrad.models.errors import BadModel, BadPrice, ModelConflict, ModelNotFound, PickledWeights
 
 __all__ = [
     "DERIVATIONS",
@@ -28,11 +29,15 @@ __all__ = [
     "BadModel",
     "BadPrice",
     "Derivation",
+    "ModelConflict",
+    "ModelLimits",
     "ModelNotFound",
     "ModelPrice",
     "ModelRecord",
     "ModelVersion",
     "Models",
+    "Origin",
+    "PickledWeights",
     "PriceEntry",
     "PriceTier",
     "PublicPrices",

@@ -28,13 +28,17 @@ class WeightsFile(msgspec.Struct, frozen=True):
 
 
 class AdapterFacts(msgspec.Struct, frozen=True):
-    """What an adapter says of itself. `base_model` is the name that its trainer gave the base: a hint, no identity."""
+    """What an adapter says of itself. `base_model` is the name that its trainer gave the base: a hint, no identity.
+
+    `checked` says by what it was compared with its base: `shapes`, `architecture`, or nothing.
+    """
 
     type: str = ""
     rank: int = 0
     alpha: float = 0.0
     targets: tuple[str, ...] = ()
     base_model: str = ""
+    checked: str = ""
 
 
 class WeightsFacts(msgspec.Struct, frozen=True):

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import io
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
-from tetrad.kernel import Conflict, InvalidInput, parse_digest
+from tetrad.kernel import Conflict, Digest, InvalidInput, parse_digest
 from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, requires
+from tetrad.models._body import BodyReader
 from tetrad.models._licences import spdx_id
-from tetrad.models._model import AdapterFacts, ModelPrice, ModelVersion, PriceEntry
+from tetrad.models._model import AdapterFacts, Derivation, ModelPrice, ModelVersion, PriceEntry
+from tetrad.models._origin import MAX_INPUTS, Origin
 from tetrad.models._service import Models
-from tetrad.registry import Activity, Ref
+from tetrad.registry import Activity, Edge, Ref
 
 Project = Annotated[str, Path(max_length=63)]
 LabelQuery = Annotated[
     str | None, Query(max_length=64, description="A version number or an alias; the newest without it")
 ]
 ModelQuery = Annotated[str, Query(min_length=1, max_length=128, description="The model's name")]
+_READ_AHEAD = 1 << 20
+_FILE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 Decimal = Annotated[str, Field(max_length=32, description="A decimal, per million tokens")]
 
 
@@ -84,13 +95,17 @@ class WeightsFileView(BaseModel):
 
 
 class AdapterView(BaseModel):
-    """What an adapter says of itself; `base_model` is the name that its trainer gave the base."""
+    """What an adapter says of itself; `base_model` is the name that its trainer gave the base.
+
+    `checked` tells by what it was compared with its base: `shapes`, `architecture`, empty for nothing.
+    """
 
     type: str
     rank: int
     alpha: float
     targets: list[str]
     base_model: str
+    checked: str
 
     @classmethod
     def of(cls, facts: AdapterFacts) -> AdapterView:
@@ -100,6 +115,7 @@ class AdapterView(BaseModel):
             alpha=facts.alpha,
             targets=list(facts.targets),
             base_model=facts.base_model,
+            checked=facts.checked,
         )
 
 
@@ -254,6 +270,64 @@ class ModelAliasBody(BaseModel):
     reason: Annotated[str, Field(max_length=4000)] = ""
 
 
+class MissingFilesBody(BaseModel):
+    """Digests of files that are about to be sent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    digests: Annotated[list[Annotated[str, Field(max_length=71)]], Field(min_length=1, max_length=10_000)]
+
+
+class MissingFilesView(BaseModel):
+    """The files that the project has not; the others need not be sent."""
+
+    missing: list[str]
+
+
+class ReceivedFileView(BaseModel):
+    """A file that was kept. It belongs to no model before an import names it."""
+
+    digest: str
+    size: int
+
+
+class ModelInputBody(BaseModel):
+    """An artifact of the project that a model was made from, such as the dataset that it was trained on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    digest: Annotated[str, Field(max_length=71)]
+    role: Annotated[str, Field(max_length=64)] = "data"
+    policy: Literal["rebuild", "revalidate", "reevaluate", "none"] = "rebuild"
+
+
+class ImportModelBody(BaseModel):
+    """A model of files that were sent, by path. `base` names a model as `NAME@VERSION`, `NAME@alias` or a digest."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=128)]
+    kind: Literal["weights", "adapter"] = "weights"
+    files: Annotated[dict[str, Annotated[str, Field(max_length=71)]], Field(min_length=1, max_length=10_000)]
+    licence: Annotated[str, Field(max_length=128)] = ""
+    base: Annotated[str, Field(max_length=200)] = ""
+    derivation: Derivation = "none"
+    inputs: Annotated[list[ModelInputBody], Field(max_length=MAX_INPUTS)] = []
+    params: dict[str, Any] = {}
+    seeds: dict[str, int] = {}
+    metrics: dict[str, float] = {}
+    environment: dict[str, Any] = {}
+    source: dict[str, Any] = {}
+    allow_pickle: bool = False
+    semver: Annotated[str | None, Field(max_length=64)] = None
+    reason: Annotated[str, Field(max_length=4000)] = ""
+    expected_outcome: Annotated[str, Field(max_length=4000)] = ""
+
+    def origin(self, base: Digest | None) -> Origin:
+        edges = tuple(Edge(parse_digest(each.digest), "in", each.role, each.policy) for each in self.inputs)
+        return Origin(base, self.derivation, edges, self.params, self.seeds, self.metrics, self.environment)
+
+
 class HostedModelBody(BaseModel):
     """A model that a provider hosts, under the name that this project gives it."""
 
@@ -336,8 +410,39 @@ def router(models: Models) -> APIRouter:
         )
 
     _alias_routes(routes, models)
+    _import_routes(routes, models)
     _price_routes(routes, models)
     return routes
+
+
+def _import_routes(routes: APIRouter, models: Models) -> None:
+    @routes.post("/missing-model-files", operation_id="find_missing_model_files")
+    def find_missing_model_files(project: Project, body: MissingFilesBody) -> MissingFilesView:
+        """Say which files have yet to be sent, so that an import that was stopped goes on where it was."""
+        return MissingFilesView(missing=[str(digest) for digest in models.missing_files(project, body.digests)])
+
+    @routes.post("/model-files", operation_id="send_model_file", status_code=201, openapi_extra=_FILE)
+    async def send_model_file(
+        project: Project,
+        request: Request,
+        actor: CurrentPrincipal,
+        digest: Annotated[str, Query(max_length=71, description="The SHA-256 of the body, as `sha256:` and hex")],
+    ) -> ReceivedFileView:
+        """Keep the file in the body for an import; other bytes than the digest names are refused."""
+        body = io.BufferedReader(BodyReader(request.stream()), _READ_AHEAD)
+        kept = await run_in_threadpool(models.receive_file, project, body, digest, actor=actor)
+        return ReceivedFileView(digest=kept.digest, size=kept.size)
+
+    @routes.post("/model-imports", operation_id="import_model", status_code=201)
+    def import_model(project: Project, body: ImportModelBody, actor: CurrentPrincipal) -> ModelView:
+        """Make a version of files that were sent; the same again is the version that is there."""
+        base = models.find(project, body.base).digest if body.base else None
+        version = models.import_files(
+            project, body.name, body.files, actor=actor, kind=body.kind, licence=body.licence,
+            origin=body.origin(base), source=body.source, allow_pickle=body.allow_pickle, semver=body.semver,
+            reason=body.reason, expected_outcome=body.expected_outcome,
+        )  # fmt: skip
+        return ModelView.of(version, models.price(project, version.name))
 
 
 def _alias_routes(routes: APIRouter, models: Models) -> None:

@@ -251,7 +251,7 @@ class Runs:
             raise _not_found(project, run)
         return found
 
-    def list(
+    def newest(
         self,
         project: str,
         *,
@@ -262,7 +262,7 @@ class Runs:
         before: str | None = None,
     ) -> list[Run]:
         """Return runs, newest first; `before` is the id to go on from."""
-        return self._store.list(project, experiment=experiment, kind=kind, state=state, limit=limit, before=before)
+        return self._store.newest(project, experiment=experiment, kind=kind, state=state, limit=limit, before=before)
 
     def experiments(self, project: str, *, limit: int = 50, after: str = "") -> Sequence[Experiment]:
         """Return the names that runs share, in the order of names."""

@@ -258,7 +258,7 @@ def _reading(routes: APIRouter, runs: Runs) -> None:
         """List runs, newest first."""
         listing = f"runs {project} {experiment} {kind} {state}"
         before = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else None
-        found = runs.list(project, experiment=experiment, kind=kind, state=state, limit=page.limit + 1, before=before)
+        found = runs.newest(project, experiment=experiment, kind=kind, state=state, limit=page.limit + 1, before=before)
         return cut_page(listing, page, [shown(run) for run in found], lambda view: view.id)
 
     @routes.get("/experiments", operation_id="list_experiments")

@@ -97,7 +97,7 @@ class SqlRunStore:
             found = _runs(connection, project, [run])
         return found[0] if found else None
 
-    def list(
+    def newest(
         self, project: str, *, experiment: str | None, kind: str | None, state: str | None, limit: int,
         before: str | None,
     ) -> list[Run]:  # fmt: skip

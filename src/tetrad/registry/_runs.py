@@ -15,7 +15,9 @@ from tetrad.registry._model import Activity, Invalidation
 RunKind = Literal["train", "finetune", "distil", "quantise", "prune", "merge", "evaluate"]
 EndState = Literal["done", "failed"]
 RUN_KINDS: tuple[RunKind, ...] = ("train", "finetune", "distil", "quantise", "prune", "merge", "evaluate")
-INPUT_POLICIES: Mapping[str, Invalidation] = dict.fromkeys(RUN_KINDS, "rebuild") | {"evaluate": "reevaluate"}
+INPUT_POLICIES: Mapping[str, Invalidation] = {
+    kind: "reevaluate" if kind == "evaluate" else "rebuild" for kind in RUN_KINDS
+}
 MAX_BATCH = 1_000
 MAX_PARAMS = 1_000
 MAX_TAGS = 200

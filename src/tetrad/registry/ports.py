@@ -237,7 +237,7 @@ class RunStore(Protocol):
 
     def get(self, project: str, run: str) -> Run | None: ...
 
-    def list(
+    def newest(
         self, project: str, *, experiment: str | None, kind: str | None, state: str | None, limit: int,
         before: str | None,
     ) -> list[Run]:  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.tetrads import ALICE, Tetrads, wire
+from support.weights import safetensors
 from tetrad.kernel import digest_bytes
 from tetrad.kit.db import Database
 from tetrad.models import BadModel, ModelNotFound
@@ -54,7 +55,7 @@ def test_weights_are_named_by_the_digest_of_their_file(tetrads: Tetrads, tmp_pat
 def test_shards_are_one_model_whatever_their_order(tetrads: Tetrads, tmp_path: Path) -> None:
     paths = [tmp_path / f"m-{n}.safetensors" for n in (1, 2)]
     for path in paths:
-        path.write_bytes(path.name.encode())
+        path.write_bytes(safetensors({path.stem: ("F32", (2,))}))
     one = tetrads.models.register_weights("default", "m", paths, actor=ALICE)
     other = tetrads.models.register_weights("default", "m2", paths[::-1], actor=ALICE)
     assert one.digest == other.digest
@@ -82,7 +83,7 @@ def test_what_is_no_model_is_refused(tetrads: Tetrads, tmp_path: Path) -> None:
 
 def test_a_derived_model_names_its_base_which_must_be_there(tetrads: Tetrads, tmp_path: Path) -> None:
     base = tetrads.add_model(tmp_path, "base", b"base")
-    small = tmp_path / "small.bin"
+    small = tmp_path / "small.onnx"
     small.write_bytes(b"small")
     with pytest.raises(BadModel, match="without a base"):
         tetrads.models.register_weights("default", "small", small, actor=ALICE, derivation="quantise")

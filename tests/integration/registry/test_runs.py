@@ -60,7 +60,7 @@ def test_a_start_that_is_sent_again_is_the_same_run(tetrads: Tetrads) -> None:
         tetrads.runs.start("default", "train", actor=ALICE, params={"a": 2}, idempotency_key="k")
     elsewhere = tetrads.runs.start("other", "train", actor=ALICE, params={"a": 1}, idempotency_key="k")
     assert elsewhere.id != first.id
-    assert [run.id for run in tetrads.runs.list("default")] == [first.id]
+    assert [run.id for run in tetrads.runs.newest("default")] == [first.id]
 
 
 def test_of_starts_at_once_with_one_key_there_is_one_run(tetrads: Tetrads) -> None:
@@ -75,9 +75,9 @@ def test_of_starts_at_once_with_one_key_there_is_one_run(tetrads: Tetrads) -> No
     for thread in threads:
         thread.join()
     assert len(begun) == 8
-    assert {run.id for run in tetrads.runs.list("default")} == set(begun)
+    assert {run.id for run in tetrads.runs.newest("default")} == set(begun)
     assert len(set(begun)) == 1
-    assert len(tetrads.runs.list("default", limit=10)) == 1
+    assert len(tetrads.runs.newest("default", limit=10)) == 1
 
 
 def test_points_that_are_sent_again_change_nothing_and_corrected_ones_correct(tetrads: Tetrads) -> None:
@@ -180,7 +180,7 @@ def test_lists_filter_and_page_and_experiments_are_counted(tetrads: Tetrads) -> 
         for kind, name in (("train", "a"), ("quantise", "a"), ("train", "b"))
     ]
     tetrads.runs.finish("default", ids[0], "done")
-    listed = tetrads.runs.list
+    listed = tetrads.runs.newest
     assert [run.id for run in listed("default")] == ids[::-1]
     assert [run.id for run in listed("default", limit=1, before=ids[2])] == [ids[1]]
     assert [run.id for run in listed("default", experiment="a", kind="train")] == [ids[0]]
@@ -224,7 +224,7 @@ def test_another_project_sees_no_run_and_lends_no_artifact(tetrads: Tetrads) -> 
             touch()
     with pytest.raises(ArtifactNotFound):
         tetrads.runs.start("other", "train", actor=ALICE, inputs=[RunInput(data, "data")])
-    assert tetrads.runs.list("other") == []
+    assert tetrads.runs.newest("other") == []
 
 
 def test_writers_at_once_lose_no_point(tetrads: Tetrads) -> None:

@@ -39,6 +39,8 @@ from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.telemetry_db import open_telemetry
 from tetrad.models import ModelNotFound, Models, PublicPrices
+from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
+from tetrad.models._settings import limits_from as model_limits
 from tetrad.models._store import SqlModelStore
 from tetrad.models._weights import read_weights
 from tetrad.processes.control._compile import Sources, compile_table
@@ -181,7 +183,14 @@ def build_services(settings: Settings, home: Home) -> Services:
         gates = GatePolicies(registry, evidence, gate, clock, audit=identity.audit.record)
         code = Code(registry, limits=code_limits(settings))
         datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits(settings))
-        models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())
+        models = Models(
+            SqlModelStore(database),
+            registry,
+            clock,
+            reader=read_weights,
+            price_list=PublicPrices(),
+            limits=model_limits(settings),
+        )
         prompts = Prompts(registry, policy=policy_from(settings), audit=identity.audit)
         releases = Releases(
             SqlAppStore(database),
@@ -378,7 +387,10 @@ def build_app(services: Services) -> FastAPI:
         services.settings,
         host=services.settings.get(HOST),
         script_hashes=script_hashes(folder),
-        uploads=[Upload(DATASET_FILES, services.settings.get(MAX_UPLOAD_BYTES), MAX_UPLOAD_BYTES.name)],
+        uploads=[
+            Upload(DATASET_FILES, services.settings.get(MAX_UPLOAD_BYTES), MAX_UPLOAD_BYTES.name),
+            Upload(MODEL_FILES, services.settings.get(MAX_FILE_BYTES), MAX_FILE_BYTES.name, total_timeout_s=86_400.0),
+        ],
     )
     guard(app, services.identity, policy, allow=("",))
     return app
