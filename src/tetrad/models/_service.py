@@ -109,9 +109,7 @@ class Models:
             for path in files.values():
                 if not path.is_file():
                     raise BadModel(f"{str(path)!r} is no file", hint="name a file of weights, such as model.gguf")
-            facts = self._read(
-                project, {n: functools.partial(path.open, "rb") for n, path in files.items()}, kind, origin
-            )
+            facts = self._read(project, {n: _opener(path) for n, path in files.items()}, kind, origin)
             kept = [WeightsFile(n, self._registry.put_part_file(p), p.stat().st_size) for n, p in files.items()]
             record = self._keep(project, kept, facts, kind, origin, actor)
         return self._named_version(
@@ -446,6 +444,10 @@ class Models:
                 return None
             provider, provider_model = record.provider, record.provider_model
         return self._price_list.price(provider, provider_model or model, moment)
+
+
+def _opener(path: Path) -> Source:
+    return lambda: path.open("rb")
 
 
 def _joined(version: Version, record: ModelRecord) -> ModelVersion:

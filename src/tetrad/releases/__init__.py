@@ -2,6 +2,7 @@
 
 from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import (
+    AdapterPart,
     CodePart,
     DataPart,
     Declaration,
@@ -18,6 +19,7 @@ from tetrad.releases._model import (
     ResolvedVariable,
     build_manifest,
     examples_of,
+    refuse_unservable,
 )
 from tetrad.releases._prompts import RegistryPrompts, version_floor
 from tetrad.releases._rollback import Rollbacks, RolledBack
@@ -43,12 +45,14 @@ from tetrad.releases.errors import (
     NeverHad,
     NothingToRollBack,
     ReleaseNotFound,
+    Unservable,
     UploadTooLarge,
     WrongApp,
 )
 
 __all__ = [
     "SETTINGS",
+    "AdapterPart",
     "App",
     "AppNotFound",
     "AppRefs",
@@ -80,6 +84,7 @@ __all__ = [
     "ResolvedVariable",
     "Rollbacks",
     "RolledBack",
+    "Unservable",
     "UploadTooLarge",
     "WrongApp",
     "build_manifest",
@@ -87,6 +92,7 @@ __all__ = [
     "limits_from",
     "parse_declaration",
     "ref_name",
+    "refuse_unservable",
     "summarise",
     "version_floor",
 ]

@@ -140,6 +140,8 @@ class Derivations:
                     raise BadPart("a release has a primary model", hint="set model.primary to another one")
             elif patch.kind == "model":
                 version = self._model(project, patch)
+                if old is not None and old.get("adapters"):
+                    notes.append(f"the adapters of {old['name']} are gone with it")
                 parts["model"].append(model_part(patch.role, version))
                 if patch.role == "primary":
                     step["model"] = version.name

@@ -11,7 +11,7 @@ import msgspec
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
 from tetrad.models import ModelPrice
-from tetrad.releases import AppRefs, ResolvedRelease
+from tetrad.releases import AppRefs, ResolvedRelease, refuse_unservable
 from tetrad.serving import (
     AppRoute,
     KeyEntry,
@@ -140,6 +140,7 @@ def _add_provider(
 
 
 def _release(resolved: ResolvedRelease) -> ReleaseRoute:
+    refuse_unservable(resolved)
     return ReleaseRoute(
         digest=resolved.digest,
         project=resolved.project,
