@@ -1176,6 +1176,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/missing-model-files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Find Missing Model Files
+         * @description Say which files have yet to be sent, so that an import that was stopped goes on where it was.
+         */
+        post: operations["find_missing_model_files"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/model-aliases": {
         parameters: {
             query?: never;
@@ -1210,6 +1230,46 @@ export interface paths {
          */
         put: operations["move_model_alias"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/model-files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send Model File
+         * @description Keep the file in the body for an import; other bytes than the digest names are refused.
+         */
+        post: operations["send_model_file"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/model-imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import Model
+         * @description Make a version of files that were sent; the same again is the version that is there.
+         */
+        post: operations["import_model"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2304,14 +2364,28 @@ export interface components {
             state: string;
         };
         /**
+         * AdapterPinView
+         * @description An adapter that a model of a release is loaded with, and how strongly it counts.
+         */
+        AdapterPinView: {
+            /** Digest */
+            digest: string;
+            /** Scale */
+            scale: number;
+        };
+        /**
          * AdapterView
          * @description What an adapter says of itself; `base_model` is the name that its trainer gave the base.
+         *
+         *     `checked` tells by what it was compared with its base: `shapes`, `architecture`, empty for nothing.
          */
         AdapterView: {
             /** Alpha */
             alpha: number;
             /** Base Model */
             base_model: string;
+            /** Checked */
+            checked: string;
             /** Rank */
             rank: number;
             /** Targets */
@@ -3687,6 +3761,97 @@ export interface components {
             kind: string;
         };
         /**
+         * ImportModelBody
+         * @description A model of files that were sent, by path. `base` names a model as `NAME@VERSION`, `NAME@alias` or a digest.
+         */
+        ImportModelBody: {
+            /**
+             * Allow Pickle
+             * @default false
+             */
+            allow_pickle: boolean;
+            /**
+             * Base
+             * @default
+             */
+            base: string;
+            /**
+             * Derivation
+             * @default none
+             * @enum {string}
+             */
+            derivation: "none" | "finetune" | "distil" | "quantise" | "prune" | "merge";
+            /**
+             * Environment
+             * @default {}
+             */
+            environment: {
+                [key: string]: unknown;
+            };
+            /**
+             * Expected Outcome
+             * @default
+             */
+            expected_outcome: string;
+            /** Files */
+            files: {
+                [key: string]: string;
+            };
+            /**
+             * Inputs
+             * @default []
+             */
+            inputs: components["schemas"]["ModelInputBody"][];
+            /**
+             * Kind
+             * @default weights
+             * @enum {string}
+             */
+            kind: "weights" | "adapter";
+            /**
+             * Licence
+             * @default
+             */
+            licence: string;
+            /**
+             * Metrics
+             * @default {}
+             */
+            metrics: {
+                [key: string]: number;
+            };
+            /** Name */
+            name: string;
+            /**
+             * Params
+             * @default {}
+             */
+            params: {
+                [key: string]: unknown;
+            };
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Seeds
+             * @default {}
+             */
+            seeds: {
+                [key: string]: number;
+            };
+            /** Semver */
+            semver?: string | null;
+            /**
+             * Source
+             * @default {}
+             */
+            source: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * IncludedView
          * @description A prompt that was put into this one; `path` is how, from the outermost inwards.
          */
@@ -4115,6 +4280,22 @@ export interface components {
             points: components["schemas"]["MetricPointBody"][];
         };
         /**
+         * MissingFilesBody
+         * @description Digests of files that are about to be sent.
+         */
+        MissingFilesBody: {
+            /** Digests */
+            digests: string[];
+        };
+        /**
+         * MissingFilesView
+         * @description The files that the project has not; the others need not be sent.
+         */
+        MissingFilesView: {
+            /** Missing */
+            missing: string[];
+        };
+        /**
          * ModelAliasBody
          * @description Which version an alias is to point to: a number or another alias; the newest where it is empty.
          */
@@ -4247,6 +4428,25 @@ export interface components {
             role: string;
         };
         /**
+         * ModelInputBody
+         * @description An artifact of the project that a model was made from, such as the dataset that it was trained on.
+         */
+        ModelInputBody: {
+            /** Digest */
+            digest: string;
+            /**
+             * Policy
+             * @default rebuild
+             * @enum {string}
+             */
+            policy: "rebuild" | "revalidate" | "reevaluate" | "none";
+            /**
+             * Role
+             * @default data
+             */
+            role: string;
+        };
+        /**
          * ModelInputView
          * @description An artifact that a model was made from; `policy` says what its change means for the model.
          */
@@ -4285,9 +4485,11 @@ export interface components {
         };
         /**
          * ModelPartView
-         * @description A model of a release.
+         * @description A model of a release. `reproduction_cap` is the best level at which answers can be had again, null for no cap.
          */
         ModelPartView: {
+            /** Adapters */
+            adapters: components["schemas"]["AdapterPinView"][];
             /** Architecture */
             architecture: string;
             /** Base */
@@ -4318,6 +4520,8 @@ export interface components {
             provider_model: string;
             /** Quantisation */
             quantisation: string;
+            /** Reproduction Cap */
+            reproduction_cap: string | null;
             /** Role */
             role: string;
             /** Size Bytes */
@@ -4326,6 +4530,8 @@ export interface components {
             snapshot: string;
             /** Version */
             version: string;
+            /** Wants Canary */
+            wants_canary: boolean;
         };
         /**
          * ModelPriceView
@@ -5285,6 +5491,16 @@ export interface components {
             refused: number;
             /** Spans */
             spans: number;
+        };
+        /**
+         * ReceivedFileView
+         * @description A file that was kept. It belongs to no model before an import names it.
+         */
+        ReceivedFileView: {
+            /** Digest */
+            digest: string;
+            /** Size */
+            size: number;
         };
         /**
          * RefMoveView
@@ -9127,6 +9343,42 @@ export interface operations {
             };
         };
     };
+    find_missing_model_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MissingFilesBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MissingFilesView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_model_aliases: {
         parameters: {
             query: {
@@ -9193,6 +9445,81 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelAliasView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    send_model_file: {
+        parameters: {
+            query: {
+                /** @description The SHA-256 of the body, as `sha256:` and hex */
+                digest: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceivedFileView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    import_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ImportModelBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelView"];
                 };
             };
             /** @description The request was refused or failed */
