@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 
-from anyio import from_thread
-
 
 class BodyReader(io.RawIOBase):
-    """Reads a body as it comes, from a thread that anyio has started; memory is bounded by one chunk.
+    """Reads a body as it comes, from another thread than the loop's it was made in; memory is bounded by one chunk.
 
     What the body raises (the client has left, too large, too slow) is raised by `read`.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
+        self._loop = asyncio.get_running_loop()
         self._left = memoryview(b"")
         self._ended = False
 
@@ -24,7 +24,7 @@ class BodyReader(io.RawIOBase):
 
     def readinto(self, buffer: object) -> int:
         while not self._left and not self._ended:
-            chunk = from_thread.run(self._next)
+            chunk = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
             self._ended = chunk is None
             self._left = memoryview(chunk or b"")
         target = memoryview(buffer)  # type: ignore[arg-type] # io hands over what can be written to

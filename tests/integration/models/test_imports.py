@@ -17,7 +17,7 @@ import pytest
 from fastapi import FastAPI
 
 from support.databases import opened
-from support.identity import ADMIN, make_app, make_identity
+from support.identity import ADMIN, caller, make_app, make_identity
 from support.routes import holes
 from support.sync_app import SyncApp
 from support.tetrads import ALICE, Tetrads, wire
@@ -28,7 +28,9 @@ from tetrad.kernel import Conflict, Digest, digest_bytes
 from tetrad.kit.api_client import ApiClient
 from tetrad.kit.blobs import BlobMismatch
 from tetrad.kit.db import Database
+from tetrad.kit.http import GuardPolicy, Upload
 from tetrad.models import BadModel, ModelConflict, ModelLimits, ModelNotFound, Models, Origin, PickledWeights
+from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
 from tetrad.models.routes import router as models_router
 from tetrad.processes.cli._app import run
 from tetrad.registry import ArtifactNotFound, Edge
@@ -229,6 +231,32 @@ def test_a_gguf_adapter_of_another_architecture_is_refused(tetrads: Tetrads) -> 
 
 async def test_no_route_lets_in_whom_it_must_not(site: Site) -> None:
     assert await holes(site.app, site.identity) == []
+
+
+async def test_a_file_past_the_limit_or_of_other_bytes_is_refused(database: Database) -> None:
+    tetrads, identity = wire(database), make_identity(database)
+    with contextlib.suppress(Conflict):
+        identity.projects.create(ADMIN, "default", "default")
+    policy = GuardPolicy(max_body_bytes=100, uploads=(Upload(MODEL_FILES, 1000, MAX_FILE_BYTES.name),))
+    app = make_app(identity, models_router(tetrads.models), policy=policy)
+    path = "/api/v1/projects/default/model-files"
+    async with caller(app, identity.keys.create(ADMIN, "default", "ann", ["control"]).secret) as http:
+        for size, status, code in ((1000, 201, None), (1001, 413, "too_large")):
+            params = {"digest": digest_bytes(b"x" * size)}
+            answer = await http.post(path, params=params, content=b"x" * size)
+            assert (answer.status_code, answer.json().get("code")) == (status, code)
+            if status == 413:
+                assert "model_max_file_bytes" in answer.json()["hint"]
+        wrong = await http.post(path, params={"digest": digest_bytes(b"a")}, content=b"b")
+        assert (wrong.status_code, wrong.json()["code"]) == (409, "blob_mismatch")
+        odd = await http.post(path, params={"digest": "sha256:odd"}, content=b"b")
+        assert odd.status_code == 400
+        asked = await http.post(
+            "/api/v1/projects/default/missing-model-files", json={"digests": [digest_bytes(b"x" * 1000)]}
+        )
+        assert (asked.status_code, asked.json()) == (200, {"missing": []})
+    assert tetrads.models.missing_files("default", [digest_bytes(b"x" * 1000)]) == []
+    assert len(tetrads.models.missing_files("default", [digest_bytes(b"x" * 1001), digest_bytes(b"b")])) == 2
 
 
 def test_commands_import_derive_adapt_alias_and_show(

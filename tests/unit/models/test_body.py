@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 
 import pytest
-from anyio import to_thread
 
 from tetrad.models._body import BodyReader
 
@@ -20,12 +20,12 @@ async def chunks(*pieces: bytes, error: Exception | None = None) -> AsyncIterato
 
 async def test_pieces_of_any_size_are_one_stream() -> None:
     reader = io.BufferedReader(BodyReader(chunks(b"abc", b"", b"defgh", b"i")), 4)
-    assert await to_thread.run_sync(reader.read, 2) == b"ab"
-    assert await to_thread.run_sync(reader.read) == b"cdefghi"
-    assert await to_thread.run_sync(reader.read, 5) == b""
+    assert await asyncio.to_thread(reader.read, 2) == b"ab"
+    assert await asyncio.to_thread(reader.read) == b"cdefghi"
+    assert await asyncio.to_thread(reader.read, 5) == b""
 
 
 async def test_what_the_body_raises_is_raised_to_whoever_reads() -> None:
     reader = io.BufferedReader(BodyReader(chunks(b"abc", error=ConnectionResetError("gone"))), 4)
     with pytest.raises(ConnectionResetError, match="gone"):
-        await to_thread.run_sync(reader.read)
+        await asyncio.to_thread(reader.read)
