@@ -147,7 +147,7 @@ class ApiClient:
         for attempt in range(1, attempts + 1):
             try:
                 answer = self._http.request(
-                    method, path, params=given, json=body, content=content, headers=dict(headers or {}),
+                    method, path, params=given or None, json=body, content=content, headers=dict(headers or {}),
                     timeout=httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=5.0),
                 )  # fmt: skip
             except httpx.ConnectError as error:

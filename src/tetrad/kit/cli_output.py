@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -63,6 +64,30 @@ def shown_size(count: int | None) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def read_pairs(texts: Iterable[str] | None) -> dict[str, str]:
+    """Return what `NAME=VALUE` options say, the later of two for one name; refuse with `InvalidInput`."""
+    found = {}
+    for text in texts or ():
+        name, mark, value = text.partition("=")
+        if not name or not mark:
+            raise InvalidInput(f"{text[:80]!r} names no value", hint="write NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def read_value(text: str) -> str | int | float | bool:
+    """Return a number or a boolean where the text is one, else the text; `NaN` and infinities stay texts."""
+    if text in ("true", "false"):
+        return text == "true"
+    for read in (int, float):
+        try:
+            value = read(text)
+        except ValueError:
+            continue
+        return value if math.isfinite(value) else text
+    return text
 
 
 def digest_of(text: str) -> str:

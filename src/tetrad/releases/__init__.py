@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import (
+    AdapterPart,
     CodePart,
     DataPart,
     Declaration,
@@ -22,6 +23,7 @@ from tetrad.releases._model import (
     ResolvedVariable,
     build_manifest,
     examples_of,
+    refuse_unservable,
 )
 from tetrad.releases._prompts import RegistryPrompts, version_floor
 from tetrad.releases._rollback import Rollbacks, RolledBack
@@ -47,6 +49,7 @@ from tetrad.releases.errors import (
     NeverHad,
     NothingToRollBack,
     ReleaseNotFound,
+    Unservable,
     UploadTooLarge,
     WrongApp,
 )
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SETTINGS",
+    "AdapterPart",
     "App",
     "AppNotFound",
     "AppRefs",
@@ -91,6 +95,7 @@ __all__ = [
     "ResolvedVariable",
     "Rollbacks",
     "RolledBack",
+    "Unservable",
     "UploadTooLarge",
     "WrongApp",
     "build_manifest",
@@ -98,6 +103,7 @@ __all__ = [
     "limits_from",
     "parse_declaration",
     "ref_name",
+    "refuse_unservable",
     "render_diff",
     "summarise",
     "version_floor",

@@ -12,6 +12,7 @@ import yaml
 from tetrad.code import check_path
 from tetrad.datasets import ROLES as DATA_ROLES
 from tetrad.kernel import TetradError, canonical_json
+from tetrad.models import check_label
 from tetrad.registry import BINDINGS, BadName, SemVer, check_name, check_simple_name
 from tetrad.releases._yaml import Reader
 
@@ -20,6 +21,8 @@ MODEL_ROLES = ("primary", "draft", "embedder", "reranker", "judge", "guard")
 PROMPT_ROLES = ("system",)
 FIELDS = ("app", "description", "code", "data", "model", "prompt", "sampling")
 MAX_PARTS = 50
+MAX_ADAPTERS = 16
+MAX_SCALE = 100
 MAX_DESCRIPTION_CHARS = 2000
 RESERVED_PARAMS = frozenset({"model", "messages", "stream", "stream_options", "input", "user", "metadata", "tetrad"})
 _PARAM = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -44,13 +47,23 @@ class DataPart(msgspec.Struct, frozen=True):
     line: int = 0
 
 
+class AdapterPart(msgspec.Struct, frozen=True):
+    """An adapter that a model of the app is loaded with, and how strongly it counts."""
+
+    name: str
+    version: str = ""
+    scale: float = 1
+    line: int = 0
+
+
 class ModelPart(msgspec.Struct, frozen=True):
-    """A model of the project in a role; the newest version unless one is named."""
+    """A model of the project in a role; the newest version unless a number or an alias is given."""
 
     role: str
     name: str
     version: str = ""
     line: int = 0
+    adapters: tuple[AdapterPart, ...] = ()
 
 
 class PromptPart(msgspec.Struct, frozen=True):
@@ -79,9 +92,9 @@ def parse_declaration(text: bytes, *, where: str = FILE) -> Declaration:
     """Read a declaration, or refuse with `BadDeclaration` naming line and column of every error.
 
     The fields are those of the manifest: `app` (required), `description`, `code` {path, lock, runtime}, the lists
-    `data` [{role, name, file | version, key}], `model` [{role, name, version}] and `prompt` [{role, name, file |
-    version}], and `sampling`. A release has exactly one model in the role `primary` and at most one prompt in the role
-    `system`.
+    `data` [{role, name, file | version, key}], `model` [{role, name, version, adapters}] (`adapters`: [{name, version,
+    scale}]) and `prompt` [{role, name, file | version}], and `sampling`. A release has exactly one model in the role
+    `primary` and at most one prompt in the role `system`.
     """
     reader = Reader(text, where=where)
     top = reader.fields(reader.root, FIELDS, "the declaration")
@@ -151,11 +164,29 @@ def _data(reader: Reader, node: yaml.Node) -> DataPart:
 
 
 def _model(reader: Reader, node: yaml.Node) -> ModelPart:
-    fields = reader.fields(node, ("role", "name", "version"), "an item of model")
+    fields = reader.fields(node, ("role", "name", "version", "adapters"), "an item of model")
+    adapters = tuple(_adapter(reader, each) for each in reader.items(fields.get("adapters"), "adapters", MAX_ADAPTERS))
+    if len({adapter.name for adapter in adapters}) != len(adapters):
+        reader.fail(fields["adapters"], "two adapters of a model have one name")
     return ModelPart(
         _role(reader, node, fields, MODEL_ROLES, "model", default="primary"),
         _name(reader, node, fields, "model"),
-        reader.text(fields.get("version"), "version", check=SemVer.parse),
+        reader.text(fields.get("version"), "version", check=check_label),
+        reader.line(node),
+        adapters,
+    )
+
+
+def _adapter(reader: Reader, node: yaml.Node) -> AdapterPart:
+    fields = reader.fields(node, ("name", "version", "scale"), "an adapter")
+    scale = reader.value(fields["scale"]) if "scale" in fields else 1
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < abs(scale) <= MAX_SCALE:
+        reader.fail(fields["scale"], f"the scale of an adapter is a number up to {MAX_SCALE}, and not 0")
+        scale = 1
+    return AdapterPart(
+        _name(reader, node, fields, "model"),
+        reader.text(fields.get("version"), "version", check=check_label),
+        scale,
         reader.line(node),
     )
 

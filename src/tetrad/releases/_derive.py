@@ -21,7 +21,7 @@ from tetrad.kernel import (
     parse_digest,
     short,
 )
-from tetrad.models import Models, ModelVersion
+from tetrad.models import Models, ModelVersion, check_label
 from tetrad.prompts import prompt_from_document
 from tetrad.registry import Registry, SemVer
 from tetrad.releases._declaration import MODEL_ROLES, PROMPT_ROLES, RESERVED_PARAMS
@@ -206,6 +206,8 @@ class Derivations:
                     raise BadPart("a release has a primary model", hint="set model.primary to another one")
             elif patch.kind == "model":
                 version = self._model(project, patch)
+                if old is not None and old.get("adapters"):
+                    notes.append(f"the adapters of {old['name']} are gone with it")
                 parts["model"].append(model_part(patch.role, version))
                 if patch.role == "primary":
                     step["model"] = version.name
@@ -317,7 +319,7 @@ def _reference(patch: Patch) -> tuple[str, str | None, str | None]:
     if label.startswith("sha256:"):
         return name, None, parse_digest(label)
     if label:
-        SemVer.parse(label)
+        (check_label if patch.kind == "model" else SemVer.parse)(label)
     return name, label or None, None
 
 

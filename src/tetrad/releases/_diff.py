@@ -452,7 +452,8 @@ def diff_sampling(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Value
 
 def _config(manifest: Mapping[str, Any]) -> dict[str, Any]:
     steps = {str(s["step"]): {k: v for k, v in s.items() if k not in ("step", "sampling")} for s in manifest["graph"]}
-    return {"config": dict(manifest["config"]), "graph": steps}
+    loaded = {f"{m['role']} {m['name']}": m["adapters"] for m in manifest["model"] if m.get("adapters")}
+    return {"config": dict(manifest["config"]), "graph": steps, **({"adapters": loaded} if loaded else {})}
 
 
 def _sampling(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -193,8 +194,15 @@ class DataPartView(BaseModel):
         )
 
 
+class AdapterPinView(BaseModel):
+    """An adapter that a model of a release is loaded with, and how strongly it counts."""
+
+    digest: str
+    scale: float
+
+
 class ModelPartView(BaseModel):
-    """A model of a release."""
+    """A model of a release. `reproduction_cap` is the best level at which answers can be had again, null for no cap."""
 
     role: str
     name: str
@@ -215,9 +223,12 @@ class ModelPartView(BaseModel):
     base: str | None
     derivation: str
     engine: str
+    adapters: list[AdapterPinView]
+    reproduction_cap: str | None
+    wants_canary: bool
 
     @classmethod
-    def of(cls, role: str, version: ModelVersion, engine: str) -> ModelPartView:
+    def of(cls, role: str, version: ModelVersion, pinned: Mapping[str, Any]) -> ModelPartView:
         record, facts = version.record, version.record.facts
         return cls(
             role=role,
@@ -238,7 +249,12 @@ class ModelPartView(BaseModel):
             immutable=record.immutable,
             base=record.base,
             derivation=record.derivation,
-            engine=engine,
+            engine=str(pinned.get("engine", "")),
+            adapters=[
+                AdapterPinView(digest=each["digest"], scale=each["scale"]) for each in pinned.get("adapters", ())
+            ],
+            reproduction_cap=record.reproduction_cap or None,
+            wants_canary=record.wants_canary,
         )
 
 
@@ -319,7 +335,7 @@ class ReleaseView(BaseModel):
     @classmethod
     def of(cls, parts: ReleaseParts) -> ReleaseView:
         release = parts.release
-        engines = {part["role"]: part.get("engine", "") for part in release.manifest["model"]}
+        pinned = {(part["role"], part["name"]): part for part in release.manifest["model"]}
         return cls(
             digest=release.digest,
             app=release.app,
@@ -335,7 +351,7 @@ class ReleaseView(BaseModel):
             examples=[MessageView(role=message.role, text=message.text) for message in parts.resolved.examples],
             code=[CodePartView.of(parts.code)],
             data=[DataPartView.of(role, version, rows) for role, version, rows in parts.data],
-            model=[ModelPartView.of(role, version, str(engines[role])) for role, version in parts.models],
+            model=[ModelPartView.of(role, version, pinned[role, version.name]) for role, version in parts.models],
             prompt=[PromptPartView.of(role, prompt) for role, prompt in parts.prompts],
         )
 

@@ -290,7 +290,10 @@ def _part_rows(release: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _about_model(part: Mapping[str, Any]) -> str:
     about = part["provider"] or " ".join(filter(None, (part["quantisation"], part["licence"])))
-    return about if part["immutable"] else f"{about}, may change"
+    said = [about] if part["immutable"] else [about, "may change"]
+    said += [f"{part['reproduction_cap']} at best"] if part["reproduction_cap"] else []
+    said += [f"{len(part['adapters'])} adapters"] if part["adapters"] else []
+    return ", ".join(said)
 
 
 def _named(kind: str, part: Mapping[str, Any]) -> dict[str, str]:

@@ -90,3 +90,9 @@ class NothingToRollBack(Conflict):
     """The ref has no earlier release, or points there already."""
 
     code = "nothing_to_roll_back"
+
+
+class Unservable(Conflict):
+    """No engine serves the release as it is pinned."""
+
+    code = "unservable"

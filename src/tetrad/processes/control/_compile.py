@@ -13,7 +13,7 @@ from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
 from tetrad.models import ModelPrice
-from tetrad.releases import AppRefs, ResolvedRelease
+from tetrad.releases import AppRefs, ResolvedRelease, refuse_unservable
 from tetrad.serving import (
     AppRoute,
     BindingRoute,
@@ -240,6 +240,7 @@ def _add_provider(
 
 
 def _release(resolved: ResolvedRelease) -> ReleaseRoute:
+    refuse_unservable(resolved)
     return ReleaseRoute(
         digest=resolved.digest,
         project=resolved.project,

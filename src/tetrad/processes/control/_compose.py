@@ -43,6 +43,8 @@ from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.telemetry_db import open_telemetry
 from tetrad.models import ModelNotFound, Models, PublicPrices
+from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
+from tetrad.models._settings import limits_from as model_limits
 from tetrad.models._store import SqlModelStore
 from tetrad.models._weights import read_weights
 from tetrad.processes.control._bindings import InstalledHere
@@ -52,9 +54,19 @@ from tetrad.processes.control._publisher import RouteTablePublisher
 from tetrad.processes.control._settings import EXAMPLE_APP
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
 from tetrad.prompts import Prompts, policy_from
-from tetrad.registry import GATE, Evidence, EvidenceGate, GatePolicies, Registry, evidence_limits_from
+from tetrad.registry import (
+    GATE,
+    Evidence,
+    EvidenceGate,
+    GatePolicies,
+    Registry,
+    Runs,
+    evidence_limits_from,
+    run_limits_from,
+)
 from tetrad.registry import limits_from as registry_limits
 from tetrad.registry._evidence_store import SqlEvidenceStore
+from tetrad.registry._run_store import SqlRunStore
 from tetrad.registry._store import SqlRegistryStore
 from tetrad.releases import RegistryPrompts, Releases
 from tetrad.releases import limits_from as release_limits
@@ -90,6 +102,7 @@ class Services:
     database: Database
     identity: Identity
     registry: Registry
+    runs: Runs
     evidence: Evidence
     gates: GatePolicies
     bindings: Bindings
@@ -173,10 +186,18 @@ def build_services(settings: Settings, home: Home) -> Services:
         gate = EvidenceGate(evidence, blobs, clock)
         registry = Registry(artifacts, blobs, clock, gates={GATE: gate}, limits=registry_limits(settings))
         registry.on_refusal(gate.note_refusal)
+        runs = Runs(SqlRunStore(database), artifacts, clock, limits=run_limits_from(settings))
         gates = GatePolicies(registry, evidence, gate, clock, audit=identity.audit.record)
         code = Code(registry, limits=code_limits(settings))
         datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits(settings))
-        models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())
+        models = Models(
+            SqlModelStore(database),
+            registry,
+            clock,
+            reader=read_weights,
+            price_list=PublicPrices(),
+            limits=model_limits(settings),
+        )
         prompts = Prompts(registry, policy=policy_from(settings), audit=identity.audit)
         releases = Releases(
             SqlAppStore(database),
@@ -246,6 +267,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             database=database,
             identity=identity,
             registry=registry,
+            runs=runs,
             evidence=evidence,
             gates=gates,
             bindings=bindings,
@@ -392,7 +414,10 @@ def build_app(services: Services) -> FastAPI:
         services.settings,
         host=services.settings.get(HOST),
         script_hashes=script_hashes(folder),
-        uploads=[Upload(DATASET_FILES, services.settings.get(MAX_UPLOAD_BYTES), MAX_UPLOAD_BYTES.name)],
+        uploads=[
+            Upload(DATASET_FILES, services.settings.get(MAX_UPLOAD_BYTES), MAX_UPLOAD_BYTES.name),
+            Upload(MODEL_FILES, services.settings.get(MAX_FILE_BYTES), MAX_FILE_BYTES.name, total_timeout_s=86_400.0),
+        ],
     )
     guard(app, services.identity, policy, allow=("",))
     return app
