@@ -476,7 +476,7 @@ class SqlRegistryStore:
 
 
 def hold_project(connection: sa.Connection, project: str) -> None:
-    """Hold the row of the project's log head until the transaction ends: alone among moves, revocations, collections."""
+    """Hold a project's log head until the transaction ends: alone among moves, revocations, collections, writes."""
     insert_or_ignore(connection, ref_log_heads, {"project": project, "seq": 0, "hash": GENESIS})
     mine = ref_log_heads.c.project == project
     connection.execute(sa.update(ref_log_heads).where(mine).values(seq=ref_log_heads.c.seq))

@@ -224,7 +224,7 @@ class RevocationStore(Protocol):
     """Revocations, and the edges that they spread along. `transaction` is an open one of the same database."""
 
     def revoke(self, project: str, digest: str, make: Callable[[Any], Revocation]) -> tuple[Revocation, bool]:
-        """Keep what `make` returns, told the transaction, unless the artifact is revoked already; say whether it was kept.
+        """Keep what `make` returns, told the transaction, unless the artifact is revoked; say whether it was kept.
 
         No ref of the project moves meanwhile.
         """
@@ -267,7 +267,7 @@ class Deployments(Protocol):
     """What is served now, as the composition root knows it."""
 
     def live(self, project: str) -> Sequence[Live]:
-        """Return each release that gateways of this installation serve for an app, by which ref (empty: when pinned)."""
+        """Return each release that gateways serve for an app, by which ref (empty: to those that pin it)."""
         ...
 
 
