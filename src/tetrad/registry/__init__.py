@@ -1,6 +1,16 @@
 """The registry: artifacts by digest, versions, refs with their log, and the lineage between artifacts."""
 
 from tetrad.registry._attest import Evidence, EvidenceLimits, HeadCheck, Inspected, Judged
+from tetrad.registry._collect import (
+    Amount,
+    Collected,
+    Collection,
+    CollectLimits,
+    Collector,
+    Erasure,
+    Explanation,
+    Holder,
+)
 from tetrad.registry._evidence import (
     APPROVAL,
     EXCEPTION,
@@ -45,12 +55,14 @@ from tetrad.registry._model import (
 from tetrad.registry._policy import Check, Facts, GatePolicy, Part, Verdict, decide, parts_of, read_policy
 from tetrad.registry._revocation import Revocations, told
 from tetrad.registry._service import ABSENT, Lineage, Registry, RegistryLimits
-from tetrad.registry._settings import SETTINGS, evidence_limits_from, limits_from
+from tetrad.registry._settings import SETTINGS, collect_limits_from, evidence_limits_from, limits_from
 from tetrad.registry._signing import SigningKey, new_key, sign_statement
 from tetrad.registry.errors import (
     ArtifactConflict,
+    ArtifactErased,
     ArtifactNotFound,
     ArtifactRevoked,
+    ArtifactServed,
     ArtifactTooLarge,
     BadEvidence,
     BadName,
@@ -67,6 +79,7 @@ from tetrad.registry.errors import (
     RevocationNotFound,
     SignatureRefused,
     SigningKeyNotFound,
+    TooManyToCollect,
     VersionNotFound,
     VersionTaken,
 )
@@ -84,10 +97,13 @@ __all__ = [
     "TEST_RESULT",
     "VERDICT",
     "Activity",
+    "Amount",
     "Artifact",
     "ArtifactConflict",
+    "ArtifactErased",
     "ArtifactNotFound",
     "ArtifactRevoked",
+    "ArtifactServed",
     "ArtifactTooLarge",
     "BadEvidence",
     "BadName",
@@ -97,14 +113,20 @@ __all__ = [
     "Bump",
     "Cause",
     "Check",
+    "CollectLimits",
+    "Collected",
+    "Collection",
+    "Collector",
     "Counted",
     "Edge",
     "Envelope",
+    "Erasure",
     "Evidence",
     "EvidenceGate",
     "EvidenceLimits",
     "EvidenceNotFound",
     "EvidenceTooLarge",
+    "Explanation",
     "Facts",
     "Gate",
     "GateCheck",
@@ -113,6 +135,7 @@ __all__ = [
     "GatePolicy",
     "GateRefused",
     "HeadCheck",
+    "Holder",
     "Impact",
     "Inspected",
     "Invalidation",
@@ -138,6 +161,7 @@ __all__ = [
     "SigningKey",
     "SigningKeyNotFound",
     "Statement",
+    "TooManyToCollect",
     "Touched",
     "Verdict",
     "Version",
@@ -147,6 +171,7 @@ __all__ = [
     "check_log",
     "check_name",
     "check_simple_name",
+    "collect_limits_from",
     "decide",
     "entry_hash",
     "evidence_limits_from",

@@ -29,6 +29,7 @@ from tetrad.registry import (
     Registry,
     Version,
     check_simple_name,
+    told,
 )
 from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import FILE, DataPart, Declaration, parse_declaration
@@ -509,6 +510,16 @@ class Releases:
                     self._resolved.pop(next(iter(self._resolved)))
                 self._resolved[key] = found
         return found
+
+    def forget_resolved(self, project: str) -> None:
+        """Look the releases of a project up anew: content that they rest on has gone."""
+        with self._lock:
+            for key in [key for key in self._resolved if key[0] == project]:
+                del self._resolved[key]
+
+    def revoked(self, project: str, digest: str) -> list[str]:
+        """Say in sentences why a release is broken: which revocations reach it. None is an empty list."""
+        return [told(cause) for cause in self._registry.revoked(project, digest)]
 
     def _resolve(self, project: str, digest: str) -> ResolvedRelease:
         manifest = self._manifest(project, digest)
