@@ -59,6 +59,22 @@ from tetrad.registry import (
     collect_limits_from,
     evidence_limits_from,
 )
+from tetrad.registry import limits_from as registry_limits
+from tetrad.registry._collect_store import SqlCollectStore
+from tetrad.registry._evidence_store import SqlEvidenceStore
+from tetrad.registry._revocation_store import SqlRevocationStore
+from tetrad.registry._store import SqlRegistryStore
+from tetrad.releases import RegistryPrompts, Releases
+from tetrad.releases import limits_from as release_limits
+from tetrad.releases._store import SqlAppStore
+from tetrad.serving import (
+    ROUTE_TABLE_AAD,
+    ModelEntry,
+    ProviderDirectory,
+    RouteTable,
+    Upstream,
+    decode_route_table,
+)
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
 from tetrad.serving._store import SqlEngineStore, SqlProviderStore
 from tetrad.traces._quarantine import Quarantine
