@@ -99,12 +99,12 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 class Erasure(msgspec.Struct, frozen=True):
-    """An artifact whose content is gone. `bytes_left` are shared with other artifacts, or were put again lately."""
+    """An artifact whose content is gone. `blobs_left` are shared with others, or were put again."""
 
     artifact: Artifact
     rows: int
     freed: Amount
-    bytes_left: int
+    blobs_left: int
     was_live: tuple[Live, ...]
 
 
@@ -329,8 +329,9 @@ class Collector:
             )
             self._forget(project, [artifact], transaction)
         rows = sum(each.sweep(project) for each in self._contents.values())
+        # Bytes are put before their artifact is kept: what was put later, somebody else may be about to name.
         freed, left = self._let_go(
-            [artifact.digest, *parts], put_before=(artifact.kept_at or now) + timedelta(seconds=1)
+            [artifact.digest, *parts], put_before=(artifact.kept_at or now) + timedelta(milliseconds=1)
         )
         self._announce(project, [artifact.digest])
         return Erasure(self._artifact(project, digest), rows, freed, left, live)

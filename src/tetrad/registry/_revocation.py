@@ -20,6 +20,14 @@ MAX_REACHED = 100_000
 """How many artifacts one walk visits. A move that would need more is refused: nothing unproven passes as sound."""
 
 
+class Broken(msgspec.Struct, frozen=True):
+    """A release that is served now although revocations reach it."""
+
+    project: str
+    live: Live
+    causes: tuple[Cause, ...]
+
+
 class NothingLive:
     """`Deployments` of an installation that serves nothing."""
 
@@ -124,6 +132,19 @@ class Revocations:
     def standing(self, project: str, transaction: Any = None) -> dict[Digest, Revocation]:
         """Return what is revoked now, by digest."""
         return self._store.standing(project, transaction)
+
+    def any(self, project: str) -> bool:
+        """Tell whether anything of a project is revoked."""
+        return bool(self._store.revocations(project, standing=True, digest=None, limit=1, before=None))
+
+    def served(self) -> list[Broken]:
+        """Return what is served now although a revocation reaches it, in all projects."""
+        return [
+            Broken(project, live, causes)
+            for project in self._store.projects()
+            for live in self._deployments.live(project)
+            if (causes := self.causes(project, live.digest))
+        ]
 
     def causes(self, project: str, digest: str, transaction: Any = None) -> tuple[Cause, ...]:
         """Return the revocations that reach an artifact, the nearest first: none means that it is sound.

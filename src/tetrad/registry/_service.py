@@ -468,6 +468,10 @@ class Registry:
                 hint="choose another release; `tetrad revoke --undo` reinstates what was revoked in error",
             )
 
+    def anything_revoked(self, project: str) -> bool:
+        """Tell whether anything of a project is revoked, so that looking for causes is worth it."""
+        return self._revocations is not None and self._revocations.any(project)
+
     def revoked(self, project: str, digest: str) -> tuple[Cause, ...]:
         """Return the revocations that reach an artifact, the nearest first: none means that it is sound."""
         return tuple(self._revocations.causes(project, digest)) if self._revocations is not None else ()

@@ -277,6 +277,10 @@ class RevocationStore(Protocol):
         """Return revocations, newest first; `before` is the `id` to go on from."""
         ...
 
+    def projects(self) -> list[str]:
+        """Return the projects in which something is revoked now."""
+        ...
+
     def standing(self, project: str, transaction: Any = None) -> dict[Digest, Revocation]:
         """Return what is revoked now, by digest."""
         ...
@@ -408,6 +412,10 @@ class RevocationCheck(Protocol):
 
     def causes(self, project: str, digest: str, transaction: Any = None) -> Sequence[Cause]:
         """Return the revocations that reach a digest, and by which path."""
+        ...
+
+    def any(self, project: str) -> bool:
+        """Tell whether anything of a project is revoked."""
         ...
 
 

@@ -517,9 +517,12 @@ class Releases:
             for key in [key for key in self._resolved if key[0] == project]:
                 del self._resolved[key]
 
-    def revoked(self, project: str, digest: str) -> list[str]:
-        """Say in sentences why a release is broken: which revocations reach it. None is an empty list."""
-        return [told(cause) for cause in self._registry.revoked(project, digest)]
+    def revoked(self, project: str, digests: Iterable[str]) -> dict[str, list[str]]:
+        """Say in sentences why releases are broken: which revocations reach them. Sound ones are left out."""
+        if not self._registry.anything_revoked(project):
+            return {}
+        found = {each: [told(cause) for cause in self._registry.revoked(project, each)] for each in set(digests)}
+        return {digest: causes for digest, causes in found.items() if causes}
 
     def _resolve(self, project: str, digest: str) -> ResolvedRelease:
         manifest = self._manifest(project, digest)
