@@ -130,7 +130,7 @@ def test_exactly_what_nothing_reaches_is_taken(tetrads: Tetrads, graph: Graph) -
     assert {made.index(digest) for digest in looked.digests} == set(range(MOST)) - reached
     done = collector.collect(project, actor=SYSTEM, run=True, versions_older_than=age)
     assert done.digests == looked.digests
-    if number % 10 == 0:  # of all projects there are by now, each with what holds it there
+    if number % 10 == 0:  # files are swept over all projects; each time would be slow
         collector.collect_all(actor=SYSTEM, run=True)
     for place, digest in enumerate(made):
         if place in reached:

@@ -27,7 +27,7 @@ from tetrad.registry import (
 from tetrad.registry._evidence_store import SqlEvidenceStore
 from tetrad.registry._revocation_store import SqlRevocationStore
 from tetrad.registry._store import SqlRegistryStore
-from tetrad.registry.ports import Auditor
+from tetrad.registry.ports import AuditLog, Auditor
 
 ADA = Principal("person_ada", "person", "Ada", frozenset({"control", "review"}))
 BEA = Principal("person_bea", "person", "Bea", frozenset({"control", "review"}), read_only=True)
@@ -95,12 +95,19 @@ def signed_result(
 
 
 def wire_gated(
-    database: Database, *, audit: Auditor | None = None, clock: FixedClock | None = None, max_reached: int = 100_000
+    database: Database,
+    *,
+    audit: Auditor | None = None,
+    clock: FixedClock | None = None,
+    max_reached: int = 100_000,
+    audit_log: AuditLog | None = None,
 ) -> Gated:
     """Wire the services with their evidence."""
     blobs, clock, audited, keyring = MemoryBlobs(), clock or FixedClock(), Audited(), Keyring(new_seal_key())
     note = audit or audited
-    evidence = Evidence(SqlEvidenceStore(database), SqlRegistryStore(database), blobs, keyring, clock, audit=note)
+    evidence = Evidence(
+        SqlEvidenceStore(database), SqlRegistryStore(database), blobs, keyring, clock, audit=note, audit_log=audit_log
+    )
     revocations = Revocations(
         SqlRevocationStore(database), SqlRegistryStore(database), evidence, clock, audit=note, max_reached=max_reached
     )

@@ -26,10 +26,11 @@ APPROVAL = "https://tetrad.dev/attestation/approval/v1"
 EXCEPTION = "https://tetrad.dev/attestation/exception/v1"
 REVOCATION = "https://tetrad.dev/attestation/revocation/v1"
 LOG_HEAD = "https://tetrad.dev/attestation/ref-log-head/v1"
+AUDIT_HEAD = "https://tetrad.dev/attestation/audit-log-head/v1"
 
 SIGNED_OUTSIDE = (TEST_RESULT, PROVENANCE)
 """What keys of others may state. Approvals, verdicts and exceptions name an actor that only we have authenticated."""
-PREDICATE_TYPES = (TEST_RESULT, PROVENANCE, VERDICT, APPROVAL, EXCEPTION, REVOCATION, LOG_HEAD)
+PREDICATE_TYPES = (TEST_RESULT, PROVENANCE, VERDICT, APPROVAL, EXCEPTION, REVOCATION, LOG_HEAD, AUDIT_HEAD)
 MAX_SIGNATURES = 8
 MAX_SUBJECTS = 2_000
 _SHA256_CHARS = 64

@@ -435,6 +435,29 @@ class Auditor(Protocol):
         ...
 
 
+class AuditChecked(Protocol):
+    """What a look at the audit log found; `tetrad.identity.AuditCheck` fulfils it."""
+
+    @property
+    def entries(self) -> int: ...
+    @property
+    def intact(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class AuditLog(Protocol):
+    """The audit log as a chain, per project (None: the installation's); `tetrad.identity.Audit` fulfils it."""
+
+    def head(self, project: str | None) -> tuple[int, str]:
+        """Return the number and the hash of the newest entry."""
+        ...
+
+    def check(self, project: str | None, exported: tuple[int, str] | None = None) -> AuditChecked:
+        """Go through the whole chain; what led to `exported` must still be there."""
+        ...
+
+
 Listener = Callable[[RefMoved], None]
 Refusals = Callable[[RefMove, str], None]
 Gates = Mapping[str, RefGate]

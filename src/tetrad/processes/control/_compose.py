@@ -176,6 +176,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             keys.keyring,
             clock,
             audit=identity.audit.record,
+            audit_log=identity.audit,
             limits=evidence_limits_from(settings),
         )
         revocations = Revocations(SqlRevocationStore(database), artifacts, evidence, clock, audit=identity.audit.record)
