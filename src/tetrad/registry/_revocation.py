@@ -11,7 +11,7 @@ from tetrad.kernel import Clock, Digest, InvalidInput, Principal, canonical_json
 from tetrad.registry._attest import Evidence, tags
 from tetrad.registry._evidence import REVOCATION, Statement
 from tetrad.registry._model import Cause, Impact, Live, Revocation, Touched
-from tetrad.registry._walk import walk
+from tetrad.registry._walk import Step, walk
 from tetrad.registry.errors import ArtifactNotFound, ArtifactRevoked, RevocationNotFound
 from tetrad.registry.ports import Auditor, Deployments, RegistryStore, RevocationStore
 
@@ -139,12 +139,12 @@ class Revocations:
 
     def served(self) -> list[Broken]:
         """Return what is served now although a revocation reaches it, in all projects."""
-        return [
-            Broken(project, live, causes)
-            for project in self._store.projects()
-            for live in self._deployments.live(project)
-            if (causes := self.causes(project, live.digest))
-        ]
+        found: list[Broken] = []
+        for project in self._store.projects():
+            reached = walk(self._store.standing(project), self._downwards(project), limit=self._max_reached)
+            suspects = [live for live in self._deployments.live(project) if live.digest in reached]
+            found += [Broken(project, live, self.causes(project, live.digest)) for live in suspects]
+        return found
 
     def causes(self, project: str, digest: str, transaction: Any = None) -> tuple[Cause, ...]:
         """Return the revocations that reach an artifact, the nearest first: none means that it is sound.
@@ -173,10 +173,7 @@ class Revocations:
         root = parse_digest(digest)
         self._kind(project, root)
 
-        def step(digests: Sequence[Digest]) -> list[tuple[Digest, Digest]]:
-            return [(link.above, link.below) for link in self._store.below(project, digests)]
-
-        found = walk([root], step, limit=self._max_reached)
+        found = walk([root], self._downwards(project), limit=self._max_reached)
         reached = found.reached
         kinds = self._store.kinds(project, reached)
         versions = self._store.named_by(project, reached)
@@ -191,6 +188,9 @@ class Revocations:
         )  # fmt: skip
         live = tuple(each for each in self._deployments.live(project) if each.digest in found)
         return Impact(root, touched, live, found.complete)
+
+    def _downwards(self, project: str) -> Step:
+        return lambda digests: [(link.above, link.below) for link in self._store.below(project, digests)]
 
     def _kind(self, project: str, digest: str) -> str:
         """Return the kind of an artifact of the project, one whose content is gone included."""

@@ -66,6 +66,11 @@ def test_a_revocation_names_everything_that_contains_or_derives_from_it(gated: G
     assert by_digest[release].refs == (PROD,)
     assert [version.name for version in by_digest[weights].versions] == ["m"]
     assert Live("bot", "production", release) in impact.live
+    broken = gated.revocations.served()
+    assert [(each.project, each.live.ref, each.causes[0].path) for each in broken] == [
+        ("default", "production", (data, weights, release)),
+        ("default", "", (data,)),
+    ]
     assert impact.complete
     assert gated.revocations.impact("default", other).touched[1:] == ()
     assert gated.audited.events[-1] == (CAT.id, "artifact.revoked", data)
