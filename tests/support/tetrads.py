@@ -18,7 +18,7 @@ from tetrad.prompts import PromptPolicy, Prompts
 from tetrad.registry import Registry, RegistryLimits, RunLimits, Runs
 from tetrad.registry._run_store import SqlRunStore
 from tetrad.registry._store import SqlRegistryStore
-from tetrad.registry.ports import Gates
+from tetrad.registry.ports import Gates, RevocationCheck
 from tetrad.releases import RegistryPrompts, Releases
 from tetrad.releases._store import SqlAppStore
 
@@ -64,11 +64,13 @@ def wire(
     prompt_policy: PromptPolicy | None = None,
     audit: Any = None,
     run_limits: RunLimits | None = None,
+    revocations: RevocationCheck | None = None,
 ) -> Tetrads:
     """Wire the services as the control process does."""
     blobs, clock = blobs or MemoryBlobs(), clock or FixedClock()
+    blobs.now = lambda: clock.now().timestamp()
     artifacts = SqlRegistryStore(database)
-    registry = Registry(artifacts, blobs, clock, gates=gates, limits=registry_limits)
+    registry = Registry(artifacts, blobs, clock, gates=gates, limits=registry_limits, revocations=revocations)
     code = Code(registry, limits=code_limits)
     datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits)
     models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())

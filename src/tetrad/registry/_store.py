@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +21,9 @@ from tetrad.registry._model import (
     RefEntry,
     RefRule,
     Version,
+    erased,
     governs,
+    young,
 )
 from tetrad.registry.ports import Makers
 
@@ -36,6 +39,9 @@ artifacts = sa.Table(
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("created_by", sa.String(128), nullable=False),
     sa.Column("erased_at", Timestamp),
+    sa.Column("erased_by", sa.String(128)),
+    sa.Column("erased_because", sa.Text),
+    sa.Column("kept_at", Timestamp),
 )
 sa.Index(None, artifacts.c.project, artifacts.c.kind, artifacts.c.created_at)
 
@@ -130,6 +136,26 @@ ref_rules = sa.Table(
     sa.Column("created_by", sa.String(128), nullable=False),
 )
 
+revocations = sa.Table(
+    "revocations",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),  # sortable, for pages
+    sa.Column("digest", sa.String(71), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("revoked_at", Timestamp, nullable=False),
+    sa.Column("revoked_by", sa.String(128), nullable=False),
+    sa.Column("revoked_by_name", sa.String(256), nullable=False),
+    sa.Column("evidence", sa.String(71), nullable=False),
+    sa.Column("reinstated_at", Timestamp),
+    sa.Column("reinstated_by", sa.String(128), nullable=False),
+    sa.Column("reinstated_by_name", sa.String(256), nullable=False),
+    sa.Column("reinstated_because", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(["project", "digest"], ["artifacts.project", "artifacts.digest"]),
+)
+sa.Index(None, revocations.c.project, revocations.c.digest)
+
 
 class SqlRegistryStore:
     """`RegistryStore` on a relational database."""
@@ -141,15 +167,17 @@ class SqlRegistryStore:
 
     def add_artifact(self, artifact: Artifact, parts: Sequence[tuple[Digest, str]]) -> Artifact:
         known = self.artifact(artifact.project, artifact.digest)
-        if known is not None:
+        if known is not None and young(known, artifact.created_at):
             return known
         with self._database.write() as connection:
+            share_project(connection, artifact.project)
+            refuse_erased(connection, artifact.project, [part for part, _ in parts])
             row = {
                 "project": artifact.project, "digest": artifact.digest, "kind": artifact.kind,
                 "media_type": artifact.media_type, "size": artifact.size, "stored": artifact.stored,
-                "created_at": artifact.created_at, "created_by": artifact.created_by,
+                "created_at": artifact.created_at, "created_by": artifact.created_by, "kept_at": artifact.created_at,
             }  # fmt: skip
-            if insert_or_ignore(connection, artifacts, row):
+            if insert_or_ignore(connection, artifacts, row) or _revived(connection, artifact):
                 for chunk in chunks(parts):
                     insert_or_ignore(
                         connection, artifact_parts,
@@ -160,6 +188,23 @@ class SqlRegistryStore:
                     )  # fmt: skip
             found = connection.execute(_one_artifact(artifact.project, artifact.digest)).one()
         return _artifact(found)
+
+    def hold(self, project: str, digests: Sequence[str], transaction: Any) -> None:
+        share_project(transaction, project)
+        refuse_erased(transaction, project, digests)
+
+    def touch(self, project: str, digest: str, *, at: datetime) -> bool:
+        known = self.artifact(project, digest)
+        if known is None or known.erased_at is not None:
+            return False
+        if young(known, at):
+            return True
+        with self._database.write() as connection:
+            share_project(connection, project)
+            mine = sa.and_(
+                artifacts.c.project == project, artifacts.c.digest == digest, artifacts.c.erased_at.is_(None)
+            )
+            return bool(connection.execute(sa.update(artifacts).where(mine).values(kept_at=at)).rowcount)
 
     def artifact(self, project: str, digest: str) -> Artifact | None:
         with self._database.read() as connection:
@@ -195,6 +240,10 @@ class SqlRegistryStore:
                         )
                     )
                 )
+                gone = sa.select(artifacts.c.digest).where(
+                    artifacts.c.project == project, artifacts.c.digest.in_(chunk), artifacts.c.erased_at.is_not(None)
+                )
+                found.difference_update(connection.scalars(gone))
         return found
 
     def parts(self, project: str, digest: str) -> list[tuple[Digest, str]]:
@@ -213,6 +262,7 @@ class SqlRegistryStore:
     ) -> Version:
         identity = {"project": project, "kind": kind, "name": name}
         with self._database.write() as connection:
+            share_project(connection, project)
             insert_or_ignore(connection, version_names, {**identity, "last_seq": 0})
             # An update that changes nothing, to hold the name's row until the end of the transaction.
             mine = sa.and_(*(version_names.c[column] == value for column, value in identity.items()))
@@ -226,6 +276,7 @@ class SqlRegistryStore:
                 )
             ]
             chosen = decide(known)
+            refuse_erased(connection, project, [chosen.digest])
             if any(chosen is version for version in known):
                 return chosen
             connection.execute(
@@ -301,10 +352,9 @@ class SqlRegistryStore:
         decide: Callable[[Ref | None, bool, Sequence[RefRule], tuple[int, str], Any], RefEntry | None],
     ) -> tuple[Ref | None, RefEntry | None]:
         with self._database.write() as connection:
-            insert_or_ignore(connection, ref_log_heads, {"project": project, "seq": 0, "hash": GENESIS})
-            # Hold the head's row: moves within a project follow one another, which the chain needs anyway.
+            # Moves within a project follow one another, which the chain needs anyway.
+            hold_project(connection, project)
             mine = ref_log_heads.c.project == project
-            connection.execute(sa.update(ref_log_heads).where(mine).values(seq=ref_log_heads.c.seq))
             head = connection.execute(sa.select(ref_log_heads.c.seq, ref_log_heads.c.hash).where(mine)).one()
             rules = _rules(connection, project)
             row = connection.execute(_one_ref(project, ref)).one_or_none()
@@ -313,6 +363,8 @@ class SqlRegistryStore:
             entry = decide(current, reserved, rules, (head.seq, head.hash), connection)
             if entry is None:
                 return current, None
+            if entry.new is not None:
+                refuse_erased(connection, project, [entry.new])
             connection.execute(sa.insert(ref_log).values(**_columns(ref_log, entry)))
             connection.execute(sa.update(ref_log_heads).where(mine).values(seq=entry.seq, hash=entry.hash))
             moved = {
@@ -430,6 +482,46 @@ class SqlRegistryStore:
             return _makers(connection, project, digests)
 
 
+def hold_project(connection: sa.Connection, project: str) -> None:
+    """Hold a project's log head until the transaction ends: alone among moves, revocations, collections, writes."""
+    insert_or_ignore(connection, ref_log_heads, {"project": project, "seq": 0, "hash": GENESIS})
+    mine = ref_log_heads.c.project == project
+    connection.execute(sa.update(ref_log_heads).where(mine).values(seq=ref_log_heads.c.seq))
+
+
+def share_project(connection: sa.Connection, project: str) -> None:
+    """Keep collections out until the transaction ends, beside others who do the same.
+
+    SQLite has one writer at a time in any case.
+    """
+    insert_or_ignore(connection, ref_log_heads, {"project": project, "seq": 0, "hash": GENESIS})
+    held = sa.select(ref_log_heads.c.seq).where(ref_log_heads.c.project == project).with_for_update(read=True)
+    connection.execute(held)
+
+
+def refuse_erased(connection: sa.Connection, project: str, digests: Sequence[str]) -> None:
+    """Refuse to refer to what is only a tombstone; while the project is held or shared, nothing becomes one."""
+    for chunk in chunks(digests):
+        gone = connection.execute(
+            sa.select(artifacts)
+            .where(artifacts.c.project == project, artifacts.c.digest.in_(chunk), artifacts.c.erased_at.is_not(None))
+            .limit(1)
+        ).one_or_none()
+        if gone is not None:
+            raise erased(_artifact(gone))
+
+
+def _revived(connection: sa.Connection, artifact: Artifact) -> bool:
+    """Note that an artifact is kept again; tell whether it comes back from the dead, without its parts."""
+    mine = sa.and_(artifacts.c.project == artifact.project, artifacts.c.digest == artifact.digest)
+    known = _artifact(connection.execute(_one_artifact(artifact.project, artifact.digest)).one())
+    if known.erased_at is not None and not known.collected:
+        raise erased(known)
+    back = {"erased_at": None, "erased_by": None, "erased_because": None} if known.collected else {}
+    connection.execute(sa.update(artifacts).where(mine).values(kept_at=artifact.created_at, **back))
+    return known.collected
+
+
 def _makers(connection: sa.Connection, project: str, digests: Sequence[str]) -> dict[str, Makers]:
     found: dict[str, Makers] = {}
     for chunk in chunks(sorted(set(digests))):
@@ -474,7 +566,7 @@ def _one_ref(project: str, name: str) -> sa.Select[Any]:
 def _artifact(row: sa.Row[Any]) -> Artifact:
     return Artifact(
         row.project, Digest(row.digest), row.kind, row.media_type, row.size, row.created_at, row.created_by,
-        bool(row.stored), row.erased_at,
+        bool(row.stored), row.erased_at, row.erased_by or "", row.erased_because or "", row.kept_at,
     )  # fmt: skip
 
 

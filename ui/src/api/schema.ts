@@ -24,6 +24,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/audit/head": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Installation Audit Head
+         * @description Sign where the installation's own audit log ends now.
+         */
+        get: operations["export_installation_audit_head"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/head/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check Installation Audit Head
+         * @description Walk the installation's audit log and say whether it still holds all that an exported head vouches for.
+         */
+        post: operations["check_installation_audit_head"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit/verification": {
         parameters: {
             query?: never;
@@ -126,6 +166,26 @@ export interface paths {
          * @description Sign with a new key from now on; what the installation's older keys signed stands.
          */
         post: operations["rotate_installation_signing_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Collect
+         * @description Take what no project needs, and the files that go with it; without `run` only say what would go.
+         */
+        post: operations["collect"];
         delete?: never;
         options?: never;
         head?: never;
@@ -568,6 +628,68 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/artifacts/{digest}/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erase Artifact
+         * @description Take the content of an artifact away for good and leave a tombstone with the reason.
+         *
+         *     What is served is refused (409) unless `force`. Reading it answers 410 from then on.
+         */
+        post: operations["erase_artifact"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/holders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Explain Artifact
+         * @description Say what holds an artifact, so that no collection takes it, and by which path.
+         */
+        get: operations["explain_artifact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/impact": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Impact
+         * @description Name what a revocation of an artifact would reach: artifacts, versions, refs, what is served.
+         */
+        get: operations["get_impact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/artifacts/{digest}/lineage": {
         parameters: {
             query?: never;
@@ -588,6 +710,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/artifacts/{digest}/reinstate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reinstate Artifact
+         * @description Take a revocation back, saying why.
+         */
+        post: operations["reinstate_artifact"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke Artifact
+         * @description Revoke an artifact: no ref moves any more to what contains it or was made from it. Again changes nothing.
+         */
+        post: operations["revoke_artifact"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/audit": {
         parameters: {
             query?: never;
@@ -602,6 +764,46 @@ export interface paths {
         get: operations["list_audit"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/audit/head": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Audit Head
+         * @description Sign where the project's audit log ends now. Kept elsewhere, it proves later that nothing before changed.
+         */
+        get: operations["export_audit_head"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/audit/head/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check Audit Head
+         * @description Walk the project's audit log and say whether it still holds all that an exported head vouches for.
+         */
+        post: operations["check_audit_head"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1572,6 +1774,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/gc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Collect Project
+         * @description Take what nothing of a project needs; without `run` only say what would go.
+         *
+         *     Files go with the collection of the whole installation, as projects may share them.
+         */
+        post: operations["collect_project"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/keys": {
         parameters: {
             query?: never;
@@ -2304,6 +2528,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/revocations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Revocations
+         * @description List revocations, newest first.
+         */
+        get: operations["list_revocations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/run-comparison": {
         parameters: {
             query?: never;
@@ -2854,6 +3098,16 @@ export interface components {
             type: string;
         };
         /**
+         * AmountView
+         * @description How many, and how many bytes.
+         */
+        AmountView: {
+            /** Bytes */
+            bytes: number;
+            /** Count */
+            count: number;
+        };
+        /**
          * AnchorBody
          * @description What a comment is about: a line of a prompt, or a row of a dataset. Places and lines count from 1.
          *
@@ -2947,7 +3201,7 @@ export interface components {
         };
         /**
          * AppRefView
-         * @description A ref of an app, by its own name (`production`).
+         * @description A ref of an app, by its own name (`production`). `revoked` says why what it points to is broken, if it is.
          */
         AppRefView: {
             /** Digest */
@@ -2965,6 +3219,8 @@ export interface components {
             name: string;
             /** Revision */
             revision: number;
+            /** Revoked */
+            revoked?: string[];
         };
         /**
          * ApprovalBody
@@ -3016,6 +3272,8 @@ export interface components {
         /**
          * ArtifactView
          * @description An artifact; `document` is its content if that is a JSON object, `parts` are the first of what it refers to.
+         *
+         *     `erased_at` says that only its name is left; `revoked` says in sentences which revocations reach it.
          */
         ArtifactView: {
             /**
@@ -3033,6 +3291,8 @@ export interface components {
             } | null;
             /** Erased At */
             erased_at: string | null;
+            /** Erased Because */
+            erased_because: string;
             /** Kind */
             kind: string;
             /** Media Type */
@@ -3041,6 +3301,8 @@ export interface components {
             part_count: number;
             /** Parts */
             parts: components["schemas"]["PartView"][];
+            /** Revoked */
+            revoked: string[];
             /** Size */
             size: number;
             /** Stored */
@@ -3332,6 +3594,22 @@ export interface components {
             digest: string;
             /** Reason */
             reason: string;
+            /** Ref */
+            ref: string;
+        };
+        /**
+         * BrokenView
+         * @description A release that is served although revocations reach it; without `ref` only to requests that pin it.
+         */
+        BrokenView: {
+            /** App */
+            app: string;
+            /** Causes */
+            causes: string[];
+            /** Digest */
+            digest: string;
+            /** Project */
+            project: string;
             /** Ref */
             ref: string;
         };
@@ -3954,6 +4232,61 @@ export interface components {
             tree: string;
         };
         /**
+         * CollectBody
+         * @description Whether to carry it out, and which versions may go as well: those that are older and nothing else needs.
+         */
+        CollectBody: {
+            /**
+             * Run
+             * @default false
+             */
+            run: boolean;
+            /** Versions Older Than Days */
+            versions_older_than_days?: number | null;
+        };
+        /**
+         * CollectedView
+         * @description What a collection took from all projects, and the files and bytes that went with it.
+         *
+         *     `remains` are pieces that killed writers had left.
+         */
+        CollectedView: {
+            blobs: components["schemas"]["AmountView"];
+            /** Projects */
+            projects: components["schemas"]["CollectionView"][];
+            /** Ran */
+            ran: boolean;
+            /** Remains */
+            remains: number;
+        };
+        /**
+         * CollectionView
+         * @description What a collection took from a project, or would take where `ran` is false.
+         *
+         *     `gone` is by kind; `kept` counts artifacts by what holds them; `digests` are the first of those that go.
+         */
+        CollectionView: {
+            /** Digests */
+            digests: string[];
+            /** Gone */
+            gone: {
+                [key: string]: components["schemas"]["AmountView"];
+            };
+            /** Kept */
+            kept: {
+                [key: string]: number;
+            };
+            /** Project */
+            project: string;
+            /** Ran */
+            ran: boolean;
+            /** Rows */
+            rows: number;
+            total: components["schemas"]["AmountView"];
+            /** Versions */
+            versions: number;
+        };
+        /**
          * ColumnIn
          * @description What a side column says of rows, by their keys.
          */
@@ -4527,6 +4860,40 @@ export interface components {
             state: string;
         };
         /**
+         * EraseBody
+         * @description Why, and whether also what is served now.
+         */
+        EraseBody: {
+            /**
+             * Force
+             * @default false
+             */
+            force: boolean;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * ErasureView
+         * @description An artifact whose content is gone. `blobs_left` are shared with other artifacts, or were put again lately.
+         */
+        ErasureView: {
+            /** Blobs Left */
+            blobs_left: number;
+            /** Digest */
+            digest: string;
+            /** Erased At */
+            erased_at: string | null;
+            /** Erased Because */
+            erased_because: string;
+            freed: components["schemas"]["AmountView"];
+            /** Kind */
+            kind: string;
+            /** Rows */
+            rows: number;
+            /** Was Live */
+            was_live: components["schemas"]["LiveView"][];
+        };
+        /**
          * EvidenceBody
          * @description A DSSE envelope over an in-toto statement, signed by a key that the project trusts.
          */
@@ -4623,6 +4990,24 @@ export interface components {
             running: number;
             /** Runs */
             runs: number;
+        };
+        /**
+         * ExplanationView
+         * @description Whether a collection would leave an artifact, and the nearest of what holds it.
+         */
+        ExplanationView: {
+            /** Digest */
+            digest: string;
+            /** Erased At */
+            erased_at: string | null;
+            /** Erased Because */
+            erased_because: string;
+            /** Holders */
+            holders: components["schemas"]["HolderView"][];
+            /** Kept */
+            kept: boolean;
+            /** Kind */
+            kind: string;
         };
         /**
          * FieldChangeView
@@ -4878,6 +5263,16 @@ export interface components {
             sound: boolean;
         };
         /**
+         * HolderView
+         * @description What holds an artifact, and the path from what it names to the artifact.
+         */
+        HolderView: {
+            /** Path */
+            path: string[];
+            /** Why */
+            why: string;
+        };
+        /**
          * HostedModelBody
          * @description A model that a provider hosts, under the name that this project gives it.
          */
@@ -4943,6 +5338,24 @@ export interface components {
             };
             /** Kind */
             kind: string;
+        };
+        /**
+         * ImpactView
+         * @description Everything that a revocation reaches. `touched` are the first of `count`, itself the first of all.
+         *
+         *     `complete` is false where the walk stopped at a limit.
+         */
+        ImpactView: {
+            /** Complete */
+            complete: boolean;
+            /** Count */
+            count: number;
+            /** Digest */
+            digest: string;
+            /** Live */
+            live: components["schemas"]["LiveView"][];
+            /** Touched */
+            touched: components["schemas"]["TouchedView"][];
         };
         /**
          * ImportModelBody
@@ -5295,6 +5708,18 @@ export interface components {
             mark: string;
             /** Text */
             text: string;
+        };
+        /**
+         * LiveView
+         * @description A release that is served now for an app, by a ref; without one only to requests that pin it.
+         */
+        LiveView: {
+            /** App */
+            app: string;
+            /** Digest */
+            digest: string;
+            /** Ref */
+            ref: string;
         };
         /**
          * LoadView
@@ -6101,6 +6526,13 @@ export interface components {
         Page_ReleaseListed_: {
             /** Items */
             items: components["schemas"]["ReleaseListed"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[RevocationView] */
+        Page_RevocationView_: {
+            /** Items */
+            items: components["schemas"]["RevocationView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -7065,6 +7497,8 @@ export interface components {
         /**
          * ReleaseView
          * @description A release with everything that it pins, and who made it when and why; `dirty`: of code that is in no commit.
+         *
+         *     `revoked` says in sentences which revocations reach it: then it is broken, and no ref moves to it.
          */
         ReleaseView: {
             /** App */
@@ -7104,6 +7538,8 @@ export interface components {
             reason: string;
             /** Refs */
             refs: string[];
+            /** Revoked */
+            revoked: string[];
             /** Sequence */
             sequence: number;
         };
@@ -7197,6 +7633,45 @@ export interface components {
             parts: string[];
             /** Revision */
             revision: number;
+        };
+        /**
+         * RevocationView
+         * @description A revocation; it stands until `reinstated_at`. `evidence` is the signed statement that says the same.
+         */
+        RevocationView: {
+            /** Digest */
+            digest: string;
+            /** Evidence */
+            evidence: string;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Reason */
+            reason: string;
+            /** Reinstated At */
+            reinstated_at: string | null;
+            /** Reinstated Because */
+            reinstated_because: string;
+            /** Reinstated By */
+            reinstated_by: string;
+            /**
+             * Revoked At
+             * Format: date-time
+             */
+            revoked_at: string;
+            /** Revoked By */
+            revoked_by: string;
+            /** Stands */
+            stands: boolean;
+        };
+        /**
+         * RevokedView
+         * @description A revocation and what it reaches now.
+         */
+        RevokedView: {
+            impact: components["schemas"]["ImpactView"];
+            revocation: components["schemas"]["RevocationView"];
         };
         /** RoleBody */
         RoleBody: {
@@ -7919,9 +8394,11 @@ export interface components {
         };
         /**
          * StatusView
-         * @description What runs, and how it is.
+         * @description What runs, and how it is. `broken` is served although it was revoked, or rests on what was.
          */
         StatusView: {
+            /** Broken */
+            broken: components["schemas"]["BrokenView"][];
             /** Engines */
             engines: components["schemas"]["EngineStatusView"][];
             /** Processes */
@@ -8006,6 +8483,22 @@ export interface components {
             /** Unpriced Calls */
             unpriced_calls: number;
             usage: components["schemas"]["UsageOut"];
+        };
+        /**
+         * TouchedView
+         * @description An artifact that contains or derives from another; `path` leads to it. `versions` are names with numbers.
+         */
+        TouchedView: {
+            /** Digest */
+            digest: string;
+            /** Kind */
+            kind: string;
+            /** Path */
+            path: string[];
+            /** Refs */
+            refs: string[];
+            /** Versions */
+            versions: string[];
         };
         /**
          * TraceItem
@@ -8313,6 +8806,70 @@ export interface operations {
             };
         };
     };
+    export_installation_audit_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeadBody"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_installation_audit_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HeadBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeadCheckView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     verify_installation_audit: {
         parameters: {
             query?: never;
@@ -8524,6 +9081,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SigningKeyView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    collect: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CollectBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectedView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -9404,6 +9995,112 @@ export interface operations {
             };
         };
     };
+    erase_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EraseBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExplanationView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_impact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImpactView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_lineage: {
         parameters: {
             query?: {
@@ -9441,6 +10138,82 @@ export interface operations {
             };
         };
     };
+    reinstate_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevocationView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevokedView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_audit: {
         parameters: {
             query?: {
@@ -9464,6 +10237,74 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_AuditView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_audit_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeadBody"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_audit_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HeadBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeadCheckView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -11598,6 +12439,42 @@ export interface operations {
             };
         };
     };
+    collect_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CollectBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectionView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_keys: {
         parameters: {
             query?: {
@@ -13109,6 +13986,47 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ComposedView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_revocations: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description Only of this artifact */
+                digest?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                /** @description Only those that were not taken back */
+                standing?: boolean;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_RevocationView_"];
                 };
             };
             /** @description The request was refused or failed */

@@ -45,7 +45,7 @@ GROUPS: dict[str, _Group] = {
     "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
     "project": _Group("tetrad.identity.cli", "projects", "Projects."),
     "secret": _Group("tetrad.identity.cli", "secrets", "Provider secrets, encrypted at rest."),
-    "audit": _Group("tetrad.identity.cli", "audit", "The audit log: list, verify."),
+    "audit": _Group("tetrad.identity.cli", "audit", "The audit log: list, verify, export its head."),
 }
 
 

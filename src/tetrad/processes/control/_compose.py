@@ -51,21 +51,27 @@ from tetrad.processes.control._bindings import InstalledHere
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
 from tetrad.processes.control._publisher import RouteTablePublisher
+from tetrad.processes.control._served import DatasetContents, HeldModels, OpenChanges, PushedBatches, ServedReleases
 from tetrad.processes.control._settings import EXAMPLE_APP
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
 from tetrad.prompts import Prompts, policy_from
 from tetrad.registry import (
     GATE,
+    Collector,
     Evidence,
     EvidenceGate,
     GatePolicies,
     Registry,
+    Revocations,
     Runs,
+    collect_limits_from,
     evidence_limits_from,
     run_limits_from,
 )
 from tetrad.registry import limits_from as registry_limits
+from tetrad.registry._collect_store import SqlCollectStore
 from tetrad.registry._evidence_store import SqlEvidenceStore
+from tetrad.registry._revocation_store import SqlRevocationStore
 from tetrad.registry._run_store import SqlRunStore
 from tetrad.registry._store import SqlRegistryStore
 from tetrad.releases import RegistryPrompts, Releases
@@ -106,6 +112,8 @@ class Services:
     evidence: Evidence
     gates: GatePolicies
     bindings: Bindings
+    revocations: Revocations
+    collector: Collector
     code: Code
     datasets: Datasets
     models: Models
@@ -181,10 +189,19 @@ def build_services(settings: Settings, home: Home) -> Services:
             keys.keyring,
             clock,
             audit=identity.audit.record,
+            audit_log=identity.audit,
             limits=evidence_limits_from(settings),
         )
-        gate = EvidenceGate(evidence, blobs, clock)
-        registry = Registry(artifacts, blobs, clock, gates={GATE: gate}, limits=registry_limits(settings))
+        revocations = Revocations(SqlRevocationStore(database), artifacts, evidence, clock, audit=identity.audit.record)
+        gate = EvidenceGate(evidence, blobs, clock, revocations=revocations)
+        registry = Registry(
+            artifacts,
+            blobs,
+            clock,
+            gates={GATE: gate},
+            limits=registry_limits(settings),
+            revocations=revocations,
+        )
         registry.on_refusal(gate.note_refusal)
         runs = Runs(SqlRunStore(database), artifacts, clock, limits=run_limits_from(settings))
         gates = GatePolicies(registry, evidence, gate, clock, audit=identity.audit.record)
@@ -259,6 +276,27 @@ def build_services(settings: Settings, home: Home) -> Services:
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
         )
         listeners.append(publisher.changed)
+        served = ServedReleases(lambda: publisher.table)
+        revocations.serve_from(served)
+        collector = Collector(
+            SqlCollectStore(database),
+            artifacts,
+            SqlRevocationStore(database),
+            blobs,
+            clock,
+            deployments=served,
+            roots=[PushedBatches(datasets), OpenChanges(changes)],
+            blob_roots=[HeldModels()],
+            contents=[DatasetContents(datasets)],
+            audit=identity.audit.record,
+            limits=collect_limits_from(settings),
+        )
+
+        def gone(project: str, _digests: object) -> None:
+            releases.forget_resolved(project)
+            changed()
+
+        collector.subscribe(gone)
         identity.on_change(changed)
         registry.subscribe(changed)
         return Services(
@@ -271,6 +309,8 @@ def build_services(settings: Settings, home: Home) -> Services:
             evidence=evidence,
             gates=gates,
             bindings=bindings,
+            revocations=revocations,
+            collector=collector,
             code=code,
             datasets=datasets,
             models=models,

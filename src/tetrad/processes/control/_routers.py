@@ -16,7 +16,7 @@ from tetrad.models.routes import router as models_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
 from tetrad.prompts.routes import router as prompts_router
-from tetrad.registry.routes import evidence_router, run_router
+from tetrad.registry.routes import evidence_router, revocation_router, run_router
 from tetrad.registry.routes import router as registry_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.serving.routes import provider_router
@@ -43,6 +43,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         run_router(services.runs),
         evidence_router(services.evidence, services.gates),
         bindings_router(services.bindings),
+        revocation_router(services.revocations, services.collector),
         code_router(services.code),
         datasets_router(services.datasets),
         models_router(services.models),
