@@ -449,11 +449,101 @@ class SqlRegistryStore:
                 )
             return _activities(connection, project, sorted(ids))
 
+    # -- many at once -------------------------------------------------------------------------------------------
+
+    def ancestors(self, project: str, digests: Sequence[str], *, limit: int) -> list[str]:
+        found: dict[str, None] = {}
+        with self._database.read() as connection:
+            for chunk in _chunks(sorted(set(digests))):
+                found.update(dict.fromkeys(connection.scalars(_ancestors(project, chunk).limit(limit))))
+                if len(found) >= limit:
+                    break
+        return list(found)[:limit]
+
+    def artifacts(self, project: str, digests: Sequence[str]) -> list[Artifact]:
+        with self._database.read() as connection:
+            return [
+                _artifact(row)
+                for chunk in _chunks(sorted(set(digests)))
+                for row in connection.execute(
+                    sa.select(artifacts).where(artifacts.c.project == project, artifacts.c.digest.in_(chunk))
+                )
+            ]
+
+    def naming(self, project: str, digests: Sequence[str]) -> list[Version]:
+        with self._database.read() as connection:
+            return [
+                _version(row)
+                for chunk in _chunks(sorted(set(digests)))
+                for row in connection.execute(
+                    sa.select(versions)
+                    .where(versions.c.project == project, versions.c.digest.in_(chunk))
+                    .order_by(versions.c.kind, versions.c.name, versions.c.seq)
+                )
+            ]
+
+    def newest(self, project: str, kind: str, names: Sequence[str]) -> list[Version]:
+        with self._database.read() as connection:
+            return [
+                _version(row)
+                for chunk in _chunks(sorted(set(names)))
+                for row in connection.execute(
+                    sa.select(versions)
+                    .join(
+                        version_names,
+                        sa.and_(
+                            version_names.c.project == versions.c.project, version_names.c.kind == versions.c.kind,
+                            version_names.c.name == versions.c.name, version_names.c.last_seq == versions.c.seq,
+                        ),
+                    )
+                    .where(versions.c.project == project, versions.c.kind == kind, versions.c.name.in_(chunk))
+                )
+            ]  # fmt: skip
+
+    def holders(self, project: str, parts: Sequence[str], *, limit: int) -> list[str]:
+        held = [
+            sa.exists().where(
+                each.c.project == artifacts.c.project, each.c.digest == artifacts.c.digest, each.c.part == part
+            )
+            for part in parts
+            for each in (artifact_parts.alias(),)
+        ]
+        statement = (
+            sa.select(artifacts.c.digest)
+            .where(artifacts.c.project == project, *held)
+            .order_by(artifacts.c.created_at.desc(), artifacts.c.digest)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(statement))
+
     def makers(self, project: str, digests: Sequence[str], transaction: Any = None) -> dict[str, Makers]:
         if transaction is not None:
             return _makers(transaction, project, digests)
         with self._database.read() as connection:
             return _makers(connection, project, digests)
+
+
+def _ancestors(project: str, digests: Sequence[str]) -> sa.Select[Any]:
+    """Select what digests were made of, and what that was made of, and so on, themselves included, in one query."""
+    out, into = lineage_edges.alias("made"), lineage_edges.alias("used")
+    start = sa.select(artifacts.c.digest.label("digest")).where(
+        artifacts.c.project == project, artifacts.c.digest.in_(digests)
+    )
+    reached = start.cte("reached", recursive=True)
+    further = (
+        sa.select(into.c.digest)
+        .select_from(reached)
+        .join(out, sa.and_(out.c.project == project, out.c.digest == reached.c.digest, out.c.direction == "out"))
+        .join(
+            into,
+            sa.and_(
+                into.c.project == project, into.c.activity == out.c.activity, into.c.direction == "in",
+                into.c.policy != "none",
+            ),
+        )
+    )  # fmt: skip
+    return sa.select(reached.union(further).c.digest)
 
 
 def _makers(connection: sa.Connection, project: str, digests: Sequence[str]) -> dict[str, Makers]:
