@@ -17,7 +17,7 @@ from tetrad.models._store import SqlModelStore
 from tetrad.prompts import PromptPolicy, Prompts
 from tetrad.registry import Registry, RegistryLimits
 from tetrad.registry._store import SqlRegistryStore
-from tetrad.registry.ports import Gates
+from tetrad.registry.ports import Gates, RevocationCheck
 from tetrad.releases import RegistryPrompts, Releases
 from tetrad.releases._store import SqlAppStore
 
@@ -61,10 +61,13 @@ def wire(
     clock: FixedClock | None = None,
     prompt_policy: PromptPolicy | None = None,
     audit: Any = None,
+    revocations: RevocationCheck | None = None,
 ) -> Tetrads:
     """Wire the services as the control process does."""
     blobs, clock = blobs or MemoryBlobs(), clock or FixedClock()
-    registry = Registry(SqlRegistryStore(database), blobs, clock, gates=gates, limits=registry_limits)
+    registry = Registry(
+        SqlRegistryStore(database), blobs, clock, gates=gates, limits=registry_limits, revocations=revocations
+    )
     code = Code(registry, limits=code_limits)
     datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits)
     models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())

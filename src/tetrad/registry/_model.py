@@ -128,6 +128,74 @@ class Activity(msgspec.Struct, frozen=True):
     edges: tuple[Edge, ...] = ()
 
 
+class Revocation(msgspec.Struct, frozen=True):
+    """Somebody has said that an artifact is not to be used any more. It stands until it is reinstated.
+
+    `evidence` is the signed statement that says the same.
+    """
+
+    project: str
+    id: str
+    digest: Digest
+    kind: ArtifactKind
+    reason: str
+    revoked_at: datetime
+    revoked_by: str
+    revoked_by_name: str
+    evidence: Digest
+    reinstated_at: datetime | None = None
+    reinstated_by: str = ""
+    reinstated_by_name: str = ""
+    reinstated_because: str = ""
+
+    @property
+    def stands(self) -> bool:
+        """Tell whether it has not been taken back."""
+        return self.reinstated_at is None
+
+
+class Link(msgspec.Struct, frozen=True):
+    """`below` contains `above` (role of the part), or was made from it (kind of the activity)."""
+
+    above: Digest
+    below: Digest
+    how: str
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """A revocation that reaches an artifact: `path` goes from what was revoked to the artifact, both included."""
+
+    revocation: Revocation
+    path: tuple[Digest, ...]
+
+
+class Touched(msgspec.Struct, frozen=True):
+    """An artifact that contains or derives from another, by which path, what names it and what points to it."""
+
+    digest: Digest
+    kind: ArtifactKind
+    path: tuple[Digest, ...]
+    versions: tuple[Version, ...] = ()
+    refs: tuple[str, ...] = ()
+
+
+class Live(msgspec.Struct, frozen=True):
+    """A release that is served now for an app; `ref` is empty where only requests that pin it get it."""
+
+    app: str
+    ref: str
+    digest: Digest
+
+
+class Impact(msgspec.Struct, frozen=True):
+    """Everything that a revocation of `digest` reaches. `complete` is false where the walk stopped at a limit."""
+
+    digest: Digest
+    touched: tuple[Touched, ...]
+    live: tuple[Live, ...]
+    complete: bool
+
+
 class LogCheck(msgspec.Struct, frozen=True):
     """What a walk over a project's ref log found; `broken_at` is the first entry that does not follow."""
 

@@ -173,7 +173,10 @@ def _part(section: str, entry: object, times: int) -> Part:
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What a gate knows besides evidence. `authors` and `licences` are by a part's seal."""
+    """What a gate knows besides evidence. `authors` and `licences` are by a part's seal.
+
+    `revoked` says in sentences why the candidate is broken: what it contains or derives from was revoked.
+    """
 
     project: str
     ref: str
@@ -184,6 +187,7 @@ class Facts(msgspec.Struct, frozen=True):
     baseline_seals: frozenset[str] = frozenset()
     authors: Mapping[str, frozenset[str]] = {}
     licences: Mapping[str, frozenset[str]] = {}
+    revoked: tuple[str, ...] = ()
 
     @property
     def changed(self) -> tuple[Part, ...]:
@@ -221,10 +225,11 @@ def decide(policy: GatePolicy, evidence: Sequence[Counted], facts: Facts, now: d
 
     `evidence` holds statements whose signatures were verified; what has expired, is about something else, or comes
     from a key that may not say it, counts for nothing. A move back to what passed this same policy on this same ref
-    passes by that verdict while it stands. Broken glass passes a move that nothing else lets pass, once.
+    passes by that verdict while it stands. Broken glass passes a move that nothing else lets pass, once. What was
+    revoked, or rests on it, passes by broken glass alone.
     """
     live = [each for each in sorted(evidence, key=_received) if each.live(now)]
-    standing = _standing(live, facts, {each.digest for each in evidence})
+    standing = _standing(live, facts, {each.digest for each in evidence}) if not facts.revoked else None
     if standing is not None:
         each, summary = standing
         before = Check("verdict", True, f"passed this policy before ({short(each.digest)})")
@@ -232,6 +237,7 @@ def decide(policy: GatePolicy, evidence: Sequence[Counted], facts: Facts, now: d
         return Verdict(True, (before,), inputs, standing=each.digest, valid_until=each.expires_at)
     used: set[Digest] = set()
     checks = [
+        *(Check("revoked", False, reason) for reason in facts.revoked),
         *(_suite(rule, policy, live, facts, now, used) for rule in policy.suites),
         *_approvals(policy.approvals, live, facts, now, used),
         *_licences(policy, facts),

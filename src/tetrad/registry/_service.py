@@ -21,12 +21,14 @@ from tetrad.kernel import (
     new_id,
     parse_digest,
     parse_json,
+    short,
 )
 from tetrad.registry._model import (
     INVALIDATIONS,
     Activity,
     Artifact,
     Bump,
+    Cause,
     Edge,
     LogCheck,
     Ref,
@@ -40,9 +42,11 @@ from tetrad.registry._model import (
     entry_hash,
     glob_matches,
 )
+from tetrad.registry._revocation import told
 from tetrad.registry.errors import (
     ArtifactConflict,
     ArtifactNotFound,
+    ArtifactRevoked,
     ArtifactTooLarge,
     BadVersion,
     GateMissing,
@@ -53,7 +57,7 @@ from tetrad.registry.errors import (
     VersionNotFound,
     VersionTaken,
 )
-from tetrad.registry.ports import Blobs, Gates, Listener, RefGate, RefMove, Refusals, RegistryStore
+from tetrad.registry.ports import Blobs, Gates, Listener, RefGate, RefMove, Refusals, RegistryStore, RevocationCheck
 from tetrad.registry.ports import RefMoved as RefMovedEvent
 
 JSON = "application/json"
@@ -100,6 +104,7 @@ class Registry:
         *,
         gates: Gates | None = None,
         limits: RegistryLimits | None = None,
+        revocations: RevocationCheck | None = None,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -108,6 +113,7 @@ class Registry:
         self._limits = limits or RegistryLimits()
         self._listeners: list[Listener] = []
         self._refusals: list[Refusals] = []
+        self._revocations = revocations
 
     # -- artifacts ----------------------------------------------------------------------------------------------
 
@@ -332,6 +338,8 @@ class Registry:
         `expected` is a digest, `ABSENT` for a ref that must not exist yet, or None to take whatever is there. One
         transaction compares, asks the gates of the rules that match, moves and logs. Of concurrent movers exactly one
         wins; the others get `RefMoved` (409) with the current digest. Moving to where it points already does nothing.
+        No ref moves to what was revoked, or contains or derives from that (`ArtifactRevoked`), unless it is governed
+        and every one of its gates passes by broken glass.
         """
         check_name(name, "name of a ref")
         target = self.artifact(project, digest).digest
@@ -347,7 +355,9 @@ class Registry:
                 return None
             old = current.digest if current else None
             at = self._clock.now()
-            self._ask_gates(rules, project, name, old, target, actor, at, words, change_request, transaction)
+            passed = self._ask_gates(rules, project, name, old, target, actor, at, words, change_request, transaction)
+            if not passed or not all(passed):
+                self._refuse_revoked(project, name, target, transaction)
             return _entry(project, head, name, old, target, actor, at, words, change_request)
 
         return self._moved(project, name, *self._transact(project, name, decide))
@@ -401,7 +411,9 @@ class Registry:
     def _ask_gates(
         self, rules: Sequence[RefRule], project: str, name: str, old: Digest | None, new: Digest | None,
         actor: Principal, at: datetime, reason: str, change_request: str, transaction: Any,
-    ) -> None:  # fmt: skip
+    ) -> list[bool]:  # fmt: skip
+        """Ask every gate of a ref; of each that lets the move pass return whether it was by broken glass."""
+        passed: list[bool] = []
         for rule in rules:
             if not glob_matches(rule.pattern, name):
                 continue
@@ -413,10 +425,26 @@ class Registry:
                 )
             move = RefMove(project, name, old, new, actor, at, reason, change_request, rule)
             try:
-                gate.check(move, transaction)
+                passed.append(gate.check(move, transaction) is True)
             except GateRefused as refusal:
                 refusal.move = move
                 raise
+        return passed
+
+    def _refuse_revoked(self, project: str, name: str, target: Digest, transaction: Any) -> None:
+        if self._revocations is None:
+            return
+        causes = self._revocations.causes(project, target, transaction)
+        if causes:
+            more = f", and {len(causes) - 1} more" if len(causes) > 1 else ""
+            raise ArtifactRevoked(
+                f"the ref {name!r} does not move to {short(target)}: {told(causes[0])}{more}",
+                hint="choose another release; `tetrad revoke --undo` reinstates what was revoked in error",
+            )
+
+    def revoked(self, project: str, digest: str) -> tuple[Cause, ...]:
+        """Return the revocations that reach an artifact, the nearest first: none means that it is sound."""
+        return tuple(self._revocations.causes(project, digest)) if self._revocations is not None else ()
 
     def _moved(self, project: str, name: str, ref: Ref | None, entry: RefEntry | None) -> Ref:
         if ref is None:
@@ -561,6 +589,10 @@ class Registry:
     def makers(self, project: str, digests: Iterable[str]) -> list[Activity]:
         """Return the activities that any of the digests came out of, oldest first."""
         return self._store.activities_of(project, sorted(set(digests)), "out")
+
+    def holding(self, project: str, parts: Iterable[str], *, limit: int) -> list[tuple[str, str]]:
+        """Return (artifact, part) of what refers to any of `parts`."""
+        return self._store.holding(project, list(parts), limit=limit)
 
     def holders(self, project: str, parts: Sequence[str], *, limit: int) -> list[str]:
         """Return the artifacts, such as releases, that refer to every one of `parts`, the newest first."""

@@ -159,6 +159,26 @@ lineage_edges = sa.Table(
 )
 sa.Index(None, lineage_edges.c.project, lineage_edges.c.digest, lineage_edges.c.direction)
 
+revocations = sa.Table(
+    "revocations",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),  # sortable, for pages
+    sa.Column("digest", sa.String(71), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("revoked_at", Timestamp, nullable=False),
+    sa.Column("revoked_by", sa.String(128), nullable=False),
+    sa.Column("revoked_by_name", sa.String(256), nullable=False),
+    sa.Column("evidence", sa.String(71), nullable=False),
+    sa.Column("reinstated_at", Timestamp),
+    sa.Column("reinstated_by", sa.String(128), nullable=False),
+    sa.Column("reinstated_by_name", sa.String(256), nullable=False),
+    sa.Column("reinstated_because", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(["project", "digest"], ["artifacts.project", "artifacts.digest"]),
+)
+sa.Index(None, revocations.c.project, revocations.c.digest)
+
 
 class SqlRegistryStore:
     """`RegistryStore` on a relational database."""
@@ -310,10 +330,9 @@ class SqlRegistryStore:
         decide: Callable[[Ref | None, bool, Sequence[RefRule], tuple[int, str], Any], RefEntry | None],
     ) -> tuple[Ref | None, RefEntry | None]:
         with self._database.write() as connection:
-            insert_or_ignore(connection, ref_log_heads, {"project": project, "seq": 0, "hash": GENESIS})
-            # Hold the head's row: moves within a project follow one another, which the chain needs anyway.
+            # Moves within a project follow one another, which the chain needs anyway.
+            hold_project(connection, project)
             mine = ref_log_heads.c.project == project
-            connection.execute(sa.update(ref_log_heads).where(mine).values(seq=ref_log_heads.c.seq))
             head = connection.execute(sa.select(ref_log_heads.c.seq, ref_log_heads.c.hash).where(mine)).one()
             rules = _rules(connection, project)
             row = connection.execute(_one_ref(project, ref)).one_or_none()
@@ -500,6 +519,18 @@ class SqlRegistryStore:
                 )
             ]  # fmt: skip
 
+    def holding(self, project: str, parts: Sequence[str], *, limit: int) -> list[tuple[str, str]]:
+        with self._database.read() as connection:
+            return [
+                (row.digest, row.part)
+                for chunk in _chunks(sorted(set(parts)))
+                for row in connection.execute(
+                    sa.select(artifact_parts.c.digest, artifact_parts.c.part)
+                    .where(artifact_parts.c.project == project, artifact_parts.c.part.in_(chunk))
+                    .limit(limit)
+                )
+            ]
+
     def holders(self, project: str, parts: Sequence[str], *, limit: int) -> list[str]:
         held = [
             sa.exists().where(
@@ -544,6 +575,13 @@ def _ancestors(project: str, digests: Sequence[str]) -> sa.Select[Any]:
         )
     )  # fmt: skip
     return sa.select(reached.union(further).c.digest)
+
+
+def hold_project(connection: sa.Connection, project: str) -> None:
+    """Hold a project's log head until the transaction ends: alone among moves, revocations, collections, writes."""
+    insert_or_ignore(connection, ref_log_heads, {"project": project, "seq": 0, "hash": GENESIS})
+    mine = ref_log_heads.c.project == project
+    connection.execute(sa.update(ref_log_heads).where(mine).values(seq=ref_log_heads.c.seq))
 
 
 def _makers(connection: sa.Connection, project: str, digests: Sequence[str]) -> dict[str, Makers]:

@@ -86,6 +86,18 @@ class GateMissing(Forbidden):
     code = "gate_missing"
 
 
+class ArtifactRevoked(GateRefused):
+    """What the ref would point to was revoked, or contains or derives from something that was."""
+
+    code = "artifact_revoked"
+
+
+class RevocationNotFound(NotFound):
+    """The artifact is not revoked."""
+
+    code = "revocation_not_found"
+
+
 class BadEvidence(InvalidInput):
     """No envelope or statement, or one that says its predicate wrongly."""
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 
 from tetrad.kernel import Digest, Principal
-from tetrad.registry._model import Activity, Artifact, Ref, RefEntry, RefRule, Version
+from tetrad.registry._model import Activity, Artifact, Cause, Link, Live, Ref, RefEntry, RefRule, Revocation, Version
 
 
 class Blobs(Protocol):
@@ -63,8 +63,11 @@ class RefGate(Protocol):
     return to let it pass. Any other error also stops the move.
     """
 
-    def check(self, move: RefMove, transaction: Any) -> None:
-        """Return where every condition holds; raise `GateRefused` otherwise."""
+    def check(self, move: RefMove, transaction: Any) -> bool | None:
+        """Return where every condition holds; raise `GateRefused` otherwise.
+
+        True says that the move passes by broken glass: then it may also go to what was revoked.
+        """
         ...
 
 
@@ -178,6 +181,10 @@ class RegistryStore(Protocol):
         """Return the newest version of each of the names that is there."""
         ...
 
+    def holding(self, project: str, parts: Sequence[str], *, limit: int) -> list[tuple[str, str]]:
+        """Return (artifact, part) of what refers to any of `parts`."""
+        ...
+
     def holders(self, project: str, parts: Sequence[str], *, limit: int) -> list[str]:
         """Return the artifacts that refer to every one of `parts`, the newest first."""
         ...
@@ -237,6 +244,65 @@ class EvidenceStore(Protocol):
         self, project: str, decide: Callable[[list[tuple[str, bytes]]], Sequence[tuple[str, bytes, Any]]]
     ) -> None:
         """Let `decide` see (id, sealed key) of a project and return what to write: (id, sealed key, made at)."""
+        ...
+
+
+class RevocationStore(Protocol):
+    """Revocations, and the edges that they spread along. `transaction` is an open one of the same database."""
+
+    def revoke(self, project: str, digest: str, make: Callable[[Any], Revocation]) -> tuple[Revocation, bool]:
+        """Keep what `make` returns, told the transaction, unless the artifact is revoked; say whether it was kept.
+
+        No ref of the project moves meanwhile.
+        """
+        ...
+
+    def reinstate(
+        self, project: str, digest: str, change: Callable[[Revocation, Any], Revocation]
+    ) -> Revocation | None:
+        """Replace the revocation that stands by what `change` makes of it; None where none stands."""
+        ...
+
+    def revocations(
+        self, project: str, *, standing: bool, digest: str | None, limit: int, before: str | None
+    ) -> list[Revocation]:
+        """Return revocations, newest first; `before` is the `id` to go on from."""
+        ...
+
+    def standing(self, project: str, transaction: Any = None) -> dict[Digest, Revocation]:
+        """Return what is revoked now, by digest."""
+        ...
+
+    def above(self, project: str, digests: Sequence[str], transaction: Any = None) -> list[Link]:
+        """Return what the digests contain, and what they were made from by edges that are not `none`."""
+        ...
+
+    def below(self, project: str, digests: Sequence[str], transaction: Any = None) -> list[Link]:
+        """Return what contains the digests, and what was made from them by edges that are not `none`."""
+        ...
+
+    def kinds(self, project: str, digests: Sequence[str]) -> dict[str, str]:
+        """Return the kinds of those that are artifacts."""
+        ...
+
+    def named_by(self, project: str, digests: Sequence[str]) -> list[Version]: ...
+
+    def pointed_to(self, project: str, digests: Sequence[str]) -> list[Ref]: ...
+
+
+class Deployments(Protocol):
+    """What is served now, as the composition root knows it."""
+
+    def live(self, project: str) -> Sequence[Live]:
+        """Return each release that gateways serve for an app, by which ref (empty: to those that pin it)."""
+        ...
+
+
+class RevocationCheck(Protocol):
+    """What the registry asks before a ref moves."""
+
+    def causes(self, project: str, digest: str, transaction: Any = None) -> Sequence[Cause]:
+        """Return the revocations that reach a digest, and by which path."""
         ...
 
 

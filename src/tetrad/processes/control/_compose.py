@@ -44,12 +44,14 @@ from tetrad.models._weights import read_weights
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
 from tetrad.processes.control._publisher import RouteTablePublisher
+from tetrad.processes.control._served import ServedReleases
 from tetrad.processes.control._settings import EXAMPLE_APP
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
 from tetrad.prompts import Prompts, policy_from
-from tetrad.registry import GATE, Evidence, EvidenceGate, GatePolicies, Registry, evidence_limits_from
+from tetrad.registry import GATE, Evidence, EvidenceGate, GatePolicies, Registry, Revocations, evidence_limits_from
 from tetrad.registry import limits_from as registry_limits
 from tetrad.registry._evidence_store import SqlEvidenceStore
+from tetrad.registry._revocation_store import SqlRevocationStore
 from tetrad.registry._store import SqlRegistryStore
 from tetrad.releases import RegistryPrompts, Releases
 from tetrad.releases import limits_from as release_limits
@@ -87,6 +89,7 @@ class Services:
     registry: Registry
     evidence: Evidence
     gates: GatePolicies
+    revocations: Revocations
     code: Code
     datasets: Datasets
     models: Models
@@ -163,8 +166,16 @@ def build_services(settings: Settings, home: Home) -> Services:
             audit=identity.audit.record,
             limits=evidence_limits_from(settings),
         )
-        gate = EvidenceGate(evidence, blobs, clock)
-        registry = Registry(artifacts, blobs, clock, gates={GATE: gate}, limits=registry_limits(settings))
+        revocations = Revocations(SqlRevocationStore(database), artifacts, evidence, clock, audit=identity.audit.record)
+        gate = EvidenceGate(evidence, blobs, clock, revocations=revocations)
+        registry = Registry(
+            artifacts,
+            blobs,
+            clock,
+            gates={GATE: gate},
+            limits=registry_limits(settings),
+            revocations=revocations,
+        )
         registry.on_refusal(gate.note_refusal)
         gates = GatePolicies(registry, evidence, gate, clock, audit=identity.audit.record)
         code = Code(registry, limits=code_limits(settings))
@@ -212,6 +223,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
         )
+        revocations.serve_from(ServedReleases(lambda: publisher.table))
         changes.append(publisher.changed)
         identity.on_change(changed)
         registry.subscribe(changed)
@@ -223,6 +235,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             registry=registry,
             evidence=evidence,
             gates=gates,
+            revocations=revocations,
             code=code,
             datasets=datasets,
             models=models,
