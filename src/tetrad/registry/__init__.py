@@ -12,7 +12,10 @@ from tetrad.registry._evidence import (
     Counted,
     Envelope,
     Statement,
+    Summary,
+    TestResult,
     read_envelope,
+    read_predicate,
     read_statement,
 )
 from tetrad.registry._gate import GATE, EvidenceGate, Gate, GateCheck, GatePolicies
@@ -138,6 +141,8 @@ __all__ = [
     "SigningKey",
     "SigningKeyNotFound",
     "Statement",
+    "Summary",
+    "TestResult",
     "Touched",
     "Verdict",
     "Version",
@@ -156,6 +161,7 @@ __all__ = [
     "parts_of",
     "read_envelope",
     "read_policy",
+    "read_predicate",
     "read_statement",
     "sign_statement",
     "told",

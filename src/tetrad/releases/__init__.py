@@ -20,6 +20,8 @@ from tetrad.releases._model import (
     examples_of,
 )
 from tetrad.releases._prompts import RegistryPrompts, version_floor
+from tetrad.releases._rebuild import Stalenesses, StalenessLimits, StalenessRun
+from tetrad.releases._rebuilders import known_rebuilders
 from tetrad.releases._rollback import Rollbacks, RolledBack
 from tetrad.releases._service import (
     AppRefs,
@@ -31,7 +33,7 @@ from tetrad.releases._service import (
     Releases,
     ref_name,
 )
-from tetrad.releases._settings import SETTINGS, limits_from
+from tetrad.releases._settings import SETTINGS, limits_from, staleness_limits_from
 from tetrad.releases._summary import summarise
 from tetrad.releases.errors import (
     AppNotFound,
@@ -42,7 +44,9 @@ from tetrad.releases.errors import (
     LockDrift,
     NeverHad,
     NothingToRollBack,
+    NotRebuilt,
     ReleaseNotFound,
+    StalenessTooLarge,
     UploadTooLarge,
     WrongApp,
 )
@@ -67,6 +71,7 @@ __all__ = [
     "Message",
     "ModelPart",
     "NeverHad",
+    "NotRebuilt",
     "NothingToRollBack",
     "PromptPart",
     "RegistryPrompts",
@@ -80,13 +85,19 @@ __all__ = [
     "ResolvedVariable",
     "Rollbacks",
     "RolledBack",
+    "StalenessLimits",
+    "StalenessRun",
+    "StalenessTooLarge",
+    "Stalenesses",
     "UploadTooLarge",
     "WrongApp",
     "build_manifest",
     "examples_of",
+    "known_rebuilders",
     "limits_from",
     "parse_declaration",
     "ref_name",
+    "staleness_limits_from",
     "summarise",
     "version_floor",
 ]

@@ -10,7 +10,17 @@ import msgspec
 
 from tetrad.datasets import ROLES as DATA_ROLES
 from tetrad.datasets import Datasets
-from tetrad.kernel import InvalidInput, NotFound, Principal, TetradError, canonical_json, parse_digest, short
+from tetrad.kernel import (
+    Digest,
+    InvalidInput,
+    NotFound,
+    Principal,
+    TetradError,
+    canonical_json,
+    digest_json,
+    parse_digest,
+    short,
+)
 from tetrad.models import Models, ModelVersion
 from tetrad.prompts import prompt_from_document
 from tetrad.registry import Registry, SemVer
@@ -113,6 +123,12 @@ class Derivations:
         if manifest["code"]["patch"] is not None:
             notes.append("the code has changes that are not committed; the release holds them as a patch")
         return msgspec.structs.replace(made, notes=tuple(notes))
+
+    def planned(self, project: str, base: str, patches: Mapping[str, Any]) -> Digest:
+        """Return the digest of the release that `derive` would make, keeping nothing."""
+        wanted = [parse_patch(key, value) for key, value in sorted(patches.items())]
+        manifest, _ = self._patched(project, dict(self._releases.release(project, base).manifest), wanted)
+        return digest_json(manifest)
 
     def _patched(
         self, project: str, manifest: Mapping[str, Any], wanted: Sequence[Patch]

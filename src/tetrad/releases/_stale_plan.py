@@ -12,13 +12,15 @@ from tetrad.releases._staleness import Graph, Node, Pair, Standing, Way, best_wa
 
 Action = Literal["rebuild", "revalidate", "reevaluate"]
 ACTIONS: tuple[Action, ...] = ("rebuild", "revalidate", "reevaluate")
+MAX_WAITS = 5
+MAX_REASONS = 20
 
 
 class Step(msgspec.Struct, frozen=True):
     """One thing to do. `work` names who could do it (`dataset.filter`, `release.derive`), `executor` who will.
 
     `executor` is empty where there is none, and `lacks` says then why; `waits_for` names the steps without an executor
-    that have to be done before. `after` are the places, from 0, of the steps that come before it.
+    that have to be done before (the first few). `after` are the places, from 0, of the steps that come before it.
     """
 
     action: Action
@@ -56,7 +58,7 @@ class _Draft:
 def plan(
     graph: Graph, standings: Mapping[str, Standing], roots: Sequence[str], executors: Collection[str]
 ) -> tuple[Step, ...]:
-    """Return the steps that would make all of `roots` fresh, each once, in an order in which they can be done.
+    """Return the steps that would make all of `roots` (ids) fresh, each once, in an order in which they can be done.
 
     What has a fresh successor is not made again. A step whose input cannot be made (no executor, a circle of names)
     waits for it: nothing is ever made half of today's inputs and half of yesterday's.
@@ -71,11 +73,12 @@ def plan(
         lacks = draft.lacks or ("its inputs are made of each other in a circle" if key in circular else "")
         executor = draft.work if draft.work in executors and not lacks else ""
         waits = {label for each in before if each < place[key] for label in _holds_up(steps[each])}
+        node = draft.node
         steps.append(
             Step(
-                draft.action, draft.node.id, draft.node.digest, draft.node.kind, draft.node.name, draft.node.version, draft.work,
-                executor, "" if executor else lacks or f"nothing is installed that does {draft.work}", tuple(before),
-                tuple(sorted(waits)), draft.because, draft.model, draft.label,
+                draft.action, node.id, node.digest, node.kind, node.name, node.version, draft.work, executor,
+                "" if executor else lacks or f"nothing is installed that does {draft.work}", tuple(before),
+                tuple(sorted(waits)[:MAX_WAITS]), draft.because[:MAX_REASONS], draft.model, draft.label,
             )
         )  # fmt: skip
     return tuple(steps)
@@ -109,7 +112,7 @@ def _drafts(graph: Graph, standings: Mapping[str, Standing], roots: Sequence[str
         seen.add(name)
         way = best_way(node, broken, unsettled)
         inputs = [each for each in way.inputs if each.policy != "none"] if way is not None else []
-        todo += [each.head for each in reversed(inputs)]
+        todo += [each.head for each in reversed(inputs) if not each.own and not each.exact]
         if name in unsettled and way is not None:
             drafts[f"rebuild {name}"] = _rebuild(graph, standings, node, way, unsettled)
         looks = [each for each in standings[name].causes if each.policy == "revalidate" and each.what != "unproven"]
@@ -138,7 +141,9 @@ def _rebuild(
         if head is not None and (head.revoked or head.erased):
             gone = "revoked" if head.revoked else "erased"
             draft.lacks = f"{head.label} was {gone}, and there is no newer version; make one without it"
-        if each.head in unsettled:
+        if each.own and each.head in unsettled:
+            draft.lacks = f"it was made upon its earlier version {each.version}, which is out of date itself"
+        elif each.lags(unsettled) and each.head in unsettled:
             draft.after.add(f"rebuild {each.head}")
     return draft
 

@@ -7,7 +7,7 @@ again of today's inputs with the same digest is enough: a wave of changes stops 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -17,9 +17,7 @@ from tetrad.kernel import short
 from tetrad.registry import Invalidation
 
 State = Literal["FRESH", "UNVALIDATED", "EXPIRED", "STALE", "BROKEN"]
-What = Literal[
-    "newer", "pending", "revoked", "erased", "broken", "unproven", "failed", "expired", "suite", "policy", "unsigned"
-]
+What = Literal["newer", "pending", "revoked", "erased", "broken", "unproven", "failed", "expired", "suite", "policy"]
 STATES: tuple[State, ...] = ("FRESH", "UNVALIDATED", "EXPIRED", "STALE", "BROKEN")
 """From good to bad: an artifact's state is the worst of its causes."""
 REMADE: tuple[Invalidation, ...] = ("rebuild", "reevaluate")
@@ -31,7 +29,8 @@ class Input(msgspec.Struct, frozen=True):
     """Something that an artifact was made of, under the name by which it is followed.
 
     `id` is that of its node. `newest` is the node that the name means today; None where nothing newer can take its
-    place: it has no name, an exact version was asked for, or it is an earlier version of the artifact itself.
+    place. `own` is an earlier version of the artifact itself; `exact` one that was asked for by its number, so that it
+    matters only whether it was revoked or erased.
     """
 
     id: str
@@ -42,6 +41,10 @@ class Input(msgspec.Struct, frozen=True):
     version: str = ""
     newest: str | None = None
     newest_version: str = ""
+    own: bool = False
+    exact: bool = False
+    digest: str = ""
+    newest_digest: str = ""
 
     @property
     def moved(self) -> bool:
@@ -52,6 +55,10 @@ class Input(msgspec.Struct, frozen=True):
     def head(self) -> str:
         """What would be used today."""
         return self.newest or self.id
+
+    def lags(self, unsettled: Collection[str]) -> bool:
+        """Tell whether it has moved, or will, as it is to be made again itself."""
+        return self.moved or (not self.exact and self.head in unsettled)
 
     @property
     def remakes(self) -> bool:
@@ -130,20 +137,22 @@ class Passed(msgspec.Struct, frozen=True):
     at: datetime
 
 
-class Need(msgspec.Struct, frozen=True):
-    """What must be proven of an artifact, and what is there to prove it.
+class Governed(msgspec.Struct, frozen=True):
+    """A gate that governs a ref: its policy, what that asks for, and its verdicts about an artifact by time."""
 
-    `required` asks for a result of any suite. `policy` is that of the gate that governs the ref, None without a gate;
-    `verdicts` are those on this ref about this artifact, in the order of time.
-    """
+    ref: str
+    policy: str
+    asked: tuple[Asked, ...] = ()
+    verdicts: tuple[Passed, ...] = ()
+
+
+class Need(msgspec.Struct, frozen=True):
+    """What must be proven of an artifact, and what is there to prove it; `required` asks for a result of any suite."""
 
     results: tuple[Result, ...] = ()
     pairs: tuple[Pair, ...] = ()
-    asked: tuple[Asked, ...] = ()
+    gates: tuple[Governed, ...] = ()
     required: bool = True
-    ref: str = ""
-    policy: str | None = None
-    verdicts: tuple[Passed, ...] = ()
 
 
 class Graph(msgspec.Struct, frozen=True):
@@ -154,7 +163,10 @@ class Graph(msgspec.Struct, frozen=True):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """One reason for a state, in a sentence. `about` is the node that is meant, `newest` the one that it is today."""
+    """One reason for a state, in a sentence. `about` is the node that is meant, `newest` the one that it is today.
+
+    `ref` is set where it holds for that ref alone, as its gate asks for it.
+    """
 
     state: State
     what: What
@@ -167,6 +179,9 @@ class Cause(msgspec.Struct, frozen=True):
     newest_version: str = ""
     role: str = ""
     policy: Invalidation = "none"
+    ref: str = ""
+    digest: str = ""
+    newest_digest: str = ""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -190,7 +205,12 @@ def decide(graph: Graph, now: datetime) -> dict[str, Standing]:
     (a of b, the next b of a) are no trouble: the least fixed point is taken.
     """
     broken = _least(graph, lambda node: bool(node.revoked) or node.erased, lambda _: False, lambda each: each.id)
-    unsettled = _least(graph, lambda _: False, lambda each: each.id in broken or each.moved, lambda each: each.head)
+    unsettled = _least(
+        graph,
+        lambda _: False,
+        lambda each: each.id in broken or each.moved,
+        lambda each: "" if each.exact else each.head,
+    )
     return {name: _standing(graph, node, broken, unsettled, now) for name, node in graph.nodes.items()}
 
 
@@ -199,7 +219,7 @@ def _least(
 ) -> set[str]:
     """Return the least set of artifacts that are in it themselves, or whose every way has a bad input.
 
-    An input is bad where `seeds` says so, or where the artifact that it leads to by `through` is in the set.
+    An input is bad where `seeds` says so, or where what it leads to by `through` (empty: nothing) is in the set.
     """
     found: set[str] = set()
     good: dict[str, int] = {}
@@ -265,7 +285,7 @@ def best_way(node: Node, broken: set[str], unsettled: set[str]) -> Way | None:
 def _bad(each: Input, broken: set[str], unsettled: set[str]) -> int:
     if each.id in broken:
         return 2
-    return 1 if each.moved or each.head in unsettled else 0
+    return 1 if each.lags(unsettled) else 0
 
 
 def _causes(graph: Graph, node: Node, way: Way, broken: set[str], unsettled: set[str]) -> list[Cause]:
@@ -286,7 +306,7 @@ def _causes(graph: Graph, node: Node, way: Way, broken: set[str], unsettled: set
             found.append(_cause(each, "BROKEN" if each.remakes else state, what, said))
         if each.moved:
             found.append(_cause(each, state, "newer", _newer(node, each)))
-        elif each.head in unsettled:
+        elif each.lags(unsettled):
             found.append(_cause(each, state, "pending", f"{label} is out of date itself"))
     return found
 
@@ -303,7 +323,7 @@ def _newer(node: Node, each: Input) -> str:
 def _cause(each: Input, state: State, what: What, said: str) -> Cause:
     return Cause(
         state, what, said, each.id, each.kind, each.name, each.version, each.newest or "", each.newest_version,
-        each.role, each.policy,
+        each.role, each.policy, "", each.digest, each.newest_digest,
     )  # fmt: skip
 
 
@@ -316,21 +336,16 @@ def unproven(node: Node, need: Need, now: datetime) -> list[Cause]:
     newest = _by_suite(each for each in need.results if node.digest in each.subjects)
     if not newest and need.required:
         found.append(Cause("UNVALIDATED", "unproven", f"no signed test result of {node.label} is there"))
-    ages = {asked.suite: asked.max_age for asked in need.asked}
-    for asked in need.asked:
-        if asked.suite not in newest and (newest or not need.required):
-            said = f"the gate of {need.ref} asks for the suite {asked.suite}, and {node.label} has no result of it"
-            found.append(Cause("UNVALIDATED", "unproven", said, name=asked.suite))
     for suite, result in sorted(newest.items()):
-        cause = _result(suite, result, ages.get(suite), now)
+        cause = _result(suite, result, now)
         if cause is not None:
             found.append(cause)
     for pair in need.pairs:
         cause = _pair(pair, need.results, now)
         if cause is not None:
             found.append(cause)
-    if need.policy is not None:
-        found += _verdict(node, need, now)
+    for gate in need.gates:
+        found += _gate(node, gate, newest, now)
     return found
 
 
@@ -338,12 +353,9 @@ def _by_suite(results: Iterable[Result]) -> dict[str, Result]:
     return {each.suite: each for each in sorted(results, key=lambda each: each.at)}
 
 
-def _result(suite: str, result: Result, max_age: timedelta | None, now: datetime) -> Cause | None:
-    end = result.expires_at
-    if max_age is not None:
-        end = min(filter(None, (end, result.at + max_age)))
-    if end is not None and now >= end:
-        said = f"the result of the suite {suite} has expired ({end:%Y-%m-%d %H:%M} UTC)"
+def _result(suite: str, result: Result, now: datetime) -> Cause | None:
+    if result.expires_at is not None and now >= result.expires_at:
+        said = f"the result of the suite {suite} expired on {result.expires_at:%Y-%m-%d %H:%M} UTC"
         return Cause("EXPIRED", "expired", said, name=suite)
     if result.result != PASSED:
         return Cause("UNVALIDATED", "failed", f"the newest result of the suite {suite} is {result.result}", name=suite)
@@ -391,18 +403,35 @@ def unproven_pairs(node: Node, need: Need, standings: Mapping[str, Standing]) ->
     return found
 
 
-def _verdict(node: Node, need: Need, now: datetime) -> list[Cause]:
-    same = [each for each in need.verdicts if each.policy == need.policy]
+def _gate(node: Node, gate: Governed, results: Mapping[str, Result], now: datetime) -> list[Cause]:
+    found: list[Cause] = []
+    for asked in gate.asked:
+        result = results.get(asked.suite)
+        if result is None:
+            said = f"the gate of {gate.ref} asks for the suite {asked.suite}, and {node.label} has no result of it"
+            found.append(Cause("UNVALIDATED", "unproven", said, name=asked.suite, ref=gate.ref))
+        elif asked.max_age is not None and now - result.at > asked.max_age:
+            said = f"the result of the suite {asked.suite} is older than the gate of {gate.ref} allows"
+            found.append(Cause("EXPIRED", "expired", said, name=asked.suite, ref=gate.ref))
+    same = [each for each in gate.verdicts if each.policy == gate.policy]
     if any(each.until is None or now < each.until for each in same):
-        return []
+        return found
     if same:
-        said = f"the verdict of the gate of {need.ref} on {node.label} has expired"
-        return [Cause("EXPIRED", "expired", said, name=need.ref)]
-    if need.verdicts:
-        said = f"the gate of {need.ref} has another policy than the one that let {node.label} pass"
-        return [Cause("STALE", "policy", said, need.verdicts[-1].policy, "gate-policy", need.ref, "",
-                      need.policy or "", policy="reevaluate")]  # fmt: skip
-    return [Cause("UNVALIDATED", "unproven", f"{node.label} has passed no gate of {need.ref}", name=need.ref)]
+        said = f"the verdict of the gate of {gate.ref} on {node.label} has expired"
+        found.append(Cause("EXPIRED", "expired", said, ref=gate.ref))
+    elif gate.verdicts:
+        said = f"the gate of {gate.ref} has another policy than the one that let {node.label} pass"
+        found.append(Cause("STALE", "policy", said, newest=gate.policy, policy="reevaluate", ref=gate.ref))
+    else:
+        said = f"{node.label} has not passed the gate of {gate.ref}"
+        found.append(Cause("UNVALIDATED", "unproven", said, ref=gate.ref))
+    return found
+
+
+def seen_from(standing: Standing, ref: str) -> Standing:
+    """Return how an artifact stands for one ref: what the gates of other refs ask for is left out."""
+    causes = tuple(cause for cause in standing.causes if cause.ref in ("", ref))
+    return Standing(standing.id, causes[0].state if causes else FRESH, causes, standing.remake)
 
 
 # -- where it began -------------------------------------------------------------------------------------------------
@@ -421,7 +450,7 @@ def root_causes(graph: Graph, standings: Mapping[str, Standing], name: str) -> t
             standing = standings.get(each)
             for cause in standing.causes if standing else ():
                 leads_to = cause.newest or cause.about
-                if cause.what in ("newer", "suite", "policy", "revoked", "erased", "unproven", "failed", "expired"):
+                if cause.what not in ("pending", "broken"):
                     found.setdefault(cause.said, cause)
                 targets = {cause.about} if cause.what == "broken" else set()
                 if cause.what in ("newer", "pending"):

@@ -90,3 +90,15 @@ class NothingToRollBack(Conflict):
     """The ref has no earlier release, or points there already."""
 
     code = "nothing_to_roll_back"
+
+
+class StalenessTooLarge(TooLarge):
+    """More artifacts would have to be looked at than the limit allows: what is not looked at cannot be called fresh."""
+
+    code = "staleness_too_large"
+
+
+class NotRebuilt(Conflict):
+    """An artifact cannot be made again as it was made."""
+
+    code = "not_rebuilt"
