@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_ROOTS = 2_000
 MAX_SHOWN_CAUSES = 50
+NEEDS_NEWER = "make a version without it first"
 _PAGE = 200
 
 Outcome = Literal["made", "same", "failed", "waiting", "no-executor", "left"]
@@ -107,6 +108,7 @@ class Stalenesses:
         self._releases = releases
         self._registry = registry
         self._clock = clock
+        self._revoked = revoked
         self._rebuilders = dict(rebuilders or {})
         self._limits = limits or StalenessLimits()
         self._graphs = StaleGraphs(
@@ -221,9 +223,14 @@ class Stalenesses:
         self, project: str, step: Step, slot: Slot, actor: Principal, reason: str, expected_outcome: str
     ) -> StepDone:
         node = self._graphs.level(project, slot)
+        inputs = _inputs(node)
+        revoked = self._revoked(project)
+        if bad := next((each for each in inputs if each.digest in revoked), None):
+            said = f"{bad.kind} {bad.name} {bad.version}".strip()
+            return StepDone(step, "failed", problem=f"{said} was revoked: {revoked[bad.digest]}", hint=NEEDS_NEWER)
         words = reason or f"rebuilt: {step.because[0] if step.because else 'out of date'}"
         order = RebuildOrder(
-            project, step.work, step.kind, step.name, step.digest, step.version, _inputs(node), words[:4000],
+            project, step.work, step.kind, step.name, step.digest, step.version, inputs, words[:4000],
             expected_outcome,
         )  # fmt: skip
         try:

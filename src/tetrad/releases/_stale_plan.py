@@ -138,7 +138,7 @@ def _rebuild(
         if not each.remakes:
             continue
         head = graph.nodes.get(each.head)
-        if head is not None and (head.revoked or head.erased):
+        if head is not None and (head.revoked or head.erased) and each.head not in unsettled:
             gone = "revoked" if head.revoked else "erased"
             draft.lacks = f"{head.label} was {gone}, and there is no newer version; make one without it"
         if each.own and each.head in unsettled:

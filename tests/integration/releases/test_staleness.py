@@ -313,6 +313,6 @@ def counts(aging: Aging) -> tuple[int, ...]:
 
     with aging.tetrads.database.read() as connection:
         return tuple(
-            connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one()  # noqa: S608 - our own names
+            connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one()
             for table in ("artifacts", "versions", "activities", "refs", "ref_log")
         )
