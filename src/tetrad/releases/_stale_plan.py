@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from tetrad.releases._staleness import Graph, Node, Pair, Standing, Way, best_way, unproven_pairs
+from tetrad.releases._staleness import Graph, Input, Node, Pair, Standing, Way, best_way, unproven_pairs
 
 Action = Literal["rebuild", "revalidate", "reevaluate"]
 ACTIONS: tuple[Action, ...] = ("rebuild", "revalidate", "reevaluate")
@@ -114,7 +114,7 @@ def _drafts(graph: Graph, standings: Mapping[str, Standing], roots: Sequence[str
         inputs = [each for each in way.inputs if each.policy != "none"] if way is not None else []
         todo += [each.head for each in reversed(inputs) if not each.own and not each.exact]
         if name in unsettled and way is not None:
-            drafts[f"rebuild {name}"] = _rebuild(graph, standings, node, way, unsettled)
+            drafts[f"rebuild {name}"] = _rebuild(graph, standings, node, way, unsettled, broken)
         looks = [each for each in standings[name].causes if each.policy == "revalidate" and each.what != "unproven"]
         moved = [each for each in looks if any(each.about == there.id for there in inputs)]
         if moved:
@@ -130,22 +130,35 @@ def _drafts(graph: Graph, standings: Mapping[str, Standing], roots: Sequence[str
 
 
 def _rebuild(
-    graph: Graph, standings: Mapping[str, Standing], node: Node, way: Way, unsettled: Collection[str]
-) -> _Draft:
+    graph: Graph, standings: Mapping[str, Standing], node: Node, way: Way, unsettled: Collection[str],
+    broken: Collection[str],
+) -> _Draft:  # fmt: skip
     because = [cause.said for cause in standings[node.id].causes if cause.state in ("STALE", "BROKEN")]
     draft = _Draft("rebuild", node, f"{node.kind}.{way.kind}", label=node.label, because=because)
     for each in way.inputs:
         if not each.remakes:
             continue
-        head = graph.nodes.get(each.head)
-        if head is not None and (head.revoked or head.erased) and each.head not in unsettled:
-            gone = "revoked" if head.revoked else "erased"
-            draft.lacks = f"{head.label} was {gone}, and there is no newer version; make one without it"
-        if each.own and each.head in unsettled:
-            draft.lacks = f"it was made upon its earlier version {each.version}, which is out of date itself"
-        elif each.lags(unsettled) and each.head in unsettled:
+        draft.lacks = draft.lacks or _lacks(graph, each, unsettled, broken)
+        if not each.own and not each.exact and each.head in unsettled:
             draft.after.add(f"rebuild {each.head}")
     return draft
+
+
+def _lacks(graph: Graph, each: Input, unsettled: Collection[str], broken: Collection[str]) -> str:
+    """Say why another making would be no better, because of one input; nothing where it would be."""
+    head = graph.nodes.get(each.head)
+    label = head.label if head is not None else each.head
+    if each.exact:
+        return f"it asks for {label} by its number, which cannot be used; name another" if each.id in broken else ""
+    if each.own:
+        bad = each.head in unsettled or each.id in broken
+        return f"it was made upon its earlier version {each.version}, which is out of date itself" if bad else ""
+    if each.head in unsettled:
+        return "" if each.newest else f"{label}, of which it was made, has no name to find a newer one by"
+    if head is not None and (head.revoked or head.erased):
+        gone = "revoked" if head.revoked else "erased"
+        return f"{label} was {gone}, and there is no newer version; make one without it"
+    return ""
 
 
 def _evidence_steps(graph: Graph, standings: Mapping[str, Standing], name: str, drafts: dict[str, _Draft]) -> None:

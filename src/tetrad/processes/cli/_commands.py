@@ -17,6 +17,7 @@ from tetrad.kit.children import ProcessIdentity
 from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, Home, reachable_host, read_state
 from tetrad.processes._settings import product_settings
 from tetrad.processes.cli._rollback import rollback
+from tetrad.processes.cli._stale import stale
 
 NOTHING_RUNS = 3
 out = Console(highlight=False)
@@ -25,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, down, status, logs, env, login, settings, rollback):
+    for command in (up, down, status, logs, env, login, settings, rollback, stale):
         app.command()(command)
 
 

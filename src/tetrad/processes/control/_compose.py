@@ -53,7 +53,7 @@ from tetrad.registry import limits_from as registry_limits
 from tetrad.registry._evidence_store import SqlEvidenceStore
 from tetrad.registry._revocation_store import SqlRevocationStore
 from tetrad.registry._store import SqlRegistryStore
-from tetrad.releases import RegistryPrompts, Releases
+from tetrad.releases import RegistryPrompts, Releases, Stalenesses, known_rebuilders, staleness_limits_from
 from tetrad.releases import limits_from as release_limits
 from tetrad.releases._store import SqlAppStore
 from tetrad.serving import (
@@ -95,6 +95,7 @@ class Services:
     models: Models
     prompts: Prompts
     releases: Releases
+    stalenesses: Stalenesses
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
@@ -191,6 +192,16 @@ def build_services(settings: Settings, home: Home) -> Services:
             RegistryPrompts(registry, prompts),
             clock,
             limits=release_limits(settings),
+            evidence=evidence,
+        )
+        stalenesses = Stalenesses(
+            releases,
+            registry,
+            clock,
+            evidence=evidence,
+            revoked=lambda project: {digest: each.reason for digest, each in revocations.standing(project).items()},
+            rebuilders=known_rebuilders(datasets, prompts, releases),
+            limits=staleness_limits_from(settings),
         )
         changes: list[Callable[[], None]] = []
 
@@ -241,6 +252,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             models=models,
             prompts=prompts,
             releases=releases,
+            stalenesses=stalenesses,
             traces=traces,
             engines=engines,
             providers=providers,

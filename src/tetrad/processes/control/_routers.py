@@ -17,6 +17,7 @@ from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import evidence_router
 from tetrad.registry.routes import router as registry_router
 from tetrad.releases.routes import router as releases_router
+from tetrad.releases.routes import staleness_router
 from tetrad.serving.routes import provider_router
 from tetrad.serving.routes import router as serving_router
 from tetrad.traces.routes import router as traces_router
@@ -36,6 +37,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         identity_router(services.identity),
         traces_router(services.traces),
         releases_router(services.releases, TracedCode(services.traces)),
+        staleness_router(services.stalenesses),
         registry_router(services.registry),
         evidence_router(services.evidence, services.gates),
         code_router(services.code),
