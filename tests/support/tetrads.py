@@ -65,6 +65,7 @@ def wire(
 ) -> Tetrads:
     """Wire the services as the control process does."""
     blobs, clock = blobs or MemoryBlobs(), clock or FixedClock()
+    blobs.now = lambda: clock.now().timestamp()
     registry = Registry(
         SqlRegistryStore(database), blobs, clock, gates=gates, limits=registry_limits, revocations=revocations
     )

@@ -39,7 +39,16 @@ from tetrad.datasets.errors import (
 )
 from tetrad.datasets.ports import ColumnValue, DatasetStore, Member, Push, StoredVersion
 from tetrad.kernel import Clock, Digest, InvalidInput, Principal, canonical_json, digest_json, parse_digest, parse_json
-from tetrad.registry import Activity, Edge, Registry, SemVer, Version, VersionNotFound, check_simple_name
+from tetrad.registry import (
+    Activity,
+    ArtifactNotFound,
+    Edge,
+    Registry,
+    SemVer,
+    Version,
+    VersionNotFound,
+    check_simple_name,
+)
 
 KIND = "dataset"
 MEDIA_TYPE = "application/vnd.tetrad.dataset"
@@ -395,6 +404,7 @@ class Datasets:
         extra = {"key": key, "role": role, "declared": declared}
         facts = {"order": order, "rows": rows.scratch.rows, "schema": schema_digest, "size": rows.size}
         facts |= {word: value for word, value in extra.items() if value}
+        self._registry.touch(project, digest)  # whose rows may be there already: no collection takes them meanwhile
         with self._importing(project, name) as (import_id, beat):
             if self._store.version(project, name, digest, order) is None:
                 self._store.put_rows(project, rows.scratch.contents(), beat)
@@ -440,6 +450,18 @@ class Datasets:
         if project not in self._store.unfinished(dead_before=dead_before):
             return 0
         return self._store.sweep(project, dead_before=dead_before)
+
+    def roots(self, project: str) -> list[Digest]:
+        """Return the batches that were pushed: a version that they made can be made again from them."""
+        return self._store.pushed(project)
+
+    def forget(self, project: str, digests: Sequence[Digest], transaction: Any) -> None:
+        """Let versions go, in the transaction that leaves tombstones of them; their rows go with `free_rows`."""
+        self._store.forget(project, digests, transaction)
+
+    def free_rows(self, project: str) -> int:
+        """Delete rows that no version has, and what side columns say of them; none while an import runs."""
+        return self._store.sweep(project, dead_before=self._clock.now() - LEASE)
 
     def _declare(self, project: str, schema: Mapping[str, Any] | None, actor: Principal) -> str:
         if schema is None:
@@ -596,6 +618,7 @@ class Datasets:
             raise DatasetNotFound(error.message, hint=error.hint) from None
         stored = self._store.version(project, name, version.digest, version.meta["order"])
         if stored is None:
+            self._registry.whole(project, version.digest)
             raise DatasetNotFound(f"the rows of {name}@{version.semver} are not there", hint="import it again")
         return _joined(version, stored)
 
@@ -607,6 +630,8 @@ class Datasets:
             for version in self._registry.versions_of(project, digest):
                 if version.kind == KIND and version.name == name and version.meta["order"] == stored.order:
                     return _joined(version, stored)
+        with suppress(ArtifactNotFound):
+            self._registry.whole(project, digest)
         raise DatasetNotFound(
             f"the project {project!r} has no dataset {digest}", hint="check the digest and the project"
         )

@@ -1,6 +1,16 @@
 """The registry: artifacts by digest, versions, refs with their log, and the lineage between artifacts."""
 
 from tetrad.registry._attest import Evidence, EvidenceLimits, HeadCheck, Inspected, Judged
+from tetrad.registry._collect import (
+    Amount,
+    Collected,
+    Collection,
+    CollectLimits,
+    Collector,
+    Erasure,
+    Explanation,
+    Holder,
+)
 from tetrad.registry._evidence import (
     APPROVAL,
     EXCEPTION,
@@ -48,12 +58,14 @@ from tetrad.registry._model import (
 from tetrad.registry._policy import Check, Facts, GatePolicy, Part, Verdict, decide, parts_of, read_policy
 from tetrad.registry._revocation import Revocations, told
 from tetrad.registry._service import ABSENT, Lineage, Registry, RegistryLimits
-from tetrad.registry._settings import SETTINGS, evidence_limits_from, limits_from
+from tetrad.registry._settings import SETTINGS, collect_limits_from, evidence_limits_from, limits_from
 from tetrad.registry._signing import SigningKey, new_key, sign_statement
 from tetrad.registry.errors import (
     ArtifactConflict,
+    ArtifactErased,
     ArtifactNotFound,
     ArtifactRevoked,
+    ArtifactServed,
     ArtifactTooLarge,
     BadEvidence,
     BadName,
@@ -70,6 +82,7 @@ from tetrad.registry.errors import (
     RevocationNotFound,
     SignatureRefused,
     SigningKeyNotFound,
+    TooManyToCollect,
     VersionNotFound,
     VersionTaken,
 )
@@ -87,10 +100,13 @@ __all__ = [
     "TEST_RESULT",
     "VERDICT",
     "Activity",
+    "Amount",
     "Artifact",
     "ArtifactConflict",
+    "ArtifactErased",
     "ArtifactNotFound",
     "ArtifactRevoked",
+    "ArtifactServed",
     "ArtifactTooLarge",
     "BadEvidence",
     "BadName",
@@ -100,14 +116,20 @@ __all__ = [
     "Bump",
     "Cause",
     "Check",
+    "CollectLimits",
+    "Collected",
+    "Collection",
+    "Collector",
     "Counted",
     "Edge",
     "Envelope",
+    "Erasure",
     "Evidence",
     "EvidenceGate",
     "EvidenceLimits",
     "EvidenceNotFound",
     "EvidenceTooLarge",
+    "Explanation",
     "Facts",
     "Gate",
     "GateCheck",
@@ -116,6 +138,7 @@ __all__ = [
     "GatePolicy",
     "GateRefused",
     "HeadCheck",
+    "Holder",
     "Impact",
     "Inspected",
     "Invalidation",
@@ -143,6 +166,7 @@ __all__ = [
     "Statement",
     "Summary",
     "TestResult",
+    "TooManyToCollect",
     "Touched",
     "Verdict",
     "Version",
@@ -152,6 +176,7 @@ __all__ = [
     "check_log",
     "check_name",
     "check_simple_name",
+    "collect_limits_from",
     "decide",
     "entry_hash",
     "evidence_limits_from",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import total_ordering
 from typing import Any, Literal
 
 import msgspec
 
 from tetrad.kernel import Digest, digest_json
-from tetrad.registry.errors import BadName, BadVersion
+from tetrad.registry.errors import ArtifactErased, BadName, BadVersion
 
 ArtifactKind = str
 Bump = Literal["major", "minor", "patch"]
@@ -19,6 +19,10 @@ Direction = Literal["in", "out"]
 Invalidation = Literal["rebuild", "revalidate", "reevaluate", "none"]
 
 INVALIDATIONS: tuple[Invalidation, ...] = ("rebuild", "revalidate", "reevaluate", "none")
+COLLECTOR = "gc"
+"""Who has erased what nothing needed any more."""
+KEPT_AGAIN_AFTER = timedelta(minutes=10)
+"""A write for each time that the same artifact is kept again would be too many."""
 GENESIS = "sha256:" + "0" * 64
 LOG_SCHEMA = "tetrad.ref-log/1"
 
@@ -32,7 +36,11 @@ _SEMVER = re.compile(
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """Something immutable that a project may see. `stored` is False where its content is kept by its own slice."""
+    """Something immutable that a project may see. `stored` is False where its content is kept by its own slice.
+
+    `erased_at` says that only its name is left: a tombstone. `kept_at` is when somebody last asked to keep it, to
+    within ten minutes.
+    """
 
     project: str
     digest: Digest
@@ -43,6 +51,14 @@ class Artifact(msgspec.Struct, frozen=True):
     created_by: str
     stored: bool = True
     erased_at: datetime | None = None
+    erased_by: str = ""
+    erased_because: str = ""
+    kept_at: datetime | None = None
+
+    @property
+    def collected(self) -> bool:
+        """Tell whether its content went because nothing needed it: then it may come back."""
+        return self.erased_at is not None and self.erased_by == COLLECTOR
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -279,6 +295,25 @@ def glob_matches(pattern: str, name: str) -> bool:
     """Tell whether a ref's name matches: `*` stays within one part, `**` crosses parts."""
     expression = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
     return re.fullmatch(expression, name) is not None
+
+
+def erased(artifact: Artifact) -> ArtifactErased:
+    """Say that only the name of an artifact is left, since when and why."""
+    when = f"{artifact.erased_at:%Y-%m-%d %H:%M} UTC" if artifact.erased_at else ""
+    if artifact.collected:
+        return ArtifactErased(
+            f"the {artifact.kind} {artifact.digest} was collected on {when}, as nothing needed it",
+            hint="keep the same content again, then it is back",
+        )
+    return ArtifactErased(
+        f"the {artifact.kind} {artifact.digest} was erased on {when}: {artifact.erased_because}",
+        hint="it was erased on purpose and does not come back",
+    )
+
+
+def young(artifact: Artifact, now: datetime) -> bool:
+    """Tell whether an artifact is there and was kept so lately that no collection takes it before long."""
+    return artifact.erased_at is None and artifact.kept_at is not None and now - artifact.kept_at < KEPT_AGAIN_AFTER
 
 
 def entry_hash(entry: RefEntry) -> Digest:

@@ -20,6 +20,14 @@ MAX_REACHED = 100_000
 """How many artifacts one walk visits. A move that would need more is refused: nothing unproven passes as sound."""
 
 
+class Broken(msgspec.Struct, frozen=True):
+    """A release that is served now although revocations reach it."""
+
+    project: str
+    live: Live
+    causes: tuple[Cause, ...]
+
+
 class NothingLive:
     """`Deployments` of an installation that serves nothing."""
 
@@ -64,17 +72,17 @@ class Revocations:
         The statement is signed in the same transaction, while no ref of the project moves: a move is either before it,
         and named in what this returns, or is refused. Who may is for the routes to say.
         """
-        words = _words(reason)
+        said = words(reason)
         kind = self._kind(project, digest)
         known = self._store.standing(project).get(parse_digest(digest))
         if known is not None:
             return known, self.impact(project, digest)
-        self._note(actor, "artifact.revoked", digest, project, reason=words[:500])
+        self._note(actor, "artifact.revoked", digest, project, reason=said[:500])
 
         def make(transaction: Any) -> Revocation:
-            signed = self._sign(project, digest, kind, "revoke", words, actor, transaction)
+            signed = self._sign(project, digest, kind, "revoke", said, actor, transaction)
             return Revocation(
-                project, new_id("rev"), parse_digest(digest), kind, words, self._clock.now(), actor.id,
+                project, new_id("rev"), parse_digest(digest), kind, said, self._clock.now(), actor.id,
                 actor.name[:256], signed,
             )  # fmt: skip
 
@@ -83,17 +91,17 @@ class Revocations:
 
     def reinstate(self, project: str, digest: str, *, actor: Principal, reason: str) -> Revocation:
         """Take a revocation back; raise `RevocationNotFound` where none stands."""
-        words = _words(reason)
+        said = words(reason)
         kind = self._kind(project, digest)
         if parse_digest(digest) not in self._store.standing(project):
             raise RevocationNotFound(f"{digest} is not revoked", hint="`tetrad revoke --list`")
-        self._note(actor, "artifact.reinstated", digest, project, reason=words[:500])
+        self._note(actor, "artifact.reinstated", digest, project, reason=said[:500])
 
         def change(known: Revocation, transaction: Any) -> Revocation:
-            self._sign(project, digest, kind, "reinstate", words, actor, transaction)
+            self._sign(project, digest, kind, "reinstate", said, actor, transaction)
             return msgspec.structs.replace(
                 known, reinstated_at=self._clock.now(), reinstated_by=actor.id, reinstated_by_name=actor.name[:256],
-                reinstated_because=words,
+                reinstated_because=said,
             )  # fmt: skip
 
         changed = self._store.reinstate(project, digest, change)
@@ -104,11 +112,11 @@ class Revocations:
     def _sign(
         self, project: str, digest: str, kind: str, decision: str, reason: str, actor: Principal, transaction: Any
     ) -> Digest:
-        said = {
+        predicate = {
             "decision": decision, "project": project, "actor": tags(actor), "reason": reason,
             "statement": new_id("stm"),  # else the second of two equal ones would be the first
         }  # fmt: skip
-        statement = Statement(REVOCATION, ((kind, parse_digest(digest)),), said)
+        statement = Statement(REVOCATION, ((kind, parse_digest(digest)),), predicate)
         return self._evidence.sign(project, statement, actor=actor, transaction=transaction).digest
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -124,6 +132,19 @@ class Revocations:
     def standing(self, project: str, transaction: Any = None) -> dict[Digest, Revocation]:
         """Return what is revoked now, by digest."""
         return self._store.standing(project, transaction)
+
+    def any(self, project: str) -> bool:
+        """Tell whether anything of a project is revoked."""
+        return bool(self._store.revocations(project, standing=True, digest=None, limit=1, before=None))
+
+    def served(self) -> list[Broken]:
+        """Return what is served now although a revocation reaches it, in all projects."""
+        return [
+            Broken(project, live, causes)
+            for project in self._store.projects()
+            for live in self._deployments.live(project)
+            if (causes := self.causes(project, live.digest))
+        ]
 
     def causes(self, project: str, digest: str, transaction: Any = None) -> tuple[Cause, ...]:
         """Return the revocations that reach an artifact, the nearest first: none means that it is sound.
@@ -195,7 +216,8 @@ def told(cause: Cause) -> str:
     return f"the {what} was revoked by {who}: {revocation.reason}{way}"
 
 
-def _words(text: str) -> str:
+def words(text: str) -> str:
+    """Return a reason, trimmed; refuse none and one that is too long."""
     trimmed = text.strip()
     if not trimmed or len(trimmed) > MAX_TEXT_CHARS:
         raise InvalidInput("a reason is needed", hint=f"1 to {MAX_TEXT_CHARS} characters")

@@ -68,6 +68,11 @@ class SqlRevocationStore:
             rows = connection.execute(statement.order_by(revocations.c.id.desc()).limit(limit))
             return [_revocation(row) for row in rows]
 
+    def projects(self) -> list[str]:
+        statement = sa.select(revocations.c.project).where(revocations.c.reinstated_at.is_(None)).distinct()
+        with self._database.read() as connection:
+            return list(connection.scalars(statement.order_by(revocations.c.project)))
+
     def standing(self, project: str, transaction: Any = None) -> dict[Digest, Revocation]:
         statement = sa.select(revocations).where(
             revocations.c.project == project, revocations.c.reinstated_at.is_(None)

@@ -40,7 +40,9 @@ from tetrad.registry._model import (
     check_log,
     check_name,
     entry_hash,
+    erased,
     glob_matches,
+    young,
 )
 from tetrad.registry._revocation import told
 from tetrad.registry.errors import (
@@ -143,7 +145,8 @@ class Registry:
             )
         digest = digest_bytes(data)
         known = self._store.artifact(project, digest)
-        if known is None or not self._blobs.exists(digest):
+        # Bytes that are put again are safe from collections for a while; a row that was kept lately keeps its bytes.
+        if known is None or not young(known, self._clock.now()) or not self._blobs.exists(digest):
             self._blobs.put_bytes(data)
         return self._keep(project, kind, digest, media_type, len(data), actor, parts, stored=True)
 
@@ -198,6 +201,27 @@ class Registry:
             )
         return found
 
+    def touch(self, project: str, digest: str) -> bool:
+        """Tell whether an artifact is there with its content, and keep collections from it for their grace period.
+
+        Whoever builds on an artifact without keeping it again asks this first.
+        """
+        return self._store.touch(project, parse_digest(digest), at=self._clock.now())
+
+    def whole(self, project: str, digest: str) -> Artifact:
+        """Return an artifact that has its content; raise `ArtifactErased` where only its name is left."""
+        found = self.artifact(project, digest)
+        if found.erased_at is not None:
+            raise erased(found)
+        return found
+
+    def hold(self, project: str, digests: Iterable[str], transaction: Any) -> None:
+        """Begin to hold artifacts in a transaction of the caller's, whose `Roots` name them once it is committed.
+
+        Raises `ArtifactErased` where the content of one is gone; until the transaction ends none goes.
+        """
+        self._store.hold(project, sorted(set(digests)), transaction)
+
     def parts(self, project: str, digest: str) -> list[tuple[Digest, str]]:
         """Return what an artifact refers to, as (digest, role)."""
         return self._store.parts(project, self.artifact(project, digest).digest)
@@ -224,7 +248,9 @@ class Registry:
         return value
 
     def _readable(self, project: str, digest: str, max_bytes: int | None) -> None:
-        parse_digest(digest)
+        known = self._store.artifact(project, parse_digest(digest))
+        if known is not None and known.erased_at is not None:
+            raise erased(known)
         if not self.sees(project, digest) or not self._blobs.exists(Digest(digest)):
             raise ArtifactNotFound(
                 f"the project {project!r} has no bytes {digest}", hint="check the digest and the project"
@@ -253,7 +279,7 @@ class Registry:
         Without `semver` the number is the newest one's, bumped (first: 1.0.0). A number that is taken by another digest
         raises `VersionTaken`; one that does not come after the newest raises `BadVersion`.
         """
-        artifact = self.artifact(project, digest)
+        artifact = self.whole(project, digest)
         if artifact.kind != kind:
             raise ArtifactConflict(f"{digest} is a {artifact.kind}", hint=f"a version of a {kind} names a {kind}")
         check_name(name, f"name of a {kind}")
@@ -342,7 +368,7 @@ class Registry:
         and every one of its gates passes by broken glass.
         """
         check_name(name, "name of a ref")
-        target = self.artifact(project, digest).digest
+        target = self.whole(project, digest).digest
         words = _text(reason, "reason")
 
         def decide(
@@ -441,6 +467,10 @@ class Registry:
                 f"the ref {name!r} does not move to {short(target)}: {told(causes[0])}{more}",
                 hint="choose another release; `tetrad revoke --undo` reinstates what was revoked in error",
             )
+
+    def anything_revoked(self, project: str) -> bool:
+        """Tell whether anything of a project is revoked, so that looking for causes is worth it."""
+        return self._revocations is not None and self._revocations.any(project)
 
     def revoked(self, project: str, digest: str) -> tuple[Cause, ...]:
         """Return the revocations that reach an artifact, the nearest first: none means that it is sound."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -19,7 +20,9 @@ from tetrad.registry._model import (
     RefEntry,
     RefRule,
     Version,
+    erased,
     glob_matches,
+    young,
 )
 from tetrad.registry.ports import Makers
 
@@ -38,6 +41,9 @@ artifacts = sa.Table(
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("created_by", sa.String(128), nullable=False),
     sa.Column("erased_at", Timestamp),
+    sa.Column("erased_by", sa.String(128)),
+    sa.Column("erased_because", sa.Text),
+    sa.Column("kept_at", Timestamp),
 )
 sa.Index(None, artifacts.c.project, artifacts.c.kind, artifacts.c.created_at)
 
@@ -190,15 +196,17 @@ class SqlRegistryStore:
 
     def add_artifact(self, artifact: Artifact, parts: Sequence[tuple[Digest, str]]) -> Artifact:
         known = self.artifact(artifact.project, artifact.digest)
-        if known is not None:
+        if known is not None and young(known, artifact.created_at):
             return known
         with self._database.write() as connection:
+            share_project(connection, artifact.project)
+            refuse_erased(connection, artifact.project, [part for part, _ in parts])
             row = {
                 "project": artifact.project, "digest": artifact.digest, "kind": artifact.kind,
                 "media_type": artifact.media_type, "size": artifact.size, "stored": artifact.stored,
-                "created_at": artifact.created_at, "created_by": artifact.created_by,
+                "created_at": artifact.created_at, "created_by": artifact.created_by, "kept_at": artifact.created_at,
             }  # fmt: skip
-            if insert_or_ignore(connection, artifacts, row):
+            if insert_or_ignore(connection, artifacts, row) or _revived(connection, artifact):
                 for chunk in _chunks(parts):
                     insert_or_ignore(
                         connection, artifact_parts,
@@ -209,6 +217,23 @@ class SqlRegistryStore:
                     )  # fmt: skip
             found = connection.execute(_one_artifact(artifact.project, artifact.digest)).one()
         return _artifact(found)
+
+    def hold(self, project: str, digests: Sequence[str], transaction: Any) -> None:
+        share_project(transaction, project)
+        refuse_erased(transaction, project, digests)
+
+    def touch(self, project: str, digest: str, *, at: datetime) -> bool:
+        known = self.artifact(project, digest)
+        if known is None or known.erased_at is not None:
+            return False
+        if young(known, at):
+            return True
+        with self._database.write() as connection:
+            share_project(connection, project)
+            mine = sa.and_(
+                artifacts.c.project == project, artifacts.c.digest == digest, artifacts.c.erased_at.is_(None)
+            )
+            return bool(connection.execute(sa.update(artifacts).where(mine).values(kept_at=at)).rowcount)
 
     def artifact(self, project: str, digest: str) -> Artifact | None:
         with self._database.read() as connection:
@@ -234,6 +259,10 @@ class SqlRegistryStore:
                         )
                     )
                 )
+                gone = sa.select(artifacts.c.digest).where(
+                    artifacts.c.project == project, artifacts.c.digest.in_(chunk), artifacts.c.erased_at.is_not(None)
+                )
+                found.difference_update(connection.scalars(gone))
         return found
 
     def parts(self, project: str, digest: str) -> list[tuple[Digest, str]]:
@@ -252,6 +281,7 @@ class SqlRegistryStore:
     ) -> Version:
         identity = {"project": project, "kind": kind, "name": name}
         with self._database.write() as connection:
+            share_project(connection, project)
             insert_or_ignore(connection, version_names, {**identity, "last_seq": 0})
             # An update that changes nothing, to hold the name's row until the end of the transaction.
             mine = sa.and_(*(version_names.c[column] == value for column, value in identity.items()))
@@ -265,6 +295,7 @@ class SqlRegistryStore:
                 )
             ]
             chosen = decide(known)
+            refuse_erased(connection, project, [chosen.digest])
             if any(chosen is version for version in known):
                 return chosen
             connection.execute(
@@ -341,6 +372,8 @@ class SqlRegistryStore:
             entry = decide(current, reserved, rules, (head.seq, head.hash), connection)
             if entry is None:
                 return current, None
+            if entry.new is not None:
+                refuse_erased(connection, project, [entry.new])
             connection.execute(sa.insert(ref_log).values(**_columns(ref_log, entry)))
             connection.execute(sa.update(ref_log_heads).where(mine).values(seq=entry.seq, hash=entry.hash))
             moved = {
@@ -584,6 +617,39 @@ def hold_project(connection: sa.Connection, project: str) -> None:
     connection.execute(sa.update(ref_log_heads).where(mine).values(seq=ref_log_heads.c.seq))
 
 
+def share_project(connection: sa.Connection, project: str) -> None:
+    """Keep collections out until the transaction ends, beside others who do the same.
+
+    SQLite has one writer at a time in any case.
+    """
+    insert_or_ignore(connection, ref_log_heads, {"project": project, "seq": 0, "hash": GENESIS})
+    held = sa.select(ref_log_heads.c.seq).where(ref_log_heads.c.project == project).with_for_update(read=True)
+    connection.execute(held)
+
+
+def refuse_erased(connection: sa.Connection, project: str, digests: Sequence[str]) -> None:
+    """Refuse to refer to what is only a tombstone; while the project is held or shared, nothing becomes one."""
+    for chunk in _chunks(digests):
+        gone = connection.execute(
+            sa.select(artifacts)
+            .where(artifacts.c.project == project, artifacts.c.digest.in_(chunk), artifacts.c.erased_at.is_not(None))
+            .limit(1)
+        ).one_or_none()
+        if gone is not None:
+            raise erased(_artifact(gone))
+
+
+def _revived(connection: sa.Connection, artifact: Artifact) -> bool:
+    """Note that an artifact is kept again; tell whether it comes back from the dead, without its parts."""
+    mine = sa.and_(artifacts.c.project == artifact.project, artifacts.c.digest == artifact.digest)
+    known = _artifact(connection.execute(_one_artifact(artifact.project, artifact.digest)).one())
+    if known.erased_at is not None and not known.collected:
+        raise erased(known)
+    back = {"erased_at": None, "erased_by": None, "erased_because": None} if known.collected else {}
+    connection.execute(sa.update(artifacts).where(mine).values(kept_at=artifact.created_at, **back))
+    return known.collected
+
+
 def _makers(connection: sa.Connection, project: str, digests: Sequence[str]) -> dict[str, Makers]:
     found: dict[str, Makers] = {}
     for chunk in _chunks(sorted(set(digests))):
@@ -630,7 +696,7 @@ def _one_ref(project: str, name: str) -> sa.Select[Any]:
 def _artifact(row: sa.Row[Any]) -> Artifact:
     return Artifact(
         row.project, Digest(row.digest), row.kind, row.media_type, row.size, row.created_at, row.created_by,
-        bool(row.stored), row.erased_at,
+        bool(row.stored), row.erased_at, row.erased_by or "", row.erased_because or "", row.kept_at,
     )  # fmt: skip
 
 

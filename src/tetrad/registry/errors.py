@@ -23,6 +23,25 @@ class ArtifactNotFound(NotFound):
     code = "artifact_not_found"
 
 
+class ArtifactErased(NotFound):
+    """Only the name of the artifact is left: its content was erased, or collected as nothing needed it."""
+
+    code = "artifact_erased"
+    status = 410
+
+
+class ArtifactServed(Conflict):
+    """The artifact is part of what is served now."""
+
+    code = "artifact_served"
+
+
+class TooManyToCollect(TooLarge):
+    """More artifacts than one collection goes through; nothing was taken."""
+
+    code = "too_many_to_collect"
+
+
 class VersionNotFound(NotFound):
     """No such version in the project."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -11,6 +12,15 @@ import msgspec
 
 from tetrad.kernel import Digest, Principal
 from tetrad.registry._model import Activity, Artifact, Cause, Link, Live, Ref, RefEntry, RefRule, Revocation, Version
+
+
+class Sized(Protocol):
+    """A blob that is listed."""
+
+    @property
+    def digest(self) -> Digest: ...
+    @property
+    def size(self) -> int: ...
 
 
 class Blobs(Protocol):
@@ -22,6 +32,18 @@ class Blobs(Protocol):
 
     def put_file(self, path: Path) -> Digest:
         """Keep a file's bytes durably and return their digest; the file stays where it is."""
+        ...
+
+    def discard(self, digest: Digest, *, put_before: float) -> bool:
+        """Forget bytes that nobody has put since a time (seconds since the epoch); tell whether they went."""
+        ...
+
+    def tidy(self) -> int:
+        """Remove what writers that were killed left behind; return how many remains went."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[Sized]:
+        """Yield every blob with its size, in the order of digests."""
         ...
 
     def read(self, digest: Digest) -> bytes:
@@ -86,10 +108,23 @@ class RegistryStore(Protocol):
     """The registry's rows. Each method is one transaction; all reads are within one project."""
 
     def add_artifact(self, artifact: Artifact, parts: Sequence[tuple[Digest, str]]) -> Artifact:
-        """Keep an artifact, or return the one that is there; its `parts` (digest, role) keep other bytes alive."""
+        """Keep an artifact, or return the one that is there; its `parts` (digest, role) keep other bytes alive.
+
+        What was collected comes back; what was erased on purpose, or has such a part, raises `ArtifactErased`.
+        """
         ...
 
-    def artifact(self, project: str, digest: str) -> Artifact | None: ...
+    def hold(self, project: str, digests: Sequence[str], transaction: Any) -> None:
+        """Keep collections out until the transaction ends; raise `ArtifactErased` where one of the digests is gone."""
+        ...
+
+    def touch(self, project: str, digest: str, *, at: datetime) -> bool:
+        """Note that somebody needs an artifact; tell whether it is there with its content."""
+        ...
+
+    def artifact(self, project: str, digest: str) -> Artifact | None:
+        """Return an artifact, also one of which only the name is left."""
+        ...
 
     def visible(self, project: str, digests: Iterable[str]) -> set[str]:
         """Return which digests the project may see, as artifacts or as parts of one."""
@@ -269,6 +304,10 @@ class RevocationStore(Protocol):
         """Return revocations, newest first; `before` is the `id` to go on from."""
         ...
 
+    def projects(self) -> list[str]:
+        """Return the projects in which something is revoked now."""
+        ...
+
     def standing(self, project: str, transaction: Any = None) -> dict[Digest, Revocation]:
         """Return what is revoked now, by digest."""
         ...
@@ -290,6 +329,103 @@ class RevocationStore(Protocol):
     def pointed_to(self, project: str, digests: Sequence[str]) -> list[Ref]: ...
 
 
+class Roots(Protocol):
+    """What another slice holds, so that no collection takes it, nor anything that it contains or was made from.
+
+    A slice that begins to hold a digest does so in a transaction in which it calls `Registry.hold`: then either the
+    collection sees it here, or the slice is told that the artifact is gone.
+    """
+
+    @property
+    def name(self) -> str:
+        """What holds, for people: `change request`."""
+        ...
+
+    def roots(self, project: str) -> Iterable[Digest]:
+        """Return what is held now; digests that are no artifacts of the project are passed over."""
+        ...
+
+
+class BlobRoots(Protocol):
+    """Bytes that somebody needs outside of any project, such as the bundled models."""
+
+    def blobs(self) -> Iterable[Digest]:
+        """Return what must stay."""
+        ...
+
+
+class Contents(Protocol):
+    """The slice that keeps the content of artifacts of a kind which the blob store does not hold."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of artifact, such as `dataset`."""
+        ...
+
+    def forget(self, project: str, digests: Sequence[Digest], transaction: Any) -> None:
+        """Let the content go, in the transaction that leaves tombstones in its place. Twice is fine."""
+        ...
+
+    def sweep(self, project: str) -> int:
+        """Free what nothing refers to any more, after that transaction; return how many rows. Twice is fine."""
+        ...
+
+
+class CollectStore(Protocol):
+    """What a collection reads and writes. A transaction is lent by `looking` or `holding`."""
+
+    def projects(self) -> list[str]: ...
+
+    def looking(self) -> AbstractContextManager[Any]:
+        """Lend a consistent snapshot."""
+        ...
+
+    def holding(self, project: str) -> AbstractContextManager[Any]:
+        """Lend a transaction in which nothing of the project becomes referred to or kept."""
+        ...
+
+    def living(self, transaction: Any, project: str) -> dict[Digest, Artifact]:
+        """Return every artifact that has its content."""
+        ...
+
+    def roots(
+        self,
+        transaction: Any,
+        project: str,
+        *,
+        log_entries: int,
+        kept_since: datetime,
+        versions_before: datetime | None,
+    ) -> list[tuple[Digest, str]]:
+        """Return what the registry itself holds, as (digest, why).
+
+        Refs and their newest moves, versions, policies of gates, inputs and outputs of running activities, and what was
+        kept since a time. Versions made before `versions_before` hold nothing, but for the newest of each name.
+        """
+        ...
+
+    def bury(
+        self,
+        transaction: Any,
+        project: str,
+        digests: Sequence[Digest],
+        *,
+        at: datetime,
+        by: str,
+        because: str,
+        versions_too: bool,
+    ) -> int:
+        """Leave tombstones of artifacts and take away their lists of parts; return how many versions went with them."""
+        ...
+
+    def unnamed(self, digests: Sequence[Digest], *, but_for: Container[tuple[str, Digest]]) -> set[Digest]:
+        """Return which of the digests no living artifact of any project is or has among its parts.
+
+        Artifacts in `but_for`, as (project, digest), are counted as dead already.
+        """
+        ...
+
+
 class Deployments(Protocol):
     """What is served now, as the composition root knows it."""
 
@@ -303,6 +439,10 @@ class RevocationCheck(Protocol):
 
     def causes(self, project: str, digest: str, transaction: Any = None) -> Sequence[Cause]:
         """Return the revocations that reach a digest, and by which path."""
+        ...
+
+    def any(self, project: str) -> bool:
+        """Tell whether anything of a project is revoked."""
         ...
 
 

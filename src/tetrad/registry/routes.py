@@ -10,6 +10,8 @@ from fastapi.responses import StreamingResponse
 
 from tetrad.kit.http import Page, PageParams, PageQuery, cut_page, decode_cursor, requires
 from tetrad.registry._evidence_routes import evidence_router
+from tetrad.registry._revocation import told
+from tetrad.registry._revocation_routes import revocation_router
 from tetrad.registry._service import JSON, Registry
 from tetrad.registry._views import ArtifactView, LineageView, LogCheckView, LogEntryView, RefView, VersionView
 
@@ -21,7 +23,7 @@ MAX_SHOWN_BYTES = 1 << 20
 MAX_SHOWN_PARTS = 200
 _CHUNK = 1 << 16
 
-__all__ = ["evidence_router", "router"]
+__all__ = ["evidence_router", "revocation_router", "router"]
 
 
 def router(registry: Registry) -> APIRouter:
@@ -38,13 +40,19 @@ def _artifact_routes(routes: APIRouter, registry: Registry) -> None:
         """Show an artifact of the project, its versions and what it refers to."""
         artifact = registry.artifact(project, digest)
         parts = registry.parts(project, digest)
-        shown = artifact.stored and artifact.media_type == JSON and artifact.size <= MAX_SHOWN_BYTES
+        shown = (
+            artifact.erased_at is None
+            and artifact.stored
+            and artifact.media_type == JSON
+            and artifact.size <= MAX_SHOWN_BYTES
+        )
         return ArtifactView.of(
             artifact,
             registry.versions_of(project, digest),
             [(str(part), role) for part, role in parts[:MAX_SHOWN_PARTS]],
             len(parts),
             registry.document(project, digest) if shown else None,
+            [told(cause) for cause in registry.revoked(project, digest)],
         )
 
     @routes.get(

@@ -30,6 +30,7 @@ from tetrad.registry import (
     Registry,
     Version,
     check_simple_name,
+    told,
 )
 from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import FILE, DataPart, Declaration, parse_declaration
@@ -511,6 +512,19 @@ class Releases:
                     self._resolved.pop(next(iter(self._resolved)))
                 self._resolved[key] = found
         return found
+
+    def forget_resolved(self, project: str) -> None:
+        """Look the releases of a project up anew: content that they rest on has gone."""
+        with self._lock:
+            for key in [key for key in self._resolved if key[0] == project]:
+                del self._resolved[key]
+
+    def revoked(self, project: str, digests: Iterable[str]) -> dict[str, list[str]]:
+        """Say in sentences why releases are broken: which revocations reach them. Sound ones are left out."""
+        if not self._registry.anything_revoked(project):
+            return {}
+        found = {each: [told(cause) for cause in self._registry.revoked(project, each)] for each in set(digests)}
+        return {digest: causes for digest, causes in found.items() if causes}
 
     def _resolve(self, project: str, digest: str) -> ResolvedRelease:
         manifest = self._manifest(project, digest)

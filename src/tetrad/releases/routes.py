@@ -19,6 +19,7 @@ from tetrad.releases._diff_views import (
     RolledBackView,
     RunningCodeView,
 )
+from tetrad.releases._model import App
 from tetrad.releases._rebuild import Stalenesses
 from tetrad.releases._service import Composed, Releases
 from tetrad.releases._stale_views import StalenessRunBody, StalenessRunView, StalenessView, check_subject
@@ -98,16 +99,13 @@ def _app_routes(routes: APIRouter, releases: Releases) -> None:
         """List the apps of a project with their refs, in the order of names."""
         listing = f"apps {project}"
         after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
-        found = [
-            AppView.of(each.app, releases.refs(project, each.app.name))
-            for each in releases.apps(project, limit=page.limit + 1, after=after)
-        ]
+        found = [_app_view(releases, each.app) for each in releases.apps(project, limit=page.limit + 1, after=after)]
         return cut_page(listing, page, found, lambda view: view.name)
 
     @routes.get("/apps/{app}", operation_id="get_app")
     def get_app(project: Project, app: AppName) -> AppDetailView:
         """Show an app: where its refs point and how they got there."""
-        view = AppView.of(releases.app(project, app), releases.refs(project, app))
+        view = _app_view(releases, releases.app(project, app))
         history = [RefMoveView.of(entry) for entry in releases.history(project, app, limit=HISTORY)]
         return AppDetailView(**view.model_dump(exclude={"refs"}), refs=view.refs, history=history)
 
@@ -148,7 +146,7 @@ def _ref_routes(routes: APIRouter, releases: Releases) -> None:
         """Show where a ref points; the ETag is what a move needs as If-Match."""
         found = releases.ref(project, app, ref)
         response.headers["etag"] = f'"{found.digest}"'
-        return AppRefView.of(found)
+        return AppRefView.of(found, releases.revoked(project, [found.digest]))
 
 
 def _release_routes(routes: APIRouter, releases: Releases) -> None:
@@ -168,7 +166,8 @@ def _release_routes(routes: APIRouter, releases: Releases) -> None:
         rows: Annotated[int, Query(ge=0, le=200, description="How many rows of each dataset")] = 20,
     ) -> ReleaseView:
         """Show a release: its manifest, and every part that it pins."""
-        return ReleaseView.of(releases.parts(project, parse_digest(digest), rows=rows))
+        parts = releases.parts(project, parse_digest(digest), rows=rows)
+        return ReleaseView.of(parts, releases.revoked(project, [digest]))
 
     @routes.post("/releases", operation_id="compose_release", status_code=201)
     def compose_release(
@@ -250,6 +249,11 @@ def _rollback_routes(routes: APIRouter, releases: Releases, sightings: CodeSight
             window_s=window_s,
             announced=[AnnouncedCodeView.of(each, resolved.code_digest) for each in seen],
         )
+
+
+def _app_view(releases: Releases, app: App) -> AppView:
+    refs = releases.refs(app.project, app.name)
+    return AppView.of(app, refs, releases.revoked(app.project, [ref.digest for ref in refs]))
 
 
 def _check_move(body: ReleaseBody | DeriveBody) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
+import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 CHUNK = 8 << 20
 IN_MEMORY = 8 << 20
+YOUNG_S = 3600.0
 _OPTIONS = {"endpoint": "endpoint", "region": "region", "virtual_hosted": "virtual_hosted_style_request"}
 
 

@@ -42,7 +42,6 @@ class LocalBlobs:
         self._root = root
         self._files = root / "sha256"
         self._partial = root / "partial"
-        self._lock = root / "lock"
         with self._disk():
             self._files.mkdir(parents=True, exist_ok=True)
             self._partial.mkdir(exist_ok=True)
@@ -167,15 +166,21 @@ class LocalBlobs:
         with self._locked(fcntl.LOCK_SH):
             held = self._holds(digest, data)
             if held:
-                os.utime(self._path(digest))
+                try:
+                    os.utime(self._path(digest))
+                except PermissionError:  # another user's file: ours in its place can be dated
+                    return False
         return held
 
     @contextlib.contextmanager
     def _locked(self, how: int) -> Iterator[None]:
         """Keep putting and discarding apart, among all processes; the lock of one that dies goes with it."""
-        with self._lock.open("ab") as lock:
-            fcntl.flock(lock, how)
+        folder = os.open(self._files, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, how)
             yield
+        finally:
+            os.close(folder)
 
     def _adopt(self, path: Path, expected: Digest | None, take: Callable[[Path, Path], None]) -> Digest:
         folder = Path(tempfile.mkdtemp(dir=self._partial))

@@ -44,12 +44,23 @@ from tetrad.models._weights import read_weights
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
 from tetrad.processes.control._publisher import RouteTablePublisher
-from tetrad.processes.control._served import ServedReleases
+from tetrad.processes.control._served import DatasetContents, HeldModels, PushedBatches, ServedReleases
 from tetrad.processes.control._settings import EXAMPLE_APP
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
 from tetrad.prompts import Prompts, policy_from
-from tetrad.registry import GATE, Evidence, EvidenceGate, GatePolicies, Registry, Revocations, evidence_limits_from
+from tetrad.registry import (
+    GATE,
+    Collector,
+    Evidence,
+    EvidenceGate,
+    GatePolicies,
+    Registry,
+    Revocations,
+    collect_limits_from,
+    evidence_limits_from,
+)
 from tetrad.registry import limits_from as registry_limits
+from tetrad.registry._collect_store import SqlCollectStore
 from tetrad.registry._evidence_store import SqlEvidenceStore
 from tetrad.registry._revocation_store import SqlRevocationStore
 from tetrad.registry._store import SqlRegistryStore
@@ -90,6 +101,7 @@ class Services:
     evidence: Evidence
     gates: GatePolicies
     revocations: Revocations
+    collector: Collector
     code: Code
     datasets: Datasets
     models: Models
@@ -234,7 +246,27 @@ def build_services(settings: Settings, home: Home) -> Services:
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
         )
-        revocations.serve_from(ServedReleases(lambda: publisher.table))
+        served = ServedReleases(lambda: publisher.table)
+        revocations.serve_from(served)
+        collector = Collector(
+            SqlCollectStore(database),
+            artifacts,
+            SqlRevocationStore(database),
+            blobs,
+            clock,
+            deployments=served,
+            roots=[PushedBatches(datasets)],
+            blob_roots=[HeldModels()],
+            contents=[DatasetContents(datasets)],
+            audit=identity.audit.record,
+            limits=collect_limits_from(settings),
+        )
+
+        def gone(project: str, _digests: object) -> None:
+            releases.forget_resolved(project)
+            changed()
+
+        collector.subscribe(gone)
         changes.append(publisher.changed)
         identity.on_change(changed)
         registry.subscribe(changed)
@@ -247,6 +279,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             evidence=evidence,
             gates=gates,
             revocations=revocations,
+            collector=collector,
             code=code,
             datasets=datasets,
             models=models,

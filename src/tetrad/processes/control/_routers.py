@@ -14,7 +14,7 @@ from tetrad.models.routes import router as models_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
 from tetrad.prompts.routes import router as prompts_router
-from tetrad.registry.routes import evidence_router
+from tetrad.registry.routes import evidence_router, revocation_router
 from tetrad.registry.routes import router as registry_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.releases.routes import staleness_router
@@ -40,6 +40,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         staleness_router(services.stalenesses),
         registry_router(services.registry),
         evidence_router(services.evidence, services.gates),
+        revocation_router(services.revocations, services.collector),
         code_router(services.code),
         datasets_router(services.datasets),
         models_router(services.models),

@@ -3,10 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from tetrad.adapters.engines.bundled import CHAT_MODEL, EMBEDDING_MODEL
+from tetrad.datasets import Datasets
 from tetrad.kernel import Digest
 from tetrad.registry import Live
 from tetrad.serving import RouteTable
+
+DATASET = "dataset"
+
+
+class HeldModels:
+    """The registry's `BlobRoots` of the models that come with the product: they belong to no project."""
+
+    def blobs(self) -> Sequence[Digest]:
+        return (Digest(CHAT_MODEL.digest), Digest(EMBEDDING_MODEL.digest))
+
+
+class PushedBatches:
+    """The registry's `Roots` of datasets: batches that were pushed, from which versions can be made again."""
+
+    name = "pushed batch"
+
+    def __init__(self, datasets: Datasets) -> None:
+        self._datasets = datasets
+
+    def roots(self, project: str) -> Sequence[Digest]:
+        return self._datasets.roots(project)
+
+
+class DatasetContents:
+    """The registry's `Contents` of datasets: their rows are in the database."""
+
+    kind = DATASET
+
+    def __init__(self, datasets: Datasets) -> None:
+        self._datasets = datasets
+
+    def forget(self, project: str, digests: Sequence[Digest], transaction: Any) -> None:
+        self._datasets.forget(project, digests, transaction)
+
+    def sweep(self, project: str) -> int:
+        return self._datasets.free_rows(project)
 
 
 class ServedReleases:

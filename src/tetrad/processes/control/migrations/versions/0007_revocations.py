@@ -12,6 +12,10 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("artifacts", sa.Column("erased_by", sa.String(128)))
+    op.add_column("artifacts", sa.Column("erased_because", sa.Text))
+    op.add_column("artifacts", sa.Column("kept_at", sa.BigInteger))
+    op.execute("UPDATE artifacts SET kept_at = created_at")
     op.create_table(
         "revocations",
         sa.Column("project", sa.String(63), nullable=False),
