@@ -15,7 +15,7 @@ from tetrad.kit.db import Database
 from tetrad.models import Models, PublicPrices, read_weights
 from tetrad.models._store import SqlModelStore
 from tetrad.prompts import PromptPolicy, Prompts
-from tetrad.registry import Registry, RegistryLimits
+from tetrad.registry import Evidence, Registry, RegistryLimits
 from tetrad.registry._store import SqlRegistryStore
 from tetrad.registry.ports import Gates, RevocationCheck
 from tetrad.releases import RegistryPrompts, Releases
@@ -62,6 +62,7 @@ def wire(
     prompt_policy: PromptPolicy | None = None,
     audit: Any = None,
     revocations: RevocationCheck | None = None,
+    evidence: Evidence | None = None,
 ) -> Tetrads:
     """Wire the services as the control process does."""
     blobs, clock = blobs or MemoryBlobs(), clock or FixedClock()
@@ -74,5 +75,5 @@ def wire(
     models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())
     prompts = Prompts(registry, policy=prompt_policy, audit=audit)
     stored = RegistryPrompts(registry, prompts)
-    releases = Releases(SqlAppStore(database), registry, code, datasets, models, stored, clock)
+    releases = Releases(SqlAppStore(database), registry, code, datasets, models, stored, clock, evidence=evidence)
     return Tetrads(database, blobs, clock, registry, code, datasets, models, releases, prompts)

@@ -186,6 +186,24 @@ revocations = sa.Table(
 sa.Index(None, revocations.c.project, revocations.c.digest)
 
 
+# What digests were made of, and what that was made of, and so on, themselves included. As text, because CROSS JOIN is
+# what keeps SQLite from beginning each step with all edges of the project; for PostgreSQL it is a join like others.
+_ANCESTORS = sa.text(
+    """
+    WITH RECURSIVE reached(digest) AS (
+        SELECT digest FROM artifacts WHERE project = :project AND digest IN :digests
+        UNION
+        SELECT used.digest
+        FROM reached CROSS JOIN lineage_edges AS made CROSS JOIN lineage_edges AS used
+        WHERE made.project = :project AND made.digest = reached.digest AND made.direction = 'out'
+          AND used.project = :project AND used.activity = made.activity AND used.direction = 'in'
+          AND used.policy <> 'none'
+    )
+    SELECT digest FROM reached LIMIT :most
+    """
+).bindparams(sa.bindparam("digests", expanding=True))
+
+
 class SqlRegistryStore:
     """`RegistryStore` on a relational database."""
 
@@ -507,7 +525,8 @@ class SqlRegistryStore:
         found: dict[str, None] = {}
         with self._database.read() as connection:
             for chunk in _chunks(sorted(set(digests))):
-                found.update(dict.fromkeys(connection.scalars(_ancestors(project, chunk).limit(limit))))
+                rows = connection.scalars(_ANCESTORS, {"project": project, "digests": list(chunk), "most": limit})
+                found.update(dict.fromkeys(rows))
                 if len(found) >= limit:
                     break
         return list(found)[:limit]
@@ -586,28 +605,6 @@ class SqlRegistryStore:
             return _makers(transaction, project, digests)
         with self._database.read() as connection:
             return _makers(connection, project, digests)
-
-
-def _ancestors(project: str, digests: Sequence[str]) -> sa.Select[Any]:
-    """Select what digests were made of, and what that was made of, and so on, themselves included, in one query."""
-    out, into = lineage_edges.alias("made"), lineage_edges.alias("used")
-    start = sa.select(artifacts.c.digest.label("digest")).where(
-        artifacts.c.project == project, artifacts.c.digest.in_(digests)
-    )
-    reached = start.cte("reached", recursive=True)
-    further = (
-        sa.select(into.c.digest)
-        .select_from(reached)
-        .join(out, sa.and_(out.c.project == project, out.c.digest == reached.c.digest, out.c.direction == "out"))
-        .join(
-            into,
-            sa.and_(
-                into.c.project == project, into.c.activity == out.c.activity, into.c.direction == "in",
-                into.c.policy != "none",
-            ),
-        )
-    )  # fmt: skip
-    return sa.select(reached.union(further).c.digest)
 
 
 def hold_project(connection: sa.Connection, project: str) -> None:

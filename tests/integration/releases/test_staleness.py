@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from support.evidence import CAT
+from support.evidence import BOT, CAT, signed_result
 from support.staleness import Aging, revoke, wire_aging
 from support.tetrads import ALICE
-from tetrad.kernel import Principal
+from tetrad.datasets import PushedRow
+from tetrad.kernel import Principal, digest_json
 from tetrad.kit.db import Database
 from tetrad.registry import ArtifactNotFound
-from tetrad.releases import StalenessLimits, StalenessTooLarge
+from tetrad.registry._store import activities, artifacts, lineage_edges, version_names, versions
+from tetrad.releases import StalenessLimits, StalenessTooLarge, summarise
 from tetrad.releases.ports import RebuildOrder, Remade
 
 EN1, EN2, DE1 = {"q": "1", "lang": "en"}, {"q": "2", "lang": "en"}, {"q": "1", "lang": "de"}
@@ -219,8 +225,6 @@ def test_a_newest_version_that_was_revoked_makes_nothing_stale(aging: Aging) -> 
 
 
 def test_rows_that_are_pushed_are_history_and_no_newer_version(aging: Aging) -> None:
-    from tetrad.datasets import PushedRow
-
     aging.rows("faq", EN1)
     pushed = aging.tetrads.datasets.push("default", "faq", [PushedRow(EN2)], actor=ALICE, idempotency_key="k")
     assert aging.look(digest=pushed.digest).fresh
@@ -230,8 +234,6 @@ def test_rows_that_are_pushed_are_history_and_no_newer_version(aging: Aging) -> 
 
 def test_evidence_expires(aging: Aging, tmp_path: Path) -> None:
     digest = release(aging, tmp_path)
-    from support.evidence import BOT, signed_result
-
     until = aging.tetrads.clock.now() + timedelta(days=1)
     aging.gated.evidence.add("default", signed_result(aging.gated.ci, digest), actor=BOT, expires_at=until)
     assert aging.look(app="bot").fresh
@@ -309,10 +311,133 @@ def test_a_step_that_fails_holds_up_what_rests_on_it_alone(aging: Aging) -> None
 
 
 def counts(aging: Aging) -> tuple[int, ...]:
-    import sqlalchemy as sa
-
     with aging.tetrads.database.read() as connection:
         return tuple(
             connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one()
             for table in ("artifacts", "versions", "activities", "refs", "ref_log")
         )
+
+
+# -- many artifacts
+
+
+def test_ten_thousand_artifacts_are_looked_at_with_few_queries(database: Database) -> None:
+    aging = wire_aging(database)
+    layers, width = 100, 100
+    last = many(aging, layers, width)
+    with counted_queries(database) as queries:
+        looked = aging.look(digest=last)
+    assert 9_000 < looked.artifacts <= layers * width  # of the last layers not all
+    assert looked.fresh
+    assert len(queries) < 400
+    with database.write() as connection:
+        connection.execute(sa.insert(versions).values(version_row("name-0-0", 2, "sha256:" + "f" * 64)))
+        connection.execute(sa.update(version_names).where(version_names.c.name == "name-0-0").values(last_seq=2))
+    looked = aging.look(digest=last)
+    assert looked.items[0].state == "STALE"
+    assert [root.name for root in looked.items[0].roots] == ["name-0-0"]
+    assert [step.name for step in looked.steps][-1] == f"name-{layers - 1}-0"
+
+
+def version_row(name: str, seq: int, digest: str) -> dict[str, Any]:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return {
+        "project": "default", "kind": "dataset", "name": name, "seq": seq, "semver": f"1.{seq}.0", "digest": digest,
+        "author": "a", "author_name": "", "reason": "", "expected_outcome": "", "meta": {}, "created_at": at,
+    }  # fmt: skip
+
+
+def many(aging: Aging, layers: int, width: int) -> str:
+    """Write layers of artifacts, each made of three of the layer before, and return one of the last."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def digest(layer: int, place: int) -> str:
+        return digest_json([layer, place])
+
+    rows: dict[str, list[dict[str, Any]]] = {"a": [], "n": [], "v": [], "act": [], "e": []}
+    extra = "sha256:" + "f" * 64
+    for each in [(layer, place) for layer in range(layers) for place in range(width)] + [(-1, 0)]:
+        layer, place = each
+        mine = extra if layer < 0 else digest(layer, place)
+        rows["a"].append(
+            {"project": "default", "digest": mine, "kind": "dataset", "media_type": "x", "size": 1, "stored": False,
+             "created_at": at, "created_by": "a"}
+        )  # fmt: skip
+        if layer < 0:
+            continue
+        name, act = f"name-{layer}-{place}", f"act-{layer:04}-{place:04}"
+        rows["n"].append({"project": "default", "kind": "dataset", "name": name, "last_seq": 1})
+        rows["v"].append(version_row(name, 1, mine))
+        rows["act"].append(
+            {"project": "default", "id": act, "kind": "curate", "actor": "a", "state": "done", "params": {},
+             "environment": {}, "started_at": at}
+        )  # fmt: skip
+        edges = [("out", mine)]
+        if layer:
+            edges += [("in", digest(layer - 1, (place + step) % width)) for step in (0, 1, 10)]
+        rows["e"] += [
+            {"project": "default", "activity": act, "direction": side, "digest": one, "role": "", "policy": "rebuild"}
+            for side, one in edges
+        ]
+    with aging.tetrads.database.write() as connection:
+        tables = (artifacts, version_names, versions, activities, lineage_edges)
+        for key, table in zip(("a", "n", "v", "act", "e"), tables, strict=True):
+            connection.execute(sa.insert(table), rows[key])
+    return digest(layers - 1, 0)
+
+
+@contextmanager
+def counted_queries(database: Database) -> Iterator[list[str]]:
+    found: list[str] = []
+
+    def note(_c: Any, _u: Any, statement: str, *_: Any) -> None:
+        found.append(statement)
+
+    sa.event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        sa.event.remove(database.engine, "before_cursor_execute", note)
+
+
+# -- what diffs know of evaluations
+
+
+def test_a_diff_sets_signed_results_of_both_releases_against_each_other(aging: Aging, tmp_path: Path) -> None:
+    old = release(aging, tmp_path)
+    aging.rows("shots", SHOT, OTHER)
+    new = aging.tetrads.releases.derivations.derive(
+        "default", old, {"data.fewshot": "shots"}, actor=ALICE, expected_outcome="answers two questions"
+    ).digest
+    diff = aging.tetrads.releases.comparisons.diff("default", old, new)
+    assert (diff.evaluated, diff.evaluations) == ("unknown", ())
+    assert (diff.old.expected_outcome, diff.new.expected_outcome) == ("", "answers two questions")
+    aging.gated.tested(old, cases=200, suite_digest="sha256:" + "1" * 64, accuracy=0.9, cost_usd=0.004)
+    aging.gated.tested(old, suite="tone", kind=1.0)
+    assert aging.tetrads.releases.comparisons.diff("default", old, new).evaluated == "old"
+    aging.gated.tested(new, "FAILED", cases=1, suite_digest="sha256:" + "1" * 64, accuracy=0.1)
+    aging.tetrads.clock.advance(1)
+    aging.gated.tested(new, cases=240, suite_digest="sha256:" + "1" * 64, accuracy=0.93)
+    diff = aging.tetrads.releases.comparisons.diff("default", old, new)
+    smoke, tone = diff.evaluations
+    assert diff.evaluated == "both"
+    assert [(each.metric, each.old, each.new, each.delta) for each in smoke.metrics] == [
+        ("accuracy", 0.9, 0.93, 0.03), ("cost_usd", 0.004, None, None),
+    ]  # fmt: skip
+    assert smoke.same_suite is True
+    assert smoke.old is not None
+    assert smoke.new is not None
+    assert (smoke.old.cases, smoke.new.cases, smoke.new.result) == (200, 240, "PASSED")
+    assert (smoke.new.signed_by, smoke.new.received_at) == ("ci", aging.tetrads.clock.now())
+    assert tone.new is None
+    assert summarise(diff)[-2:] == (
+        "evaluation smoke: PASSED, 200 cases → PASSED, 240 cases; accuracy 0.9 → 0.93 (+0.03); cost_usd 0.004 → unknown",
+        "evaluation tone: PASSED, 10 cases → unknown; kind 1 → unknown",
+    )
+
+
+def test_evidence_that_was_revoked_is_no_part_of_a_diff(aging: Aging, tmp_path: Path) -> None:
+    digest = release(aging, tmp_path)
+    said = aging.gated.tested(digest, accuracy=0.9)
+    aging.gated.evidence.revoke("default", said.row.digest, actor=CAT, reason="the runner was broken")
+    assert aging.tetrads.releases.comparisons.diff("default", digest, digest).evaluated == "unknown"
