@@ -186,24 +186,6 @@ revocations = sa.Table(
 sa.Index(None, revocations.c.project, revocations.c.digest)
 
 
-# What digests were made of, and what that was made of, and so on, themselves included. As text, because CROSS JOIN is
-# what keeps SQLite from beginning each step with all edges of the project; for PostgreSQL it is a join like others.
-_ANCESTORS = sa.text(
-    """
-    WITH RECURSIVE reached(digest) AS (
-        SELECT digest FROM artifacts WHERE project = :project AND digest IN :digests
-        UNION
-        SELECT used.digest
-        FROM reached CROSS JOIN lineage_edges AS made CROSS JOIN lineage_edges AS used
-        WHERE made.project = :project AND made.digest = reached.digest AND made.direction = 'out'
-          AND used.project = :project AND used.activity = made.activity AND used.direction = 'in'
-          AND used.policy <> 'none'
-    )
-    SELECT digest FROM reached LIMIT :most
-    """
-).bindparams(sa.bindparam("digests", expanding=True))
-
-
 class SqlRegistryStore:
     """`RegistryStore` on a relational database."""
 
@@ -522,13 +504,26 @@ class SqlRegistryStore:
     # -- many at once -------------------------------------------------------------------------------------------
 
     def ancestors(self, project: str, digests: Sequence[str], *, limit: int) -> list[str]:
-        found: dict[str, None] = {}
+        found = dict.fromkeys(sorted(set(digests)))
+        frontier = list(found)
         with self._database.read() as connection:
-            for chunk in _chunks(sorted(set(digests))):
-                rows = connection.scalars(_ANCESTORS, {"project": project, "digests": list(chunk), "most": limit})
-                found.update(dict.fromkeys(rows))
-                if len(found) >= limit:
-                    break
+            while frontier and len(found) < limit:
+                reached: dict[str, None] = {}
+                for chunk in _chunks(frontier):
+                    makers = connection.scalars(
+                        sa.select(lineage_edges.c.activity).where(
+                            lineage_edges.c.project == project, lineage_edges.c.digest.in_(chunk),
+                            lineage_edges.c.direction == "out",
+                        )
+                    ).all()  # fmt: skip
+                    for part in _chunks(sorted(set(makers))):
+                        used = sa.select(lineage_edges.c.digest).where(
+                            lineage_edges.c.project == project, lineage_edges.c.activity.in_(part),
+                            lineage_edges.c.direction == "in", lineage_edges.c.policy != "none",
+                        )  # fmt: skip
+                        reached.update(dict.fromkeys(connection.scalars(used)))
+                frontier = [digest for digest in reached if digest not in found]
+                found.update(dict.fromkeys(frontier))
         return list(found)[:limit]
 
     def artifacts(self, project: str, digests: Sequence[str]) -> list[Artifact]:
