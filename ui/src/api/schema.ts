@@ -132,6 +132,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/gc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Collect
+         * @description Take what no project needs, and the files that go with it; without `run` only say what would go.
+         */
+        post: operations["collect"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/job-kinds": {
         parameters: {
             query?: never;
@@ -568,6 +588,68 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/artifacts/{digest}/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erase Artifact
+         * @description Take the content of an artifact away for good and leave a tombstone with the reason.
+         *
+         *     What is served is refused (409) unless `force`. Reading it answers 410 from then on.
+         */
+        post: operations["erase_artifact"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/holders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Explain Artifact
+         * @description Say what holds an artifact, so that no collection takes it, and by which path.
+         */
+        get: operations["explain_artifact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/impact": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Impact
+         * @description Name what a revocation of an artifact would reach: artifacts, versions, refs, what is served.
+         */
+        get: operations["get_impact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/artifacts/{digest}/lineage": {
         parameters: {
             query?: never;
@@ -582,6 +664,46 @@ export interface paths {
         get: operations["get_lineage"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/reinstate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reinstate Artifact
+         * @description Take a revocation back, saying why.
+         */
+        post: operations["reinstate_artifact"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke Artifact
+         * @description Revoke an artifact: no ref moves any more to what contains it or was made from it. Again changes nothing.
+         */
+        post: operations["revoke_artifact"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1086,6 +1208,28 @@ export interface paths {
         get: operations["check_gates"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/gc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Collect Project
+         * @description Take what nothing of a project needs; without `run` only say what would go.
+         *
+         *     Files go with the collection of the whole installation, as projects may share them.
+         */
+        post: operations["collect_project"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1704,6 +1848,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/revocations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Revocations
+         * @description List revocations, newest first.
+         */
+        get: operations["list_revocations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/secrets": {
         parameters: {
             query?: never;
@@ -1747,6 +1911,48 @@ export interface paths {
          * @description Forget a value.
          */
         delete: operations["delete_secret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/staleness": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Staleness
+         * @description Say what is out of date and why, and the steps that mend it, in order. Computed now; nothing is stored.
+         */
+        get: operations["get_staleness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/staleness/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Staleness
+         * @description Carry out the steps that have an executor, in order, for at most `seconds`; ask again while some are left.
+         *
+         *     What was made stays, so that a run that ends early is gone on with by the next. No ref moves.
+         */
+        post: operations["run_staleness"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -2076,6 +2282,16 @@ export interface components {
             state: string;
         };
         /**
+         * AmountView
+         * @description How many, and how many bytes.
+         */
+        AmountView: {
+            /** Bytes */
+            bytes: number;
+            /** Count */
+            count: number;
+        };
+        /**
          * AnnouncedCodeView
          * @description Code that callers announced; `matches` says whether it is the code of the release that the ref points to.
          */
@@ -2119,7 +2335,7 @@ export interface components {
         };
         /**
          * AppRefView
-         * @description A ref of an app, by its own name (`production`).
+         * @description A ref of an app, by its own name (`production`). `revoked` says why what it points to is broken, if it is.
          */
         AppRefView: {
             /** Digest */
@@ -2137,6 +2353,8 @@ export interface components {
             name: string;
             /** Revision */
             revision: number;
+            /** Revoked */
+            revoked?: string[];
         };
         /**
          * ApprovalBody
@@ -2188,6 +2406,8 @@ export interface components {
         /**
          * ArtifactView
          * @description An artifact; `document` is its content if that is a JSON object, `parts` are the first of what it refers to.
+         *
+         *     `erased_at` says that only its name is left; `revoked` says in sentences which revocations reach it.
          */
         ArtifactView: {
             /**
@@ -2205,6 +2425,8 @@ export interface components {
             } | null;
             /** Erased At */
             erased_at: string | null;
+            /** Erased Because */
+            erased_because: string;
             /** Kind */
             kind: string;
             /** Media Type */
@@ -2213,6 +2435,8 @@ export interface components {
             part_count: number;
             /** Parts */
             parts: components["schemas"]["PartView"][];
+            /** Revoked */
+            revoked: string[];
             /** Size */
             size: number;
             /** Stored */
@@ -2272,6 +2496,22 @@ export interface components {
             digest: string;
             /** Reason */
             reason: string;
+            /** Ref */
+            ref: string;
+        };
+        /**
+         * BrokenView
+         * @description A release that is served although revocations reach it; without `ref` only to requests that pin it.
+         */
+        BrokenView: {
+            /** App */
+            app: string;
+            /** Causes */
+            causes: string[];
+            /** Digest */
+            digest: string;
+            /** Project */
+            project: string;
             /** Ref */
             ref: string;
         };
@@ -2483,6 +2723,61 @@ export interface components {
             size: number;
             /** Tree */
             tree: string;
+        };
+        /**
+         * CollectBody
+         * @description Whether to carry it out, and which versions may go as well: those that are older and nothing else needs.
+         */
+        CollectBody: {
+            /**
+             * Run
+             * @default false
+             */
+            run: boolean;
+            /** Versions Older Than Days */
+            versions_older_than_days?: number | null;
+        };
+        /**
+         * CollectedView
+         * @description What a collection took from all projects, and the files and bytes that went with it.
+         *
+         *     `remains` are pieces that killed writers had left.
+         */
+        CollectedView: {
+            blobs: components["schemas"]["AmountView"];
+            /** Projects */
+            projects: components["schemas"]["CollectionView"][];
+            /** Ran */
+            ran: boolean;
+            /** Remains */
+            remains: number;
+        };
+        /**
+         * CollectionView
+         * @description What a collection took from a project, or would take where `ran` is false.
+         *
+         *     `gone` is by kind; `kept` counts artifacts by what holds them; `digests` are the first of those that go.
+         */
+        CollectionView: {
+            /** Digests */
+            digests: string[];
+            /** Gone */
+            gone: {
+                [key: string]: components["schemas"]["AmountView"];
+            };
+            /** Kept */
+            kept: {
+                [key: string]: number;
+            };
+            /** Project */
+            project: string;
+            /** Ran */
+            ran: boolean;
+            /** Rows */
+            rows: number;
+            total: components["schemas"]["AmountView"];
+            /** Versions */
+            versions: number;
         };
         /**
          * ColumnIn
@@ -2989,6 +3284,40 @@ export interface components {
             state: string;
         };
         /**
+         * EraseBody
+         * @description Why, and whether also what is served now.
+         */
+        EraseBody: {
+            /**
+             * Force
+             * @default false
+             */
+            force: boolean;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * ErasureView
+         * @description An artifact whose content is gone. `blobs_left` are shared with other artifacts, or were put again lately.
+         */
+        ErasureView: {
+            /** Blobs Left */
+            blobs_left: number;
+            /** Digest */
+            digest: string;
+            /** Erased At */
+            erased_at: string | null;
+            /** Erased Because */
+            erased_because: string;
+            freed: components["schemas"]["AmountView"];
+            /** Kind */
+            kind: string;
+            /** Rows */
+            rows: number;
+            /** Was Live */
+            was_live: components["schemas"]["LiveView"][];
+        };
+        /**
          * EvidenceBody
          * @description A DSSE envelope over an in-toto statement, signed by a key that the project trusts.
          */
@@ -3071,6 +3400,24 @@ export interface components {
             revoked_at: string | null;
             /** Subjects */
             subjects: components["schemas"]["SubjectView"][];
+        };
+        /**
+         * ExplanationView
+         * @description Whether a collection would leave an artifact, and the nearest of what holds it.
+         */
+        ExplanationView: {
+            /** Digest */
+            digest: string;
+            /** Erased At */
+            erased_at: string | null;
+            /** Erased Because */
+            erased_because: string;
+            /** Holders */
+            holders: components["schemas"]["HolderView"][];
+            /** Kept */
+            kept: boolean;
+            /** Kind */
+            kind: string;
         };
         /**
          * FieldChangeView
@@ -3305,6 +3652,16 @@ export interface components {
             sound: boolean;
         };
         /**
+         * HolderView
+         * @description What holds an artifact, and the path from what it names to the artifact.
+         */
+        HolderView: {
+            /** Path */
+            path: string[];
+            /** Why */
+            why: string;
+        };
+        /**
          * HostedModelBody
          * @description A model that a provider hosts, under the name that this project gives it.
          */
@@ -3370,6 +3727,24 @@ export interface components {
             };
             /** Kind */
             kind: string;
+        };
+        /**
+         * ImpactView
+         * @description Everything that a revocation reaches. `touched` are the first of `count`, itself the first of all.
+         *
+         *     `complete` is false where the walk stopped at a limit.
+         */
+        ImpactView: {
+            /** Complete */
+            complete: boolean;
+            /** Count */
+            count: number;
+            /** Digest */
+            digest: string;
+            /** Live */
+            live: components["schemas"]["LiveView"][];
+            /** Touched */
+            touched: components["schemas"]["TouchedView"][];
         };
         /**
          * IncludedView
@@ -3601,6 +3976,18 @@ export interface components {
             text: string;
         };
         /**
+         * LiveView
+         * @description A release that is served now for an app, by a ref; without one only to requests that pin it.
+         */
+        LiveView: {
+            /** App */
+            app: string;
+            /** Digest */
+            digest: string;
+            /** Ref */
+            ref: string;
+        };
+        /**
          * LoadView
          * @description What the engine was doing when it was last looked at.
          */
@@ -3733,6 +4120,20 @@ export interface components {
             role: string;
             /** Text */
             text: string;
+        };
+        /**
+         * MetricDeltaView
+         * @description A metric in its own unit; `delta` is new less old, null where a side has no value.
+         */
+        MetricDeltaView: {
+            /** Delta */
+            delta: number | null;
+            /** Metric */
+            metric: string;
+            /** New */
+            new: number | null;
+            /** Old */
+            old: number | null;
         };
         /**
          * ModelDiffView
@@ -4063,6 +4464,13 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[RevocationView] */
+        Page_RevocationView_: {
+            /** Items */
+            items: components["schemas"]["RevocationView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[RoutedModelView] */
         Page_RoutedModelView_: {
             /** Items */
@@ -4120,6 +4528,8 @@ export interface components {
             contract: string;
             /** Digest */
             digest: string;
+            /** Expected Outcome */
+            expected_outcome: string;
             /** Name */
             name: string;
             /** Order */
@@ -4782,6 +5192,8 @@ export interface components {
         /**
          * ReleaseDiffView
          * @description What changed from one release to another, part by part; `summary` says it in a line each.
+         *
+         *     `evaluated` says which of the two have signed test results: `unknown` where neither has.
          */
         ReleaseDiffView: {
             code: components["schemas"]["CodeDiffView"] | null;
@@ -4789,6 +5201,13 @@ export interface components {
             config: components["schemas"]["ValueChangeView"][];
             /** Data */
             data: components["schemas"]["DataDiffView"][];
+            /**
+             * Evaluated
+             * @enum {string}
+             */
+            evaluated: "both" | "old" | "new" | "unknown";
+            /** Evaluations */
+            evaluations: components["schemas"]["SuiteDeltaView"][];
             /** Model */
             model: components["schemas"]["ModelDiffView"][];
             new: components["schemas"]["ReleaseSideView"];
@@ -4917,6 +5336,8 @@ export interface components {
             digest: string;
             /** Dirty */
             dirty: boolean;
+            /** Expected Outcome */
+            expected_outcome: string;
             /** Reason */
             reason: string;
             /** Sequence */
@@ -4925,6 +5346,8 @@ export interface components {
         /**
          * ReleaseView
          * @description A release with everything that it pins, and who made it when and why; `dirty`: of code that is in no commit.
+         *
+         *     `revoked` says in sentences which revocations reach it: then it is broken, and no ref moves to it.
          */
         ReleaseView: {
             /** App */
@@ -4964,6 +5387,8 @@ export interface components {
             reason: string;
             /** Refs */
             refs: string[];
+            /** Revoked */
+            revoked: string[];
             /** Sequence */
             sequence: number;
         };
@@ -5000,6 +5425,45 @@ export interface components {
         RetentionIn: {
             /** Keep Days */
             keep_days?: number | null;
+        };
+        /**
+         * RevocationView
+         * @description A revocation; it stands until `reinstated_at`. `evidence` is the signed statement that says the same.
+         */
+        RevocationView: {
+            /** Digest */
+            digest: string;
+            /** Evidence */
+            evidence: string;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Reason */
+            reason: string;
+            /** Reinstated At */
+            reinstated_at: string | null;
+            /** Reinstated Because */
+            reinstated_because: string;
+            /** Reinstated By */
+            reinstated_by: string;
+            /**
+             * Revoked At
+             * Format: date-time
+             */
+            revoked_at: string;
+            /** Revoked By */
+            revoked_by: string;
+            /** Stands */
+            stands: boolean;
+        };
+        /**
+         * RevokedView
+         * @description A revocation and what it reaches now.
+         */
+        RevokedView: {
+            impact: components["schemas"]["ImpactView"];
+            revocation: components["schemas"]["RevocationView"];
         };
         /** RoleBody */
         RoleBody: {
@@ -5563,10 +6027,204 @@ export interface components {
             variant: string;
         };
         /**
+         * StaleCauseView
+         * @description One reason, in a sentence (`said`) and in parts. `digest` is what is pinned, `newest_digest` what it is today.
+         *
+         *     `newer`: a newer version is there; `pending`: it is out of date itself; `revoked`, `erased`; `broken`: made of such;
+         *     `unproven`, `failed`, `expired`: evidence; `suite`, `policy`: another than the evidence is of.
+         */
+        StaleCauseView: {
+            /** Digest */
+            digest: string;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Newest Digest */
+            newest_digest: string;
+            /** Newest Version */
+            newest_version: string;
+            /**
+             * Policy
+             * @enum {string}
+             */
+            policy: "rebuild" | "revalidate" | "reevaluate" | "none";
+            /** Role */
+            role: string;
+            /** Said */
+            said: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "FRESH" | "UNVALIDATED" | "EXPIRED" | "STALE" | "BROKEN";
+            /** Version */
+            version: string;
+            /**
+             * What
+             * @enum {string}
+             */
+            what: "newer" | "pending" | "revoked" | "erased" | "broken" | "unproven" | "failed" | "expired" | "suite" | "policy";
+        };
+        /**
+         * StalenessRunBody
+         * @description What to mend: the refs of an app, one of them, an artifact, or all refs of the project.
+         *
+         *     No further step begins after `seconds`. `skip` are ids of steps not to try, such as those that failed before.
+         */
+        StalenessRunBody: {
+            /**
+             * App
+             * @default
+             */
+            app: string;
+            /**
+             * Artifact
+             * @default
+             */
+            artifact: string;
+            /**
+             * Expected Outcome
+             * @default
+             */
+            expected_outcome: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Ref
+             * @default
+             */
+            ref: string;
+            /** Seconds */
+            seconds?: number | null;
+            /**
+             * Skip
+             * @default []
+             */
+            skip: string[];
+        };
+        /**
+         * StalenessRunView
+         * @description What one request has done, step by step; `left` could be done and were not begun.
+         */
+        StalenessRunView: {
+            /** Left */
+            left: number;
+            /** Steps */
+            steps: components["schemas"]["StaleStepDoneView"][];
+        };
+        /**
+         * StalenessView
+         * @description What was looked at, and the plan: the first of `step_count` steps. `artifact_count` were walked over.
+         */
+        StalenessView: {
+            /** Artifact Count */
+            artifact_count: number;
+            /** Fresh */
+            fresh: boolean;
+            /** Items */
+            items: components["schemas"]["StaleView"][];
+            /** Plan */
+            plan: components["schemas"]["StaleStepView"][];
+            /** Step Count */
+            step_count: number;
+        };
+        /**
+         * StaleStepDoneView
+         * @description What became of a step. `same`: nothing new came out; `left`: not begun yet; `waiting`: for another step.
+         */
+        StaleStepDoneView: {
+            /** Digest */
+            digest: string;
+            /** Hint */
+            hint: string;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "made" | "same" | "failed" | "waiting" | "no-executor" | "left";
+            /** Problem */
+            problem: string;
+            step: components["schemas"]["StaleStepView"];
+            /** Version */
+            version: string;
+        };
+        /**
+         * StaleStepView
+         * @description One thing to do. `executor` is empty where nothing is installed that does the `work`; `lacks` says why.
+         *
+         *     `after` are places in the list, from 0. `waits_for` names what has to be done before by somebody else.
+         */
+        StaleStepView: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "rebuild" | "revalidate" | "reevaluate";
+            /** After */
+            after: number[];
+            /** Because */
+            because: string[];
+            /** Digest */
+            digest: string;
+            /** Executor */
+            executor: string;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Label */
+            label: string;
+            /** Lacks */
+            lacks: string;
+            /** Name */
+            name: string;
+            /** Runnable */
+            runnable: boolean;
+            /** Version */
+            version: string;
+            /** Waits For */
+            waits_for: string[];
+            /** Work */
+            work: string;
+        };
+        /**
+         * StaleView
+         * @description How a ref's release, or an artifact, stands. `causes` are the first of `cause_count`; `roots` where they began.
+         *
+         *     `successor` is the release with today's parts, where it was made already: what is left is to move the ref.
+         */
+        StaleView: {
+            /** Cause Count */
+            cause_count: number;
+            /** Causes */
+            causes: components["schemas"]["StaleCauseView"][];
+            /** Digest */
+            digest: string;
+            /** Label */
+            label: string;
+            /** Ref */
+            ref: string;
+            /** Roots */
+            roots: components["schemas"]["StaleCauseView"][];
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "FRESH" | "UNVALIDATED" | "EXPIRED" | "STALE" | "BROKEN";
+            /** Successor */
+            successor: string;
+        };
+        /**
          * StatusView
-         * @description What runs, and how it is.
+         * @description What runs, and how it is. `broken` is served although it was revoked, or rests on what was.
          */
         StatusView: {
+            /** Broken */
+            broken: components["schemas"]["BrokenView"][];
             /** Engines */
             engines: components["schemas"]["EngineStatusView"][];
             /** Processes */
@@ -5618,6 +6276,47 @@ export interface components {
             name: string;
         };
         /**
+         * SuiteDeltaView
+         * @description A suite on both releases; `same_suite` is null where it is not known whether the same suite ran.
+         */
+        SuiteDeltaView: {
+            /** Metrics */
+            metrics: components["schemas"]["MetricDeltaView"][];
+            new: components["schemas"]["SuiteSideView"] | null;
+            old: components["schemas"]["SuiteSideView"] | null;
+            /** Same Suite */
+            same_suite: boolean | null;
+            /** Suite */
+            suite: string;
+        };
+        /**
+         * SuiteSideView
+         * @description The newest signed result of a suite on a release; `evidence` names the statement, `suite` the suite that ran.
+         */
+        SuiteSideView: {
+            /** Cases */
+            cases: number;
+            /** Evidence */
+            evidence: string;
+            /** Expired */
+            expired: boolean;
+            /** Expires At */
+            expires_at: string | null;
+            /** Key Id */
+            key_id: string;
+            /**
+             * Received At
+             * Format: date-time
+             */
+            received_at: string;
+            /** Result */
+            result: string;
+            /** Signed By */
+            signed_by: string;
+            /** Suite */
+            suite: string;
+        };
+        /**
          * TopOut
          * @description What one model, release or app had of the whole; `app` is the app of a release.
          */
@@ -5651,6 +6350,22 @@ export interface components {
             /** Unpriced Calls */
             unpriced_calls: number;
             usage: components["schemas"]["UsageOut"];
+        };
+        /**
+         * TouchedView
+         * @description An artifact that contains or derives from another; `path` leads to it. `versions` are names with numbers.
+         */
+        TouchedView: {
+            /** Digest */
+            digest: string;
+            /** Kind */
+            kind: string;
+            /** Path */
+            path: string[];
+            /** Refs */
+            refs: string[];
+            /** Versions */
+            versions: string[];
         };
         /**
          * TraceItem
@@ -6169,6 +6884,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SigningKeyView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    collect: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CollectBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectedView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -7049,6 +7798,112 @@ export interface operations {
             };
         };
     };
+    erase_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EraseBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExplanationView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_impact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImpactView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_lineage: {
         parameters: {
             query?: {
@@ -7072,6 +7927,82 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LineageView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reinstate_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevocationView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevokedView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -8192,6 +9123,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["GateCheckView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    collect_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CollectBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectionView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -9501,6 +10468,47 @@ export interface operations {
             };
         };
     };
+    list_revocations: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description Only of this artifact */
+                digest?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                /** @description Only those that were not taken back */
+                standing?: boolean;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_RevocationView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_secrets: {
         parameters: {
             query?: {
@@ -9626,6 +10634,81 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_staleness: {
+        parameters: {
+            query?: {
+                /** @description Only the refs of this app */
+                app?: string;
+                /** @description One artifact instead, by its digest */
+                artifact?: string;
+                /** @description Only this ref of the app */
+                ref?: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StalenessView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    run_staleness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StalenessRunBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StalenessRunView"];
+                };
             };
             /** @description The request was refused or failed */
             default: {
