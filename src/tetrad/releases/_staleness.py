@@ -440,7 +440,7 @@ def seen_from(standing: Standing, ref: str) -> Standing:
 def root_causes(graph: Graph, standings: Mapping[str, Standing], name: str) -> tuple[Cause, ...]:
     """Return where the causes of an artifact's state began: what is newer, revoked, or unproven, not what follows.
 
-    Each once, nearest first, at most `MAX_ROOTS`. Walks each artifact once.
+    Each once (what moved, whoever used it), nearest first, at most `MAX_ROOTS`. Walks each artifact once.
     """
     found: dict[str, Cause] = {}
     seen, frontier = {name}, [name]
@@ -451,7 +451,8 @@ def root_causes(graph: Graph, standings: Mapping[str, Standing], name: str) -> t
             for cause in standing.causes if standing else ():
                 leads_to = cause.newest or cause.about
                 if cause.what not in ("pending", "broken"):
-                    found.setdefault(cause.said, cause)
+                    same = (cause.what, cause.about, cause.newest) if cause.about else (cause.said,)
+                    found.setdefault(" ".join(same), cause)
                 targets = {cause.about} if cause.what == "broken" else set()
                 if cause.what in ("newer", "pending"):
                     targets.add(leads_to)
