@@ -112,7 +112,7 @@ def wire_gated(
         SqlRevocationStore(database), SqlRegistryStore(database), evidence, clock, audit=note, max_reached=max_reached
     )
     gate = EvidenceGate(evidence, blobs, clock, revocations=revocations)
-    tetrads = wire(database, gates={GATE: gate}, blobs=blobs, clock=clock, revocations=revocations)
+    tetrads = wire(database, gates={GATE: gate}, blobs=blobs, clock=clock, revocations=revocations, evidence=evidence)
     tetrads.registry.on_refusal(gate.note_refusal)
     policies = GatePolicies(tetrads.registry, evidence, gate, clock, audit=note)
     evidence.first_start(SYSTEM)

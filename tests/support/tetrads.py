@@ -15,7 +15,7 @@ from tetrad.kit.db import Database
 from tetrad.models import Models, PublicPrices, read_weights
 from tetrad.models._store import SqlModelStore
 from tetrad.prompts import PromptPolicy, Prompts
-from tetrad.registry import Registry, RegistryLimits, RunLimits, Runs
+from tetrad.registry import Evidence, Registry, RegistryLimits, RunLimits, Runs
 from tetrad.registry._run_store import SqlRunStore
 from tetrad.registry._store import SqlRegistryStore
 from tetrad.registry.ports import Gates, RevocationCheck
@@ -65,6 +65,7 @@ def wire(
     audit: Any = None,
     run_limits: RunLimits | None = None,
     revocations: RevocationCheck | None = None,
+    evidence: Evidence | None = None,
 ) -> Tetrads:
     """Wire the services as the control process does."""
     blobs, clock = blobs or MemoryBlobs(), clock or FixedClock()
@@ -77,5 +78,5 @@ def wire(
     runs = Runs(SqlRunStore(database), artifacts, clock, limits=run_limits)
     prompts = Prompts(registry, policy=prompt_policy, audit=audit)
     stored = RegistryPrompts(registry, prompts)
-    releases = Releases(SqlAppStore(database), registry, code, datasets, models, stored, clock)
+    releases = Releases(SqlAppStore(database), registry, code, datasets, models, stored, clock, evidence=evidence)
     return Tetrads(database, blobs, clock, registry, code, datasets, models, releases, prompts, runs)

@@ -44,6 +44,7 @@ from tetrad.registry import (
     ArtifactNotFound,
     Edge,
     Registry,
+    SemVer,
     Version,
     VersionNotFound,
     check_simple_name,
@@ -236,6 +237,62 @@ class Datasets:
             (Edge(source.digest, "in", "source", "rebuild"),), schema=rows.shape.schema(),
             key=self._key_field(source), role=role, declared="", words=words,
         )  # fmt: skip
+
+    def derive_again(
+        self,
+        project: str,
+        name: str,
+        source: DatasetVersion,
+        *,
+        actor: Principal,
+        reason: str = "",
+        expected_outcome: str = "",
+    ) -> tuple[DatasetVersion, bool]:
+        """Do the steps that made the newest version of a dataset again, upon another version of what it was made of.
+
+        Returns the newest version and whether it is new. Where the same rows come out that the newest version has, that
+        one stays, and the lineage says that it is made of `source` as well. Doing it again changes nothing. Raises
+        `NotRebuildable` where no steps made the newest version.
+        """
+        newest = self.version(project, name)
+        maker = self._maker(project, newest)
+        steps, whence = maker.params.get("steps"), maker.params.get("from", {})
+        if not steps or whence.get("name") != source.name:
+            raise NotRebuildable(
+                f"no steps have made {name}@{newest.semver} of the dataset {source.name!r}",
+                hint="derive it anew: `tetrad dataset filter`, `split`, `map` or `dedupe`",
+            )
+        if (whence.get("digest"), whence.get("order")) == (source.digest, source.order):
+            return newest, False
+        made = self.derive(
+            project, source, name, steps, actor=actor, role=newest.role, reason=reason,
+            expected_outcome=expected_outcome,
+        )  # fmt: skip
+        if not self._is_made_of(project, made, source):
+            whence = {"name": source.name, "semver": source.semver, "digest": source.digest, "order": source.order}
+            params = {"steps": steps, "from": whence, "name": name, "semver": made.semver, "order": made.order}
+            edges = [Edge(source.digest, "in", "source", "rebuild"), Edge(made.digest, "out", "dataset")]
+            self._registry.record(project, maker.kind, edges, actor=actor, params=params)
+        head = self.version(project, name)
+        if (head.digest, head.order) == (made.digest, made.order):
+            return head, head.semver != newest.semver
+        # The rows are those of an older version: it becomes the newest again, under a number of its own.
+        older = self._registry.version(project, KIND, name, made.semver)
+        self._registry.add_version(
+            project, KIND, name, older.digest, actor=actor, meta=older.meta, reason=reason,
+            semver=str(SemVer.parse(head.semver).bump("minor")), expected_outcome=expected_outcome,
+        )  # fmt: skip
+        return self.version(project, name), True
+
+    def _is_made_of(self, project: str, made: DatasetVersion, source: DatasetVersion) -> bool:
+        whence = {"name": source.name, "digest": source.digest, "order": source.order}
+        return any(
+            each.params.get("name") == made.name
+            and each.params.get("order") == made.order
+            and isinstance(each.params.get("from"), dict)
+            and whence.items() <= each.params["from"].items()
+            for each in self._makers(project, made.digest)
+        )
 
     def push(
         self,
@@ -444,7 +501,7 @@ class Datasets:
         raise NotRebuildable(f"nothing says how {version.name}@{version.semver} was made")
 
     def _makers(self, project: str, digest: str) -> list[Activity]:
-        around = self._registry.lineage(project, digest).activities
+        around = self._registry.makers(project, [digest])
         return [each for each in around if Edge(Digest(digest), "out", "dataset") in each.edges]
 
     def _remade(

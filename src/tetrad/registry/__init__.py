@@ -22,7 +22,10 @@ from tetrad.registry._evidence import (
     Counted,
     Envelope,
     Statement,
+    Summary,
+    TestResult,
     read_envelope,
+    read_predicate,
     read_statement,
 )
 from tetrad.registry._gate import GATE, EvidenceGate, Gate, GateCheck, GatePolicies
@@ -200,6 +203,8 @@ __all__ = [
     "SigningKey",
     "SigningKeyNotFound",
     "Statement",
+    "Summary",
+    "TestResult",
     "TooManyToCollect",
     "Touched",
     "Verdict",
@@ -223,6 +228,7 @@ __all__ = [
     "parts_of",
     "read_envelope",
     "read_policy",
+    "read_predicate",
     "read_statement",
     "run_limits_from",
     "sign_statement",

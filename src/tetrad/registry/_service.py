@@ -673,6 +673,59 @@ class Registry:
             for digest in digests
         )
 
+    # -- many at once -------------------------------------------------------------------------------------------
+
+    def ancestors(self, project: str, digests: Iterable[str], *, limit: int) -> list[str]:
+        """Return artifacts and everything that they were made of, along edges whose policy is not `none`.
+
+        At most `limit`: as many as that may mean that there are more.
+        """
+        return self._store.ancestors(project, [parse_digest(each) for each in digests], limit=limit)
+
+    def artifacts(self, project: str, digests: Iterable[str]) -> list[Artifact]:
+        """Return those of the digests that are artifacts of the project."""
+        return self._store.artifacts(project, list(digests))
+
+    def naming(self, project: str, digests: Iterable[str]) -> list[Version]:
+        """Return the versions that name any of the digests; of one name the older come first."""
+        return self._store.naming(project, list(digests))
+
+    def newest(self, project: str, kind: str, names: Iterable[str]) -> list[Version]:
+        """Return the newest version of each of the names that is there."""
+        return self._store.newest(project, kind, list(names))
+
+    def makers(self, project: str, digests: Iterable[str]) -> list[Activity]:
+        """Return the activities that any of the digests came out of, oldest first."""
+        return self._store.activities_of(project, sorted(set(digests)), "out")
+
+    def holding(self, project: str, parts: Iterable[str], *, limit: int) -> list[tuple[str, str]]:
+        """Return (artifact, part) of what refers to any of `parts`."""
+        return self._store.holding(project, list(parts), limit=limit)
+
+    def holders(self, project: str, parts: Sequence[str], *, limit: int) -> list[str]:
+        """Return the artifacts, such as releases, that refer to every one of `parts`, the newest first."""
+        return self._store.holders(project, parts, limit=limit)
+
+    def documents(self, project: str, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the JSON artifacts among the digests that are objects and whose bytes are there."""
+        wanted = sorted(set(digests))
+        seen = self._store.visible(project, wanted)
+        found: dict[str, dict[str, Any]] = {}
+        for digest in wanted:
+            if digest not in seen or not self._blobs.exists(Digest(digest)):
+                continue
+            value = parse_json(self._small(digest), where=f"the artifact {digest}")
+            if isinstance(value, dict):
+                found[digest] = value
+        return found
+
+    def _small(self, digest: str) -> bytes:
+        if (size := self._blobs.size(Digest(digest))) > self._limits.max_document_bytes:
+            raise ArtifactTooLarge(
+                f"{digest} has {size} bytes", hint=f"at most {self._limits.max_document_bytes} are read at once"
+            )
+        return self._blobs.read(Digest(digest))
+
 
 def _entry(
     project: str, head: tuple[int, str], name: str, old: Digest | None, new: Digest | None, actor: Principal,

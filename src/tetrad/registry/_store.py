@@ -475,6 +475,100 @@ class SqlRegistryStore:
                 )
             return read_activities(connection, project, sorted(ids))
 
+    # -- many at once -------------------------------------------------------------------------------------------
+
+    def ancestors(self, project: str, digests: Sequence[str], *, limit: int) -> list[str]:
+        found = dict.fromkeys(sorted(set(digests)))
+        frontier = list(found)
+        with self._database.read() as connection:
+            while frontier and len(found) < limit:
+                reached: dict[str, None] = {}
+                for chunk in chunks(frontier):
+                    makers = connection.scalars(
+                        sa.select(lineage_edges.c.activity).where(
+                            lineage_edges.c.project == project, lineage_edges.c.digest.in_(chunk),
+                            lineage_edges.c.direction == "out",
+                        )
+                    ).all()  # fmt: skip
+                    for part in chunks(sorted(set(makers))):
+                        used = sa.select(lineage_edges.c.digest).where(
+                            lineage_edges.c.project == project, lineage_edges.c.activity.in_(part),
+                            lineage_edges.c.direction == "in", lineage_edges.c.policy != "none",
+                        )  # fmt: skip
+                        reached.update(dict.fromkeys(connection.scalars(used)))
+                frontier = [digest for digest in reached if digest not in found]
+                found.update(dict.fromkeys(frontier))
+        return list(found)[:limit]
+
+    def artifacts(self, project: str, digests: Sequence[str]) -> list[Artifact]:
+        with self._database.read() as connection:
+            return [
+                _artifact(row)
+                for chunk in chunks(sorted(set(digests)))
+                for row in connection.execute(
+                    sa.select(artifacts).where(artifacts.c.project == project, artifacts.c.digest.in_(chunk))
+                )
+            ]
+
+    def naming(self, project: str, digests: Sequence[str]) -> list[Version]:
+        with self._database.read() as connection:
+            return [
+                _version(row)
+                for chunk in chunks(sorted(set(digests)))
+                for row in connection.execute(
+                    sa.select(versions)
+                    .where(versions.c.project == project, versions.c.digest.in_(chunk))
+                    .order_by(versions.c.kind, versions.c.name, versions.c.seq)
+                )
+            ]
+
+    def newest(self, project: str, kind: str, names: Sequence[str]) -> list[Version]:
+        with self._database.read() as connection:
+            return [
+                _version(row)
+                for chunk in chunks(sorted(set(names)))
+                for row in connection.execute(
+                    sa.select(versions)
+                    .join(
+                        version_names,
+                        sa.and_(
+                            version_names.c.project == versions.c.project, version_names.c.kind == versions.c.kind,
+                            version_names.c.name == versions.c.name, version_names.c.last_seq == versions.c.seq,
+                        ),
+                    )
+                    .where(versions.c.project == project, versions.c.kind == kind, versions.c.name.in_(chunk))
+                )
+            ]  # fmt: skip
+
+    def holding(self, project: str, parts: Sequence[str], *, limit: int) -> list[tuple[str, str]]:
+        with self._database.read() as connection:
+            return [
+                (row.digest, row.part)
+                for chunk in chunks(sorted(set(parts)))
+                for row in connection.execute(
+                    sa.select(artifact_parts.c.digest, artifact_parts.c.part)
+                    .where(artifact_parts.c.project == project, artifact_parts.c.part.in_(chunk))
+                    .limit(limit)
+                )
+            ]
+
+    def holders(self, project: str, parts: Sequence[str], *, limit: int) -> list[str]:
+        held = [
+            sa.exists().where(
+                each.c.project == artifacts.c.project, each.c.digest == artifacts.c.digest, each.c.part == part
+            )
+            for part in parts
+            for each in (artifact_parts.alias(),)
+        ]
+        statement = (
+            sa.select(artifacts.c.digest)
+            .where(artifacts.c.project == project, *held)
+            .order_by(artifacts.c.created_at.desc(), artifacts.c.digest)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(statement))
+
     def makers(self, project: str, digests: Sequence[str], transaction: Any = None) -> dict[str, Makers]:
         if transaction is not None:
             return _makers(transaction, project, digests)

@@ -208,6 +208,33 @@ class RegistryStore(Protocol):
         """Return the activities that the digests went into (`in`) or came out of (`out`), oldest first."""
         ...
 
+    def ancestors(self, project: str, digests: Sequence[str], *, limit: int) -> list[str]:
+        """Return the artifacts among the digests, and all that they were made of, along edges that mean something.
+
+        At most `limit`; as many as that may mean that there are more.
+        """
+        ...
+
+    def artifacts(self, project: str, digests: Sequence[str]) -> list[Artifact]:
+        """Return those of the digests that are artifacts of the project."""
+        ...
+
+    def naming(self, project: str, digests: Sequence[str]) -> list[Version]:
+        """Return the versions that name any of the digests; of one name the older come first."""
+        ...
+
+    def newest(self, project: str, kind: str, names: Sequence[str]) -> list[Version]:
+        """Return the newest version of each of the names that is there."""
+        ...
+
+    def holding(self, project: str, parts: Sequence[str], *, limit: int) -> list[tuple[str, str]]:
+        """Return (artifact, part) of what refers to any of `parts`."""
+        ...
+
+    def holders(self, project: str, parts: Sequence[str], *, limit: int) -> list[str]:
+        """Return the artifacts that refer to every one of `parts`, the newest first."""
+        ...
+
 
 class EvidenceRow(msgspec.Struct, frozen=True):
     """An envelope as it is kept. Nothing of it is believed before its signature and its receipt were checked.

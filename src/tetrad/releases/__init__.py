@@ -26,6 +26,8 @@ from tetrad.releases._model import (
     refuse_unservable,
 )
 from tetrad.releases._prompts import RegistryPrompts, version_floor
+from tetrad.releases._rebuild import Stalenesses, StalenessLimits, StalenessRun
+from tetrad.releases._rebuilders import known_rebuilders
 from tetrad.releases._rollback import Rollbacks, RolledBack
 from tetrad.releases._service import (
     AppRefs,
@@ -37,7 +39,7 @@ from tetrad.releases._service import (
     Releases,
     ref_name,
 )
-from tetrad.releases._settings import SETTINGS, limits_from
+from tetrad.releases._settings import SETTINGS, limits_from, staleness_limits_from
 from tetrad.releases._summary import summarise
 from tetrad.releases.errors import (
     AppNotFound,
@@ -48,7 +50,9 @@ from tetrad.releases.errors import (
     LockDrift,
     NeverHad,
     NothingToRollBack,
+    NotRebuilt,
     ReleaseNotFound,
+    StalenessTooLarge,
     Unservable,
     UploadTooLarge,
     WrongApp,
@@ -79,6 +83,7 @@ __all__ = [
     "Message",
     "ModelPart",
     "NeverHad",
+    "NotRebuilt",
     "NothingToRollBack",
     "Planned",
     "PromptPart",
@@ -95,16 +100,22 @@ __all__ = [
     "ResolvedVariable",
     "Rollbacks",
     "RolledBack",
+    "StalenessLimits",
+    "StalenessRun",
+    "StalenessTooLarge",
+    "Stalenesses",
     "Unservable",
     "UploadTooLarge",
     "WrongApp",
     "build_manifest",
     "examples_of",
+    "known_rebuilders",
     "limits_from",
     "parse_declaration",
     "ref_name",
     "refuse_unservable",
     "render_diff",
+    "staleness_limits_from",
     "summarise",
     "version_floor",
 ]

@@ -24,6 +24,7 @@ from tetrad.registry import (
     ArtifactNotFound,
     BadName,
     Edge,
+    Evidence,
     Ref,
     RefEntry,
     RefMoved,
@@ -141,6 +142,7 @@ class Releases:
         clock: Clock,
         *,
         limits: ReleaseLimits | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -152,7 +154,7 @@ class Releases:
         self.limits = limits or ReleaseLimits()
         self._resolved: dict[tuple[str, str], ResolvedRelease] = {}
         self._lock = threading.Lock()
-        self.comparisons = Comparisons(self, registry, datasets)
+        self.comparisons = Comparisons(self, registry, datasets, evidence)
         self.derivations = Derivations(self, registry, datasets, models, prompts)
         self.rollbacks = Rollbacks(self)
 

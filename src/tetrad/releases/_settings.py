@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tetrad.kit.settings import Setting, Settings, SettingsTable
+from tetrad.releases._rebuild import StalenessLimits
 from tetrad.releases._service import ReleaseLimits
 
 MAX_DATA_BYTES = Setting(
@@ -16,10 +17,28 @@ MAX_UPLOAD_BYTES = Setting(
     minimum=1024,
 )
 MAX_UPLOAD_FILES = Setting("release_max_upload_files", int, 5_000, "files that one request may send", minimum=1)
+STALENESS_MAX_ARTIFACTS = Setting(
+    "staleness_max_artifacts", int, 50_000, "artifacts that one look at what is out of date may walk over", minimum=10
+)
+STALENESS_RUN_S = Setting(
+    "staleness_run_s",
+    float,
+    30.0,
+    "seconds after which one request to rebuild begins no further step; the caller asks again for the rest",
+    minimum=0,
+    maximum=600,
+)
 
-SETTINGS = SettingsTable("Releases", (MAX_DATA_BYTES, MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES))
+SETTINGS = SettingsTable(
+    "Releases", (MAX_DATA_BYTES, MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES, STALENESS_MAX_ARTIFACTS, STALENESS_RUN_S)
+)
 
 
 def limits_from(settings: Settings) -> ReleaseLimits:
     """Read the limits on releases."""
-    return ReleaseLimits(*(settings.get(setting) for setting in SETTINGS.settings))
+    return ReleaseLimits(*(settings.get(setting) for setting in (MAX_DATA_BYTES, MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES)))
+
+
+def staleness_limits_from(settings: Settings) -> StalenessLimits:
+    """Read the limits on looking for what is out of date, and on mending it."""
+    return StalenessLimits(settings.get(STALENESS_MAX_ARTIFACTS), settings.get(STALENESS_RUN_S))

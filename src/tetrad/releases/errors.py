@@ -96,3 +96,15 @@ class Unservable(Conflict):
     """No engine serves the release as it is pinned."""
 
     code = "unservable"
+
+
+class StalenessTooLarge(TooLarge):
+    """More artifacts would have to be looked at than the limit allows: what is not looked at cannot be called fresh."""
+
+    code = "staleness_too_large"
+
+
+class NotRebuilt(Conflict):
+    """An artifact cannot be made again as it was made."""
+
+    code = "not_rebuilt"

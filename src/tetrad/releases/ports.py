@@ -77,6 +77,56 @@ class CodeSightings(Protocol):
         ...
 
 
+class Current(msgspec.Struct, frozen=True):
+    """What something is made of, as its name means it now; `moved` where that is not the digest `was` that is pinned.
+
+    The same digest can have moved too: a dataset's rows in another order.
+    """
+
+    kind: str
+    role: str
+    name: str
+    version: str
+    digest: str
+    was: str
+    moved: bool = True
+
+
+class RebuildOrder(msgspec.Struct, frozen=True):
+    """An artifact that is to be made again: how it was made (`dataset.filter`), and of what it is to be made now."""
+
+    project: str
+    work: str
+    kind: str
+    name: str
+    digest: str
+    version: str
+    inputs: tuple[Current, ...]
+    reason: str
+    expected_outcome: str = ""
+
+
+class Remade(msgspec.Struct, frozen=True):
+    """What came out; `new` is False where it was there already, or came out the same."""
+
+    digest: str
+    version: str
+    new: bool
+
+
+class Rebuilder(Protocol):
+    """Makes one kind of artifact again, of what its inputs are now. Registered by the work that it does.
+
+    It keeps what it makes as the next version of the same name and records the activity with its lineage, also where
+    the same digest comes out, so that the artifact is known to be made of today's inputs. Asked twice, or by two at
+    once, it makes nothing twice. It moves no ref. It raises `TetradError` where it cannot, keeping nothing half-made.
+    """
+
+    def rebuild(self, order: RebuildOrder, *, actor: Principal) -> Remade:
+        """Make the artifact again; returns when it is durable."""
+        ...
+
+
 class AppStore(Protocol):
     """The apps of all projects."""
 

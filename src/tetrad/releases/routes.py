@@ -20,7 +20,9 @@ from tetrad.releases._diff_views import (
     RunningCodeView,
 )
 from tetrad.releases._model import App
+from tetrad.releases._rebuild import Stalenesses
 from tetrad.releases._service import Composed, Releases
+from tetrad.releases._stale_views import StalenessRunBody, StalenessRunView, StalenessView, check_subject
 from tetrad.releases._upload import ABSENT, ReleaseBody, unpack
 from tetrad.releases._views import (
     AppDetailView,
@@ -57,6 +59,37 @@ def router(releases: Releases, sightings: CodeSightings | None = None) -> APIRou
     _release_routes(routes, releases)
     _change_routes(routes, releases)
     _rollback_routes(routes, releases, sightings)
+    return routes
+
+
+def staleness_router(stalenesses: Stalenesses) -> APIRouter:
+    """Return the routes that tell what is out of date and mend it; they bring their prefix with them."""
+    routes = APIRouter(prefix="/api/v1/projects/{project}", tags=["staleness"], dependencies=[requires("control")])
+
+    @routes.get("/staleness", operation_id="get_staleness")
+    def get_staleness(
+        project: Project,
+        app: Annotated[str, Query(max_length=63, description="Only the refs of this app")] = "",
+        ref: Annotated[str, Query(max_length=63, description="Only this ref of the app")] = "",
+        artifact: Annotated[str, Query(max_length=71, description="One artifact instead, by its digest")] = "",
+    ) -> StalenessView:
+        """Say what is out of date and why, and the steps that mend it, in order. Computed now; nothing is stored."""
+        check_subject(app, ref, artifact)
+        return StalenessView.of(stalenesses.look(project, app=app, ref=ref, digest=artifact))
+
+    @routes.post("/staleness/run", operation_id="run_staleness")
+    def run_staleness(project: Project, body: StalenessRunBody, actor: CurrentPrincipal) -> StalenessRunView:
+        """Carry out the steps that have an executor, in order, for at most `seconds`; ask again while some are left.
+
+        What was made stays, so that a run that ends early is gone on with by the next. No ref moves.
+        """
+        check_subject(body.app, body.ref, body.artifact)
+        done = stalenesses.run(
+            project, actor=actor, app=body.app, ref=body.ref, digest=body.artifact, reason=body.reason,
+            expected_outcome=body.expected_outcome, skip=frozenset(body.skip), seconds=body.seconds,
+        )  # fmt: skip
+        return StalenessRunView.of(done)
+
     return routes
 
 

@@ -2744,6 +2744,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/staleness": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Staleness
+         * @description Say what is out of date and why, and the steps that mend it, in order. Computed now; nothing is stored.
+         */
+        get: operations["get_staleness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/staleness/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Staleness
+         * @description Carry out the steps that have an executor, in order, for at most `seconds`; ask again while some are left.
+         *
+         *     What was made stays, so that a run that ends early is gone on with by the next. No ref moves.
+         */
+        post: operations["run_staleness"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/traces": {
         parameters: {
             query?: never;
@@ -5884,6 +5926,20 @@ export interface components {
             text: string;
         };
         /**
+         * MetricDeltaView
+         * @description A metric in its own unit; `delta` is new less old, null where a side has no value.
+         */
+        MetricDeltaView: {
+            /** Delta */
+            delta: number | null;
+            /** Metric */
+            metric: string;
+            /** New */
+            new: number | null;
+            /** Old */
+            old: number | null;
+        };
+        /**
          * MetricPointBody
          * @description A value of a metric at a step; `at` tells apart what was measured at one step.
          */
@@ -6612,6 +6668,8 @@ export interface components {
             contract: string;
             /** Digest */
             digest: string;
+            /** Expected Outcome */
+            expected_outcome: string;
             /** Name */
             name: string;
             /** Order */
@@ -7354,6 +7412,8 @@ export interface components {
         /**
          * ReleaseDiffView
          * @description What changed from one release to another, part by part; `summary` says it in a line each.
+         *
+         *     `evaluated` says which of the two have signed test results: `unknown` where neither has.
          */
         ReleaseDiffView: {
             code: components["schemas"]["CodeDiffView"] | null;
@@ -7361,6 +7421,13 @@ export interface components {
             config: components["schemas"]["ValueChangeView"][];
             /** Data */
             data: components["schemas"]["DataDiffView"][];
+            /**
+             * Evaluated
+             * @enum {string}
+             */
+            evaluated: "both" | "old" | "new" | "unknown";
+            /** Evaluations */
+            evaluations: components["schemas"]["SuiteDeltaView"][];
             /** Model */
             model: components["schemas"]["ModelDiffView"][];
             new: components["schemas"]["ReleaseSideView"];
@@ -7489,6 +7556,8 @@ export interface components {
             digest: string;
             /** Dirty */
             dirty: boolean;
+            /** Expected Outcome */
+            expected_outcome: string;
             /** Reason */
             reason: string;
             /** Sequence */
@@ -8343,6 +8412,198 @@ export interface components {
             variant: string;
         };
         /**
+         * StaleCauseView
+         * @description One reason, in a sentence (`said`) and in parts. `digest` is what is pinned, `newest_digest` what it is today.
+         *
+         *     `newer`: a newer version is there; `pending`: it is out of date itself; `revoked`, `erased`; `broken`: made of such;
+         *     `unproven`, `failed`, `expired`: evidence; `suite`, `policy`: another than the evidence is of.
+         */
+        StaleCauseView: {
+            /** Digest */
+            digest: string;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Newest Digest */
+            newest_digest: string;
+            /** Newest Version */
+            newest_version: string;
+            /**
+             * Policy
+             * @enum {string}
+             */
+            policy: "rebuild" | "revalidate" | "reevaluate" | "none";
+            /** Role */
+            role: string;
+            /** Said */
+            said: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "FRESH" | "UNVALIDATED" | "EXPIRED" | "STALE" | "BROKEN";
+            /** Version */
+            version: string;
+            /**
+             * What
+             * @enum {string}
+             */
+            what: "newer" | "pending" | "revoked" | "erased" | "broken" | "unproven" | "failed" | "expired" | "suite" | "policy";
+        };
+        /**
+         * StalenessRunBody
+         * @description What to mend: the refs of an app, one of them, an artifact, or all refs of the project.
+         *
+         *     No further step begins after `seconds`. `skip` are ids of steps not to try, such as those that failed before.
+         */
+        StalenessRunBody: {
+            /**
+             * App
+             * @default
+             */
+            app: string;
+            /**
+             * Artifact
+             * @default
+             */
+            artifact: string;
+            /**
+             * Expected Outcome
+             * @default
+             */
+            expected_outcome: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Ref
+             * @default
+             */
+            ref: string;
+            /** Seconds */
+            seconds?: number | null;
+            /**
+             * Skip
+             * @default []
+             */
+            skip: string[];
+        };
+        /**
+         * StalenessRunView
+         * @description What one request has done, step by step; `left` could be done and were not begun.
+         */
+        StalenessRunView: {
+            /** Left */
+            left: number;
+            /** Steps */
+            steps: components["schemas"]["StaleStepDoneView"][];
+        };
+        /**
+         * StalenessView
+         * @description What was looked at, and the plan: the first of `step_count` steps. `artifact_count` were walked over.
+         */
+        StalenessView: {
+            /** Artifact Count */
+            artifact_count: number;
+            /** Fresh */
+            fresh: boolean;
+            /** Items */
+            items: components["schemas"]["StaleView"][];
+            /** Plan */
+            plan: components["schemas"]["StaleStepView"][];
+            /** Step Count */
+            step_count: number;
+        };
+        /**
+         * StaleStepDoneView
+         * @description What became of a step. `same`: nothing new came out; `left`: not begun yet; `waiting`: for another step.
+         */
+        StaleStepDoneView: {
+            /** Digest */
+            digest: string;
+            /** Hint */
+            hint: string;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "made" | "same" | "failed" | "waiting" | "no-executor" | "left";
+            /** Problem */
+            problem: string;
+            step: components["schemas"]["StaleStepView"];
+            /** Version */
+            version: string;
+        };
+        /**
+         * StaleStepView
+         * @description One thing to do. `executor` is empty where nothing is installed that does the `work`; `lacks` says why.
+         *
+         *     `after` are places in the list, from 0. `waits_for` names what has to be done before by somebody else.
+         */
+        StaleStepView: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "rebuild" | "revalidate" | "reevaluate";
+            /** After */
+            after: number[];
+            /** Because */
+            because: string[];
+            /** Digest */
+            digest: string;
+            /** Executor */
+            executor: string;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Label */
+            label: string;
+            /** Lacks */
+            lacks: string;
+            /** Name */
+            name: string;
+            /** Runnable */
+            runnable: boolean;
+            /** Version */
+            version: string;
+            /** Waits For */
+            waits_for: string[];
+            /** Work */
+            work: string;
+        };
+        /**
+         * StaleView
+         * @description How a ref's release, or an artifact, stands. `causes` are the first of `cause_count`; `roots` where they began.
+         *
+         *     `successor` is the release with today's parts, where it was made already: what is left is to move the ref.
+         */
+        StaleView: {
+            /** Cause Count */
+            cause_count: number;
+            /** Causes */
+            causes: components["schemas"]["StaleCauseView"][];
+            /** Digest */
+            digest: string;
+            /** Label */
+            label: string;
+            /** Ref */
+            ref: string;
+            /** Roots */
+            roots: components["schemas"]["StaleCauseView"][];
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "FRESH" | "UNVALIDATED" | "EXPIRED" | "STALE" | "BROKEN";
+            /** Successor */
+            successor: string;
+        };
+        /**
          * StartRunBody
          * @description A run that begins. The same `idempotency_key` again is the same run.
          */
@@ -8448,6 +8709,47 @@ export interface components {
             digest: string;
             /** Name */
             name: string;
+        };
+        /**
+         * SuiteDeltaView
+         * @description A suite on both releases; `same_suite` is null where it is not known whether the same suite ran.
+         */
+        SuiteDeltaView: {
+            /** Metrics */
+            metrics: components["schemas"]["MetricDeltaView"][];
+            new: components["schemas"]["SuiteSideView"] | null;
+            old: components["schemas"]["SuiteSideView"] | null;
+            /** Same Suite */
+            same_suite: boolean | null;
+            /** Suite */
+            suite: string;
+        };
+        /**
+         * SuiteSideView
+         * @description The newest signed result of a suite on a release; `evidence` names the statement, `suite` the suite that ran.
+         */
+        SuiteSideView: {
+            /** Cases */
+            cases: number;
+            /** Evidence */
+            evidence: string;
+            /** Expired */
+            expired: boolean;
+            /** Expires At */
+            expires_at: string | null;
+            /** Key Id */
+            key_id: string;
+            /**
+             * Received At
+             * Format: date-time
+             */
+            received_at: string;
+            /** Result */
+            result: string;
+            /** Signed By */
+            signed_by: string;
+            /** Suite */
+            suite: string;
         };
         /**
          * TopOut
@@ -14495,6 +14797,81 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_staleness: {
+        parameters: {
+            query?: {
+                /** @description Only the refs of this app */
+                app?: string;
+                /** @description One artifact instead, by its digest */
+                artifact?: string;
+                /** @description Only this ref of the app */
+                ref?: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StalenessView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    run_staleness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StalenessRunBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StalenessRunView"];
+                };
             };
             /** @description The request was refused or failed */
             default: {

@@ -19,6 +19,7 @@ from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, Home, reachable_host, re
 from tetrad.processes._settings import product_settings
 from tetrad.processes.cli._keeping import erase, gc, revoke
 from tetrad.processes.cli._rollback import rollback
+from tetrad.processes.cli._stale import stale
 
 NOTHING_RUNS = 3
 out = Console(highlight=False)
@@ -27,7 +28,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, down, status, logs, env, login, settings, rollback, revoke, erase, gc):
+    for command in (up, down, status, logs, env, login, settings, rollback, revoke, erase, gc, stale):
         app.command()(command)
 
 

@@ -74,7 +74,7 @@ from tetrad.registry._evidence_store import SqlEvidenceStore
 from tetrad.registry._revocation_store import SqlRevocationStore
 from tetrad.registry._run_store import SqlRunStore
 from tetrad.registry._store import SqlRegistryStore
-from tetrad.releases import RegistryPrompts, Releases
+from tetrad.releases import RegistryPrompts, Releases, Stalenesses, known_rebuilders, staleness_limits_from
 from tetrad.releases import limits_from as release_limits
 from tetrad.releases._store import SqlAppStore
 from tetrad.serving import (
@@ -120,6 +120,7 @@ class Services:
     prompts: Prompts
     releases: Releases
     changes: Changes
+    stalenesses: Stalenesses
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
@@ -225,6 +226,16 @@ def build_services(settings: Settings, home: Home) -> Services:
             RegistryPrompts(registry, prompts),
             clock,
             limits=release_limits(settings),
+            evidence=evidence,
+        )
+        stalenesses = Stalenesses(
+            releases,
+            registry,
+            clock,
+            evidence=evidence,
+            revoked=lambda project: {digest: each.reason for digest, each in revocations.standing(project).items()},
+            rebuilders=known_rebuilders(datasets, prompts, releases),
+            limits=staleness_limits_from(settings),
         )
         listeners: list[Callable[[], None]] = []
 
@@ -317,6 +328,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             prompts=prompts,
             releases=releases,
             changes=changes,
+            stalenesses=stalenesses,
             traces=traces,
             engines=engines,
             providers=providers,

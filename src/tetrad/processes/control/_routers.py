@@ -19,6 +19,7 @@ from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import evidence_router, revocation_router, run_router
 from tetrad.registry.routes import router as registry_router
 from tetrad.releases.routes import router as releases_router
+from tetrad.releases.routes import staleness_router
 from tetrad.serving.routes import provider_router
 from tetrad.serving.routes import router as serving_router
 from tetrad.traces.routes import router as traces_router
@@ -39,6 +40,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         traces_router(services.traces),
         releases_router(services.releases, TracedCode(services.traces)),
         changes_router(services.changes),
+        staleness_router(services.stalenesses),
         registry_router(services.registry),
         run_router(services.runs),
         evidence_router(services.evidence, services.gates),
