@@ -11,6 +11,7 @@ from tetrad.releases._declaration import (
 )
 from tetrad.releases._derive import Derivations
 from tetrad.releases._diff import ReleaseDiff
+from tetrad.releases._engine_requirement import EngineRequirement
 from tetrad.releases._model import (
     App,
     Message,
@@ -20,6 +21,32 @@ from tetrad.releases._model import (
     examples_of,
 )
 from tetrad.releases._prompts import RegistryPrompts, version_floor
+from tetrad.releases._refetch import Pin, Refetch
+from tetrad.releases._reproduction import (
+    Answered,
+    EngineFacts,
+    Input,
+    LevelResult,
+    PartCheck,
+    RecordedRequest,
+    Recording,
+    Replay,
+    Replayed,
+    Report,
+    Reproduction,
+    answer_of,
+    compare_answers,
+    compare_engines,
+    conclude,
+)
+from tetrad.releases._reproductions import (
+    Isolated,
+    Outcome,
+    Plan,
+    ReproductionLimits,
+    Reproductions,
+    engine_problems,
+)
 from tetrad.releases._rollback import Rollbacks, RolledBack
 from tetrad.releases._service import (
     AppRefs,
@@ -31,7 +58,7 @@ from tetrad.releases._service import (
     Releases,
     ref_name,
 )
-from tetrad.releases._settings import SETTINGS, limits_from
+from tetrad.releases._settings import SETTINGS, limits_from, reproduction_limits_from
 from tetrad.releases._summary import summarise
 from tetrad.releases.errors import (
     AppNotFound,
@@ -41,14 +68,19 @@ from tetrad.releases.errors import (
     DeclarationError,
     LockDrift,
     NeverHad,
+    NothingToRecord,
     NothingToRollBack,
+    RecordingNotFound,
     ReleaseNotFound,
+    ReproductionNotFound,
+    TooManyReproductions,
     UploadTooLarge,
     WrongApp,
 )
 
 __all__ = [
     "SETTINGS",
+    "Answered",
     "App",
     "AppNotFound",
     "AppRefs",
@@ -62,13 +94,27 @@ __all__ = [
     "Declaration",
     "DeclarationError",
     "Derivations",
+    "EngineFacts",
+    "EngineRequirement",
     "Ensured",
+    "Input",
+    "Isolated",
+    "LevelResult",
     "LockDrift",
     "Message",
     "ModelPart",
     "NeverHad",
+    "NothingToRecord",
     "NothingToRollBack",
+    "Outcome",
+    "PartCheck",
+    "Pin",
+    "Plan",
     "PromptPart",
+    "RecordedRequest",
+    "Recording",
+    "RecordingNotFound",
+    "Refetch",
     "RegistryPrompts",
     "Release",
     "ReleaseDiff",
@@ -76,17 +122,31 @@ __all__ = [
     "ReleaseNotFound",
     "ReleaseParts",
     "Releases",
+    "Replay",
+    "Replayed",
+    "Report",
+    "Reproduction",
+    "ReproductionLimits",
+    "ReproductionNotFound",
+    "Reproductions",
     "ResolvedRelease",
     "ResolvedVariable",
     "Rollbacks",
     "RolledBack",
+    "TooManyReproductions",
     "UploadTooLarge",
     "WrongApp",
+    "answer_of",
     "build_manifest",
+    "compare_answers",
+    "compare_engines",
+    "conclude",
+    "engine_problems",
     "examples_of",
     "limits_from",
     "parse_declaration",
     "ref_name",
+    "reproduction_limits_from",
     "summarise",
     "version_floor",
 ]

@@ -498,8 +498,13 @@ class Releases:
             raise ReleaseNotFound(f"{digest} is a {artifact.kind}, not a release", hint="check the digest")
         return self._registry.document(project, digest)
 
-    def resolve(self, project: str, digest: str) -> ResolvedRelease:
-        """Return a release as requests need it. Releases are immutable, so the answer is kept."""
+    def resolve(self, project: str, digest: str, *, anew: bool = False) -> ResolvedRelease:
+        """Return a release as requests need it. Releases are immutable, so the answer is kept.
+
+        `anew` reads it from the stores all the same, for who wants to know what is in them.
+        """
+        if anew:
+            return self._resolve(project, digest)
         key = (project, parse_digest(digest))
         found = self._resolved.get(key)
         if found is None:

@@ -15,6 +15,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,16 @@ from tetrad.adapters.engines._calibration import (
     Threads,
     candidates,
     choose,
+    processor,
     usable_cores,
 )
 from tetrad.adapters.engines._llama_cpp_order import CalibrateOrder, ServeOrder, encode_order
 from tetrad.adapters.engines._openai_server import OpenAIServer
 from tetrad.adapters.engines.llama_cpp_child import EX_DATAERR
-from tetrad.kernel import TetradError
+from tetrad.kernel import TetradError, digest_json
 from tetrad.kit.children import Child, ChildSpec
 from tetrad.kit.gguf import BadGguf, read_gguf
+from tetrad.releases import EngineFacts
 from tetrad.serving import (
     EngineCaps,
     EngineEndpoint,
@@ -183,6 +186,28 @@ class LlamaCppAdapter:
             child.kill()
             await child.wait()
         return measured
+
+
+def engine_facts(identity: EngineIdentity) -> EngineFacts:
+    """Describe an engine of this machine as far as the bytes of its answers depend on it."""
+    cpu, features = processor()
+    distribution = importlib.metadata.distribution("xllamacpp")
+    libraries = [str(file.locate()) for file in distribution.files or () if file.suffix in (".so", ".dylib", ".pyd")]
+    return EngineFacts(
+        kind=identity.kind,
+        version=distribution.version,
+        build=identity.build,
+        build_digest=digest_json([_library_digest(path) for path in sorted(libraries)]),
+        flags=dict(identity.flags),
+        cpu=cpu,
+        features=features,
+    )
+
+
+@cache
+def _library_digest(path: str) -> str:
+    """Hash a library once: what this process has loaded does not change any more."""
+    return _sha256(Path(path))
 
 
 class LlamaCppEngine:

@@ -44,6 +44,7 @@ from tetrad.models._weights import read_weights
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
 from tetrad.processes.control._publisher import RouteTablePublisher
+from tetrad.processes.control._reproducing import GatewayRendering, ReproducingJobs, TracedTraffic
 from tetrad.processes.control._settings import EXAMPLE_APP
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
 from tetrad.prompts import Prompts, policy_from
@@ -51,9 +52,9 @@ from tetrad.registry import GATE, Evidence, EvidenceGate, GatePolicies, Registry
 from tetrad.registry import limits_from as registry_limits
 from tetrad.registry._evidence_store import SqlEvidenceStore
 from tetrad.registry._store import SqlRegistryStore
-from tetrad.releases import RegistryPrompts, Releases
+from tetrad.releases import Refetch, RegistryPrompts, Releases, Reproductions, reproduction_limits_from
 from tetrad.releases import limits_from as release_limits
-from tetrad.releases._store import SqlAppStore
+from tetrad.releases._store import SqlAppStore, SqlReproductionStore
 from tetrad.serving import (
     ROUTE_TABLE_AAD,
     ModelEntry,
@@ -92,6 +93,7 @@ class Services:
     models: Models
     prompts: Prompts
     releases: Releases
+    reproductions: Reproductions
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
@@ -171,13 +173,14 @@ def build_services(settings: Settings, home: Home) -> Services:
         datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits(settings))
         models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())
         prompts = Prompts(registry, policy=policy_from(settings), audit=identity.audit)
+        pinned_prompts = RegistryPrompts(registry, prompts)
         releases = Releases(
             SqlAppStore(database),
             registry,
             code,
             datasets,
             models,
-            RegistryPrompts(registry, prompts),
+            pinned_prompts,
             clock,
             limits=release_limits(settings),
         )
@@ -194,6 +197,19 @@ def build_services(settings: Settings, home: Home) -> Services:
         providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
+        reproductions = Reproductions(
+            SqlReproductionStore(database),
+            registry,
+            releases,
+            models,
+            evidence,
+            Refetch(registry, code, datasets, models, pinned_prompts, evidence),
+            GatewayRendering(),
+            ReproducingJobs(jobs),
+            clock,
+            traffic=TracedTraffic(traces),
+            limits=reproduction_limits_from(settings),
+        )
         sources = Sources(
             grants=identity.key_entries,
             upstreams=engines.upstreams,
@@ -228,6 +244,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             models=models,
             prompts=prompts,
             releases=releases,
+            reproductions=reproductions,
             traces=traces,
             engines=engines,
             providers=providers,

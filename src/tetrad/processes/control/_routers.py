@@ -16,6 +16,7 @@ from tetrad.processes.control._status import status_router
 from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import evidence_router
 from tetrad.registry.routes import router as registry_router
+from tetrad.releases._reproduction_routes import reproduction_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.serving.routes import provider_router
 from tetrad.serving.routes import router as serving_router
@@ -36,6 +37,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         identity_router(services.identity),
         traces_router(services.traces),
         releases_router(services.releases, TracedCode(services.traces)),
+        reproduction_router(services.reproductions),
         registry_router(services.registry),
         evidence_router(services.evidence, services.gates),
         code_router(services.code),
