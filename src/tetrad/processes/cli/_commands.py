@@ -16,17 +16,10 @@ from tetrad.kernel import NotFound, TetradError, Unavailable
 from tetrad.kit.children import ProcessIdentity
 from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, Home, reachable_host, read_state
 from tetrad.processes._settings import product_settings
-from tetrad.processes.cli._rollback import rollback
 
 NOTHING_RUNS = 3
 out = Console(highlight=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (up, down, status, logs, env, login, settings, rollback):
-        app.command()(command)
 
 
 def up(
@@ -201,5 +194,3 @@ def _control_status() -> dict[str, Any] | None:
     except TetradError:
         return None
 
-
-__all__ = ["register"]
