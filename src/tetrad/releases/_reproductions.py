@@ -390,7 +390,8 @@ class Reproductions:
         return self._store.end(row.id, values) or row
 
     def _proven(self, row: Reproduction, outcome: Outcome, actor: Principal) -> Reproduction:
-        replay = self._replay(row, outcome) if outcome.answers or outcome.incomparable else None
+        played = outcome.engine is not None and not outcome.unplayed
+        replay = self._replay(row, outcome) if played else None
         tried: Level = row.level  # type: ignore[assignment] # reproduce() chose it among LEVELS
         report = conclude(
             id=row.id, release=row.release, app=row.app, tried=tried, parts=outcome.parts, replay=replay,
@@ -473,7 +474,8 @@ class Reproductions:
             return f"{record.provider} hosts {record.provider_model!r}; hosted models cap at R2"
         if len(record.files) != 1 or record.facts.format not in ("", "gguf"):
             kind = record.facts.format or "unknown format"
-            return f"no embedded engine serves {len(record.files)} files of {kind}; llama_cpp serves one GGUF file"
+            count = "one file" if len(record.files) == 1 else f"{len(record.files)} files"
+            return f"no embedded engine serves {count} of {kind}; llama_cpp serves one GGUF file"
         return ""
 
     def _context(self, project: str, primary: Mapping[str, Any], wanted: EngineRequirement | None) -> int:

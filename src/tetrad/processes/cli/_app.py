@@ -68,7 +68,7 @@ COMMANDS: dict[str, _Command] = {
 class _LazyGroup(TyperGroup):
     """Lists all commands, imports one: `tetrad rollback` must not pay for what `tetrad up` needs."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the caller passes it
         return [*COMMANDS, *GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:

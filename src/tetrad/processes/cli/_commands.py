@@ -193,4 +193,3 @@ def _control_status() -> dict[str, Any] | None:
         return _client().get("/api/v1/status")  # type: ignore[no-any-return]
     except TetradError:
         return None
-

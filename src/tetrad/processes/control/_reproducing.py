@@ -18,7 +18,6 @@ from tetrad.serving._prompting import CompiledRelease, house_compiler
 from tetrad.traces import TraceFilter, Traces
 
 JOB: Final = "release.reproduce"
-_NEVER = ("stream", "stream_options", "cache_prompt")
 _REDACTED = re.compile(r"\[\d+ (?:characters|numbers)\]")
 _LOOKED_AT = 200
 
@@ -29,8 +28,6 @@ class GatewayRendering:
     def render(self, release: ResolvedRelease, messages: bytes, variables: bytes, *, model: str, seed: int) -> bytes:
         fields: Fields = {"model": msgspec.Raw(msgspec.json.encode(model)), "messages": msgspec.Raw(messages)}
         CompiledRelease(release_route(release), house_compiler).apply(fields, variables)
-        for name in _NEVER:
-            fields.pop(name, None)
         if not _is_seed(release.params.get("seed")):
             fields["seed"] = msgspec.Raw(b"%d" % seed)
         fields["stream"] = fields["cache_prompt"] = msgspec.Raw(b"false")
