@@ -140,7 +140,7 @@ class Derivations:
                     raise BadPart("a release has a primary model", hint="set model.primary to another one")
             elif patch.kind == "model":
                 version = self._model(project, patch)
-                parts["model"].append(model_part(patch.role, version))
+                parts["model"].append(_model_part(patch.role, version, old))
                 if patch.role == "primary":
                     step["model"] = version.name
                 if not version.record.immutable:
@@ -215,6 +215,12 @@ class Derivations:
             return []
         specs = [prompt_from_document(p.name, self._registry.document(project, p.digest)) for p in (old, new)]
         return [f"the prompt's contract changes ({version_floor(*specs)}): check what calls the app"]
+
+
+def _model_part(role: str, version: ModelVersion, old: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a model's part; what the app asks of the engine is the app's, and stays with other weights."""
+    hosted = version.record.kind == "provider"
+    return model_part(role, version, None if hosted or old is None else old.get("engine"))
 
 
 def _place(parts: Sequence[Mapping[str, Any]], patch: Patch) -> int | None:

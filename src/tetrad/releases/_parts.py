@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tetrad.datasets import DatasetVersion
 from tetrad.models import ModelVersion
+from tetrad.releases.errors import BadPart
 from tetrad.releases.ports import PromptVersion
 
 
@@ -21,8 +23,12 @@ def data_part(role: str, version: DatasetVersion) -> dict[str, Any]:
     }
 
 
-def model_part(role: str, version: ModelVersion) -> dict[str, Any]:
-    """Return what a manifest says of a model."""
+def model_part(role: str, version: ModelVersion, engine: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what a manifest says of a model.
+
+    `engine` is what the author declared that must serve it. Without a declaration nothing is said: the engine that a
+    machine happens to have is no part of a release.
+    """
     record = version.record
     part: dict[str, Any] = {
         "role": role,
@@ -35,7 +41,11 @@ def model_part(role: str, version: ModelVersion) -> dict[str, Any]:
         part["provider"] = {"name": record.provider, "model": record.provider_model}
         if record.snapshot:
             part["provider"]["snapshot"] = record.snapshot
+        if engine:
+            raise BadPart(f"{record.provider} hosts {version.name}; it has no engine", hint="leave engine out")
         return part
+    if engine:
+        part["engine"] = dict(engine)
     part["derivation"] = record.derivation
     pinned = {"base": record.base, "tokenizer": record.facts.tokenizer, "chat_template": record.facts.chat_template}
     return part | {name: digest for name, digest in pinned.items() if digest}

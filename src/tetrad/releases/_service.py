@@ -664,6 +664,7 @@ def _manifest(
         code_part["runtime"] = dict(code.runtime)
     system = next((prompt for role, prompt in prompt_parts if role == "system"), None)
     primary = next(model for role, model in model_parts if role == "primary")
+    engines = {(part.role, part.name): part.engine.part() for part in declaration.model if part.engine}
     step: dict[str, Any] = {
         "step": STEP,
         "model": primary.name,
@@ -676,7 +677,7 @@ def _manifest(
         app=declaration.app,
         code=code_part,
         data=[data_part(role, version) for role, version in data],
-        model=[model_part(role, version) for role, version in model_parts],
+        model=[model_part(role, version, engines.get((role, version.name))) for role, version in model_parts],
         prompt=[prompt_part(role, prompt) for role, prompt in prompt_parts],
         graph=[step],
     )

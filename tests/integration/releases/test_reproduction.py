@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from support.apps import write_app
+from support.apps import YAML, write_app
 from support.evidence import signed_result
 from support.identity import ADMIN, INTERNAL_TOKEN, caller, make_app, make_identity
 from support.models import CHAT_MODEL
@@ -345,7 +345,7 @@ def test_limits_hold(database: Database, tmp_path: Path) -> None:
         record(inputs=[Input(json.dumps([{"role": "user", "content": "x" * 300}]))])
     with pytest.raises(NothingToRecord, match="3 traces"):
         record(from_traces=3)
-    with pytest.raises(NothingToRecord, match="one of both"):
+    with pytest.raises(NothingToRecord, match="there are no requests"):
         record()
     with pytest.raises(NothingToRecord, match=r"request 2: .*tone"):
         record(inputs=[INPUTS[0], Input("[]", '{"tone": 3}')])
@@ -488,3 +488,36 @@ def test_r1_without_a_recording_says_so(site: Site) -> None:
     report = site.prove("R1")
     assert (report.proven, report.levels[1].state) == (("R0",), "cannot")
     assert report.levels[1].reason == "there is no recording; make one with --record"
+
+
+def asking(version: str, context: int = 2048) -> str:
+    engine = f"{{name: llama_cpp, version: '{version}', context: {context}}}"
+    return YAML.replace("{name: local/smollm2-135m}", f"{{name: local/smollm2-135m, engine: {engine}}}")
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_an_engine_that_is_not_what_the_release_asks_for_is_not_recorded_on(real: Site, tmp_path: Path) -> None:
+    plain = real.digest
+
+    def composed(yaml: str) -> Digest:
+        folder = write_app(tmp_path / "app", **{"tetrad.yaml": yaml})
+        return real.tetrads.releases.compose_folder("default", folder, actor=ALICE).digest
+
+    assert composed(YAML) == plain, "what is not declared is not in the manifest"
+    real.digest = composed(asking("==1.0"))
+    assert real.manifest()["model"][0]["engine"] == {"name": "llama_cpp", "version": "==1.0", "context": 2048}
+    row = real.run(real.reproductions.record("default", real.digest, actor=ALICE, inputs=INPUTS))
+    assert row.state == "failed"
+    assert "the release asks for llama_cpp ==1.0, here is 20" in row.error
+    diff = real.tetrads.releases.comparisons.diff("default", plain, real.digest)
+    assert [(change.path, change.change) for change in diff.model[0].facts] == [("engine", "added")]
+
+    real.digest = composed(asking(">=2020", 1024))
+    recording = real.reproductions.recording("default", recorded(real))
+    assert recording.engine.flags["ctx"] == "1024"
+    assert real.prove().proven == ("R0", "R1")
+    real.tetrads.models.register_weights("default", "local/other", (tmp_path / "app" / "bot.py"), actor=SYSTEM)
+    derived = real.tetrads.releases.derivations.derive(
+        "default", real.digest, {"model.primary": "local/other"}, actor=ALICE
+    )
+    assert derived.manifest["model"][0]["engine"]["context"] == 1024, "it is the app's, whatever the weights"
