@@ -93,6 +93,14 @@ class RefEntry(msgspec.Struct, frozen=True):
     hash: str
 
 
+class RefStep(msgspec.Struct, frozen=True, gc=False):
+    """Where one move brought a ref, and from where: an entry of the log without what people read in it."""
+
+    seq: int
+    old: Digest | None
+    new: Digest | None
+
+
 class RefRule(msgspec.Struct, frozen=True):
     """Refs whose names match the glob move only through the named gate."""
 

@@ -89,8 +89,8 @@ def parse_declaration(text: bytes, *, where: str = FILE) -> Declaration:
 
     The fields are those of the manifest: `app` (required), `description`, `code` {path, lock, runtime}, the lists
     `data` [{role, name, file | version, key}], `model` [{role, name, version, engine {name, version, context}}] and
-    `prompt` [{role, name, file | version}], and `sampling`. A release has exactly one model in the role `primary` and at
-    most one prompt in the role `system`.
+    `prompt` [{role, name, file | version}], and `sampling`. A release has exactly one model in the role `primary` and
+    at most one prompt in the role `system`.
     """
     reader = Reader(text, where=where)
     top = reader.fields(reader.root, FIELDS, "the declaration")

@@ -26,6 +26,7 @@ from tetrad.registry import (
     Ref,
     RefEntry,
     RefMoved,
+    RefStep,
     Registry,
     Version,
     check_simple_name,
@@ -468,6 +469,14 @@ class Releases:
         name = self.app(project, app).name
         below = ref_name(name, ref) if ref is not None else f"{name}/"
         return self._registry.ref_log(project, below, limit=limit, before=before)
+
+    def path(self, project: str, app: str, ref: str, *, limit: int) -> list[RefStep]:
+        """Return the newest moves of a ref as bare steps, oldest first."""
+        return self._registry.ref_path(project, ref_name(self.app(project, app).name, ref), limit=limit)
+
+    def had(self, project: str, app: str, ref: str, digest: str) -> bool:
+        """Tell whether a ref ever pointed to a release."""
+        return self._registry.ref_had(project, ref_name(app, ref), digest)
 
     def releases(self, project: str, app: str, *, limit: int = 50, before: int | None = None) -> list[Version]:
         """Return the releases of an app, newest first."""
