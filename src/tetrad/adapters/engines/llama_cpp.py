@@ -31,7 +31,7 @@ from tetrad.adapters.engines._calibration import (
 from tetrad.adapters.engines._llama_cpp_order import CalibrateOrder, ServeOrder, encode_order
 from tetrad.adapters.engines._openai_server import OpenAIServer
 from tetrad.adapters.engines.llama_cpp_child import EX_DATAERR
-from tetrad.kernel import TetradError, digest_json
+from tetrad.kernel import TetradError, Unavailable, digest_json
 from tetrad.kit.children import Child, ChildSpec
 from tetrad.kit.gguf import BadGguf, read_gguf
 from tetrad.releases import EngineFacts
@@ -109,10 +109,11 @@ class LlamaCppAdapter:
 
     async def start(self, spec: EngineSpec, identity: EngineIdentity) -> LlamaCppEngine:
         """Start a child with a fresh key; it loads while it is asked for its health."""
+        path = await asyncio.to_thread(self._model_path, spec.model)
         secret = secrets.token_urlsafe(32)
         read_fd, write_fd = os.pipe()
         order = ServeOrder(
-            model_path=str(self._model_path(spec.model)),
+            model_path=str(path),
             served_name=spec.served_name,
             secret=secret,
             ctx=spec.ctx,
@@ -142,6 +143,8 @@ class LlamaCppAdapter:
             raise EngineUnusable(f"the model {spec.model} cannot be read: {error}", hint="check the disk") from None
         except BadGguf as error:
             raise EngineUnusable(error.message, hint="llama.cpp reads GGUF files only") from None
+        except Unavailable as error:  # weights in a store that does not answer now: another try may help
+            raise EngineFailed(error.message) from None
         except TetradError as error:
             raise EngineUnusable(error.message, hint=error.hint) from None
         if header.context_length and spec.ctx > header.context_length:

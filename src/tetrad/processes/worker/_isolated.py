@@ -20,6 +20,8 @@ from tetrad.serving.ports import EngineAdapter, RunningEngine
 NAME: Final = "isolated"
 ANSWER_S: Final = 600.0
 MAX_ANSWER_BYTES: Final = 4 << 20
+_PROVISION_S = 1800.0
+"""Weights may have to be fetched first."""
 _LOAD_S = 120.0
 _POLL_S = 0.05
 _STOP_S = 5.0
@@ -107,7 +109,7 @@ class IsolatedEngine:
 
     def _provisioned(self) -> EngineIdentity:
         if self._identity is None:
-            self._identity = self._call(self._adapter.provision(self._spec), _LOAD_S)
+            self._identity = self._call(self._adapter.provision(self._spec), _PROVISION_S)
         return self._identity
 
     def _endpoint(self) -> EngineEndpoint:

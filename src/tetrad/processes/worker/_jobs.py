@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
@@ -21,6 +22,7 @@ from tetrad.processes.worker._settings import (
     JOBS_URL,
     REPRODUCE_THREADS,
     TRACES_RETENTION_CRON,
+    WEIGHTS_CACHE_BYTES,
 )
 from tetrad.processes.worker._tasks import product_jobs
 
@@ -111,13 +113,23 @@ def _blobs(settings: Settings, home: Home) -> Any:
     return open_store
 
 
+def weights_finder(settings: Settings, home: Home) -> Callable[[str], Path]:
+    """Return what finds the file of weights: on this machine, else fetched from a blob store that is elsewhere."""
+    from tetrad.adapters.engines._weights_cache import WeightsCache
+    from tetrad.adapters.engines.bundled import model_finder
+
+    if not settings.get(BLOBS_URL):
+        return model_finder(home, cache_folder(settings))
+    cache = WeightsCache(home.root / "weights", _blobs(settings, home), settings.get(WEIGHTS_CACHE_BYTES))
+    return model_finder(home, cache_folder(settings), cache.path)
+
+
 def _isolated(settings: Settings, home: Home, engine: Isolated) -> IsolatedEngine:
     """Return an engine for reproduction; nothing of it runs yet."""
-    from tetrad.adapters.engines.bundled import model_finder
     from tetrad.adapters.engines.llama_cpp import LlamaCppAdapter, engine_facts
     from tetrad.processes.worker._isolated import IsolatedEngine
 
-    adapter = LlamaCppAdapter(model_finder(home, cache_folder(settings)), home.engines, home.logs, calibrate=False)
+    adapter = LlamaCppAdapter(weights_finder(settings, home), home.engines, home.logs, calibrate=False)
     chosen = engine if engine.threads else msgspec.structs.replace(engine, threads=settings.get(REPRODUCE_THREADS))
     return IsolatedEngine(adapter, chosen, engine_facts)
 

@@ -24,8 +24,21 @@ REPRODUCE_THREADS = Setting(
     minimum=1,
     maximum=1024,
 )
+WEIGHTS_CACHE_BYTES = Setting(
+    "weights_cache_bytes", int, 64 << 30, "Bytes of weights of a remote blob store that are kept on this machine.",
+    minimum=1 << 20,
+)  # fmt: skip
 
 SETTINGS = SettingsTable(
     "Worker",
-    (WORKER_POLL_S, WORKER_REPORT_S, JOBS_URL, JOBS_POLL_S, JOBS_AT_ONCE, TRACES_RETENTION_CRON, REPRODUCE_THREADS),
+    (
+        WORKER_POLL_S,
+        WORKER_REPORT_S,
+        JOBS_URL,
+        JOBS_POLL_S,
+        JOBS_AT_ONCE,
+        TRACES_RETENTION_CRON,
+        REPRODUCE_THREADS,
+        WEIGHTS_CACHE_BYTES,
+    ),
 )
