@@ -57,7 +57,8 @@ def _asking(routes: APIRouter, reproductions: Reproductions) -> None:
         before = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else None
         rows = reproductions.list(project, parse_digest(digest), limit=page.limit + 1, before=before)
         places = {row.id: row.seq for row in rows}
-        return cut_page(listing, page, [ReproductionView.of(row) for row in rows], lambda view: places[view.id])
+        listed = [ReproductionView.of(row, reproductions.work(row)) for row in rows]
+        return cut_page(listing, page, listed, lambda view: places[view.id])
 
     @routes.get(f"{_RELEASE}/{{reproduction}}", operation_id="get_reproduction", dependencies=control)
     def get_reproduction(project: Project, digest: DigestPath, reproduction: ReproductionId) -> ReproductionDetailView:

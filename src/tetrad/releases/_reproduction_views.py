@@ -129,9 +129,9 @@ class ReproductionView(BaseModel):
         }  # fmt: skip
 
     @classmethod
-    def of(cls, row: Reproduction) -> ReproductionView:
+    def of(cls, row: Reproduction, work: Work | None = None) -> ReproductionView:
         """Render a row of a list."""
-        return cls(**cls.facts(row, None))
+        return cls(**cls.facts(row, work))
 
 
 class ReproductionDetailView(ReproductionView):

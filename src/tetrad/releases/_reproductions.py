@@ -177,7 +177,7 @@ class Reproductions:
         tried: Level = level or ("R1" if chosen and not self._unservable(project, digest) else "R0")
         row = self._row(project, digest, app, actor, "reproduce", key)
         row = msgspec.structs.replace(row, level=tried, recording=chosen if tried == "R1" else "")
-        return self._ask(row)
+        return self._ask(row, keyed=bool(key), leveled=level is not None)
 
     def record(
         self,
@@ -209,7 +209,7 @@ class Reproductions:
             )
         self._render(project, digest, chosen, SEED)
         row = self._row(project, digest, app, actor, "record", key)
-        return self._ask(msgspec.structs.replace(row, inputs=chosen))
+        return self._ask(msgspec.structs.replace(row, inputs=chosen), keyed=bool(key))
 
     def _traced(self, project: str, release: str, count: int) -> tuple[Input, ...]:
         if count > self.limits.max_requests:
@@ -241,7 +241,7 @@ class Reproductions:
             created_by_name=actor.name[:256],
         )  # fmt: skip
 
-    def _ask(self, row: Reproduction) -> Reproduction:
+    def _ask(self, row: Reproduction, *, keyed: bool, leveled: bool = False) -> Reproduction:
         known = self._store.get(row.id)
         if known is None:
             count = self._store.unfinished(row.project, since=self._clock.now() - _STALE)
@@ -250,10 +250,15 @@ class Reproductions:
                     f"{count} reproductions of {row.project!r} have not ended", hint="wait for one of them"
                 )
             known = self._store.add(row)
-        if (known.level, known.inputs) != (row.level, row.inputs):
+        if known.inputs != row.inputs or (leveled and known.level != row.level):
             raise Conflict("the key was used for something else", hint="use a key of its own", code="key_reused")
         if known.state == "open":
-            self._worker.ask(known.id)
+            try:
+                self._worker.ask(known.id)
+            except TetradError as error:
+                if not keyed:  # nobody can ask for this one again; with its key it waits for that
+                    self.fail(known.id, error.message, error.hint)
+                raise
         return known
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -265,7 +270,11 @@ class Reproductions:
             raise ReproductionNotFound(
                 f"{short(release)} has no reproduction {reproduction[:80]!r}", hint="list those it has"
             )
-        return row, self._worker.look(row.id) if row.state == "open" else None
+        return row, self.work(row)
+
+    def work(self, row: Reproduction) -> Work | None:
+        """Return how the job of a reproduction stands, None where it has ended."""
+        return self._worker.look(row.id) if row.state == "open" else None
 
     def list(self, project: str, release: str, *, limit: int = 50, before: str | None = None) -> list[Reproduction]:
         """Return the reproductions and recordings of a release, newest first."""

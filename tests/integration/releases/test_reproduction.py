@@ -20,7 +20,7 @@ from support.identity import ADMIN, INTERNAL_TOKEN, caller, make_app, make_ident
 from support.models import CHAT_MODEL
 from support.tetrads import ALICE, SYSTEM, Tetrads, wire
 from tetrad.adapters.engines.llama_cpp import LlamaCppAdapter, engine_facts
-from tetrad.kernel import Conflict, Digest, TetradError
+from tetrad.kernel import Conflict, Digest, TetradError, Unavailable
 from tetrad.kit.blobs import LocalBlobs
 from tetrad.kit.db import Database
 from tetrad.kit.seal import Keyring, new_seal_key
@@ -59,8 +59,11 @@ class NoWorker:
     """Takes jobs and never does them: tests do them in their own time."""
 
     asked: list[str] = field(default_factory=list)
+    away: bool = False
 
     def ask(self, reproduction: str) -> None:
+        if self.away:
+            raise Unavailable("the database of jobs is not there yet")
         self.asked.append(reproduction)
 
     def look(self, reproduction: str) -> Work | None:
@@ -334,6 +337,19 @@ def test_the_same_key_is_the_same_reproduction_and_ends_once(site: Site) -> None
     with pytest.raises(Conflict):
         ask(level="R2")
     assert len(site.reproductions.list("default", site.digest)) == 1
+
+
+def test_what_cannot_be_asked_for_now_is_not_left_waiting_unless_its_key_can_ask_again(site: Site) -> None:
+    site.worker.away = True
+    for _ in range(site.reproductions.limits.max_open + 1):
+        with pytest.raises(Unavailable):
+            site.reproductions.reproduce("default", site.digest, actor=ALICE)
+    assert {row.state for row in site.reproductions.list("default", site.digest, limit=200)} == {"failed"}
+    with pytest.raises(Unavailable):
+        site.reproductions.reproduce("default", site.digest, actor=ALICE, key="mine")
+    site.worker.away = False
+    row = site.reproductions.reproduce("default", site.digest, actor=ALICE, key="mine")
+    assert (row.state, site.worker.asked) == ("open", [row.id])
 
 
 def test_limits_hold(database: Database, tmp_path: Path) -> None:
