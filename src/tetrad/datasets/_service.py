@@ -36,6 +36,7 @@ from tetrad.datasets.errors import (
     NotRebuildable,
     PushConflict,
     RowError,
+    RowUnreadable,
 )
 from tetrad.datasets.ports import ColumnValue, DatasetStore, Member, Push, StoredVersion
 from tetrad.kernel import Clock, Digest, InvalidInput, Principal, canonical_json, digest_json, parse_digest, parse_json
@@ -89,6 +90,18 @@ class Rebuilt(msgspec.Struct, frozen=True):
         return (self.digest, self.order, self.schema_digest) == (
             self.rebuilt_digest, self.rebuilt_order, self.rebuilt_schema,
         )  # fmt: skip
+
+
+class Recount(msgspec.Struct, frozen=True):
+    """A version counted again from its stored rows; `missing` and `damaged` name the first of such rows by key."""
+
+    digest: Digest
+    order: Digest
+    schema_digest: Digest
+    rows: int
+    bytes: int
+    missing: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
 
 class Datasets:
@@ -677,6 +690,55 @@ class Datasets:
             version.digest,
             version.order,
         )
+
+    def recount(self, version: DatasetVersion, *, most_named: int = 20) -> Recount:
+        """Read every stored row and compute all digests again from what is read; nothing stored is believed.
+
+        Rows are read as a stream. A row that is not there or has other bytes is named, up to `most_named` of each.
+        """
+        stored = self._stored(version)
+        shape = Shape()
+        missing: list[str] = []
+        damaged: list[str] = []
+        rows = size = 0
+
+        def read() -> Iterator[tuple[str, bytes]]:
+            nonlocal rows, size
+            for members in batches(self._by_key(stored), _STREAM):
+                contents, broken = self._contents(version.project, [member.digest for member in members])
+                for member in members:
+                    content = contents.get(member.digest)
+                    found = None if content is None else hashlib.sha256(content).digest()
+                    rows += 1
+                    if found == member.digest and content is not None:
+                        size += len(content)
+                        shape.add(_value(content))
+                    else:
+                        gone = content is None and member.digest not in broken
+                        named = missing if gone else damaged
+                        if len(named) < most_named:
+                            named.append(member.key)
+                    if found is not None:
+                        yield member.key, found
+
+        digest = sorted_dataset_digest(read())
+        order = order_digest(member.key for member in self._members(stored))
+        return Recount(digest, order, digest_json(shape.schema()), rows, size, tuple(missing), tuple(damaged))
+
+    def _contents(self, project: str, digests: Sequence[bytes]) -> tuple[dict[bytes, bytes], set[bytes]]:
+        """Return contents by digest, and the digests of rows that cannot be unpacked."""
+        try:
+            return self._store.contents(project, digests), set()
+        except RowUnreadable:
+            pass
+        found: dict[bytes, bytes] = {}
+        broken: set[bytes] = set()
+        for digest in digests:  # one of them is damaged: find out which
+            try:
+                found.update(self._store.contents(project, [digest]))
+            except RowUnreadable:
+                broken.add(digest)
+        return found, broken
 
     def _members(self, stored: StoredVersion, batch: int = 5 * _STREAM) -> Iterator[Member]:
         after = 0

@@ -27,10 +27,13 @@ EXCEPTION = "https://tetrad.dev/attestation/exception/v1"
 REVOCATION = "https://tetrad.dev/attestation/revocation/v1"
 LOG_HEAD = "https://tetrad.dev/attestation/ref-log-head/v1"
 AUDIT_HEAD = "https://tetrad.dev/attestation/audit-log-head/v1"
+REPRODUCTION = "https://tetrad.dev/attestation/reproduction/v1"
 
 SIGNED_OUTSIDE = (TEST_RESULT, PROVENANCE)
 """What keys of others may state. Approvals, verdicts and exceptions name an actor that only we have authenticated."""
-PREDICATE_TYPES = (TEST_RESULT, PROVENANCE, VERDICT, APPROVAL, EXCEPTION, REVOCATION, LOG_HEAD, AUDIT_HEAD)
+PREDICATE_TYPES = (
+    TEST_RESULT, PROVENANCE, VERDICT, APPROVAL, EXCEPTION, REVOCATION, LOG_HEAD, AUDIT_HEAD, REPRODUCTION,
+)  # fmt: skip
 MAX_SIGNATURES = 8
 MAX_SUBJECTS = 2_000
 _SHA256_CHARS = 64
@@ -178,6 +181,21 @@ class Revoked(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Reproduced(msgspec.Struct, frozen=True):
+    """Predicate of a reproduction: which levels were proven (`R0`, `R1`, `R2`), which one it was about, its report.
+
+    `report` and `recording` are digests of artifacts of the project; no recording is empty.
+    """
+
+    id: str
+    project: str
+    tried: Literal["R0", "R1", "R2"]
+    proven: tuple[Literal["R0", "R1", "R2"], ...]
+    cap: Literal["R1", "R2", "none"]
+    report: str
+    recording: str = ""
+
+
 class _Policy(msgspec.Struct, frozen=True):
     digest: Mapping[str, str]
 
@@ -211,13 +229,14 @@ class Summary(msgspec.Struct, frozen=True):
         return frozenset(f"sha256:{each.digest.get('sha256', '')}" for each in self.inputAttestations)
 
 
-Predicate = TestResult | Approval | GlassBroken | Revoked | Summary
+Predicate = TestResult | Approval | GlassBroken | Revoked | Summary | Reproduced
 _SHAPES: dict[str, type[Predicate]] = {
     TEST_RESULT: TestResult,
     APPROVAL: Approval,
     EXCEPTION: GlassBroken,
     REVOCATION: Revoked,
     VERDICT: Summary,
+    REPRODUCTION: Reproduced,
 }
 
 
@@ -241,6 +260,7 @@ _HINTS = {
     EXCEPTION: "break the glass through the API",
     REVOCATION: "revoke through the API",
     VERDICT: "verdicts are made by gates",
+    REPRODUCTION: "reproduce through the API",
 }
 
 

@@ -113,6 +113,14 @@ class RefEntry(msgspec.Struct, frozen=True):
     hash: str
 
 
+class RefStep(msgspec.Struct, frozen=True, gc=False):
+    """Where one move brought a ref, and from where: an entry of the log without what people read in it."""
+
+    seq: int
+    old: Digest | None
+    new: Digest | None
+
+
 class RefRule(msgspec.Struct, frozen=True):
     """Refs whose names match the glob move only through the named gate."""
 
@@ -313,22 +321,27 @@ def governs(pattern: str, name: str) -> bool:
     return first == BINDINGS and "/" in rest and glob_matches(pattern, f"{first}/{rest.partition('/')[0]}")
 
 
-def had_before(moves: Sequence[RefEntry]) -> list[Digest]:
+def had_before(moves: Sequence[RefStep | RefEntry]) -> list[Digest]:
     """Return what a ref can be rolled back to, the nearest first, from its moves, oldest first.
 
-    A move to what the ref had before takes everything since then off the list, so that rolling back twice goes back
-    two steps and never forward again to what was left.
+    A move to what the ref had before takes everything since then off the list, so that rolling back twice
+    goes back two steps and never forward again to what was left.
     """
     stack: list[Digest] = []
+    held: set[Digest] = set()
     if moves and moves[0].old is not None:
         stack.append(moves[0].old)
-    for entry in moves:
-        if entry.new is None:
+        held.add(moves[0].old)
+    for move in moves:
+        if move.new is None:
             stack.clear()
-        elif entry.new in stack:
-            del stack[stack.index(entry.new) + 1 :]
+            held.clear()
+        elif move.new in held:
+            while stack[-1] != move.new:
+                held.discard(stack.pop())
         else:
-            stack.append(entry.new)
+            stack.append(move.new)
+            held.add(move.new)
     return stack[-2::-1]
 
 

@@ -34,6 +34,7 @@ from tetrad.registry._model import (
     Ref,
     RefEntry,
     RefRule,
+    RefStep,
     SemVer,
     Version,
     check_kind,
@@ -553,6 +554,14 @@ class Registry:
     ) -> list[RefEntry]:
         """Return moves, newest first; `before` is the `seq` to go on from. A `ref` that ends in `/` names all below."""
         return self._store.ref_log(project, ref, limit=limit, before=before)
+
+    def ref_path(self, project: str, ref: str, *, limit: int) -> list[RefStep]:
+        """Return the newest moves of one ref, oldest first, as bare steps: thousands of them in a few milliseconds."""
+        return self._store.ref_path(project, ref, limit=limit)
+
+    def ref_had(self, project: str, ref: str, digest: str) -> bool:
+        """Tell whether a move ever brought the ref to a digest."""
+        return self._store.ref_had(project, ref, digest)
 
     def verify_log(self, project: str) -> LogCheck:
         """Walk the whole log of a project and say whether each entry follows from the one before."""

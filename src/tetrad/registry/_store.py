@@ -20,6 +20,7 @@ from tetrad.registry._model import (
     Ref,
     RefEntry,
     RefRule,
+    RefStep,
     Version,
     erased,
     governs,
@@ -407,6 +408,25 @@ class SqlRegistryStore:
         with self._database.read() as connection:
             rows = connection.execute(statement.order_by(ref_log.c.seq.desc()).limit(limit))
             return [RefEntry(**row._mapping) for row in rows]
+
+    def ref_path(self, project: str, ref: str, *, limit: int) -> list[RefStep]:
+        mine = ref_log.c
+        statement = (
+            sa.select(mine.seq, mine.old, mine.new)
+            .where(mine.project == project, mine.ref == ref)
+            .order_by(mine.seq.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            found = [RefStep(*row) for row in connection.execute(statement)]
+        found.reverse()
+        return found
+
+    def ref_had(self, project: str, ref: str, digest: str) -> bool:
+        mine = ref_log.c
+        statement = sa.select(mine.seq).where(mine.project == project, mine.ref == ref, mine.new == digest).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(statement).one_or_none() is not None
 
     def walk_log(self, project: str) -> tuple[Iterable[RefEntry], tuple[int, str]]:
         with self._database.read() as connection:

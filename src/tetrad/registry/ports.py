@@ -11,7 +11,19 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 
 from tetrad.kernel import Digest, Principal
-from tetrad.registry._model import Activity, Artifact, Cause, Link, Live, Ref, RefEntry, RefRule, Revocation, Version
+from tetrad.registry._model import (
+    Activity,
+    Artifact,
+    Cause,
+    Link,
+    Live,
+    Ref,
+    RefEntry,
+    RefRule,
+    RefStep,
+    Revocation,
+    Version,
+)
 from tetrad.registry._runs import Experiment, MetricPoint, Run
 
 
@@ -178,6 +190,14 @@ class RegistryStore(Protocol):
 
     def ref_log(self, project: str, ref: str | None, *, limit: int, before: int | None) -> list[RefEntry]:
         """Return entries, newest first: of one ref, of all refs below `app/`, or of all."""
+        ...
+
+    def ref_path(self, project: str, ref: str, *, limit: int) -> list[RefStep]:
+        """Return the newest moves of one ref, oldest first."""
+        ...
+
+    def ref_had(self, project: str, ref: str, digest: str) -> bool:
+        """Tell whether a move ever brought the ref to a digest."""
         ...
 
     def walk_log(self, project: str) -> tuple[Iterable[RefEntry], tuple[int, str]]:

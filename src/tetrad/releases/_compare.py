@@ -25,6 +25,7 @@ from tetrad.releases._diff import (
     cut,
     diff_code,
     diff_config,
+    diff_facts,
     diff_models,
     diff_rows,
     diff_sampling,
@@ -84,7 +85,7 @@ class Comparisons:
             new=_side(after),
             code=diff_code(before.code, after.code, limit=files),
             data=self._data(before, after, rows),
-            model=_models(before.models, after.models),
+            model=_models(before, after),
             prompt=self._prompts(project, before.prompts, after.prompts, documents or {}),
             sampling=diff_sampling(was, now),
             config=diff_config(was, now),
@@ -200,18 +201,19 @@ def _row(row: RowChange) -> RowDiff:
     return RowDiff(row.key, row.change, content=None if there is None or row.change == "moved" else cut(dict(there)))
 
 
-def _models(old: Sequence[tuple[str, ModelVersion]], new: Sequence[tuple[str, ModelVersion]]) -> tuple[ModelDiff, ...]:
+def _models(old: ReleaseParts, new: ReleaseParts) -> tuple[ModelDiff, ...]:
     found = []
-    for before, after in pair_parts(old, new, lambda part: part[0], lambda part: part[1].name):
+    for before, after in pair_parts(old.models, new.models, lambda part: part[0], lambda part: part[1].name):
         role = (after or before or ("", None))[0]
         was, now = before[1] if before else None, after[1] if after else None
-        if was and now and (was.digest, was.name) == (now.digest, now.name):
+        asked = diff_facts(_engine(old, role, was), _engine(new, role, now)) if was and now else ()
+        if was and now and (was.digest, was.name) == (now.digest, now.name) and not asked:
             continue
         left, right = _model_side(was), _model_side(now)
         if was is None or now is None:
             found.append(ModelDiff(role, "added" if was is None else "removed", left, right))
         else:
-            found.append(ModelDiff(role, "changed", left, right, diff_models(was, now)))
+            found.append(ModelDiff(role, "changed", left, right, (*diff_models(was, now), *asked)))
     return tuple(found)
 
 
@@ -225,6 +227,14 @@ def _suite_side(judged: Judged, now: datetime) -> tuple[str, SuiteSide] | None:
         read.result, read.suite.cases, dict(read.suite.metrics), judged.key.name, judged.key.id, row.received_at,
         row.digest, read.suite.digest, row.expires_at, row.expires_at is not None and now >= row.expires_at,
     )  # fmt: skip
+
+
+def _engine(parts: ReleaseParts, role: str, version: ModelVersion | None) -> dict[str, Any]:
+    """Return what a release asks of the engine of a model."""
+    models = parts.release.manifest["model"]
+    name = version.name if version else ""
+    asked = next((part.get("engine") for part in models if (part["role"], part["name"]) == (role, name)), None)
+    return {"engine": asked} if asked else {}
 
 
 def _side(parts: ReleaseParts) -> ReleaseSide:

@@ -461,10 +461,12 @@ def model_facts(version: ModelVersion) -> dict[str, Any]:
 
 def diff_models(old: ModelVersion, new: ModelVersion) -> tuple[ValueChange, ...]:
     """Say in what two models differ; `path` is the fact's name."""
-    return tuple(
-        msgspec.structs.replace(each, path=each.path.removeprefix("/"))
-        for each in changes(model_facts(old), model_facts(new))
-    )
+    return diff_facts(model_facts(old), model_facts(new))
+
+
+def diff_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[ValueChange, ...]:
+    """Say in what named facts differ; `path` is the fact's name, or `engine/version` for a fact of a fact."""
+    return tuple(msgspec.structs.replace(each, path=each.path.removeprefix("/")) for each in changes(old, new))
 
 
 def diff_code(old: CodeSnapshot, new: CodeSnapshot, *, limit: int) -> CodeDiff | None:

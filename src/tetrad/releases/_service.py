@@ -28,6 +28,7 @@ from tetrad.registry import (
     Ref,
     RefEntry,
     RefMoved,
+    RefStep,
     Registry,
     Version,
     check_simple_name,
@@ -497,6 +498,14 @@ class Releases:
         below = ref_name(name, ref) if ref is not None else f"{name}/"
         return self._registry.ref_log(project, below, limit=limit, before=before)
 
+    def path(self, project: str, app: str, ref: str, *, limit: int) -> list[RefStep]:
+        """Return the newest moves of a ref as bare steps, oldest first."""
+        return self._registry.ref_path(project, ref_name(self.app(project, app).name, ref), limit=limit)
+
+    def had(self, project: str, app: str, ref: str, digest: str) -> bool:
+        """Tell whether a ref ever pointed to a release."""
+        return self._registry.ref_had(project, ref_name(app, ref), digest)
+
     def releases(self, project: str, app: str, *, limit: int = 50, before: int | None = None) -> list[Version]:
         """Return the releases of an app, newest first."""
         return self._registry.versions(project, KIND, self.app(project, app).name, limit=limit, before=before)
@@ -526,8 +535,13 @@ class Releases:
             raise ReleaseNotFound(f"{digest} is a {artifact.kind}, not a release", hint="check the digest")
         return self._registry.document(project, digest)
 
-    def resolve(self, project: str, digest: str) -> ResolvedRelease:
-        """Return a release as requests need it. Releases are immutable, so the answer is kept."""
+    def resolve(self, project: str, digest: str, *, anew: bool = False) -> ResolvedRelease:
+        """Return a release as requests need it. Releases are immutable, so the answer is kept.
+
+        `anew` reads it from the stores all the same, for who wants to know what is in them.
+        """
+        if anew:
+            return self._resolve(project, digest)
         key = (project, parse_digest(digest))
         found = self._resolved.get(key)
         if found is None:
@@ -737,6 +751,7 @@ def _manifest(
         code_part["runtime"] = dict(code.runtime)
     system = next((prompt for role, prompt in prompt_parts if role == "system"), None)
     primary = next(model for role, model in model_parts if role == "primary")
+    engines = {(part.role, part.name): part.engine.part() for part in declaration.model if part.engine}
     step: dict[str, Any] = {
         "step": STEP,
         "model": primary.name,
@@ -749,7 +764,10 @@ def _manifest(
         app=declaration.app,
         code=code_part,
         data=[data_part(role, version) for role, version in data],
-        model=[model_part(role, version, adapters.get((role, version.name), ())) for role, version in model_parts],
+        model=[
+            model_part(role, version, engines.get((role, version.name)), adapters.get((role, version.name), ()))
+            for role, version in model_parts
+        ],
         prompt=[prompt_part(role, prompt) for role, prompt in prompt_parts],
         graph=[step],
     )

@@ -2506,6 +2506,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/releases/{digest}/reproductions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Reproductions
+         * @description List the reproductions and recordings of a release, newest first, without their reports.
+         */
+        get: operations["list_reproductions"];
+        put?: never;
+        /**
+         * Reproduce Release
+         * @description Ask for a release to be reproduced, or for requests to be recorded; it is durable when this answers.
+         */
+        post: operations["reproduce_release"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/releases/{digest}/reproductions/{reproduction}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Reproduction
+         * @description Show a reproduction: how far it is, then what was proven of each level, part and request.
+         */
+        get: operations["get_reproduction"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/releases/derive": {
         parameters: {
             query?: never;
@@ -2988,6 +3032,86 @@ export interface paths {
          */
         put: operations["report_engine"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/reproductions/{reproduction}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plan Reproduction
+         * @description Tell the worker what is to be done.
+         */
+        get: operations["plan_reproduction"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/reproductions/{reproduction}/fail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fail Reproduction
+         * @description Take that it cannot be done.
+         */
+        post: operations["fail_reproduction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/reproductions/{reproduction}/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Finish Reproduction
+         * @description Take what the worker found, and keep what that proves.
+         */
+        post: operations["finish_reproduction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/reproductions/{reproduction}/parts/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check Reproduced Part
+         * @description Read one part of the release again.
+         */
+        post: operations["check_reproduced_part"];
         delete?: never;
         options?: never;
         head?: never;
@@ -5052,6 +5176,19 @@ export interface components {
             kind: string;
         };
         /**
+         * FailBody
+         * @description Why something cannot be done.
+         */
+        FailBody: {
+            /**
+             * Hint
+             * @default
+             */
+            hint: string;
+            /** Message */
+            message: string;
+        };
+        /**
          * FieldChangeView
          * @description Anything but a message, by its path, such as `variables.tone` or `params.temperature`.
          */
@@ -5696,6 +5833,24 @@ export interface components {
             moved_by: string;
             /** Revision */
             revision: number;
+        };
+        /**
+         * LevelView
+         * @description What became of a level, and why.
+         */
+        LevelView: {
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "R0" | "R1" | "R2";
+            /** Reason */
+            reason: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "proven" | "differs" | "cannot" | "not_tried";
         };
         /**
          * LineageNameView
@@ -6585,6 +6740,13 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[ReproductionView] */
+        Page_ReproductionView_: {
+            /** Items */
+            items: components["schemas"]["ReproductionView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[RevocationView] */
         Page_RevocationView_: {
             /** Items */
@@ -6645,6 +6807,33 @@ export interface components {
             name: string;
             /** Values */
             values: (string | boolean | number | null)[];
+        };
+        /**
+         * PartCheckView
+         * @description One part of a release after a look at its stored bytes.
+         */
+        PartCheckView: {
+            /** Bytes */
+            bytes: number;
+            /** Detail */
+            detail: string;
+            /** Digest */
+            digest: string;
+            /** Items */
+            items: number;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Problems */
+            problems: string[];
+            /** Role */
+            role: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "proven" | "differs" | "missing" | "erased" | "cannot";
         };
         /**
          * PartChoice
@@ -7334,6 +7523,25 @@ export interface components {
             size: number;
         };
         /**
+         * RecordedInput
+         * @description One request to record: a text, or messages as in a chat request; and values for the prompt's variables.
+         */
+        RecordedInput: {
+            /** Input */
+            input?: string | null;
+            /** Messages */
+            messages?: {
+                [key: string]: unknown;
+            }[] | null;
+            /**
+             * Variables
+             * @default {}
+             */
+            variables: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * RefMoveView
          * @description One move of a ref; `sequence` is its place in the project's log. A new ref came from null.
          */
@@ -7637,6 +7845,175 @@ export interface components {
             messages: {
                 [key: string]: unknown;
             }[];
+        };
+        /**
+         * ReplayView
+         * @description One recorded request, executed again.
+         */
+        ReplayView: {
+            /** Detail */
+            detail: string;
+            /** Found */
+            found: string;
+            /** Number */
+            number: number;
+            /** Recorded */
+            recorded: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "same" | "differs" | "failed";
+        };
+        /**
+         * ReproductionBody
+         * @description What to prove; with `record`, which requests to execute and keep for that. The same `key` is the same again.
+         */
+        ReproductionBody: {
+            /**
+             * From Traces
+             * @default 0
+             */
+            from_traces: number;
+            /**
+             * Key
+             * @default
+             */
+            key: string;
+            /** Level */
+            level?: ("R0" | "R1" | "R2") | null;
+            /**
+             * Record
+             * @default false
+             */
+            record: boolean;
+            /**
+             * Recording
+             * @default
+             */
+            recording: string;
+            /**
+             * Requests
+             * @default []
+             */
+            requests: components["schemas"]["RecordedInput"][];
+        };
+        /**
+         * ReproductionDetailView
+         * @description A reproduction with its report: the cap, every level, every part, every request.
+         */
+        ReproductionDetailView: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "reproduce" | "record";
+            /** App */
+            app: string;
+            /** Cap */
+            cap: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Ended At */
+            ended_at: string | null;
+            /** Error */
+            error: string;
+            /** Evidence */
+            evidence: string;
+            /** Hint */
+            hint: string;
+            /** Id */
+            id: string;
+            /** Incomparable */
+            incomparable: string[];
+            /** Level */
+            level: string;
+            /** Levels */
+            levels: components["schemas"]["LevelView"][];
+            /** Parts */
+            parts: components["schemas"]["PartCheckView"][];
+            progress: components["schemas"]["ReproductionProgressView"] | null;
+            /** Proven */
+            proven: string[];
+            /** Recording */
+            recording: string;
+            /** Release */
+            release: string;
+            /** Report */
+            report: string;
+            /** Requests */
+            requests: components["schemas"]["ReplayView"][];
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "running" | "done" | "failed" | "cancelled";
+            /** Succeeded */
+            succeeded: boolean;
+        };
+        /**
+         * ReproductionProgressView
+         * @description How far a reproduction is; `total` 0 means unknown.
+         */
+        ReproductionProgressView: {
+            /** Done */
+            done: number;
+            /** Message */
+            message: string;
+            /** Total */
+            total: number;
+        };
+        /**
+         * ReproductionView
+         * @description A reproduction, or the making of a recording. `level` is what it is about, `proven` what was proven.
+         */
+        ReproductionView: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "reproduce" | "record";
+            /** App */
+            app: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Ended At */
+            ended_at: string | null;
+            /** Error */
+            error: string;
+            /** Evidence */
+            evidence: string;
+            /** Hint */
+            hint: string;
+            /** Id */
+            id: string;
+            /** Level */
+            level: string;
+            /** Proven */
+            proven: string[];
+            /** Recording */
+            recording: string;
+            /** Release */
+            release: string;
+            /** Report */
+            report: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "running" | "done" | "failed" | "cancelled";
+            /** Succeeded */
+            succeeded: boolean;
         };
         /**
          * RequirementView
@@ -14266,6 +14643,118 @@ export interface operations {
             };
         };
     };
+    list_reproductions: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ReproductionView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reproduce_release: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReproductionBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReproductionView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_reproduction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+                reproduction: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReproductionDetailView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     derive_release: {
         parameters: {
             query?: never;
@@ -15322,6 +15811,153 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    plan_reproduction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                reproduction: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    fail_reproduction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                reproduction: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FailBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_reproduction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                reproduction: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_reproduced_part: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                reproduction: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
             };
             /** @description The request was refused or failed */
             default: {

@@ -17,19 +17,10 @@ from tetrad.kit.children import ProcessIdentity
 from tetrad.kit.cli_output import plain
 from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, Home, reachable_host, read_state
 from tetrad.processes._settings import product_settings
-from tetrad.processes.cli._keeping import erase, gc, revoke
-from tetrad.processes.cli._rollback import rollback
-from tetrad.processes.cli._stale import stale
 
 NOTHING_RUNS = 3
 out = Console(highlight=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (up, down, status, logs, env, login, settings, rollback, revoke, erase, gc, stale):
-        app.command()(command)
 
 
 def up(
@@ -206,6 +197,3 @@ def _control_status() -> dict[str, Any] | None:
         return _client().get("/api/v1/status")  # type: ignore[no-any-return]
     except TetradError:
         return None
-
-
-__all__ = ["register"]

@@ -51,6 +51,7 @@ from tetrad.processes.control._bindings import InstalledHere
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
 from tetrad.processes.control._publisher import RouteTablePublisher
+from tetrad.processes.control._reproducing import GatewayRendering, ReproducingJobs, TracedTraffic
 from tetrad.processes.control._served import DatasetContents, HeldModels, OpenChanges, PushedBatches, ServedReleases
 from tetrad.processes.control._settings import EXAMPLE_APP
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
@@ -74,9 +75,18 @@ from tetrad.registry._evidence_store import SqlEvidenceStore
 from tetrad.registry._revocation_store import SqlRevocationStore
 from tetrad.registry._run_store import SqlRunStore
 from tetrad.registry._store import SqlRegistryStore
-from tetrad.releases import RegistryPrompts, Releases, Stalenesses, known_rebuilders, staleness_limits_from
+from tetrad.releases import (
+    Refetch,
+    RegistryPrompts,
+    Releases,
+    Reproductions,
+    Stalenesses,
+    known_rebuilders,
+    reproduction_limits_from,
+    staleness_limits_from,
+)
 from tetrad.releases import limits_from as release_limits
-from tetrad.releases._store import SqlAppStore
+from tetrad.releases._store import SqlAppStore, SqlReproductionStore
 from tetrad.serving import (
     ROUTE_TABLE_AAD,
     ModelEntry,
@@ -121,6 +131,7 @@ class Services:
     releases: Releases
     changes: Changes
     stalenesses: Stalenesses
+    reproductions: Reproductions
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
@@ -217,13 +228,14 @@ def build_services(settings: Settings, home: Home) -> Services:
             limits=model_limits(settings),
         )
         prompts = Prompts(registry, policy=policy_from(settings), audit=identity.audit)
+        pinned_prompts = RegistryPrompts(registry, prompts)
         releases = Releases(
             SqlAppStore(database),
             registry,
             code,
             datasets,
             models,
-            RegistryPrompts(registry, prompts),
+            pinned_prompts,
             clock,
             limits=release_limits(settings),
             evidence=evidence,
@@ -265,6 +277,19 @@ def build_services(settings: Settings, home: Home) -> Services:
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
+        reproductions = Reproductions(
+            SqlReproductionStore(database),
+            registry,
+            releases,
+            models,
+            evidence,
+            Refetch(registry, code, datasets, models, pinned_prompts, evidence),
+            GatewayRendering(),
+            ReproducingJobs(jobs),
+            clock,
+            traffic=TracedTraffic(traces),
+            limits=reproduction_limits_from(settings),
+        )
         sources = Sources(
             grants=identity.key_entries,
             upstreams=engines.upstreams,
@@ -329,6 +354,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             releases=releases,
             changes=changes,
             stalenesses=stalenesses,
+            reproductions=reproductions,
             traces=traces,
             engines=engines,
             providers=providers,

@@ -18,6 +18,7 @@ from tetrad.processes.control._status import status_router
 from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import evidence_router, revocation_router, run_router
 from tetrad.registry.routes import router as registry_router
+from tetrad.releases._reproduction_routes import reproduction_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.releases.routes import staleness_router
 from tetrad.serving.routes import provider_router
@@ -41,6 +42,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         releases_router(services.releases, TracedCode(services.traces)),
         changes_router(services.changes),
         staleness_router(services.stalenesses),
+        reproduction_router(services.reproductions),
         registry_router(services.registry),
         run_router(services.runs),
         evidence_router(services.evidence, services.gates),
