@@ -577,6 +577,11 @@ class Datasets:
         contents = self._store.contents(version.project, [member.digest for member in members])
         return [_row(member, contents) for member in members]
 
+    def row(self, version: DatasetVersion, key: str) -> Row | None:
+        """Return the row with a key, or None."""
+        member = self._store.member(self._stored(version), key)
+        return None if member is None else _row(member, self._store.contents(version.project, [member.digest]))
+
     def matching(
         self, version: DatasetVersion, text: str, *, limit: int = 100, after: int = 0
     ) -> tuple[list[Row], int | None]:

@@ -485,16 +485,22 @@ def _reading(routes: APIRouter, datasets: Datasets) -> None:
         page: PageParams,
         version: SemVerQuery = None,
         q: Annotated[str, Query(max_length=200, description="Only rows that hold this text")] = "",
+        key: Annotated[str | None, Query(max_length=256, description="Only the row with this key")] = None,
     ) -> Page[RowView]:
         """List the rows of a version, in their order, with what side columns say of them.
 
-        With `q` a page may hold fewer rows than `limit`, even none, and still not be the last.
+        With `q` a page may hold fewer rows than `limit`, even none, and still not be the last. With `key` there is one
+        row or none.
         """
         chosen = datasets.version(project, name, version)
         listing = f"rows {project} {name} {chosen.digest} {chosen.order} {q}"
         position = decode_cursor(listing, page.cursor, [int])[0] if page.cursor else 0
         after = position if isinstance(position, int) else 0
-        if q:
+        behind: int | None = None
+        if key is not None:
+            one = datasets.row(chosen, key)
+            items = [] if one is None else [one]
+        elif q:
             items, behind = datasets.matching(chosen, q, limit=page.limit, after=after)
         else:
             found = datasets.rows(chosen, limit=page.limit + 1, after=after)

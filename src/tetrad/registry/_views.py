@@ -206,7 +206,7 @@ class ActivityView(BaseModel):
         )
 
 
-class LabelView(BaseModel):
+class ArtifactLabelView(BaseModel):
     """What an artifact is called: its kind, and the name and number of its newest version, empty without one."""
 
     digest: str
@@ -216,7 +216,7 @@ class LabelView(BaseModel):
     erased: bool
 
     @classmethod
-    def of(cls, label: Label) -> LabelView:
+    def of(cls, label: Label) -> ArtifactLabelView:
         return cls(digest=label.digest, kind=label.kind, name=label.name, semver=label.semver, erased=label.erased)
 
 
@@ -229,7 +229,7 @@ class LineageView(BaseModel):
     root: str
     complete: bool
     activities: list[ActivityView]
-    artifacts: list[LabelView]
+    artifacts: list[ArtifactLabelView]
 
     @classmethod
     def of(cls, lineage: Lineage, labels: Sequence[Label]) -> LineageView:
@@ -237,5 +237,5 @@ class LineageView(BaseModel):
             root=lineage.root,
             complete=lineage.complete,
             activities=[ActivityView.of(activity) for activity in lineage.activities],
-            artifacts=[LabelView.of(label) for label in labels],
+            artifacts=[ArtifactLabelView.of(label) for label in labels],
         )

@@ -859,7 +859,8 @@ export interface paths {
          * List Dataset Rows
          * @description List the rows of a version, in their order, with what side columns say of them.
          *
-         *     With `q` a page may hold fewer rows than `limit`, even none, and still not be the last.
+         *     With `q` a page may hold fewer rows than `limit`, even none, and still not be the last. With `key` there is one
+         *     row or none.
          */
         get: operations["list_dataset_rows"];
         put?: never;
@@ -2186,6 +2187,22 @@ export interface components {
             name: string;
             /** Refs */
             refs: components["schemas"]["AppRefView"][];
+        };
+        /**
+         * ArtifactLabelView
+         * @description What an artifact is called: its kind, and the name and number of its newest version, empty without one.
+         */
+        ArtifactLabelView: {
+            /** Digest */
+            digest: string;
+            /** Erased */
+            erased: boolean;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Semver */
+            semver: string;
         };
         /**
          * ArtifactView
@@ -3560,6 +3577,27 @@ export interface components {
             version: string;
         };
         /**
+         * LabelView
+         * @description A label of a prompt, and the digest that it points to.
+         */
+        LabelView: {
+            /** Digest */
+            digest: string;
+            /** Governed */
+            governed: boolean;
+            /** Label */
+            label: string;
+            /**
+             * Moved At
+             * Format: date-time
+             */
+            moved_at: string;
+            /** Moved By */
+            moved_by: string;
+            /** Revision */
+            revision: number;
+        };
+        /**
          * LineageView
          * @description The activities around an artifact; `complete` is false where the walk stopped at a limit.
          *
@@ -3569,7 +3607,7 @@ export interface components {
             /** Activities */
             activities: components["schemas"]["ActivityView"][];
             /** Artifacts */
-            artifacts: components["schemas"]["tetrad__registry___views__LabelView"][];
+            artifacts: components["schemas"]["ArtifactLabelView"][];
             /** Complete */
             complete: boolean;
             /** Root */
@@ -3967,7 +4005,7 @@ export interface components {
         /** Page[LabelView] */
         Page_LabelView_: {
             /** Items */
-            items: components["schemas"]["tetrad__prompts___views__LabelView"][];
+            items: components["schemas"]["LabelView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -5601,43 +5639,6 @@ export interface components {
             digest: string;
             /** Name */
             name: string;
-        };
-        /**
-         * LabelView
-         * @description A label of a prompt, and the digest that it points to.
-         */
-        tetrad__prompts___views__LabelView: {
-            /** Digest */
-            digest: string;
-            /** Governed */
-            governed: boolean;
-            /** Label */
-            label: string;
-            /**
-             * Moved At
-             * Format: date-time
-             */
-            moved_at: string;
-            /** Moved By */
-            moved_by: string;
-            /** Revision */
-            revision: number;
-        };
-        /**
-         * LabelView
-         * @description What an artifact is called: its kind, and the name and number of its newest version, empty without one.
-         */
-        tetrad__registry___views__LabelView: {
-            /** Digest */
-            digest: string;
-            /** Erased */
-            erased: boolean;
-            /** Kind */
-            kind: string;
-            /** Name */
-            name: string;
-            /** Semver */
-            semver: string;
         };
         /**
          * TopOut
@@ -7614,6 +7615,8 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description Only the row with this key */
+                key?: string | null;
                 /** @description How many items at most */
                 limit?: number;
                 /** @description Only rows that hold this text */
@@ -8956,7 +8959,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["tetrad__prompts___views__LabelView"];
+                    "application/json": components["schemas"]["LabelView"];
                 };
             };
             /** @description The request was refused or failed */

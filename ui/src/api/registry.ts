@@ -1,0 +1,51 @@
+import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
+import { answer, control, type Schemas } from "./http";
+
+export type Version = Schemas["VersionView"];
+export type Lineage = Schemas["LineageView"];
+export type Activity = Schemas["ActivityView"];
+export type Label = Schemas["ArtifactLabelView"];
+export type Evidence = Schemas["EvidenceListed"];
+export type GateCheck = Schemas["GateCheckView"];
+export type LogEntry = Schemas["LogEntryView"];
+export type LogCheck = Schemas["LogCheckView"];
+export type Direction = "upstream" | "downstream";
+
+/** As many names or versions as a picker offers; beyond, the field is typed. */
+const MOST = 200;
+
+/** The newest version of each name of a kind, or the versions of a name. */
+export const versionsQuery = (project: string, kind: string, name?: string) =>
+  queryOptions({
+    queryKey: ["versions", project, kind, name ?? ""],
+    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/versions", { params: { path: { project }, query: { kind, limit: MOST, ...(name === undefined ? {} : { name }) } }, signal }))).items,
+  });
+
+export const lineageQuery = (project: string, digest: string, direction: Direction, depth: number) =>
+  queryOptions({
+    queryKey: ["lineage", project, digest, direction, depth],
+    queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/artifacts/{digest}/lineage", { params: { path: { project, digest }, query: { direction, depth } }, signal })),
+    enabled: depth > 0 && digest !== "",
+  });
+
+export const evidenceQuery = (project: string, subject: string) =>
+  infiniteQueryOptions({
+    queryKey: ["evidence", project, subject],
+    queryFn: ({ pageParam, signal }) => answer(control.GET("/api/v1/projects/{project}/evidence", { params: { path: { project }, query: { subject, limit: 50, ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+
+export const statementQuery = (project: string, digest: string) =>
+  queryOptions({
+    queryKey: ["statement", project, digest],
+    queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/evidence/{digest}", { params: { path: { project, digest } }, signal })),
+  });
+
+/** What the gates of a ref would answer to a move now; nothing moves. */
+export const gateCheckQuery = (project: string, ref: string, digest: string) =>
+  queryOptions({
+    queryKey: ["gate-check", project, ref, digest],
+    queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/gates/check", { params: { path: { project }, query: { ref, digest } }, signal })),
+    enabled: ref !== "" && digest !== "",
+  });
