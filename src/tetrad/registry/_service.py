@@ -28,7 +28,6 @@ from tetrad.registry._model import (
     Artifact,
     Bump,
     Edge,
-    Label,
     LogCheck,
     Ref,
     RefEntry,
@@ -331,10 +330,6 @@ class Registry:
     def versions_of(self, project: str, digest: str) -> list[Version]:
         """Return the versions that name a digest."""
         return self._store.versions_of(project, parse_digest(digest))
-
-    def labels(self, project: str, digests: Iterable[str]) -> list[Label]:
-        """Return what artifacts are called; what the project does not hold is left out."""
-        return self._store.labels(project, digests)
 
     # -- refs ---------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-import msgspec
 import sqlalchemy as sa
 
 from tetrad.kernel import Digest
@@ -17,7 +16,6 @@ from tetrad.registry._model import (
     Activity,
     Artifact,
     Edge,
-    Label,
     Ref,
     RefEntry,
     RefRule,
@@ -309,34 +307,6 @@ class SqlRegistryStore:
             .where(versions.c.project == project, versions.c.digest == digest)
             .order_by(versions.c.kind, versions.c.name, versions.c.seq.desc())
         )
-
-    def labels(self, project: str, digests: Iterable[str]) -> list[Label]:
-        found: list[Label] = []
-        with self._database.read() as connection:
-            for chunk in _chunks(sorted(set(digests))):
-                mine = sa.and_(versions.c.project == project, versions.c.digest.in_(chunk))
-                named = {
-                    row.digest: row
-                    for row in connection.execute(
-                        sa.select(versions.c.digest, versions.c.name, versions.c.semver)
-                        .where(mine)
-                        .order_by(versions.c.created_at, versions.c.name, versions.c.seq)
-                    )
-                }
-                rows = connection.execute(
-                    sa.select(artifacts.c.digest, artifacts.c.kind, artifacts.c.erased_at).where(
-                        artifacts.c.project == project, artifacts.c.digest.in_(chunk)
-                    )
-                )
-                for row in rows:
-                    version = named.get(row.digest)
-                    label = Label(Digest(row.digest), row.kind, erased=row.erased_at is not None)
-                    found.append(
-                        label
-                        if version is None
-                        else msgspec.structs.replace(label, name=version.name, semver=version.semver)
-                    )
-        return found
 
     def _versions(self, statement: sa.Select[Any]) -> list[Version]:
         with self._database.read() as connection:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 
 from tetrad.kernel import Digest, Principal
-from tetrad.registry._model import Activity, Artifact, Label, Ref, RefEntry, RefRule, Version
+from tetrad.registry._model import Activity, Artifact, Ref, RefEntry, RefRule, Version
 
 
 class Blobs(Protocol):
@@ -129,10 +129,6 @@ class RegistryStore(Protocol):
         ...
 
     def versions_of(self, project: str, digest: str) -> list[Version]: ...
-
-    def labels(self, project: str, digests: Iterable[str]) -> list[Label]:
-        """Return what a project's artifacts are called: the kind of each, and its newest version where it has one."""
-        ...
 
     def move_ref(
         self,

@@ -75,9 +75,7 @@ def _artifact_routes(routes: APIRouter, registry: Registry) -> None:
         depth: Annotated[int, Query(ge=1, le=50)] = 10,
     ) -> LineageView:
         """Walk to what an artifact was made from, or to what was made from it."""
-        lineage = registry.lineage(project, digest, direction=direction, depth=depth)
-        around = {lineage.root, *(edge.digest for activity in lineage.activities for edge in activity.edges)}
-        return LineageView.of(lineage, registry.labels(project, around))
+        return LineageView.of(registry.lineage(project, digest, direction=direction, depth=depth))
 
     @routes.get("/versions", operation_id="list_versions")
     def list_versions(

@@ -118,10 +118,7 @@ async def test_a_release_shows_all_its_parts(site: Site) -> None:
     assert json.loads(content.content) == artifact["document"]
     lineage = (await site.http.get(f"{P}/artifacts/{digest}/lineage")).json()
     assert lineage["activities"][0]["kind"] == "compose"
-    called = {label["digest"]: (label["kind"], label["name"]) for label in lineage["artifacts"]}
-    assert called[digest] == ("release", "assistant")
-    assert called[prompt["digest"]] == ("prompt", prompt["name"])
-    assert {edge["digest"] for edge in lineage["activities"][0]["edges"]} == set(called)
+
 
 
 async def test_a_ref_moves_by_compare_and_swap_over_http(site: Site) -> None:
