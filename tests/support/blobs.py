@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tetrad.kernel import Digest, NotFound, digest_bytes
+from tetrad.kit.blobs._port import check_expected
 
 
 class MemoryBlobs:
@@ -24,6 +25,11 @@ class MemoryBlobs:
 
     def put_file(self, path: Path) -> Digest:
         return self.put_bytes(path.read_bytes())
+
+    def put_stream(self, source: BinaryIO, *, expected: Digest | None = None) -> Digest:
+        data = source.read()
+        check_expected(digest_bytes(data), expected)
+        return self.put_bytes(data)
 
     def read(self, digest: Digest) -> bytes:
         if digest not in self.held:

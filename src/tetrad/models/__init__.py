@@ -1,7 +1,10 @@
 """Models: weights and hosted models as versions, what they say of themselves, what they cost."""
 
+from tetrad.models._labels import check_label
+from tetrad.models._licences import spdx_id
 from tetrad.models._model import (
     DERIVATIONS,
+    AdapterFacts,
     Derivation,
     ModelPrice,
     ModelRecord,
@@ -21,6 +24,7 @@ from tetrad.models.errors import BadModel, BadPrice, ModelNotFound
 
 __all__ = [
     "DERIVATIONS",
+    "AdapterFacts",
     "BadModel",
     "BadPrice",
     "Derivation",
@@ -34,8 +38,10 @@ __all__ = [
     "PublicPrices",
     "WeightsFacts",
     "WeightsFile",
+    "check_label",
     "current_price",
     "hosted_document",
     "read_weights",
+    "spdx_id",
     "weights_digest",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tetrad.kernel import Clock, Digest, Principal, new_id, parse_digest
+from tetrad.models._labels import ALIASES, alias_ref
 from tetrad.models._model import (
     DERIVATIONS,
     Derivation,
@@ -27,13 +28,25 @@ from tetrad.models._model import (
 )
 from tetrad.models.errors import BadModel, BadPrice, ModelNotFound
 from tetrad.models.ports import ModelStore, PriceList, WeightsReader
-from tetrad.registry import Artifact, Edge, Invalidation, Registry, Version, VersionNotFound, check_name
+from tetrad.registry import (
+    ABSENT,
+    Activity,
+    Artifact,
+    Edge,
+    Invalidation,
+    Ref,
+    Registry,
+    Version,
+    VersionNotFound,
+    check_name,
+)
 
 KIND = "model"
 FILE_KIND = "model-file"
 LOCAL = "local"
 EVERYWHERE = ""
 MAX_FILES = 500
+MAX_ALIASES = 1_000
 _POLICIES: Mapping[Derivation, Invalidation] = dict.fromkeys(DERIVATIONS, "rebuild")
 
 
@@ -197,13 +210,52 @@ class Models:
             )
         return found
 
-    def version(self, project: str, name: str, semver: str | None = None) -> ModelVersion:
-        """Return one version, the newest without `semver`; raise `ModelNotFound`."""
+    def version(self, project: str, name: str, label: str | None = None) -> ModelVersion:
+        """Return the version of a number or an alias, the newest without `label`; raise `ModelNotFound`."""
+        if label and not label[0].isdigit():
+            return self._aliased(project, name, label)
         try:
-            version = self._registry.version(project, KIND, name, semver)
+            version = self._registry.version(project, KIND, name, label or None)
         except VersionNotFound as error:
             raise ModelNotFound(error.message, hint="`tetrad model list` names the models of a project") from None
         return _joined(version, self.get(project, version.digest))
+
+    def find(self, project: str, text: str) -> ModelVersion:
+        """Return the version that people call `NAME`, `NAME@1.2.0`, `NAME@best`, `NAME@sha256:…` or `sha256:…`.
+
+        A digest that no name means is a version without a number.
+        """
+        name, _, label = ("", "", text) if text.startswith("sha256:") else text.partition("@")
+        if not label.startswith("sha256:"):
+            return self.version(project, check_name(name, "name of a model"), label)
+        record = self.get(project, label)
+        return self._named(project, name, record) or ModelVersion(
+            name or record.digest, "", record, record.created_by, "", record.created_at
+        )
+
+    def _named(self, project: str, name: str, record: ModelRecord) -> ModelVersion | None:
+        """Return the newest version that names a digest, of one name or of any."""
+        found = [
+            each
+            for each in self._registry.versions_of(project, record.digest)
+            if each.kind == KIND and name in ("", each.name)
+        ]
+        return _joined(max(found, key=lambda each: each.created_at), record) if found else None
+
+    def _aliased(self, project: str, name: str, alias: str) -> ModelVersion:
+        ref = self._registry.find_ref(project, alias_ref(name, alias))
+        if ref is None:
+            there = ", ".join(known.name.rsplit("/", 1)[-1] for known in self.aliases(project, name)) or "none"
+            raise ModelNotFound(
+                f"the model {name!r} has no alias {alias!r}",
+                hint=f"it has {there}; `tetrad model alias {name} {alias} VERSION` sets one",
+            )
+        found = self._named(project, name, self.get(project, ref.digest))
+        if found is None:
+            raise ModelNotFound(
+                f"the alias {alias!r} of {name!r} points to what is no version of it", hint="move the alias"
+            )
+        return found
 
     def versions(
         self, project: str, name: str, *, limit: int = 50, before: int | None = None
@@ -216,6 +268,33 @@ class Models:
         """Return the newest version of every model, in the order of names."""
         found = self._registry.names(project, KIND, limit=limit, after=after)
         return [_joined(version, self.get(project, version.digest)) for version in found]
+
+    def made_by(self, project: str, digest: str) -> Activity | None:
+        """Return the activity that a model came out of, the first of several; None where nobody wrote one down."""
+        found = self._registry.lineage(project, digest, depth=1).activities
+        return found[0] if found else None
+
+    # -- aliases ------------------------------------------------------------------------------------------------
+
+    def aliases(self, project: str, name: str) -> list[Ref]:
+        """Return the aliases of a model: the refs right below `models/NAME/`."""
+        prefix = f"{ALIASES}/{check_name(name, 'name of a model')}/"
+        found = self._registry.refs(project, prefix, limit=MAX_ALIASES)
+        return [ref for ref in found if "/" not in ref.name.removeprefix(prefix)]
+
+    def move_alias(
+        self, project: str, name: str, alias: str, label: str, *, actor: Principal, expected: str | None = None,
+        create: bool = False, reason: str = "",
+    ) -> Ref:  # fmt: skip
+        """Point an alias to a version of the model; `expected` is the digest that it points to now.
+
+        An alias is a ref: rules and gates govern it, its moves are in the log, of several movers one wins.
+        """
+        target = self.version(project, check_name(name, "name of a model"), label)
+        return self._registry.move_ref(
+            project, alias_ref(name, alias), target.digest, expected=ABSENT if create else expected, actor=actor,
+            reason=reason,
+        )  # fmt: skip
 
     # -- prices -------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,16 @@ model_prices = sa.Table(
 )
 sa.Index(None, model_prices.c.project, model_prices.c.model)
 
+model_uploads = sa.Table(
+    "model_uploads",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("digest", sa.String(71), primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("at", Timestamp, nullable=False),
+    sa.Column("by", sa.String(128), nullable=False),
+)
+
 
 class SqlModelStore:
     """`ModelStore` on a relational database."""

@@ -36,8 +36,22 @@ from tetrad.registry._model import (
     glob_matches,
 )
 from tetrad.registry._policy import Check, Facts, GatePolicy, Part, Verdict, decide, parts_of, read_policy
-from tetrad.registry._service import ABSENT, Lineage, Registry, RegistryLimits
-from tetrad.registry._settings import SETTINGS, evidence_limits_from, limits_from
+from tetrad.registry._run_log import RunLimits, Runs
+from tetrad.registry._runs import (
+    RUN_KINDS,
+    EndState,
+    Experiment,
+    MetricPoint,
+    MetricSummary,
+    ParamRow,
+    Run,
+    RunInput,
+    RunKind,
+    Series,
+    compare_params,
+)
+from tetrad.registry._service import ABSENT, Lineage, LineageNode, Registry, RegistryLimits
+from tetrad.registry._settings import SETTINGS, evidence_limits_from, limits_from, run_limits_from
 from tetrad.registry._signing import SigningKey, new_key, sign_statement
 from tetrad.registry.errors import (
     ArtifactConflict,
@@ -55,6 +69,9 @@ from tetrad.registry.errors import (
     RefMoved,
     RefNotFound,
     RefReserved,
+    RunConflict,
+    RunNotFound,
+    RunTooLarge,
     SignatureRefused,
     SigningKeyNotFound,
     VersionNotFound,
@@ -68,6 +85,7 @@ __all__ = [
     "GATE",
     "GENESIS",
     "PROVENANCE",
+    "RUN_KINDS",
     "SETTINGS",
     "SIGNED_OUTSIDE",
     "TEST_RESULT",
@@ -86,12 +104,14 @@ __all__ = [
     "Check",
     "Counted",
     "Edge",
+    "EndState",
     "Envelope",
     "Evidence",
     "EvidenceGate",
     "EvidenceLimits",
     "EvidenceNotFound",
     "EvidenceTooLarge",
+    "Experiment",
     "Facts",
     "Gate",
     "GateCheck",
@@ -104,7 +124,11 @@ __all__ = [
     "Invalidation",
     "Judged",
     "Lineage",
+    "LineageNode",
     "LogCheck",
+    "MetricPoint",
+    "MetricSummary",
+    "ParamRow",
     "Part",
     "Ref",
     "RefEntry",
@@ -114,7 +138,16 @@ __all__ = [
     "RefRule",
     "Registry",
     "RegistryLimits",
+    "Run",
+    "RunConflict",
+    "RunInput",
+    "RunKind",
+    "RunLimits",
+    "RunNotFound",
+    "RunTooLarge",
+    "Runs",
     "SemVer",
+    "Series",
     "SignatureRefused",
     "SigningKey",
     "SigningKeyNotFound",
@@ -127,6 +160,7 @@ __all__ = [
     "check_log",
     "check_name",
     "check_simple_name",
+    "compare_params",
     "decide",
     "entry_hash",
     "evidence_limits_from",
@@ -137,5 +171,6 @@ __all__ = [
     "read_envelope",
     "read_policy",
     "read_statement",
+    "run_limits_from",
     "sign_statement",
 ]

@@ -78,12 +78,23 @@ class RegistryLimits:
     max_lineage: int = 2_000
 
 
+class LineageNode(msgspec.Struct, frozen=True):
+    """An artifact of a lineage: what it is and what it is called; the newest version of each name."""
+
+    digest: Digest
+    kind: str
+    size: int = 0
+    versions: tuple[Version, ...] = ()
+    erased: bool = False
+
+
 class Lineage(msgspec.Struct, frozen=True):
-    """The activities around an artifact, and whether the walk stopped at a limit."""
+    """The activities around an artifact, the artifacts they name, and whether the walk stopped at a limit."""
 
     root: Digest
     activities: tuple[Activity, ...]
     complete: bool
+    nodes: tuple[LineageNode, ...] = ()
 
 
 class Registry:
@@ -165,6 +176,26 @@ class Registry:
     def put_part(self, data: bytes) -> Digest:
         """Keep bytes that an artifact will name among its parts; until then no project sees them."""
         return self._blobs.put_bytes(data)
+
+    def put_part_stream(self, source: BinaryIO, *, expected: Digest | None = None) -> Digest:
+        """Keep what a stream yields as `put_part` does; memory is bounded, other bytes than `expected` are refused."""
+        return self._blobs.put_stream(source, expected=expected)
+
+    def put_part_file(self, path: Path) -> Digest:
+        """Keep a file as `put_part` does; memory is bounded."""
+        return self._blobs.put_file(path)
+
+    def open_part(self, digest: Digest) -> BinaryIO:
+        """Open bytes that the caller itself has put there, or has checked that the project may see."""
+        return self._blobs.open(digest)
+
+    def put_kept(
+        self, project: str, kind: str, digest: Digest, *, actor: Principal, media_type: str,
+        parts: Iterable[tuple[Digest, str]] = (),
+    ) -> Artifact:  # fmt: skip
+        """Make an artifact of bytes that `put_part` and its kin have kept."""
+        size = self._blobs.size(parse_digest(digest))
+        return self._keep(project, kind, digest, media_type, size, actor, parts, stored=True)
 
     def _keep(
         self, project: str, kind: str, digest: Digest, media_type: str, size: int, actor: Principal,
@@ -551,27 +582,67 @@ class Registry:
         return activity
 
     def lineage(
-        self, project: str, digest: str, *, direction: Literal["upstream", "downstream"] = "upstream", depth: int = 10
+        self,
+        project: str,
+        digest: str,
+        *,
+        direction: Literal["upstream", "downstream", "both"] = "upstream",
+        depth: int = 10,
     ) -> Lineage:
-        """Walk from an artifact to what it was made from, or to what was made from it, breadth first."""
+        """Walk from an artifact to what it was made from, to what was made from it, or both ways, breadth first.
+
+        Both ways, each way is walked for itself: what else was made from a common origin is not part of it.
+        """
         root = self.artifact(project, digest).digest
-        side, other = ("out", "in") if direction == "upstream" else ("in", "out")
-        seen: set[Digest] = {root}
         found: dict[str, Activity] = {}
+        whole = True
+        for way in ("upstream", "downstream") if direction == "both" else (direction,):
+            whole = self._walk(project, root, way == "upstream", depth, found) and whole
+        activities = tuple(list(found.values())[: self._limits.max_lineage])
+        named = list(dict.fromkeys([root, *(edge.digest for each in activities for edge in each.edges)]))
+        shown = named[: self._limits.max_lineage]
+        return Lineage(
+            root,
+            activities,
+            whole and len(found) <= self._limits.max_lineage and len(shown) == len(named),
+            self._nodes(project, shown),
+        )
+
+    def _walk(self, project: str, root: Digest, upstream: bool, depth: int, found: dict[str, Activity]) -> bool:
+        side, other = ("out", "in") if upstream else ("in", "out")
+        seen: set[Digest] = {root}
+        passed: set[str] = set()
         frontier = [root]
         for _ in range(depth):
             if not frontier or len(found) >= self._limits.max_lineage:
                 break
             reached: list[Digest] = []
             for activity in self._store.activities_of(project, frontier, side):
-                if activity.id in found:
+                if activity.id in passed:
                     continue
+                passed.add(activity.id)
                 found[activity.id] = activity
                 reached += [e.digest for e in activity.edges if e.direction == other and e.digest not in seen]
                 seen.update(reached)
             frontier = sorted(set(reached))
-        activities = tuple(list(found.values())[: self._limits.max_lineage])
-        return Lineage(root, activities, not frontier and len(found) <= self._limits.max_lineage)
+        return not frontier
+
+    def _nodes(self, project: str, digests: Sequence[Digest]) -> tuple[LineageNode, ...]:
+        """What is only a part of an artifact has no kind of its own: it is called `part`."""
+        artifacts = {artifact.digest: artifact for artifact in self._store.artifacts_of(project, digests)}
+        newest: dict[Digest, dict[tuple[str, str], Version]] = {}
+        for version in self._store.versions_of_all(project, digests):
+            newest.setdefault(version.digest, {}).setdefault((version.kind, version.name), version)
+        return tuple(
+            LineageNode(
+                digest,
+                artifact.kind if (artifact := artifacts.get(digest)) else "part",
+                artifact.size if artifact else 0,
+                tuple(newest.get(digest, {}).values()),
+                artifact is not None and artifact.erased_at is not None,
+            )
+            for digest in digests
+        )
 
 
 def _entry(

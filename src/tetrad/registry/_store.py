@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
 from tetrad.kernel import Digest
 from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metadata, upsert
-from tetrad.registry import _evidence_store  # noqa: F401 - so that the metadata knows its tables
+from tetrad.registry import _evidence_store, _run_store  # noqa: F401 - so that the metadata knows their tables
+from tetrad.registry._activities import chunks, insert_activity, lineage_edges, read_activities
 from tetrad.registry._model import (
     GENESIS,
     Activity,
     Artifact,
-    Edge,
     Ref,
     RefEntry,
     RefRule,
@@ -23,9 +23,6 @@ from tetrad.registry._model import (
     glob_matches,
 )
 from tetrad.registry.ports import Makers
-
-_CHUNK = 500
-T = TypeVar("T")
 
 artifacts = sa.Table(
     "artifacts",
@@ -133,33 +130,6 @@ ref_rules = sa.Table(
     sa.Column("created_by", sa.String(128), nullable=False),
 )
 
-activities = sa.Table(
-    "activities",
-    metadata,
-    sa.Column("project", sa.String(63), primary_key=True),
-    sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("kind", sa.String(32), nullable=False),
-    sa.Column("actor", sa.String(128), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("params", JsonText, nullable=False),
-    sa.Column("environment", JsonText, nullable=False),
-    sa.Column("started_at", Timestamp, nullable=False),
-    sa.Column("ended_at", Timestamp),
-)
-
-lineage_edges = sa.Table(
-    "lineage_edges",
-    metadata,
-    sa.Column("project", sa.String(63), primary_key=True),
-    sa.Column("activity", sa.String(64), primary_key=True),
-    sa.Column("direction", sa.String(3), primary_key=True),
-    sa.Column("digest", sa.String(71), primary_key=True),
-    sa.Column("role", sa.String(64), primary_key=True),
-    sa.Column("policy", sa.String(16), nullable=False),
-    sa.ForeignKeyConstraint(["project", "activity"], ["activities.project", "activities.id"]),
-)
-sa.Index(None, lineage_edges.c.project, lineage_edges.c.digest, lineage_edges.c.direction)
-
 
 class SqlRegistryStore:
     """`RegistryStore` on a relational database."""
@@ -180,7 +150,7 @@ class SqlRegistryStore:
                 "created_at": artifact.created_at, "created_by": artifact.created_by,
             }  # fmt: skip
             if insert_or_ignore(connection, artifacts, row):
-                for chunk in _chunks(parts):
+                for chunk in chunks(parts):
                     insert_or_ignore(
                         connection, artifact_parts,
                         [
@@ -196,10 +166,20 @@ class SqlRegistryStore:
             row = connection.execute(_one_artifact(project, digest)).one_or_none()
         return None if row is None else _artifact(row)
 
+    def artifacts_of(self, project: str, digests: Sequence[str]) -> list[Artifact]:
+        with self._database.read() as connection:
+            return [
+                _artifact(row)
+                for chunk in chunks(sorted(set(digests)))
+                for row in connection.execute(
+                    sa.select(artifacts).where(artifacts.c.project == project, artifacts.c.digest.in_(chunk))
+                )
+            ]
+
     def visible(self, project: str, digests: Iterable[str]) -> set[str]:
         found: set[str] = set()
         with self._database.read() as connection:
-            for chunk in _chunks(sorted(set(digests))):
+            for chunk in chunks(sorted(set(digests))):
                 found.update(
                     connection.scalars(
                         sa.select(artifacts.c.digest)
@@ -307,6 +287,16 @@ class SqlRegistryStore:
             .where(versions.c.project == project, versions.c.digest == digest)
             .order_by(versions.c.kind, versions.c.name, versions.c.seq.desc())
         )
+
+    def versions_of_all(self, project: str, digests: Sequence[str]) -> list[Version]:
+        found: list[Version] = []
+        for chunk in chunks(sorted(set(digests))):
+            found += self._versions(
+                sa.select(versions)
+                .where(versions.c.project == project, versions.c.digest.in_(chunk))
+                .order_by(versions.c.kind, versions.c.name, versions.c.seq.desc())
+            )
+        return found
 
     def _versions(self, statement: sa.Select[Any]) -> list[Version]:
         with self._database.read() as connection:
@@ -438,34 +428,17 @@ class SqlRegistryStore:
 
     def add_activity(self, activity: Activity) -> None:
         with self._database.write() as connection:
-            connection.execute(
-                sa.insert(activities).values(
-                    project=activity.project, id=activity.id, kind=activity.kind, actor=activity.actor,
-                    state=activity.state, params=dict(activity.params), environment=dict(activity.environment),
-                    started_at=activity.started_at, ended_at=activity.ended_at,
-                )
-            )  # fmt: skip
-            for chunk in _chunks(activity.edges):
-                insert_or_ignore(
-                    connection, lineage_edges,
-                    [
-                        {
-                            "project": activity.project, "activity": activity.id, "direction": edge.direction,
-                            "digest": edge.digest, "role": edge.role, "policy": edge.policy,
-                        }
-                        for edge in chunk
-                    ],
-                )  # fmt: skip
+            insert_activity(connection, activity)
 
     def activity(self, project: str, activity_id: str) -> Activity | None:
         with self._database.read() as connection:
-            found = _activities(connection, project, [activity_id])
+            found = read_activities(connection, project, [activity_id])
         return found[0] if found else None
 
     def activities_of(self, project: str, digests: Sequence[str], direction: str) -> list[Activity]:
         with self._database.read() as connection:
             ids: set[str] = set()
-            for chunk in _chunks(digests):
+            for chunk in chunks(digests):
                 ids.update(
                     connection.scalars(
                         sa.select(lineage_edges.c.activity).where(
@@ -475,7 +448,7 @@ class SqlRegistryStore:
                         )
                     )
                 )
-            return _activities(connection, project, sorted(ids))
+            return read_activities(connection, project, sorted(ids))
 
     def makers(self, project: str, digests: Sequence[str], transaction: Any = None) -> dict[str, Makers]:
         if transaction is not None:
@@ -486,7 +459,7 @@ class SqlRegistryStore:
 
 def _makers(connection: sa.Connection, project: str, digests: Sequence[str]) -> dict[str, Makers]:
     found: dict[str, Makers] = {}
-    for chunk in _chunks(sorted(set(digests))):
+    for chunk in chunks(sorted(set(digests))):
         authors: dict[str, set[str]] = {}
         licences: dict[str, set[str]] = {}
         for version in connection.execute(
@@ -508,11 +481,6 @@ def _makers(connection: sa.Connection, project: str, digests: Sequence[str]) -> 
                 frozenset(licences.get(row.digest, ())),
             )
     return found
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]
 
 
 def _columns(table: sa.Table, value: object) -> dict[str, Any]:
@@ -564,22 +532,3 @@ def _ref(row: sa.Row[Any], rules: Sequence[RefRule]) -> Ref:
 def _rules(connection: sa.Connection, project: str) -> list[RefRule]:
     rows = connection.execute(sa.select(ref_rules).where(ref_rules.c.project == project).order_by(ref_rules.c.pattern))
     return [RefRule(**row._mapping) for row in rows]
-
-
-def _activities(connection: sa.Connection, project: str, ids: Sequence[str]) -> list[Activity]:
-    found: list[Activity] = []
-    for chunk in _chunks(ids):
-        edges: dict[str, list[Edge]] = {}
-        for row in connection.execute(
-            sa.select(lineage_edges)
-            .where(lineage_edges.c.project == project, lineage_edges.c.activity.in_(chunk))
-            .order_by(lineage_edges.c.direction, lineage_edges.c.role, lineage_edges.c.digest)
-        ):
-            edges.setdefault(row.activity, []).append(Edge(Digest(row.digest), row.direction, row.role, row.policy))
-        rows = connection.execute(
-            sa.select(activities)
-            .where(activities.c.project == project, activities.c.id.in_(chunk))
-            .order_by(activities.c.id)
-        )
-        found += [Activity(**row._mapping, edges=tuple(edges.get(row.id, ()))) for row in rows]
-    return found

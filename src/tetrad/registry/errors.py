@@ -126,3 +126,21 @@ class BadPolicy(InvalidInput):
     """A gate policy that cannot be read, or that can never be met."""
 
     code = "bad_policy"
+
+
+class RunNotFound(NotFound):
+    """No such run in the project."""
+
+    code = "run_not_found"
+
+
+class RunConflict(Conflict):
+    """The run has ended, or a parameter or an idempotency key says something else already."""
+
+    code = "run_conflict"
+
+
+class RunTooLarge(TooLarge):
+    """Past the limit on a run's metrics or points."""
+
+    code = "run_too_large"

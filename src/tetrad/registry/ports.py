@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -11,6 +11,7 @@ import msgspec
 
 from tetrad.kernel import Digest, Principal
 from tetrad.registry._model import Activity, Artifact, Ref, RefEntry, RefRule, Version
+from tetrad.registry._runs import Experiment, MetricPoint, Run
 
 
 class Blobs(Protocol):
@@ -28,8 +29,12 @@ class Blobs(Protocol):
         """Return all bytes; raise `NotFound` where there are none by that digest."""
         ...
 
+    def put_stream(self, source: BinaryIO, *, expected: Digest | None = None) -> Digest:
+        """Keep what a stream yields until its end; refuse other bytes than `expected` and leave no remains of them."""
+        ...
+
     def open(self, digest: Digest) -> BinaryIO:
-        """Open the bytes for reading; the caller closes it."""
+        """Open the bytes for reading and seeking; the caller closes it."""
         ...
 
     def exists(self, digest: Digest) -> bool:
@@ -183,6 +188,12 @@ class RegistryStore(Protocol):
         """Return who made which of the artifacts, read in `transaction` where one is given."""
         ...
 
+    def artifacts_of(self, project: str, digests: Sequence[str]) -> list[Artifact]: ...
+
+    def versions_of_all(self, project: str, digests: Sequence[str]) -> list[Version]:
+        """Return the versions that name any of the digests, the newest of a name first."""
+        ...
+
     def activities_of(self, project: str, digests: Sequence[str], direction: str) -> list[Activity]:
         """Return the activities that the digests went into (`in`) or came out of (`out`), oldest first."""
         ...
@@ -242,6 +253,42 @@ class EvidenceStore(Protocol):
         self, project: str, decide: Callable[[list[tuple[str, bytes]]], Sequence[tuple[str, bytes, Any]]]
     ) -> None:
         """Let `decide` see (id, sealed key) of a project and return what to write: (id, sealed key, made at)."""
+        ...
+
+
+class RunStore(Protocol):
+    """The rows of runs. Each method is one transaction; all reads are within one project."""
+
+    def start(self, run: Run, key: str | None) -> Run:
+        """Keep a run with its activity, or return the one that was started with the same idempotency key."""
+        ...
+
+    def get(self, project: str, run: str) -> Run | None: ...
+
+    def list(
+        self, project: str, *, experiment: str | None, kind: str | None, state: str | None, limit: int,
+        before: str | None,
+    ) -> list[Run]:  # fmt: skip
+        """Return runs, newest first; `before` is the id to go on from."""
+        ...
+
+    def experiments(self, project: str, *, limit: int, after: str) -> Sequence[Experiment]: ...
+
+    def change(self, project: str, run: str, decide: Callable[[Run], Run]) -> Run | None:
+        """Let `decide` see a run and say what it is from now on, while nobody else can change it; None: no such run."""
+        ...
+
+    def log(
+        self, project: str, run: str, points: Sequence[MetricPoint], decide: Callable[[Run, int, int], Run]
+    ) -> tuple[Run, int] | None:
+        """Keep points, one for each metric, step and time; return the run and how many were new.
+
+        `decide` is shown the run, how many points and how many metrics are new, and may refuse by raising.
+        """
+        ...
+
+    def points(self, project: str, run: str, metric: str) -> Iterator[tuple[int, float]]:
+        """Yield (step, value) in the order of steps; memory is bounded."""
         ...
 
 

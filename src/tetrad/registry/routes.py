@@ -11,6 +11,7 @@ from pydantic import AwareDatetime
 
 from tetrad.kit.http import Page, PageParams, PageQuery, cut_page, decode_cursor, requires
 from tetrad.registry._evidence_routes import evidence_router
+from tetrad.registry._run_routes import run_router
 from tetrad.registry._service import JSON, Registry
 from tetrad.registry._views import ArtifactView, LineageView, LogCheckView, LogEntryView, RefView, VersionView
 
@@ -24,7 +25,7 @@ MAX_SHOWN_BYTES = 1 << 20
 MAX_SHOWN_PARTS = 200
 _CHUNK = 1 << 16
 
-__all__ = ["evidence_router", "router"]
+__all__ = ["evidence_router", "router", "run_router"]
 
 
 def router(registry: Registry) -> APIRouter:
@@ -71,10 +72,10 @@ def _artifact_routes(routes: APIRouter, registry: Registry) -> None:
     def get_lineage(
         project: Project,
         digest: DigestPath,
-        direction: Literal["upstream", "downstream"] = "upstream",
+        direction: Literal["upstream", "downstream", "both"] = "upstream",
         depth: Annotated[int, Query(ge=1, le=50)] = 10,
     ) -> LineageView:
-        """Walk to what an artifact was made from, or to what was made from it."""
+        """Walk to what an artifact was made from, to what was made from it, or both ways: a graph with names."""
         return LineageView.of(registry.lineage(project, digest, direction=direction, depth=depth))
 
     @routes.get("/versions", operation_id="list_versions")

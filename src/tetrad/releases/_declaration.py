@@ -12,6 +12,7 @@ import yaml
 from tetrad.code import check_path
 from tetrad.datasets import ROLES as DATA_ROLES
 from tetrad.kernel import TetradError, canonical_json
+from tetrad.models import check_label
 from tetrad.registry import SemVer, check_name, check_simple_name
 from tetrad.releases._yaml import Reader
 
@@ -149,7 +150,7 @@ def _model(reader: Reader, node: yaml.Node) -> ModelPart:
     return ModelPart(
         _role(reader, node, fields, MODEL_ROLES, "model", default="primary"),
         _name(reader, node, fields, "model"),
-        reader.text(fields.get("version"), "version", check=SemVer.parse),
+        reader.text(fields.get("version"), "version", check=check_label),
         reader.line(node),
     )
 

@@ -11,7 +11,7 @@ import msgspec
 from tetrad.datasets import ROLES as DATA_ROLES
 from tetrad.datasets import Datasets
 from tetrad.kernel import InvalidInput, NotFound, Principal, TetradError, canonical_json, parse_digest, short
-from tetrad.models import Models, ModelVersion
+from tetrad.models import Models, ModelVersion, check_label
 from tetrad.prompts import prompt_from_document
 from tetrad.registry import Registry, SemVer
 from tetrad.releases._declaration import MODEL_ROLES, PROMPT_ROLES, RESERVED_PARAMS
@@ -244,7 +244,7 @@ def _reference(patch: Patch) -> tuple[str, str | None, str | None]:
     if label.startswith("sha256:"):
         return name, None, parse_digest(label)
     if label:
-        SemVer.parse(label)
+        (check_label if patch.kind == "model" else SemVer.parse)(label)
     return name, label or None, None
 
 

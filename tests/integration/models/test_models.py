@@ -12,7 +12,7 @@ from support.tetrads import ALICE, Tetrads, wire
 from tetrad.kernel import digest_bytes
 from tetrad.kit.db import Database
 from tetrad.models import BadModel, ModelNotFound
-from tetrad.registry import BadName
+from tetrad.registry import BadName, GateMissing, RefMoved
 
 
 @pytest.fixture
@@ -112,6 +112,65 @@ def test_a_hosted_model_may_change_unless_its_provider_promises(tetrads: Tetrads
     assert dated.digest != floating.digest
     with pytest.raises(BadModel):
         make("default", "gpt", provider="", model="x", actor=ALICE)
+
+
+def test_hosted_models_cap_reproduction_and_ask_for_a_canary_where_they_may_change(
+    tetrads: Tetrads, tmp_path: Path
+) -> None:
+    make = tetrads.models.register_hosted
+    floating = make("default", "gpt", provider="openai", model="x", actor=ALICE).record
+    dated = make("default", "gpt-dated", provider="openai", model="x", snapshot="s", immutable=True, actor=ALICE).record
+    tetrads.add_model(tmp_path, "m")
+    weights = tetrads.models.version("default", "m").record
+    assert [(each.reproduction_cap, each.wants_canary) for each in (floating, dated, weights)] == [
+        ("R2", True),
+        ("R2", False),
+        ("", False),
+    ]
+
+
+def test_an_alias_is_a_ref_that_names_a_version(tetrads: Tetrads, tmp_path: Path) -> None:
+    one = tetrads.add_model(tmp_path, "local/m", b"one")
+    two = tetrads.add_model(tmp_path, "local/m", b"two")
+    models = tetrads.models
+    ref = models.move_alias("default", "local/m", "best", "1.0.0", actor=ALICE, create=True, reason="scores")
+    assert (ref.name, ref.digest) == ("models/local/m/best", one)
+    assert models.version("default", "local/m", "best").semver == "1.0.0"
+    with pytest.raises(RefMoved):
+        models.move_alias("default", "local/m", "best", "1.1.0", actor=ALICE, create=True)
+    with pytest.raises(RefMoved):
+        models.move_alias("default", "local/m", "best", "1.1.0", actor=ALICE, expected=two)
+    models.move_alias("default", "local/m", "best", "", actor=ALICE, expected=one)
+    assert models.find("default", "local/m@best").digest == two
+    assert models.find("default", "local/m@1.0.0").digest == one
+    assert models.find("default", "local/m").digest == two
+    assert models.find("default", f"local/m@{one}").semver == "1.0.0"
+    assert models.find("default", one).name == "local/m"
+    assert [(entry.old, entry.new) for entry in tetrads.registry.ref_log("default", ref.name)] == [
+        (one, two),
+        (None, one),
+    ]
+    with pytest.raises(ModelNotFound, match="no alias 'worst'"):
+        models.version("default", "local/m", "worst")
+    for bad in ("1.0.0", "a/b", "", "a@b", "A"):
+        with pytest.raises(BadModel):
+            models.move_alias("default", "local/m", bad, "1.0.0", actor=ALICE, create=True)
+
+
+def test_an_alias_of_a_longer_name_is_not_one_of_the_shorter(tetrads: Tetrads, tmp_path: Path) -> None:
+    tetrads.add_model(tmp_path, "local")
+    tetrads.add_model(tmp_path, "local/m")
+    tetrads.models.move_alias("default", "local/m", "best", "", actor=ALICE, create=True)
+    assert tetrads.models.aliases("default", "local") == []
+    assert len(tetrads.models.aliases("default", "local/m")) == 1
+
+
+def test_a_governed_alias_moves_only_through_its_gate(tetrads: Tetrads, tmp_path: Path) -> None:
+    tetrads.add_model(tmp_path, "m")
+    tetrads.registry.govern("default", "models/*/production", "evidence", actor=ALICE)
+    with pytest.raises(GateMissing):
+        tetrads.models.move_alias("default", "m", "production", "", actor=ALICE, create=True)
+    assert tetrads.models.move_alias("default", "m", "best", "", actor=ALICE, create=True).governed is False
 
 
 def test_prices_come_from_the_local_table_then_the_public_list_else_are_unknown(

@@ -577,7 +577,7 @@ export interface paths {
         };
         /**
          * Get Lineage
-         * @description Walk to what an artifact was made from, or to what was made from it.
+         * @description Walk to what an artifact was made from, to what was made from it, or both ways: a graph with names.
          */
         get: operations["get_lineage"];
         put?: never;
@@ -1027,6 +1027,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/experiments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Experiments
+         * @description List the names that runs share, in the order of names.
+         */
+        get: operations["list_experiments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/gates": {
         parameters: {
             query?: never;
@@ -1159,6 +1179,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/model-aliases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Model Aliases
+         * @description List the aliases of a model, in the order of names.
+         */
+        get: operations["list_model_aliases"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/model-aliases/{alias}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Move Model Alias
+         * @description Point an alias to a version, if it still points where the caller saw it (409 with the digest of now else).
+         */
+        put: operations["move_model_alias"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/model-prices": {
         parameters: {
             query?: never;
@@ -1203,6 +1263,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/model-versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Versions Of Model
+         * @description List the versions of a model, newest first.
+         */
+        get: operations["list_versions_of_model"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/models": {
         parameters: {
             query?: never;
@@ -1236,7 +1316,7 @@ export interface paths {
         };
         /**
          * Get Model Version
-         * @description Show a version of a model.
+         * @description Show a version of a model, by number or alias.
          */
         get: operations["get_model_version"];
         put?: never;
@@ -1707,6 +1787,154 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/run-comparison": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare Runs
+         * @description Set runs side by side: what differs in their parameters, and their metrics over steps.
+         */
+        get: operations["compare_runs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Runs
+         * @description List runs, newest first.
+         */
+        get: operations["list_runs"];
+        put?: never;
+        /**
+         * Start Run
+         * @description Begin a run; log metrics to it, then finish it.
+         */
+        post: operations["start_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs/{run}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Run
+         * @description Show a run with its parameters and metrics.
+         */
+        get: operations["get_run"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Describe Run
+         * @description Add parameters to a run that goes on; set its tags and name at any time.
+         */
+        patch: operations["describe_run"];
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs/{run}/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Finish Run
+         * @description End a run and name what came out of it; the same end again changes nothing.
+         */
+        post: operations["finish_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs/{run}/heartbeat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Beat Run
+         * @description Say that a run still goes on; logging metrics says so too.
+         */
+        post: operations["beat_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs/{run}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Log Metrics
+         * @description Keep a batch of points; a point is known by metric, step and time, so that it may be sent again.
+         */
+        post: operations["log_metrics"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs/{run}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Run Series
+         * @description Show a metric over its steps, thinned out to what a plot can show.
+         */
+        get: operations["get_run_series"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/secrets": {
         parameters: {
             query?: never;
@@ -2079,6 +2307,22 @@ export interface components {
             state: string;
         };
         /**
+         * AdapterView
+         * @description What an adapter says of itself; `base_model` is the name that its trainer gave the base.
+         */
+        AdapterView: {
+            /** Alpha */
+            alpha: number;
+            /** Base Model */
+            base_model: string;
+            /** Rank */
+            rank: number;
+            /** Targets */
+            targets: string[];
+            /** Type */
+            type: string;
+        };
+        /**
          * AnnouncedCodeView
          * @description Code that callers announced; `matches` says whether it is the code of the release that the ref points to.
          */
@@ -2187,22 +2431,6 @@ export interface components {
             name: string;
             /** Refs */
             refs: components["schemas"]["AppRefView"][];
-        };
-        /**
-         * ArtifactLabelView
-         * @description What an artifact is called: its kind, and the name and number of its newest version, empty without one.
-         */
-        ArtifactLabelView: {
-            /** Digest */
-            digest: string;
-            /** Erased */
-            erased: boolean;
-            /** Kind */
-            kind: string;
-            /** Name */
-            name: string;
-            /** Semver */
-            semver: string;
         };
         /**
          * ArtifactView
@@ -2569,6 +2797,20 @@ export interface components {
             warnings: string[];
         };
         /**
+         * ComparisonView
+         * @description Runs side by side: parameters, those that differ first; the metrics' names; the series that were asked for.
+         */
+        ComparisonView: {
+            /** Metrics */
+            metrics: string[];
+            /** Params */
+            params: components["schemas"]["ParamRowView"][];
+            /** Runs */
+            runs: components["schemas"]["RunView"][];
+            /** Series */
+            series: components["schemas"]["SeriesView"][];
+        };
+        /**
          * ComposedView
          * @description A release that was made; `new` is false where it was there already. `ref` is set where one was moved.
          *
@@ -2817,6 +3059,28 @@ export interface components {
              * @description A version number; the newest without it
              */
             version?: string | null;
+        };
+        /**
+         * DescribeRunBody
+         * @description Parameters to add, tags to set (null takes one away), another name.
+         */
+        DescribeRunBody: {
+            /** Name */
+            name?: string | null;
+            /**
+             * Params
+             * @default {}
+             */
+            params: {
+                [key: string]: string | boolean | number;
+            };
+            /**
+             * Tags
+             * @default {}
+             */
+            tags: {
+                [key: string]: string | null;
+            };
         };
         /**
          * DesiredEngines
@@ -3092,6 +3356,20 @@ export interface components {
             subjects: components["schemas"]["SubjectView"][];
         };
         /**
+         * ExperimentView
+         * @description A name that runs share; `newest` is the id of its newest run.
+         */
+        ExperimentView: {
+            /** Name */
+            name: string;
+            /** Newest */
+            newest: string;
+            /** Running */
+            running: number;
+            /** Runs */
+            runs: number;
+        };
+        /**
          * FieldChangeView
          * @description Anything but a message, by its path, such as `variables.tone` or `params.temperature`.
          */
@@ -3142,6 +3420,27 @@ export interface components {
             old_size: number;
             /** Path */
             path: string;
+        };
+        /**
+         * FinishRunBody
+         * @description How a run ended and what came out of it.
+         */
+        FinishRunBody: {
+            /**
+             * Error
+             * @default
+             */
+            error: string;
+            /**
+             * Outputs
+             * @default []
+             */
+            outputs: components["schemas"]["RunArtifactBody"][];
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "done" | "failed";
         };
         /**
          * FloorView
@@ -3598,18 +3897,46 @@ export interface components {
             revision: number;
         };
         /**
+         * LineageNameView
+         * @description The newest version of a name that means the artifact.
+         */
+        LineageNameView: {
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Semver */
+            semver: string;
+        };
+        /**
+         * LineageNodeView
+         * @description An artifact of a lineage. `kind` is `part` for what is only a part of an artifact.
+         */
+        LineageNodeView: {
+            /** Digest */
+            digest: string;
+            /** Erased */
+            erased: boolean;
+            /** Kind */
+            kind: string;
+            /** Names */
+            names: components["schemas"]["LineageNameView"][];
+            /** Size */
+            size: number;
+        };
+        /**
          * LineageView
-         * @description The activities around an artifact; `complete` is false where the walk stopped at a limit.
+         * @description The activities around an artifact and the artifacts that they name: the edges and the nodes of a graph.
          *
-         *     `artifacts` says what those that the activities name are called.
+         *     `complete` is false where the walk stopped at a limit; an edge whose artifact is not among the nodes is left out.
          */
         LineageView: {
             /** Activities */
             activities: components["schemas"]["ActivityView"][];
-            /** Artifacts */
-            artifacts: components["schemas"]["ArtifactLabelView"][];
             /** Complete */
             complete: boolean;
+            /** Nodes */
+            nodes: components["schemas"]["LineageNodeView"][];
             /** Root */
             root: string;
         };
@@ -3685,6 +4012,14 @@ export interface components {
             sequence: number;
         };
         /**
+         * LoggedView
+         * @description How many of the points were new; the others were there.
+         */
+        LoggedView: {
+            /** New */
+            new: number;
+        };
+        /**
          * MeasuresOut
          * @description What happened in a stretch of time.
          *
@@ -3758,6 +4093,146 @@ export interface components {
             text: string;
         };
         /**
+         * MetricPointBody
+         * @description A value of a metric at a step; `at` tells apart what was measured at one step.
+         */
+        MetricPointBody: {
+            /** At */
+            at?: string | null;
+            /** Metric */
+            metric: string;
+            /**
+             * Step
+             * @default 0
+             */
+            step: number;
+            /** Value */
+            value: number | ("NaN" | "Infinity" | "-Infinity");
+        };
+        /**
+         * MetricsBody
+         * @description Points of metrics.
+         */
+        MetricsBody: {
+            /** Points */
+            points: components["schemas"]["MetricPointBody"][];
+        };
+        /**
+         * ModelAliasBody
+         * @description Which version an alias is to point to: a number or another alias; the newest where it is empty.
+         */
+        ModelAliasBody: {
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Version
+             * @default
+             */
+            version: string;
+        };
+        /**
+         * ModelAliasView
+         * @description An alias of a model, and the digest that it points to. A governed one moves only through its gate.
+         */
+        ModelAliasView: {
+            /** Alias */
+            alias: string;
+            /** Digest */
+            digest: string;
+            /** Governed */
+            governed: boolean;
+            /**
+             * Moved At
+             * Format: date-time
+             */
+            moved_at: string;
+            /** Moved By */
+            moved_by: string;
+            /** Revision */
+            revision: number;
+        };
+        /**
+         * ModelDetailView
+         * @description A version of a model, the aliases that point to it now, and where it came from.
+         */
+        ModelDetailView: {
+            adapter: components["schemas"]["AdapterView"] | null;
+            /** Aliases */
+            aliases: string[];
+            /** Architecture */
+            architecture: string;
+            /** Base */
+            base: string | null;
+            /** Chat Template */
+            chat_template: string | null;
+            /** Config */
+            config: string | null;
+            /** Context Length */
+            context_length: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Derivation */
+            derivation: string;
+            /** Digest */
+            digest: string;
+            /** Dtypes */
+            dtypes: {
+                [key: string]: number;
+            };
+            /** Files */
+            files: components["schemas"]["WeightsFileView"][];
+            /** Format */
+            format: string;
+            /** Immutable */
+            immutable: boolean;
+            /** Kind */
+            kind: string;
+            /** Licence */
+            licence: string;
+            /** Licence Id */
+            licence_id: string;
+            /** Name */
+            name: string;
+            origin: components["schemas"]["ModelOriginView"] | null;
+            /** Parameters */
+            parameters: number;
+            /** Pickled */
+            pickled: boolean;
+            price: components["schemas"]["ModelPriceView"] | null;
+            /** Provider */
+            provider: string;
+            /** Provider Model */
+            provider_model: string;
+            /** Quantisation */
+            quantisation: string;
+            /** Reason */
+            reason: string;
+            /** Reproduction Cap */
+            reproduction_cap: string | null;
+            /** Semver */
+            semver: string;
+            /** Size Bytes */
+            size_bytes: number | null;
+            /** Snapshot */
+            snapshot: string;
+            /** Source */
+            source: {
+                [key: string]: unknown;
+            };
+            /** Tokenizer */
+            tokenizer: string | null;
+            /** Wants Canary */
+            wants_canary: boolean;
+        };
+        /**
          * ModelDiffView
          * @description A model that differs, and in what: weights digest, quantisation, licence, derivation and the like.
          */
@@ -3773,6 +4248,43 @@ export interface components {
             old: components["schemas"]["PartSideView"] | null;
             /** Role */
             role: string;
+        };
+        /**
+         * ModelInputView
+         * @description An artifact that a model was made from; `policy` says what its change means for the model.
+         */
+        ModelInputView: {
+            /** Digest */
+            digest: string;
+            /** Policy */
+            policy: string;
+            /** Role */
+            role: string;
+        };
+        /**
+         * ModelOriginView
+         * @description The activity that a model came out of; `inputs` are what it was made from.
+         */
+        ModelOriginView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Environment */
+            environment: {
+                [key: string]: unknown;
+            };
+            /** Id */
+            id: string;
+            /** Inputs */
+            inputs: components["schemas"]["ModelInputView"][];
+            /** Kind */
+            kind: string;
+            /** Params */
+            params: {
+                [key: string]: unknown;
+            };
         };
         /**
          * ModelPartView
@@ -3846,15 +4358,21 @@ export interface components {
         };
         /**
          * ModelView
-         * @description A version of a model. `price` is null where nobody knows it.
+         * @description A version of a model. `price` is null where nobody knows it; `licence_id` is SPDX's name, or `unknown`.
+         *
+         *     `reproduction_cap` is the best level at which its answers can be had again (`R2`: statistically), null for no cap;
+         *     `wants_canary` tells that what answers may change unseen. `pickled` weights run code of their maker when loaded.
          */
         ModelView: {
+            adapter: components["schemas"]["AdapterView"] | null;
             /** Architecture */
             architecture: string;
             /** Base */
             base: string | null;
             /** Chat Template */
             chat_template: string | null;
+            /** Config */
+            config: string | null;
             /** Context Length */
             context_length: number;
             /**
@@ -3868,6 +4386,10 @@ export interface components {
             derivation: string;
             /** Digest */
             digest: string;
+            /** Dtypes */
+            dtypes: {
+                [key: string]: number;
+            };
             /** Files */
             files: components["schemas"]["WeightsFileView"][];
             /** Format */
@@ -3878,10 +4400,14 @@ export interface components {
             kind: string;
             /** Licence */
             licence: string;
+            /** Licence Id */
+            licence_id: string;
             /** Name */
             name: string;
             /** Parameters */
             parameters: number;
+            /** Pickled */
+            pickled: boolean;
             price: components["schemas"]["ModelPriceView"] | null;
             /** Provider */
             provider: string;
@@ -3891,6 +4417,8 @@ export interface components {
             quantisation: string;
             /** Reason */
             reason: string;
+            /** Reproduction Cap */
+            reproduction_cap: string | null;
             /** Semver */
             semver: string;
             /** Size Bytes */
@@ -3903,6 +4431,8 @@ export interface components {
             };
             /** Tokenizer */
             tokenizer: string | null;
+            /** Wants Canary */
+            wants_canary: boolean;
         };
         /**
          * MoveBody
@@ -3981,6 +4511,13 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[ExperimentView] */
+        Page_ExperimentView_: {
+            /** Items */
+            items: components["schemas"]["ExperimentView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[JobKindView] */
         Page_JobKindView_: {
             /** Items */
@@ -4020,6 +4557,13 @@ export interface components {
         Page_MemberView_: {
             /** Items */
             items: components["schemas"]["MemberView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[ModelAliasView] */
+        Page_ModelAliasView_: {
+            /** Items */
+            items: components["schemas"]["ModelAliasView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -4100,6 +4644,13 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[RunView] */
+        Page_RunView_: {
+            /** Items */
+            items: components["schemas"]["RunView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[SecretView] */
         Page_SecretView_: {
             /** Items */
@@ -4120,6 +4671,18 @@ export interface components {
             items: components["schemas"]["VersionView"][];
             /** Next Cursor */
             next_cursor?: string | null;
+        };
+        /**
+         * ParamRowView
+         * @description One parameter; `values` are in the order of the runs, null where a run has none.
+         */
+        ParamRowView: {
+            /** Differs */
+            differs: boolean;
+            /** Name */
+            name: string;
+            /** Values */
+            values: (string | boolean | number | null)[];
         };
         /**
          * PartChoice
@@ -5197,6 +5760,41 @@ export interface components {
             };
         };
         /**
+         * RunArtifactBody
+         * @description An artifact of the project that goes in or comes out. Without a policy the one of the run's kind counts.
+         */
+        RunArtifactBody: {
+            /** Digest */
+            digest: string;
+            /** Policy */
+            policy?: ("rebuild" | "revalidate" | "reevaluate" | "none") | null;
+            /**
+             * Role
+             * @default
+             */
+            role: string;
+        };
+        /**
+         * RunMetricView
+         * @description A metric of a run in numbers. `least` and `most` are null where no value is a number.
+         */
+        RunMetricView: {
+            /** First Step */
+            first_step: number;
+            /** Last */
+            last: number | ("NaN" | "Infinity" | "-Infinity");
+            /** Last Step */
+            last_step: number;
+            /** Least */
+            least: number | ("NaN" | "Infinity" | "-Infinity") | null;
+            /** Metric */
+            metric: string;
+            /** Most */
+            most: number | ("NaN" | "Infinity" | "-Infinity") | null;
+            /** Points */
+            points: number;
+        };
+        /**
          * RunningCodeView
          * @description The code of the release that a ref points to, and what callers announced in the last `window_s` seconds.
          */
@@ -5211,6 +5809,61 @@ export interface components {
             tree: string;
             /** Window S */
             window_s: number;
+        };
+        /**
+         * RunView
+         * @description A run. `lost` tells that it goes on by its own account, but has given no sign for too long.
+         */
+        RunView: {
+            /** Ended At */
+            ended_at: string | null;
+            /** Environment */
+            environment: {
+                [key: string]: unknown;
+            };
+            /** Error */
+            error: string;
+            /** Experiment */
+            experiment: string;
+            /**
+             * Heartbeat At
+             * Format: date-time
+             */
+            heartbeat_at: string;
+            /** Id */
+            id: string;
+            /** Inputs */
+            inputs: components["schemas"]["EdgeView"][];
+            /** Kind */
+            kind: string;
+            /** Lost */
+            lost: boolean;
+            /** Metrics */
+            metrics: components["schemas"]["RunMetricView"][];
+            /** Name */
+            name: string;
+            /** Outputs */
+            outputs: components["schemas"]["EdgeView"][];
+            /** Params */
+            params: {
+                [key: string]: string | boolean | number;
+            };
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            /** Started By */
+            started_by: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "running" | "done" | "failed";
+            /** Tags */
+            tags: {
+                [key: string]: string;
+            };
         };
         /** SecretBody */
         SecretBody: {
@@ -5240,6 +5893,24 @@ export interface components {
             updated_by: string;
             /** Version */
             version: number;
+        };
+        /**
+         * SeriesView
+         * @description A metric of a run over its steps. `values[i]` was measured at `steps[i]`; `thinned`: points were left out.
+         */
+        SeriesView: {
+            /** Metric */
+            metric: string;
+            /** Run */
+            run: string;
+            /** Steps */
+            steps: number[];
+            /** Thinned */
+            thinned: boolean;
+            /** Total */
+            total: number;
+            /** Values */
+            values: (number | ("NaN" | "Infinity" | "-Infinity"))[];
         };
         /**
          * SessionView
@@ -5584,6 +6255,56 @@ export interface components {
             user: string;
             /** Variant */
             variant: string;
+        };
+        /**
+         * StartRunBody
+         * @description A run that begins. The same `idempotency_key` again is the same run.
+         */
+        StartRunBody: {
+            /**
+             * Environment
+             * @default {}
+             */
+            environment: {
+                [key: string]: unknown;
+            };
+            /**
+             * Experiment
+             * @default default
+             */
+            experiment: string;
+            /** Idempotency Key */
+            idempotency_key?: string | null;
+            /**
+             * Inputs
+             * @default []
+             */
+            inputs: components["schemas"]["RunArtifactBody"][];
+            /**
+             * Kind
+             * @default train
+             * @enum {string}
+             */
+            kind: "train" | "finetune" | "distil" | "quantise" | "prune" | "merge" | "evaluate";
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /**
+             * Params
+             * @default {}
+             */
+            params: {
+                [key: string]: string | boolean | number;
+            };
+            /**
+             * Tags
+             * @default {}
+             */
+            tags: {
+                [key: string]: string;
+            };
         };
         /**
          * StatusView
@@ -7086,7 +7807,7 @@ export interface operations {
         parameters: {
             query?: {
                 depth?: number;
-                direction?: "upstream" | "downstream";
+                direction?: "upstream" | "downstream" | "both";
             };
             header?: never;
             path: {
@@ -8085,6 +8806,43 @@ export interface operations {
             };
         };
     };
+    list_experiments: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ExperimentView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_gates: {
         parameters: {
             query?: never;
@@ -8402,6 +9160,86 @@ export interface operations {
             };
         };
     };
+    list_model_aliases: {
+        parameters: {
+            query: {
+                /** @description The model's name */
+                model: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelAliasView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    move_model_alias: {
+        parameters: {
+            query: {
+                /** @description The model's name */
+                model: string;
+            };
+            header?: {
+                /** @description Where the alias points now */
+                "if-match"?: string | null;
+                /** @description `*` for a new alias */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                alias: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelAliasBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelAliasView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_model_prices: {
         parameters: {
             query?: {
@@ -8503,6 +9341,45 @@ export interface operations {
             };
         };
     };
+    list_versions_of_model: {
+        parameters: {
+            query: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                /** @description The model's name */
+                model: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_model_versions: {
         parameters: {
             query?: {
@@ -8579,7 +9456,7 @@ export interface operations {
     get_model_version: {
         parameters: {
             query?: {
-                /** @description A version number; the newest without it */
+                /** @description A version number or an alias; the newest without it */
                 version?: string | null;
             };
             header?: never;
@@ -8597,7 +9474,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ModelView"];
+                    "application/json": components["schemas"]["ModelDetailView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -9546,6 +10423,335 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ComposedView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compare_runs: {
+        parameters: {
+            query: {
+                /** @description Metrics to plot */
+                metric?: string[];
+                /** @description How many points of a series at most; peaks stay */
+                points?: number;
+                /** @description Ids of runs, each once */
+                run: string[];
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComparisonView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_runs: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                experiment?: string | null;
+                kind?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                state?: ("running" | "done" | "failed") | null;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_RunView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StartRunBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    describe_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DescribeRunBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FinishRunBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    beat_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    log_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MetricsBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_run_series: {
+        parameters: {
+            query: {
+                metric: string;
+                /** @description How many points of a series at most; peaks stay */
+                points?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SeriesView"];
                 };
             };
             /** @description The request was refused or failed */

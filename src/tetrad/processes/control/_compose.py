@@ -47,9 +47,19 @@ from tetrad.processes.control._publisher import RouteTablePublisher
 from tetrad.processes.control._settings import EXAMPLE_APP
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
 from tetrad.prompts import Prompts, policy_from
-from tetrad.registry import GATE, Evidence, EvidenceGate, GatePolicies, Registry, evidence_limits_from
+from tetrad.registry import (
+    GATE,
+    Evidence,
+    EvidenceGate,
+    GatePolicies,
+    Registry,
+    Runs,
+    evidence_limits_from,
+    run_limits_from,
+)
 from tetrad.registry import limits_from as registry_limits
 from tetrad.registry._evidence_store import SqlEvidenceStore
+from tetrad.registry._run_store import SqlRunStore
 from tetrad.registry._store import SqlRegistryStore
 from tetrad.releases import RegistryPrompts, Releases
 from tetrad.releases import limits_from as release_limits
@@ -85,6 +95,7 @@ class Services:
     database: Database
     identity: Identity
     registry: Registry
+    runs: Runs
     evidence: Evidence
     gates: GatePolicies
     code: Code
@@ -166,6 +177,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         gate = EvidenceGate(evidence, blobs, clock)
         registry = Registry(artifacts, blobs, clock, gates={GATE: gate}, limits=registry_limits(settings))
         registry.on_refusal(gate.note_refusal)
+        runs = Runs(SqlRunStore(database), artifacts, clock, limits=run_limits_from(settings))
         gates = GatePolicies(registry, evidence, gate, clock, audit=identity.audit.record)
         code = Code(registry, limits=code_limits(settings))
         datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits(settings))
@@ -221,6 +233,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             database=database,
             identity=identity,
             registry=registry,
+            runs=runs,
             evidence=evidence,
             gates=gates,
             code=code,

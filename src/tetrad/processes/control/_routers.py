@@ -14,7 +14,7 @@ from tetrad.models.routes import router as models_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
 from tetrad.prompts.routes import router as prompts_router
-from tetrad.registry.routes import evidence_router
+from tetrad.registry.routes import evidence_router, run_router
 from tetrad.registry.routes import router as registry_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.serving.routes import provider_router
@@ -37,6 +37,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         traces_router(services.traces),
         releases_router(services.releases, TracedCode(services.traces)),
         registry_router(services.registry),
+        run_router(services.runs),
         evidence_router(services.evidence, services.gates),
         code_router(services.code),
         datasets_router(services.datasets),
