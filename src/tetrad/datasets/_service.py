@@ -578,7 +578,7 @@ class Datasets:
         return [_row(member, contents) for member in members]
 
     def row(self, version: DatasetVersion, key: str) -> Row | None:
-        """Return the row with a key, or None."""
+        """Return the row of a version by its key, None where there is none."""
         member = self._store.member(self._stored(version), key)
         return None if member is None else _row(member, self._store.contents(version.project, [member.digest]))
 

@@ -13,6 +13,7 @@ from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metad
 from tetrad.registry import _evidence_store, _run_store  # noqa: F401 - so that the metadata knows their tables
 from tetrad.registry._activities import chunks, insert_activity, lineage_edges, read_activities
 from tetrad.registry._model import (
+    AUTHORS,
     GENESIS,
     Activity,
     Artifact,
@@ -467,7 +468,10 @@ def _makers(connection: sa.Connection, project: str, digests: Sequence[str]) -> 
                 versions.c.project == project, versions.c.digest.in_(chunk)
             )
         ):
-            authors.setdefault(version.digest, set()).add(version.author)
+            makers = version.meta.get(AUTHORS)
+            authors.setdefault(version.digest, set()).update(
+                [version.author, *(makers if isinstance(makers, list) else ())]
+            )
             if isinstance(licence := version.meta.get("licence"), str) and licence:
                 licences.setdefault(version.digest, set()).add(licence)
         for row in connection.execute(

@@ -1,5 +1,9 @@
 """Releases: code, data, model and prompt of an app as one immutable manifest, and the refs that name it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import (
     CodePart,
@@ -9,7 +13,7 @@ from tetrad.releases._declaration import (
     PromptPart,
     parse_declaration,
 )
-from tetrad.releases._derive import Derivations
+from tetrad.releases._derive import Derivations, Planned, PromptText
 from tetrad.releases._diff import ReleaseDiff
 from tetrad.releases._model import (
     App,
@@ -47,6 +51,9 @@ from tetrad.releases.errors import (
     WrongApp,
 )
 
+if TYPE_CHECKING:
+    from tetrad.releases._diff_views import ReleaseDiffView
+
 __all__ = [
     "SETTINGS",
     "App",
@@ -68,10 +75,13 @@ __all__ = [
     "ModelPart",
     "NeverHad",
     "NothingToRollBack",
+    "Planned",
     "PromptPart",
+    "PromptText",
     "RegistryPrompts",
     "Release",
     "ReleaseDiff",
+    "ReleaseDiffView",
     "ReleaseLimits",
     "ReleaseNotFound",
     "ReleaseParts",
@@ -90,3 +100,12 @@ __all__ = [
     "summarise",
     "version_floor",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what shows differences on the API only where somebody names it: it needs a web framework's types."""
+    if name != "ReleaseDiffView":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tetrad.releases._diff_views import ReleaseDiffView
+
+    return ReleaseDiffView

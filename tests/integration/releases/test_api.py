@@ -120,7 +120,6 @@ async def test_a_release_shows_all_its_parts(site: Site) -> None:
     assert lineage["activities"][0]["kind"] == "compose"
 
 
-
 async def test_a_ref_moves_by_compare_and_swap_over_http(site: Site) -> None:
     one = (await site.http.post(f"{P}/releases", json=body())).json()["digest"]
     two = (await site.http.post(f"{P}/releases", json=body({**FILES, "bot.py": "2"}))).json()["digest"]
