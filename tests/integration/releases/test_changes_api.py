@@ -66,7 +66,7 @@ async def test_a_derived_release_is_seen_before_it_is_made(site: Site) -> None:
     wanted = {"from": "bot/production", "set": {"sampling.seed": 7}}
     seen = await site.http.post(f"{P}/releases/derive/preview", json=wanted)
     assert seen.status_code == 200, seen.text
-    assert [change["path"] for change in seen.json()["diff"]["sampling"]] == ["seed"]
+    assert [change["path"] for change in seen.json()["diff"]["sampling"]] == ["/seed"]
     assert seen.json()["diff"]["old"]["digest"] == made["digest"]
     assert (await site.http.get(f"{P}/releases/{seen.json()['digest']}")).status_code == 404  # nothing was kept
     derived = await site.http.post(f"{P}/releases/derive", json=wanted)

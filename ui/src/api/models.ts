@@ -29,8 +29,50 @@ export const modelPricesQuery = (project: string, model: string) =>
     queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/model-prices", { params: { path: { project }, query: { model } }, signal }))).items,
   });
 
-/** How far a run with this model can be made again: files that are kept allow the same bytes, what a provider hosts does not. */
-export function reproductionCap(model: Pick<Model, "kind" | "immutable">): { level: "R1" | "R2"; why: string } {
-  if (model.kind === "provider") return { level: "R2", why: model.immutable ? "hosted: the provider pins the snapshot, but its engine is not ours" : "hosted: the provider may change it under its name" };
-  return { level: "R1", why: "weights are kept by digest: the same engine gives the same bytes" };
-}
+export type Run = Schemas["RunView"];
+export type Comparison = Schemas["ComparisonView"];
+export type Alias = Schemas["ModelAliasView"];
+export type ModelDetail = Schemas["ModelDetailView"];
+
+export const modelVersionsQuery = (project: string, model: string) =>
+  infiniteQueryOptions({
+    queryKey: ["models", project, "versions", model],
+    queryFn: ({ pageParam, signal }) => answer(control.GET("/api/v1/projects/{project}/model-versions", { params: { path: { project }, query: { model, limit: 100, ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+
+export const modelAliasesQuery = (project: string, model: string) =>
+  queryOptions({
+    queryKey: ["models", project, "aliases", model],
+    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/model-aliases", { params: { path: { project }, query: { model } }, signal }))).items,
+  });
+
+export const RUN_STATES = ["running", "done", "failed"] as const;
+export type RunState = (typeof RUN_STATES)[number];
+
+export const runsQuery = (project: string, { experiment, state }: { experiment?: string | undefined; state?: RunState | undefined }) =>
+  infiniteQueryOptions({
+    queryKey: ["runs", project, experiment, state],
+    queryFn: ({ pageParam, signal }) =>
+      answer(control.GET("/api/v1/projects/{project}/runs", { params: { path: { project }, query: { limit: 50, ...(experiment ? { experiment } : {}), ...(state ? { state } : {}), ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+
+export const experimentsQuery = (project: string) =>
+  queryOptions({
+    queryKey: ["runs", project, "experiments"],
+    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/experiments", { params: { path: { project }, query: { limit: 200 } }, signal }))).items,
+  });
+
+/** As many runs as are set side by side, and metrics as are plotted at once: what the server allows. */
+export const MOST_RUNS = 20;
+export const MOST_METRICS = 12;
+
+export const comparisonQuery = (project: string, run: string[], metric: string[]) =>
+  queryOptions({
+    queryKey: ["runs", project, "compare", run, metric],
+    queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/run-comparison", { params: { path: { project }, query: { run, metric, points: 300 } }, signal })),
+    enabled: run.length > 0,
+  });

@@ -2,9 +2,24 @@ import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { answer, control, type Schemas } from "./http";
 
 export type Version = Schemas["VersionView"];
-export type Lineage = Schemas["LineageView"];
 export type Activity = Schemas["ActivityView"];
-export type Label = Schemas["ArtifactLabelView"];
+
+/** What an artifact is called: its kind, and its newest name, empty without one. */
+export interface Label {
+  digest: string;
+  kind: string;
+  name: string;
+  semver: string;
+  erased: boolean;
+}
+
+/** The activities around an artifact, and what the artifacts that they name are called. */
+export interface Lineage {
+  root: string;
+  complete: boolean;
+  activities: Activity[];
+  artifacts: Label[];
+}
 export type Evidence = Schemas["EvidenceListed"];
 export type GateCheck = Schemas["GateCheckView"];
 export type LogEntry = Schemas["LogEntryView"];
@@ -24,9 +39,18 @@ export const versionsQuery = (project: string, kind: string, name?: string) =>
 export const lineageQuery = (project: string, digest: string, direction: Direction, depth: number) =>
   queryOptions({
     queryKey: ["lineage", project, digest, direction, depth],
-    queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/artifacts/{digest}/lineage", { params: { path: { project, digest }, query: { direction, depth } }, signal })),
+    queryFn: async ({ signal }): Promise<Lineage> => {
+      const { nodes, ...walk } = await answer(control.GET("/api/v1/projects/{project}/artifacts/{digest}/lineage", { params: { path: { project, digest }, query: { direction, depth } }, signal }));
+      return { ...walk, artifacts: nodes.map(readLabel) };
+    },
     enabled: depth > 0 && digest !== "",
   });
+
+/** One artifact may have several names; its newest one of its own kind says most. */
+export function readLabel(node: Schemas["LineageNodeView"]): Label {
+  const name = node.names.find((each) => each.kind === node.kind) ?? node.names[0];
+  return { digest: node.digest, kind: name?.kind ?? node.kind, name: name?.name ?? "", semver: name?.semver ?? "", erased: node.erased };
+}
 
 export const evidenceQuery = (project: string, subject: string) =>
   infiniteQueryOptions({

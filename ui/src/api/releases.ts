@@ -35,6 +35,17 @@ export interface Derivation {
   set: Record<string, unknown>;
 }
 
+export type Preview = Schemas["PreviewView"];
+
+/** What a derivation would make, and how it differs from the release that it comes from; nothing is kept. */
+export const previewQuery = (project: string, body: Derivation, enabled: boolean) =>
+  queryOptions({
+    queryKey: ["release-preview", project, body],
+    queryFn: ({ signal }) => answer(control.POST("/api/v1/projects/{project}/releases/derive/preview", { params: { path: { project } }, body, signal })),
+    enabled,
+    retry: false,
+  });
+
 export function deriveRelease(project: string, body: Derivation & { reason: string; expected_outcome: string }): Promise<Composed> {
   return answer(control.POST("/api/v1/projects/{project}/releases/derive", { params: { path: { project } }, body }));
 }

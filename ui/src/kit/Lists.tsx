@@ -35,7 +35,7 @@ export function SearchBox({ value, onChange, label, placeholder, width = 240 }: 
 }
 
 /** A column's head that sorts on the server: pressed again, it turns round. */
-export function SortHead<S extends string>({ field, sort, onSort, first = "asc", children, right = false }: { field: S; sort: string; onSort: (sort: string) => void; first?: "asc" | "desc"; children: ReactNode; right?: boolean }) {
+export function SortHead({ field, sort, onSort, first = "asc", children, right = false }: { field: string; sort: string; onSort: (sort: string) => void; first?: "asc" | "desc"; children: ReactNode; right?: boolean }) {
   const up = sort === field;
   const down = sort === `-${field}`;
   const next = up ? `-${field}` : down ? field : first === "asc" ? field : `-${field}`;

@@ -9,6 +9,7 @@ import { ChangeTag, Counts, ValueDiff } from "@/kit/Diff";
 import { plural } from "@/kit/format";
 import { More } from "@/kit/Lists";
 import { Page, Panel } from "@/kit/Page";
+import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import css from "./datasets.module.css";
 import { cell, shortKey } from "./RowsTable";
@@ -27,7 +28,7 @@ export function DatasetDiffPage() {
   const now = search.to ?? listed[0]?.semver ?? "";
   const old = search.from ?? listed[listed.findIndex((v) => v.semver === now) + 1]?.semver ?? "";
   const query = useInfiniteQuery({ ...datasetDiffQuery(project, dataset, { old, now, change: search.change }), enabled: old !== "" && now !== "", placeholderData: keepPreviousData });
-  const set = (next: DatasetDiffSearch): void => void navigate({ search: (before) => Object.fromEntries(Object.entries({ ...before, from: old, to: now, ...next }).filter(([, value]) => value !== undefined)), replace: true });
+  const set = (next: DatasetDiffSearch): void => void navigate({ search: (before) => withSearch<DatasetDiffSearch>(before, { from: old, to: now, ...next }), replace: true });
   const options = listed.map((v) => v.semver);
   const first = query.data?.pages[0];
   const rows = query.data?.pages.flatMap((page) => page.items) ?? [];

@@ -9,8 +9,10 @@ import { CopyButton } from "@/kit/Copy";
 import { Crumbs } from "@/kit/Crumbs";
 import { bytes, count, plural, shortDigest } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
+import { LinkButton } from "@/kit/LinkButton";
 import { More, SearchBox } from "@/kit/Lists";
 import { Facts, Page, Panel, Scroll } from "@/kit/Page";
+import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import css from "./datasets.module.css";
@@ -28,7 +30,7 @@ export function DatasetPage() {
   const { project, dataset } = route.useParams();
   const search = route.useSearch();
   const navigate = route.useNavigate();
-  const set = (next: DatasetSearch): void => void navigate({ search: (old) => Object.fromEntries(Object.entries({ ...old, ...next }).filter(([, value]) => value !== undefined)), replace: true });
+  const set = (next: DatasetSearch): void => void navigate({ search: (old) => withSearch<DatasetSearch>(old, next), replace: true });
   const query = useQuery({ ...datasetQuery(project, dataset, search.version), placeholderData: keepPreviousData });
   const versions = useInfiniteQuery(datasetVersionsQuery(project, dataset));
   const listed = useMemo(() => versions.data?.pages.flatMap((page) => page.items) ?? [], [versions.data]);
@@ -157,9 +159,9 @@ function Head({ project, dataset, before }: { project: string; dataset: Dataset;
           ])}
         />
         {before && (
-          <Button component={Link} {...{ to: "/p/$project/datasets/$dataset/diff", params: { project, dataset: dataset.name }, search: { from: before.semver, to: dataset.semver } }} variant="default" leftSection={<IconGitCompare size={14} />} className={css.compare ?? ""}>
+          <LinkButton to="/p/$project/datasets/$dataset/diff" params={{ project, dataset: dataset.name }} search={{ from: before.semver, to: dataset.semver }} variant="default" leftSection={<IconGitCompare size={14} />} className={css.compare ?? ""}>
             Compare with {before.semver}
-          </Button>
+          </LinkButton>
         )}
       </div>
     </Panel>
@@ -197,7 +199,7 @@ function Rows({ project, dataset, search, set }: { project: string; dataset: Dat
             <EmptyState title={`No row holds “${q}”`}>Keys and contents are searched for this text, whatever its case.</EmptyState>
           )
         ) : (
-          <RowsTable project={project} dataset={dataset.name} rows={rows} columns={columns} sides={sides} chosen={search.row} total={q === "" ? dataset.rows : null} onEnd={more} ending={isFetchingNextPage ? "loading" : hasNextPage ? "more" : "end"} />
+          <RowsTable project={project} dataset={dataset.name} rows={rows} columns={columns} sides={sides} search={search} total={q === "" ? dataset.rows : null} onEnd={more} ending={isFetchingNextPage ? "loading" : hasNextPage ? "more" : "end"} />
         )}
       </div>
       {search.row !== undefined && <RowDetail project={project} dataset={dataset.name} version={dataset.semver} rowKey={search.row} loaded={rows.find((row) => row.key === search.row)} close={() => set({ row: undefined })} />}

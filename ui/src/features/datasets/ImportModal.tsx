@@ -81,7 +81,7 @@ export function ImportModal({ project, name: fixed, role: before = "", close, do
         <FileInput data-autofocus label="File" description="JSON Lines, JSON, CSV or Parquet. All rows are checked before the first is kept." placeholder="Choose a file" value={file} onChange={choose} accept=".jsonl,.ndjson,.json,.csv,.tsv,.parquet" size="xs" required clearable disabled={sending !== null} />
         {fixed === undefined && <TextInput label="Name" description="Lower case letters, digits and hyphens; a name that is there gets its next version" value={name} onChange={(event) => setName(event.currentTarget.value)} required disabled={sending !== null} maxLength={63} />}
         <Group grow align="flex-start">
-          <Select label="Format" data={[...FORMATS]} value={format} onChange={(value) => setFormat((value ?? "jsonl") as Format)} allowDeselect={false} disabled={sending !== null} />
+          <Select label="Format" data={[...FORMATS]} value={format} onChange={(value) => setFormat(value ?? "jsonl")} allowDeselect={false} disabled={sending !== null} />
           <TextInput label="Key field" description="Names rows over versions; their content does without it" placeholder="id" value={key} onChange={(event) => setKey(event.currentTarget.value)} maxLength={128} disabled={sending !== null} inputWrapperOrder={["label", "input", "description"]} />
           <Select label="Role" placeholder="none" data={Object.entries(ROLES).map(([value, what]) => ({ value, label: `${value}: ${what}` }))} value={role || null} onChange={(value) => setRole(value ?? "")} clearable disabled={sending !== null} />
         </Group>

@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef } from "react";
 import type { Row } from "@/api/datasets";
 import { plainText, readMessages } from "@/features/traces/messages";
 import css from "./datasets.module.css";
+import type { DatasetSearch } from "./search";
 
 const ROW = 34;
 
@@ -14,14 +15,14 @@ interface Props {
   columns: string[];
   /** Names of what is said of rows beside them. */
   sides: string[];
-  chosen: string | undefined;
+  search: DatasetSearch;
   total: number | null;
   onEnd: () => void;
   ending: "loading" | "more" | "end";
 }
 
 /** The rows of a version: only those in sight are in the page; each opens beside the list. */
-export function RowsTable({ project, dataset, rows, columns, sides, chosen, total, onEnd, ending }: Props) {
+export function RowsTable({ project, dataset, rows, columns, sides, search, total, onEnd, ending }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => ROW, overscan: 12, getItemKey: (i) => rows[i]?.key ?? i });
   const items = virtual.getVirtualItems();
@@ -54,9 +55,9 @@ export function RowsTable({ project, dataset, rows, columns, sides, chosen, tota
             const row = rows[item.index];
             if (row === undefined) return null;
             return (
-              <div role="row" key={item.key} aria-rowindex={item.index + 2} className={`${css.gridRow ?? ""} ${css.gridBody ?? ""}`} data-chosen={row.key === chosen} style={{ transform: `translateY(${item.start}px)` }}>
+              <div role="row" key={item.key} aria-rowindex={item.index + 2} className={`${css.gridRow ?? ""} ${css.gridBody ?? ""}`} data-chosen={row.key === search.row} style={{ transform: `translateY(${item.start}px)` }}>
                 <div role="cell">
-                  <Link to="/p/$project/datasets/$dataset" params={{ project, dataset }} search={(old) => ({ ...old, row: row.key })} replace preload={false} className={css.rowLink} title={row.key}>
+                  <Link to="/p/$project/datasets/$dataset" params={{ project, dataset }} search={{ ...search, row: row.key }} replace preload={false} className={css.rowLink} title={row.key}>
                     {shortKey(row.key)}
                   </Link>
                 </div>

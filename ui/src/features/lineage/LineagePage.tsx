@@ -10,6 +10,7 @@ import { shown } from "@/kit/Diff";
 import { plural, shortDigest } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { Facts, Page, Panel, Scroll } from "@/kit/Page";
+import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import { ArtifactLink, nameOf } from "./ArtifactLink";
@@ -29,7 +30,7 @@ export function LineagePage() {
   const downstream = useQuery(lineageQuery(project, digest, "downstream", Math.max(down, 1)));
   const graph = useMemo(() => graphOf(digest, [up > 0 ? upstream.data : undefined, down > 0 ? downstream.data : undefined]), [digest, up, down, upstream.data, downstream.data]);
   const label = upstream.data?.artifacts.find((each) => each.digest === digest);
-  const set = (next: LineageSearch): void => void navigate({ search: (old) => Object.fromEntries(Object.entries({ ...old, ...next }).filter(([, value]) => value !== undefined)), replace: true });
+  const set = (next: LineageSearch): void => void navigate({ search: (old) => withSearch<LineageSearch>(old, next), replace: true });
   const failed = upstream.isError ? upstream : downstream.isError ? downstream : null;
   const ready = upstream.data !== undefined && downstream.data !== undefined;
   const drawn = view === "graph" && graph.nodes.length <= MOST_DRAWN;
