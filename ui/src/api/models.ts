@@ -13,14 +13,12 @@ export const modelsQuery = (project: string) =>
   });
 
 /** A name may hold slashes (`local/smollm2-135m`), which stand in the path as they are. */
-const asItIs = (name: string): { pathSerializer: (path: string, parts: { path?: Record<string, unknown> }) => string } => ({
-  pathSerializer: (path, parts) => path.replace("{project}", encodeURIComponent(String(parts.path?.project))).replace("{name}", name.split("/").map(encodeURIComponent).join("/")),
-});
+const slashesStay = (path: string, parts: Record<string, unknown>): string => path.replace(/\{(\w+)\}/g, (_, name: string) => String(parts[name]).split("/").map(encodeURIComponent).join("/"));
 
 export const modelQuery = (project: string, name: string, version?: string) =>
   queryOptions({
     queryKey: ["models", project, "one", name, version ?? ""],
-    queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/models/{name}", { params: { path: { project, name }, query: version === undefined ? {} : { version } }, signal, ...asItIs(name) })),
+    queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/models/{name}", { params: { path: { project, name }, query: version === undefined ? {} : { version } }, signal, pathSerializer: slashesStay })),
   });
 
 export const modelPricesQuery = (project: string, model: string) =>

@@ -11,8 +11,8 @@ import { More } from "@/kit/Lists";
 import { Page, Panel } from "@/kit/Page";
 import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
+import { gist, shortKey } from "./cell";
 import css from "./datasets.module.css";
-import { cell, shortKey } from "./RowsTable";
 import type { DatasetDiffSearch } from "./search";
 
 const JsonView = lazy(() => import("@/kit/JsonView"));
@@ -135,10 +135,3 @@ function Change({ row }: { row: RowChange }) {
     </li>
   );
 }
-
-/** A row in one line. */
-function gist(value: Record<string, unknown>): string {
-  const first = Array.isArray(value.messages) ? cell(value.messages) : "";
-  return first || Object.entries(value).map(([name, inner]) => `${name} ${cell(inner)}`).join(" · ").slice(0, 300);
-}
-

@@ -2,7 +2,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { Link } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef } from "react";
 import type { Row } from "@/api/datasets";
-import { plainText, readMessages } from "@/features/traces/messages";
+import { cell, shortKey } from "./cell";
 import css from "./datasets.module.css";
 import type { DatasetSearch } from "./search";
 
@@ -79,20 +79,4 @@ export function RowsTable({ project, dataset, rows, columns, sides, search, tota
       </div>
     </div>
   );
-}
-
-/** Keys that are digests of their rows are cut; the others are what people wrote. */
-export function shortKey(key: string): string {
-  return /^(sha256:)?[0-9a-f]{64}$/.test(key) ? key.replace("sha256:", "").slice(0, 12) : key;
-}
-
-/** A value as one line: a conversation by its words, an object by its JSON. */
-export function cell(value: unknown): string {
-  if (value === undefined) return "";
-  if (typeof value === "string") return value.slice(0, 300);
-  if (Array.isArray(value)) {
-    const messages = value.length > 0 ? readMessages(value, "input") : null;
-    if (messages) return (messages.filter((m) => m.role !== "system").map((m) => plainText([m])).join("  ›  ") || plainText(messages)).slice(0, 300);
-  }
-  return JSON.stringify(value).slice(0, 300);
 }

@@ -19,9 +19,12 @@ export function stepsOf(params: Record<string, unknown>): Step[] {
   });
 }
 
-/** What else an activity was told; steps are shown by themselves. */
+/** What is shown by itself, or stands in the names of what went in and came out. */
+const SHOWN_ELSEWHERE = new Set(["steps", "from", "name", "semver", "order"]);
+
+/** What else an activity was told. */
 export function toldOf(params: Record<string, unknown>): [string, string][] {
   return Object.entries(params)
-    .filter(([name, value]) => name !== "steps" && value !== null && value !== "")
+    .filter(([name, value]) => !SHOWN_ELSEWHERE.has(name) && value !== null && value !== "")
     .map(([name, value]) => [name, shown(value)]);
 }

@@ -57,8 +57,8 @@ export default function GraphView({ graph, chosen, onChoose }: { graph: Graph; c
           ))}
         </svg>
         {nodes.map(({ node, at }) => (
-          <button key={node.id} type="button" className={node.type === "artifact" ? css.node : css.activity} data-root={node.id === graph.root} data-chosen={node.id === chosen} aria-pressed={node.id === chosen} aria-label={spoken(node, graph.root)} style={{ left: at.x, top: at.y, ...SIZES[node.type] }} onClick={() => onChoose(node.id)}>
-            {node.type === "artifact" ? <ArtifactFace node={node} /> : node.activity.kind}
+          <button key={node.id} type="button" className={node.type === "artifact" ? css.node : css.activity} data-root={node.id === graph.root} data-chosen={node.id === chosen} aria-pressed={node.id === chosen} style={{ left: at.x, top: at.y, ...SIZES[node.type] }} onClick={() => onChoose(node.id)}>
+            {node.type === "artifact" ? <ArtifactFace node={node} root={graph.root} /> : node.activity.kind}
           </button>
         ))}
       </div>
@@ -66,7 +66,7 @@ export default function GraphView({ graph, chosen, onChoose }: { graph: Graph; c
   );
 }
 
-function ArtifactFace({ node }: { node: Extract<GraphNode, { type: "artifact" }> }) {
+function ArtifactFace({ node, root }: { node: Extract<GraphNode, { type: "artifact" }>; root: string }) {
   const part = PARTS[node.label?.kind ?? ""];
   return (
     <>
@@ -74,13 +74,9 @@ function ArtifactFace({ node }: { node: Extract<GraphNode, { type: "artifact" }>
         {part ? <PartGlyph part={part} size={11} /> : null}
         {node.label?.kind ?? "artifact"}
         {node.label?.erased && " · erased"}
-      </span>
+      </span>{" "}
       <span className={css.name}>{nameOf(node.digest, node.label)}</span>
+      {node.id === root && <span className="unseen">, the one asked for</span>}
     </>
   );
-}
-
-function spoken(node: GraphNode, root: string): string {
-  if (node.type === "activity") return `Activity ${node.activity.kind}`;
-  return `${node.label?.kind ?? "artifact"} ${nameOf(node.digest, node.label)}${node.id === root ? ", the one asked for" : ""}`;
 }

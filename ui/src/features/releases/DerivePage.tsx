@@ -143,12 +143,12 @@ function SlotRow({ project, slot, value, set }: { project: string; slot: Slot; v
       <span className={css.slotSide}>
         {value === undefined ? (
           !(slot.kind === "model" && slot.role === "primary") && (
-            <Button variant="subtle" color="gray" size="compact-xs" onClick={() => set(null)} aria-label={`Take ${label} away`}>
+            <Button variant="subtle" color="gray" size="compact-xs" onClick={() => set(null)} aria-label={`Take away ${label}`}>
               Take away
             </Button>
           )
         ) : (
-          <Button variant="subtle" size="compact-xs" leftSection={<IconArrowBackUp size={13} />} onClick={() => set(undefined)} aria-label={`Leave ${label} as it was`}>
+          <Button variant="subtle" size="compact-xs" leftSection={<IconArrowBackUp size={13} />} onClick={() => set(undefined)} aria-label={`As it was: ${label}`}>
             As it was
           </Button>
         )}
@@ -183,7 +183,7 @@ function Sampling({ base, patches, set }: { base: Release; patches: Patches; set
             setName("");
           }}
         >
-          <TextInput aria-label="Another parameter" placeholder="seed" value={name} onChange={(event) => setName(event.currentTarget.value.trim())} w={130} error={name !== "" && !proper ? "Lower case letters, digits, _" : undefined} />
+          <TextInput aria-label="Another parameter" placeholder="another" value={name} onChange={(event) => setName(event.currentTarget.value.trim())} w={130} error={name !== "" && !proper ? "Lower case letters, digits, _" : undefined} />
           <Tooltip label="Add the parameter">
             <ActionIcon type="submit" variant="default" aria-label="Add the parameter" disabled={!proper}>
               <IconPlus size={14} />

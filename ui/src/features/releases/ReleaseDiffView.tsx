@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import type { CodeDiff, DataDiff, Hunk, ModelDiff, PromptDiff, ReleaseDiff, ValueChange } from "@/api/releases";
+import { gist, shortKey } from "@/features/datasets/cell";
 import { Chip } from "@/kit/Chips";
 import { ChangeTag, Counts, shown, ValueDiff, Words } from "@/kit/Diff";
 import { bytes, plural, shortDigest } from "@/kit/format";
@@ -180,12 +181,12 @@ function Data({ project, diff }: { project: string; diff: DataDiff }) {
       {diff.rows.map((row) => (
         <div key={row.key} className={css.row}>
           <div className={css.messageHead}>
-            <ChangeTag change={row.change} />
+            {diff.change === "changed" && <ChangeTag change={row.change} />}
             <span className="mono" title={row.key}>
-              {row.key.slice(0, 40)}
+              {shortKey(row.key)}
             </span>
           </div>
-          {row.fields.length > 0 ? <Values changes={row.fields} /> : row.content !== null && row.content !== undefined && <p className={css.content}>{shown(row.content)}</p>}
+          {row.fields.length > 0 ? <Values changes={row.fields} /> : row.content !== null && row.content !== undefined && <p className={css.content}>{typeof row.content === "object" ? gist(row.content as Record<string, unknown>) : shown(row.content)}</p>}
         </div>
       ))}
       {diff.more && (
