@@ -7,7 +7,7 @@ import { sessionQuery } from "./api/session";
 import { readAuditSearch } from "./features/audit/search";
 import { readDatasetDiffSearch, readDatasetSearch, readDatasetsSearch } from "./features/datasets/search";
 import { readLineageSearch } from "./features/lineage/search";
-import { readCompareSearch, readModelSearch, readRunsSearch } from "./features/models/search";
+import { readCompareSearch, readModelSearch, readModelsSearch, readRunsSearch } from "./features/models/search";
 import { readDeriveSearch, readReleaseDiffSearch, readReleaseSearch, readReleasesSearch } from "./features/releases/search";
 import { readTracesSearch } from "./features/traces/search";
 import { lazyPage, preloadPages } from "./shell/lazyPage";
@@ -134,6 +134,7 @@ const datasetDiff = createRoute({
 const models = createRoute({
   getParentRoute: () => project,
   path: "models",
+  validateSearch: readModelsSearch,
   ...lazyPage(() => import("./features/models/ModelsPage").then((m) => m.ModelsPage)),
 });
 
@@ -220,6 +221,8 @@ export function makeRouter(queries: QueryClient) {
   return createRouter({
     routeTree: tree,
     context: { queries },
+    // Digests stand in addresses as people write them.
+    pathParamsAllowedCharacters: [":"],
     defaultPreload: "intent",
     scrollRestoration: true,
     defaultErrorComponent: RouteError,

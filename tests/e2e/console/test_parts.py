@@ -62,7 +62,7 @@ def test_a_second_version_is_imported_and_its_rows_are_told_from_the_first(
     page.wait_for_url("**/datasets/chats/diff?*")
     changes = page.get_by_role("region", name="Rows that differ")
     expect(changes).to_contain_text("+1 added")
-    expect(changes).to_contain_text("−1 removed")
+    expect(changes).to_contain_text("\u22121 removed")
     expect(changes).to_contain_text("1 changed")
     expect(changes.locator("ins").filter(has_text="rather long")).to_be_visible()
     shot(page, "dataset-diff")

@@ -4,10 +4,10 @@ import { answer, control, type Schemas } from "./http";
 export type Model = Schemas["ModelView"];
 export type ModelPrice = Schemas["ModelPriceView"];
 
-export const modelsQuery = (project: string) =>
+export const modelsQuery = (project: string, { q, sort }: { q: string; sort: "name" | "-name" }) =>
   infiniteQueryOptions({
-    queryKey: ["models", project, "list"],
-    queryFn: ({ pageParam, signal }) => answer(control.GET("/api/v1/projects/{project}/models", { params: { path: { project }, query: { limit: 100, ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
+    queryKey: ["models", project, "list", q, sort],
+    queryFn: ({ pageParam, signal }) => answer(control.GET("/api/v1/projects/{project}/models", { params: { path: { project }, query: { q, sort, limit: 100, ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
     initialPageParam: "",
     getNextPageParam: (page) => page.next_cursor ?? undefined,
   });

@@ -11124,6 +11124,10 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only names that hold this */
+                q?: string;
+                /** @description `name`, or `-name` for the reverse */
+                sort?: string | null;
             };
             header?: never;
             path: {

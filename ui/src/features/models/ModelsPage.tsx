@@ -1,4 +1,4 @@
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconChartLine, IconCpu } from "@tabler/icons-react";
 import { modelsQuery, type Model } from "@/api/models";
@@ -7,26 +7,34 @@ import { Command } from "@/kit/Copy";
 import { bytes, compact } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { LinkButton } from "@/kit/LinkButton";
-import { More } from "@/kit/Lists";
+import { More, SearchBox, SortHead } from "@/kit/Lists";
 import { Page, Panel, Scroll } from "@/kit/Page";
+import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import css from "./models.module.css";
+import type { ModelsSearch } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/models");
 
 /** The models of a project: weights, adapters, and those that providers host. */
 export function ModelsPage() {
   const { project } = route.useParams();
-  const query = useInfiniteQuery(modelsQuery(project));
+  const { q = "", sort = "name" } = route.useSearch();
+  const navigate = route.useNavigate();
+  const query = useInfiniteQuery({ ...modelsQuery(project, { q, sort }), placeholderData: keepPreviousData });
+  const set = (next: ModelsSearch): void => void navigate({ search: (old) => withSearch<ModelsSearch>(old, next), replace: true });
   const models = query.data?.pages.flatMap((page) => page.items) ?? [];
   return (
     <Page
       title="Models"
       side={
-        <LinkButton to="/p/$project/runs" params={{ project }} variant="default" leftSection={<IconChartLine size={14} />}>
-          Runs
-        </LinkButton>
+        <>
+          <SearchBox label="Filter by name" value={q} onChange={(text) => set({ q: text })} />
+          <LinkButton to="/p/$project/runs" params={{ project }} variant="default" leftSection={<IconChartLine size={14} />}>
+            Runs
+          </LinkButton>
+        </>
       }
     >
       <Panel flush label="Models">
@@ -36,6 +44,8 @@ export function ModelsPage() {
           ) : (
             <Loading />
           )
+        ) : models.length === 0 && q !== "" ? (
+          <EmptyState title={`No model is called “${q}”`}>Names are searched for this text, whatever its case.</EmptyState>
         ) : models.length === 0 ? (
           <EmptyState icon={<IconCpu size={28} stroke={1.4} color="var(--t-accent)" />} title="No models in this project" more={<Command text="tetrad model --help" />}>
             Register weights or a hosted model, and releases can pin it.
@@ -46,7 +56,9 @@ export function ModelsPage() {
               <table className={kit.table}>
                 <thead>
                   <tr>
-                    <th scope="col">Name</th>
+                    <SortHead field="name" sort={sort} onSort={(next) => set({ sort: next === "-name" ? "-name" : undefined })}>
+                      Name
+                    </SortHead>
                     <th scope="col">Version</th>
                     <th scope="col">Kind</th>
                     <th scope="col">Licence</th>

@@ -2,6 +2,16 @@ import { RUN_STATES, type RunState } from "@/api/models";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
 
+export interface ModelsSearch {
+  q?: string | undefined;
+  sort?: "-name" | undefined;
+}
+
+export function readModelsSearch(search: Record<string, unknown>): ModelsSearch {
+  const q = text(search.q);
+  return { ...(q === undefined ? {} : { q }), ...(search.sort === "-name" ? { sort: "-name" as const } : {}) };
+}
+
 export interface ModelSearch {
   version?: string;
 }
