@@ -138,10 +138,10 @@ const models = createRoute({
   ...lazyPage(() => import("./features/models/ModelsPage").then((m) => m.ModelsPage)),
 });
 
-// A model's name may hold slashes: `local/smollm2-135m`.
+// A model's name may hold slashes: `local/smollm2-135m`. Without the dash its route would take the list's address too.
 const model = createRoute({
   getParentRoute: () => project,
-  path: "models/$",
+  path: "models/-/$",
   validateSearch: readModelSearch,
   ...lazyPage(() => import("./features/models/ModelPage").then((m) => m.ModelPage)),
 });

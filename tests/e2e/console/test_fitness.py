@@ -37,7 +37,7 @@ def pages(product: Product) -> dict[str, str]:
         "dataset-schema": "datasets/assistant-fewshot?tab=schema",
         "dataset-steps": "datasets/assistant-fewshot?tab=lineage",
         "models": "models",
-        "model": "models/local/smollm2-135m",
+        "model": "models/-/local/smollm2-135m",
         "runs": "runs",
         "lineage": f"lineage/{release}",
         "lineage-table": f"lineage/{release}?view=table",

@@ -164,7 +164,7 @@ def test_the_lineage_of_the_bundled_model_is_drawn_and_walked_by_keys(
     page = console
     page.get_by_role("link", name="Models").click()
     page.get_by_role("link", name="local/smollm2-135m").click()
-    page.wait_for_url("**/models/local/smollm2-135m")
+    page.wait_for_url("**/models/-/local/smollm2-135m")
     expect(page.get_by_role("region", name="About this version")).to_contain_text("Apache-2.0")
     expect(page.get_by_role("region", name="Used by")).to_contain_text("assistant")
     shot(page, "model")

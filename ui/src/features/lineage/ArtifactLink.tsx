@@ -22,7 +22,7 @@ export function ArtifactLink({ project, digest, label, children }: { project: st
     );
   if (label?.kind === "model" && label.name !== "")
     return (
-      <Link to="/p/$project/models/$" params={{ project, _splat: label.name }} search={{ version: label.semver }} {...look}>
+      <Link to="/p/$project/models/-/$" params={{ project, _splat: label.name }} search={{ version: label.semver }} {...look}>
         {text}
       </Link>
     );

@@ -18,7 +18,7 @@ import { Ago } from "@/kit/time";
 import { Cap, Kind } from "./ModelsPage";
 import css from "./models.module.css";
 
-const route = getRouteApi("/signed-in/p/$project/models/$");
+const route = getRouteApi("/signed-in/p/$project/models/-/$");
 
 /** One model: what it is, which versions there are, what it was made from, what it costs, what uses it. */
 export function ModelPage() {
@@ -145,7 +145,7 @@ function Versions({ project, name, shown: here, listed }: { project: string; nam
             {listed.map((version, i) => (
               <tr key={version.semver}>
                 <td>
-                  <Link to="/p/$project/models/$" params={{ project, _splat: name }} search={i === 0 ? {} : { version: version.semver }} className="link num">
+                  <Link to="/p/$project/models/-/$" params={{ project, _splat: name }} search={i === 0 ? {} : { version: version.semver }} className="link num">
                     {version.semver}
                   </Link>
                   {version.semver === here && <span className="dim"> shown</span>}

@@ -77,7 +77,7 @@ export function ModelsPage() {
                   {models.map((model) => (
                     <tr key={model.name}>
                       <td>
-                        <Link to="/p/$project/models/$" params={{ project, _splat: model.name }} className="link" style={{ fontWeight: 500 }}>
+                        <Link to="/p/$project/models/-/$" params={{ project, _splat: model.name }} className="link" style={{ fontWeight: 500 }}>
                           {model.name}
                         </Link>
                       </td>
