@@ -170,7 +170,7 @@ def test_the_lineage_of_the_bundled_model_is_drawn_and_walked_by_keys(
     shot(page, "model")
     page.get_by_role("link", name="Lineage graph").click()
     graph = page.get_by_role("group", name="Lineage graph")
-    expect(graph.get_by_role("button", name=re.compile("local/smollm2-135m"))).to_be_visible(timeout=30_000)
+    expect(graph.get_by_role("button", name=re.compile("smollm2-135m"))).to_be_visible(timeout=30_000)
     compose = graph.get_by_role("button", name="compose").first
     compose.focus()
     page.keyboard.press("Enter")
