@@ -350,9 +350,34 @@ class Registry:
         """Return versions of a name, newest first; `before` is the `seq` to go on from."""
         return self._store.versions(project, kind, name, limit=limit, before=before)
 
-    def names(self, project: str, kind: str, *, limit: int = 50, after: str = "") -> list[Version]:
-        """Return the newest version of every name of a kind, in the order of names."""
-        return self._store.named(project, kind, limit=limit, after=after)
+    def names(
+        self,
+        project: str,
+        kind: str,
+        *,
+        limit: int = 50,
+        after: str = "",
+        contains: str = "",
+        backwards: bool = False,
+    ) -> list[Version]:
+        """Return the newest version of every name of a kind that holds a text, in the order of names or against it.
+
+        `after` is the name to go on from.
+        """
+        return self._store.named(project, kind, limit=limit, after=after, contains=contains, backwards=backwards)
+
+    def lately(
+        self,
+        project: str,
+        kind: str,
+        *,
+        limit: int = 50,
+        after: tuple[datetime, str] | None = None,
+        contains: str = "",
+        newest: bool = True,
+    ) -> list[Version]:
+        """Return the newest version of every name, by when it was made; `after` is the time and name to go on from."""
+        return self._store.lately(project, kind, limit=limit, after=after, contains=contains, newest=newest)
 
     def version(self, project: str, kind: str, name: str, semver: str | None = None) -> Version:
         """Return one version, the newest without `semver`; raise `VersionNotFound`."""
@@ -550,10 +575,21 @@ class Registry:
         return self._store.refs(project, prefix, limit=limit, after=after)
 
     def ref_log(
-        self, project: str, ref: str | None = None, *, limit: int = 50, before: int | None = None
+        self,
+        project: str,
+        ref: str | None = None,
+        *,
+        limit: int = 50,
+        before: int | None = None,
+        actor: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> list[RefEntry]:
-        """Return moves, newest first; `before` is the `seq` to go on from. A `ref` that ends in `/` names all below."""
-        return self._store.ref_log(project, ref, limit=limit, before=before)
+        """Return moves, newest first; `before` is the `seq` to go on from. A `ref` that ends in `/` names all below.
+
+        `actor` is an id or a name; of the times `since` counts and `until` does not.
+        """
+        return self._store.ref_log(project, ref, limit=limit, before=before, actor=actor, since=since, until=until)
 
     def ref_path(self, project: str, ref: str, *, limit: int) -> list[RefStep]:
         """Return the newest moves of one ref, oldest first, as bare steps: thousands of them in a few milliseconds."""

@@ -164,8 +164,23 @@ class RegistryStore(Protocol):
 
     def version(self, project: str, kind: str, name: str, semver: str) -> Version | None: ...
 
-    def named(self, project: str, kind: str, *, limit: int, after: str) -> list[Version]:
-        """Return the newest version of each name of a kind, in the order of names."""
+    def named(
+        self,
+        project: str,
+        kind: str,
+        *,
+        limit: int,
+        after: str,
+        contains: str = "",
+        backwards: bool = False,
+    ) -> list[Version]:
+        """Return the newest version of each name of a kind that holds a text, in the order of names or against it."""
+        ...
+
+    def lately(
+        self, project: str, kind: str, *, limit: int, after: tuple[datetime, str] | None, contains: str, newest: bool
+    ) -> list[Version]:
+        """Return the same by when the versions were made, and by name where that is equal."""
         ...
 
     def versions_of(self, project: str, digest: str) -> list[Version]: ...
@@ -188,8 +203,21 @@ class RegistryStore(Protocol):
 
     def refs(self, project: str, prefix: str, *, limit: int, after: str) -> list[Ref]: ...
 
-    def ref_log(self, project: str, ref: str | None, *, limit: int, before: int | None) -> list[RefEntry]:
-        """Return entries, newest first: of one ref, of all refs below `app/`, or of all."""
+    def ref_log(
+        self,
+        project: str,
+        ref: str | None,
+        *,
+        limit: int,
+        before: int | None,
+        actor: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[RefEntry]:
+        """Return entries, newest first: of one ref, of all refs below `app/`, or of all.
+
+        `actor` is an id or a name; `since` counts, `until` does not.
+        """
         ...
 
     def ref_path(self, project: str, ref: str, *, limit: int) -> list[RefStep]:

@@ -250,6 +250,23 @@ class DeriveBody(BaseModel):
     expected: Annotated[str | None, Field(max_length=71)] = None
 
 
+class PreviewBody(BaseModel):
+    """What `DeriveBody` says of a release and its parts, to see what would come of it."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    base: Annotated[str, Field(alias="from", max_length=256)]
+    patches: Annotated[dict[str, Any], Field(alias="set", max_length=100)]
+
+
+class PreviewView(BaseModel):
+    """The digest that a derived release would have, what is to be known of it, and what it changes."""
+
+    digest: str
+    notes: list[str]
+    diff: ReleaseDiffView
+
+
 class RollbackBody(BaseModel):
     """Where to go back to: the release before the present one, or `to` (a digest, its first digits, `APP/REF@3`).
 

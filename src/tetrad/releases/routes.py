@@ -14,6 +14,8 @@ from tetrad.releases._compare import SHOWN_FILES, SHOWN_ROWS
 from tetrad.releases._diff_views import (
     AnnouncedCodeView,
     DeriveBody,
+    PreviewBody,
+    PreviewView,
     ReleaseDiffView,
     RollbackBody,
     RolledBackView,
@@ -201,6 +203,23 @@ def _change_routes(routes: APIRouter, releases: Releases) -> None:
         )
         response.status_code = 201 if made.new else 200
         return ComposedView.of(made, _move(releases, made, body, actor))
+
+    @routes.post(
+        "/releases/derive/preview",
+        operation_id="preview_release",
+        dependencies=[requires("control", readers=True)],
+    )
+    def preview_release(project: Project, body: PreviewBody, actor: CurrentPrincipal) -> PreviewView:
+        """Say what a derived release would be and how it differs from the one it comes from; nothing is kept."""
+        base = releases.find(project, body.base)
+        planned = releases.derivations.plan(project, base, body.patches)
+        before = releases.parts(project, base, rows=0)
+        after = releases.planned_parts(project, planned.manifest, planned.drafts, actor=actor)
+        return PreviewView(
+            digest=planned.digest,
+            notes=list(planned.notes),
+            diff=ReleaseDiffView.of(releases.comparisons.diff_parts(before, after)),
+        )
 
     @routes.get("/release-diff", operation_id="diff_releases")
     def diff_releases(
