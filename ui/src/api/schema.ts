@@ -1308,6 +1308,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/playground": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Playground
+         * @description Answer with a model, through a gateway, and stream what comes; an edited prompt need not be committed.
+         */
+        post: operations["run_playground"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/prompts": {
         parameters: {
             query?: never;
@@ -4168,6 +4188,41 @@ export interface components {
             digest: string;
             /** Role */
             role: string;
+        };
+        /**
+         * PlaygroundBody
+         * @description A call to try: `model` as gateways take it (`app:NAME@REF` or a model), and what to ask of it.
+         */
+        PlaygroundBody: {
+            /** Messages */
+            messages?: {
+                [key: string]: unknown;
+            }[];
+            /** Model */
+            model: string;
+            /**
+             * Params
+             * @description Such as max_tokens
+             */
+            params?: {
+                [key: string]: unknown;
+            };
+            /** @description In the place of the prompt that the release pins */
+            prompt?: components["schemas"]["PlaygroundPrompt"] | null;
+            /** Variables */
+            variables?: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * PlaygroundPrompt
+         * @description A prompt file as it stands in an editor; nothing of it is kept.
+         */
+        PlaygroundPrompt: {
+            /** Name */
+            name: string;
+            /** Text */
+            text: string;
         };
         /**
          * PointOut
@@ -8679,6 +8734,42 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    run_playground: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlaygroundBody"];
+            };
+        };
+        responses: {
+            /** @description event `start` (trace_id, model, messages), chunks of the OpenAI protocol, or `problem` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": unknown;
+                };
             };
             /** @description The request was refused or failed */
             default: {

@@ -65,7 +65,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         wanted = dict.fromkeys([*entry_refs.refs.values(), *sources.history(app.project, app.name)])
         for digest in wanted:
             with _tolerant(sources, f"release {digest} of app {app.name!r}"):
-                releases[f"{app.project}/{digest}"] = _release(sources.resolve(app.project, digest))
+                releases[f"{app.project}/{digest}"] = release_route(sources.resolve(app.project, digest))
         apps[f"{app.project}/{app.name}"] = AppRoute(
             project=app.project, name=app.name, refs=dict(entry_refs.refs), default_ref=app.default_ref
         )
@@ -139,7 +139,8 @@ def _add_provider(
         )
 
 
-def _release(resolved: ResolvedRelease) -> ReleaseRoute:
+def release_route(resolved: ResolvedRelease) -> ReleaseRoute:
+    """Return a release as the hot path needs it."""
     return ReleaseRoute(
         digest=resolved.digest,
         project=resolved.project,
