@@ -46,6 +46,7 @@ MEDIA_TYPE = "application/vnd.tetrad.dataset"
 SCHEMA_KIND = "dataset-schema"
 PUSH_KIND = "dataset-push"
 MAX_DIFF_PAGE = 1000
+MAX_SEARCHED: Final = 20_000  # rows that one page of a search reads
 LEASE: Final = timedelta(minutes=10)
 _ATTEMPTS = 8
 _STREAM = 1000
@@ -524,9 +525,23 @@ class Datasets:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def names(self, project: str, *, limit: int = 50, after: str = "") -> list[Version]:
+    def names(
+        self, project: str, *, limit: int = 50, after: str = "", contains: str = "", backwards: bool = False
+    ) -> list[Version]:
         """Return the newest version of every dataset, in the order of names; `meta` tells rows, order and schema."""
-        return self._registry.names(project, KIND, limit=limit, after=after)
+        return self._registry.names(project, KIND, limit=limit, after=after, contains=contains, backwards=backwards)
+
+    def lately(
+        self,
+        project: str,
+        *,
+        limit: int = 50,
+        after: tuple[datetime, str] | None = None,
+        contains: str = "",
+        newest: bool = True,
+    ) -> list[Version]:
+        """Return the newest version of every dataset, by when it was made."""
+        return self._registry.lately(project, KIND, limit=limit, after=after, contains=contains, newest=newest)
 
     def versions(self, project: str, name: str, *, limit: int = 50, before: int | None = None) -> list[Version]:
         """Return the versions of a dataset, newest first."""
@@ -561,6 +576,30 @@ class Datasets:
         members = self._store.members(stored, after=after, limit=limit)
         contents = self._store.contents(version.project, [member.digest for member in members])
         return [_row(member, contents) for member in members]
+
+    def matching(
+        self, version: DatasetVersion, text: str, *, limit: int = 100, after: int = 0
+    ) -> tuple[list[Row], int | None]:
+        """Return rows that hold a text in their key or content, whatever its case, and where to go on (None: the end).
+
+        At most `MAX_SEARCHED` rows are read at a time, so that a page may hold fewer rows than there are, even none.
+        """
+        stored, wanted = self._stored(version), text.casefold()
+        found: list[Row] = []
+        read = 0
+        while read < MAX_SEARCHED:
+            members = self._store.members(stored, after=after, limit=_STREAM)
+            contents = self._store.contents(version.project, [member.digest for member in members])
+            for member in members:
+                after = member.position
+                if wanted in member.key.casefold() or wanted in contents[member.digest].decode().casefold():
+                    found.append(_row(member, contents))
+                    if len(found) == limit:
+                        return found, after
+            read += len(members)
+            if len(members) < _STREAM:
+                return found, None
+        return found, after
 
     def all_rows(self, version: DatasetVersion, *, batch: int = _STREAM) -> Iterator[Row]:
         """Yield all rows in their order, a batch at a time."""
@@ -608,12 +647,22 @@ class Datasets:
         return found[0] if found else None
 
     def diff(
-        self, project: str, name: str, old: str, new: str, *, limit: int = 100, after: str = "", of: str = ""
+        self,
+        project: str,
+        name: str,
+        old: str,
+        new: str,
+        *,
+        limit: int = 100,
+        after: str = "",
+        of: str = "",
+        change: ChangeKind | None = None,
     ) -> DatasetDiff:
         """Say which rows were added, removed, changed (field by field) and moved from one version to another.
 
         `old` and `new` are version numbers; rows come in the order of keys, from behind the key `after`. `of` names
         another dataset that `new` is a version of: its rows are compared by key, and none of them is called moved.
+        With `change` only rows of that kind come; the counts are of all.
         """
         limit = min(limit, MAX_DIFF_PAGE)
         left, right = self._two(project, name, old, new, of)
@@ -621,6 +670,8 @@ class Datasets:
         page: list[tuple[str, Member | None, Member | None]] = []
         more = False
         for each in self._differences(left, right, after):
+            if change is not None and _change(each[1], each[2]) != change:
+                continue
             if len(page) == limit:
                 more = True
                 break

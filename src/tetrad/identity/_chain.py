@@ -37,6 +37,20 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries are wanted: what is empty says nothing. `action` is a beginning, `target` a part of what it names.
+
+    Of the times `since` counts and `until` does not.
+    """
+
+    actor: str = ""
+    action: str = ""
+    target: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditHead:
     """Where a chain ends, kept apart from it, so that cutting off its end is noticed as well."""
 

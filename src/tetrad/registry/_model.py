@@ -45,6 +45,16 @@ class Artifact(msgspec.Struct, frozen=True):
     erased_at: datetime | None = None
 
 
+class Label(msgspec.Struct, frozen=True):
+    """What an artifact is called: its kind, and the name and number of its newest version, empty without one."""
+
+    digest: Digest
+    kind: str
+    name: str = ""
+    semver: str = ""
+    erased: bool = False
+
+
 class Version(msgspec.Struct, frozen=True):
     """An artifact with a name, a SemVer, an author, a time, a reason and an expected outcome."""
 

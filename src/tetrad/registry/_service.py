@@ -28,6 +28,7 @@ from tetrad.registry._model import (
     Artifact,
     Bump,
     Edge,
+    Label,
     LogCheck,
     Ref,
     RefEntry,
@@ -286,9 +287,34 @@ class Registry:
         """Return versions of a name, newest first; `before` is the `seq` to go on from."""
         return self._store.versions(project, kind, name, limit=limit, before=before)
 
-    def names(self, project: str, kind: str, *, limit: int = 50, after: str = "") -> list[Version]:
-        """Return the newest version of every name of a kind, in the order of names."""
-        return self._store.named(project, kind, limit=limit, after=after)
+    def names(
+        self,
+        project: str,
+        kind: str,
+        *,
+        limit: int = 50,
+        after: str = "",
+        contains: str = "",
+        backwards: bool = False,
+    ) -> list[Version]:
+        """Return the newest version of every name of a kind that holds a text, in the order of names or against it.
+
+        `after` is the name to go on from.
+        """
+        return self._store.named(project, kind, limit=limit, after=after, contains=contains, backwards=backwards)
+
+    def lately(
+        self,
+        project: str,
+        kind: str,
+        *,
+        limit: int = 50,
+        after: tuple[datetime, str] | None = None,
+        contains: str = "",
+        newest: bool = True,
+    ) -> list[Version]:
+        """Return the newest version of every name, by when it was made; `after` is the time and name to go on from."""
+        return self._store.lately(project, kind, limit=limit, after=after, contains=contains, newest=newest)
 
     def version(self, project: str, kind: str, name: str, semver: str | None = None) -> Version:
         """Return one version, the newest without `semver`; raise `VersionNotFound`."""
@@ -305,6 +331,10 @@ class Registry:
     def versions_of(self, project: str, digest: str) -> list[Version]:
         """Return the versions that name a digest."""
         return self._store.versions_of(project, parse_digest(digest))
+
+    def labels(self, project: str, digests: Iterable[str]) -> list[Label]:
+        """Return what artifacts are called; what the project does not hold is left out."""
+        return self._store.labels(project, digests)
 
     # -- refs ---------------------------------------------------------------------------------------------------
 
@@ -453,10 +483,21 @@ class Registry:
         return self._store.refs(project, prefix, limit=limit, after=after)
 
     def ref_log(
-        self, project: str, ref: str | None = None, *, limit: int = 50, before: int | None = None
+        self,
+        project: str,
+        ref: str | None = None,
+        *,
+        limit: int = 50,
+        before: int | None = None,
+        actor: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> list[RefEntry]:
-        """Return moves, newest first; `before` is the `seq` to go on from. A `ref` that ends in `/` names all below."""
-        return self._store.ref_log(project, ref, limit=limit, before=before)
+        """Return moves, newest first; `before` is the `seq` to go on from. A `ref` that ends in `/` names all below.
+
+        `actor` is an id or a name; of the times `since` counts and `until` does not.
+        """
+        return self._store.ref_log(project, ref, limit=limit, before=before, actor=actor, since=since, until=until)
 
     def verify_log(self, project: str) -> LogCheck:
         """Walk the whole log of a project and say whether each entry follows from the one before."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 
 from tetrad.kernel import Digest
@@ -15,6 +17,7 @@ from tetrad.registry._model import (
     Activity,
     Artifact,
     Edge,
+    Label,
     Ref,
     RefEntry,
     RefRule,
@@ -274,20 +277,31 @@ class SqlRegistryStore:
         )  # fmt: skip
         return found[0] if found else None
 
-    def named(self, project: str, kind: str, *, limit: int, after: str) -> list[Version]:
-        return self._versions(
-            sa.select(versions)
-            .join(
-                version_names,
-                sa.and_(
-                    version_names.c.project == versions.c.project, version_names.c.kind == versions.c.kind,
-                    version_names.c.name == versions.c.name, version_names.c.last_seq == versions.c.seq,
-                ),
-            )
-            .where(versions.c.project == project, versions.c.kind == kind, versions.c.name > after)
-            .order_by(versions.c.name)
-            .limit(limit)
-        )  # fmt: skip
+    def named(
+        self,
+        project: str,
+        kind: str,
+        *,
+        limit: int,
+        after: str,
+        contains: str = "",
+        backwards: bool = False,
+    ) -> list[Version]:
+        name = versions.c.name
+        statement = _newest(project, kind, contains)
+        if after or not backwards:
+            statement = statement.where(name < after if backwards else name > after)
+        return self._versions(statement.order_by(name.desc() if backwards else name).limit(limit))
+
+    def lately(
+        self, project: str, kind: str, *, limit: int, after: tuple[datetime, str] | None, contains: str, newest: bool
+    ) -> list[Version]:
+        statement = _newest(project, kind, contains)
+        at, name = versions.c.created_at, versions.c.name
+        if after is not None:
+            behind = at < after[0] if newest else at > after[0]
+            statement = statement.where(sa.or_(behind, sa.and_(at == after[0], name > after[1])))
+        return self._versions(statement.order_by(at.desc() if newest else at, name).limit(limit))
 
     def versions_of(self, project: str, digest: str) -> list[Version]:
         return self._versions(
@@ -295,6 +309,34 @@ class SqlRegistryStore:
             .where(versions.c.project == project, versions.c.digest == digest)
             .order_by(versions.c.kind, versions.c.name, versions.c.seq.desc())
         )
+
+    def labels(self, project: str, digests: Iterable[str]) -> list[Label]:
+        found: list[Label] = []
+        with self._database.read() as connection:
+            for chunk in _chunks(sorted(set(digests))):
+                mine = sa.and_(versions.c.project == project, versions.c.digest.in_(chunk))
+                named = {
+                    row.digest: row
+                    for row in connection.execute(
+                        sa.select(versions.c.digest, versions.c.name, versions.c.semver)
+                        .where(mine)
+                        .order_by(versions.c.created_at, versions.c.name, versions.c.seq)
+                    )
+                }
+                rows = connection.execute(
+                    sa.select(artifacts.c.digest, artifacts.c.kind, artifacts.c.erased_at).where(
+                        artifacts.c.project == project, artifacts.c.digest.in_(chunk)
+                    )
+                )
+                for row in rows:
+                    version = named.get(row.digest)
+                    label = Label(Digest(row.digest), row.kind, erased=row.erased_at is not None)
+                    found.append(
+                        label
+                        if version is None
+                        else msgspec.structs.replace(label, name=version.name, semver=version.semver)
+                    )
+        return found
 
     def _versions(self, statement: sa.Select[Any]) -> list[Version]:
         with self._database.read() as connection:
@@ -353,8 +395,24 @@ class SqlRegistryStore:
             rules = _rules(connection, project)
             return [_ref(row, rules) for row in connection.execute(statement)]
 
-    def ref_log(self, project: str, ref: str | None, *, limit: int, before: int | None) -> list[RefEntry]:
+    def ref_log(
+        self,
+        project: str,
+        ref: str | None,
+        *,
+        limit: int,
+        before: int | None,
+        actor: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[RefEntry]:
         statement = sa.select(ref_log).where(ref_log.c.project == project)
+        if actor:
+            statement = statement.where(sa.or_(ref_log.c.actor == actor, ref_log.c.actor_name == actor))
+        if since is not None:
+            statement = statement.where(ref_log.c.at >= since)
+        if until is not None:
+            statement = statement.where(ref_log.c.at < until)
         if ref is not None and ref.endswith("/"):
             statement = statement.where(ref_log.c.ref.startswith(ref, autoescape=True))
         elif ref is not None:
@@ -504,6 +562,22 @@ def _artifact(row: sa.Row[Any]) -> Artifact:
         row.project, Digest(row.digest), row.kind, row.media_type, row.size, row.created_at, row.created_by,
         bool(row.stored), row.erased_at,
     )  # fmt: skip
+
+
+def _newest(project: str, kind: str, contains: str) -> sa.Select[Any]:
+    """Select the newest version of every name of a kind that holds a text, whatever its case."""
+    statement = (
+        sa.select(versions)
+        .join(
+            version_names,
+            sa.and_(
+                version_names.c.project == versions.c.project, version_names.c.kind == versions.c.kind,
+                version_names.c.name == versions.c.name, version_names.c.last_seq == versions.c.seq,
+            ),
+        )
+        .where(versions.c.project == project, versions.c.kind == kind)
+    )  # fmt: skip
+    return statement.where(versions.c.name.icontains(contains, autoescape=True)) if contains else statement
 
 
 def _version(row: sa.Row[Any]) -> Version:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
 
-from tetrad.registry._model import Activity, Artifact, LogCheck, Ref, RefEntry, Version
+from tetrad.registry._model import Activity, Artifact, Label, LogCheck, Ref, RefEntry, Version
 from tetrad.registry._service import Lineage
 
 
@@ -205,17 +206,36 @@ class ActivityView(BaseModel):
         )
 
 
+class LabelView(BaseModel):
+    """What an artifact is called: its kind, and the name and number of its newest version, empty without one."""
+
+    digest: str
+    kind: str
+    name: str
+    semver: str
+    erased: bool
+
+    @classmethod
+    def of(cls, label: Label) -> LabelView:
+        return cls(digest=label.digest, kind=label.kind, name=label.name, semver=label.semver, erased=label.erased)
+
+
 class LineageView(BaseModel):
-    """The activities around an artifact; `complete` is false where the walk stopped at a limit."""
+    """The activities around an artifact; `complete` is false where the walk stopped at a limit.
+
+    `artifacts` says what those that the activities name are called.
+    """
 
     root: str
     complete: bool
     activities: list[ActivityView]
+    artifacts: list[LabelView]
 
     @classmethod
-    def of(cls, lineage: Lineage) -> LineageView:
+    def of(cls, lineage: Lineage, labels: Sequence[Label]) -> LineageView:
         return cls(
             root=lineage.root,
             complete=lineage.complete,
             activities=[ActivityView.of(activity) for activity in lineage.activities],
+            artifacts=[LabelView.of(label) for label in labels],
         )

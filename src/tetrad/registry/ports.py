@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 
 from tetrad.kernel import Digest, Principal
-from tetrad.registry._model import Activity, Artifact, Ref, RefEntry, RefRule, Version
+from tetrad.registry._model import Activity, Artifact, Label, Ref, RefEntry, RefRule, Version
 
 
 class Blobs(Protocol):
@@ -109,11 +109,30 @@ class RegistryStore(Protocol):
 
     def version(self, project: str, kind: str, name: str, semver: str) -> Version | None: ...
 
-    def named(self, project: str, kind: str, *, limit: int, after: str) -> list[Version]:
-        """Return the newest version of each name of a kind, in the order of names."""
+    def named(
+        self,
+        project: str,
+        kind: str,
+        *,
+        limit: int,
+        after: str,
+        contains: str = "",
+        backwards: bool = False,
+    ) -> list[Version]:
+        """Return the newest version of each name of a kind that holds a text, in the order of names or against it."""
+        ...
+
+    def lately(
+        self, project: str, kind: str, *, limit: int, after: tuple[datetime, str] | None, contains: str, newest: bool
+    ) -> list[Version]:
+        """Return the same by when the versions were made, and by name where that is equal."""
         ...
 
     def versions_of(self, project: str, digest: str) -> list[Version]: ...
+
+    def labels(self, project: str, digests: Iterable[str]) -> list[Label]:
+        """Return what a project's artifacts are called: the kind of each, and its newest version where it has one."""
+        ...
 
     def move_ref(
         self,
@@ -133,8 +152,21 @@ class RegistryStore(Protocol):
 
     def refs(self, project: str, prefix: str, *, limit: int, after: str) -> list[Ref]: ...
 
-    def ref_log(self, project: str, ref: str | None, *, limit: int, before: int | None) -> list[RefEntry]:
-        """Return entries, newest first: of one ref, of all refs below `app/`, or of all."""
+    def ref_log(
+        self,
+        project: str,
+        ref: str | None,
+        *,
+        limit: int,
+        before: int | None,
+        actor: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[RefEntry]:
+        """Return entries, newest first: of one ref, of all refs below `app/`, or of all.
+
+        `actor` is an id or a name; `since` counts, `until` does not.
+        """
         ...
 
     def walk_log(self, project: str) -> tuple[Iterable[RefEntry], tuple[int, str]]:

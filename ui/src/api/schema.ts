@@ -697,7 +697,7 @@ export interface paths {
         };
         /**
          * List Datasets
-         * @description List the datasets of a project by their newest versions, in the order of names.
+         * @description List the datasets of a project by their newest versions, in the order of names without `sort`.
          */
         get: operations["list_datasets"];
         put?: never;
@@ -858,6 +858,8 @@ export interface paths {
         /**
          * List Dataset Rows
          * @description List the rows of a version, in their order, with what side columns say of them.
+         *
+         *     With `q` a page may hold fewer rows than `limit`, even none, and still not be the last.
          */
         get: operations["list_dataset_rows"];
         put?: never;
@@ -3578,33 +3580,16 @@ export interface components {
             version: string;
         };
         /**
-         * LabelView
-         * @description A label of a prompt, and the digest that it points to.
-         */
-        LabelView: {
-            /** Digest */
-            digest: string;
-            /** Governed */
-            governed: boolean;
-            /** Label */
-            label: string;
-            /**
-             * Moved At
-             * Format: date-time
-             */
-            moved_at: string;
-            /** Moved By */
-            moved_by: string;
-            /** Revision */
-            revision: number;
-        };
-        /**
          * LineageView
          * @description The activities around an artifact; `complete` is false where the walk stopped at a limit.
+         *
+         *     `artifacts` says what those that the activities name are called.
          */
         LineageView: {
             /** Activities */
             activities: components["schemas"]["ActivityView"][];
+            /** Artifacts */
+            artifacts: components["schemas"]["tetrad__registry___views__LabelView"][];
             /** Complete */
             complete: boolean;
             /** Root */
@@ -4002,7 +3987,7 @@ export interface components {
         /** Page[LabelView] */
         Page_LabelView_: {
             /** Items */
-            items: components["schemas"]["LabelView"][];
+            items: components["schemas"]["tetrad__prompts___views__LabelView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -5673,6 +5658,43 @@ export interface components {
             name: string;
         };
         /**
+         * LabelView
+         * @description A label of a prompt, and the digest that it points to.
+         */
+        tetrad__prompts___views__LabelView: {
+            /** Digest */
+            digest: string;
+            /** Governed */
+            governed: boolean;
+            /** Label */
+            label: string;
+            /**
+             * Moved At
+             * Format: date-time
+             */
+            moved_at: string;
+            /** Moved By */
+            moved_by: string;
+            /** Revision */
+            revision: number;
+        };
+        /**
+         * LabelView
+         * @description What an artifact is called: its kind, and the name and number of its newest version, empty without one.
+         */
+        tetrad__registry___views__LabelView: {
+            /** Digest */
+            digest: string;
+            /** Erased */
+            erased: boolean;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Semver */
+            semver: string;
+        };
+        /**
          * TopOut
          * @description What one model, release or app had of the whole; `app` is the app of a release.
          */
@@ -5981,10 +6003,20 @@ export interface operations {
     list_installation_audit: {
         parameters: {
             query?: {
+                /** @description Only what begins so, such as `key.` */
+                action?: string;
+                /** @description Only what this one did, by id */
+                actor?: string;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only from then on, with a time zone */
+                since?: string | null;
+                /** @description Only what was done to what is named so */
+                target?: string;
+                /** @description Only before then, with a time zone */
+                until?: string | null;
             };
             header?: never;
             path?: never;
@@ -7144,10 +7176,20 @@ export interface operations {
     list_audit: {
         parameters: {
             query?: {
+                /** @description Only what begins so, such as `key.` */
+                action?: string;
+                /** @description Only what this one did, by id */
+                actor?: string;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only from then on, with a time zone */
+                since?: string | null;
+                /** @description Only what was done to what is named so */
+                target?: string;
+                /** @description Only before then, with a time zone */
+                until?: string | null;
             };
             header?: never;
             path: {
@@ -7322,6 +7364,10 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only names that hold this */
+                q?: string;
+                /** @description `name` or `created`, `-` for the reverse */
+                sort?: string | null;
             };
             header?: never;
             path: {
@@ -7502,6 +7548,8 @@ export interface operations {
     diff_dataset: {
         parameters: {
             query: {
+                /** @description Only rows of this kind; counts are of all */
+                change?: ("added" | "removed" | "changed" | "moved") | null;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 from: string;
@@ -7623,6 +7671,8 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only rows that hold this text */
+                q?: string;
                 /** @description A version number; the newest without it */
                 version?: string | null;
             };
@@ -8997,7 +9047,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["LabelView"];
+                    "application/json": components["schemas"]["tetrad__prompts___views__LabelView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -9305,11 +9355,17 @@ export interface operations {
     list_ref_moves: {
         parameters: {
             query?: {
+                /** @description Only by them: an id or a name */
+                actor?: string;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
                 ref?: string;
+                /** @description Only from then on, with a time zone */
+                since?: string | null;
+                /** @description Only before then, with a time zone */
+                until?: string | null;
             };
             header?: never;
             path: {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tetrad.identity._chain import AuditCheck, AuditEntry, check_chain
+from tetrad.identity._chain import AuditCheck, AuditEntry, AuditFilter, check_chain
 from tetrad.identity._service._context import Context, append
 from tetrad.kernel import Principal
 
@@ -20,10 +20,12 @@ class Audit:
         with self._context.store.write() as rows:
             append(rows, self._context.clock, actor.id, action, target, project, detail)
 
-    def list(self, project: str | None, *, before: int | None = None, limit: int = 50) -> list[AuditEntry]:
-        """List entries, the newest first."""
+    def list(
+        self, project: str | None, *, before: int | None = None, limit: int = 50, only: AuditFilter | None = None
+    ) -> list[AuditEntry]:
+        """List entries, the newest first; all, or those that a filter lets through."""
         with self._context.store.read() as rows:
-            return rows.audit_entries(project or "", before, limit)
+            return rows.audit_entries(project or "", before, limit, only)
 
     def check(self, project: str | None) -> AuditCheck:
         """Go through the whole chain of a project and tell whether it is as it was written."""
