@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from tetrad.kernel import Conflict, InvalidInput, parse_digest
-from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, requires
+from tetrad.kit.http import (
+    CurrentPrincipal,
+    Page,
+    PageParams,
+    cut_page,
+    decode_cursor,
+    encode_cursor,
+    parse_sort,
+    requires,
+)
 from tetrad.prompts._service import Prompts
 from tetrad.prompts._views import (
     CheckBody,
@@ -43,12 +53,30 @@ def router(prompts: Prompts) -> APIRouter:
 
 def _reading(routes: APIRouter, prompts: Prompts) -> None:
     @routes.get("/prompts", operation_id="list_prompts")
-    def list_prompts(project: Project, page: PageParams) -> Page[PromptListed]:
-        """List the prompts of a project by their newest versions, in the order of names."""
-        listing = f"prompts {project}"
-        after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
-        found = [PromptListed.of(each) for each in prompts.names(project, limit=page.limit + 1, after=after)]
-        return cut_page(listing, page, found, lambda view: view.version.name)
+    def list_prompts(
+        project: Project,
+        page: PageParams,
+        q: Annotated[str, Query(max_length=63, description="Only names that hold this")] = "",
+        sort: Annotated[
+            str | None, Query(max_length=16, description="`name` or `created`, `-` for the reverse")
+        ] = None,
+    ) -> Page[PromptListed]:
+        """List the prompts of a project by their newest versions, in the order of names without `sort`."""
+        field, descending = parse_sort(sort, ("name", "created"), "name")
+        listing = f"prompts {project} {q} {field} {descending}"
+        if field == "name":
+            after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
+            found = prompts.names(project, limit=page.limit + 1, after=after, contains=q, backwards=descending)
+            return cut_page(listing, page, [PromptListed.of(each) for each in found], lambda view: view.version.name)
+        place = decode_cursor(listing, page.cursor, [str, str]) if page.cursor else None
+        found = prompts.lately(
+            project, limit=page.limit + 1, contains=q, newest=descending,
+            after=(datetime.fromisoformat(str(place[0])), str(place[1])) if place else None,
+        )  # fmt: skip
+        items = [PromptListed.of(each) for each in found[: page.limit]]
+        more = len(found) > page.limit
+        position = [items[-1].version.created_at.isoformat(), items[-1].version.name] if more else []
+        return Page(items=items, next_cursor=encode_cursor(listing, position) if more else None)
 
     @routes.get("/prompts/{name}", operation_id="get_prompt")
     def get_prompt(

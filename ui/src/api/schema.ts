@@ -1339,7 +1339,7 @@ export interface paths {
         };
         /**
          * List Prompts
-         * @description List the prompts of a project by their newest versions, in the order of names.
+         * @description List the prompts of a project by their newest versions, in the order of names without `sort`.
          */
         get: operations["list_prompts"];
         put?: never;
@@ -8840,6 +8840,10 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only names that hold this */
+                q?: string;
+                /** @description `name` or `created`, `-` for the reverse */
+                sort?: string | null;
             };
             header?: never;
             path: {
