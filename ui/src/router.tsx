@@ -4,6 +4,8 @@ import { queryText } from "./api/http";
 import { WINDOWS, type Window } from "./api/overview";
 import { asProblem } from "./api/problem";
 import { sessionQuery } from "./api/session";
+import { readChangeSearch, readChangesSearch } from "./features/changes/search";
+import { readPromptSearch, readPromptsSearch } from "./features/prompts/search";
 import { readTracesSearch } from "./features/traces/search";
 import { lazyPage, preloadPages } from "./shell/lazyPage";
 import { NotFoundPage, RouteError, RoutePending } from "./shell/RouteStates";
@@ -105,6 +107,34 @@ const app = createRoute({
   ...lazyPage(() => import("./features/apps/AppPage").then((m) => m.AppPage)),
 });
 
+const prompts = createRoute({
+  getParentRoute: () => project,
+  path: "prompts",
+  validateSearch: readPromptsSearch,
+  ...lazyPage(() => import("./features/prompts/PromptsPage").then((m) => m.PromptsPage)),
+});
+
+const prompt = createRoute({
+  getParentRoute: () => project,
+  path: "prompts/$prompt",
+  validateSearch: readPromptSearch,
+  ...lazyPage(() => import("./features/prompts/PromptPage").then((m) => m.PromptPage)),
+});
+
+const changes = createRoute({
+  getParentRoute: () => project,
+  path: "changes",
+  validateSearch: readChangesSearch,
+  ...lazyPage(() => import("./features/changes/ChangesPage").then((m) => m.ChangesPage)),
+});
+
+const change = createRoute({
+  getParentRoute: () => project,
+  path: "changes/$change",
+  validateSearch: readChangeSearch,
+  ...lazyPage(() => import("./features/changes/ChangePage").then((m) => m.ChangePage)),
+});
+
 const keys = createRoute({
   getParentRoute: () => project,
   path: "settings/keys",
@@ -117,7 +147,7 @@ const system = createRoute({
   ...lazyPage(() => import("./features/system/SystemPage").then((m) => m.SystemPage)),
 });
 
-const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, keys, system])])]);
+const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, changes, change, keys, system])])]);
 
 export function makeRouter(queries: QueryClient) {
   preloadPages();

@@ -25,7 +25,7 @@ from tetrad.prompts._views import (
     CommitBody,
     CommittedView,
     LabelBody,
-    LabelView,
+    PromptLabelView,
     PromptDiffView,
     PromptListed,
     PromptVersionView,
@@ -149,9 +149,9 @@ def _writing(routes: APIRouter, prompts: Prompts) -> None:
 
 def _labels(routes: APIRouter, prompts: Prompts) -> None:
     @routes.get("/prompts/{name}/labels", operation_id="list_prompt_labels")
-    def list_prompt_labels(project: Project, name: Name) -> Page[LabelView]:
+    def list_prompt_labels(project: Project, name: Name) -> Page[PromptLabelView]:
         """List the labels of a prompt, in the order of names."""
-        return Page(items=[LabelView.of(each) for each in prompts.labels(project, name)])
+        return Page(items=[PromptLabelView.of(each) for each in prompts.labels(project, name)])
 
     @routes.put("/prompts/{name}/labels/{label}", operation_id="move_prompt_label")
     def move_prompt_label(
@@ -163,7 +163,7 @@ def _labels(routes: APIRouter, prompts: Prompts) -> None:
         response: Response,
         if_match: Annotated[str | None, Header(max_length=80, description="Where the label points now")] = None,
         if_none_match: Annotated[str | None, Header(max_length=80, description="`*` for a new label")] = None,
-    ) -> LabelView:
+    ) -> PromptLabelView:
         """Point a label to a version, if it still points where the caller saw it (409 with the current digest else)."""
         if if_none_match not in (None, "*"):
             raise InvalidInput("If-None-Match is `*` or absent", hint="send If-None-Match: * for a new label")
@@ -177,4 +177,4 @@ def _labels(routes: APIRouter, prompts: Prompts) -> None:
             expected=None if if_match is None else parse_digest(if_match.strip().removeprefix("W/").strip('"')),
         )  # fmt: skip
         response.headers["etag"] = f'"{moved.digest}"'
-        return LabelView.of(moved)
+        return PromptLabelView.of(moved)

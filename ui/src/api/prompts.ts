@@ -72,7 +72,7 @@ export function commitPrompt(project: string, name: string, body: Pick<Schemas["
 }
 
 /** Points a label to a version, if it still points to `expected` (null: it is new). */
-export function moveLabel(project: string, name: string, label: string, version: string, reason: string, expected: string | null): Promise<Schemas["LabelView"]> {
+export function moveLabel(project: string, name: string, label: string, version: string, reason: string, expected: string | null): Promise<Schemas["PromptLabelView"]> {
   return answer(
     control.PUT("/api/v1/projects/{project}/prompts/{name}/labels/{label}", {
       params: { path: { project, name, label }, header: expected === null ? { "if-none-match": "*" } : { "if-match": `"${expected}"` } },

@@ -628,6 +628,248 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/change-requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** F */
+        get: operations["list_change_requests"];
+        put?: never;
+        /** F */
+        post: operations["open_change_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** F */
+        get: operations["get_change_request"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** F */
+        patch: operations["edit_change_request"];
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/checks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** F */
+        get: operations["check_change_request"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/close": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** F */
+        post: operations["close_change_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/comments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** F */
+        get: operations["list_change_comments"];
+        put?: never;
+        /** F */
+        post: operations["comment_on_change"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** F */
+        get: operations["diff_change_request"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** F */
+        get: operations["list_change_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/merge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** F */
+        post: operations["merge_change_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/propose": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** F */
+        post: operations["propose_change_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/push": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** F */
+        post: operations["push_change_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/rebase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** F */
+        get: operations["plan_change_rebase"];
+        put?: never;
+        /** F */
+        post: operations["rebase_change_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/reviews": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** F */
+        post: operations["review_change_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/threads/{thread_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** F */
+        put: operations["resolve_change_thread"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** F */
+        post: operations["withdraw_change_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/code": {
         parameters: {
             query?: never;
@@ -2098,6 +2340,56 @@ export interface components {
             state: string;
         };
         /**
+         * AnchorBody
+         * @description What a comment is about: a line of a prompt, or a row of a dataset. Places and lines count from 1.
+         *
+         *     For a prompt: `part`, `digest` (as the base or the candidate pins it), `message`, `line`; for data: `part`,
+         *     `digest`, `row` (its key).
+         */
+        AnchorBody: {
+            /** Digest */
+            digest: string;
+            /** Line */
+            line?: number | null;
+            /** Message */
+            message?: number | null;
+            /** Part */
+            part: string;
+            /** Row */
+            row?: string | null;
+        };
+        /**
+         * AnchorView
+         * @description What a thread is about. `place` says where that is in the present candidate.
+         *
+         *     `current`: there, at `message` and `line`, or in `row`; `moved`: the same line, now at `message` and `line`;
+         *     `outdated`: it changed or is gone, and `quote` is what it said.
+         */
+        AnchorView: {
+            /** Digest */
+            digest: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "prompt" | "row";
+            /** Line */
+            line: number | null;
+            /** Message */
+            message: number | null;
+            /** Part */
+            part: string;
+            /**
+             * Place
+             * @enum {string}
+             */
+            place: "current" | "moved" | "outdated";
+            /** Quote */
+            quote: string;
+            /** Row */
+            row: string | null;
+        };
+        /**
          * AnnouncedCodeView
          * @description Code that callers announced; `matches` says whether it is the code of the release that the ref points to.
          */
@@ -2314,6 +2606,404 @@ export interface components {
             prompt: string;
         };
         /**
+         * ChangeChecksView
+         * @description What a merge would need now, all of it; `governed`: a gate governs the ref. Nothing is moved or recorded.
+         */
+        ChangeChecksView: {
+            /** Can Break Glass */
+            can_break_glass: boolean;
+            /** Candidate */
+            candidate: string;
+            /** Governed */
+            governed: boolean;
+            /** Mergeable */
+            mergeable: boolean;
+            /** Number */
+            number: number;
+            /** Ref */
+            ref: string;
+            /** Requirements */
+            requirements: components["schemas"]["RequirementView"][];
+        };
+        /**
+         * ChangeCommentBody
+         * @description A comment; with `reply_to` (a thread's id) an answer, with `anchor` about one place, else about the whole.
+         *
+         *     Text is kept and returned as it was given; whoever shows it treats it as text. `key` makes sending it again safe.
+         */
+        ChangeCommentBody: {
+            anchor?: components["schemas"]["AnchorBody"] | null;
+            /** Body */
+            body: string;
+            /**
+             * Key
+             * @default
+             */
+            key: string;
+            /**
+             * Reply To
+             * @default
+             */
+            reply_to: string;
+        };
+        /**
+         * ChangeCommentView
+         * @description A comment; `body` is text, never markup.
+         */
+        ChangeCommentView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Body */
+            body: string;
+            /** By */
+            by: string;
+            /** By Id */
+            by_id: string;
+            /** Edited At */
+            edited_at: string | null;
+            /** History */
+            history: components["schemas"]["EarlierTextView"][];
+            /** Id */
+            id: string;
+        };
+        /**
+         * ChangedPartView
+         * @description A part of the candidate that the base does not have, and who judged exactly this. `label` names it in a review.
+         *
+         *     `approved_by` and `rejected_by` hold only judgements that count: of people who did not push to this request.
+         */
+        ChangedPartView: {
+            /** Approved By */
+            approved_by: string[];
+            /** Kind */
+            kind: string;
+            /** Label */
+            label: string;
+            /** Name */
+            name: string;
+            /** Rejected By */
+            rejected_by: string[];
+            /** Role */
+            role: string;
+            /** Seal */
+            seal: string;
+        };
+        /**
+         * ChangeEventView
+         * @description Something that happened to a change request; `detail` depends on `kind`.
+         */
+        ChangeEventView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** By Id */
+            by_id: string;
+            /** Detail */
+            detail: {
+                [key: string]: unknown;
+            };
+            /** Kind */
+            kind: string;
+            /** Sequence */
+            sequence: number;
+        };
+        /**
+         * ChangeListed
+         * @description A change request in a list. `behind`: its ref has moved since the patch was put on `base`.
+         */
+        ChangeListed: {
+            /** App */
+            app: string;
+            /** Author */
+            author: string;
+            /** Author Id */
+            author_id: string;
+            /** Base */
+            base: string;
+            /** Behind */
+            behind: boolean;
+            /** Candidate */
+            candidate: string;
+            /** Comments */
+            comments: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Number */
+            number: number;
+            /** Parts */
+            parts: string[];
+            /** Ref */
+            ref: string;
+            /** Revision */
+            revision: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "draft" | "open" | "approved" | "changes_requested" | "merged" | "closed";
+            /** Title */
+            title: string;
+            /** Unresolved Threads */
+            unresolved_threads: number;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
+         * ChangeMergeView
+         * @description How it was merged: which release the ref had before, and which it has since.
+         */
+        ChangeMergeView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Broke Glass */
+            broke_glass: boolean;
+            /** By */
+            by: string;
+            /** By Id */
+            by_id: string;
+            /** From */
+            from: string;
+            /** Reason */
+            reason: string;
+            /** To */
+            to: string;
+        };
+        /**
+         * ChangePartBody
+         * @description One part and what it becomes; exactly one of `value`, `content` and `remove` is given.
+         *
+         *     `part` is `prompt.system`, `model.primary`, `data.fewshot` (or `data.fewshot/NAME`), `sampling.temperature`.
+         *     `value` is `NAME@VERSION`, `NAME@sha256:...` or `NAME`, for sampling a JSON value. `content` is the text of a prompt
+         *     file; `name` is what that prompt is called (without it: as the prompt that it replaces).
+         */
+        ChangePartBody: {
+            /** Content */
+            content?: string | null;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /** Part */
+            part: string;
+            /**
+             * Remove
+             * @default false
+             */
+            remove: boolean;
+            /** Value */
+            value?: unknown;
+        };
+        /**
+         * ChangePartView
+         * @description One part of the patch. `content` is the text of a prompt file that was given inline; `name` what it is called.
+         */
+        ChangePartView: {
+            /** Content */
+            content?: string | null;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /** Part */
+            part: string;
+            /**
+             * Remove
+             * @default false
+             */
+            remove: boolean;
+            /** Value */
+            value?: unknown;
+        };
+        /**
+         * ChangeReviewView
+         * @description A judgement. `standing` says whether it is about what the candidate holds now, for how many of its parts.
+         *
+         *     `evidence` is the digest of the signed statement; `problem` says why that does not count (revoked, expired, ...).
+         */
+        ChangeReviewView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** By Id */
+            by_id: string;
+            /** Comment */
+            comment: string;
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "approve" | "request_changes";
+            /** Evidence */
+            evidence: string;
+            /** Parts */
+            parts: string[];
+            /** Problem */
+            problem: string;
+            /** Revision */
+            revision: number;
+            /** Role */
+            role: string;
+            /** Sequence */
+            sequence: number;
+            /**
+             * Standing
+             * @enum {string}
+             */
+            standing: "all" | "some" | "none";
+        };
+        /**
+         * ChangeRevisionView
+         * @description One push or rebase: on which base, which candidate came of it, and what it changes.
+         */
+        ChangeRevisionView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Base */
+            base: string;
+            /** By */
+            by: string;
+            /** By Id */
+            by_id: string;
+            /** Candidate */
+            candidate: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "push" | "rebase";
+            /** Note */
+            note: string;
+            /** Parts */
+            parts: string[];
+            /** Revision */
+            revision: number;
+        };
+        /**
+         * ChangeThreadsView
+         * @description All threads of a change request, oldest first.
+         */
+        ChangeThreadsView: {
+            /** Items */
+            items: components["schemas"]["ChangeThreadView"][];
+        };
+        /**
+         * ChangeThreadView
+         * @description A comment with its answers, oldest first. `id` is its first comment's, `revision` the one that was made on.
+         */
+        ChangeThreadView: {
+            anchor: components["schemas"]["AnchorView"] | null;
+            /** Comments */
+            comments: components["schemas"]["ChangeCommentView"][];
+            /** Id */
+            id: string;
+            /** Resolved */
+            resolved: boolean;
+            /** Resolved At */
+            resolved_at: string | null;
+            /** Resolved By */
+            resolved_by: string;
+            /** Revision */
+            revision: number;
+        };
+        /**
+         * ChangeView
+         * @description A change request. `candidate` answers as `release:DIGEST` while it is not closed, drafts too.
+         *
+         *     `ref_digest` is where the ref points now; `allowed` says what the caller may do now, of edit, push, propose,
+         *     comment, approve, request_changes, rebase, merge, withdraw and close.
+         */
+        ChangeView: {
+            /** Allowed */
+            allowed: string[];
+            /** App */
+            app: string;
+            /** Author */
+            author: string;
+            /** Author Id */
+            author_id: string;
+            /** Authors */
+            authors: string[];
+            /** Base */
+            base: string;
+            /** Behind */
+            behind: boolean;
+            /** Candidate */
+            candidate: string;
+            /** Changed */
+            changed: components["schemas"]["ChangedPartView"][];
+            /** Closed Reason */
+            closed_reason: string;
+            /** Comments */
+            comments: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Description */
+            description: string;
+            /** Expected Outcome */
+            expected_outcome: string;
+            merged: components["schemas"]["ChangeMergeView"] | null;
+            /** Notes */
+            notes: string[];
+            /** Number */
+            number: number;
+            /** Parts */
+            parts: string[];
+            /** Patch */
+            patch: components["schemas"]["ChangePartView"][];
+            /** Ref */
+            ref: string;
+            /** Ref Digest */
+            ref_digest: string | null;
+            /** Reviews */
+            reviews: components["schemas"]["ChangeReviewView"][];
+            /** Revision */
+            revision: number;
+            /** Revisions */
+            revisions: components["schemas"]["ChangeRevisionView"][];
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "draft" | "open" | "approved" | "changes_requested" | "merged" | "closed";
+            /** Title */
+            title: string;
+            /** Unresolved Threads */
+            unresolved_threads: number;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
          * CheckBody
          * @description A prompt file to be looked at.
          */
@@ -2340,6 +3030,17 @@ export interface components {
             variables: components["schemas"]["PromptVariableView"][];
             /** Warnings */
             warnings: string[];
+        };
+        /**
+         * CloseChangeBody
+         * @description Why a change request ends without a merge.
+         */
+        CloseChangeBody: {
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
         };
         /**
          * CodeBody
@@ -2874,6 +3575,19 @@ export interface components {
             rows: number;
         };
         /**
+         * EarlierTextView
+         * @description What a comment said before it was edited, until when.
+         */
+        EarlierTextView: {
+            /** Body */
+            body: string;
+            /**
+             * Until
+             * Format: date-time
+             */
+            until: string;
+        };
+        /**
          * EdgeView
          * @description An artifact that went into an activity (`in`) or came out of it (`out`).
          */
@@ -2886,6 +3600,18 @@ export interface components {
             policy: string;
             /** Role */
             role: string;
+        };
+        /**
+         * EditChangeBody
+         * @description What to say anew of a change request; null leaves it as it is.
+         */
+        EditChangeBody: {
+            /** Description */
+            description?: string | null;
+            /** Expected Outcome */
+            expected_outcome?: string | null;
+            /** Title */
+            title?: string | null;
         };
         /**
          * EngineBody
@@ -3363,6 +4089,11 @@ export interface components {
              */
             snapshot: string;
         };
+        /** HTTPValidationError */
+        HTTPValidationError: {
+            /** Detail */
+            detail?: components["schemas"]["ValidationError"][];
+        };
         /**
          * HunkView
          * @description Lines that were replaced, line numbers from 1; `words` is the same word by word, where it is known.
@@ -3580,6 +4311,22 @@ export interface components {
             version: string;
         };
         /**
+         * LabelView
+         * @description What an artifact is called: its kind, and the name and number of its newest version, empty without one.
+         */
+        LabelView: {
+            /** Digest */
+            digest: string;
+            /** Erased */
+            erased: boolean;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Semver */
+            semver: string;
+        };
+        /**
          * LineageView
          * @description The activities around an artifact; `complete` is false where the walk stopped at a limit.
          *
@@ -3589,7 +4336,7 @@ export interface components {
             /** Activities */
             activities: components["schemas"]["ActivityView"][];
             /** Artifacts */
-            artifacts: components["schemas"]["tetrad__registry___views__LabelView"][];
+            artifacts: components["schemas"]["LabelView"][];
             /** Complete */
             complete: boolean;
             /** Root */
@@ -3712,6 +4459,26 @@ export interface components {
              * @enum {string}
              */
             role: "viewer" | "reviewer" | "editor" | "admin";
+        };
+        /**
+         * MergeChangeBody
+         * @description Move the ref to the candidate that the caller saw, through its gates.
+         *
+         *     `break_glass` is the reason to pass gates that name the caller as somebody who may; it goes into the audit log.
+         */
+        MergeChangeBody: {
+            /**
+             * Break Glass
+             * @default
+             */
+            break_glass: string;
+            /** Expected Candidate */
+            expected_candidate: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
         };
         /**
          * MessageChangeView
@@ -3900,6 +4667,45 @@ export interface components {
             reason: string;
         };
         /**
+         * OpenChangeBody
+         * @description A change for a ref. A draft keeps nothing in the registry until it is proposed.
+         *
+         *     `key` makes sending it again safe: the same key is the same change request.
+         */
+        OpenChangeBody: {
+            /** App */
+            app: string;
+            /**
+             * Description
+             * @default
+             */
+            description: string;
+            /**
+             * Draft
+             * @default false
+             */
+            draft: boolean;
+            /**
+             * Expected Outcome
+             * @default
+             */
+            expected_outcome: string;
+            /**
+             * Key
+             * @default
+             */
+            key: string;
+            /** Parts */
+            parts: components["schemas"]["ChangePartBody"][];
+            /**
+             * Ref
+             * @default production
+             */
+            ref: string;
+            /** Title */
+            title: string;
+        };
+        /**
          * OverviewOut
          * @description A window beside the one before it, as a series of buckets, and who had the most. Costs are in `currency`.
          */
@@ -3939,6 +4745,20 @@ export interface components {
         Page_AuditView_: {
             /** Items */
             items: components["schemas"]["AuditView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[ChangeEventView] */
+        Page_ChangeEventView_: {
+            /** Items */
+            items: components["schemas"]["ChangeEventView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[ChangeListed] */
+        Page_ChangeListed_: {
+            /** Items */
+            items: components["schemas"]["ChangeListed"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -3984,13 +4804,6 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
-        /** Page[LabelView] */
-        Page_LabelView_: {
-            /** Items */
-            items: components["schemas"]["tetrad__prompts___views__LabelView"][];
-            /** Next Cursor */
-            next_cursor?: string | null;
-        };
         /** Page[LogEntryView] */
         Page_LogEntryView_: {
             /** Items */
@@ -4023,6 +4836,13 @@ export interface components {
         Page_ProjectView_: {
             /** Items */
             items: components["schemas"]["ProjectView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[PromptLabelView] */
+        Page_PromptLabelView_: {
+            /** Items */
+            items: components["schemas"]["PromptLabelView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -4425,6 +5245,27 @@ export interface components {
             same: boolean;
         };
         /**
+         * PromptLabelView
+         * @description A label of a prompt, and the digest that it points to.
+         */
+        PromptLabelView: {
+            /** Digest */
+            digest: string;
+            /** Governed */
+            governed: boolean;
+            /** Label */
+            label: string;
+            /**
+             * Moved At
+             * Format: date-time
+             */
+            moved_at: string;
+            /** Moved By */
+            moved_by: string;
+            /** Revision */
+            revision: number;
+        };
+        /**
          * PromptListed
          * @description A prompt by its newest version.
          */
@@ -4692,12 +5533,82 @@ export interface components {
             total_timeout_s: number;
         };
         /**
+         * PushChangeBody
+         * @description The whole patch anew: parts that are not named stay as the base has them.
+         *
+         *     `expected_revision` is the revision that the caller saw; with another one nothing happens (409).
+         */
+        PushChangeBody: {
+            /** Expected Revision */
+            expected_revision: number;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /** Parts */
+            parts: components["schemas"]["ChangePartBody"][];
+        };
+        /**
          * ReasonBody
          * @description Why.
          */
         ReasonBody: {
             /** Reason */
             reason: string;
+        };
+        /**
+         * RebaseChangeBody
+         * @description Put the patch on the release that the ref points to now; `resolutions` say what parts in conflict become.
+         */
+        RebaseChangeBody: {
+            /** Expected Revision */
+            expected_revision: number;
+            /**
+             * Resolutions
+             * @default []
+             */
+            resolutions: components["schemas"]["ChangePartBody"][];
+        };
+        /**
+         * RebasedPartView
+         * @description A part of the patch on the ref's new release.
+         *
+         *     `clean`: the ref left the part alone. `merged`: both changed the text in different places. `same`: both changed it
+         *     alike. `conflict`: both changed it otherwise; for a prompt `text` holds both sides between markers.
+         */
+        RebasedPartView: {
+            /** Base */
+            base: string;
+            /** Ours */
+            ours: string;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "clean" | "merged" | "same" | "conflict";
+            /** Part */
+            part: string;
+            /** Text */
+            text: string | null;
+            /** Theirs */
+            theirs: string;
+        };
+        /**
+         * RebasePlanView
+         * @description What a rebase would do; `conflicts` need resolutions.
+         */
+        RebasePlanView: {
+            /** Conflicts */
+            conflicts: string[];
+            /** Needed */
+            needed: boolean;
+            /** New Base */
+            new_base: string;
+            /** Old Base */
+            old_base: string;
+            /** Parts */
+            parts: components["schemas"]["RebasedPartView"][];
         };
         /**
          * RebuiltView
@@ -5034,12 +5945,69 @@ export interface components {
             }[];
         };
         /**
+         * RequirementView
+         * @description One thing that a merge needs. `missing` says what is to be done, `who` who could do it.
+         */
+        RequirementView: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "state" | "base" | "suite" | "approval" | "licence" | "verdict" | "break-glass" | "policy" | "other";
+            /** Missing */
+            missing: string;
+            /** Name */
+            name: string;
+            /** Passed */
+            passed: boolean;
+            /** Pattern */
+            pattern: string;
+            /** Reason */
+            reason: string;
+            /** Who */
+            who: string[];
+        };
+        /**
+         * ResolveThreadBody
+         * @description Whether a thread is settled.
+         */
+        ResolveThreadBody: {
+            /**
+             * Resolved
+             * @default true
+             */
+            resolved: boolean;
+        };
+        /**
          * RetentionIn
          * @description How many days to keep; null for the setting's number.
          */
         RetentionIn: {
             /** Keep Days */
             keep_days?: number | null;
+        };
+        /**
+         * ReviewChangeBody
+         * @description A judgement of what revision `revision` changes, or of those of its parts that `parts` names by label.
+         */
+        ReviewChangeBody: {
+            /**
+             * Comment
+             * @default
+             */
+            comment: string;
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "approve" | "request_changes";
+            /**
+             * Parts
+             * @default []
+             */
+            parts: string[];
+            /** Revision */
+            revision: number;
         };
         /** RoleBody */
         RoleBody: {
@@ -5658,43 +6626,6 @@ export interface components {
             name: string;
         };
         /**
-         * LabelView
-         * @description A label of a prompt, and the digest that it points to.
-         */
-        tetrad__prompts___views__LabelView: {
-            /** Digest */
-            digest: string;
-            /** Governed */
-            governed: boolean;
-            /** Label */
-            label: string;
-            /**
-             * Moved At
-             * Format: date-time
-             */
-            moved_at: string;
-            /** Moved By */
-            moved_by: string;
-            /** Revision */
-            revision: number;
-        };
-        /**
-         * LabelView
-         * @description What an artifact is called: its kind, and the name and number of its newest version, empty without one.
-         */
-        tetrad__registry___views__LabelView: {
-            /** Digest */
-            digest: string;
-            /** Erased */
-            erased: boolean;
-            /** Kind */
-            kind: string;
-            /** Name */
-            name: string;
-            /** Semver */
-            semver: string;
-        };
-        /**
          * TopOut
          * @description What one model, release or app had of the whole; `app` is the app of a release.
          */
@@ -5860,6 +6791,19 @@ export interface components {
             reasoning: number;
             /** Total */
             total: number;
+        };
+        /** ValidationError */
+        ValidationError: {
+            /** Context */
+            ctx?: Record<string, never>;
+            /** Input */
+            input?: unknown;
+            /** Location */
+            loc: (string | number)[];
+            /** Message */
+            msg: string;
+            /** Error Type */
+            type: string;
         };
         /**
          * ValueChangeView
@@ -7248,6 +8192,626 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Problem"];
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_change_requests: {
+        parameters: {
+            query?: {
+                app?: string;
+                cursor?: string;
+                limit?: number;
+                ref?: string;
+                state?: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ChangeListed_"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    open_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OpenChangeBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    edit_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EditChangeBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    check_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeChecksView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    close_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CloseChangeBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_change_comments: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeThreadsView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    comment_on_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeCommentBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeThreadView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    diff_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReleaseDiffView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_change_events: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ChangeEventView_"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    merge_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MergeChangeBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    propose_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    push_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PushChangeBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    plan_change_rebase: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RebasePlanView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rebase_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RebaseChangeBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    review_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReviewChangeBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    resolve_change_thread: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResolveThreadBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeThreadView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    withdraw_change_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
@@ -9008,7 +10572,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_LabelView_"];
+                    "application/json": components["schemas"]["Page_PromptLabelView_"];
                 };
             };
             /** @description The request was refused or failed */
@@ -9051,7 +10615,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["tetrad__prompts___views__LabelView"];
+                    "application/json": components["schemas"]["PromptLabelView"];
                 };
             };
             /** @description The request was refused or failed */
