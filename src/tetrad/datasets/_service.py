@@ -601,6 +601,11 @@ class Datasets:
                 return found, None
         return found, after
 
+    def row(self, version: DatasetVersion, key: str) -> Row | None:
+        """Return the row of a version by its key, None where there is none."""
+        member = self._store.member(self._stored(version), key)
+        return None if member is None else _row(member, self._store.contents(version.project, [member.digest]))
+
     def all_rows(self, version: DatasetVersion, *, batch: int = _STREAM) -> Iterator[Row]:
         """Yield all rows in their order, a batch at a time."""
         stored = self._stored(version)

@@ -17,6 +17,7 @@ _TABLES = (
     "tetrad.datasets._settings",
     "tetrad.prompts._settings",
     "tetrad.releases._settings",
+    "tetrad.changes._settings",
     "tetrad.traces._settings",
     "tetrad.serving._settings",
     "tetrad.processes.worker._settings",

@@ -25,8 +25,8 @@ from tetrad.prompts._views import (
     CommitBody,
     CommittedView,
     LabelBody,
-    PromptLabelView,
     PromptDiffView,
+    PromptLabelView,
     PromptListed,
     PromptVersionView,
     PromptView,
@@ -44,11 +44,18 @@ RefQuery = Annotated[str, Query(max_length=128, description="A ref whose release
 
 def router(prompts: Prompts) -> APIRouter:
     """Return the routes; they bring their prefix with them."""
-    routes = APIRouter(prefix="/api/v1/projects/{project}", tags=["prompts"], dependencies=[requires("control")])
+    prefix = "/api/v1/projects/{project}"
+    routes = APIRouter(prefix=prefix, tags=["prompts"], dependencies=[requires("control")])
     _reading(routes, prompts)
     _writing(routes, prompts)
     _labels(routes, prompts)
-    return routes
+    # These keep nothing: reviewers, who may only read, check what they are about to propose.
+    trying = APIRouter(prefix=prefix, tags=["prompts"], dependencies=[requires("review", readers=True)])
+    _trying(trying, prompts)
+    both = APIRouter()
+    both.include_router(routes)
+    both.include_router(trying)
+    return both
 
 
 def _reading(routes: APIRouter, prompts: Prompts) -> None:
@@ -111,6 +118,22 @@ def _reading(routes: APIRouter, prompts: Prompts) -> None:
         before, after = prompts.find(project, name, version=old), prompts.find(project, name, version=new)
         return PromptDiffView.of(prompts.diff(project, before, after))
 
+
+def _writing(routes: APIRouter, prompts: Prompts) -> None:
+    @routes.post("/prompts/{name}/versions", operation_id="commit_prompt", status_code=201)
+    def commit_prompt(
+        project: Project, name: Name, body: CommitBody, actor: CurrentPrincipal, response: Response
+    ) -> CommittedView:
+        """Make a version of a prompt file; 200 where the newest version says the same."""
+        done = prompts.commit(
+            project, prompts.read(name, body.text), actor=actor, semver=body.semver, lower_reason=body.lower_reason,
+            reason=body.reason, expected_outcome=body.expected_outcome, expected=body.expected,
+        )  # fmt: skip
+        response.status_code = 201 if done.new else 200
+        return CommittedView.of(done)
+
+
+def _trying(routes: APIRouter, prompts: Prompts) -> None:
     @routes.post("/prompts/{name}/render", operation_id="render_prompt")
     def render_prompt(
         project: Project, name: Name, body: RenderBody, version: VersionQuery = "", label: LabelQuery = "",
@@ -123,8 +146,6 @@ def _reading(routes: APIRouter, prompts: Prompts) -> None:
             spec = prompts.find(project, name, version=version, label=label, ref=ref).spec
         return RenderedView(messages=prompts.render(project, spec, body.variables, body.messages))
 
-
-def _writing(routes: APIRouter, prompts: Prompts) -> None:
     @routes.post("/prompts/{name}/check", operation_id="check_prompt")
     def check_prompt(project: Project, name: Name, body: CheckBody) -> CheckedView:
         """Say what a commit of a text would do: the least number and why, the difference, the policy's warnings."""
@@ -133,18 +154,6 @@ def _writing(routes: APIRouter, prompts: Prompts) -> None:
         if checked.newest is not None:
             diff = prompts.diff_to(project, prompts.by_digest(project, checked.newest.digest, name), checked)
         return CheckedView.of(checked, diff)
-
-    @routes.post("/prompts/{name}/versions", operation_id="commit_prompt", status_code=201)
-    def commit_prompt(
-        project: Project, name: Name, body: CommitBody, actor: CurrentPrincipal, response: Response
-    ) -> CommittedView:
-        """Make a version of a prompt file; 200 where the newest version says the same."""
-        done = prompts.commit(
-            project, prompts.read(name, body.text), actor=actor, semver=body.semver, lower_reason=body.lower_reason,
-            reason=body.reason, expected_outcome=body.expected_outcome, expected=body.expected,
-        )  # fmt: skip
-        response.status_code = 201 if done.new else 200
-        return CommittedView.of(done)
 
 
 def _labels(routes: APIRouter, prompts: Prompts) -> None:

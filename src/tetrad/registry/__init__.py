@@ -16,6 +16,7 @@ from tetrad.registry._evidence import (
 )
 from tetrad.registry._gate import GATE, EvidenceGate, Gate, GateCheck, GatePolicies
 from tetrad.registry._model import (
+    AUTHORS,
     GENESIS,
     Activity,
     Artifact,
@@ -64,6 +65,7 @@ from tetrad.registry.errors import (
 __all__ = [
     "ABSENT",
     "APPROVAL",
+    "AUTHORS",
     "EXCEPTION",
     "GATE",
     "GENESIS",

@@ -302,9 +302,13 @@ class Evidence:
         parts: Sequence[tuple[str, str]] = (),
         comment: str = "",
         change_request: str = "",
+        review: int = 0,
         expires_at: datetime | None = None,
     ) -> Judged:
-        """Approve or reject a release, or only those of its parts that `parts` (kind, name or empty) names.
+        """Approve or reject a release, or only those of its parts that `parts` (kind, then name, seal or empty) names.
+
+        A judgement that is word for word an earlier one is that one. `review` tells apart those that are meant anew: it
+        is the number of the judgement, where the caller counts them.
 
         What is bound are the parts: an approval outlives a release that leaves its parts alone, and says nothing of a
         part that has changed since.
@@ -326,7 +330,7 @@ class Evidence:
             "parts": [msgspec.to_builtins(part.bound()) for part in chosen],
             "comment": words,
             "change_request": change_request[:64],
-        }
+        } | ({"review": review} if review else {})
         statement = Statement(APPROVAL, tuple((name, each) for each, name in subjects.items()), predicate)
         return self._judge(self.sign(project, statement, actor=actor, expires_at=expires_at), self.keys(project))
 
@@ -512,7 +516,7 @@ def _aad(project: str, name: str) -> bytes:
 
 def _named(part: Part, wanted: tuple[str, str]) -> bool:
     kind, name = wanted
-    return part.kind == kind and (not name or name in (part.name, part.role))
+    return part.kind == kind and (not name or name in (part.name, part.role, part.seal))
 
 
 def _words(text: str, what: str) -> str:

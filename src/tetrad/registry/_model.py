@@ -20,6 +20,8 @@ Invalidation = Literal["rebuild", "revalidate", "reevaluate", "none"]
 
 INVALIDATIONS: tuple[Invalidation, ...] = ("rebuild", "revalidate", "reevaluate", "none")
 GENESIS = "sha256:" + "0" * 64
+AUTHORS = "authors"
+"""The key in a version's `meta` of the ids of those who made the artifact besides the version's author."""
 LOG_SCHEMA = "tetrad.ref-log/1"
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?:/[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?){0,3}")

@@ -356,12 +356,16 @@ class Registry:
         actor: Principal,
         reason: str = "",
         change_request: str = "",
+        within: Callable[[Any], None] | None = None,
     ) -> Ref:
         """Point a ref to an artifact of the project, if it still points to `expected`; log the move.
 
         `expected` is a digest, `ABSENT` for a ref that must not exist yet, or None to take whatever is there. One
         transaction compares, asks the gates of the rules that match, moves and logs. Of concurrent movers exactly one
         wins; the others get `RefMoved` (409) with the current digest. Moving to where it points already does nothing.
+
+        `within` is called with the open transaction once every gate has let the move pass: what it writes there holds
+        if and only if the move does, and what it raises stops the move.
         """
         check_name(name, "name of a ref")
         target = self.artifact(project, digest).digest
@@ -378,6 +382,8 @@ class Registry:
             old = current.digest if current else None
             at = self._clock.now()
             self._ask_gates(rules, project, name, old, target, actor, at, words, change_request, transaction)
+            if within is not None:
+                within(transaction)
             return _entry(project, head, name, old, target, actor, at, words, change_request)
 
         return self._moved(project, name, *self._transact(project, name, decide))

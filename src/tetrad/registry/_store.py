@@ -13,6 +13,7 @@ from tetrad.kernel import Digest
 from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metadata, upsert
 from tetrad.registry import _evidence_store  # noqa: F401 - so that the metadata knows its tables
 from tetrad.registry._model import (
+    AUTHORS,
     GENESIS,
     Activity,
     Artifact,
@@ -524,7 +525,10 @@ def _makers(connection: sa.Connection, project: str, digests: Sequence[str]) -> 
                 versions.c.project == project, versions.c.digest.in_(chunk)
             )
         ):
-            authors.setdefault(version.digest, set()).add(version.author)
+            makers = version.meta.get(AUTHORS)
+            authors.setdefault(version.digest, set()).update(
+                [version.author, *(makers if isinstance(makers, list) else ())]
+            )
             if isinstance(licence := version.meta.get("licence"), str) and licence:
                 licences.setdefault(version.digest, set()).add(licence)
         for row in connection.execute(

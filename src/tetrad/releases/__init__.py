@@ -1,5 +1,9 @@
 """Releases: code, data, model and prompt of an app as one immutable manifest, and the refs that name it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import (
     CodePart,
@@ -9,7 +13,7 @@ from tetrad.releases._declaration import (
     PromptPart,
     parse_declaration,
 )
-from tetrad.releases._derive import Derivations
+from tetrad.releases._derive import Derivations, Planned, PromptText
 from tetrad.releases._diff import ReleaseDiff
 from tetrad.releases._model import (
     App,
@@ -47,6 +51,10 @@ from tetrad.releases.errors import (
     WrongApp,
 )
 
+if TYPE_CHECKING:
+    from tetrad.releases._diff_text import render_diff
+    from tetrad.releases._diff_views import ReleaseDiffView
+
 __all__ = [
     "SETTINGS",
     "App",
@@ -68,10 +76,13 @@ __all__ = [
     "ModelPart",
     "NeverHad",
     "NothingToRollBack",
+    "Planned",
     "PromptPart",
+    "PromptText",
     "RegistryPrompts",
     "Release",
     "ReleaseDiff",
+    "ReleaseDiffView",
     "ReleaseLimits",
     "ReleaseNotFound",
     "ReleaseParts",
@@ -87,6 +98,19 @@ __all__ = [
     "limits_from",
     "parse_declaration",
     "ref_name",
+    "render_diff",
     "summarise",
     "version_floor",
 ]
+
+
+_LATER = {"ReleaseDiffView": "_diff_views", "render_diff": "_diff_text"}
+"""What shows differences is loaded by those who name it: the first of it needs a web framework's types."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tetrad.datasets import Datasets, DatasetVersion, RowChange
 from tetrad.kernel import Digest
@@ -57,6 +57,19 @@ class Comparisons:
         At most `rows` rows of each dataset and `files` files are told one by one; the counts are of all.
         """
         before, after = (self._releases.parts(project, digest, rows=0) for digest in (old, new))
+        return self.diff_parts(before, after, rows=rows, files=files)
+
+    def diff_parts(
+        self,
+        before: ReleaseParts,
+        after: ReleaseParts,
+        *,
+        documents: Mapping[str, Mapping[str, Any]] | None = None,
+        rows: int = SHOWN_ROWS,
+        files: int = SHOWN_FILES,
+    ) -> ReleaseDiff:
+        """Say the same of releases that are loaded; `documents` are those of prompts that are not kept, by digest."""
+        project = before.release.project
         was, now = before.release.manifest, after.release.manifest
         return ReleaseDiff(
             old=_side(before),
@@ -64,14 +77,15 @@ class Comparisons:
             code=diff_code(before.code, after.code, limit=files),
             data=self._data(before, after, rows),
             model=_models(before.models, after.models),
-            prompt=self._prompts(project, before.prompts, after.prompts),
+            prompt=self._prompts(project, before.prompts, after.prompts, documents or {}),
             sampling=diff_sampling(was, now),
             config=diff_config(was, now),
         )
 
     def _prompts(
-        self, project: str, old: Sequence[tuple[str, PromptVersion]], new: Sequence[tuple[str, PromptVersion]]
-    ) -> tuple[PromptDiff, ...]:
+        self, project: str, old: Sequence[tuple[str, PromptVersion]], new: Sequence[tuple[str, PromptVersion]],
+        documents: Mapping[str, Mapping[str, Any]],
+    ) -> tuple[PromptDiff, ...]:  # fmt: skip
         found = []
         for before, after in pair_parts(old, new, lambda part: part[0], lambda part: part[1].name):
             role = (after or before or ("", None))[0]
@@ -80,7 +94,8 @@ class Comparisons:
                 continue
             left, right = _prompt_side(was), _prompt_side(now)
             old_document, new_document = (
-                self._registry.document(project, each.digest) if each else {} for each in (was, now)
+                documents.get(each.digest) or self._registry.document(project, each.digest) if each else {}
+                for each in (was, now)
             )
             if was is None or now is None:
                 diff = PromptDiff(role, "added" if was is None else "removed", left, right)

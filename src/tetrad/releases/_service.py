@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from tetrad.models import Models, ModelVersion
 from tetrad.prompts import Reference, first_allowed, parse_reference
 from tetrad.registry import (
     ABSENT,
+    AUTHORS,
     ArtifactNotFound,
     BadName,
     Edge,
@@ -351,10 +352,12 @@ class Releases:
         kind: str = "compose",
         base: Digest | None = None,
         params: Mapping[str, Any] | None = None,
+        authors: Iterable[str] = (),
     ) -> Composed:
         """Keep a manifest whose parts are all kept already, as the next release of its app.
 
         `kind` names the activity that made it, `params` what it was told, `base` the release that it came from.
+        `authors` are the ids of those who made it besides `actor`: gates do not count their approvals either.
         """
         parts = [(Digest(manifest["code"]["digest"]), "code")]
         edges = [Edge(Digest(manifest["code"]["digest"]), "in", "code", "reevaluate")]
@@ -375,6 +378,7 @@ class Releases:
             actor=actor,
             reason=reason,
             expected_outcome=expected_outcome,
+            meta={AUTHORS: sorted(makers)} if (makers := set(authors)) else {},
         )
         new = app not in known
         if new:
@@ -510,18 +514,31 @@ class Releases:
                 self._resolved[key] = found
         return found
 
+    def resolve_planned(
+        self, project: str, manifest: Mapping[str, Any], drafts: Mapping[str, PromptVersion]
+    ) -> ResolvedRelease:
+        """Return a release that is not kept yet as requests need it; `drafts` are its prompts that are not, by digest.
+
+        Its digest is the one that it has once it is kept.
+        """
+        return self._resolved_from(project, digest_json(manifest), manifest, drafts)
+
     def _resolve(self, project: str, digest: str) -> ResolvedRelease:
-        manifest = self._manifest(project, digest)
+        return self._resolved_from(project, Digest(digest), self._manifest(project, digest), {})
+
+    def _resolved_from(
+        self, project: str, digest: Digest, manifest: Mapping[str, Any], drafts: Mapping[str, PromptVersion]
+    ) -> ResolvedRelease:
         step = manifest["graph"][0]
         model = next(part for part in manifest["model"] if part["role"] == "primary")
         pinned = next((part for part in manifest["prompt"] if part["role"] == "system"), None)
-        prompt = self._prompts.get(project, pinned["digest"], pinned["name"]) if pinned else None
+        prompt = self._prompt(project, pinned, drafts) if pinned else None
         examples: list[Message] = []
         for part in manifest["data"]:
             if part["role"] == "fewshot":
                 examples += self._examples(self._datasets.by_digest(project, part["digest"], part["order"]))
         return ResolvedRelease(
-            digest=Digest(digest),
+            digest=digest,
             project=project,
             app=manifest["app"],
             model=model["name"],
@@ -542,22 +559,39 @@ class Releases:
 
     def parts(self, project: str, digest: str, *, rows: int = 20) -> ReleaseParts:
         """Return everything that a release pins, with the first rows of each dataset."""
-        release = self.release(project, digest)
-        manifest = release.manifest
+        return self._parts_of(self.release(project, digest), self.resolve(project, digest), {}, rows)
+
+    def planned_parts(
+        self, project: str, manifest: Mapping[str, Any], drafts: Mapping[str, PromptVersion], *, actor: Principal
+    ) -> ReleaseParts:
+        """Return what a release that is not kept yet pins, as version 0. `drafts` are as in `resolve_planned`."""
+        resolved = self.resolve_planned(project, manifest, drafts)
+        version = Version(
+            project, KIND, resolved.app, 0, "0.0.0", resolved.digest, actor.id, actor.name, self._clock.now()
+        )
+        release = Release(project, resolved.app, resolved.digest, manifest, version, ())
+        return self._parts_of(release, resolved, drafts, 0)
+
+    def _parts_of(
+        self, release: Release, resolved: ResolvedRelease, drafts: Mapping[str, PromptVersion], rows: int
+    ) -> ReleaseParts:
+        project, manifest = release.project, release.manifest
         data = []
         for part in manifest["data"]:
             version = self._datasets.by_digest(project, part["digest"], part["order"])
             data.append((part["role"], version, tuple(self._datasets.rows(version, limit=rows))))
         return ReleaseParts(
             release,
-            self.resolve(project, digest),
+            resolved,
             self._code.get(project, manifest["code"]["digest"]),
             tuple(data),
             tuple((part["role"], self._model_version(project, part)) for part in manifest["model"]),
-            tuple(
-                (part["role"], self._prompts.get(project, part["digest"], part["name"])) for part in manifest["prompt"]
-            ),
+            tuple((part["role"], self._prompt(project, part, drafts)) for part in manifest["prompt"]),
         )
+
+    def _prompt(self, project: str, part: Mapping[str, Any], drafts: Mapping[str, PromptVersion]) -> PromptVersion:
+        draft = drafts.get(part["digest"])
+        return draft if draft is not None else self._prompts.get(project, part["digest"], part["name"])
 
     def _model_version(self, project: str, part: Mapping[str, Any]) -> ModelVersion:
         for _, version in self._models.versions(project, part["name"], limit=200):
@@ -591,11 +625,14 @@ class Releases:
         actor: Principal,
         reason: str = "",
         create: bool = False,
+        change_request: str = "",
+        within: Callable[[Any], None] | None = None,
     ) -> Ref:
         """Point a ref of an app to one of its releases, if it points to `expected` now.
 
         `create` says that the ref must not exist yet. Raises `RefMoved` (409) when it points elsewhere, `WrongApp` for
-        another app's release. A release that cannot be resolved cannot be moved to.
+        another app's release. A release that cannot be resolved cannot be moved to. `change_request` is what the log
+        names, `within` takes part in the transaction, as `Registry.move_ref` says.
         """
         name = ref_name(self.app(project, app).name, ref)
         resolved = self.resolve(project, digest)
@@ -609,8 +646,9 @@ class Releases:
                 hint='send If-Match: "<digest>", or If-None-Match: * for a new ref',
             )  # fmt: skip
         return self._registry.move_ref(
-            project, name, digest, expected=ABSENT if create else expected, actor=actor, reason=reason
-        )
+            project, name, digest, expected=ABSENT if create else expected, actor=actor, reason=reason,
+            change_request=change_request, within=within,
+        )  # fmt: skip
 
 
 def ref_name(app: str, ref: str) -> str:

@@ -38,7 +38,9 @@ class PromptVersion(msgspec.Struct, frozen=True):
 class Prompts(Protocol):
     """Prompts of the projects, as releases need them."""
 
-    def check(self, project: str, name: str, data: bytes, *, where: str) -> PromptVersion:
+    def check(
+        self, project: str, name: str, data: bytes, *, where: str, reason: str = "", expected_outcome: str = ""
+    ) -> PromptVersion:
         """Read a prompt file without keeping it; raise a `TetradError` that names file and line."""
         ...
 

@@ -20,8 +20,8 @@ const at = "/api/v1/projects/{project}/change-requests/{number}" as const;
 
 export interface ChangeFilter {
   app?: string | undefined;
-  ref?: string | undefined;
-  state?: ChangeState | undefined;
+  /** Any of these; all without it. */
+  states?: ChangeState[] | undefined;
 }
 
 /** A change request, and what others do to it meanwhile, is looked at again every few seconds. */
@@ -33,7 +33,7 @@ export const changesQuery = (project: string, filter: ChangeFilter) =>
     queryFn: ({ pageParam, signal }) =>
       answer(
         control.GET("/api/v1/projects/{project}/change-requests", {
-          params: { path: { project }, query: { limit: PAGE, ...(filter.app ? { app: filter.app } : {}), ...(filter.state ? { state: filter.state } : {}), ...(pageParam === "" ? {} : { cursor: pageParam }) } },
+          params: { path: { project }, query: { limit: PAGE, ...(filter.app ? { app: filter.app } : {}), ...(filter.states ? { state: filter.states } : {}), ...(pageParam === "" ? {} : { cursor: pageParam }) } },
           signal,
         }),
       ),
@@ -113,6 +113,6 @@ export function commentOnChange(project: string, number: number, body: Partial<S
   return answer(control.POST(`${at}/comments`, { params: { path: { project, number } }, body: { key: "", reply_to: "", ...body } }));
 }
 
-export function resolveThread(project: string, number: number, thread_id: string, resolved: boolean): Promise<Thread> {
-  return answer(control.PUT(`${at}/threads/{thread_id}`, { params: { path: { project, number, thread_id } }, body: { resolved } }));
+export function resolveThread(project: string, number: number, thread: string, resolved: boolean): Promise<Thread> {
+  return answer(control.PUT(`${at}/threads/{thread}`, { params: { path: { project, number, thread } }, body: { resolved } }));
 }

@@ -635,10 +635,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** F */
+        /**
+         * List Change Requests
+         * @description List change requests, newest first. A state is what the reviews came to at the last event.
+         */
         get: operations["list_change_requests"];
         put?: never;
-        /** F */
+        /**
+         * Open Change Request
+         * @description Propose other parts for a ref, or draft them; the same `key` again is the request that it opened.
+         */
         post: operations["open_change_request"];
         delete?: never;
         options?: never;
@@ -653,14 +659,20 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** F */
+        /**
+         * Get Change Request
+         * @description Show a change request: its patch, its revisions, its reviews, what the caller may do.
+         */
         get: operations["get_change_request"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
         head?: never;
-        /** F */
+        /**
+         * Edit Change Request
+         * @description Say title, description or expected outcome anew.
+         */
         patch: operations["edit_change_request"];
         trace?: never;
     };
@@ -671,7 +683,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** F */
+        /**
+         * Check Change Request
+         * @description Say what a merge needs now, what of it holds, and who could supply the rest; nothing is recorded.
+         */
         get: operations["check_change_request"];
         put?: never;
         post?: never;
@@ -690,7 +705,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** F */
+        /**
+         * Close Change Request
+         * @description End a change request without a merge.
+         */
         post: operations["close_change_request"];
         delete?: never;
         options?: never;
@@ -705,11 +723,37 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** F */
+        /**
+         * List Change Comments
+         * @description List all threads, oldest first, each with where its line or row is in the present candidate.
+         */
         get: operations["list_change_comments"];
         put?: never;
-        /** F */
+        /**
+         * Comment On Change
+         * @description Comment on a line of a prompt, a row of data or the whole, or answer in a thread.
+         */
         post: operations["comment_on_change"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/change-requests/{number}/comments/{comment}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Edit Change Comment
+         * @description Say one's own comment anew; what it said stays in its history.
+         */
+        put: operations["edit_change_comment"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -723,7 +767,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** F */
+        /**
+         * Diff Change Request
+         * @description Say what the candidate changes on its base, part by part; of a draft too.
+         */
         get: operations["diff_change_request"];
         put?: never;
         post?: never;
@@ -740,7 +787,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** F */
+        /**
+         * List Change Events
+         * @description List what happened to a change request, newest first.
+         */
         get: operations["list_change_events"];
         put?: never;
         post?: never;
@@ -759,7 +809,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** F */
+        /**
+         * Merge Change Request
+         * @description Move the ref to the candidate through its gates; 403 says what is missing, 409 where the ref is now.
+         */
         post: operations["merge_change_request"];
         delete?: never;
         options?: never;
@@ -776,7 +829,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** F */
+        /**
+         * Propose Change Request
+         * @description Make a draft an open change request; its texts become versions, its candidate a release.
+         */
         post: operations["propose_change_request"];
         delete?: never;
         options?: never;
@@ -793,7 +849,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** F */
+        /**
+         * Push Change Request
+         * @description Put a new patch in the place of the old one: a new revision with a new candidate; 409 past a newer one.
+         */
         post: operations["push_change_request"];
         delete?: never;
         options?: never;
@@ -808,10 +867,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** F */
+        /**
+         * Plan Change Rebase
+         * @description Say what putting the patch on the ref's present release would do, with both sides of each conflict.
+         */
         get: operations["plan_change_rebase"];
         put?: never;
-        /** F */
+        /**
+         * Rebase Change Request
+         * @description Put the patch on the ref's present release; 409 where parts in conflict have no resolution.
+         */
         post: operations["rebase_change_request"];
         delete?: never;
         options?: never;
@@ -828,7 +893,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** F */
+        /**
+         * Review Change Request
+         * @description Approve what a revision changes, or ask for changes, as the caller; signed, and bound to the parts.
+         */
         post: operations["review_change_request"];
         delete?: never;
         options?: never;
@@ -836,7 +904,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/projects/{project}/change-requests/{number}/threads/{thread_id}": {
+    "/api/v1/projects/{project}/change-requests/{number}/threads/{thread}": {
         parameters: {
             query?: never;
             header?: never;
@@ -844,7 +912,10 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** F */
+        /**
+         * Resolve Change Thread
+         * @description Say that a thread is settled, or that it is not.
+         */
         put: operations["resolve_change_thread"];
         post?: never;
         delete?: never;
@@ -862,7 +933,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** F */
+        /**
+         * Withdraw Change Request
+         * @description Make an open change request a draft again.
+         */
         post: operations["withdraw_change_request"];
         delete?: never;
         options?: never;
@@ -3614,6 +3688,14 @@ export interface components {
             title?: string | null;
         };
         /**
+         * EditCommentBody
+         * @description A comment's new text; the old one stays in its history.
+         */
+        EditCommentBody: {
+            /** Body */
+            body: string;
+        };
+        /**
          * EngineBody
          * @description What is wanted of an engine; see `EngineSpec`.
          */
@@ -4088,11 +4170,6 @@ export interface components {
              * @default
              */
             snapshot: string;
-        };
-        /** HTTPValidationError */
-        HTTPValidationError: {
-            /** Detail */
-            detail?: components["schemas"]["ValidationError"][];
         };
         /**
          * HunkView
@@ -6792,19 +6869,6 @@ export interface components {
             /** Total */
             total: number;
         };
-        /** ValidationError */
-        ValidationError: {
-            /** Context */
-            ctx?: Record<string, never>;
-            /** Input */
-            input?: unknown;
-            /** Location */
-            loc: (string | number)[];
-            /** Message */
-            msg: string;
-            /** Error Type */
-            type: string;
-        };
         /**
          * ValueChangeView
          * @description A value that came, went or changed; `path` is a JSON pointer or a name. Long values are cut, as texts.
@@ -8199,11 +8263,14 @@ export interface operations {
     list_change_requests: {
         parameters: {
             query?: {
-                app?: string;
-                cursor?: string;
+                app?: string | null;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
                 limit?: number;
-                ref?: string;
-                state?: string;
+                ref?: string | null;
+                /** @description Any of these; all without it */
+                state?: ("draft" | "open" | "approved" | "changes_requested" | "merged" | "closed")[] | null;
             };
             header?: never;
             path: {
@@ -8222,13 +8289,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ChangeListed_"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8249,7 +8317,7 @@ export interface operations {
         };
         responses: {
             /** @description Successful Response */
-            200: {
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8257,13 +8325,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8289,13 +8358,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8325,13 +8395,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8357,13 +8428,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeChecksView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8393,13 +8465,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8425,13 +8498,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeThreadsView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8453,6 +8527,44 @@ export interface operations {
         };
         responses: {
             /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeThreadView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_change_comment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                comment: string;
+                number: number;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EditCommentBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -8461,20 +8573,26 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeThreadView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
     };
     diff_change_request: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description How many files */
+                files?: number;
+                /** @description How many rows of each dataset */
+                rows?: number;
+            };
             header?: never;
             path: {
                 number: number;
@@ -8493,13 +8611,14 @@ export interface operations {
                     "application/json": components["schemas"]["ReleaseDiffView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8507,7 +8626,9 @@ export interface operations {
     list_change_events: {
         parameters: {
             query?: {
-                cursor?: string;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
                 limit?: number;
             };
             header?: never;
@@ -8528,13 +8649,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ChangeEventView_"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8564,13 +8686,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8596,13 +8719,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8632,13 +8756,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8664,13 +8789,14 @@ export interface operations {
                     "application/json": components["schemas"]["RebasePlanView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8700,13 +8826,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8736,13 +8863,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8754,7 +8882,7 @@ export interface operations {
             path: {
                 number: number;
                 project: string;
-                thread_id: string;
+                thread: string;
             };
             cookie?: never;
         };
@@ -8773,13 +8901,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeThreadView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -8805,13 +8934,14 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description The request was refused or failed */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };

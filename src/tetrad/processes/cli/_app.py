@@ -29,6 +29,7 @@ GROUPS: dict[str, _Group] = {
     "app": _Group("tetrad.releases.cli", "apps", "Apps, what they serve and how they got there."),
     "release": _Group("tetrad.releases.cli", "releases", "Releases: compose, derive, diff, list, show."),
     "ref": _Group("tetrad.releases.cli", "refs", "Refs: list, move, log."),
+    "change": _Group("tetrad.changes.cli", "changes", "Change requests: open, push, review, rebase, merge."),
     "gate": _Group("tetrad.registry.cli", "gates", "Gates: which evidence a ref needs before it moves."),
     "evidence": _Group("tetrad.registry.cli", "evidence", "Signed statements about digests."),
     "code": _Group("tetrad.code.cli", "code", "Snapshots of code: take, show."),

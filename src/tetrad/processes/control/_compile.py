@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
 from tetrad.models import ModelPrice
@@ -42,6 +43,8 @@ class Sources:
     apps: Callable[[], Iterable[AppRefs]]
     history: Callable[[str, str], Iterable[Digest]]
     resolve: Callable[[str, Digest], ResolvedRelease]
+    candidates: Callable[[], Iterable[Candidate]]
+    resolve_candidate: Callable[[Candidate], ResolvedRelease]
     problems: list[str] = field(default_factory=list)
 
 
@@ -69,6 +72,10 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         apps[f"{app.project}/{app.name}"] = AppRoute(
             project=app.project, name=app.name, refs=dict(entry_refs.refs), default_ref=app.default_ref
         )
+    for each in sources.candidates():
+        if f"{each.project}/{each.digest}" not in releases:
+            with _tolerant(sources, f"the candidate of change request #{each.number} of project {each.project!r}"):
+                releases[f"{each.project}/{each.digest}"] = release_route(sources.resolve_candidate(each))
     return RouteTable(
         version=version,
         made_ns=made_ns,

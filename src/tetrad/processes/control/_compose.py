@@ -20,6 +20,9 @@ from tetrad.adapters.engines.bundled import (
     blob_path,
     bundled_engines,
 )
+from tetrad.changes import Changes
+from tetrad.changes import limits_from as change_limits
+from tetrad.changes._store import SqlChangeStore
 from tetrad.code import Code
 from tetrad.code import limits_from as code_limits
 from tetrad.datasets import DATASET_FILES, MAX_UPLOAD_BYTES, Datasets
@@ -93,6 +96,7 @@ class Services:
     models: Models
     prompts: Prompts
     releases: Releases
+    changes: Changes
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
@@ -184,11 +188,25 @@ def build_services(settings: Settings, home: Home) -> Services:
             clock,
             limits=release_limits(settings),
         )
-        changes: list[Callable[[], None]] = []
+        listeners: list[Callable[[], None]] = []
 
         def changed(*_: object) -> None:
-            for listener in changes:
+            for listener in listeners:
                 listener()
+
+        changes = Changes(
+            SqlChangeStore(database),
+            releases,
+            prompts,
+            datasets,
+            registry,
+            evidence,
+            gates,
+            clock,
+            audit=identity.audit.record,
+            limits=change_limits(settings),
+        )
+        changes.on_change(changed)
 
         engines = EngineDirectory(
             SqlEngineStore(database), clock, on_change=changed, fixed=[_embedder(home)] if _has_embedder(home) else []
@@ -227,11 +245,13 @@ def build_services(settings: Settings, home: Home) -> Services:
                 version.digest for version in releases.releases(project, app, limit=RELEASES_PER_APP)
             ],
             resolve=releases.resolve,
+            candidates=changes.candidates,
+            resolve_candidate=changes.resolve,
         )
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
         )
-        changes.append(publisher.changed)
+        listeners.append(publisher.changed)
         identity.on_change(changed)
         registry.subscribe(changed)
         return Services(
@@ -247,6 +267,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             models=models,
             prompts=prompts,
             releases=releases,
+            changes=changes,
             traces=traces,
             engines=engines,
             providers=providers,

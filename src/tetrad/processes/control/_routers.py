@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
+from tetrad.changes.routes import router as changes_router
 from tetrad.code.routes import router as code_router
 from tetrad.datasets.routes import router as datasets_router
 from tetrad.identity.routes import router as identity_router
@@ -37,6 +38,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         identity_router(services.identity),
         traces_router(services.traces),
         releases_router(services.releases, TracedCode(services.traces)),
+        changes_router(services.changes),
         registry_router(services.registry),
         evidence_router(services.evidence, services.gates),
         code_router(services.code),

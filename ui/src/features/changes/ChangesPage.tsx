@@ -4,7 +4,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconGitPullRequest, IconMessage } from "@tabler/icons-react";
 import { useEffect } from "react";
 import { appsQuery } from "@/api/apps";
-import { changesQuery } from "@/api/changes";
+import { changesQuery, type ChangeState } from "@/api/changes";
 import { sessionQuery } from "@/api/session";
 import { Chip } from "@/kit/Chips";
 import kit from "@/kit/kit.module.css";
@@ -26,6 +26,14 @@ const NONE: Record<ChangesView, string> = {
   closed: "Nothing was closed without a merge",
 };
 
+const STATES: Record<ChangesView, ChangeState[] | undefined> = {
+  open: ["draft", "open", "approved", "changes_requested"],
+  mine: undefined,
+  review: ["open", "approved", "changes_requested"],
+  merged: ["merged"],
+  closed: ["closed"],
+};
+
 /** The change requests of a project: what is proposed, and what came of it. */
 export function ChangesPage() {
   const { project } = route.useParams();
@@ -34,8 +42,7 @@ export function ChangesPage() {
   const session = useQuery(sessionQuery);
   const apps = useQuery(appsQuery(project));
   const me = session.data?.principal.id ?? "";
-  const state = view === "merged" || view === "closed" ? view : undefined;
-  const query = useInfiniteQuery({ ...changesQuery(project, { app, state }), placeholderData: keepPreviousData, refetchInterval: 10_000 });
+  const query = useInfiniteQuery({ ...changesQuery(project, { app, states: STATES[view] }), placeholderData: keepPreviousData, refetchInterval: 10_000 });
   const shown = (query.data?.pages.flatMap((page) => page.items) ?? []).filter((change) => belongs(change, view, me));
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = query;
   const empty = shown.length === 0 && query.data !== undefined;

@@ -1,0 +1,77 @@
+"""Change requests: patches of parts that are proposed for a ref, talked about, approved and merged."""
+
+from tetrad.changes._checks import Checks, Requirement
+from tetrad.changes._comments import Comments, Thread
+from tetrad.changes._model import (
+    Anchor,
+    ChangedPart,
+    ChangeRequest,
+    Comment,
+    Happening,
+    Merge,
+    PartPatch,
+    Place,
+    Review,
+    Revision,
+    judgements,
+    next_state,
+    replaced,
+    standing,
+)
+from tetrad.changes._rebase import RebasedPart, RebasePlan
+from tetrad.changes._service import Candidate, ChangeLimits, Changes, Looked, role_of
+from tetrad.changes._settings import SETTINGS, limits_from
+from tetrad.changes.errors import (
+    BadChange,
+    ChangeBehind,
+    ChangeMoved,
+    ChangeNotFound,
+    CommentNotFound,
+    NothingChanges,
+    NotYours,
+    OwnWork,
+    RebaseConflict,
+    TooManyChanges,
+    WrongState,
+)
+
+__all__ = [
+    "SETTINGS",
+    "Anchor",
+    "BadChange",
+    "Candidate",
+    "ChangeBehind",
+    "ChangeLimits",
+    "ChangeMoved",
+    "ChangeNotFound",
+    "ChangeRequest",
+    "ChangedPart",
+    "Changes",
+    "Checks",
+    "Comment",
+    "CommentNotFound",
+    "Comments",
+    "Happening",
+    "Looked",
+    "Merge",
+    "NotYours",
+    "NothingChanges",
+    "OwnWork",
+    "PartPatch",
+    "Place",
+    "RebaseConflict",
+    "RebasePlan",
+    "RebasedPart",
+    "Requirement",
+    "Review",
+    "Revision",
+    "Thread",
+    "TooManyChanges",
+    "WrongState",
+    "judgements",
+    "limits_from",
+    "next_state",
+    "replaced",
+    "role_of",
+    "standing",
+]
