@@ -31,7 +31,6 @@ class Person:
         )
         assert made.status_code == 201, made.text
         self.product = product
-        self.id = made.json()["id"] if "id" in made.json() else made.json()["key"]["id"]
         self.secret = made.json()["secret"]
 
     def __call__(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -71,6 +70,7 @@ def answering(product: Product, key: str, model: str) -> tuple[int, str]:
     return answer.status_code, answer.headers.get("x-tetrad-release", "")
 
 
+@pytest.mark.timeout(300)  # some thirty commands, each a process of its own
 def test_an_expert_tries_proposes_is_reviewed_merged_and_rolled_back(
     product: Product, ref: str, pin_key: str, tmp_path: Path
 ) -> None:
@@ -78,15 +78,16 @@ def test_an_expert_tries_proposes_is_reviewed_merged_and_rolled_back(
     gate = tmp_path / "gate.yaml"
     gate.write_text(POLICY, "utf-8")
     product.cli("gate", "set", ref, "--file", str(gate))
-    key, public = tmp_path / "ci.pem", tmp_path / "ci.pub"
-    product.cli("evidence", "keygen", str(key), "--public", str(public), check=False)
+    key, public = tmp_path / "ci.key", tmp_path / "ci.pub"
+    public.write_text(product.cli("evidence", "new-key", str(key)).stdout, "utf-8")
+    product.cli("evidence", "trust", f"smoke-{os.getpid()}", str(public))
     before = json.loads(product.cli("ref", "list", ref, "--json").stdout)[0]["digest"]
 
     # the expert forks the prompt that is served, and tries it before anybody else sees it
     prompts = product.control("GET", "/api/v1/projects/default/prompts/assistant-system").json()
     text = str(prompts["text"]).replace("You are", "You are, before all else,", 1)
     draft = tmp_path / "assistant.md"
-    draft.write_text(text.replace("assistant,", "assistant, {{", 1) if False else text + "{{nobody}}\n", "utf-8")
+    draft.write_text(text + "\n{{nobody}}\n", "utf-8")
     wrong = ann("change", "open", ref, "-t", "Friendlier", "-f", f"prompt.system={draft}", "--draft", check=False)
     assert wrong.returncode != 0
     assert "assistant-system.md:" in wrong.stderr, "the line of the file is named"
@@ -106,12 +107,15 @@ def test_an_expert_tries_proposes_is_reviewed_merged_and_rolled_back(
     # proposed, talked about, approved; then a push voids the approval of what it changes
     proposed = json.loads(ann("change", "propose", number, "--json").stdout)
     assert (proposed["state"], proposed["candidate"]) == ("open", candidate)
-    said = bea("change", "comment", number, "Why before all?", "--part", "prompt.system", "--message", "1", "--line", "1")
+    about = ("--part", "prompt.system", "--message", "1", "--line", "1")
+    said = bea("change", "comment", number, "Why before all?", *about)
     thread = said.stdout.split()[0]
     bea("change", "approve", number, "-m", "good")
     assert ann("change", "approve", number, check=False).returncode == 1, "nobody approves their own work"
     draft.write_text(text.replace("before all else", "above all"), "utf-8")
-    pushed = json.loads(ann("change", "edit", number, "-f", f"prompt.system={draft}", "--note", "shorter", "--json").stdout)
+    pushed = json.loads(
+        ann("change", "edit", number, "-f", f"prompt.system={draft}", "--note", "shorter", "--json").stdout
+    )
     assert (pushed["revision"], pushed["state"]) == (2, "open")
     assert pushed["candidate"] != candidate
     candidate = pushed["candidate"]
@@ -129,11 +133,7 @@ def test_an_expert_tries_proposes_is_reviewed_merged_and_rolled_back(
     missing = cat("change", "checks", number, check=False)
     assert missing.returncode == 1
     assert "MISSING suite:smoke" in missing.stdout
-    result = tmp_path / "result.json"
-    result.write_text(json.dumps({"result": "PASSED", "configuration": [], "suite": {"name": "smoke"}}), "utf-8")
-    product.cli("evidence", "keygen", str(key))
-    product.cli("evidence", "trust", "smoke-runner", str(key))
-    product.cli("evidence", "sign", str(result), "--digest", candidate, "--key", str(key))
+    product.cli("evidence", "add", candidate, "--suite", "smoke", "--result", "PASSED", "--key", str(key))
     assert cat("change", "checks", number).returncode == 0
     merged = json.loads(cat("change", "merge", number, "--json").stdout)
     assert merged["state"] == "merged"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -514,3 +515,32 @@ def test_an_edit_keeps_what_was_said_before(site: Site) -> None:
     assert (edited.kind, edited.detail) == ("edited", {"before": {"title": "Be calmer"}})
     with pytest.raises(NotYours):
         site.changes.edit(P, 1, actor=BEA, title="Mine")
+
+
+def test_a_merge_passes_exactly_where_the_policy_is_met(site: Site) -> None:
+    """Try every combination of what a policy asks, against a plain reading of it."""
+    policy = {
+        "schema": "tetrad.gate/1", "suites": [{"suite": "smoke"}],
+        "approvals": {"minimum": 1, "owners": [{"part": "graph", "any_of": ["person_cat"]}]},
+    }  # fmt: skip
+    site.gated.policies.set(P, "bot/production", policy, actor=CAT)
+    for number, (by_bea, by_cat, tested, sent_back) in enumerate(product((False, True), repeat=4), 1):
+        made = site.open(PartPatch("sampling.seed", number))  # a part that nobody has judged before
+        if by_bea:
+            site.changes.review(P, number, "approve", actor=BEA, revision=1)
+        if by_cat:
+            site.changes.review(P, number, "approve", actor=CAT, revision=1)
+        if tested:
+            site.gated.tested(made.candidate)
+        if sent_back:
+            site.changes.review(P, number, "request_changes", actor=EVE, revision=1, comment="no")
+        expected = by_cat and tested and not sent_back
+        assert site.changes.checks(P, number, actor=ADA).mergeable == expected
+        before = site.production()
+        if expected:
+            site.changes.merge(P, number, actor=ADA, expected_candidate=made.candidate)
+            assert site.production() == made.candidate
+        else:
+            with pytest.raises((GateRefused, WrongState)):
+                site.changes.merge(P, number, actor=ADA, expected_candidate=made.candidate)
+            assert site.production() == before
