@@ -73,6 +73,7 @@ export function Playground({ project, name, contenders, variables, uses, blocked
         <div className={css.inputs}>
           <Autocomplete size="xs" label="Answer with" description="An app's ref brings its model, parameters and examples" data={[...new Set(targets)]} value={model} onChange={setChosen} required />
           <Rows project={project} variables={variables} use={(row) => setInputs(row)} />
+          <Textarea size="xs" autosize minRows={2} maxRows={10} label="The user says" description="A message behind those of the prompt; may be empty" value={inputs.message} onChange={(event) => setInputs({ ...inputs, message: event.currentTarget.value })} />
           {variables.map((variable) => {
             const set = (value: string): void => setInputs({ ...inputs, values: { ...inputs.values, [variable.name]: value } });
             const standard = variable.required ? "" : typeof variable.default === "string" ? variable.default : JSON.stringify(variable.default);
@@ -94,7 +95,6 @@ export function Playground({ project, name, contenders, variables, uses, blocked
               />
             );
           })}
-          <Textarea size="xs" autosize minRows={2} maxRows={10} label="The user says" description="A message behind those of the prompt; may be empty" value={inputs.message} onChange={(event) => setInputs({ ...inputs, message: event.currentTarget.value })} />
           <NumberInput size="xs" label="Tokens of the answer, at most" min={1} max={100_000} value={most} onChange={(value) => setMost(typeof value === "number" ? value : 160)} />
           <div>
             {busy ? (
