@@ -271,10 +271,12 @@ function History({ project, number }: { project: string; number: number }) {
   );
 }
 
+const IDS = new Set(["comment", "thread", "evidence"]);
+
 /** An event's facts in a line; digests by their heads, as everywhere. */
 function detail(facts: Record<string, unknown>): string {
   return Object.entries(facts)
-    .filter(([, value]) => value !== "" && value !== null && value !== false)
+    .filter(([name, value]) => !IDS.has(name) && value !== "" && value !== null && value !== false && !(Array.isArray(value) && value.length === 0))
     .map(([name, value]) => `${name.replaceAll("_", " ")} ${(typeof value === "string" ? value : JSON.stringify(value)).replace(/sha256:([0-9a-f]{12})[0-9a-f]{52}/g, "$1")}`)
     .join(", ");
 }

@@ -10,7 +10,7 @@ import { Panel } from "@/kit/Page";
 import { ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import css from "./changes.module.css";
-import { obstacles } from "./threads";
+import { nameOf, obstacles } from "./threads";
 
 interface Props {
   project: string;
@@ -273,9 +273,9 @@ export function Checks({ checks, error, retry }: { checks: ChangeChecks | undefi
             <li key={`${each.kind} ${each.name} ${n}`} data-passed={each.passed}>
               {each.passed ? <IconCheck size={15} color="var(--t-good)" aria-label="passed" /> : <IconCircleDashed size={15} color="var(--t-warn)" aria-label="not yet" />}
               <span>
-                <strong>{each.name || each.kind}</strong>
-                <span className={css.checkText}>{each.passed || each.missing === "" ? each.reason : each.missing}</span>
-                {!each.passed && each.who.length > 0 && <span className="dim">by {each.who.slice(0, 6).join(", ")}</span>}
+                <strong>{nameOf(each)}</strong>
+                <span className={css.checkText}>{each.reason || each.missing}</span>
+                {!each.passed && each.who.length > 0 && <span className="dim">Who can: {each.who.slice(0, 6).join(", ")}</span>}
               </span>
             </li>
           ))}

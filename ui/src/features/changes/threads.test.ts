@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { PromptPartDiff, Requirement, Thread } from "@/api/changes";
-import { anchorAt, belongs, elsewhere, obstacles, placeThreads } from "./threads";
+import { anchorAt, belongs, elsewhere, nameOf, obstacles, placeThreads } from "./threads";
 
 const side = (digest: string) => ({ name: "bot", digest, version: "1.0.0", contract: "", order: "" });
 const DIFF: PromptPartDiff = { role: "system", change: "changed", old: side("old"), new: side("new"), contract_changed: false, floor: "patch", verdict: "kept", messages: [], variables: [], params: [], other: [] };
@@ -56,5 +56,13 @@ it("a view holds what a person looks for in it", () => {
 
 it("an obstacle says what is missing", () => {
   const one = (passed: boolean, missing: string): Requirement => ({ kind: "approval", name: "two", pattern: "", passed, reason: "one of two", missing, who: [] });
-  expect(obstacles([one(true, "x"), one(false, "one more approval"), one(false, "")])).toEqual(["one more approval", "one of two"]);
+  expect(obstacles([one(true, "x"), one(false, "`tetrad change approve 1`"), one(false, "")])).toEqual(["one of two"]);
+});
+
+it("a requirement has a name that people say", () => {
+  expect(nameOf({ kind: "approval", name: "approval:prompt system bot" })).toBe("Approval of prompt system bot");
+  expect(nameOf({ kind: "approval", name: "approval:graph answer" })).toBe("Approval of the parameters");
+  expect(nameOf({ kind: "base", name: "base" })).toBe("Up to date");
+  expect(nameOf({ kind: "suite", name: "suite:regression" })).toBe("Suite regression");
+  expect(nameOf({ kind: "verdict", name: "" })).toBe("verdict");
 });

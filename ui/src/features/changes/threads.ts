@@ -63,5 +63,15 @@ export function belongs(change: Pick<ChangeListed, "state" | "author_id">, view:
 
 /** Why a merge is not possible now, a sentence each; empty where it is. */
 export function obstacles(requirements: readonly Requirement[]): string[] {
-  return requirements.filter((each) => !each.passed).map((each) => (each.missing !== "" ? each.missing : each.reason));
+  return [...new Set(requirements.filter((each) => !each.passed).map((each) => each.reason || each.missing))];
+}
+
+/** What a requirement is called by people: `approval:prompt system bot` is the approval of a part. */
+export function nameOf(requirement: Pick<Requirement, "kind" | "name">): string {
+  const { kind, name } = requirement;
+  if (kind === "state") return "Proposed";
+  if (kind === "base") return "Up to date";
+  const what = name.replace(/^[a-z-]+:/, "").replace(/^graph \S+$/, "the parameters");
+  if (kind === "approval") return `Approval of ${what}`;
+  return kind === "suite" ? `Suite ${what}` : name === "" ? kind : name;
 }

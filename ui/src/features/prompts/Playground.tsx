@@ -61,7 +61,8 @@ export function Playground({ project, name, contenders, variables, uses, blocked
     start(contenders.map((each) => ({ title: each.title, body: { model, prompt: { name, text: each.text }, variables: read.values, messages, params: { max_tokens: most } } })));
   };
   return (
-    <Panel title="Playground" note={use ? `${use.app}/${use.ref} answers with ${use.model}` : model !== "" ? `answered by ${model}` : undefined}>
+    <Panel title="Playground" note={use ? `${use.app}/${use.ref} answers${use.model === "" ? "" : ` with ${use.model}`}` : model !== "" ? `answered by ${model}` : undefined}>
+      <div className={css.playgroundBox}>
       <form
         className={css.playground}
         onSubmit={(event) => {
@@ -96,7 +97,7 @@ export function Playground({ project, name, contenders, variables, uses, blocked
             );
           })}
           <NumberInput size="xs" label="Tokens of the answer, at most" min={1} max={100_000} value={most} onChange={(value) => setMost(typeof value === "number" ? value : 160)} />
-          <div>
+          <div className={css.run}>
             {busy ? (
               <Button type="submit" variant="default" leftSection={<IconPlayerStop size={14} />}>
                 Stop
@@ -115,6 +116,7 @@ export function Playground({ project, name, contenders, variables, uses, blocked
           ))}
         </div>
       </form>
+      </div>
     </Panel>
   );
 }

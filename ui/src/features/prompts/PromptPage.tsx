@@ -59,7 +59,6 @@ function Loaded({ project, name, kept }: { project: string; name: string; kept: 
   const base = kept?.text ?? "";
   const [text, setText] = useState(kept === null ? template(name) : base);
   const [act, setAct] = useState<"save" | "propose" | null>(null);
-  const [free, setFree] = useState(false);
   const dirty = text !== base;
   const { uses } = useUses(project, name);
   const labels = useQuery({ ...promptLabelsQuery(project, name), enabled: kept !== null });
@@ -69,8 +68,8 @@ function Loaded({ project, name, kept }: { project: string; name: string; kept: 
   const variables: readonly PromptVariable[] = (dirty && check.data ? check.data.variables : kept?.variables) ?? [];
   const tab = search.tab ?? "edit";
   const blocker = useBlocker({
-    shouldBlockFn: ({ current, next }) => dirty && !free && next.pathname !== current.pathname,
-    enableBeforeUnload: () => dirty && !free,
+    shouldBlockFn: ({ current, next }) => dirty && next.pathname !== current.pathname,
+    enableBeforeUnload: () => dirty,
     withResolver: true,
   });
   const set = (next: PromptSearch): void => void navigate({ search: next, replace: true });
@@ -175,11 +174,10 @@ function Loaded({ project, name, kept }: { project: string; name: string; kept: 
           checked={check.data}
           close={() => setAct(null)}
           done={(made) => {
-            setFree(true);
             setAct(null);
             void queries.invalidateQueries({ queryKey: ["changes", project] });
-            // After the guard has learnt that nothing is lost.
-            setTimeout(() => void navigate({ to: "/p/$project/changes/$change", params: { project, change: String(made.number) } }));
+            // Nothing is lost: the change request holds the edit.
+            void navigate({ to: "/p/$project/changes/$change", params: { project, change: String(made.number) }, search: {}, ignoreBlocker: true });
           }}
         />
       )}
