@@ -43,15 +43,15 @@ export function Actions({ project, change, checks, changed }: Props & { checks: 
             Ask for review
           </Button>
         )}
-        {may("review") && (
-          <>
-            <Button color="teal" variant="light" leftSection={<IconCheck size={14} />} onClick={() => setAct("approve")}>
-              Approve
-            </Button>
-            <Button variant="default" leftSection={<IconX size={14} />} onClick={() => setAct("request_changes")}>
-              Request changes
-            </Button>
-          </>
+        {may("approve") && (
+          <Button color="teal" variant="light" leftSection={<IconCheck size={14} />} onClick={() => setAct("approve")}>
+            Approve
+          </Button>
+        )}
+        {may("request_changes") && (
+          <Button variant="default" leftSection={<IconX size={14} />} onClick={() => setAct("request_changes")}>
+            Request changes
+          </Button>
         )}
         {change.behind && may("rebase") && (
           <Button variant="default" onClick={() => setAct("rebase")}>
