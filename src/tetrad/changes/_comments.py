@@ -14,7 +14,6 @@ from tetrad.changes._model import (
     Comment,
     Edited,
     Happening,
-    PartPatch,
     Place,
     lines_of,
     part_in,
@@ -25,7 +24,7 @@ from tetrad.changes.errors import BadChange, CommentNotFound, NotYours, TooManyC
 from tetrad.changes.ports import ChangeStore, CommentStep
 from tetrad.datasets import Datasets
 from tetrad.kernel import Clock, Digest, NotFound, Principal, canonical_json, new_id, parse_digest
-from tetrad.prompts import prompt_from_document
+from tetrad.prompts import PromptSpec, prompt_from_document
 from tetrad.registry import Registry
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 MAX_BODY_CHARS: Final = 10_000
 MAX_EDITS: Final = 20
+MAX_TOTAL_CHARS: Final = 2_000_000
+"""Of all comments on one change request, with what they said before."""
 MAX_QUOTE_CHARS: Final = 500
 MAX_ROW_CHARS: Final = 512
 
@@ -87,6 +88,7 @@ class Comments:
                 raise TooManyChanges(f"change request #{number} has {len(known)} comments", hint="open another one")
             if reply_to and not any(each.id == each.thread == reply_to for each in known):
                 raise _no_comment(number, reply_to)
+            _check_total(known, text, number)
             chosen.append(reply_to or made)
             comment = Comment(
                 made, reply_to or made, actor.id, actor.name[:256], self._clock.now(), text, current.revision, placed,
@@ -113,6 +115,7 @@ class Comments:
                 return None
             if len(found.history) >= MAX_EDITS:
                 raise TooManyChanges(f"the comment was edited {MAX_EDITS} times", hint="write another one")
+            _check_total(known, text, number)
             now = self._clock.now()
             history = (*found.history, Edited(found.body, now))
             return CommentStep(
@@ -233,16 +236,23 @@ class Comments:
         try:
             document = self._registry.document(request.project, digest)
         except NotFound:
-            for text in self._texts(request):
-                spec = self._patches.spec(request.project, text)
-                if spec.digest == digest:
-                    return tuple(message.text for message in spec.messages)
-            raise
+            spec = self._drafted(request, digest)
+            if spec is None:
+                raise
+            return tuple(message.text for message in spec.messages)
         return tuple(message.text for message in prompt_from_document(name or "prompt", document).messages)
 
-    def _texts(self, request: ChangeRequest) -> list[PartPatch]:
-        revisions = self._store.revisions(request.project, request.number)
-        return [each for revision in reversed(revisions) for each in revision.patch if each.content is not None]
+    def _drafted(self, request: ChangeRequest, digest: Digest) -> PromptSpec | None:
+        """Find the prompt in what was pushed, the newest first: a draft's texts are kept nowhere else."""
+        for number in range(request.revision, 0, -1):
+            revision = self._store.revision(request.project, request.number, number)
+            for each in revision.patch if revision else ():
+                if each.content is None:
+                    continue
+                spec = self._patches.spec(request.project, each)
+                if spec.digest == digest:
+                    return spec
+        return None
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -274,6 +284,14 @@ def _find(known: Sequence[Comment], number: int, comment: str) -> Comment:
     if found is None:
         raise _no_comment(number, comment)
     return found
+
+
+def _check_total(known: Sequence[Comment], text: str, number: int) -> None:
+    said = sum(len(each.body) + sum(len(earlier.body) for earlier in each.history) for each in known)
+    if said + len(text) > MAX_TOTAL_CHARS:
+        raise TooManyChanges(
+            f"the comments on change request #{number} have {said} characters", hint="open another change request"
+        )
 
 
 def _no_comment(number: int, comment: str) -> CommentNotFound:

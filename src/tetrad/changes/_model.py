@@ -46,12 +46,16 @@ class ChangedPart(msgspec.Struct, frozen=True):
 
 
 class Revision(msgspec.Struct, frozen=True):
-    """One push or rebase. The whole patch, the release it was put on, and the one that came of it."""
+    """One push or rebase: the whole patch, the release that it was put on, and the one that came of it.
+
+    `parts` are those that the patch names. In lists of revisions the patch itself is left out: its texts are long.
+    """
 
     number: int
     kind: Literal["push", "rebase"]
     base: Digest
     candidate: Digest
+    parts: tuple[str, ...]
     patch: tuple[PartPatch, ...]
     changed: tuple[ChangedPart, ...]
     notes: tuple[str, ...]
@@ -166,9 +170,7 @@ def next_state(state: State, event: Event, standing: Standing, *, number: int = 
     Raises `WrongState` where the event may not happen. Merged and closed are final.
     """
     if not allows(state, event):
-        raise WrongState(
-            f"change request #{number} is {state.replace('_', ' ')}: it cannot be {_DONE[event]}", hint=_HINT[state]
-        )
+        raise WrongState(f"change request #{number} {_IS[state]}: it cannot be {_DONE[event]}", hint=_HINT[state])
     if event in _TO:
         return _TO[event]
     return "draft" if state == "draft" and event != "propose" else standing
@@ -178,6 +180,10 @@ _DONE: Final[Mapping[Event, str]] = {
     "propose": "proposed", "push": "pushed to", "rebase": "rebased", "approve": "approved",
     "request_changes": "sent back", "withdraw": "withdrawn", "merge": "merged", "merge_by_broken_glass": "merged",
     "close": "closed",
+}  # fmt: skip
+_IS: Final[Mapping[State, str]] = {
+    "draft": "is a draft", "open": "is open", "approved": "is approved", "changes_requested": "was sent back",
+    "merged": "is merged", "closed": "is closed",
 }  # fmt: skip
 _HINT: Final[Mapping[State, str]] = {
     "draft": "propose it first: `tetrad change propose`",

@@ -24,6 +24,7 @@ from tetrad.changes._model import (
     PartPatch,
     Review,
     Revision,
+    Standing,
     State,
     allows,
     judgements,
@@ -37,11 +38,13 @@ from tetrad.changes.errors import (
     ChangeBehind,
     ChangeMoved,
     ChangeNotFound,
+    KeyTaken,
     NothingChanges,
     NotYours,
     OwnWork,
     RebaseConflict,
     TooManyChanges,
+    full,
 )
 from tetrad.changes.ports import Auditor, ChangeStore, Counts, Step
 from tetrad.datasets import Datasets
@@ -70,28 +73,28 @@ class ChangeLimits:
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """The release that a change request which has not ended would bring."""
+    """The release that a change request which has not ended would bring; that of a draft is kept nowhere."""
 
     project: str
     number: int
     digest: Digest
+    draft: bool = False
 
 
 class Looked(msgspec.Struct, frozen=True):
-    """A change request with all that is shown of it. `problems` say which reviews' evidence does not count, and why."""
+    """A change request with all that is shown of it. `newest` is its newest revision, with the patch.
+
+    `problems` say which reviews' evidence does not count, and why.
+    """
 
     request: ChangeRequest
+    newest: Revision
     revisions: tuple[Revision, ...]
     reviews: tuple[Review, ...]
     problems: Mapping[int, str]
     counts: Counts
     ref_digest: Digest | None
     allowed: tuple[str, ...]
-
-    @property
-    def newest(self) -> Revision:
-        """The revision that would be merged."""
-        return self.revisions[-1]
 
     @property
     def behind(self) -> bool:
@@ -161,7 +164,11 @@ class Changes:
         words = _texts(title=title, description=description, expected_outcome=expected_outcome)
         _text(key, "key", MAX_KEY_CHARS)
         if key and (known := self._store.by_key(project, key)) is not None:
+            if (known.app, known.ref, known.title, known.author) != (app, ref, words["title"], actor.id):
+                raise KeyTaken(f"the key {key[:40]!r} opened change request #{known.number}", hint="use another key")
             return known
+        if len(self._store.unended(project)) >= self._limits.max_open:  # before anything is kept; the store counts anew
+            raise full(project, self._limits.max_open)
         current = self._releases.ref(project, app, ref)
         authors = (actor.id,)
         revision = self._made(
@@ -284,12 +291,13 @@ class Changes:
         self._same(request, revision)
         if decision == "request_changes" and not words:
             raise BadChange("asking for changes needs a comment", hint="say what is to change")
-        chosen = _chosen(self._revision(request).changed, parts)
+        newest = self._revision(request)
+        chosen = _chosen(newest.changed, parts)
         seals = tuple(part.seal for part in chosen)
         reviews = self._store.reviews(project, number)
-        if (last := _last_of(reviews, actor.id)) is not None and (
-            (last.decision, last.comment, last.revision, last.seals) == (decision, words, revision, seals)
-        ):
+        last = _last_of(reviews, actor.id)
+        said = (last.decision, last.comment, last.revision, last.seals) if last else ()
+        if last is not None and said == (decision, words, revision, seals) and not self._problem(project, last):
             return request
         if len(reviews) >= self._limits.max_reviews:
             raise TooManyChanges(f"change request #{number} has {len(reviews)} reviews", hint="open another one")
@@ -312,7 +320,7 @@ class Changes:
                 len(before) + 1, actor.id, actor.name[:256], role_of(actor), decision, words, revision, seals,
                 tuple(part.label for part in chosen), judged.row.digest, at, own,
             )  # fmt: skip
-            now = self._standing(current, [*before, review])
+            now = _standing(current, newest, [*before, review])
             after = self._moved(current, next_state(current.state, decision, now, number=number))
             return Step(after, happening, review=review)
 
@@ -397,7 +405,7 @@ class Changes:
 
     def checks(self, project: str, number: int, *, actor: Principal) -> Checks:
         """Say what a merge would need now, what of it holds, and who could supply the rest. Nothing is recorded."""
-        request = self.get(project, number)
+        request, _ = self._now(self.get(project, number))
         current = self._registry.find_ref(project, request.ref_name)
         draft = request.state == "draft"
         answers = [] if draft else self._gates.check(project, request.ref_name, request.candidate, actor=actor)
@@ -426,7 +434,8 @@ class Changes:
         Merging what is merged is merging it once. A gate that refuses says all that is missing. With `break_glass` the
         gates are asked to let this one move pass, if they name the actor as somebody who may.
         """
-        request = self.get(project, number)
+        request, lost = self._now(self.get(project, number))
+        newest = self._revision(request)
         candidate = parse_digest(expected_candidate)
         words = _text(reason, "reason", MAX_TEXT_CHARS - 500)
         glass = _text(break_glass.strip(), "reason", MAX_TEXT_CHARS - 500)
@@ -443,10 +452,12 @@ class Changes:
         done: list[ChangeRequest] = []
 
         def within(transaction: Any) -> None:
-            def decide(current: ChangeRequest, _: Sequence[Review]) -> Step:
+            def decide(current: ChangeRequest, reviews: Sequence[Review]) -> Step:
                 if (current.candidate, current.base) != (candidate, request.base):
                     raise ChangeMoved(number, candidate, current.revision, current.candidate)
-                state = next_state(current.state, event, "open", number=number)
+                counted = [review for review in reviews if review.sequence not in lost]
+                before = _standing(current, newest, counted) if current.state in LIVE else current.state
+                state = next_state(before, event, "open", number=number)
                 now = self._clock.now()
                 merge = Merge(now, actor.id, actor.name[:256], request.base, candidate, glass or words, bool(glass))
                 after = msgspec.structs.replace(self._moved(current, state), merge=merge)
@@ -510,17 +521,13 @@ class Changes:
 
     def look(self, project: str, number: int, *, actor: Principal) -> Looked:
         """Return a change request with its revisions, its reviews (each verified now), and what the actor may do."""
-        request = self.get(project, number)
-        reviews = tuple(self._store.reviews(project, number))
-        problems = {review.sequence: why for review in reviews if (why := self._problem(project, review))}
+        request, problems = self._now(self.get(project, number))
         current = self._registry.find_ref(project, request.ref_name)
-        if request.state in LIVE:
-            counted = [review for review in reviews if review.sequence not in problems]
-            request = msgspec.structs.replace(request, state=self._standing(request, counted))
         return Looked(
             request,
+            self._revision(request),
             tuple(self._store.revisions(project, number)),
-            reviews,
+            tuple(self._store.reviews(project, number)),
             problems,
             self._store.counts(project, [number]).get(number, Counts()),
             current.digest if current else None,
@@ -561,17 +568,26 @@ class Changes:
 
     def candidates(self) -> list[Candidate]:
         """Return the candidates of all change requests that have not ended, drafts too: to be tried before a merge."""
-        return [Candidate(each.project, each.number, each.candidate) for each in self._store.unended(None)]
+        return [
+            Candidate(each.project, each.number, each.candidate, each.state == "draft")
+            for each in self._store.unended(None)
+        ]
 
     def resolve(self, candidate: Candidate) -> ResolvedRelease:
-        """Return a candidate as requests need it, kept or not."""
-        request = self.get(candidate.project, candidate.number)
-        if request.state != "draft":
+        """Return a candidate as requests need it, kept or not.
+
+        Raises `BadChange` where a draft is not what it was any more: a prompt that it includes by a range has a newer
+        version.
+        """
+        if not candidate.draft:
             return self._releases.resolve(candidate.project, candidate.digest)
         key = (candidate.project, candidate.digest)
         found = self._planned.get(key)
         if found is None:
+            request = self.get(candidate.project, candidate.number)
             planned = self._plan(request, self._revision(request))
+            if planned.digest != candidate.digest:
+                raise _drifted(planned.digest, candidate.digest)
             found = self._releases.resolve_planned(candidate.project, planned.manifest, planned.drafts)
             with self._lock:
                 if len(self._planned) >= _CACHED:
@@ -604,8 +620,9 @@ class Changes:
                 project, base, read, actor=actor, reason=title, outcome=expected_outcome, authors=authors
             )
         return Revision(
-            number, kind, base, planned.digest, read, self._patches.changed(project, base, planned), planned.notes,
-            self._clock.now(), actor.id, actor.name[:256], note,
+            number, kind, base, planned.digest, tuple(each.part for each in read), read,
+            self._patches.changed(project, base, planned), planned.notes, self._clock.now(), actor.id,
+            actor.name[:256], note,
         )  # fmt: skip
 
     def _keep(self, request: ChangeRequest, revision: Revision) -> None:
@@ -615,14 +632,21 @@ class Changes:
             outcome=request.expected_outcome, authors=request.authors,
         )  # fmt: skip
         if kept.digest != revision.candidate:  # a name that the patch includes means another version by now
-            raise BadChange(
-                f"the draft's parts resolve to {kept.digest} now, not to {revision.candidate}", hint="push it again"
-            )
+            raise _drifted(kept.digest, revision.candidate)
 
     def _plan(self, request: ChangeRequest, revision: Revision) -> Planned:
         return self._patches.plan(
             request.project, revision.base, revision.patch, reason=request.title, outcome=request.expected_outcome
         )
+
+    def _now(self, request: ChangeRequest) -> tuple[ChangeRequest, dict[int, str]]:
+        """Return a request in the state that its reviews come to now, and why which of them do not count any more."""
+        reviews = self._store.reviews(request.project, request.number)
+        problems = {each.sequence: why for each in reviews if (why := self._problem(request.project, each))}
+        if request.state not in LIVE or not problems:
+            return request, problems
+        counted = [each for each in reviews if each.sequence not in problems]
+        return msgspec.structs.replace(request, state=_standing(request, self._revision(request), counted)), problems
 
     def _revision(self, request: ChangeRequest) -> Revision:
         found = self._store.revision(request.project, request.number, request.revision)
@@ -650,10 +674,11 @@ class Changes:
 
     def _stepped(self, request: ChangeRequest, event: Event, happening: Happening, **changed: Any) -> ChangeRequest:
         """Let an event happen that leaves the patch as it is, unless there is a newer revision meanwhile."""
+        newest = self._revision(request)
 
         def decide(current: ChangeRequest, reviews: Sequence[Review]) -> Step:
             self._same(current, request.revision)
-            state = next_state(current.state, event, self._standing(current, reviews), number=current.number)
+            state = next_state(current.state, event, _standing(current, newest, reviews), number=current.number)
             after = msgspec.structs.replace(self._moved(current, state), **changed)
             return Step(after, happening)
 
@@ -668,12 +693,6 @@ class Changes:
         if found is None:
             return self.get(project, number)
         return found
-
-    def _standing(self, request: ChangeRequest, reviews: Iterable[Review]) -> Literal[
-        "open", "approved", "changes_requested"
-    ]:  # fmt: skip
-        seals = [part.seal for part in self._revision(request).changed]
-        return standing(seals, reviews, request.authors)
 
     def _moved(self, request: ChangeRequest, state: State) -> ChangeRequest:
         return msgspec.structs.replace(request, state=state, updated_at=self._clock.now())
@@ -756,9 +775,17 @@ def _edits(actor: Principal) -> bool:
     return "control" in actor.scopes and not actor.read_only
 
 
+def _standing(request: ChangeRequest, revision: Revision, reviews: Iterable[Review]) -> Standing:
+    return standing([part.seal for part in revision.changed], reviews, request.authors)
+
+
 def _maker(revision: Revision) -> Principal:
     """Return who pushed a revision, as what is kept of it names its author. It may do nothing."""
     return Principal(revision.by, "process", revision.by_name, frozenset())
+
+
+def _drifted(now: Digest, was: Digest) -> BadChange:
+    return BadChange(f"the draft's parts resolve to {now} now, not to {was}", hint="push it again")
 
 
 def _last_of(reviews: Sequence[Review], actor: str) -> Review | None:

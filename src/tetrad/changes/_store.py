@@ -9,12 +9,15 @@ import msgspec
 import sqlalchemy as sa
 
 from tetrad.changes._model import ENDED, ChangeRequest, Comment, Happening, Review, Revision, State
-from tetrad.changes.errors import TooManyChanges
+from tetrad.changes.errors import TooManyChanges, full
 from tetrad.changes.ports import CommentStep, Counts, Step
 from tetrad.kernel import Digest
 from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metadata, upsert
 
 T = TypeVar("T", bound=msgspec.Struct)
+MAX_EVENTS = 5_000
+_ENDS = ("merged", "closed")
+"""What may happen to a change request whose history is full: it ends."""
 
 change_heads = sa.Table(
     "change_heads",
@@ -59,6 +62,7 @@ change_revisions = sa.Table(
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("base", sa.String(71), nullable=False),
     sa.Column("candidate", sa.String(71), nullable=False),
+    sa.Column("parts", JsonText, nullable=False),
     sa.Column("patch", JsonText, nullable=False),
     sa.Column("changed", JsonText, nullable=False),
     sa.Column("notes", JsonText, nullable=False),
@@ -145,10 +149,7 @@ class SqlChangeStore:
                 change_requests.c.project == project, change_requests.c.state.not_in(ENDED)
             )
             if connection.execute(held).scalar_one() >= most:
-                raise TooManyChanges(
-                    f"the project {project!r} has {most} change requests that are not merged or closed",
-                    hint="close some, or raise TETRAD_CHANGE_MAX_OPEN",
-                )
+                raise full(project, most)
             number = connection.execute(sa.select(change_heads.c.last).where(mine)).scalar_one() + 1
             connection.execute(sa.update(change_heads).where(mine).values(last=number))
             made = msgspec.structs.replace(request, number=number)
@@ -192,15 +193,15 @@ class SqlChangeStore:
 
     def revisions(self, project: str, number: int) -> Sequence[Revision]:
         with self._database.read() as connection:
-            rows = connection.execute(_of(change_revisions, project, number).order_by(change_revisions.c.number))
-            return [_revision(row) for row in rows]
+            rows = connection.execute(_of(change_revisions, project, number, but="patch").order_by(sa.text("number")))
+            return [_struct(Revision, row, patch=()) for row in rows]
 
     def revision(self, project: str, number: int, revision: int) -> Revision | None:
         with self._database.read() as connection:
             row = connection.execute(
                 _of(change_revisions, project, number).where(change_revisions.c.number == revision)
             ).one_or_none()
-        return None if row is None else _revision(row)
+        return None if row is None else _struct(Revision, row)
 
     def reviews(self, project: str, number: int) -> Sequence[Review]:
         with self._database.read() as connection:
@@ -313,12 +314,18 @@ def _append(connection: sa.Connection, request: ChangeRequest, happening: Happen
             change_events.c.project == request.project, change_events.c.request == request.number
         )
     ).scalar_one()
+    if (last or 0) >= MAX_EVENTS and happening.kind not in _ENDS:
+        raise TooManyChanges(
+            f"change request #{request.number} has a history of {last} entries", hint="merge or close it"
+        )
     row = {"project": request.project, "request": request.number, **_plain(happening, change_events)}
     connection.execute(sa.insert(change_events).values(**row | {"sequence": (last or 0) + 1}))
 
 
-def _of(table: sa.Table, project: str, number: int) -> sa.Select[Any]:
-    return sa.select(table).where(table.c.project == project, table.c.request == number)
+def _of(table: sa.Table, project: str, number: int, *, but: str = "") -> sa.Select[Any]:
+    """Select what belongs to a change request, without the column `but`."""
+    columns = [column for column in table.c if column.name != but]
+    return sa.select(*columns).where(table.c.project == project, table.c.request == number)
 
 
 def _one(connection: sa.Connection, project: str, number: int) -> ChangeRequest | None:
@@ -354,13 +361,7 @@ def _revision_row(request: ChangeRequest, revision: Revision) -> dict[str, Any]:
 
 
 def _request(row: sa.Row[Any]) -> ChangeRequest:
-    # A column called `key` is read by name: as an attribute it is SQLAlchemy's own.
-    values = {name: row._mapping[name] for name in ChangeRequest.__struct_fields__}
-    return msgspec.convert({**values, "key": values["key"] or ""}, ChangeRequest)
-
-
-def _revision(row: sa.Row[Any]) -> Revision:
-    return _struct(Revision, row)
+    return _struct(ChangeRequest, row, key=row._mapping["key"] or "")
 
 
 def _reviews(connection: sa.Connection, project: str, number: int) -> list[Review]:
@@ -375,6 +376,7 @@ def _comments(connection: sa.Connection, project: str, number: int) -> list[Comm
     return [_struct(Comment, row) for row in rows]
 
 
-def _struct(kind: type[T], row: sa.Row[Any]) -> T:
-    """Read a row back; JSON columns become the structs that they were."""
-    return msgspec.convert({name: row._mapping[name] for name in kind.__struct_fields__}, kind)
+def _struct(kind: type[T], row: sa.Row[Any], **given: Any) -> T:
+    """Read a row back; JSON columns become the structs that they were. `given` is what the row does not hold."""
+    held = {name: row._mapping[name] for name in kind.__struct_fields__ if name not in given}
+    return msgspec.convert(held | given, kind)

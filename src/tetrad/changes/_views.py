@@ -250,7 +250,7 @@ class ChangeRevisionView(BaseModel):
             by=revision.by_name or revision.by,
             by_id=revision.by,
             note=revision.note,
-            parts=[each.part for each in revision.patch],
+            parts=list(revision.parts),
         )
 
 

@@ -195,11 +195,16 @@ def comment_on_change(
     line: Annotated[int | None, typer.Option(min=1, help="Of a message: its first, second, ... line.")] = None,
     row: Annotated[str | None, typer.Option(help="Of a dataset: the key of a row.")] = None,
     reply_to: Annotated[str, typer.Option(help="Answer in this thread.")] = "",
+    edit: Annotated[str, typer.Option(help="Say your comment of this id anew; what it said is kept.")] = "",
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
     """Comment on a line of a prompt, on a row of data, or on the whole; or answer in a thread."""
     client = ApiClient.from_environment()
+    if edit:
+        path = f"{_one(project, number)}/comments/{path_part(edit)}"
+        _show_thread(client.put(path, {"body": body}), as_json)
+        return
     said: dict[str, Any] = {"body": body, "reply_to": reply_to}
     if part:
         digest = _digest_of(client.get(f"{_one(project, number)}/diff", rows=0), part)

@@ -91,8 +91,22 @@ class NotYours(Forbidden):
     code = "not_yours"
 
 
+class KeyTaken(Conflict):
+    """The key opened another change request."""
+
+    code = "key_taken"
+
+
 class TooManyChanges(Overloaded):
     """The project, or the change request, has as many as the limit allows."""
 
     code = "too_many_changes"
     status = 409
+
+
+def full(project: str, most: int) -> TooManyChanges:
+    """Say that a project has as many unfinished change requests as it may."""
+    return TooManyChanges(
+        f"the project {project!r} has {most} change requests that are not merged or closed",
+        hint="close some, or raise TETRAD_CHANGE_MAX_OPEN",
+    )

@@ -60,10 +60,12 @@ class ChangeStore(Protocol):
         ...
 
     def revisions(self, project: str, number: int) -> Sequence[Revision]:
-        """Return all revisions, oldest first."""
+        """Return all revisions, oldest first, without their patches."""
         ...
 
-    def revision(self, project: str, number: int, revision: int) -> Revision | None: ...
+    def revision(self, project: str, number: int, revision: int) -> Revision | None:
+        """Return one revision with its patch."""
+        ...
 
     def reviews(self, project: str, number: int) -> Sequence[Review]:
         """Return all reviews, oldest first."""

@@ -52,6 +52,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("base", sa.String(71), nullable=False),
         sa.Column("candidate", sa.String(71), nullable=False),
+        sa.Column("parts", sa.Text, nullable=False),
         sa.Column("patch", sa.Text, nullable=False),
         sa.Column("changed", sa.Text, nullable=False),
         sa.Column("notes", sa.Text, nullable=False),

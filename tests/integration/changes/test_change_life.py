@@ -17,6 +17,7 @@ from tetrad.changes import (
     ChangeMoved,
     ChangeNotFound,
     ChangeRequest,
+    KeyTaken,
     NothingChanges,
     NotYours,
     OwnWork,
@@ -24,6 +25,7 @@ from tetrad.changes import (
     RebaseConflict,
     TooManyChanges,
     WrongState,
+    _store,
 )
 from tetrad.kernel import NotFound, Principal, TetradError, TooLarge
 from tetrad.kit.db import Database
@@ -113,7 +115,7 @@ def test_a_draft_keeps_nothing_and_becomes_exactly_what_it_said(site: Site) -> N
 
 def test_a_draft_is_neither_judged_nor_merged(site: Site) -> None:
     draft = site.open(draft=True)
-    with pytest.raises(WrongState, match="is draft: it cannot be approved"):
+    with pytest.raises(WrongState, match="is a draft: it cannot be approved"):
         site.changes.review(P, 1, "approve", actor=BEA, revision=1)
     with pytest.raises(WrongState):
         site.changes.merge(P, 1, actor=ADA, expected_candidate=draft.candidate)
@@ -183,6 +185,9 @@ def test_a_name_without_a_version_is_pinned_when_it_is_pushed(site: Site) -> Non
 def test_the_same_key_opens_one_request(site: Site) -> None:
     one, again = site.open(key="k1"), site.open(key="k1")
     assert (one, site.open(key="k2").number) == (again, 2)
+    for other in ({"title": "Something else"}, {"actor": BEA}):
+        with pytest.raises(KeyTaken, match="opened change request #1"):
+            site.open(key="k1", **other)
 
 
 def test_a_project_sees_its_own_requests_only(site: Site) -> None:
@@ -251,7 +256,7 @@ def test_asked_for_changes_stop_a_merge_until_they_are_lifted(site: Site) -> Non
         site.changes.review(P, 1, "request_changes", actor=BEA, revision=1)
     asked = site.changes.review(P, 1, "request_changes", actor=BEA, revision=1, comment="why?")
     assert asked.state == "changes_requested"
-    with pytest.raises(WrongState, match="changes requested"):
+    with pytest.raises(WrongState, match="was sent back: it cannot be merged"):
         site.changes.merge(P, 1, actor=ADA, expected_candidate=made.candidate)
     site.changes.review(P, 1, "approve", actor=BEA, revision=1)
     site.changes.review(P, 1, "request_changes", actor=BEA, revision=1, comment="why?")  # word for word as before
@@ -282,6 +287,33 @@ def test_an_approval_that_was_revoked_counts_no_more_and_says_why(site: Site) ->
     assert looked.request.state == "open"
     with pytest.raises(GateRefused):
         site.changes.merge(P, 1, actor=ADA, expected_candidate=made.candidate)
+    site.changes.review(P, 1, "approve", actor=BEA, revision=1)  # the same words, said anew
+    assert site.changes.merge(P, 1, actor=ADA, expected_candidate=made.candidate).state == "merged"
+
+
+def test_a_rejection_that_was_revoked_stops_nothing(site: Site) -> None:
+    made = site.open()
+    site.changes.review(P, 1, "request_changes", actor=BEA, revision=1, comment="no")
+    [review] = site.changes.look(P, 1, actor=ADA).reviews
+    site.gated.evidence.revoke(P, review.evidence, actor=CAT, reason="she left")
+    assert site.changes.checks(P, 1, actor=ADA).mergeable
+    assert site.changes.merge(P, 1, actor=ADA, expected_candidate=made.candidate).state == "merged"
+
+
+def test_changes_that_are_asked_for_while_a_merge_is_on_its_way_stop_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = site.open()
+    move = site.gated.tetrads.releases.move_ref
+
+    def later(*arguments: object, **more: object) -> object:
+        site.changes.review(P, 1, "request_changes", actor=BEA, revision=1, comment="wait")
+        return move(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(site.gated.tetrads.releases, "move_ref", later)
+    with pytest.raises(WrongState, match="was sent back"):
+        site.changes.merge(P, 1, actor=ADA, expected_candidate=made.candidate)
+    assert site.production() == site.first
 
 
 # -- a moved ref ----------------------------------------------------------------------------------------------------
@@ -458,7 +490,8 @@ def test_past_each_limit_nothing_is_kept(database: Database, tmp_path: Path) -> 
     )
     site.open()
     with pytest.raises(TooManyChanges, match="has 1 change requests"):
-        site.open(COOLER)
+        site.open(PartPatch("prompt.system", content=OTHER))
+    assert len(site.gated.tetrads.registry.versions(P, "prompt", "bot-system")) == 2  # nothing was kept
     site.changes.push(P, 1, [COOLER], actor=ADA, expected_revision=1)
     with pytest.raises(TooManyChanges, match="2 revisions"):
         site.changes.push(P, 1, [WARMER], actor=ADA, expected_revision=2)
@@ -489,6 +522,61 @@ def test_what_has_ended_holds_nothing_and_takes_nothing(site: Site) -> None:
     ):
         with pytest.raises(WrongState):
             refused()
+
+
+def test_a_full_history_lets_a_request_end_and_nothing_else(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = site.open()
+    monkeypatch.setattr(_store, "MAX_EVENTS", 1)
+    with pytest.raises(TooManyChanges, match="history of 1 entries"):
+        site.changes.push(P, 1, [COOLER], actor=ADA, expected_revision=1)
+    assert site.changes.get(P, 1).revision == 1
+    assert site.changes.merge(P, 1, actor=ADA, expected_candidate=made.candidate).state == "merged"
+
+
+def test_of_two_pushes_at_once_one_is_told_of_the_other(site: Site) -> None:
+    site.open()
+    gathered = threading.Barrier(2)
+    answers: list[object] = []
+
+    def push(patch: PartPatch) -> None:
+        gathered.wait()
+        try:
+            answers.append(site.changes.push(P, 1, [patch], actor=ADA, expected_revision=1).revision)
+        except ChangeMoved as refused:
+            answers.append(refused.current)
+
+    threads = [threading.Thread(target=push, args=(patch,)) for patch in (COOLER, WARMER)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [2, 2]
+    assert [each.number for each in site.changes.look(P, 1, actor=ADA).revisions] == [1, 2]
+
+
+def test_a_draft_that_means_another_prompt_by_now_is_said_to_be_so(site: Site) -> None:
+    prompts = site.gated.tetrads.prompts
+
+    def rules(text: str) -> None:
+        prompts.commit(P, prompts.read("rules", f"---\ntype: text\n---\n\n{text}\n"), actor=CAT)
+
+    rules("Be brief.")
+    draft = site.open(PartPatch("prompt.system", content="# system\n\nBe kind. {{> rules}}\n"), draft=True)
+    [candidate] = site.changes.candidates()
+    assert site.changes.resolve(candidate).messages[0].text == "Be kind. Be brief."
+    kept = site.open(PartPatch("prompt.system", content="# system\n\nBe kind. {{> rules}}\n"))
+    assert kept.candidate == draft.candidate  # what is tried is what is kept, includes too
+    rules("Be very brief.")
+    site.changes._planned.clear()
+    with pytest.raises(BadChange, match="parts resolve to"):
+        site.changes.resolve(candidate)
+    with pytest.raises(BadChange, match="parts resolve to"):
+        site.changes.propose(P, 1, actor=ADA)
+    pushed = site.changes.push(
+        P, 1, [PartPatch("prompt.system", content="# system\n\nBe kind! {{> rules}}\n")], actor=ADA,
+        expected_revision=1,
+    )  # fmt: skip
+    assert site.changes.propose(P, 1, actor=ADA).candidate == pushed.candidate
 
 
 def test_numbers_are_given_once_under_concurrency(site: Site) -> None:
@@ -544,3 +632,68 @@ def test_a_merge_passes_exactly_where_the_policy_is_met(site: Site) -> None:
             with pytest.raises((GateRefused, WrongState)):
                 site.changes.merge(P, number, actor=ADA, expected_candidate=made.candidate)
             assert site.production() == before
+
+
+@pytest.mark.parametrize("what", ["open", "propose", "review", "push", "rebase"])
+def test_what_was_cut_off_before_its_row_is_done_by_doing_it_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Everything that is kept elsewhere is kept before the request's own row: a second try finds it there."""
+
+    def act() -> ChangeRequest:
+        match what:
+            case "open":
+                return site.open(title="again")
+            case "propose":
+                return site.changes.propose(P, 1, actor=ADA)
+            case "review":
+                return site.changes.review(P, 1, "approve", actor=BEA, revision=1)
+            case "push":
+                return site.changes.push(P, 1, [WARMER], actor=ADA, expected_revision=1)
+        return site.changes.rebase(P, 1, actor=ADA, expected_revision=1)
+
+    site.open(draft=what == "propose")
+    if what == "rebase":
+        site.move(sampling__seed=1)
+
+    def cut(*_: object, **__: object) -> object:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(site.store, "add", cut)
+        broken.setattr(site.store, "update", cut)
+        with pytest.raises(KeyboardInterrupt):
+            act()
+    evidence = len(site.gated.evidence.find(P))
+    releases = len(site.gated.tetrads.releases.releases(P, "bot"))
+    done = act()
+    assert done.state == ("approved" if what == "review" else "open")
+    assert len(site.gated.evidence.find(P)) == evidence
+    assert len(site.gated.tetrads.releases.releases(P, "bot")) == releases
+
+
+def test_the_registry_lets_what_is_written_beside_a_move_hold_only_with_it(site: Site) -> None:
+    releases = site.gated.tetrads.releases
+    other = site.open(COOLER).candidate
+    seen: list[object] = []
+
+    def refuse(transaction: object) -> None:
+        seen.append(transaction)
+        raise WrongState("not now")
+
+    with pytest.raises(WrongState):
+        releases.move_ref(P, "bot", "production", other, expected=site.first, actor=ADA, within=refuse)
+    assert (len(seen), site.production()) == (1, site.first)
+    site.gated.policies.set(P, "bot/production", TWO_PEOPLE, actor=CAT)
+    with pytest.raises(GateRefused):  # before anything is written beside it
+        releases.move_ref(P, "bot", "production", other, expected=site.first, actor=ADA, within=refuse)
+    assert len(seen) == 1
+
+
+def test_a_patch_has_a_size(site: Site) -> None:
+    with pytest.raises(BadChange, match="a patch of 101 parts"):
+        site.open(*(PartPatch("sampling.seed", number) for number in range(101)))
+    with pytest.raises(TooLarge, match="bytes of prompts in one patch"):
+        site.open(*(PartPatch("prompt.system", content="x" * 250_000) for _ in range(5)))
+    with pytest.raises(BadChange, match="stands twice"):
+        site.open(COOLER, WARMER)

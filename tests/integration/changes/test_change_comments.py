@@ -8,7 +8,7 @@ import pytest
 
 from support.changes import P, Site, wire_changes
 from support.evidence import ADA, BEA, CAT
-from tetrad.changes import Anchor, BadChange, CommentNotFound, NotYours, PartPatch, Thread, TooManyChanges
+from tetrad.changes import Anchor, BadChange, CommentNotFound, NotYours, PartPatch, Thread, TooManyChanges, _comments
 from tetrad.kernel import Digest
 from tetrad.kit.db import Database
 
@@ -129,6 +129,19 @@ def test_one_edits_ones_own_comment_and_its_history_is_kept(site: Site) -> None:
     for bad in ("", " \n", "x" * 10_001):
         with pytest.raises(BadChange):
             site.changes.comments.edit(P, 1, first, bad, actor=BEA)
+
+
+def test_all_comments_together_have_a_limit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.open()
+    monkeypatch.setattr(_comments, "MAX_TOTAL_CHARS", 10)
+    first = site.changes.comments.add(P, 1, "12345", actor=BEA).first.id
+    site.changes.comments.edit(P, 1, first, "54321", actor=BEA)
+    for refused in (
+        lambda: site.changes.comments.add(P, 1, "6", actor=BEA),
+        lambda: site.changes.comments.edit(P, 1, first, "6", actor=BEA),
+    ):
+        with pytest.raises(TooManyChanges, match="have 10 characters"):
+            refused()
 
 
 def test_text_is_kept_as_it_was_given_and_said_once_per_key(site: Site) -> None:
