@@ -63,59 +63,59 @@ export function Playground({ project, name, contenders, variables, uses, blocked
   return (
     <Panel title="Playground" note={use ? `${use.app}/${use.ref} answers${use.model === "" ? "" : ` with ${use.model}`}` : model !== "" ? `answered by ${model}` : undefined}>
       <div className={css.playgroundBox}>
-      <form
-        className={css.playground}
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (busy) stop();
-          else run();
-        }}
-      >
-        <div className={css.inputs}>
-          <Autocomplete size="xs" label="Answer with" description="An app's ref brings its model, parameters and examples" data={[...new Set(targets)]} value={model} onChange={setChosen} required />
-          <Rows project={project} variables={variables} use={(row) => setInputs(row)} />
-          <Textarea size="xs" autosize minRows={2} maxRows={10} label="The user says" description="A message behind those of the prompt; may be empty" value={inputs.message} onChange={(event) => setInputs({ ...inputs, message: event.currentTarget.value })} />
-          {variables.map((variable) => {
-            const set = (value: string): void => setInputs({ ...inputs, values: { ...inputs.values, [variable.name]: value } });
-            const standard = variable.required ? "" : typeof variable.default === "string" ? variable.default : JSON.stringify(variable.default);
-            return (
-              <Textarea
-                key={variable.name}
-                size="xs"
-                autosize
-                minRows={1}
-                maxRows={8}
-                label={variable.name}
-                description={[variable.type, variable.description].filter(Boolean).join(", ")}
-                placeholder={standard === "" ? "" : `${standard} (default)`}
-                required={variable.required}
-                withAsterisk={variable.required}
-                value={inputs.values[variable.name] ?? ""}
-                error={asked ? read.problems[variable.name] : undefined}
-                onChange={(event) => set(event.currentTarget.value)}
-              />
-            );
-          })}
-          <NumberInput size="xs" label="Tokens of the answer, at most" min={1} max={100_000} value={most} onChange={(value) => setMost(typeof value === "number" ? value : 160)} />
-          <div className={css.run}>
-            {busy ? (
-              <Button type="submit" variant="default" leftSection={<IconPlayerStop size={14} />}>
-                Stop
-              </Button>
-            ) : (
-              <Button type="submit" leftSection={<IconPlayerPlay size={14} />} disabled={blocked !== "" || model === ""}>
-                {contenders.length > 1 ? "Run both" : "Run"}
-              </Button>
-            )}
-            {blocked !== "" && <p className={css.blocked}>{blocked}</p>}
+        <form
+          className={css.playground}
+          onSubmit={(event) => {
+            event.preventDefault();
+            if (busy) stop();
+            else run();
+          }}
+        >
+          <div className={css.inputs}>
+            <Autocomplete size="xs" label="Answer with" description="An app's ref brings its model, parameters and examples" data={[...new Set(targets)]} value={model} onChange={setChosen} required />
+            <Rows project={project} variables={variables} use={(row) => setInputs(row)} />
+            <Textarea size="xs" autosize minRows={2} maxRows={10} label="The user says" description="A message behind those of the prompt; may be empty" value={inputs.message} onChange={(event) => setInputs({ ...inputs, message: event.currentTarget.value })} />
+            {variables.map((variable) => {
+              const set = (value: string): void => setInputs({ ...inputs, values: { ...inputs.values, [variable.name]: value } });
+              const standard = variable.required ? "" : typeof variable.default === "string" ? variable.default : JSON.stringify(variable.default);
+              return (
+                <Textarea
+                  key={variable.name}
+                  size="xs"
+                  autosize
+                  minRows={1}
+                  maxRows={8}
+                  label={variable.name}
+                  description={[variable.type, variable.description].filter(Boolean).join(", ")}
+                  placeholder={standard === "" ? "" : `${standard} (default)`}
+                  required={variable.required}
+                  withAsterisk={variable.required}
+                  value={inputs.values[variable.name] ?? ""}
+                  error={asked ? read.problems[variable.name] : undefined}
+                  onChange={(event) => set(event.currentTarget.value)}
+                />
+              );
+            })}
+            <NumberInput size="xs" label="Tokens of the answer, at most" min={1} max={100_000} value={most} onChange={(value) => setMost(typeof value === "number" ? value : 160)} />
+            <div className={css.run}>
+              {busy ? (
+                <Button type="submit" variant="default" leftSection={<IconPlayerStop size={14} />}>
+                  Stop
+                </Button>
+              ) : (
+                <Button type="submit" leftSection={<IconPlayerPlay size={14} />} disabled={blocked !== "" || model === ""}>
+                  {contenders.length > 1 ? "Run both" : "Run"}
+                </Button>
+              )}
+              {blocked !== "" && <p className={css.blocked}>{blocked}</p>}
+            </div>
           </div>
-        </div>
-        <div className={css.answers} data-two={contenders.length > 1}>
-          {contenders.map((each, n) => (
-            <Answer key={each.title} title={each.title} run={runs[n]} project={project} />
-          ))}
-        </div>
-      </form>
+          <div className={css.answers} data-two={contenders.length > 1}>
+            {contenders.map((each, n) => (
+              <Answer key={each.title} title={each.title} run={runs[n]} project={project} />
+            ))}
+          </div>
+        </form>
       </div>
     </Panel>
   );
