@@ -71,7 +71,7 @@ function Loaded({ project, change }: { project: string; change: Change }) {
         </Alert>
       )}
       {change.merged && (
-        <Alert color="teal" variant="light" title={`Merged by ${change.merged.by}`}>
+        <Alert variant="light" title={`Merged by ${change.merged.by}`}>
           <span className={css.moved}>
             <ReleaseChip project={project} app={change.app} digest={change.merged.from} />
             <IconArrowRight size={13} aria-label="to" />
@@ -104,7 +104,7 @@ function Loaded({ project, change }: { project: string; change: Change }) {
                   {diff.data ? (
                     <>
                       <Differences where={where} change={change} diff={diff.data} threads={threads.data ?? []} changed={changed} />
-                      <Try project={project} change={change} diff={diff.data} />
+                      {change.state !== "merged" && change.state !== "closed" && <Try project={project} change={change} diff={diff.data} />}
                     </>
                   ) : (
                     <Panel label="Changes">{diff.isError ? <ErrorState error={diff.error} retry={() => void diff.refetch()} busy={diff.isFetching} /> : <Loading rows={8} />}</Panel>

@@ -44,7 +44,7 @@ export function Actions({ project, change, checks, changed }: Props & { checks: 
           </Button>
         )}
         {may("approve") && (
-          <Button color="teal" variant="light" leftSection={<IconCheck size={14} />} onClick={() => setAct("approve")}>
+          <Button variant="light" leftSection={<IconCheck size={14} />} onClick={() => setAct("approve")}>
             Approve
           </Button>
         )}
@@ -119,7 +119,7 @@ function ReviewModal({ project, change, decision, close, changed }: Props & { de
           <Button variant="default" onClick={close}>
             Cancel
           </Button>
-          <Button type="submit" color={approve ? "teal" : undefined} loading={review.isPending} disabled={!ready}>
+          <Button type="submit" loading={review.isPending} disabled={!ready}>
             {approve ? "Approve" : "Request changes"}
           </Button>
         </div>
