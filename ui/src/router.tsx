@@ -9,6 +9,8 @@ import { readDatasetDiffSearch, readDatasetSearch, readDatasetsSearch } from "./
 import { readLineageSearch } from "./features/lineage/search";
 import { readCompareSearch, readModelSearch, readModelsSearch, readRunsSearch } from "./features/models/search";
 import { readDeriveSearch, readReleaseDiffSearch, readReleaseSearch, readReleasesSearch } from "./features/releases/search";
+import { readChangeSearch, readChangesSearch } from "./features/changes/search";
+import { readPromptSearch, readPromptsSearch } from "./features/prompts/search";
 import { readTracesSearch } from "./features/traces/search";
 import { lazyPage, preloadPages } from "./shell/lazyPage";
 import { NotFoundPage, RouteError, RoutePending } from "./shell/RouteStates";
@@ -202,6 +204,34 @@ const audit = createRoute({
   ...lazyPage(() => import("./features/audit/AuditPage").then((m) => m.AuditPage)),
 });
 
+const prompts = createRoute({
+  getParentRoute: () => project,
+  path: "prompts",
+  validateSearch: readPromptsSearch,
+  ...lazyPage(() => import("./features/prompts/PromptsPage").then((m) => m.PromptsPage)),
+});
+
+const prompt = createRoute({
+  getParentRoute: () => project,
+  path: "prompts/$prompt",
+  validateSearch: readPromptSearch,
+  ...lazyPage(() => import("./features/prompts/PromptPage").then((m) => m.PromptPage)),
+});
+
+const changes = createRoute({
+  getParentRoute: () => project,
+  path: "changes",
+  validateSearch: readChangesSearch,
+  ...lazyPage(() => import("./features/changes/ChangesPage").then((m) => m.ChangesPage)),
+});
+
+const change = createRoute({
+  getParentRoute: () => project,
+  path: "changes/$change",
+  validateSearch: readChangeSearch,
+  ...lazyPage(() => import("./features/changes/ChangePage").then((m) => m.ChangePage)),
+});
+
 const keys = createRoute({
   getParentRoute: () => project,
   path: "settings/keys",
@@ -214,7 +244,7 @@ const system = createRoute({
   ...lazyPage(() => import("./features/system/SystemPage").then((m) => m.SystemPage)),
 });
 
-const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, audit, keys, system])])]);
+const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, audit, keys, system])])]);
 
 export function makeRouter(queries: QueryClient) {
   preloadPages();

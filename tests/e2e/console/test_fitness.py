@@ -50,9 +50,39 @@ def pages(product: Product) -> dict[str, str]:
         "release-diff": "releases/diff?from=assistant/production&to=assistant/production",
         "audit": "audit",
         "actions": "audit?tab=actions",
+        "prompts": "prompts",
+        "prompt": "prompts/assistant-system",
+        "prompt-file": "prompts/assistant-system?view=file",
+        "prompt-versions": "prompts/assistant-system?tab=history",
+        "prompt-compare": "prompts/assistant-system?tab=compare",
+        "changes": "changes?view=mine",
+        "change": f"changes/{proposed(product)}",
+        "change-conversation": f"changes/{proposed(product)}?tab=conversation",
+        "change-history": f"changes/{proposed(product)}?tab=history",
         "keys": "settings/keys",
         "system": "system",
     }
+
+
+def proposed(product: Product) -> int:
+    """Return the number of a change request with a comment, made once."""
+    text = product.control("GET", "/api/v1/projects/default/prompts/assistant-system").json()["text"]
+    made = product.control(
+        "POST",
+        "/api/v1/projects/default/change-requests",
+        json={
+            "app": "assistant",
+            "title": "For everybody",
+            "parts": [{"part": "prompt.system", "content": text.replace("helpful", "most helpful")}],
+            "draft": True,
+            "key": "fitness",
+        },
+    )
+    assert made.status_code in (200, 201), made.text
+    path = f"/api/v1/projects/default/change-requests/{made.json()['number']}"
+    said = product.control("POST", f"{path}/comments", json={"body": "Why the most?", "key": "fitness"})
+    assert said.status_code in (200, 201), said.text
+    return int(made.json()["number"])
 
 
 @pytest.mark.timeout(300)

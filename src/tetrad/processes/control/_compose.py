@@ -36,7 +36,7 @@ from tetrad.kit.blobs import BlobStore, OpenBlobs, open_blobs
 from tetrad.kit.db import Database, DatabaseDamaged, open_database
 from tetrad.kit.db.migrate import migrate
 from tetrad.kit.extensions import Extensions, Kind
-from tetrad.kit.home import BLOBS_URL, HOST, Home
+from tetrad.kit.home import BLOBS_URL, GATEWAY_PORT, HOST, Home, reachable_host
 from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, Upload, guard
 from tetrad.kit.jobs import JobClient
 from tetrad.kit.seal import Keyring
@@ -50,10 +50,11 @@ from tetrad.models._weights import read_weights
 from tetrad.processes.control._bindings import InstalledHere
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
+from tetrad.processes.control._playground import Playground
 from tetrad.processes.control._publisher import RouteTablePublisher
 from tetrad.processes.control._reproducing import GatewayRendering, ReproducingJobs, TracedTraffic
 from tetrad.processes.control._served import DatasetContents, HeldModels, OpenChanges, PushedBatches, ServedReleases
-from tetrad.processes.control._settings import EXAMPLE_APP
+from tetrad.processes.control._settings import EXAMPLE_APP, GATEWAY_URL, PLAYGROUND_RUNS, PLAYGROUND_TIMEOUT_S
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
 from tetrad.prompts import Prompts, policy_from
 from tetrad.registry import (
@@ -80,6 +81,7 @@ from tetrad.releases import (
     RegistryPrompts,
     Releases,
     Reproductions,
+    ResolvedRelease,
     Stalenesses,
     known_rebuilders,
     reproduction_limits_from,
@@ -136,6 +138,7 @@ class Services:
     engines: EngineDirectory
     providers: ProviderDirectory
     jobs: JobClient
+    playground: Playground
     publisher: RouteTablePublisher
     problems: list[str]
     _closers: ExitStack
@@ -290,8 +293,24 @@ def build_services(settings: Settings, home: Home) -> Services:
             traffic=TracedTraffic(traces),
             limits=reproduction_limits_from(settings),
         )
+        playground = Playground(
+            gateway_url=settings.get(GATEWAY_URL) or f"http://{reachable_host(settings)}:{settings.get(GATEWAY_PORT)}",
+            clock=clock,
+            changed=changed,
+            release_at=lambda project, app, ref: _release_at(releases, project, app, ref),
+            pinned=lambda project, release: (
+                pinned_prompts.get(project, release.prompt_digest, release.prompt_name)
+                if release.prompt_digest
+                else None
+            ),
+            checked=lambda project, name, text: pinned_prompts.check(
+                project, name, text.encode("utf-8", "replace"), where=f"{name}.md"
+            ),
+            max_runs=settings.get(PLAYGROUND_RUNS),
+            timeout_s=settings.get(PLAYGROUND_TIMEOUT_S),
+        )
         sources = Sources(
-            grants=identity.key_entries,
+            grants=lambda: [*identity.key_entries(), *playground.grants()],
             upstreams=engines.upstreams,
             models=engines.models,
             providers=providers.all,
@@ -359,10 +378,16 @@ def build_services(settings: Settings, home: Home) -> Services:
             engines=engines,
             providers=providers,
             jobs=jobs,
+            playground=playground,
             publisher=publisher,
             problems=sources.problems,
             _closers=stack.pop_all(),
         )
+
+
+def _release_at(releases: Releases, project: str, app: str, ref: str) -> ResolvedRelease:
+    digest = releases.ref(project, app, ref or releases.app(project, app).default_ref).digest
+    return releases.resolve(project, digest)
 
 
 class BlobOpener(Protocol):
@@ -473,6 +498,7 @@ def build_app(services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        await services.playground.close()
 
     app = FastAPI(
         title="Tetrad",

@@ -13,6 +13,7 @@ from tetrad.datasets.routes import router as datasets_router
 from tetrad.identity.routes import router as identity_router
 from tetrad.kit.jobs.routes import router as jobs_router
 from tetrad.models.routes import router as models_router
+from tetrad.processes.control._playground_routes import playground_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
 from tetrad.prompts.routes import router as prompts_router
@@ -55,4 +56,5 @@ def all_routers(services: Services) -> list[APIRouter]:
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
         jobs_router(services.jobs),
+        playground_router(services.playground),
     ]
