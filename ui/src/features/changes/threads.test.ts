@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { PromptPartDiff, Requirement, Thread } from "@/api/changes";
 import { anchorAt, belongs, elsewhere, nameOf, obstacles, placeThreads } from "./threads";
 
-const side = (digest: string) => ({ name: "bot", digest, version: "1.0.0", contract: "", order: "" });
+const side = (digest: string) => ({ name: "bot", digest, version: "1.0.0", contract: "", order: "", expected_outcome: "" });
 const DIFF: PromptPartDiff = { role: "system", change: "changed", old: side("old"), new: side("new"), contract_changed: false, floor: "patch", verdict: "kept", messages: [], variables: [], params: [], other: [] };
 
 function thread(id: string, anchor: Partial<NonNullable<Thread["anchor"]>> | null): Thread {

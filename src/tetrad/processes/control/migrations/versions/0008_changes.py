@@ -41,9 +41,9 @@ def upgrade() -> None:
         sa.Column("merge", sa.Text),
         sa.Column("closed_reason", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("project", "number", name="pk_change_requests"),
-        sa.UniqueConstraint("project", "key", name="uq_change_requests_project"),
+        sa.UniqueConstraint("project", "key", name="uq_change_requests_project_key"),
     )
-    op.create_index("ix_change_requests_project", "change_requests", ["project", "state", "number"])
+    op.create_index("ix_change_requests_project_state_number", "change_requests", ["project", "state", "number"])
     op.create_table(
         "change_revisions",
         sa.Column("project", sa.String(63), nullable=False),
