@@ -38,7 +38,7 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
 
 
 class RouteTarget(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One model of a route.
+    """One model of a route: always a model, never another route, so a route may hide a model and still call it.
 
     Targets of a lower `priority` come first. `weight` counts where the strategy is `weighted` or `least-busy`, and for
     affinity. With `max_in_flight` the next target gets what comes while so many calls of this one are under way in a
@@ -172,18 +172,16 @@ def check_route(route: ModelRoute) -> ModelRoute:
     for listed in (fallbacks.error, fallbacks.rate_limit, fallbacks.context_window, fallbacks.content_policy):
         if len(listed) > MAX_TARGETS:
             raise BadRoute(f"{len(listed)} fallbacks of one kind", hint=f"give at most {MAX_TARGETS}")
-        _check_targets(listed, route.names)
-    _check_targets(route.targets, route.names)
+        _check_targets(listed)
+    _check_targets(route.targets)
     _check_numbers(route)
     return route
 
 
-def _check_targets(targets: Iterable[RouteTarget], own: tuple[str, ...]) -> None:
+def _check_targets(targets: Iterable[RouteTarget]) -> None:
     for target in targets:
         if not _MODEL.fullmatch(target.model) or target.model.startswith(_RESERVED):
             raise BadRoute(f"{target.model[:80]!r} cannot name a model", hint="such as openai/gpt-5-mini")
-        if target.model in own:
-            raise BadRoute(f"the route {target.model!r} names itself", hint="its targets are models, not routes")
         if not 0 <= target.weight <= 1_000_000 or not 0 <= target.priority <= 1000:
             raise BadRoute(
                 f"the weight or priority of {target.model!r} is out of range", hint="0 to 1000000; 0 to 1000"

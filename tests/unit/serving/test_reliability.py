@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from support import gateway as g
 from support.simulated import DONE, ROLE, Act, SimReply, Simulation, word
 from tetrad.kernel import TetradError
 from tetrad.kit.upstream import ConnectFailed, TimedOut
@@ -424,6 +425,19 @@ def test_a_route_has_aliases_and_hides_a_model_of_its_name() -> None:
     sim = Simulation("b", aliases=["gpt-9", "p/a"])
     for name in ("smart", "gpt-9", "p/a"):
         assert sim.one(name).json["model"] == "b"
+
+
+def test_a_route_may_hide_a_model_and_still_call_it() -> None:
+    sim = Simulation("a", "b", aliases=["p/a"], retry=NO_RETRY)
+    sim.provider.acts["a"] = [DOWN]
+    assert sim.one("p/a").json["model"] == "b"
+    assert sim.called == ["a", "b"]
+
+
+def test_a_route_of_another_project_is_not_there() -> None:
+    sim = Simulation("a")
+    reply = sim.one(headers={b"authorization": b"Bearer " + g.OTHER_KEY.encode()})
+    assert (reply.status, reply.json["error"]["code"]) == (404, "model_not_found")
 
 
 def test_a_target_that_is_gone_does_not_take_the_route_with_it() -> None:
