@@ -61,7 +61,7 @@ def next_step(now: Situation) -> Step:
         ("next", treatment.next_target and now.targets_left),
         ("fall_back", treatment.fallback is not None and now.fallbacks_left),
     ]
-    if now.kind in ("rate_limit", "overloaded"):
+    if now.kind in ("rate_limit", "overloaded", "busy"):
         steps = [*steps[1:], steps[0]]
     return next((step for step, possible in steps if possible), "stop")
 
@@ -92,7 +92,8 @@ class Runner:
         now = self._clock.monotonic()
         deadline = _deadline(exchange, plan, now)
         facts = plan.facts(exchange, call)
-        run = _Run(self, exchange, plan, call, facts, deadline, plan.candidates(facts, exchange.kind, now, self._rng))
+        queue = plan.candidates(facts, exchange.kind, now, self._rng, stream=call.stream)
+        run = _Run(self, exchange, plan, call, facts, deadline, queue)
         plan.state.retries.earn()
         plan.state.hedges.earn()
         return await run.answer()
@@ -311,8 +312,8 @@ class _Run:
         kind = _refusal(answer) if content == "some" else _early_end(answer.outcome())
         if not isinstance(answer, _Counted):
             health.in_flight -= 1
-        elif kind is None:
-            health.first_token.note(now - begun, now)
+        if kind is None:
+            (health.first_token if answer.stream else health.whole).note(now - begun, now)
         asked_s = retry_after_s(answer.headers) if kind else None
         health.answered(kind, now, policy, asked_s)
         return Tried(target, made, kind, answer, None, asked_s, forbids_retry(answer.headers))

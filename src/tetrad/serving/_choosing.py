@@ -138,7 +138,7 @@ class PeakEwma:
 
     def value(self, now: float) -> float:
         """Return the mean; what was long ago counts less, so that a target that was slow once is tried again."""
-        return self._value * 0.5 ** (max(now - self._at - _HALF_LIFE_S, 0.0) / (4 * _HALF_LIFE_S))
+        return self._value * math.pow(0.5, max(now - self._at - _HALF_LIFE_S, 0.0) / (4 * _HALF_LIFE_S))
 
     def quantile(self, part: float, least: int) -> float | None:
         """Return a quantile of the recent times (nearest rank); None with fewer than `least` of them."""

@@ -20,6 +20,7 @@ FailureKind = Literal[
     "quota",
     "credential",
     "overloaded",
+    "busy",
     "timeout",
     "unavailable",
     "broken",
@@ -48,6 +49,7 @@ TREATMENTS: dict[FailureKind, Treatment] = {
     "quota": Treatment(False, "rate_limit", True, False),
     "credential": Treatment(False, "error", True, True),
     "overloaded": Treatment(True, "error", True, True),
+    "busy": Treatment(True, "rate_limit", True, False),
     "timeout": Treatment(False, "error", True, True),
     "unavailable": Treatment(True, "error", True, True),
     "broken": Treatment(True, "error", True, True),
@@ -94,8 +96,10 @@ _CODES: dict[str, FailureKind] = {
     "overloaded": "overloaded",
     "engine_overloaded": "overloaded",
     "modelnotreadyexception": "overloaded",
-    "upstream_busy": "overloaded",
-    "binding_at_capacity": "overloaded",
+    # too much for what we allow ourselves
+    "upstream_busy": "busy",
+    "binding_at_capacity": "busy",
+    "provider_at_capacity": "busy",
     # there is no such model
     "model_not_found": "missing",
     "deploymentnotfound": "missing",

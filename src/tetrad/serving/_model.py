@@ -47,6 +47,10 @@ class Upstream(msgspec.Struct, frozen=True):
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    max_concurrency: int = 0
+    """Most calls that a worker makes to it at once; 0: no limit but its connections."""
+    max_queue: int = 64
+    queue_target_s: float = 1.0
 
 
 class Price(msgspec.Struct, frozen=True, gc=False):

@@ -29,7 +29,7 @@ from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._model import RouteTable
 from tetrad.serving._prompting import house_compiler
 from tetrad.serving._routing import BrokenRoute, CompiledTable, Route
-from tetrad.serving.errors import error_body, error_event
+from tetrad.serving.errors import RequestRefused, error_body, error_event
 from tetrad.serving.ports import Answer, ModelCall, PromptCompiler, Provider, Stage
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ _STREAM = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+PRIORITY_HEADER = b"x-tetrad-priority"
 CLIENT_GONE = 499
 """The status of a record whose client left before its answer was whole (as nginx logs it)."""
 
@@ -165,7 +166,8 @@ class Pipeline:
             exchange.unused = route.release.apply(fields, exchange.variables)
         elif operation.input not in fields:
             text_field(fields, operation.input)
-        return route, ModelCall(operation, fields, stream, stream and usage_asked(fields))
+        batch = PRIORITY_HEADER in exchange.headers and _is_batch(exchange.headers[PRIORITY_HEADER])
+        return route, ModelCall(operation, fields, stream, stream and usage_asked(fields), batch=batch)
 
     @staticmethod
     def _note_who(exchange: Exchange, fields: Fields) -> None:
@@ -285,6 +287,14 @@ class Pipeline:
                 ours_ns = attempt.start_ns - exchange.ready_ns + self._clock.now_ns() - answer.received_ns
                 headers.append((b"x-tetrad-overhead-ms", b"%.3f" % (max(ours_ns, 0) / 1e6)))
         return headers
+
+
+def _is_batch(said: bytes) -> bool:
+    if said not in (b"batch", b"interactive"):
+        raise RequestRefused(
+            "the header x-tetrad-priority names no priority", param="x-tetrad-priority", hint="interactive or batch"
+        )
+    return said == b"batch"
 
 
 def _names(given: tuple[str, ...]) -> bytes:

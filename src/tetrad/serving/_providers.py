@@ -33,6 +33,9 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     `secrets` name more keys of the same provider: one that is refused, or at its limit, gives way to another.
 
+    With `max_concurrency` a gateway worker makes so many calls at once, fewer while the provider says it is too much;
+    `max_queue` more wait, and are refused with 429 once no call waits less than `queue_target_s`.
+
     `base_url` ends before `/chat/completions`. `system` is the value of `gen_ai.provider.name` on spans and the
     provider's name in the public price list.
     """
@@ -50,6 +53,9 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    max_concurrency: int = 0
+    max_queue: int = 64
+    queue_target_s: float = 1.0
 
 
 def check_provider(spec: ProviderSpec) -> ProviderSpec:
@@ -81,6 +87,10 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
     limits = (spec.connect_timeout_s, spec.first_byte_timeout_s, spec.idle_timeout_s, spec.total_timeout_s)
     if not all(0 < limit <= 86_400 for limit in limits) or not 1 <= spec.max_connections <= 100_000:
         raise BadProvider("a limit is out of range", hint="timeouts: up to 86400 s; max_connections: 1 to 100000")
+    if not 0 <= spec.max_concurrency <= 100_000 or not 0 <= spec.max_queue <= 100_000:
+        raise BadProvider("max_concurrency or max_queue is out of range", hint="0 to 100000")
+    if not 0.001 <= spec.queue_target_s <= 3600:
+        raise BadProvider("queue_target_s is out of range", hint="0.001 to 3600")
     return spec
 
 

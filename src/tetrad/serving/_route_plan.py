@@ -38,11 +38,12 @@ _FACTS = (("segment", b"x-tetrad-segment"), ("sensitivity", b"x-tetrad-sensitivi
 class Health:
     """What a gateway worker knows of one target of one route. It outlives route tables."""
 
-    __slots__ = ("breaker", "cool_until", "counts", "first_token", "in_flight")
+    __slots__ = ("breaker", "cool_until", "counts", "first_token", "in_flight", "whole")
 
     def __init__(self) -> None:
         self.breaker: Breaker = CLOSED
         self.first_token = PeakEwma()
+        self.whole = PeakEwma()
         self.in_flight = 0
         self.cool_until = 0.0
         self.counts: dict[str, int] = {}
@@ -62,6 +63,10 @@ class Health:
             self.cool_until = now + min(COOL_S if asked_s is None else asked_s, LONGEST_COOL_S)
         elif kind is None:
             self.cool_until = 0.0
+
+    def latency_s(self, now: float, *, stream: bool) -> float:
+        """Return how long it usually takes to the first content of a stream, or to another answer; 0: not known."""
+        return (self.first_token if stream else self.whole).value(now)
 
     def given_up(self, now: float, policy: BreakerPolicy) -> None:
         """Take in that a call was cancelled before it told anything."""
@@ -155,7 +160,9 @@ class Plan:
         """Return the model of the first target that does what is asked."""
         return next((target.model for target in self.targets if kind in target.model.entry.kinds), None)
 
-    def candidates(self, facts: Facts, kind: Kind, now: float, rng: random.Random) -> list[Target]:
+    def candidates(
+        self, facts: Facts, kind: Kind, now: float, rng: random.Random, *, stream: bool = False
+    ) -> list[Target]:
         """Return the targets in the order in which they are tried, without those that must be left alone now.
 
         Those that asked for a pause come last. Raises `TetradError` where none may answer.
@@ -166,7 +173,10 @@ class Plan:
                 f"no target of the route {self.name!r} may answer this request",
                 hint="its labels (segment, sensitivity, region) fit no target; see `tetrad route show`",
             )
-        seen = [Seen(target.health.in_flight, target.health.first_token.value(now), target.price) for target in fitting]
+        seen = [
+            Seen(target.health.in_flight, target.health.latency_s(now, stream=stream), target.price)
+            for target in fitting
+        ]
         order = ranked([target.spec for target in fitting], self.spec.strategy, seen, facts.affinity, rng)
         ready = [fitting[place] for place in order if is_ready(fitting[place], now)]
         ready += [
@@ -224,10 +234,11 @@ class TargetHealth(msgspec.Struct, frozen=True):
 
 
 class GatewayHealth(msgspec.Struct, frozen=True):
-    """What one gateway worker tells: how the targets of its routes do, and how many keys of each provider rest."""
+    """What one gateway worker tells of the targets of routes, and of the keys and gates of providers."""
 
     targets: tuple[TargetHealth, ...] = ()
     keys: dict[str, dict[str, int]] = {}
+    gates: dict[str, dict[str, float]] = {}
 
 
 def suits(target: Target, facts: Facts, kind: Kind) -> bool:

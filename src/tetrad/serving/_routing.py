@@ -12,6 +12,7 @@ import msgspec
 from tetrad.kernel import Clock, Forbidden, NotFound, SystemClock, TetradError, Unauthenticated, Unavailable
 from tetrad.serving._capacity import Capacity
 from tetrad.serving._dispatch import BoundModel
+from tetrad.serving._gate import Gate, GatePolicy
 from tetrad.serving._key_pool import KeyPool
 from tetrad.serving._model import (
     AppRoute,
@@ -82,6 +83,8 @@ class CompiledTable:
         self._models: dict[str, BoundModel] = {}
         self._pools: dict[str, KeyPool] = {}
         self._old_pools = previous._pools if previous else {}
+        self._gates: dict[str, Gate] = {}
+        self._old_gates = previous._gates if previous else {}
         self._states: dict[str, RouteState] = {}
         self._plans: dict[str, Plan] = {}
         self._releases: dict[tuple[str, str], CompiledRelease] = {}
@@ -188,6 +191,7 @@ class CompiledTable:
         return GatewayHealth(
             tuple(each for plan in plans for each in plan.health(now)),
             {name: pool.counts() for name, pool in self._pools.items()},
+            {name: gate.counts() for name, gate in self._gates.items()},
         )
 
     def _app(self, key: KeyEntry, name: str) -> Route:
@@ -372,6 +376,8 @@ class CompiledTable:
         if provider is None:
             raise BadRouteTable(f"nothing here speaks the protocol {upstream.adapter!r}")
         handler: Handler = self._caller(provider, upstream) if upstream.base_url else _nowhere
+        if upstream.max_concurrency:
+            handler = self._gate(upstream).bind(handler)
         for stage in reversed(stages):
             handler = stage.bind(entry, upstream, handler)
         pricer = Pricer(entry.price) if entry.price is not None else None
@@ -388,6 +394,16 @@ class CompiledTable:
             self._pools[upstream.name] = pool
         one = [msgspec.structs.replace(upstream, secret=secret, secrets=()) for secret in secrets]
         return pool.bind([provider.endpoint(each).call for each in one], secrets)
+
+    def _gate(self, upstream: Upstream) -> Gate:
+        """All models of an upstream share its places, whatever secret or deadline they are called with."""
+        policy = GatePolicy(upstream.max_concurrency, upstream.max_queue, upstream.queue_target_s)
+        gate = self._gates.get(upstream.name)
+        if gate is None:
+            gate = self._old_gates.get(upstream.name) or Gate(upstream.name, policy, self._clock)
+            gate.follow(policy)
+            self._gates[upstream.name] = gate
+        return gate
 
     def _compile(self, release: ReleaseRoute, compiler: PromptCompiler) -> None:
         self._releases[release.project, release.digest] = CompiledRelease(release, compiler)

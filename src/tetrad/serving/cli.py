@@ -48,6 +48,9 @@ def set_provider(
         list[str] | None,
         typer.Option(help="Name of the secret with its key, see `tetrad secret set`; repeat it for more keys."),
     ] = None,
+    max_concurrency: Annotated[
+        int, typer.Option(help="Calls of one gateway worker at once; more wait their turn. 0: no limit.")
+    ] = 0,
     system: Annotated[str, typer.Option(help="Its name in the public price list and on spans.")] = "openai",
     project: InProject = "default",
     as_json: Json = False,
@@ -60,6 +63,7 @@ def set_provider(
     first, *more = secret or [""]
     body: dict[str, Any] = {
         "base_url": base_url, "models": models, "secret": first, "secrets": more, "system": system,
+        "max_concurrency": max_concurrency,
     }  # fmt: skip
     found = ApiClient.from_environment().put(_path(project, name), body)
     show_rows(

@@ -239,6 +239,9 @@ class ProviderBody(BaseModel):
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    max_concurrency: int = Field(default=0, description="Calls of one gateway worker at once; 0: no limit")
+    max_queue: int = Field(default=64, description="Calls that wait for a place")
+    queue_target_s: float = Field(default=1.0, description="Waiting longer than this for long refuses more with 429")
 
 
 class ProviderView(ProviderBody):

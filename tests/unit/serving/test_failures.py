@@ -71,7 +71,7 @@ def test_an_error_of_a_provider_is_recognised(provider: str, status: int, code: 
         (TimedOut("late"), "timeout"),
         (BrokenAnswer("nonsense"), "broken"),
         (Unavailable("loading", code="upstream_not_ready"), "unavailable"),
-        (Overloaded("full", code="binding_at_capacity"), "overloaded"),
+        (Overloaded("full", code="binding_at_capacity"), "busy"),
         (Forbidden("a guard says no", code="guard_refused"), "caller"),
         (Overloaded("a limit of ours", code="rate_limited"), "caller"),
         (RequestRefused("cannot be said in that protocol"), "caller"),

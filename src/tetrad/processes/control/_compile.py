@@ -229,6 +229,9 @@ def _add_provider(
         idle_timeout_s=spec.idle_timeout_s,
         total_timeout_s=spec.total_timeout_s,
         max_connections=spec.max_connections,
+        max_concurrency=spec.max_concurrency,
+        max_queue=spec.max_queue,
+        queue_target_s=spec.queue_target_s,
     )
     for model in spec.models:
         name = f"{spec.name}/{model.name}"

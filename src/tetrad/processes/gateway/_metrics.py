@@ -32,6 +32,10 @@ _HELP = {
     "tetrad_gateway_target_in_flight": ("gauge", "Calls of a route's target under way."),
     "tetrad_gateway_target_state": ("gauge", "Breaker of a route's target: 0 closed, 1 half open, 2 open."),
     "tetrad_gateway_provider_keys": ("gauge", "Keys of a provider that has several, by state."),
+    "tetrad_gateway_provider_limit": ("gauge", "Calls that a provider gets at once now."),
+    "tetrad_gateway_provider_in_flight": ("gauge", "Calls of a provider under way, where they are limited."),
+    "tetrad_gateway_provider_waiting": ("gauge", "Calls that wait for their turn at a provider."),
+    "tetrad_gateway_provider_refused_total": ("counter", "Calls refused because too many waited at a provider."),
     "tetrad_gateway_resident_bytes": ("gauge", "Memory of the worker."),
 }
 
@@ -117,6 +121,10 @@ def _route_samples(health: GatewayHealth) -> Iterator[tuple[str, str, float]]:
             yield "tetrad_gateway_target_calls_total", f'{labels},outcome="{kind}"', count
         yield "tetrad_gateway_target_in_flight", labels, target.in_flight
         yield "tetrad_gateway_target_state", labels, _BREAKERS[target.state]
+    for upstream, gate in health.gates.items():
+        for name, value in gate.items():
+            family = "refused_total" if name == "refused" else name
+            yield f"tetrad_gateway_provider_{family}", f'upstream="{_label(upstream)}"', value
     for upstream, counts in health.keys.items():
         for state, count in counts.items():
             yield "tetrad_gateway_provider_keys", f'upstream="{_label(upstream)}",state="{state}"', count
