@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from tetrad.kernel import TetradError, new_span_id, new_trace_id
+from tetrad.serving._body import Extension
 from tetrad.serving._model import KeyEntry, Kind, ModelEntry, ReleaseRoute, Upstream
 from tetrad.serving._operations import Operation
 from tetrad.serving._pricing import Pricer
@@ -92,6 +93,7 @@ class Exchange:
         "headers",
         "input",
         "key",
+        "labels",
         "model",
         "on_done",
         "operation",
@@ -99,11 +101,8 @@ class Exchange:
         "ready_ns",
         "recorded",
         "ref",
-        "region",
         "release",
         "route",
-        "segment",
-        "sensitivity",
         "session",
         "span_id",
         "start_ns",
@@ -138,9 +137,7 @@ class Exchange:
         self.user = ""
         self.unit = ""
         self.route = ""
-        self.segment = ""
-        self.sensitivity = ""
-        self.region = ""
+        self.labels: Extension | None = None
         self.unused: tuple[str, ...] = ()
         self.code = ""
         self.code_match = ""

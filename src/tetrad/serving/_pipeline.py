@@ -166,8 +166,10 @@ class Pipeline:
             exchange.unused = route.release.apply(fields, exchange.variables)
         elif operation.input not in fields:
             text_field(fields, operation.input)
-        batch = PRIORITY_HEADER in exchange.headers and _is_batch(exchange.headers[PRIORITY_HEADER])
-        return route, ModelCall(operation, fields, stream, stream and usage_asked(fields), batch=batch)
+        call = ModelCall(operation, fields, stream, stream and usage_asked(fields))
+        if PRIORITY_HEADER in exchange.headers and _is_batch(exchange.headers[PRIORITY_HEADER]):
+            call = msgspec.structs.replace(call, batch=True)
+        return route, call
 
     @staticmethod
     def _note_who(exchange: Exchange, fields: Fields) -> None:
@@ -182,8 +184,7 @@ class Pipeline:
             exchange.variables = bytes(extension.variables)
             exchange.session, exchange.user = extension.session[:_LABEL], extension.user[:_LABEL]
             unit = extension.unit[:_LABEL]
-            exchange.segment, exchange.region = extension.segment[:_LABEL], extension.region[:_LABEL]
-            exchange.sensitivity = extension.sensitivity[:_LABEL]
+            exchange.labels = extension
         for name in _LABELS:
             if name in headers:
                 text = label(headers[name], name.decode())
@@ -276,7 +277,8 @@ class Pipeline:
             headers.append((b"x-tetrad-binding", exchange.binding.encode()))
         if exchange.route:
             headers.append((b"x-tetrad-route", exchange.route.encode()))
-        if exchange.route or len(exchange.attempts) > 1:
+            headers.append((b"x-tetrad-attempts", b"%d" % len(exchange.attempts)))
+        elif len(exchange.attempts) > 1:
             headers.append((b"x-tetrad-attempts", b"%d" % len(exchange.attempts)))
         if exchange.unused:
             headers.append((b"x-tetrad-unused-variables", _names(exchange.unused)))

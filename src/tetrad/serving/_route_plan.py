@@ -146,7 +146,7 @@ class Plan:
         said = {}
         for name, header in _FACTS:
             given = exchange.headers.get(header)
-            said[name] = given.decode("utf-8", "replace") if given else getattr(exchange, name)
+            said[name] = given.decode("utf-8", "replace") if given else getattr(exchange.labels, name, "")
         affinity = ""
         if self._affine == "session":
             affinity = exchange.session

@@ -25,7 +25,7 @@ _RESERVED = ("app:", "release:")
 _TAKEN = frozenset(("health", "app", "release"))
 
 
-class Condition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which requests a target may answer: those whose label is one of these. Empty: all.
 
     A request without the label is not one of them, so that what nobody labelled never goes to a target that wants to
@@ -37,7 +37,7 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     regions: tuple[str, ...] = ()
 
 
-class RouteTarget(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class RouteTarget(msgspec.Struct, frozen=True, omit_defaults=True):
     """One model of a route: always a model, never another route, so a route may hide a model and still call it.
 
     Targets of a lower `priority` come first. `weight` counts where the strategy is `weighted` or `least-busy`, and for
@@ -52,7 +52,7 @@ class RouteTarget(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     max_in_flight: int = 0
 
 
-class Fallbacks(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Fallbacks(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which models take over, by what went wrong; after the route's own targets, in this order."""
 
     error: tuple[RouteTarget, ...] = ()
@@ -61,7 +61,7 @@ class Fallbacks(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     content_policy: tuple[RouteTarget, ...] = ()
 
 
-class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     """How often a call is made again, on the same target, and how much more traffic that may make.
 
     Pauses double from `first_pause_s` to `longest_pause_s`, each a random part of that (full jitter). An upstream that
@@ -75,7 +75,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     longest_pause_s: float = 5.0
 
 
-class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True):
     """Seconds; 0 leaves what the provider says. `total_s` covers all attempts and pauses of a request together.
 
     `first_token_s` bounds one attempt until the first content of a stream, or until the whole of another answer.
@@ -87,7 +87,7 @@ class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     total_s: float = 0.0
 
 
-class HedgePolicy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class HedgePolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     """Ask the next target too, where the first content of a stream takes longer than it does for 95 of 100.
 
     Nothing is hedged before `min_samples` first tokens of a target are known, sooner than `min_wait_s`, or past
@@ -100,7 +100,7 @@ class HedgePolicy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     min_wait_s: float = 0.1
 
 
-class BreakerPolicy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class BreakerPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     """When a target is left alone: so many failures in a row, or that part of at least `min_calls` in a window.
 
     After `open_s`, doubled each time up to `longest_open_s`, one call at a time tries it.
@@ -114,7 +114,7 @@ class BreakerPolicy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     longest_open_s: float = 120.0
 
 
-class ModelRoute(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class ModelRoute(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A name that clients and releases use like a model's; it holds no secret.
 
     `aliases` are more names for it. `affinity` sends what belongs together to the same target as long as that answers:
