@@ -328,6 +328,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             ],
             resolve=releases.resolve,
             bindings=bindings.set_of,
+            routes=routes.all,
             candidates=changes.candidates,
             resolve_candidate=changes.resolve,
         )
