@@ -47,6 +47,7 @@ class Act:
     message: str = ""
     error: Exception | None = None
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    finish_reasons: tuple[str, ...] = ()
     pieces: list[bytes | Exception | float] | None = None
     """Of a stream; a number is a pause."""
 
@@ -59,6 +60,7 @@ class ScriptedAnswer:
         default: list[bytes | Exception | float] = [ROLE, word(name), DONE]
         self._pieces = list(act.pieces if act.pieces is not None else default)
         self._act, self._name, self._said = act, name, said
+        self._reasons = act.finish_reasons
         self._error = (act.code or f"http_{act.status}", act.message) if act.status >= 400 else ("", "")
         self.closed = 0
 
@@ -78,7 +80,10 @@ class ScriptedAnswer:
             return piece
 
     def outcome(self) -> Outcome:
-        return Outcome(usage=Usage(input=1, output=1), error_type=self._error[0], error_message=self._error[1])
+        usage = Usage(input=1, output=1)
+        return Outcome(
+            usage=usage, finish_reasons=self._reasons, error_type=self._error[0], error_message=self._error[1]
+        )
 
     def close(self) -> None:
         self.closed += 1

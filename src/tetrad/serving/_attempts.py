@@ -27,6 +27,7 @@ from tetrad.serving.errors import DeadlinePassed, RequestRefused
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 LONGEST_TIMEOUT_MS = 86_400_000
+_FILTERED = frozenset(("content_filter", "refusal"))
 
 Step = Literal["stop", "rotate", "retry", "next", "fall_back"]
 
@@ -310,6 +311,8 @@ class _Run:
             raise
         now, made = self._clock.monotonic(), exchange.attempts[place]
         kind = _refusal(answer) if content == "some" else _early_end(answer.outcome())
+        if kind is None and self._plan.fallbacks["content_policy"] and _is_filtered(answer.outcome()):
+            kind = "content_policy"
         if not isinstance(answer, _Counted):
             health.in_flight -= 1
         if kind is None:
@@ -400,6 +403,11 @@ def _refusal(answer: Answer) -> FailureKind | None:
 def _early_end(outcome: Outcome) -> FailureKind | None:
     """Return what is wrong with a stream that tells an error, or ends, before any content; None for an empty answer."""
     return classify(0, outcome.error_type, outcome.error_message) if outcome.error_type else None
+
+
+def _is_filtered(outcome: Outcome) -> bool:
+    """Tell whether the provider ended every choice by its filter: a refusal that comes as a good answer."""
+    return bool(outcome.finish_reasons) and _FILTERED.issuperset(outcome.finish_reasons)
 
 
 def _deadline(exchange: Exchange, plan: Plan, now: float) -> float | None:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.kernel import InvalidInput
 from tetrad.kit.http import Page, requires
-from tetrad.serving._route_directory import RouteDirectory, RouteHealth, TargetSummary
+from tetrad.serving._providers import ProviderDirectory
+from tetrad.serving._route_directory import ProviderHealth, RouteDirectory, RouteHealth, TargetSummary
 from tetrad.serving._route_plan import GatewayHealth
 from tetrad.serving._route_spec import MAX_ALIASES, MAX_TARGETS, ModelRoute
 
@@ -137,6 +138,24 @@ class TargetSummaryView(BaseModel):
         return cls(**msgspec.to_builtins(summary))
 
 
+class ProviderHealthView(BaseModel):
+    """How a provider does, over the gateway workers that told within 30 s; see `ProviderHealth`."""
+
+    workers: int
+    keys_ready: int = Field(description="Of a provider with several keys, in the worker where the fewest are ready")
+    keys_cooling: int
+    keys_retired: int = Field(description="Refused by the provider; used again when their secret changes")
+    limit: float = Field(description="Calls at once that it gets now, where they are limited")
+    in_flight: int
+    waiting: int
+    refused: int = Field(description="Calls refused because too many waited, since each worker began")
+
+    @classmethod
+    def of(cls, found: ProviderHealth) -> ProviderHealthView:
+        """Render what is known."""
+        return cls(**msgspec.to_builtins(found))
+
+
 def route_router(directory: RouteDirectory, health: RouteHealth) -> APIRouter:
     """Return the routes of routes, with their prefix."""
     routes = APIRouter(prefix="/api/v1/projects/{project}/routes", tags=["serving"])
@@ -170,9 +189,18 @@ def route_router(directory: RouteDirectory, health: RouteHealth) -> APIRouter:
     return routes
 
 
-def gateway_health_router(health: RouteHealth) -> APIRouter:
-    """Return what gateways call."""
+def gateway_health_router(health: RouteHealth, providers: ProviderDirectory) -> APIRouter:
+    """Return what gateways call, and what they tell of providers."""
     routes = APIRouter(tags=["serving"])
+
+    @routes.get(
+        "/api/v1/projects/{project}/providers/{name}/health",
+        dependencies=[requires("control")],
+        operation_id="get_provider_health",
+    )
+    def get_provider_health(project: str, name: RouteName) -> ProviderHealthView:
+        """Tell how the keys of a provider do, and how many calls wait for it."""
+        return ProviderHealthView.of(health.provider(providers.get(project, name).name))
 
     @routes.put(
         "/internal/v1/gateways/{worker}/health",

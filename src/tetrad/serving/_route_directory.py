@@ -9,13 +9,12 @@ from typing import Any, Protocol
 import msgspec
 
 from tetrad.kernel import Clock, TooLarge
-from tetrad.serving._route_plan import GatewayHealth, TargetHealth
+from tetrad.serving._route_plan import MAX_REPORTED, GatewayHealth, TargetHealth
 from tetrad.serving._route_spec import ModelRoute, check_route
 from tetrad.serving.errors import RouteNotFound
 
 MAX_ROUTES = 1000
 MAX_GATEWAYS = 4096
-MAX_REPORTED = 20_000
 FRESH_S = 30.0
 
 
@@ -91,6 +90,22 @@ class TargetSummary(msgspec.Struct, frozen=True):
     outcomes: dict[str, int]
 
 
+class ProviderHealth(msgspec.Struct, frozen=True):
+    """How a provider does, over the `workers` that told of it lately; all 0 where it has one key and no limit.
+
+    Keys are those of the worker where the fewest are ready; the rest adds up over workers.
+    """
+
+    workers: int
+    keys_ready: int
+    keys_cooling: int
+    keys_retired: int
+    limit: float
+    in_flight: int
+    waiting: int
+    refused: int
+
+
 class RouteHealth:
     """The newest report of every gateway worker, in memory: a control plane that starts anew knows in seconds."""
 
@@ -120,14 +135,22 @@ class RouteHealth:
                     found.setdefault((route, each.model), []).append(each)
         return [_summary(route, model, reports) for (route, model), reports in sorted(found.items())]
 
-    def keys(self, upstream: str) -> dict[str, int]:
-        """Return how many of a provider's keys are ready, cooling and retired, where it is worst."""
-        worst: dict[str, int] = {}
-        for report in self._fresh():
-            counts = report.keys.get(upstream)
-            if counts is not None and (not worst or counts.get("ready", 0) < worst.get("ready", 0)):
-                worst = counts
-        return worst
+    def provider(self, upstream: str) -> ProviderHealth:
+        """Return how a provider does: its keys where they are worst, its gate over all workers."""
+        reports = self._fresh()
+        keys = [report.keys[upstream] for report in reports if upstream in report.keys]
+        gates = [report.gates[upstream] for report in reports if upstream in report.gates]
+        worst = min(keys, key=lambda counts: counts.get("ready", 0), default={})
+        return ProviderHealth(
+            workers=max(len(keys), len(gates)),
+            keys_ready=worst.get("ready", 0),
+            keys_cooling=worst.get("cooling", 0),
+            keys_retired=worst.get("retired", 0),
+            limit=sum(gate.get("limit", 0.0) for gate in gates),
+            in_flight=int(sum(gate.get("in_flight", 0) for gate in gates)),
+            waiting=int(sum(gate.get("waiting", 0) for gate in gates)),
+            refused=int(sum(gate.get("refused", 0) for gate in gates)),
+        )
 
     def _fresh(self) -> list[GatewayHealth]:
         now = self._clock.monotonic()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tetrad.serving._key_pool import KeyPool
     from tetrad.serving.ports import ModelCall
 
+MAX_REPORTED = 20_000
 COOL_S = 5.0
 LONGEST_COOL_S = 60.0
 _FACTS = (("segment", b"x-tetrad-segment"), ("sensitivity", b"x-tetrad-sensitivity"), ("region", b"x-tetrad-region"))
@@ -206,7 +207,7 @@ class Plan:
         )
 
     def health(self, now: float) -> list[TargetHealth]:
-        """Tell how every target does."""
+        """Tell how every target does that was called."""
         return [
             TargetHealth(
                 route=f"{self.spec.project}/{self.name}",
@@ -218,6 +219,7 @@ class Plan:
                 counts=dict(health.counts),
             )
             for model, health in self.state.health.items()
+            if health.counts or health.in_flight
         ]
 
 

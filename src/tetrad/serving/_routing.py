@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -27,7 +28,7 @@ from tetrad.serving._model import (
 )
 from tetrad.serving._pricing import Pricer
 from tetrad.serving._prompting import CompiledRelease, house_compiler
-from tetrad.serving._route_plan import GatewayHealth, Plan, RouteState, Target, alone, plan_of_one
+from tetrad.serving._route_plan import MAX_REPORTED, GatewayHealth, Plan, RouteState, Target, alone, plan_of_one
 from tetrad.serving._route_spec import ModelRoute, RouteTarget
 from tetrad.serving.errors import BadRouteTable, BindingBroken, RequestRefused
 from tetrad.serving.ports import Answer, Handler, ModelCall, PromptCompiler, Provider, Stage
@@ -189,7 +190,7 @@ class CompiledTable:
         now = self._clock.monotonic()
         plans = dict.fromkeys(plan for plan in self._plans.values() if plan.name)
         return GatewayHealth(
-            tuple(each for plan in plans for each in plan.health(now)),
+            tuple(islice((each for plan in plans for each in plan.health(now)), MAX_REPORTED)),
             {name: pool.counts() for name, pool in self._pools.items()},
             {name: gate.counts() for name, gate in self._gates.items()},
         )

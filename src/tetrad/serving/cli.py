@@ -74,6 +74,26 @@ def set_provider(
     )
 
 
+@providers.command("health")
+def show_health(name: Name, project: InProject = "default", as_json: Json = False) -> None:
+    """Tell how a provider's keys do, and how many calls wait for it."""
+    columns = {
+        "keys": lambda row: (
+            f"{row['keys_ready']} ready, {row['keys_cooling']} cooling, {row['keys_retired']} retired"
+            if row["keys_ready"] + row["keys_cooling"] + row["keys_retired"]
+            else "one"
+        ),
+        "calls": lambda row: (
+            f"{row['in_flight']} of {row['limit']:g} under way, {row['waiting']} waiting, {row['refused']} refused"
+            if row["limit"]
+            else "no limit"
+        ),
+        "gateway workers": lambda row: str(row["workers"]),
+    }
+    found = ApiClient.from_environment().get(f"{_path(project, name)}/health")
+    show_rows([found], columns, as_json, empty="")
+
+
 @providers.command("remove")
 def remove_provider(name: Name, project: InProject = "default") -> None:
     """Remove a provider; calls in flight end as they would have."""

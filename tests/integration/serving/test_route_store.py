@@ -118,16 +118,23 @@ def _told(state: str = "closed", *, project: str = "default", **changes: object)
     return msgspec.structs.replace(told, **changes)
 
 
+GATES = {"acme": {"limit": 7.5, "in_flight": 7, "waiting": 5, "refused": 1}}
+
+
 def test_what_gateways_tell_is_added_up_per_project_and_forgotten_when_they_are_silent() -> None:
     clock = FixedClock()
     health = RouteHealth(clock)
     health.note("w1", GatewayHealth((_told(), _told(project="other")), {"acme": {"ready": 2, "retired": 0}}))
     health.note("w2", GatewayHealth((_told("open", first_token_s=2.0, counts={"timeout": 5}),), {"acme": {"ready": 1}}))
-    health.note("w2", GatewayHealth((_told("open", first_token_s=2.0, counts={"timeout": 6}),), {"acme": {"ready": 1}}))
+    health.note(
+        "w2", GatewayHealth((_told("open", first_token_s=2.0, counts={"timeout": 6}),), {"acme": {"ready": 1}}, GATES)
+    )
     (found,) = health.of("default")
     assert (found.route, found.workers, found.open, found.in_flight, found.first_token_s) == ("smart", 2, 1, 4, 2.0)
     assert found.outcomes == {"ok": 3, "timeout": 6}
-    assert health.keys("acme") == {"ready": 1}
+    acme = health.provider("acme")
+    assert (acme.workers, acme.keys_ready, acme.waiting, acme.limit) == (2, 1, 5, 7.5)
+    assert health.provider("nobody").workers == 0
     assert health.of("nobody") == []
     clock.advance(FRESH_S + 1)
     assert health.of("default") == []

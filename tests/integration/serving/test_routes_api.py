@@ -18,9 +18,11 @@ from tetrad.kernel import Conflict, FixedClock
 from tetrad.kit.api_client import ApiClient
 from tetrad.kit.db import Database
 from tetrad.processes.cli._app import run
+from tetrad.serving import ProviderDirectory
 from tetrad.serving._route_api import gateway_health_router, route_router
 from tetrad.serving._route_directory import RouteDirectory, RouteHealth
-from tetrad.serving._store import SqlRouteStore
+from tetrad.serving._store import SqlProviderStore, SqlRouteStore
+from tetrad.serving.routes import provider_router
 
 P = "/api/v1/projects/default/routes"
 TOLD = {
@@ -41,7 +43,10 @@ def made(database: Database) -> tuple[Any, Any, str]:
             identity.projects.create(ADMIN, project, project)
     health = RouteHealth(FixedClock())
     routes = RouteDirectory(SqlRouteStore(database, FixedClock()))
-    app = make_app(identity, route_router(routes, health), gateway_health_router(health))
+    providers = ProviderDirectory(SqlProviderStore(database, FixedClock()))
+    app = make_app(
+        identity, route_router(routes, health), gateway_health_router(health, providers), provider_router(providers)
+    )
     return app, identity, identity.keys.create(ADMIN, "default", "ann", ["control", "admin"]).secret
 
 
@@ -99,6 +104,12 @@ async def test_the_console_sees_what_gateways_tell(database: Database) -> None:
         assert sent.status_code == 204, sent.text
         assert (await gateway.put("/internal/v1/gateways/host-1/health", json={"targets": [{}]})).status_code == 400
         (found,) = (await person.get(f"{P}/health")).json()["items"]
+        path = "/api/v1/projects/default/providers/acme"
+        assert (await person.get(f"{path}/health")).json()["code"] == "provider_not_found"
+        body = {"base_url": "https://acme.example/v1", "models": [{"name": "big"}], "secret": "a", "secrets": ["b"]}
+        assert (await person.put(path, json=body)).json()["secrets"] == ["b"]
+        health = (await person.get(f"{path}/health")).json()
+        assert (health["keys_ready"], health["keys_retired"], health["limit"]) == (1, 1, 0)
     assert (found["route"], found["open"], found["workers"], found["outcomes"]) == ("smart", 1, 1, {"timeout": 4})
 
 
@@ -133,6 +144,10 @@ def test_the_commands_set_show_list_and_remove(tetrad: Any, tmp_path: Path) -> N
     file.write_text(shown.replace("gpt-9", "gpt-10"))
     assert tetrad("route", "set", "copy", "--file", str(file))[0] == 0
     assert "acme/big=3" in tetrad("route", "list")[1]
+    given = ["--base-url", "https://acme.example/v1", "-m", "big", "--secret", "a", "--secret", "b"]
+    assert tetrad("provider", "set", "acme", *given, "--max-concurrency", "5")[0] == 0
+    assert "a, b" in tetrad("provider", "list")[1]
+    assert "no limit" in tetrad("provider", "health", "acme")[1]
     assert "no gateway has told" in tetrad("route", "health")[2]
     assert tetrad("route", "remove", "smart")[0] == 0
     assert tetrad("route", "remove", "smart")[0] == 1

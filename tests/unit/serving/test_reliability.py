@@ -10,7 +10,7 @@ from support import gateway as g
 from support.simulated import DONE, ROLE, Act, SimReply, Simulation, word
 from tetrad.kernel import TetradError
 from tetrad.kit.upstream import ConnectFailed, TimedOut
-from tetrad.serving import Price
+from tetrad.serving import Price, Upstream
 
 DOWN = Act(error=ConnectFailed("cannot connect"))
 NO_RETRY = {"retries": 0}
@@ -139,6 +139,19 @@ def test_each_kind_of_failure_has_its_own_fallbacks(act: Act, kind: str) -> None
     sim.provider.acts["a"] = [act]
     assert sim.one().json["model"] == names[kind]
     assert sim.reasons == ["", "fallback"]
+
+
+def test_an_answer_that_the_provider_filtered_away_falls_back_only_where_a_list_says_so() -> None:
+    filtered = Act(finish_reasons=("content_filter",))
+    for stream in (False, True):
+        sim = Simulation("a", "b", fallbacks={"content_policy": [{"model": "p/c"}]})
+        sim.provider.acts["a"] = [filtered]
+        assert sim.one(stream=stream).status == 200
+        assert sim.called == ["a", "c"]
+        sim = Simulation("a", "b")
+        sim.provider.acts["a"] = [filtered]
+        assert sim.one(stream=stream).status == 200
+        assert sim.called == ["a"]
 
 
 def test_a_request_that_is_wrong_is_the_clients_and_no_other_model_is_asked() -> None:
@@ -425,6 +438,25 @@ def test_a_route_has_aliases_and_hides_a_model_of_its_name() -> None:
     sim = Simulation("b", aliases=["gpt-9", "p/a"])
     for name in ("smart", "gpt-9", "p/a"):
         assert sim.one(name).json["model"] == "b"
+
+
+def test_clients_see_routes_and_aliases_among_their_models_and_only_their_own() -> None:
+    sim = Simulation("a", aliases=["p/b"])
+    mine, other = (sim.compiled.table.keys[g.key_hash(key)] for key in (g.KEY, g.OTHER_KEY))
+    names = [name for name, _, _ in sim.compiled.names(mine)]
+    assert {"smart", "p/b", "p/a"} <= set(names)
+    assert names.count("p/b") == 1
+    assert "smart" not in {name for name, _, _ in sim.compiled.names(other)}
+
+
+def test_a_route_keeps_deadlines_of_its_own_for_connecting_and_pauses() -> None:
+    sim = Simulation("a")
+    bound: list[Upstream] = []
+    endpoint = sim.provider.endpoint
+    sim.provider.endpoint = lambda upstream: (bound.append(upstream), endpoint(upstream))[1]  # type: ignore[method-assign]
+    sim.route("a", deadlines={"connect_s": 1.5, "idle_s": 2.5})
+    kept = {(upstream.connect_timeout_s, upstream.idle_timeout_s) for upstream in bound if upstream.name == "p"}
+    assert kept == {(5.0, 60.0), (1.5, 2.5)}
 
 
 def test_a_route_may_hide_a_model_and_still_call_it() -> None:

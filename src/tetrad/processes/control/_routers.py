@@ -57,7 +57,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
         route_router(services.routes, services.route_health),
-        gateway_health_router(services.route_health),
+        gateway_health_router(services.route_health, services.providers),
         jobs_router(services.jobs),
         playground_router(services.playground),
     ]
