@@ -93,7 +93,10 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class Inspected(msgspec.Struct, frozen=True):
-    """An artifact taken apart, with who made each part and how it is licensed, by the part's seal."""
+    """An artifact taken apart, with who made each part and how it is licensed, by the part's seal.
+
+    Who made an adapter is an author of the model that is loaded with it; its licences are by its digest.
+    """
 
     kind: str
     parts: tuple[Part, ...]
@@ -457,13 +460,17 @@ class Evidence:
         if maker.kind == RELEASE:
             document = parse_json(self._blobs.read(whole), where=f"the artifact {digest}")
         parts = parts_of(maker.kind, whole, document if isinstance(document, dict) else None)
-        makers = self._artifacts.makers(project, [part.digest for part in parts if part.digest], transaction)
+        named = [digest for part in parts for digest in (part.digest, *part.adapters) if digest]
+        makers = self._artifacts.makers(project, named, transaction)
         authors: dict[str, frozenset[str]] = {}
         licences: dict[str, frozenset[str]] = {}
         for part in parts:
             mine = makers.get(part.digest) if part.digest else None
-            authors[part.seal] = maker.authors | (mine.authors if mine else frozenset())
+            adapters = {digest: makers[digest] for digest in part.adapters if digest in makers}
+            theirs = (each.authors for each in (mine, *adapters.values()) if each)
+            authors[part.seal] = maker.authors.union(*theirs)
             licences[part.seal] = mine.licences if mine else frozenset()
+            licences |= {digest: each.licences for digest, each in adapters.items()}
         return Inspected(maker.kind, parts, authors, licences)
 
     # -- the ref log's head -------------------------------------------------------------------------------------
