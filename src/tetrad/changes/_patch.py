@@ -102,10 +102,10 @@ class Patches:
             if part.seal not in known
         )
 
-    def spec(self, project: str, patch: PartPatch) -> PromptSpec:
+    def spec(self, project: str, patch: PartPatch, *, reason: str, outcome: str) -> PromptSpec:
         """Return the prompt that a text is, its includes resolved, as committing it would."""
         spec = self._prompts.read(patch.name, patch.content or "", where=f"{patch.name}.md")
-        checked = self._prompts.check(project, spec).spec
+        checked = self._prompts.check(project, spec, reason=reason, expected_outcome=outcome).spec
         assert isinstance(checked, PromptSpec)  # noqa: S101 - a chain was refused when it was read
         return checked
 

@@ -548,7 +548,8 @@ class Changes:
             return comparisons.diff(project, request.base, request.candidate, rows=rows, files=files)
         newest = self._revision(request)
         planned = self._plan(request, newest)
-        specs = [self._patches.spec(project, each) for each in newest.patch if each.content is not None]
+        words = {"reason": request.title, "outcome": request.expected_outcome}
+        specs = [self._patches.spec(project, each, **words) for each in newest.patch if each.content is not None]
         return comparisons.diff_parts(
             self._releases.parts(project, request.base, rows=0),
             self._releases.planned_parts(project, planned.manifest, planned.drafts, actor=_maker(newest)),

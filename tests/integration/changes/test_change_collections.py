@@ -95,11 +95,14 @@ def test_what_a_collection_takes_meanwhile_is_told_and_nothing_is_kept(
         return found
 
     monkeypatch.setattr(site.store, wrapped, late)
-    with pytest.raises(ArtifactErased):
+
+    def do() -> ChangeRequest:
         if push:
-            site.changes.push(P, 1, [OTHER], actor=ADA, expected_revision=1)
-        else:
-            site.open(OTHER, draft=True)
+            return site.changes.push(P, 1, [OTHER], actor=ADA, expected_revision=1)
+        return site.open(OTHER, draft=True)
+
+    with pytest.raises(ArtifactErased):
+        do()
     assert gone(site, other)
     assert [each.revision for each in site.store.unended(P)] == ([1] if push else [])
 

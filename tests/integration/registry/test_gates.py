@@ -146,7 +146,7 @@ def test_adapters_of_a_model_are_licensed_like_weights_and_their_makers_are_auth
     manifest["model"][0]["adapters"] = [{"digest": adapter, "scale": 1.0}]
     one = registry.put_document("default", "release", manifest, actor=ADA, parts=[(adapter, "adapter")]).digest
     govern(gated, licences=["Apache-2.0"])
-    with pytest.raises(GateRefused, match="the adapter .* of model primary m has no recorded licence"):
+    with pytest.raises(GateRefused, match=r"the adapter .* of model primary m has no recorded licence"):
         move(gated, one)
     registry.add_version("default", "model", "ada", adapter, actor=BEA, meta={"licence": "CC-BY-NC-4.0"})
     with pytest.raises(GateRefused, match=r"the adapter .* of model primary m is licensed CC-BY-NC-4\.0, not allowed"):
