@@ -351,7 +351,7 @@ def _suite(
     if not found:
         return Check(name, False, f"no result of the suite {rule.suite!r} for {short(facts.candidate)}")
     each, result = found[-1]
-    if rule.max_age_days is not None and now - each.received_at > timedelta(days=rule.max_age_days):
+    if rule.max_age_days is not None and now - result.fresh_from(each.received_at) > timedelta(days=rule.max_age_days):
         return Check(name, False, f"the newest result of {rule.suite!r} is older than {rule.max_age_days:g} days")
     if result.result != "PASSED":
         return Check(name, False, f"the newest result of {rule.suite!r} is {result.result}")
