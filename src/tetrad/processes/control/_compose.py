@@ -262,7 +262,7 @@ def build_services(settings: Settings, home: Home) -> Services:
                 listener()
 
         changes = Changes(
-            SqlChangeStore(database),
+            SqlChangeStore(database, registry.hold),
             releases,
             prompts,
             datasets,
