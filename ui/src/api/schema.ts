@@ -1917,7 +1917,11 @@ export interface paths {
          */
         put: operations["move_model_alias"];
         post?: never;
-        delete?: never;
+        /**
+         * Delete Model Alias
+         * @description Take an alias away for good, if it still points where the caller saw it (409 with the digest of now else).
+         */
+        delete: operations["delete_model_alias"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2362,6 +2366,26 @@ export interface paths {
          * @description Remove a provider; calls in flight end as they would have.
          */
         delete: operations["delete_provider"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/providers/{name}/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Provider Health
+         * @description Tell how the keys of a provider do, and how many calls wait for it.
+         */
+        get: operations["get_provider_health"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -7839,6 +7863,40 @@ export interface components {
             total_timeout_s: number;
         };
         /**
+         * ProviderHealthView
+         * @description How a provider does, over the gateway workers that told within 30 s; see `ProviderHealth`.
+         */
+        ProviderHealthView: {
+            /** In Flight */
+            in_flight: number;
+            /** Keys Cooling */
+            keys_cooling: number;
+            /**
+             * Keys Ready
+             * @description Of a provider with several keys, in the worker where the fewest are ready
+             */
+            keys_ready: number;
+            /**
+             * Keys Retired
+             * @description Refused by the provider; used again when their secret changes
+             */
+            keys_retired: number;
+            /**
+             * Limit
+             * @description Calls at once that it gets now, where they are limited
+             */
+            limit: number;
+            /**
+             * Refused
+             * @description Calls refused because too many waited, since each worker began
+             */
+            refused: number;
+            /** Waiting */
+            waiting: number;
+            /** Workers */
+            workers: number;
+        };
+        /**
          * ProviderModelView
          * @description A model of a provider; clients ask for `PROVIDER/NAME`.
          */
@@ -8566,7 +8624,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "state" | "base" | "suite" | "approval" | "licence" | "verdict" | "break-glass" | "policy" | "other";
+            kind: "state" | "base" | "suite" | "approval" | "licence" | "revoked" | "verdict" | "break-glass" | "policy" | "other";
             /** Missing */
             missing: string;
             /** Name */
@@ -14081,6 +14139,44 @@ export interface operations {
             };
         };
     };
+    delete_model_alias: {
+        parameters: {
+            query: {
+                /** @description The model's name */
+                model: string;
+                reason?: string;
+            };
+            header?: {
+                /** @description Where the alias points now */
+                "if-match"?: string | null;
+            };
+            path: {
+                alias: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     send_model_file: {
         parameters: {
             query: {
@@ -15050,6 +15146,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_provider_health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderHealthView"];
+                };
             };
             /** @description The request was refused or failed */
             default: {
