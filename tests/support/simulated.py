@@ -174,6 +174,7 @@ class Simulation:
             clock=self.clock,
             stages=(Readiness(),),
             rng=random.Random(7),
+            region="here",
         )
         self.upstream: dict[str, Any] = {}
         self.models = models

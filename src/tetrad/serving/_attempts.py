@@ -81,10 +81,11 @@ class Tried(NamedTuple):
 
 
 class Runner:
-    """Run plans. One per gateway worker."""
+    """Run plans. One per gateway worker; `region` is where requests are from that name none."""
 
-    def __init__(self, clock: Clock, rng: random.Random | None = None) -> None:
+    def __init__(self, clock: Clock, rng: random.Random | None = None, *, region: str = "") -> None:
         self._clock = clock
+        self._region = region
         self._rng = rng or random.Random()  # noqa: S311 - spreads load and pauses, guards nothing
 
     async def run(self, exchange: Exchange, plan: Plan, call: ModelCall) -> Answer:
@@ -92,7 +93,7 @@ class Runner:
         exchange.route = plan.name
         now = self._clock.monotonic()
         deadline = _deadline(exchange, plan, now)
-        facts = plan.facts(exchange, call)
+        facts = plan.facts(exchange, call, self._region)
         queue = plan.candidates(facts, exchange.kind, now, self._rng, stream=call.stream)
         run = _Run(self, exchange, plan, call, facts, deadline, queue)
         plan.state.retries.earn()

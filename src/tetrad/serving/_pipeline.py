@@ -66,13 +66,14 @@ class Pipeline:
         layers: Sequence[Layer] = (),
         compiler: PromptCompiler = house_compiler,
         rng: random.Random | None = None,
+        region: str = "",
     ) -> None:
         self._providers = providers
         self._record = record
         self._clock = clock
         self._stages = tuple(stages)
         self._layers = tuple(layers)
-        self._dispatcher = Dispatcher(clock, Runner(clock, rng))
+        self._dispatcher = Dispatcher(clock, Runner(clock, rng, region=region))
         self._dispatch: Dispatch = self._dispatcher
         self._compiler = compiler
         self.table: CompiledTable | None = None

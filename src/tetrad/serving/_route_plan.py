@@ -142,7 +142,7 @@ class Plan:
     def _bound(listed: Sequence[RouteTarget], bind: Callable[[RouteTarget], Target | None]) -> list[Target]:
         return [target for each in listed if (target := bind(each)) is not None]
 
-    def facts(self, exchange: Exchange, call: ModelCall) -> Facts:
+    def facts(self, exchange: Exchange, call: ModelCall, region: str = "") -> Facts:
         """Return what conditions and affinity ask about a request; headers win over the request's extension."""
         said = {}
         for name, header in _FACTS:
@@ -155,7 +155,7 @@ class Plan:
             affinity = exchange.unit
         elif self._affine == "prompt":
             affinity = prompt_affinity(bytes(call.fields.get(call.operation.input, b"")))
-        return Facts(said["segment"], said["sensitivity"], said["region"], affinity)
+        return Facts(said["segment"], said["sensitivity"], said["region"] or region, affinity)
 
     def first(self, kind: Kind) -> BoundModel | None:
         """Return the model of the first target that does what is asked."""

@@ -365,6 +365,12 @@ def test_a_request_that_no_target_may_answer_is_refused() -> None:
     assert sim.called == []
 
 
+def test_a_request_that_names_no_region_is_of_the_gateways_own() -> None:
+    targets = [{"model": "p/a", "when": {"regions": ["there"]}}, {"model": "p/b", "when": {"regions": ["here"]}}]
+    assert Simulation(*targets).one().json["model"] == "b"
+    assert Simulation(*targets).one(headers={b"x-tetrad-region": b"there"}).json["model"] == "a"
+
+
 def test_what_is_too_much_for_the_engine_spills_to_the_provider_and_then_is_refused() -> None:
     sim = Simulation({"model": "p/a", "max_in_flight": 2}, {"model": "p/b", "max_in_flight": 1})
     sim.provider.acts["a"] = sim.provider.acts["b"] = [Act(wait_s=10)]

@@ -61,6 +61,7 @@ class Worker:
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
+            region=settings.get(own.REGION),
         )
         self.metrics.routes = partial(_health, pipeline)
         control = parse_address(control_address(settings))
