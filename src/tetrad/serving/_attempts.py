@@ -251,10 +251,14 @@ class _Run:
                 self._queue.remove(other)
                 tasks.append(loop.create_task(self._try(other, "hedge")))
             return await self._first_good(tasks)
-        finally:
+        except BaseException:
             for task in tasks:
                 task.cancel()
             await _ended(tasks)
+            for task in tasks:  # one may have answered in the very turn in which the client left
+                if not task.cancelled() and task.exception() is None:
+                    self._drop(task.result())
+            raise
 
     async def _first_good(self, tasks: list[asyncio.Task[Tried]]) -> Tried:
         waiting, failed = set(tasks), list[Tried]()

@@ -33,13 +33,16 @@ if TYPE_CHECKING:
 MAX_REPORTED = 20_000
 COOL_S = 5.0
 LONGEST_COOL_S = 60.0
+LONGEST_DEMOTION_S = 5.0
+_LOAD_AWARE = frozenset(("latency", "least-busy"))
+"""Strategies that would send everything to a target that fails at once, because it seems quick and idle."""
 _FACTS = (("segment", b"x-tetrad-segment"), ("sensitivity", b"x-tetrad-sensitivity"), ("region", b"x-tetrad-region"))
 
 
 class Health:
     """What a gateway worker knows of one target of one route. It outlives route tables."""
 
-    __slots__ = ("breaker", "cool_until", "counts", "first_token", "in_flight", "whole")
+    __slots__ = ("breaker", "cool_until", "counts", "failing_until", "first_token", "in_flight", "whole")
 
     def __init__(self) -> None:
         self.breaker: Breaker = CLOSED
@@ -47,6 +50,7 @@ class Health:
         self.whole = PeakEwma()
         self.in_flight = 0
         self.cool_until = 0.0
+        self.failing_until = 0.0
         self.counts: dict[str, int] = {}
 
     def begin(self, now: float) -> None:
@@ -60,10 +64,12 @@ class Health:
         self.counts[name] = self.counts.get(name, 0) + 1
         verdict = True if kind is None else (False if TREATMENTS[kind].counts else None)
         self.breaker = after(self.breaker, verdict, now, policy)
+        if verdict is False:
+            self.failing_until = now + min(0.25 * 2.0 ** min(self.breaker.in_a_row, 8), LONGEST_DEMOTION_S)
         if kind in ("rate_limit", "quota"):
             self.cool_until = now + min(COOL_S if asked_s is None else asked_s, LONGEST_COOL_S)
         elif kind is None:
-            self.cool_until = 0.0
+            self.cool_until = self.failing_until = 0.0
 
     def latency_s(self, now: float, *, stream: bool) -> float:
         """Return how long it usually takes to the first content of a stream, or to another answer; 0: not known."""
@@ -186,7 +192,10 @@ class Plan:
         if not ready:
             raise self._nobody(fitting, now)
         if len(ready) > 1:
-            ready.sort(key=lambda target: target.health.cool_until > now)
+            load_aware = self.spec.strategy in _LOAD_AWARE
+            ready.sort(
+                key=lambda target: target.health.cool_until > now or (load_aware and target.health.failing_until > now)
+            )
         return ready
 
     def _nobody(self, fitting: Sequence[Target], now: float) -> TetradError:

@@ -440,6 +440,33 @@ def test_the_quickest_target_gets_what_comes() -> None:
     assert sim.called.count("b") >= 8
 
 
+@pytest.mark.parametrize("strategy", ["latency", "least-busy"])
+def test_a_target_that_fails_at_once_does_not_draw_everything_to_itself(strategy: str) -> None:
+    sim = Simulation("a", "b", strategy=strategy, retry=NO_RETRY, breaker={"consecutive": 1000, "ratio": 1.0})
+    sim.provider.acts["a"] = [DOWN]
+    sim.provider.acts["b"] = [Act(wait_s=0.2)]
+
+    async def story() -> None:
+        for _ in range(100):
+            await sim.ask()
+        assert sim.called.count("a") < 20
+        sim.provider.acts["a"] = [Act(wait_s=0.01)]
+        await asyncio.sleep(6)
+        for _ in range(20):
+            await sim.ask()
+        assert sim.called[-5:].count("a") >= 1, "it is tried again"
+
+    sim.run(story())
+
+
+def test_a_stream_that_breaks_off_counts_against_its_target() -> None:
+    sim = Simulation("a", breaker={"consecutive": 1})
+    sim.provider.acts["a"] = [Act(pieces=[word("x"), ConnectFailed("gone")])]
+    sim.one(stream=True)
+    (target,) = sim.compiled.health().targets
+    assert (target.state, target.in_flight) == ("open", 0)
+
+
 def test_a_route_has_aliases_and_hides_a_model_of_its_name() -> None:
     sim = Simulation("b", aliases=["gpt-9", "p/a"])
     for name in ("smart", "gpt-9", "p/a"):
