@@ -10,7 +10,7 @@ from support import gateway as g
 from support.simulated import DONE, ROLE, Act, SimReply, Simulation, word
 from tetrad.kernel import TetradError
 from tetrad.kit.upstream import ConnectFailed, TimedOut
-from tetrad.serving import Price, Upstream
+from tetrad.serving import GatewayHealth, Price, Upstream
 
 DOWN = Act(error=ConnectFailed("cannot connect"))
 NO_RETRY = {"retries": 0}
@@ -471,6 +471,24 @@ def test_a_route_has_aliases_and_hides_a_model_of_its_name() -> None:
     sim = Simulation("b", aliases=["gpt-9", "p/a"])
     for name in ("smart", "gpt-9", "p/a"):
         assert sim.one(name).json["model"] == "b"
+
+
+def test_a_model_with_one_key_and_no_limit_has_nothing_between_it_and_its_upstream() -> None:
+    sim = Simulation()
+    sim.install()
+    key = sim.compiled.table.keys[g.key_hash(g.KEY)]
+    assert sim.compiled.resolve(key, "p/a", "chat").plan is None
+    assert sim.compiled.health() == GatewayHealth()
+    assert sim.one("p/a").headers.keys().isdisjoint({b"x-tetrad-route", b"x-tetrad-attempts"})
+
+
+def test_a_release_whose_model_is_a_route_is_answered_by_it() -> None:
+    sim = Simulation("a", "b", aliases=["local/m1"], retry=NO_RETRY)
+    sim.provider.acts["a"] = [DOWN]
+    reply = sim.one("app:assistant", tetrad={"variables": {"name": "Ann"}})
+    assert reply.json["model"] == "b"
+    assert reply.headers[b"x-tetrad-release"] == g.RELEASE.encode()
+    assert reply.headers[b"x-tetrad-attempts"] == b"2"
 
 
 def test_clients_see_routes_and_aliases_among_their_models_and_only_their_own() -> None:
