@@ -152,7 +152,7 @@ def test_a_client_that_does_not_read_costs_little_on_a_route_too(gateway: Gatewa
             return time.monotonic() - since > 1
 
         wait_until(held_back, what="the upstream to be held back", timeout_s=30)
-        assert gateway.resident_bytes() - before < 8_000_000
+        assert gateway.resident_bytes() - before < 3_000_000
 
 
 def test_a_target_that_is_left_alone_is_told_to_people_and_to_control(

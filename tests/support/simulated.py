@@ -23,7 +23,6 @@ from tetrad.serving import (
     Pipeline,
     Price,
     Readiness,
-    RouteTable,
     Upstream,
 )
 from tetrad.serving.ports import Answer, ModelCall, Outcome
@@ -53,13 +52,13 @@ class Act:
 
 
 class ScriptedAnswer:
-    def __init__(self, act: Act, name: str, *, stream: bool, said: list[str]) -> None:
+    def __init__(self, act: Act, name: str, *, stream: bool) -> None:
         self.status, self.headers = act.status, list(act.headers)
         self.stream = stream and act.status < 400
         self.done, self.received_ns, self.dropped = not self.stream, time.time_ns(), ()
         default: list[bytes | Exception | float] = [ROLE, word(name), DONE]
         self._pieces = list(act.pieces if act.pieces is not None else default)
-        self._act, self._name, self._said = act, name, said
+        self._name = name
         self._reasons = act.finish_reasons
         self._error = (act.code or f"http_{act.status}", act.message) if act.status >= 400 else ("", "")
         self.closed = 0
@@ -125,7 +124,7 @@ class _Endpoint:
             raise
         if act.error is not None:
             raise act.error
-        answer = ScriptedAnswer(act, name, stream=call.stream, said=[])
+        answer = ScriptedAnswer(act, name, stream=call.stream)
         provider.answers.append(answer)
         return answer
 
@@ -238,4 +237,4 @@ class Simulation:
         return [made.reason for made in self.records[-1].attempts]
 
 
-__all__ = ["DONE", "ROLE", "Act", "RouteTable", "Simulation", "word"]
+__all__ = ["DONE", "ROLE", "Act", "Simulation", "word"]

@@ -196,8 +196,6 @@ def test_what_waits_outlives_a_new_table_and_a_higher_limit_lets_it_in() -> None
 
 def test_a_full_provider_is_passed_over_by_a_route_and_not_taken_for_broken() -> None:
     sim = gated(1, max_queue=0)
-    sim.route("a", "local", retry={"retries": 0}, breaker={"consecutive": 1})
-    sim.routes = []
     sim.route({"model": "p/a"}, {"model": "local/m1"}, retry={"retries": 0}, breaker={"consecutive": 1})
 
     async def story() -> list[SimReply]:
