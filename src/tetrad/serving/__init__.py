@@ -1,5 +1,7 @@
 """The runtime: route tables, providers, engines and the request pipeline."""
 
+from tetrad.serving._cache import Cache
+from tetrad.serving._cache_store import CacheCounts, CachedAnswer, FileAnswers, MemoryAnswers
 from tetrad.serving._dispatch import BoundModel, Dispatch, Layer
 from tetrad.serving._engines import (
     SERVING_STATES,
@@ -22,6 +24,7 @@ from tetrad.serving._model import (
     AppRoute,
     BindingRoute,
     BindingTarget,
+    CachePolicy,
     ContentPolicy,
     KeyEntry,
     Kind,
@@ -67,6 +70,10 @@ __all__ = [
     "BindingRoute",
     "BindingTarget",
     "BoundModel",
+    "Cache",
+    "CacheCounts",
+    "CachePolicy",
+    "CachedAnswer",
     "CompiledTable",
     "ContentPolicy",
     "Dialect",
@@ -84,9 +91,11 @@ __all__ = [
     "EngineState",
     "EngineUnusable",
     "Exchange",
+    "FileAnswers",
     "KeyEntry",
     "Kind",
     "Layer",
+    "MemoryAnswers",
     "MessageTemplate",
     "ModelEntry",
     "Operation",

@@ -32,6 +32,7 @@ class Extension(msgspec.Struct, frozen=True):
     session: str = ""
     user: str = ""
     unit: str = ""
+    cache: str = ""
 
 
 class _StreamOptions(msgspec.Struct, frozen=True):

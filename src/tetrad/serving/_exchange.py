@@ -82,6 +82,7 @@ class Exchange:
         "attempts",
         "binding",
         "body",
+        "cache",
         "code",
         "code_match",
         "end_ns",
@@ -131,6 +132,7 @@ class Exchange:
         self.session = ""
         self.user = ""
         self.unit = ""
+        self.cache = ""
         self.unused: tuple[str, ...] = ()
         self.code = ""
         self.code_match = ""

@@ -176,6 +176,7 @@ class Pipeline:
             exchange.variables = bytes(extension.variables)
             exchange.session, exchange.user = extension.session[:_LABEL], extension.user[:_LABEL]
             unit = extension.unit[:_LABEL]
+            exchange.cache = extension.cache
         for name in _LABELS:
             if name in headers:
                 text = label(headers[name], name.decode())

@@ -115,6 +115,36 @@ class Stage(Protocol):
         ...
 
 
+class SharedAnswers(Protocol):
+    """Where the workers of one or more machines find each other's cached answers. Losing any of it is no loss."""
+
+    async def get(self, name: str) -> bytes | None:
+        """Return what was put under a name, whole, or None. Raises `OSError` where the store cannot be read."""
+        ...
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Keep bytes under a name, all or nothing, in the place of earlier ones; the store bounds itself.
+
+        Raises `OSError` where the store takes none.
+        """
+        ...
+
+
+class SimilarQuestions(Protocol):
+    """Questions by their meaning, in partitions that never mix. It may be slow or gone: then nothing is similar."""
+
+    async def find(self, partition: str, text: str, threshold: float) -> tuple[bytes, float] | None:
+        """Return the key of the nearest question of the partition and its cosine, where that reaches the threshold.
+
+        Never raises, and never takes longer than its deadline.
+        """
+        ...
+
+    async def add(self, partition: str, text: str, key: bytes, ttl_s: int) -> None:
+        """Remember a question for a while. Never raises."""
+        ...
+
+
 class Prompt(Protocol):
     """A compiled prompt."""
 

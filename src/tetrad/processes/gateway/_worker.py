@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tetrad.adapters.providers.openai import OpenAIProvider
-from tetrad.kernel import SystemClock, TetradError, Unavailable
+from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
 from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
 from tetrad.kit.settings import Settings
@@ -24,7 +24,7 @@ from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, w
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._table_client import TableClient
-from tetrad.serving import Pipeline, Readiness, RouteTable
+from tetrad.serving import Cache, FileAnswers, MemoryAnswers, Pipeline, Readiness, RouteTable
 
 if TYPE_CHECKING:
     from tetrad.processes.gateway._server import GatewayServer
@@ -55,11 +55,13 @@ class Worker:
         )
         record_bytes = settings.get(own.RECORD_BYTES)
         provider = OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=settings.get(own.MAX_ANSWER))
+        cache = self._cache(clock)
         pipeline = Pipeline(
             {"openai": provider},
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
+            layers=() if cache is None else (cache,),
         )
         control = parse_address(control_address(settings))
         token = _FileSecret(home)
@@ -99,9 +101,27 @@ class Worker:
             await asyncio.gather(*background, return_exceptions=True)
             await shipper.flush(_FLUSH_S)
             shipper.close()
+            if cache is not None:
+                await cache.close()
             await provider.close()
             await internal.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
+
+    def _cache(self, clock: Clock) -> Cache | None:
+        settings = self.settings
+        most_bytes = settings.get(own.CACHE_BYTES)
+        if not most_bytes:
+            return None
+        disk_bytes = settings.get(own.CACHE_DISK_BYTES)
+        cache = Cache(
+            MemoryAnswers(most_bytes=most_bytes, most_entries=settings.get(own.CACHE_ENTRIES)),
+            clock,
+            shared=FileAnswers(self.home.cache, most_bytes=disk_bytes) if disk_bytes else None,
+            entry_bytes=settings.get(own.CACHE_ENTRY_BYTES),
+            wait_s=settings.get(own.CACHE_WAIT_S),
+        )
+        self.metrics.cache = cache
+        return cache
 
     def _server(self, app: GatewayApp) -> HttpServer | GatewayServer:
         settings = self.settings
