@@ -41,6 +41,7 @@ GROUPS: dict[str, _Group] = {
     "trace": _Group("tetrad.traces.cli", "traces", "Traces: list, show, follow."),
     "engine": _Group("tetrad.adapters.engines.cli", "engines", "Engines: list, show, pull the bundled models."),
     "provider": _Group("tetrad.serving.cli", "providers", "Providers: remote APIs that answer."),
+    "cache": _Group("tetrad.serving.cli", "caches", "Cached answers: how they are kept, what they save."),
     "job": _Group("tetrad.kit.jobs.cli", "jobs", "Durable jobs."),
     "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
     "project": _Group("tetrad.identity.cli", "projects", "Projects."),

@@ -18,6 +18,7 @@ from tetrad.serving import (
     AppRoute,
     BindingRoute,
     BindingTarget,
+    CachePolicy,
     KeyEntry,
     MessageTemplate,
     ModelEntry,
@@ -49,6 +50,7 @@ class Sources:
     candidates: Callable[[], Iterable[Candidate]]
     resolve_candidate: Callable[[Candidate], ResolvedRelease]
     bindings: Callable[[str], BindingSet] = lambda _project: BindingSet()
+    caches: Callable[[], dict[str, CachePolicy]] = dict
     problems: list[str] = field(default_factory=list)
 
 
@@ -96,6 +98,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         apps=apps,
         releases=releases,
         bindings=binder.routes(),
+        caches=sources.caches(),
     )
 
 

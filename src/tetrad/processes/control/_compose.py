@@ -79,8 +79,9 @@ from tetrad.serving import (
     Upstream,
     decode_route_table,
 )
+from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
-from tetrad.serving._store import SqlEngineStore, SqlProviderStore
+from tetrad.serving._store import SqlCachePolicyStore, SqlEngineStore, SqlProviderStore
 from tetrad.traces._quarantine import Quarantine
 from tetrad.traces._service import Traces
 from tetrad.traces._settings import limits_from as trace_limits
@@ -115,6 +116,7 @@ class Services:
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
+    caches: CachePolicies
     jobs: JobClient
     publisher: RouteTablePublisher
     problems: list[str]
@@ -234,6 +236,9 @@ def build_services(settings: Settings, home: Home) -> Services:
         )
         engines.restore(_last_table(home, keys.keyring))
         providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
+        caches = CachePolicies(
+            SqlCachePolicyStore(database, clock), clock, on_change=changed, refuse_unknown_app=releases.app
+        )
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
@@ -254,6 +259,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             bindings=bindings.set_of,
             candidates=changes.candidates,
             resolve_candidate=changes.resolve,
+            caches=caches.all,
         )
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
@@ -280,6 +286,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             traces=traces,
             engines=engines,
             providers=providers,
+            caches=caches,
             jobs=jobs,
             publisher=publisher,
             problems=sources.problems,
