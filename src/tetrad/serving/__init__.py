@@ -39,7 +39,7 @@ from tetrad.serving._model import (
     encode_route_table,
 )
 from tetrad.serving._operations import BY_PATH, CHAT, EMBEDDINGS, OPERATIONS, Dialect, Operation
-from tetrad.serving._pipeline import Pipeline
+from tetrad.serving._pipeline import AnswerTorn, Pipeline
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
 from tetrad.serving._readiness import Readiness
 from tetrad.serving._routing import CompiledTable
@@ -62,6 +62,7 @@ __all__ = [
     "OPERATIONS",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
+    "AnswerTorn",
     "AppRoute",
     "Attempt",
     "BadEngineSpec",

@@ -23,7 +23,7 @@ def stream_of(body: bytes) -> bytes | None:
     answer = _decoded(body)
     if answer is None or not _known(answer, _TOP) or not isinstance(answer.get("choices"), list):
         return None
-    head = {name: answer[name] for name in ("id", "created", "model") if name in answer}
+    head: dict[str, Any] = {name: answer[name] for name in ("id", "created", "model") if name in answer}
     head["object"] = "chat.completion.chunk"
     head |= {name: answer[name] for name in ("system_fingerprint", "service_tier") if name in answer}
     events = []

@@ -11,7 +11,7 @@ ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
 
 ContentPolicy = Literal["off", "redacted", "full"]
 TemplateSyntax = Literal["mustache", "jinja2"]
-Kind = Literal["chat", "embeddings"]
+Kind = Literal["chat", "embeddings", "moderations", "rerank", "images", "transcriptions", "speech"]
 
 
 class KeyEntry(msgspec.Struct, frozen=True, gc=False):

@@ -48,6 +48,14 @@ def set_provider(
     embeddings: Annotated[
         list[str] | None, typer.Option("--embeddings", help="Which of them embed texts instead of chatting; repeat it.")
     ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            metavar="MODEL=KIND",
+            help="What it does instead of chatting: images, transcriptions, speech, moderations, rerank; repeat it.",
+        ),
+    ] = None,
     secret: Annotated[str, typer.Option(help="Name of the secret with its key; see `tetrad secret set`.")] = "",
     system: Annotated[str, typer.Option(help="Its name in the public price list and on spans.")] = "openai",
     project: InProject = "default",
@@ -57,7 +65,15 @@ def set_provider(
     embedding = set(embeddings or ())
     if unknown := embedding - set(model):
         raise InvalidInput(f"{min(unknown)!r} is given to --embeddings only", hint="name it with --model too")
-    models = [{"name": each, "kinds": ["embeddings" if each in embedding else "chat"]} for each in model]
+    kinds: dict[str, list[str]] = {}
+    for text in kind or ():
+        name_of, equals, what = text.rpartition("=")
+        if not equals or name_of not in model:
+            raise InvalidInput(f"{text!r} names no model of --model", hint="such as --kind gpt-image-1=images")
+        kinds.setdefault(name_of, []).append(what)
+    models = [
+        {"name": each, "kinds": kinds.get(each) or ["embeddings" if each in embedding else "chat"]} for each in model
+    ]
     body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": secret, "system": system}
     found = ApiClient.from_environment().put(_path(project, name), body)
     show_rows(

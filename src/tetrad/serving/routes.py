@@ -124,7 +124,7 @@ class EngineBody(BaseModel):
     kind: str = Field(max_length=40)
     model: str = Field(max_length=71)
     served_name: str = Field(max_length=127)
-    kinds: list[str] = Field(default=["chat"], max_length=4)
+    kinds: list[str] = Field(default=["chat"], max_length=8)
     ctx: int = 2048
     slots: int = 2
     max_queue: int = 64
@@ -220,7 +220,7 @@ class ProviderModelView(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(max_length=200)
-    kinds: list[str] = Field(default=["chat"], max_length=4)
+    kinds: list[str] = Field(default=["chat"], max_length=8)
     price: PriceView | None = None
 
 
