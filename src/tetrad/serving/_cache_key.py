@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,6 +34,10 @@ _CACHED = frozenset(("chat", "embeddings", "moderations", "rerank"))
 _COLD = 0.2
 MAX_QUESTION_CHARS = 2000
 """A longer question is not compared with others: the embedding model reads no more."""
+
+
+_FIGURES = re.compile(r"\w*\d[\w.,:/-]*")
+_NEGATIONS = re.compile(r"\b(?:not|no|never|none|nobody|nothing|without|cannot)\b|n[\u2019']t\b")
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -82,7 +87,8 @@ def question(exchange: Exchange, route: Route, call: ModelCall, policy: CachePol
     """Return (partition, text) of a call that similar ones may answer; None where its words must be met exactly.
 
     The text is that of the last message, which must be a user's and nothing but text. All else that `answer_key`
-    covers, earlier messages with every system prompt first, is in the partition, so that it is compared exactly.
+    covers, earlier messages with every system prompt first, is in the partition, so that it is compared exactly. So is
+    what vectors are blind for, see `sharp_words`.
     """
     if (
         policy.semantic == "off"
@@ -105,6 +111,8 @@ def question(exchange: Exchange, route: Route, call: ModelCall, policy: CachePol
     found.add(b"question")
     if not _add_scope(found, exchange, route, call, policy):
         return None
+    for word in sharp_words(text):
+        found.add(word.encode())
     for message in messages[:-1]:
         found.add(_compact(message))
     if b'"name"' in _compact(messages[-1]):
@@ -114,6 +122,16 @@ def question(exchange: Exchange, route: Route, call: ModelCall, policy: CachePol
             found.add(name.encode())
             found.add(_compact(call.fields[name]))
     return found.digest().hex(), text
+
+
+def sharp_words(text: str) -> list[str]:
+    """Return what must be equal in two questions however near their vectors are: figures, and how often they negate.
+
+    Order 66 is not order 67, and `can I` is not `can't I`, yet vectors hardly tell them apart. Negations are English.
+    """
+    lower = text.lower()
+    figures = sorted(word.rstrip(".,:/-") for word in _FIGURES.findall(lower))
+    return [*figures, f"{len(_NEGATIONS.findall(lower))} negations", f"{len(figures)} figures"]
 
 
 class _Digest:

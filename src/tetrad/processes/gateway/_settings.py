@@ -64,6 +64,14 @@ CACHE_DISK_BYTES = Setting(
 CACHE_WAIT_S = Setting(
     "gateway_cache_wait_s", float, 30.0, "Longest wait of a call for an equal one that is under way.", minimum=0
 )
+SIMILAR_DEADLINE_S = Setting(
+    "gateway_similar_deadline_s",
+    float,
+    0.25,
+    "Longest search for a similar question; past it there is none.",
+    minimum=0.01,
+    maximum=60,
+)
 
 SETTINGS = SettingsTable(
     "Gateway",
@@ -84,5 +92,6 @@ SETTINGS = SettingsTable(
         CACHE_ENTRY_BYTES,
         CACHE_DISK_BYTES,
         CACHE_WAIT_S,
+        SIMILAR_DEADLINE_S,
     ),
 )

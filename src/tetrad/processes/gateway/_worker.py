@@ -23,6 +23,7 @@ from tetrad.processes.gateway._http1 import HttpServer
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
+from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
 from tetrad.serving import Cache, FileAnswers, MemoryAnswers, Pipeline, Readiness, RouteTable
 
@@ -55,7 +56,7 @@ class Worker:
         )
         record_bytes = settings.get(own.RECORD_BYTES)
         provider = OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=settings.get(own.MAX_ANSWER))
-        cache = self._cache(clock)
+        cache = self._cache(clock, internal)
         pipeline = Pipeline(
             {"openai": provider},
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
@@ -107,7 +108,7 @@ class Worker:
             await internal.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
 
-    def _cache(self, clock: Clock) -> Cache | None:
+    def _cache(self, clock: Clock, internal: Client) -> Cache | None:
         settings = self.settings
         most_bytes = settings.get(own.CACHE_BYTES)
         if not most_bytes:
@@ -117,6 +118,9 @@ class Worker:
             MemoryAnswers(most_bytes=most_bytes, most_entries=settings.get(own.CACHE_ENTRIES)),
             clock,
             shared=FileAnswers(self.home.cache, most_bytes=disk_bytes) if disk_bytes else None,
+            similar=InferenceSimilar(
+                internal, self.home.run / "inference.sock", deadline_s=settings.get(own.SIMILAR_DEADLINE_S)
+            ),
             entry_bytes=settings.get(own.CACHE_ENTRY_BYTES),
             wait_s=settings.get(own.CACHE_WAIT_S),
         )
