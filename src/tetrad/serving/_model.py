@@ -167,7 +167,7 @@ CacheSharing = Literal["project", "user", "unit"]
 """Who may get whose answers: everybody of the project, or only the user or unit that asked first."""
 SemanticUse = Literal["off", "cold", "any"]
 """Whether a similar question is answered too: never, where the temperature says little variety is wanted, or always."""
-SEMANTIC_THRESHOLD = 0.97
+SEMANTIC_THRESHOLD = 0.985
 """The cosine from which two questions pass for one, by default; see `benchmarks/semantic_cache.py`."""
 
 
