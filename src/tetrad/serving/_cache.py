@@ -83,6 +83,11 @@ class Cache:
 
         return dispatch
 
+    @property
+    def similar_failures(self) -> int:
+        """How often similar questions could not be looked for."""
+        return self._similar.failures if self._similar is not None else 0
+
     async def close(self) -> None:
         """Let the writes under way end."""
         await asyncio.gather(*self._writes, return_exceptions=True)

@@ -143,6 +143,9 @@ class SharedAnswers(Protocol):
 class SimilarQuestions(Protocol):
     """Questions by their meaning, in partitions that never mix. It may be slow or gone: then nothing is similar."""
 
+    failures: int
+    """How often it could not be asked."""
+
     async def find(self, partition: str, text: str, threshold: float) -> tuple[bytes, float] | None:
         """Return the key of the nearest question of the partition and its cosine, where that reaches the threshold.
 

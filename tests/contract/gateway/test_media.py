@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ import pytest
 from support import gateway as g
 from support.fake_media import AUDIO, PICTURE
 from support.fake_openai import FakeOpenAI
-from support.gateway import GatewayProcess, spooled
+from support.gateway import GatewayProcess, make_table, prepare_home, spooled
 
 SOUND = ("speech.mp3", b"\xff\xfb\r\n--not-a-boundary\r\n" * 50, "audio/mpeg")
 
@@ -138,6 +139,21 @@ def test_sound_that_breaks_off_is_no_whole_answer(client: openai.OpenAI, gateway
     spans = [span for span in spooled(gateway.home) if span.trace_id == trace]
     assert [span.status for span in spans] == ["error", "error"]
     assert b"error" not in gateway.get("/healthz")[1]
+
+
+def test_the_other_front_end_passes_forms_and_sound_and_cuts_what_breaks_off(
+    upstream: FakeOpenAI, tmp_path: Path
+) -> None:
+    prepare_home(tmp_path, make_table(upstream.base_url, models=("torn",)))
+    with (
+        GatewayProcess(tmp_path, gateway_server="uvicorn") as gateway,
+        openai.OpenAI(base_url=gateway.url + "/v1", api_key=g.KEY, max_retries=0) as client,
+    ):
+        assert client.audio.transcriptions.create(model="local/m1", file=SOUND).text == "Hello there."
+        assert client.audio.speech.create(model="local/m1", input="Hello", voice="alloy").content == AUDIO
+        with pytest.raises(Exception, match=r"(?i)closed|incomplete|disconnected|connection"):
+            client.audio.speech.create(model="local/torn", input="Hello", voice="alloy")
+        assert "Traceback" not in gateway.log()
 
 
 def test_errors_of_the_upstream_are_the_clients(client: openai.OpenAI) -> None:

@@ -21,6 +21,7 @@ class EverythingIsSimilar:
     """Finds the last question of the very partition, whatever is asked."""
 
     def __init__(self) -> None:
+        self.failures = 0
         self.known: dict[str, bytes] = {}
         self.asked: list[tuple[str, str]] = []
         self.score = 0.99

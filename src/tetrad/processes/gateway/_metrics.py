@@ -31,6 +31,7 @@ _HELP = {
     "tetrad_gateway_cache_stored_total": ("counter", "Answers that were cached."),
     "tetrad_gateway_cache_evicted_total": ("counter", "Cached answers that had to make room."),
     "tetrad_gateway_cache_failures_total": ("counter", "Cached answers that the shared store did not give or take."),
+    "tetrad_gateway_cache_similar_failures_total": ("counter", "Searches for similar questions that failed."),
     "tetrad_gateway_cache_saved_tokens_total": ("counter", "Tokens that no model had to read or write."),
     "tetrad_gateway_cache_entries": ("gauge", "Answers in the worker's memory."),
     "tetrad_gateway_cache_bytes": ("gauge", "Bytes of answers in the worker's memory."),
@@ -120,6 +121,7 @@ def _cache_samples(cache: Cache) -> Iterator[tuple[str, str, float]]:
     yield "tetrad_gateway_cache_stored_total", "", counts.stored
     yield "tetrad_gateway_cache_evicted_total", "", cache.memory.evicted
     yield "tetrad_gateway_cache_failures_total", "", counts.store_failures
+    yield "tetrad_gateway_cache_similar_failures_total", "", cache.similar_failures
     yield "tetrad_gateway_cache_saved_tokens_total", "", counts.saved_tokens
     yield "tetrad_gateway_cache_entries", "", len(cache.memory)
     yield "tetrad_gateway_cache_bytes", "", cache.memory.bytes
