@@ -345,9 +345,11 @@ class Models:
         found = self._registry.versions(project, KIND, name, limit=limit, before=before)
         return [(version.seq, _joined(version, self.get(project, version.digest))) for version in found]
 
-    def names(self, project: str, *, limit: int = 50, after: str = "") -> list[ModelVersion]:
-        """Return the newest version of every model, in the order of names."""
-        found = self._registry.names(project, KIND, limit=limit, after=after)
+    def names(
+        self, project: str, *, limit: int = 50, after: str = "", contains: str = "", backwards: bool = False
+    ) -> list[ModelVersion]:
+        """Return the newest version of every model whose name holds a text, in the order of names or against it."""
+        found = self._registry.names(project, KIND, limit=limit, after=after, contains=contains, backwards=backwards)
         return [_joined(version, self.get(project, version.digest)) for version in found]
 
     def made_by(self, project: str, digest: str) -> Activity | None:
@@ -376,6 +378,16 @@ class Models:
             project, alias_ref(name, alias), target.digest, expected=ABSENT if create else expected, actor=actor,
             reason=reason,
         )  # fmt: skip
+
+    def delete_alias(
+        self, project: str, name: str, alias: str, *, actor: Principal, expected: str, reason: str = ""
+    ) -> None:
+        """Take an alias away for good: its moves stay in the log, and no alias of the model is called so again.
+
+        Raises `RefMoved` where it does not point to `expected`, and what its gate says where one governs it.
+        """
+        where = alias_ref(check_name(name, "name of a model"), alias)
+        self._registry.delete_ref(project, where, expected=expected, actor=actor, reason=reason)
 
     # -- prices -------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,25 @@ class ArtifactNotFound(NotFound):
     code = "artifact_not_found"
 
 
+class ArtifactErased(NotFound):
+    """Only the name of the artifact is left: its content was erased, or collected as nothing needed it."""
+
+    code = "artifact_erased"
+    status = 410
+
+
+class ArtifactServed(Conflict):
+    """The artifact is part of what is served now."""
+
+    code = "artifact_served"
+
+
+class TooManyToCollect(TooLarge):
+    """More artifacts than one collection goes through; nothing was taken."""
+
+    code = "too_many_to_collect"
+
+
 class VersionNotFound(NotFound):
     """No such version in the project."""
 
@@ -86,6 +105,18 @@ class GateMissing(Forbidden):
     code = "gate_missing"
 
 
+class ArtifactRevoked(GateRefused):
+    """What the ref would point to was revoked, or contains or derives from something that was."""
+
+    code = "artifact_revoked"
+
+
+class RevocationNotFound(NotFound):
+    """The artifact is not revoked."""
+
+    code = "revocation_not_found"
+
+
 class BadEvidence(InvalidInput):
     """No envelope or statement, or one that says its predicate wrongly."""
 
@@ -96,6 +127,12 @@ class EvidenceTooLarge(TooLarge):
     """Past the limit on an envelope's bytes."""
 
     code = "evidence_too_large"
+
+
+class EvidenceExpired(Conflict):
+    """The result of a run that has expired is sent again; only another run says something new."""
+
+    code = "evidence_expired"
 
 
 class EvidenceNotFound(NotFound):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from support.weights import safetensors
 from tetrad.kernel import digest_bytes
 from tetrad.kit.db import Database
 from tetrad.models import BadModel, ModelNotFound
-from tetrad.registry import BadName, GateMissing, RefMoved
+from tetrad.registry import BadName, GateMissing, RefMoved, RefReserved
 
 
 @pytest.fixture
@@ -158,6 +159,21 @@ def test_an_alias_is_a_ref_that_names_a_version(tetrads: Tetrads, tmp_path: Path
             models.move_alias("default", "local/m", bad, "1.0.0", actor=ALICE, create=True)
 
 
+def test_an_alias_is_taken_away_for_good_by_whoever_saw_where_it_points(tetrads: Tetrads, tmp_path: Path) -> None:
+    models = tetrads.models
+    one = tetrads.add_model(tmp_path, "local/m", b"one")
+    two = tetrads.add_model(tmp_path, "local/m", b"two")
+    models.move_alias("default", "local/m", "best", "1.0.0", actor=ALICE, create=True)
+    with pytest.raises(RefMoved):
+        models.delete_alias("default", "local/m", "best", actor=ALICE, expected=two)
+    models.delete_alias("default", "local/m", "best", actor=ALICE, expected=one, reason="it misleads")
+    assert models.aliases("default", "local/m") == []
+    with pytest.raises(ModelNotFound, match="no alias 'best'"):
+        models.version("default", "local/m", "best")
+    with pytest.raises(RefReserved):
+        models.move_alias("default", "local/m", "best", "1.1.0", actor=ALICE, create=True)
+
+
 def test_an_alias_of_a_longer_name_is_not_one_of_the_shorter(tetrads: Tetrads, tmp_path: Path) -> None:
     tetrads.add_model(tmp_path, "local")
     tetrads.add_model(tmp_path, "local/m")
@@ -215,3 +231,17 @@ def test_a_model_is_invisible_to_another_project(tetrads: Tetrads, tmp_path: Pat
     with pytest.raises(ModelNotFound):
         tetrads.models.get("other", digest)
     assert tetrads.models.names("other") == []
+
+
+def test_models_are_listed_by_a_part_of_their_names_both_ways(tetrads: Tetrads) -> None:
+    for name in ("small", "large", "other"):
+        tetrads.models.register_hosted("default", name, provider="openai", model="gpt-4o-mini", actor=ALICE)
+    listed = tetrads.models.names
+
+    def names(**wanted: Any) -> list[str]:
+        return [version.name for version in listed("default", **wanted)]
+
+    assert names() == ["large", "other", "small"]
+    assert names(backwards=True) == ["small", "other", "large"]
+    assert names(contains="L", backwards=True) == ["small", "large"]
+    assert names(backwards=True, after="small", limit=1) == ["other"]
