@@ -18,13 +18,17 @@ from tetrad.serving import CachePolicy
 
 ON = {"x-tetrad-cache": "on"}
 DISK = 10_000_000
+POLICIES = {
+    "default/assistant": CachePolicy(use="always"),
+    "other/": CachePolicy(use="always", semantic="any"),
+}
 
 
 @pytest.fixture(scope="module")
 def cached(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     home = tmp_path_factory.mktemp("home")
     table = make_table(upstream.base_url, models=("tools", "nodone", "reset:2", "echo"))
-    prepare_home(home, msgspec.structs.replace(table, caches={"default/assistant": CachePolicy(use="always")}))
+    prepare_home(home, msgspec.structs.replace(table, caches=POLICIES))
     with GatewayProcess(home, gateway_cache_disk_bytes=DISK) as gateway:
         yield gateway
 
@@ -131,6 +135,15 @@ def test_workers_of_a_machine_share_answers_and_a_sensitive_keys_stay_in_memory(
         through_other = client.with_options(base_url=other.url + "/v1")
         assert ask(through_other, "five").headers["x-tetrad-cache"] == "hit"
     assert len(upstream.requests) == before
+
+
+def test_without_an_embedder_similar_questions_are_misses_and_equal_ones_hits(
+    client: openai.OpenAI, cached: GatewayProcess
+) -> None:
+    other = client.with_options(api_key=g.OTHER_KEY)
+    found = [ask(other, text).headers["x-tetrad-cache"] for text in ("How is it?", "How is that?", "How is it?")]
+    assert found == ["miss", "miss", "hit"]
+    assert cached.metric("tetrad_gateway_cache_similar_failures_total") >= 1
 
 
 def test_what_the_cache_did_is_counted(client: openai.OpenAI, cached: GatewayProcess) -> None:

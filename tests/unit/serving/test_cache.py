@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -415,6 +416,17 @@ async def test_the_folder_is_swept_to_its_limit_oldest_first(tmp_path: Path) -> 
     assert sum(path.stat().st_size for path in files(tmp_path)) <= 10_000
     assert left[-1].startswith("29")
     assert await store.get("00abc.whole") is None
+
+
+async def test_what_a_killed_writer_left_is_swept_and_what_is_being_written_is_not(tmp_path: Path) -> None:
+    store = FileAnswers(tmp_path, most_bytes=10_000)
+    await store.put("00abc.whole", b"x")
+    left, fresh = tmp_path / "00" / "00old.whole.1.tmp", tmp_path / "00" / "00new.whole.2.tmp"
+    for path in (left, fresh):
+        path.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    store.sweep()
+    assert [path.name for path in files(tmp_path)] == ["00abc.whole", "00new.whole.2.tmp"]
 
 
 async def test_a_table_without_policies_leaves_the_call_to_what_follows() -> None:
