@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from support.fake_media import AUDIO, media_answer, media_events, read_form
+
 WORDS = ["Hel", "lo ", "wor", "ld", "."]
 
 
@@ -110,7 +112,11 @@ class FakeOpenAI:
         method, target, _ = lines[0].split(" ")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
         raw = await reader.readexactly(int(headers.get("content-length", 0)))
-        body = json.loads(raw) if raw else None
+        content_type = headers.get("content-type", "")
+        if content_type.startswith("multipart/"):
+            body = read_form(content_type, raw)
+        else:
+            body = json.loads(raw) if raw else None
         self.requests.append(Seen(method, target, headers, body))
         act, _, argument = str((body or {}).get("model", "m1")).partition(":")
         script = _Script(self, reader, writer, target, body or {}, argument)
@@ -131,7 +137,7 @@ class _Script:
         self.fake, self.reader, self.writer, self.target, self.body, self.argument = (
             fake, reader, writer, target, body, argument,
         )  # fmt: skip
-        self.streaming = bool(body.get("stream"))
+        self.streaming = body.get("stream") in (True, "true")
 
     # acts; each returns whether the connection goes on
 
@@ -141,6 +147,15 @@ class _Script:
             data = [{"object": "embedding", "index": i, "embedding": [0.1, 0.2]} for i in range(len(inputs))]
             usage = {"prompt_tokens": 3, "total_tokens": 3}
             return await self.json(200, {"object": "list", "model": "e1", "data": data, "usage": usage})
+        if self.target.endswith("/audio/speech"):
+            return await self.sound()
+        found = media_answer(self.target, self.body)
+        if found is not None and self.streaming:
+            return await self.events(media_events(self.target))
+        if isinstance(found, str):
+            return await self.raw(200, "text/plain; charset=utf-8", found.encode())
+        if found is not None:
+            return await self.json(200, found)
         if self.streaming:
             return await self.stream(WORDS)
         return await self.json(200, self.completion("".join(WORDS)))
@@ -254,7 +269,28 @@ class _Script:
         await self.gone()
         return False
 
+    async def act_torn(self) -> bool:
+        """Sound that breaks off."""
+        await self.head(200, "audio/mpeg")
+        await self.chunk(AUDIO[:1000])
+        self.writer.transport.abort()
+        return False
+
     # pieces
+
+    async def sound(self) -> bool:
+        await self.head(200, "audio/mpeg")
+        for start in range(0, len(AUDIO), 10_000):
+            await self.chunk(AUDIO[start : start + 10_000])
+        await self.end()
+        return True
+
+    async def events(self, events: list[bytes]) -> bool:
+        await self.head(200, "text/event-stream")
+        for event in events:
+            await self.chunk(event)
+        await self.end()
+        return True
 
     def completion(self, text: str) -> dict[str, Any]:
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}

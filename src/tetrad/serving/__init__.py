@@ -1,5 +1,7 @@
 """The runtime: route tables, providers, engines and the request pipeline."""
 
+from tetrad.serving._cache import Cache
+from tetrad.serving._cache_store import CacheCounts, CachedAnswer, FileAnswers, MemoryAnswers
 from tetrad.serving._dispatch import BoundModel, Dispatch, Layer
 from tetrad.serving._engines import (
     SERVING_STATES,
@@ -22,6 +24,7 @@ from tetrad.serving._model import (
     AppRoute,
     BindingRoute,
     BindingTarget,
+    CachePolicy,
     ContentPolicy,
     KeyEntry,
     Kind,
@@ -36,7 +39,7 @@ from tetrad.serving._model import (
     encode_route_table,
 )
 from tetrad.serving._operations import BY_PATH, CHAT, EMBEDDINGS, OPERATIONS, Dialect, Operation
-from tetrad.serving._pipeline import Pipeline
+from tetrad.serving._pipeline import AnswerTorn, Pipeline
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
 from tetrad.serving._readiness import Readiness
 from tetrad.serving._route_plan import GatewayHealth, TargetHealth
@@ -71,6 +74,7 @@ __all__ = [
     "OPERATIONS",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
+    "AnswerTorn",
     "AppRoute",
     "Attempt",
     "BadEngineSpec",
@@ -80,6 +84,10 @@ __all__ = [
     "BindingTarget",
     "BoundModel",
     "BreakerPolicy",
+    "Cache",
+    "CacheCounts",
+    "CachePolicy",
+    "CachedAnswer",
     "CompiledTable",
     "Condition",
     "ContentPolicy",
@@ -100,11 +108,13 @@ __all__ = [
     "EngineUnusable",
     "Exchange",
     "Fallbacks",
+    "FileAnswers",
     "GatewayHealth",
     "HedgePolicy",
     "KeyEntry",
     "Kind",
     "Layer",
+    "MemoryAnswers",
     "MessageTemplate",
     "ModelEntry",
     "ModelRoute",

@@ -35,6 +35,7 @@ class Extension(msgspec.Struct, frozen=True):
     segment: str = ""
     sensitivity: str = ""
     region: str = ""
+    cache: str = ""
 
 
 class _StreamOptions(msgspec.Struct, frozen=True):

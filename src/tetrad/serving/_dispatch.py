@@ -94,5 +94,5 @@ def settle(exchange: Exchange, made: Attempt, answer: Answer | None, now_ns: int
         made.error_type, made.error_message = outcome.error_type, outcome.error_message
     if made.error_type and not exchange.error_type:
         exchange.error_type = made.error_type
-    if made.pricer is not None and outcome.usage is not None:
+    if made.pricer is not None and outcome.usage is not None and outcome.priced:
         made.cost, made.currency = made.pricer.cost(outcome.usage), made.pricer.currency

@@ -85,6 +85,7 @@ class Exchange:
         "attempts",
         "binding",
         "body",
+        "cache",
         "code",
         "code_match",
         "end_ns",
@@ -138,6 +139,7 @@ class Exchange:
         self.unit = ""
         self.route = ""
         self.labels: Extension | None = None
+        self.cache = ""
         self.unused: tuple[str, ...] = ()
         self.code = ""
         self.code_match = ""

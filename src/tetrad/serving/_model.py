@@ -13,7 +13,7 @@ ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
 
 ContentPolicy = Literal["off", "redacted", "full"]
 TemplateSyntax = Literal["mustache", "jinja2"]
-Kind = Literal["chat", "embeddings"]
+Kind = Literal["chat", "embeddings", "moderations", "rerank", "images", "transcriptions", "speech"]
 
 
 class KeyEntry(msgspec.Struct, frozen=True, gc=False):
@@ -169,11 +169,34 @@ class AppRoute(msgspec.Struct, frozen=True):
     bindings: dict[str, str] = {}
 
 
+CacheUse = Literal["always", "asked", "never"]
+"""Whose answers are cached: all that do not ask for the contrary, those that ask for it, or none."""
+CacheSharing = Literal["project", "user", "unit"]
+"""Who may get whose answers: everybody of the project, or only the user or unit that asked first."""
+SemanticUse = Literal["off", "cold", "any"]
+"""Whether a similar question is answered too: never, where the temperature says little variety is wanted, or always."""
+SEMANTIC_THRESHOLD = 0.985
+"""The cosine from which two questions pass for one, by default; see `benchmarks/semantic_cache.py`."""
+
+
+class CachePolicy(msgspec.Struct, frozen=True):
+    """How answers of an app are cached. A new `generation` makes everything that is cached unreachable."""
+
+    use: CacheUse = "asked"
+    ttl_s: int = 3600
+    tools: bool = False
+    shared_by: CacheSharing = "project"
+    semantic: SemanticUse = "off"
+    threshold: float = SEMANTIC_THRESHOLD
+    generation: int = 0
+
+
 class RouteTable(msgspec.Struct, frozen=True):
     """One immutable snapshot; `version` only grows.
 
     `keys` is by hex SHA-256 of the whole key; `apps` by `project/name`; `releases` by `project/digest`; `bindings` by
-    `project/ref`; `models` and `upstreams` by name. Versions are compared within one `epoch`; another epoch (a restored
+    `project/ref`; `models` and `upstreams` by name; `caches` by `project/app`, those of a project's other calls by
+    `project/`. Versions are compared within one `epoch`; another epoch (a restored
     or replaced control plane) starts the count anew.
     """
 
@@ -188,6 +211,7 @@ class RouteTable(msgspec.Struct, frozen=True):
     bindings: dict[str, BindingRoute] = {}
     routes: dict[str, ModelRoute] = {}
     """By `project/name`."""
+    caches: dict[str, CachePolicy] = {}
 
 
 _encoder = msgspec.json.Encoder()

@@ -26,6 +26,7 @@ from tetrad.serving._body import (
 )
 from tetrad.serving._dispatch import Dispatch, Dispatcher, Layer, settle
 from tetrad.serving._exchange import Attempt, Exchange, Reply
+from tetrad.serving._form import Form, described, read_form
 from tetrad.serving._model import RouteTable
 from tetrad.serving._prompting import house_compiler
 from tetrad.serving._routing import BrokenRoute, CompiledTable, Route
@@ -47,6 +48,10 @@ _STREAM = (
 PRIORITY_HEADER = b"x-tetrad-priority"
 CLIENT_GONE = 499
 """The status of a record whose client left before its answer was whole (as nginx logs it)."""
+
+
+class AnswerTorn(Exception):
+    """An answer without a form for errors broke off in the middle: its connection must be cut, so that it shows."""
 
 
 class Pipeline:
@@ -106,7 +111,7 @@ class Pipeline:
         exchange.key = table.authenticate(exchange.headers, exchange.start_ns)
 
     async def serve(self, exchange: Exchange, reply: Reply) -> None:
-        """Answer an authenticated exchange whose body is there; never raises but for cancellation.
+        """Answer an authenticated exchange whose body is there; raises nothing but `AnswerTorn`.
 
         Cancelling gives up the upstream call at once and records what there was.
         """
@@ -117,6 +122,8 @@ class Pipeline:
             await self.refuse(exchange, error, reply)
         except asyncio.CancelledError:
             self.abandon(exchange, "client_disconnected")
+            raise
+        except AnswerTorn:
             raise
         except Exception:
             log.exception("request %s failed inside the gateway", exchange.trace_id)
@@ -147,8 +154,14 @@ class Pipeline:
         if key is None:
             raise TetradError("the exchange was not authenticated")
         operation = exchange.operation
-        fields = read_fields(exchange.body)
+        form: Form | None = None
+        if operation.form:
+            form, fields = read_form(exchange.body, exchange.headers.get(b"content-type", b""))
+        else:
+            fields = read_fields(exchange.body)
         self._note_who(exchange, fields)
+        if form is not None:
+            exchange.input = described(form, fields)
         exchange.model = text_field(fields, "model")
         try:
             route = self.current().resolve(key, exchange.model, operation.kind)
@@ -165,9 +178,9 @@ class Pipeline:
             self._match_code(exchange)
         if route.release is not None and operation.prompted:
             exchange.unused = route.release.apply(fields, exchange.variables)
-        elif operation.input not in fields:
+        elif operation.input not in fields and form is None:
             text_field(fields, operation.input)
-        call = ModelCall(operation, fields, stream, stream and usage_asked(fields))
+        call = ModelCall(operation, fields, stream, stream and usage_asked(fields), form=form)
         if PRIORITY_HEADER in exchange.headers and _is_batch(exchange.headers[PRIORITY_HEADER]):
             call = msgspec.structs.replace(call, batch=True)
         return route, call
@@ -186,6 +199,7 @@ class Pipeline:
             exchange.session, exchange.user = extension.session[:_LABEL], extension.user[:_LABEL]
             unit = extension.unit[:_LABEL]
             exchange.labels = extension
+            exchange.cache = extension.cache
         for name in _LABELS:
             if name in headers:
                 text = label(headers[name], name.decode())
@@ -239,7 +253,9 @@ class Pipeline:
             answer.close()
 
     async def _stream(self, exchange: Exchange, attempt: Attempt | None, answer: Answer, reply: Reply) -> None:
-        await reply.begin(answer.status, [*_STREAM, *answer.headers, *self._own_headers(exchange, attempt, answer)])
+        events = not any(name == b"content-type" for name, _ in answer.headers)
+        head = _STREAM if events else ()
+        await reply.begin(answer.status, [*head, *answer.headers, *self._own_headers(exchange, attempt, answer)])
         try:
             piece = await answer.read()
             while not answer.done:
@@ -250,6 +266,10 @@ class Pipeline:
             exchange.error, exchange.error_type = error, error.code
             if attempt is not None:
                 attempt.error_type, attempt.error_message = error.code, error.message
+            if not events:
+                self._settle(exchange, attempt, answer)
+                self._done(exchange)
+                raise AnswerTorn(error.message) from error
             piece = error_event(error, exchange.operation.dialect)
         self._settle(exchange, attempt, answer)
         self._done(exchange)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from tetrad.kernel import Clock
 from tetrad.kit.db import Database, JsonText, Timestamp, metadata, upsert
 from tetrad.serving._engine_directory import StoredEngine
 from tetrad.serving._engines import EngineReport, EngineSpec
+from tetrad.serving._model import CachePolicy
 from tetrad.serving._providers import ProviderSpec
 from tetrad.serving._route_spec import ModelRoute
 from tetrad.serving.errors import BadProvider, BadRoute
@@ -35,6 +37,16 @@ providers = sa.Table(
     sa.Column("spec", JsonText, nullable=False),
     sa.Column("changed_at", Timestamp, nullable=False),
     sa.Index(None, "project", "name"),
+)
+
+
+cache_policies = sa.Table(
+    "cache_policies",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("app", sa.String(63), primary_key=True),
+    sa.Column("policy", JsonText, nullable=False),
+    sa.Column("changed_at", Timestamp, nullable=False),
 )
 
 
@@ -171,3 +183,37 @@ class SqlRouteStore:
             query = query.where(model_routes.c.project == project)
         with self._database.read() as connection:
             return [msgspec.convert(spec, ModelRoute) for spec in connection.execute(query).scalars()]
+
+
+class SqlCachePolicyStore:
+    """`CachePolicyStore` on a database; the policy of a project's other calls has no app."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def all(self) -> dict[tuple[str, str], CachePolicy]:
+        table = cache_policies
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(table.c.project, table.c.app, table.c.policy)).all()
+        return {(project, app): msgspec.convert(policy, CachePolicy) for project, app, policy in rows}
+
+    def change(
+        self, project: str, app: str, change: Callable[[CachePolicy | None], CachePolicy | None]
+    ) -> CachePolicy | None:
+        table = cache_policies
+        place = (table.c.project == project, table.c.app == app)
+        with self._database.write() as connection:
+            found = connection.execute(sa.select(table.c.policy).where(*place).with_for_update()).scalar()
+            made = change(None if found is None else msgspec.convert(found, CachePolicy))
+            if made is None:
+                connection.execute(sa.delete(table).where(*place))
+            else:
+                row = {
+                    "project": project,
+                    "app": app,
+                    "policy": msgspec.to_builtins(made),
+                    "changed_at": self._clock.now(),
+                }
+                upsert(connection, table, row, key=["project", "app"])
+        return made

@@ -38,7 +38,19 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _LARGEST_COST = Decimal(1_000_000)
 _SCALE = Decimal("0.000000000001")
-_MODEL_CALLS = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
+_MODEL_CALLS = frozenset(
+    {
+        "chat",
+        "text_completion",
+        "generate_content",
+        "embeddings",
+        "moderations",
+        "rerank",
+        "images",
+        "transcriptions",
+        "speech",
+    }
+)
 _LARGEST_COUNT = 2**53 - 1
 _encode = msgspec.json.Encoder().encode
 

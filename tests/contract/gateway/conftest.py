@@ -11,7 +11,7 @@ from support.gateway import GatewayProcess, make_table, prepare_home
 
 MODELS = (
     "echo", "slow:0.02", "stall", "stallmid", "reset:0", "reset:2", "garbage", "html", "error:400", "error:401",
-    "error:429", "error:500", "leak", "plain-error", "nodone", "split", "tools", "lingering", "endless",
+    "error:429", "error:500", "leak", "plain-error", "nodone", "split", "tools", "lingering", "endless", "torn",
 )  # fmt: skip
 
 

@@ -974,6 +974,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/caches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Caches
+         * @description Return how the answers of a project are cached.
+         */
+        get: operations["list_caches"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/caches/{app}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Cache
+         * @description Say how the answers of an app are cached; gateways know within a second.
+         */
+        put: operations["put_cache"];
+        post?: never;
+        /**
+         * Delete Cache
+         * @description Take an app's policy away; that of the project's other calls holds, and nothing is cached under it.
+         */
+        delete: operations["delete_cache"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/caches/{app}/clear": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Clear Cache
+         * @description Make what was cached under an app's policy unreachable, in every gateway.
+         */
+        post: operations["clear_cache"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/change-requests": {
         parameters: {
             query?: never;
@@ -3971,6 +4035,98 @@ export interface components {
             ref: string;
         };
         /**
+         * CacheBody
+         * @description How answers are cached; see `CachePolicy`.
+         */
+        CacheBody: {
+            /**
+             * Semantic
+             * @description Whether similar questions get one answer; `cold`: where temperature is at most 0.2
+             * @default off
+             * @enum {string}
+             */
+            semantic: "off" | "cold" | "any";
+            /**
+             * Shared By
+             * @description Who may get whose answers
+             * @default project
+             * @enum {string}
+             */
+            shared_by: "project" | "user" | "unit";
+            /**
+             * Threshold
+             * @description Cosine from which questions are similar
+             * @default 0.985
+             */
+            threshold: number;
+            /**
+             * Tools
+             * @description Whether answers that call tools are kept
+             * @default false
+             */
+            tools: boolean;
+            /**
+             * Ttl S
+             * @description Seconds for which an answer is kept
+             * @default 3600
+             */
+            ttl_s: number;
+            /**
+             * Use
+             * @description Whose answers are cached
+             * @default asked
+             * @enum {string}
+             */
+            use: "always" | "asked" | "never";
+        };
+        /**
+         * CacheView
+         * @description The policy of an app; `-` stands for calls of no app, and of apps without a policy of their own.
+         */
+        CacheView: {
+            /** App */
+            app: string;
+            /**
+             * Semantic
+             * @description Whether similar questions get one answer; `cold`: where temperature is at most 0.2
+             * @default off
+             * @enum {string}
+             */
+            semantic: "off" | "cold" | "any";
+            /**
+             * Shared By
+             * @description Who may get whose answers
+             * @default project
+             * @enum {string}
+             */
+            shared_by: "project" | "user" | "unit";
+            /**
+             * Threshold
+             * @description Cosine from which questions are similar
+             * @default 0.985
+             */
+            threshold: number;
+            /**
+             * Tools
+             * @description Whether answers that call tools are kept
+             * @default false
+             */
+            tools: boolean;
+            /**
+             * Ttl S
+             * @description Seconds for which an answer is kept
+             * @default 3600
+             */
+            ttl_s: number;
+            /**
+             * Use
+             * @description Whose answers are cached
+             * @default asked
+             * @enum {string}
+             */
+            use: "always" | "asked" | "never";
+        };
+        /**
          * ChainStepView
          * @description A step of a chain: a prompt, and where the values of its variables come from.
          */
@@ -4411,6 +4567,14 @@ export interface components {
             variables: components["schemas"]["PromptVariableView"][];
             /** Warnings */
             warnings: string[];
+        };
+        /**
+         * ClearedView
+         * @description Whose policy it was under which nothing is cached any more: an app's, or that of other calls (`-`).
+         */
+        ClearedView: {
+            /** App */
+            app: string;
         };
         /**
          * CloseChangeBody
@@ -7008,6 +7172,13 @@ export interface components {
         Page_BindingMoveView_: {
             /** Items */
             items: components["schemas"]["BindingMoveView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[CacheView] */
+        Page_CacheView_: {
+            /** Items */
+            items: components["schemas"]["CacheView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -12046,6 +12217,139 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["BindingBackView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_caches: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_CacheView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_cache: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                app: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CacheBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_cache: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                app: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    clear_cache: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                app: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClearedView"];
                 };
             };
             /** @description The request was refused or failed */

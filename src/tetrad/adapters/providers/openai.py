@@ -8,6 +8,7 @@ from collections import deque
 
 import msgspec
 
+from tetrad.adapters.providers._media import KINDS, PassedStream, comes_as_it_is, read_outcome, request_of
 from tetrad.adapters.providers._openai_wire import (
     StreamReader,
     end_of_events,
@@ -27,11 +28,12 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import Upstream, error_body
+from tetrad.serving import OPERATIONS, Upstream, error_body
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _PATHS: dict[str, str] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
 """Where upstreams of this protocol answer an operation, by its name."""
+_MEDIA = tuple(operation for operation in OPERATIONS if operation.kind in KINDS)
 _PASSED = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry"))
 _MAX_EVENT = 4 * 1024 * 1024
 _MAX_ERROR = 1024 * 1024
@@ -93,6 +95,10 @@ class OpenAIEndpoint:
             self._requests: dict[str, PreparedRequest] = {
                 name: provider.client.prepare("POST", address, path, headers) for name, path in _PATHS.items()
             }
+            for operation in _MEDIA:
+                given = headers[1:] if operation.form else headers  # a form's content type names its boundary
+                path = operation.path.removeprefix("/v1")
+                self._requests[operation.name] = provider.client.prepare("POST", address, path, given)
         except InvalidInput as error:
             raise _covered(error, upstream.secret) from None
         self._provider = provider
@@ -108,13 +114,18 @@ class OpenAIEndpoint:
 
     async def call(self, call: ModelCall) -> Answer:
         """Send a call; see `tetrad.serving.ports.Endpoint`."""
-        fields = call.fields
-        if call.stream and not call.usage_asked:
-            fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
+        request = self._requests[call.operation.name]
+        if call.operation.kind in KINDS:
+            request, body = request_of(request, call)
+        else:
+            fields = call.fields
+            if call.stream and not call.usage_asked:
+                fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
+            body = msgspec.json.encode(fields)
         try:
             response = await self._provider.client.send(
-                self._requests[call.operation.name],
-                msgspec.json.encode(fields),
+                request,
+                body,
                 timeouts=self._timeouts,
                 max_connections=self._max_connections,
                 pool=self._upstream.name,
@@ -138,6 +149,8 @@ class OpenAIEndpoint:
             return await self._refusal(response)
         if status >= 300:
             raise BrokenAnswer(f"the upstream {name!r} redirects ({status})", hint="correct its base URL")
+        if call.operation.kind in KINDS:
+            return await self._media_answer(call, response)
         if (response.header(b"content-type") or b"").startswith(b"text/event-stream"):
             return _Stream(self._provider, response, strip=not call.usage_asked)
         body = self._uncover(await response.read_all(self._provider.answer_bytes))
@@ -159,6 +172,23 @@ class OpenAIEndpoint:
             attributes={} if chat else {"embeddings.count": str(len(completion.data))},
         )
         return _Whole(status, body, outcome, received_ns, _passed(response))
+
+    async def _media_answer(self, call: ModelCall, response: Response) -> Answer:
+        provider, name = self._provider, self._upstream.name
+        if comes_as_it_is(call, response):
+            return PassedStream(response, provider.clock, name, provider.answer_bytes)
+        content_type = response.header(b"content-type") or b"application/json"
+        body = self._uncover(await response.read_all(provider.answer_bytes))
+        received_ns = provider.clock.now_ns()
+        try:
+            outcome = read_outcome(call, body, content_type)
+        except msgspec.MsgspecError as error:
+            raise BrokenAnswer(
+                f"the upstream {name!r} answered {response.status} with what is no {call.operation.name} answer: "
+                f"{error}",
+                hint="check that its base URL is that of an OpenAI-compatible API",
+            ) from None
+        return _Whole(response.status, body, outcome, received_ns, _passed(response), content_type)
 
     async def _refusal(self, response: Response) -> Answer:
         status, name = response.status, self._upstream.name
@@ -195,10 +225,16 @@ class _Whole:
     dropped: tuple[str, ...] = ()
 
     def __init__(
-        self, status: int, body: bytes, outcome: Outcome, received_ns: int, headers: list[tuple[bytes, bytes]]
+        self,
+        status: int,
+        body: bytes,
+        outcome: Outcome,
+        received_ns: int,
+        headers: list[tuple[bytes, bytes]],
+        content_type: bytes = b"application/json",
     ) -> None:
         self.status = status
-        self.headers = [(b"content-type", b"application/json"), *headers]
+        self.headers = [(b"content-type", content_type), *headers]
         self.received_ns = received_ns
         self._body = body
         self._outcome = outcome

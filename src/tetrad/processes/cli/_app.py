@@ -49,6 +49,7 @@ GROUPS: dict[str, _Group] = {
     "engine": _Group("tetrad.adapters.engines.cli", "engines", "Engines: list, show, pull the bundled models."),
     "provider": _Group("tetrad.serving.cli", "providers", "Providers: remote APIs that answer."),
     "route": _Group("tetrad.serving.route_cli", "routes", "Routes: one name for several models, and its fallbacks."),
+    "cache": _Group("tetrad.serving.cli", "caches", "Cached answers: how they are kept, what they save."),
     "job": _Group("tetrad.kit.jobs.cli", "jobs", "Durable jobs."),
     "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
     "project": _Group("tetrad.identity.cli", "projects", "Projects."),

@@ -18,6 +18,7 @@ from tetrad.serving import (
     AppRoute,
     BindingRoute,
     BindingTarget,
+    CachePolicy,
     KeyEntry,
     MessageTemplate,
     ModelEntry,
@@ -51,6 +52,7 @@ class Sources:
     resolve_candidate: Callable[[Candidate], ResolvedRelease]
     bindings: Callable[[str], BindingSet] = lambda _project: BindingSet()
     routes: Callable[[], Iterable[ModelRoute]] = lambda: ()
+    caches: Callable[[], dict[str, CachePolicy]] = dict
     problems: list[str] = field(default_factory=list)
 
 
@@ -99,6 +101,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         releases=releases,
         bindings=binder.routes(),
         routes=_routes(sources, models),
+        caches=sources.caches(),
     )
 
 

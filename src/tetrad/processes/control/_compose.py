@@ -97,9 +97,10 @@ from tetrad.serving import (
     Upstream,
     decode_route_table,
 )
+from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
 from tetrad.serving._route_directory import RouteDirectory, RouteHealth
-from tetrad.serving._store import SqlEngineStore, SqlProviderStore, SqlRouteStore
+from tetrad.serving._store import SqlCachePolicyStore, SqlEngineStore, SqlProviderStore, SqlRouteStore
 from tetrad.traces._quarantine import Quarantine
 from tetrad.traces._service import Traces
 from tetrad.traces._settings import limits_from as trace_limits
@@ -140,6 +141,7 @@ class Services:
     providers: ProviderDirectory
     routes: RouteDirectory
     route_health: RouteHealth
+    caches: CachePolicies
     jobs: JobClient
     playground: Playground
     publisher: RouteTablePublisher
@@ -281,6 +283,9 @@ def build_services(settings: Settings, home: Home) -> Services:
         engines.restore(_last_table(home, keys.keyring))
         providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
         routes = RouteDirectory(SqlRouteStore(database, clock), on_change=changed)
+        caches = CachePolicies(
+            SqlCachePolicyStore(database, clock), clock, on_change=changed, refuse_unknown_app=releases.app
+        )
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
@@ -331,6 +336,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             routes=routes.all,
             candidates=changes.candidates,
             resolve_candidate=changes.resolve,
+            caches=caches.all,
         )
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
@@ -384,6 +390,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             providers=providers,
             routes=routes,
             route_health=RouteHealth(clock),
+            caches=caches,
             jobs=jobs,
             playground=playground,
             publisher=publisher,

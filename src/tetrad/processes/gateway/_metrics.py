@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tetrad.kit.spool import SpoolWriter
-from tetrad.serving import Exchange, GatewayHealth
+from tetrad.serving import Cache, Exchange, GatewayHealth
 
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _FRESH_S = 30.0
@@ -36,6 +36,14 @@ _HELP = {
     "tetrad_gateway_provider_in_flight": ("gauge", "Calls of a provider under way, where they are limited."),
     "tetrad_gateway_provider_waiting": ("gauge", "Calls that wait for their turn at a provider."),
     "tetrad_gateway_provider_refused_total": ("counter", "Calls refused because too many waited at a provider."),
+    "tetrad_gateway_cache_requests_total": ("counter", "Requests of which the cache was asked, by what came of it."),
+    "tetrad_gateway_cache_stored_total": ("counter", "Answers that were cached."),
+    "tetrad_gateway_cache_evicted_total": ("counter", "Cached answers that had to make room."),
+    "tetrad_gateway_cache_failures_total": ("counter", "Cached answers that the shared store did not give or take."),
+    "tetrad_gateway_cache_similar_failures_total": ("counter", "Searches for similar questions that failed."),
+    "tetrad_gateway_cache_saved_tokens_total": ("counter", "Tokens that no model had to read or write."),
+    "tetrad_gateway_cache_entries": ("gauge", "Answers in the worker's memory."),
+    "tetrad_gateway_cache_bytes": ("gauge", "Bytes of answers in the worker's memory."),
     "tetrad_gateway_resident_bytes": ("gauge", "Memory of the worker."),
 }
 
@@ -59,6 +67,7 @@ class Metrics:
         self.table_version = 0
         self.connected = False
         self.routes: Callable[[], GatewayHealth] = GatewayHealth
+        self.cache: Cache | None = None
         self._requests: dict[tuple[str, int], int] = {}
         self._errors: dict[str, int] = {}
         self._buckets = [0] * (len(_BUCKETS_S) + 1)
@@ -111,6 +120,8 @@ class Metrics:
         yield "tetrad_gateway_upstream_connections", 'state="idle"', sum(c[1] for c in connections.values())
         yield "tetrad_gateway_upstream_connections", 'state="waiting"', sum(c[2] for c in connections.values())
         yield from _route_samples(self.routes())
+        if self.cache is not None:
+            yield from _cache_samples(self.cache)
         yield "tetrad_gateway_resident_bytes", "", _resident_bytes()
 
 
@@ -128,6 +139,19 @@ def _route_samples(health: GatewayHealth) -> Iterator[tuple[str, str, float]]:
     for upstream, counts in health.keys.items():
         for state, count in counts.items():
             yield "tetrad_gateway_provider_keys", f'upstream="{_label(upstream)}",state="{state}"', count
+
+
+def _cache_samples(cache: Cache) -> Iterator[tuple[str, str, float]]:
+    counts = cache.counts
+    for result, count in counts.results.items():
+        yield "tetrad_gateway_cache_requests_total", f'result="{result}"', count
+    yield "tetrad_gateway_cache_stored_total", "", counts.stored
+    yield "tetrad_gateway_cache_evicted_total", "", cache.memory.evicted
+    yield "tetrad_gateway_cache_failures_total", "", counts.store_failures
+    yield "tetrad_gateway_cache_similar_failures_total", "", cache.similar_failures
+    yield "tetrad_gateway_cache_saved_tokens_total", "", counts.saved_tokens
+    yield "tetrad_gateway_cache_entries", "", len(cache.memory)
+    yield "tetrad_gateway_cache_bytes", "", cache.memory.bytes
 
 
 def write_snapshot(folder: Path, snapshot: Snapshot) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tetrad.adapters.providers.openai import OpenAIProvider
-from tetrad.kernel import SystemClock, TetradError, Unavailable
+from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
 from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
 from tetrad.kit.settings import Settings
@@ -24,8 +24,9 @@ from tetrad.processes.gateway._http1 import HttpServer
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
+from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
-from tetrad.serving import GatewayHealth, Pipeline, Readiness, RouteTable
+from tetrad.serving import Cache, FileAnswers, GatewayHealth, MemoryAnswers, Pipeline, Readiness, RouteTable
 
 if TYPE_CHECKING:
     from tetrad.processes.gateway._server import GatewayServer
@@ -56,12 +57,14 @@ class Worker:
         )
         record_bytes = settings.get(own.RECORD_BYTES)
         provider = OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=settings.get(own.MAX_ANSWER))
+        cache = self._cache(clock, internal)
         pipeline = Pipeline(
             {"openai": provider},
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
             region=settings.get(own.REGION),
+            layers=() if cache is None else (cache,),
         )
         self.metrics.routes = partial(_health, pipeline)
         control = parse_address(control_address(settings))
@@ -110,9 +113,30 @@ class Worker:
             await asyncio.gather(*background, return_exceptions=True)
             await shipper.flush(_FLUSH_S)
             shipper.close()
+            if cache is not None:
+                await cache.close()
             await provider.close()
             await internal.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
+
+    def _cache(self, clock: Clock, internal: Client) -> Cache | None:
+        settings = self.settings
+        most_bytes = settings.get(own.CACHE_BYTES)
+        if not most_bytes:
+            return None
+        disk_bytes = settings.get(own.CACHE_DISK_BYTES)
+        cache = Cache(
+            MemoryAnswers(most_bytes=most_bytes, most_entries=settings.get(own.CACHE_ENTRIES)),
+            clock,
+            shared=FileAnswers(self.home.cache, most_bytes=disk_bytes) if disk_bytes else None,
+            similar=InferenceSimilar(
+                internal, self.home.run / "inference.sock", deadline_s=settings.get(own.SIMILAR_DEADLINE_S)
+            ),
+            entry_bytes=settings.get(own.CACHE_ENTRY_BYTES),
+            wait_s=settings.get(own.CACHE_WAIT_S),
+        )
+        self.metrics.cache = cache
+        return cache
 
     def _server(self, app: GatewayApp) -> HttpServer | GatewayServer:
         settings = self.settings
