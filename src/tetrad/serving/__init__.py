@@ -63,6 +63,7 @@ from tetrad.serving.errors import (
     error_body,
     error_event,
 )
+from tetrad.serving.translation import MessagesUsage, read_messages_usage, usage_of_chat
 
 __all__ = [
     "BY_PATH",
@@ -103,6 +104,7 @@ __all__ = [
     "Kind",
     "Layer",
     "MessageTemplate",
+    "MessagesUsage",
     "ModelEntry",
     "Operation",
     "Pipeline",
@@ -125,5 +127,7 @@ __all__ = [
     "error_event",
     "next_state",
     "possible_events",
+    "read_messages_usage",
     "translated",
+    "usage_of_chat",
 ]

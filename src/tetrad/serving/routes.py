@@ -230,7 +230,7 @@ class ProviderBody(BaseModel):
 
     base_url: str = Field(max_length=2000)
     models: list[ProviderModelView] = Field(max_length=500)
-    adapter: str = Field(default="openai", max_length=40)
+    adapter: str = Field(default="openai", max_length=40, description="The protocol that it speaks: openai, anthropic")
     system: str = Field(default="openai", max_length=63, description="Value of `gen_ai.provider.name` on spans")
     secret: str = Field(default="", max_length=100, description="Name of a secret of the project")
     connect_timeout_s: float = 5.0
@@ -238,6 +238,11 @@ class ProviderBody(BaseModel):
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    translation: str = Field(
+        default="lossy",
+        max_length=10,
+        description="What its protocol cannot say: `lossy` leaves it out, `strict` refuses",
+    )
 
 
 class ProviderView(ProviderBody):
@@ -253,6 +258,7 @@ class ProviderView(ProviderBody):
         for model in known["models"]:
             if model["price"] is not None:
                 model["price"].pop("max_input_tokens")
+                model["price"].pop("cache_write_1h")
         return cls(**known)
 
 

@@ -9,7 +9,10 @@ from importlib import import_module
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation._kinds import EventTranslator, Translation, Translator
 
-TRANSLATORS: dict[tuple[str, str], str] = {}
+TRANSLATORS: dict[tuple[str, str], str] = {
+    ("chat", "messages"): "tetrad.serving.translation.chat_to_messages:translate",
+    ("messages", "chat"): "tetrad.serving.translation.messages_to_chat:translate",
+}
 """By (operation of the client, operation of the upstream): `module:function` of a `Translator`, imported when it is
 first needed. Operations are those of `tetrad.serving.OPERATIONS`, by name."""
 
