@@ -35,7 +35,12 @@ from tetrad.serving.ports import Answer, ModelCall, Outcome
 _PATHS: dict[str, str] = {"messages": "/messages", "count_tokens": "/messages/count_tokens"}
 """Where upstreams of this protocol answer an operation, by its name."""
 VERSION = "2023-06-01"
-"""The version of the API that is asked for where the client names none."""
+"""The version of the API that is asked for where the client names none.
+
+It is also asked for where a call says how to sample: later versions refuse that, whatever the model, while a release may
+pin it and clients of other protocols say it. Answers are the same (platform.claude.com/docs, "Versions").
+"""
+_SAMPLING = frozenset(("temperature", "top_p", "top_k"))
 MAX_VARIANTS = 256
 """So many pairs of version and betas keep their request heads; clients choose them, so there is a limit."""
 _LIMITS = [
@@ -122,7 +127,10 @@ class AnthropicEndpoint:
             raise
 
     def _variant(self, call: ModelCall) -> PreparedRequest:
-        name = call.operation.name, call.headers
+        headers = call.headers
+        if not _SAMPLING.isdisjoint(call.fields):
+            headers = tuple(header for header in headers if header[0] != b"anthropic-version")
+        name = call.operation.name, headers
         request = self._variants.get(name)
         if request is None:
             if len(self._variants) >= MAX_VARIANTS:
