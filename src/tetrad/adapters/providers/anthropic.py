@@ -37,8 +37,8 @@ _PATHS: dict[str, str] = {"messages": "/messages", "count_tokens": "/messages/co
 VERSION = "2023-06-01"
 """The version of the API that is asked for where the client names none.
 
-It is also asked for where a call says how to sample: later versions refuse that, whatever the model, while a release may
-pin it and clients of other protocols say it. Answers are the same (platform.claude.com/docs, "Versions").
+It is also asked for where a call says how to sample: later versions refuse that, whatever the model, while a release
+may pin it and clients of other protocols say it. Answers are the same (platform.claude.com/docs, "Versions").
 """
 _SAMPLING = frozenset(("temperature", "top_p", "top_k"))
 MAX_VARIANTS = 256
