@@ -231,6 +231,15 @@ def test_wrong_keys_are_refused_in_anthropics_shape(both: GatewayProcess) -> Non
     assert caught.value.body["error"]["type"] == "authentication_error"  # type: ignore[index]
 
 
+def test_models_are_listed_in_the_clients_words(client: anthropic.Anthropic) -> None:
+    listed = [model.id for model in client.models.list()]
+    assert {"app:claude", "claude/m1", "local/m1"} <= set(listed)
+    assert client.models.retrieve("claude/m1").display_name == "claude/m1"
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        client.models.retrieve("claude/none")
+    assert caught.value.body["type"] == "error"  # type: ignore[index]
+
+
 # the `openai` client, upstreams that speak Anthropic's protocol
 
 
