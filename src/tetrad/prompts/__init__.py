@@ -32,6 +32,7 @@ from tetrad.prompts.errors import (
 if TYPE_CHECKING:
     from tetrad.prompts._diff import PromptDiff, diff_prompts
     from tetrad.prompts._floor import Floor, contract_floor
+    from tetrad.prompts._merge import Merged, merge_texts
     from tetrad.prompts._policy import PromptPolicy
     from tetrad.prompts._service import Committed, KeptPrompt, Prompts
     from tetrad.prompts._settings import SETTINGS, policy_from
@@ -52,6 +53,7 @@ __all__ = [
     "Included",
     "KeptPrompt",
     "LoweringForbidden",
+    "Merged",
     "PolicyRefused",
     "PromptDiff",
     "PromptError",
@@ -74,6 +76,7 @@ __all__ = [
     "diff_prompts",
     "first_allowed",
     "format_prompt_file",
+    "merge_texts",
     "parse_prompt_file",
     "parse_reference",
     "policy_from",
@@ -86,11 +89,13 @@ _LATER = {
     "Committed": "_service",
     "Floor": "_floor",
     "KeptPrompt": "_service",
+    "Merged": "_merge",
     "PromptDiff": "_diff",
     "PromptPolicy": "_policy",
     "Prompts": "_service",
     "contract_floor": "_floor",
     "diff_prompts": "_diff",
+    "merge_texts": "_merge",
     "policy_from": "_settings",
 }
 """What the gateway, which imports this to render, has no need of: it is loaded by those who name it."""

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tetrad.datasets import ROLES as DATA_ROLES
 from tetrad.datasets import Datasets
-from tetrad.kernel import InvalidInput, NotFound, Principal, TetradError, canonical_json, parse_digest, short
-from tetrad.models import Models, ModelVersion
+from tetrad.kernel import (
+    Digest,
+    InvalidInput,
+    NotFound,
+    Principal,
+    TetradError,
+    canonical_json,
+    digest_json,
+    parse_digest,
+    short,
+)
+from tetrad.models import Models, ModelVersion, check_label
 from tetrad.prompts import prompt_from_document
 from tetrad.registry import Registry, SemVer
 from tetrad.releases._declaration import MODEL_ROLES, PROMPT_ROLES, RESERVED_PARAMS
@@ -22,7 +32,7 @@ from tetrad.releases.errors import BadPart
 from tetrad.releases.ports import Prompts, PromptVersion
 
 if TYPE_CHECKING:
-    from tetrad.releases._service import Composed, Releases
+    from tetrad.releases._service import Composed, Release, Releases
 
 MAX_PATCHES = 100
 ROLES: Mapping[str, Sequence[str]] = {"prompt": PROMPT_ROLES, "model": MODEL_ROLES, "data": DATA_ROLES}
@@ -69,6 +79,24 @@ def parse_patch(key: str, value: Any) -> Patch:
     return Patch(kind, role, value, name)
 
 
+class PromptText(msgspec.Struct, frozen=True):
+    """The text of a prompt file that is to stand in a role, under a name of its own."""
+
+    name: str
+    text: str
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """A release that was worked out and not kept; `drafts` are its prompts that are not kept either, by digest."""
+
+    project: str
+    base: Digest
+    digest: Digest
+    manifest: Mapping[str, Any]
+    notes: tuple[str, ...]
+    drafts: Mapping[str, PromptVersion]
+
+
 class Derivations:
     """Makes releases from releases. Safe to use from many threads."""
 
@@ -88,34 +116,72 @@ class Derivations:
         patches: Mapping[str, Any],
         *,
         actor: Principal,
+        contents: Mapping[str, PromptText] | None = None,
         reason: str = "",
         expected_outcome: str = "",
+        authors: Iterable[str] = (),
     ) -> Composed:
         """Make the release that `base` (a digest) becomes with other parts; its code stays as it is.
 
         Everything is checked before anything is kept, and a part that is not there is named together with those that
         are. Parameters that the old prompt brought go with it; those that the app set stay. No patch, no new release.
+        `contents` are prompts by their part (`prompt.system`) that are given as text: they become versions.
         """
-        if len(patches) > MAX_PATCHES:
-            raise InvalidInput(f"{len(patches)} changes at once", hint=f"at most {MAX_PATCHES}")
-        wanted = [parse_patch(key, value) for key, value in sorted(patches.items())]
-        keys = [patch.key for patch in wanted]
-        if doubled := sorted({key for key in keys if keys.count(key) > 1}):
-            raise BadPart(f"{doubled[0]} is set twice", hint="set it once")
         started = self._releases.now()
-        release = self._releases.release(project, base)
-        manifest, notes = self._patched(project, dict(release.manifest), wanted)
+        words = {"reason": reason, "expected_outcome": expected_outcome}
+        self.plan(project, base, patches, contents=contents, **words)
+        for key, text in sorted((contents or {}).items()):
+            self._prompts.put(project, text.name, text.text.encode(), actor=actor, where=key, **words)
+        release, wanted, _ = self._wanted(project, base, patches, contents or {}, words)
+        manifest, notes = self._patched(project, dict(release.manifest), wanted, {})
         made = self._releases.keep_manifest(
             project, release.app, self._releases.app(project, release.app).description, manifest,
             actor=actor, started=started, reason=reason, expected_outcome=expected_outcome,
-            kind="derive", base=release.digest, params={patch.key: patch.value for patch in wanted},
+            kind="derive", base=release.digest, params={patch.key: patch.value for patch in wanted}, authors=authors,
         )  # fmt: skip
         if manifest["code"]["patch"] is not None:
             notes.append("the code has changes that are not committed; the release holds them as a patch")
         return msgspec.structs.replace(made, notes=tuple(notes))
 
+    def plan(
+        self,
+        project: str,
+        base: str,
+        patches: Mapping[str, Any],
+        *,
+        contents: Mapping[str, PromptText] | None = None,
+        reason: str = "",
+        expected_outcome: str = "",
+    ) -> Planned:
+        """Work out what `derive` would make, and keep nothing: the same digest, the same refusals, the same notes."""
+        words = {"reason": reason, "expected_outcome": expected_outcome}
+        release, wanted, drafts = self._wanted(project, base, patches, contents or {}, words)
+        manifest, notes = self._patched(project, dict(release.manifest), wanted, drafts)
+        return Planned(project, release.digest, digest_json(manifest), manifest, tuple(notes), drafts)
+
+    def _wanted(
+        self, project: str, base: str, patches: Mapping[str, Any], contents: Mapping[str, PromptText],
+        words: Mapping[str, str],
+    ) -> tuple[Release, list[Patch], dict[str, PromptVersion]]:  # fmt: skip
+        """Read what is to change; prompts that are given as text are read too, and are in the patches by digest."""
+        if len(patches) + len(contents) > MAX_PATCHES:
+            raise InvalidInput(f"{len(patches) + len(contents)} changes at once", hint=f"at most {MAX_PATCHES}")
+        wanted = [parse_patch(key, value) for key, value in sorted(patches.items())]
+        drafts: dict[str, PromptVersion] = {}
+        for key, text in sorted(contents.items()):
+            found = self._prompts.check(project, text.name, text.text.encode(), where=key, **words)
+            drafts[found.digest] = found
+            patch = parse_patch(key, f"{text.name}@{found.digest}")
+            if patch.kind != "prompt":
+                raise BadPart(f"{key} is not given as text", hint=f"write {key}=NAME@VERSION")
+            wanted.append(patch)
+        keys = [patch.key for patch in wanted]
+        if doubled := sorted({key for key in keys if keys.count(key) > 1}):
+            raise BadPart(f"{doubled[0]} is set twice", hint="set it once")
+        return self._releases.release(project, base), sorted(wanted, key=lambda patch: patch.key), drafts
+
     def _patched(
-        self, project: str, manifest: Mapping[str, Any], wanted: Sequence[Patch]
+        self, project: str, manifest: Mapping[str, Any], wanted: Sequence[Patch], drafts: Mapping[str, PromptVersion]
     ) -> tuple[dict[str, Any], list[str]]:
         parts = {kind: [dict(part) for part in manifest[kind]] for kind in ROLES}
         step = dict(manifest["graph"][0])
@@ -127,11 +193,11 @@ class Derivations:
             old = parts[patch.kind].pop(index) if index is not None else None
             if patch.kind == "prompt":
                 before = self._prompt_of(project, old)
-                after = self._prompt(project, patch) if patch.value is not None else None
+                after = self._prompt(project, patch, drafts) if patch.value is not None else None
                 sampling = _sampling(sampling, before, after)
                 if after is not None:
                     parts["prompt"].append(prompt_part(patch.role, after))
-                    notes += self._contract(project, before, after)
+                    notes += self._contract(project, before, after, drafts)
                 step = {name: value for name, value in step.items() if name != "prompt"}
                 if after is not None:
                     step["prompt"] = after.name
@@ -140,7 +206,9 @@ class Derivations:
                     raise BadPart("a release has a primary model", hint="set model.primary to another one")
             elif patch.kind == "model":
                 version = self._model(project, patch)
-                parts["model"].append(model_part(patch.role, version))
+                if old is not None and old.get("adapters"):
+                    notes.append(f"the adapters of {old['name']} are gone with it")
+                parts["model"].append(_model_part(patch.role, version, old))
                 if patch.role == "primary":
                     step["model"] = version.name
                 if not version.record.immutable:
@@ -168,8 +236,11 @@ class Derivations:
     def _prompt_of(self, project: str, part: Mapping[str, Any] | None) -> PromptVersion | None:
         return self._prompts.get(project, part["digest"], part["name"]) if part else None
 
-    def _prompt(self, project: str, patch: Patch) -> PromptVersion:
+    def _prompt(self, project: str, patch: Patch, drafts: Mapping[str, PromptVersion]) -> PromptVersion:
         name, version, digest = _reference(patch)
+        draft = drafts.get(digest or "")
+        if draft is not None and draft.name == name:
+            return draft
         try:
             return self._prompts.get(project, digest, name) if digest else self._prompts.version(project, name, version)
         except NotFound as error:
@@ -210,11 +281,21 @@ class Derivations:
             there = f"{kind}s of the project are {', '.join(names)}" if names else f"the project has no {kind}"
         return BadPart(f"{patch.key}={patch.value}: {error.message}", hint=there)
 
-    def _contract(self, project: str, old: PromptVersion | None, new: PromptVersion) -> list[str]:
+    def _contract(
+        self, project: str, old: PromptVersion | None, new: PromptVersion, drafts: Mapping[str, PromptVersion]
+    ) -> list[str]:
         if old is None or old.contract == new.contract:
             return []
+        if new.digest in drafts:  # its document is kept nowhere yet
+            return ["the prompt's contract changes: check what calls the app"]
         specs = [prompt_from_document(p.name, self._registry.document(project, p.digest)) for p in (old, new)]
         return [f"the prompt's contract changes ({version_floor(*specs)}): check what calls the app"]
+
+
+def _model_part(role: str, version: ModelVersion, old: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a model's part; what the app asks of the engine is the app's, and stays with other weights."""
+    hosted = version.record.kind == "provider"
+    return model_part(role, version, None if hosted or old is None else old.get("engine"))
 
 
 def _place(parts: Sequence[Mapping[str, Any]], patch: Patch) -> int | None:
@@ -244,7 +325,7 @@ def _reference(patch: Patch) -> tuple[str, str | None, str | None]:
     if label.startswith("sha256:"):
         return name, None, parse_digest(label)
     if label:
-        SemVer.parse(label)
+        (check_label if patch.kind == "model" else SemVer.parse)(label)
     return name, label or None, None
 
 

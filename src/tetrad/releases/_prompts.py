@@ -29,10 +29,14 @@ class RegistryPrompts:
     def __init__(self, registry: Registry, prompts: Prompts | None = None) -> None:
         self._prompts = prompts or Prompts(registry)
 
-    def check(self, project: str, name: str, data: bytes, *, where: str) -> PromptVersion:
-        checked = self._prompts.check(project, _read(name, data, where))
+    def check(
+        self, project: str, name: str, data: bytes, *, where: str, reason: str = "", expected_outcome: str = ""
+    ) -> PromptVersion:
+        spec = _read(name, data, where)
+        checked = self._prompts.check(project, spec, reason=reason, expected_outcome=expected_outcome)
         assert checked.composition is not None  # noqa: S101 - a chain was refused when it was read
-        return _pinned(checked.composition.spec, "", digest=checked.spec.digest)
+        pinned = _pinned(checked.composition.spec, "", digest=checked.spec.digest)
+        return msgspec.structs.replace(pinned, closure=checked.composition.digests)
 
     def put(
         self, project: str, name: str, data: bytes, *, actor: Principal, where: str, reason: str, expected_outcome: str

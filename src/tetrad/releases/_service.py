@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,15 +20,19 @@ from tetrad.models import Models, ModelVersion
 from tetrad.prompts import Reference, first_allowed, parse_reference
 from tetrad.registry import (
     ABSENT,
+    AUTHORS,
     ArtifactNotFound,
     BadName,
     Edge,
+    Evidence,
     Ref,
     RefEntry,
     RefMoved,
+    RefStep,
     Registry,
     Version,
     check_simple_name,
+    told,
 )
 from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import FILE, DataPart, Declaration, parse_declaration
@@ -41,9 +45,10 @@ from tetrad.releases._model import (
     ResolvedRelease,
     build_manifest,
     examples_of,
+    refuse_unservable,
 )
 from tetrad.releases._names import find_release
-from tetrad.releases._parts import data_part, model_part, prompt_part
+from tetrad.releases._parts import check_adapter, data_part, model_part, prompt_part
 from tetrad.releases._rollback import Rollbacks
 from tetrad.releases.errors import AppNotFound, BadDeclaration, BadPart, DeclarationError, ReleaseNotFound, WrongApp
 from tetrad.releases.ports import AppStore, Prompts, PromptVersion
@@ -54,6 +59,8 @@ MAX_DECLARATION_BYTES = 256 * 1024
 MAX_PROMPT_BYTES = 1 << 20
 MAX_FEWSHOT_ROWS = 200
 _CACHED = 512
+Adapters = dict[tuple[str, str], list[tuple[ModelVersion, float]]]
+"""The adapters, with their scales, of the models of a declaration, by the model's role and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,7 @@ class Releases:
         clock: Clock,
         *,
         limits: ReleaseLimits | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -147,7 +155,7 @@ class Releases:
         self.limits = limits or ReleaseLimits()
         self._resolved: dict[tuple[str, str], ResolvedRelease] = {}
         self._lock = threading.Lock()
-        self.comparisons = Comparisons(self, registry, datasets)
+        self.comparisons = Comparisons(self, registry, datasets, evidence)
         self.derivations = Derivations(self, registry, datasets, models, prompts)
         self.rollbacks = Rollbacks(self)
 
@@ -203,10 +211,11 @@ class Releases:
         models = [
             (part.role, self._models.version(project, part.name, part.version or None)) for part in declaration.model
         ]
+        adapters = self._adapters(project, declaration, models)
         files = self._files(source, declaration)
         rows = self._check(project, declaration, files)
         if locked is not None:
-            refuse_drift(locked, self._planned(project, source, declaration, files, rows, models, git))
+            refuse_drift(locked, self._planned(project, source, declaration, files, rows, models, git, adapters))
         code = self._code.snapshot(
             project,
             source.below(declaration.code.path),
@@ -238,12 +247,23 @@ class Releases:
         for role, version in data:
             if role == "fewshot":
                 self.check_examples(version)
-        manifest = _manifest(declaration, code, data, models, prompts)
+        manifest = _manifest(declaration, code, data, models, prompts, adapters)
         composed = self.keep_manifest(
             project, declaration.app, declaration.description, manifest, actor=actor, started=started, reason=reason,
             expected_outcome=expected_outcome,
         )  # fmt: skip
         return msgspec.structs.replace(composed, notes=_notes(declaration, code, models))
+
+    def _adapters(self, project: str, declaration: Declaration, models: Iterable[tuple[str, ModelVersion]]) -> Adapters:
+        found: Adapters = {}
+        for part, (_, model) in zip(declaration.model, models, strict=True):
+            loaded = []
+            for each in part.adapters:
+                adapter = self._models.version(project, each.name, each.version or None)
+                check_adapter(model, adapter)
+                loaded.append((adapter, each.scale))
+            found[part.role, model.name] = loaded
+        return found
 
     def _prompt_examples(
         self, project: str, prompts: Iterable[PromptVersion], data: Iterable[tuple[str, DatasetVersion]]
@@ -305,6 +325,7 @@ class Releases:
     def _planned(
         self, project: str, source: Source, declaration: Declaration, files: Mapping[str, bytes],
         rows: Mapping[DataPart, CheckedRows], models: Iterable[tuple[str, ModelVersion]], git: GitState | None,
+        adapters: Adapters,
     ) -> dict[str, Any]:  # fmt: skip
         """Return the manifest that composing would make, keeping nothing."""
         code = self._code.measure(
@@ -328,7 +349,7 @@ class Releases:
             )
             for part in declaration.data
         ]
-        return _manifest(declaration, code, data, models, prompts)
+        return _manifest(declaration, code, data, models, prompts, adapters)
 
     def _unkept(self, project: str, name: str, rows: CheckedRows) -> DatasetVersion:
         schema = rows.shape.schema()
@@ -351,10 +372,12 @@ class Releases:
         kind: str = "compose",
         base: Digest | None = None,
         params: Mapping[str, Any] | None = None,
+        authors: Iterable[str] = (),
     ) -> Composed:
         """Keep a manifest whose parts are all kept already, as the next release of its app.
 
         `kind` names the activity that made it, `params` what it was told, `base` the release that it came from.
+        `authors` are the ids of those who made it besides `actor`: gates do not count their approvals either.
         """
         parts = [(Digest(manifest["code"]["digest"]), "code")]
         edges = [Edge(Digest(manifest["code"]["digest"]), "in", "code", "reevaluate")]
@@ -362,6 +385,10 @@ class Releases:
             for part in manifest[what]:
                 parts.append((Digest(part["digest"]), what))
                 edges.append(Edge(Digest(part["digest"]), "in", f"{what}:{part['role']}", "reevaluate"))
+        for part in manifest["model"]:
+            for adapter in part.get("adapters", ()):
+                parts.append((Digest(adapter["digest"]), "adapter"))
+                edges.append(Edge(Digest(adapter["digest"]), "in", f"adapter:{part['role']}", "reevaluate"))
         if base is not None:
             edges.append(Edge(base, "in", "base", "none"))
         artifact = self._registry.put_document(project, KIND, manifest, actor=actor, parts=parts)
@@ -375,6 +402,7 @@ class Releases:
             actor=actor,
             reason=reason,
             expected_outcome=expected_outcome,
+            meta={AUTHORS: sorted(makers)} if (makers := set(authors)) else {},
         )
         new = app not in known
         if new:
@@ -401,6 +429,7 @@ class Releases:
         person chose (a rollback, say) stays.
         """
         composed = self.compose_folder(project, folder, actor=actor, git=git, reason=reason)
+        refuse_unservable(self.resolve(project, composed.digest))
         name = ref_name(composed.app, ref)
         current = self._registry.find_ref(project, name)
         if current is None:
@@ -469,6 +498,14 @@ class Releases:
         below = ref_name(name, ref) if ref is not None else f"{name}/"
         return self._registry.ref_log(project, below, limit=limit, before=before)
 
+    def path(self, project: str, app: str, ref: str, *, limit: int) -> list[RefStep]:
+        """Return the newest moves of a ref as bare steps, oldest first."""
+        return self._registry.ref_path(project, ref_name(self.app(project, app).name, ref), limit=limit)
+
+    def had(self, project: str, app: str, ref: str, digest: str) -> bool:
+        """Tell whether a ref ever pointed to a release."""
+        return self._registry.ref_had(project, ref_name(app, ref), digest)
+
     def releases(self, project: str, app: str, *, limit: int = 50, before: int | None = None) -> list[Version]:
         """Return the releases of an app, newest first."""
         return self._registry.versions(project, KIND, self.app(project, app).name, limit=limit, before=before)
@@ -498,8 +535,13 @@ class Releases:
             raise ReleaseNotFound(f"{digest} is a {artifact.kind}, not a release", hint="check the digest")
         return self._registry.document(project, digest)
 
-    def resolve(self, project: str, digest: str) -> ResolvedRelease:
-        """Return a release as requests need it. Releases are immutable, so the answer is kept."""
+    def resolve(self, project: str, digest: str, *, anew: bool = False) -> ResolvedRelease:
+        """Return a release as requests need it. Releases are immutable, so the answer is kept.
+
+        `anew` reads it from the stores all the same, for who wants to know what is in them.
+        """
+        if anew:
+            return self._resolve(project, digest)
         key = (project, parse_digest(digest))
         found = self._resolved.get(key)
         if found is None:
@@ -510,23 +552,50 @@ class Releases:
                 self._resolved[key] = found
         return found
 
+    def resolve_planned(
+        self, project: str, manifest: Mapping[str, Any], drafts: Mapping[str, PromptVersion]
+    ) -> ResolvedRelease:
+        """Return a release that is not kept yet as requests need it; `drafts` are its prompts that are not, by digest.
+
+        Its digest is the one that it has once it is kept.
+        """
+        return self._resolved_from(project, digest_json(manifest), manifest, drafts)
+
+    def forget_resolved(self, project: str) -> None:
+        """Look the releases of a project up anew: content that they rest on has gone."""
+        with self._lock:
+            for key in [key for key in self._resolved if key[0] == project]:
+                del self._resolved[key]
+
+    def revoked(self, project: str, digests: Iterable[str]) -> dict[str, list[str]]:
+        """Say in sentences why releases are broken: which revocations reach them. Sound ones are left out."""
+        if not self._registry.anything_revoked(project):
+            return {}
+        found = {each: [told(cause) for cause in self._registry.revoked(project, each)] for each in set(digests)}
+        return {digest: causes for digest, causes in found.items() if causes}
+
     def _resolve(self, project: str, digest: str) -> ResolvedRelease:
-        manifest = self._manifest(project, digest)
+        return self._resolved_from(project, Digest(digest), self._manifest(project, digest), {})
+
+    def _resolved_from(
+        self, project: str, digest: Digest, manifest: Mapping[str, Any], drafts: Mapping[str, PromptVersion]
+    ) -> ResolvedRelease:
         step = manifest["graph"][0]
         model = next(part for part in manifest["model"] if part["role"] == "primary")
         pinned = next((part for part in manifest["prompt"] if part["role"] == "system"), None)
-        prompt = self._prompts.get(project, pinned["digest"], pinned["name"]) if pinned else None
+        prompt = self._prompt(project, pinned, drafts) if pinned else None
         examples: list[Message] = []
         for part in manifest["data"]:
             if part["role"] == "fewshot":
                 examples += self._examples(self._datasets.by_digest(project, part["digest"], part["order"]))
         return ResolvedRelease(
-            digest=Digest(digest),
+            digest=digest,
             project=project,
             app=manifest["app"],
             model=model["name"],
             model_digest=Digest(model["digest"]),
             model_kind=model["kind"],
+            adapters=tuple(Digest(adapter["digest"]) for adapter in model.get("adapters", ())),
             prompt_name=prompt.name if prompt else "",
             prompt_version=prompt.version if prompt else "",
             prompt_digest=prompt.digest if prompt else None,
@@ -542,22 +611,39 @@ class Releases:
 
     def parts(self, project: str, digest: str, *, rows: int = 20) -> ReleaseParts:
         """Return everything that a release pins, with the first rows of each dataset."""
-        release = self.release(project, digest)
-        manifest = release.manifest
+        return self._parts_of(self.release(project, digest), self.resolve(project, digest), {}, rows)
+
+    def planned_parts(
+        self, project: str, manifest: Mapping[str, Any], drafts: Mapping[str, PromptVersion], *, actor: Principal
+    ) -> ReleaseParts:
+        """Return what a release that is not kept yet pins, as version 0. `drafts` are as in `resolve_planned`."""
+        resolved = self.resolve_planned(project, manifest, drafts)
+        version = Version(
+            project, KIND, resolved.app, 0, "0.0.0", resolved.digest, actor.id, actor.name, self._clock.now()
+        )
+        release = Release(project, resolved.app, resolved.digest, manifest, version, ())
+        return self._parts_of(release, resolved, drafts, 0)
+
+    def _parts_of(
+        self, release: Release, resolved: ResolvedRelease, drafts: Mapping[str, PromptVersion], rows: int
+    ) -> ReleaseParts:
+        project, manifest = release.project, release.manifest
         data = []
         for part in manifest["data"]:
             version = self._datasets.by_digest(project, part["digest"], part["order"])
             data.append((part["role"], version, tuple(self._datasets.rows(version, limit=rows))))
         return ReleaseParts(
             release,
-            self.resolve(project, digest),
+            resolved,
             self._code.get(project, manifest["code"]["digest"]),
             tuple(data),
             tuple((part["role"], self._model_version(project, part)) for part in manifest["model"]),
-            tuple(
-                (part["role"], self._prompts.get(project, part["digest"], part["name"])) for part in manifest["prompt"]
-            ),
+            tuple((part["role"], self._prompt(project, part, drafts)) for part in manifest["prompt"]),
         )
+
+    def _prompt(self, project: str, part: Mapping[str, Any], drafts: Mapping[str, PromptVersion]) -> PromptVersion:
+        draft = drafts.get(part["digest"])
+        return draft if draft is not None else self._prompts.get(project, part["digest"], part["name"])
 
     def _model_version(self, project: str, part: Mapping[str, Any]) -> ModelVersion:
         for _, version in self._models.versions(project, part["name"], limit=200):
@@ -591,11 +677,14 @@ class Releases:
         actor: Principal,
         reason: str = "",
         create: bool = False,
+        change_request: str = "",
+        within: Callable[[Any], None] | None = None,
     ) -> Ref:
         """Point a ref of an app to one of its releases, if it points to `expected` now.
 
         `create` says that the ref must not exist yet. Raises `RefMoved` (409) when it points elsewhere, `WrongApp` for
-        another app's release. A release that cannot be resolved cannot be moved to.
+        another app's release. A release that cannot be resolved cannot be moved to. `change_request` is what the log
+        names, `within` takes part in the transaction, as `Registry.move_ref` says.
         """
         name = ref_name(self.app(project, app).name, ref)
         resolved = self.resolve(project, digest)
@@ -603,14 +692,16 @@ class Releases:
             raise WrongApp(
                 f"{digest} is a release of {resolved.app!r}, not of {app!r}", hint="name one of its releases"
             )
+        refuse_unservable(resolved)
         if expected is None and not create:
             raise Conflict(
                 f"say where {name!r} points now", code="precondition_required", status=428,
                 hint='send If-Match: "<digest>", or If-None-Match: * for a new ref',
             )  # fmt: skip
         return self._registry.move_ref(
-            project, name, digest, expected=ABSENT if create else expected, actor=actor, reason=reason
-        )
+            project, name, digest, expected=ABSENT if create else expected, actor=actor, reason=reason,
+            change_request=change_request, within=within,
+        )  # fmt: skip
 
 
 def ref_name(app: str, ref: str) -> str:
@@ -647,6 +738,7 @@ def _manifest(
     data: Iterable[tuple[str, DatasetVersion]],
     models: Iterable[tuple[str, ModelVersion]],
     prompts: Iterable[tuple[str, PromptVersion]],
+    adapters: Adapters,
 ) -> dict[str, Any]:
     prompt_parts = list(prompts)
     model_parts = list(models)
@@ -659,6 +751,7 @@ def _manifest(
         code_part["runtime"] = dict(code.runtime)
     system = next((prompt for role, prompt in prompt_parts if role == "system"), None)
     primary = next(model for role, model in model_parts if role == "primary")
+    engines = {(part.role, part.name): part.engine.part() for part in declaration.model if part.engine}
     step: dict[str, Any] = {
         "step": STEP,
         "model": primary.name,
@@ -671,7 +764,10 @@ def _manifest(
         app=declaration.app,
         code=code_part,
         data=[data_part(role, version) for role, version in data],
-        model=[model_part(role, version) for role, version in model_parts],
+        model=[
+            model_part(role, version, engines.get((role, version.name)), adapters.get((role, version.name), ()))
+            for role, version in model_parts
+        ],
         prompt=[prompt_part(role, prompt) for role, prompt in prompt_parts],
         graph=[step],
     )
@@ -694,7 +790,10 @@ def _notes(declaration: Declaration, code: CodeSnapshot, models: Iterable[tuple[
         notes.append("the release holds no code")
     notes += [
         f"{version.name} is hosted and may change under its name; the release cannot be reproduced exactly"
+        f" ({version.record.reproduction_cap} at best), and a canary probe should watch it"
+        if version.record.wants_canary
+        else f"{version.name} is hosted; its answers can be had again at {version.record.reproduction_cap} at best"
         for _, version in models
-        if not version.record.immutable
+        if version.record.reproduction_cap
     ]
     return tuple(notes)

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tetrad.bindings import BindingSet, Bound, read_binding, ref_of
+from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, NotFound
 from tetrad.models import ModelPrice, PriceTier
@@ -57,6 +58,8 @@ def table(**changes: Any) -> tuple[Any, list[str]]:
         "apps": lambda: [AppRefs(App("p", "bot", "", "production", NOW, "me"), {"production": GOOD})],
         "history": lambda _project, _app: [GOOD],
         "resolve": resolved,
+        "candidates": list,
+        "resolve_candidate": lambda candidate: resolved(candidate.project, candidate.digest),
     }
     sources = Sources(**{**found, **changes})
     return compile_table(sources, version=7, made_ns=8), sources.problems
@@ -86,6 +89,14 @@ def test_one_broken_release_takes_nothing_else_with_it() -> None:
     assert len(problems) == 1
     assert "erased" in problems[0]
     assert GONE in problems[0]
+
+
+def test_candidates_of_change_requests_are_there_to_be_tried() -> None:
+    draft = Digest("sha256:" + "4" * 64)
+    made, problems = table(candidates=lambda: [Candidate("p", 3, draft, True), Candidate("p", 4, GONE)])
+    assert set(made.releases) == {f"p/{GOOD}", f"p/{draft}"}
+    assert draft not in made.apps["p/bot"].refs.values()
+    assert problems == ["the candidate of change request #4 of project 'p': the prompt of the release was erased"]
 
 
 def test_a_provider_whose_secret_is_gone_is_left_out_and_named() -> None:

@@ -10,10 +10,11 @@ from decimal import Decimal
 import msgspec
 
 from tetrad.bindings import BindingSet, Bound, Target, target_of
+from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
 from tetrad.models import ModelPrice
-from tetrad.releases import AppRefs, ResolvedRelease
+from tetrad.releases import AppRefs, ResolvedRelease, refuse_unservable
 from tetrad.serving import (
     AppRoute,
     BindingRoute,
@@ -49,6 +50,8 @@ class Sources:
     apps: Callable[[], Iterable[AppRefs]]
     history: Callable[[str, str], Iterable[Digest]]
     resolve: Callable[[str, Digest], ResolvedRelease]
+    candidates: Callable[[], Iterable[Candidate]]
+    resolve_candidate: Callable[[Candidate], ResolvedRelease]
     bindings: Callable[[str], BindingSet] = lambda _project: BindingSet()
     problems: list[str] = field(default_factory=list)
 
@@ -74,7 +77,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         wanted = dict.fromkeys([*entry_refs.refs.values(), *sources.history(app.project, app.name)])
         for digest in wanted:
             with _tolerant(sources, f"release {digest} of app {app.name!r}"):
-                releases[f"{app.project}/{digest}"] = _release(sources.resolve(app.project, digest))
+                releases[f"{app.project}/{digest}"] = release_route(sources.resolve(app.project, digest))
         routed = {digest: releases.get(f"{app.project}/{digest}") for digest in wanted}
         known = {digest: release.model for digest, release in routed.items() if release is not None}
         apps[f"{app.project}/{app.name}"] = AppRoute(
@@ -84,6 +87,10 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
             default_ref=app.default_ref,
             bindings=binder.bind(entry_refs, known),
         )
+    for each in sources.candidates():
+        if f"{each.project}/{each.digest}" not in releases:
+            with _tolerant(sources, f"the candidate of change request #{each.number} of project {each.project!r}"):
+                releases[f"{each.project}/{each.digest}"] = release_route(sources.resolve_candidate(each))
     return RouteTable(
         version=version,
         made_ns=made_ns,
@@ -239,7 +246,9 @@ def _add_provider(
         )
 
 
-def _release(resolved: ResolvedRelease) -> ReleaseRoute:
+def release_route(resolved: ResolvedRelease) -> ReleaseRoute:
+    """Return a release as gateways route by it; refuse one that nothing here can serve."""
+    refuse_unservable(resolved)
     return ReleaseRoute(
         digest=resolved.digest,
         project=resolved.project,

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 
 from tetrad.bindings.routes import router as bindings_router
+from tetrad.changes.routes import router as changes_router
 from tetrad.code.routes import router as code_router
 from tetrad.datasets.routes import router as datasets_router
 from tetrad.identity.routes import router as identity_router
 from tetrad.kit.jobs.routes import router as jobs_router
 from tetrad.models.routes import router as models_router
+from tetrad.processes.control._playground_routes import playground_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
 from tetrad.prompts.routes import router as prompts_router
-from tetrad.registry.routes import evidence_router
+from tetrad.registry.routes import evidence_router, revocation_router, run_router
 from tetrad.registry.routes import router as registry_router
+from tetrad.releases._reproduction_routes import reproduction_router
 from tetrad.releases.routes import router as releases_router
+from tetrad.releases.routes import staleness_router
 from tetrad.serving.routes import provider_router
 from tetrad.serving.routes import router as serving_router
 from tetrad.traces.routes import router as traces_router
@@ -37,9 +41,14 @@ def all_routers(services: Services) -> list[APIRouter]:
         identity_router(services.identity),
         traces_router(services.traces),
         releases_router(services.releases, TracedCode(services.traces)),
+        changes_router(services.changes),
+        staleness_router(services.stalenesses),
+        reproduction_router(services.reproductions),
         registry_router(services.registry),
+        run_router(services.runs),
         evidence_router(services.evidence, services.gates),
         bindings_router(services.bindings),
+        revocation_router(services.revocations, services.collector),
         code_router(services.code),
         datasets_router(services.datasets),
         models_router(services.models),
@@ -47,4 +56,5 @@ def all_routers(services: Services) -> list[APIRouter]:
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
         jobs_router(services.jobs),
+        playground_router(services.playground),
     ]
