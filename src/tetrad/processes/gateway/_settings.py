@@ -47,6 +47,13 @@ SPOOL_SEGMENT_BYTES = Setting(
     "gateway_spool_segment_bytes", int, 8 * MIB, "Size at which a spool segment is finished.", minimum=16 * 1024
 )
 
+REGION = Setting(
+    "gateway_region",
+    str,
+    "",
+    "Where this gateway runs, as conditions of routes name it; for requests that name no region.",
+)
+
 SETTINGS = SettingsTable(
     "Gateway",
     (
@@ -59,6 +66,7 @@ SETTINGS = SettingsTable(
         DRAIN_S,
         SERVER,
         RECORD_BYTES,
+        REGION,
         SPOOL_BYTES,
         SPOOL_SEGMENT_BYTES,
     ),

@@ -59,7 +59,7 @@ def translate(call: ModelCall, strict: bool) -> Translation:
     for name, value in body.items():
         if name not in _SAID and not (name in _NEUTRAL and value == _NEUTRAL[name]):
             losses.lose(name)
-    translated = ModelCall(MESSAGES, encoded(said), call.stream, strict=call.strict)
+    translated = ModelCall(MESSAGES, encoded(said), call.stream, strict=call.strict, batch=call.batch)
     return MessagesAnswers(translated, losses.paths, usage_asked=call.usage_asked)
 
 

@@ -56,7 +56,9 @@ def translate(call: ModelCall, strict: bool) -> Translation:
     fields = encoded(said)
     for name, raw in call.unsaid.items():
         fields.setdefault(name, raw)
-    return ChatAnswers(ModelCall(CHAT, fields, call.stream, usage_asked=True, strict=call.strict), losses.paths)
+    return ChatAnswers(
+        ModelCall(CHAT, fields, call.stream, usage_asked=True, strict=call.strict, batch=call.batch), losses.paths
+    )
 
 
 def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
