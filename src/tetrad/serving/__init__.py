@@ -38,7 +38,16 @@ from tetrad.serving._model import (
     decode_route_table,
     encode_route_table,
 )
-from tetrad.serving._operations import BY_PATH, CHAT, EMBEDDINGS, OPERATIONS, Dialect, Operation
+from tetrad.serving._operations import (
+    BY_PATH,
+    CHAT,
+    COUNT_TOKENS,
+    EMBEDDINGS,
+    MESSAGES,
+    OPERATIONS,
+    Dialect,
+    Operation,
+)
 from tetrad.serving._pipeline import AnswerTorn, Pipeline
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
 from tetrad.serving._readiness import Readiness
@@ -55,7 +64,9 @@ from tetrad.serving._route_spec import (
     check_route,
 )
 from tetrad.serving._routing import CompiledTable
+from tetrad.serving._translated import translated
 from tetrad.serving.errors import (
+    BadAnswer,
     BadEngineSpec,
     BadRouteTable,
     BindingBroken,
@@ -63,20 +74,25 @@ from tetrad.serving.errors import (
     EngineNotFound,
     EngineUnusable,
     RequestRefused,
+    StreamBroken,
     error_body,
     error_event,
 )
+from tetrad.serving.translation import MessagesUsage, read_messages_usage, usage_of_chat
 
 __all__ = [
     "BY_PATH",
     "CHAT",
+    "COUNT_TOKENS",
     "EMBEDDINGS",
+    "MESSAGES",
     "OPERATIONS",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
     "AnswerTorn",
     "AppRoute",
     "Attempt",
+    "BadAnswer",
     "BadEngineSpec",
     "BadRouteTable",
     "BindingBroken",
@@ -116,6 +132,7 @@ __all__ = [
     "Layer",
     "MemoryAnswers",
     "MessageTemplate",
+    "MessagesUsage",
     "ModelEntry",
     "ModelRoute",
     "Operation",
@@ -131,6 +148,7 @@ __all__ = [
     "RetryPolicy",
     "RouteTable",
     "RouteTarget",
+    "StreamBroken",
     "TargetHealth",
     "Upstream",
     "Variable",
@@ -142,4 +160,7 @@ __all__ = [
     "error_event",
     "next_state",
     "possible_events",
+    "read_messages_usage",
+    "translated",
+    "usage_of_chat",
 ]

@@ -47,6 +47,8 @@ class Upstream(msgspec.Struct, frozen=True):
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    translation: Literal["strict", "lossy"] = "lossy"
+    """What to do with what a client says and this upstream's protocol cannot: refuse it, or leave it out and say so."""
     max_concurrency: int = 0
     """Most calls that a worker makes to it at once; 0: no limit but its connections."""
     max_queue: int = 64
@@ -57,8 +59,8 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     """Decimal texts, per million tokens, in one currency.
 
     Tokens of the cache cost what `input` costs where they have no price of their own; reasoning costs what `output`
-    costs. With `max_input_tokens` the price holds up to that many input tokens only; what a larger call costs is not
-    known.
+    costs. What an hour in the cache costs is not known where only the usual time has a price. With `max_input_tokens`
+    the price holds up to that many input tokens only; what a larger call costs is not known.
     """
 
     input: str
@@ -67,6 +69,7 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     cache_write: str | None = None
     currency: str = "USD"
     max_input_tokens: int = 0
+    cache_write_1h: str | None = None
 
 
 class ModelEntry(msgspec.Struct, frozen=True):

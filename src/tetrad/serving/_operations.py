@@ -28,6 +28,10 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
     prompted: bool = False
     streams: bool = False
     form: bool = False
+    system: str = ""
+    """The field that holds instructions, where they stand beside the input."""
+    passed: tuple[bytes, ...] = ()
+    """Headers of the client that its protocol means for the upstream."""
 
 
 CHAT = Operation("chat", "/v1/chat/completions", "chat", prompted=True, streams=True)
@@ -44,6 +48,16 @@ TRANSCRIPTIONS = Operation(
 TRANSLATIONS = Operation("translations", "/v1/audio/translations", "transcriptions", input="file", form=True)
 SPEECH = Operation("speech", "/v1/audio/speech", "speech", input="input")
 
+_ANTHROPIC_HEADERS = (b"anthropic-version", b"anthropic-beta")
+MESSAGES = Operation(
+    "messages", "/v1/messages", "chat", "anthropic", prompted=True, streams=True, system="system",
+    passed=_ANTHROPIC_HEADERS,
+)  # fmt: skip
+COUNT_TOKENS = Operation(
+    "count_tokens", "/v1/messages/count_tokens", "chat", "anthropic", prompted=True, system="system",
+    passed=_ANTHROPIC_HEADERS,
+)  # fmt: skip
+
 OPERATIONS: tuple[Operation, ...] = (
     CHAT,
     EMBEDDINGS,
@@ -55,5 +69,7 @@ OPERATIONS: tuple[Operation, ...] = (
     TRANSCRIPTIONS,
     TRANSLATIONS,
     SPEECH,
+    MESSAGES,
+    COUNT_TOKENS,
 )
 BY_PATH: dict[str, Operation] = {operation.path: operation for operation in OPERATIONS}

@@ -29,6 +29,7 @@ def list_providers(project: InProject = "default", as_json: Json = False) -> Non
     columns = {
         "name": lambda row: row["name"],
         "base url": lambda row: row["base_url"],
+        "protocol": lambda row: row["adapter"],
         "secret": lambda row: ", ".join([row["secret"], *row["secrets"]]) or "none",
         "models": lambda row: ", ".join(model["name"] for model in row["models"]),
     }
@@ -63,11 +64,18 @@ def set_provider(
             help="What it does instead of chatting: images, transcriptions, speech, moderations, rerank; repeat it.",
         ),
     ] = None,
-    system: Annotated[str, typer.Option(help="Its name in the public price list and on spans.")] = "openai",
+    adapter: Annotated[str, typer.Option(help="The protocol that it speaks: openai or anthropic.")] = "openai",
+    system: Annotated[
+        str, typer.Option(help="Its name in the public price list and on spans; the protocol's where it is left out.")
+    ] = "",
+    translation: Annotated[
+        str,
+        typer.Option(help="What of a request its protocol cannot say: leave it out (lossy) or refuse it (strict)."),
+    ] = "lossy",
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Add a provider that speaks OpenAI's protocol, or change it. Clients then call `NAME/MODEL`."""
+    """Add a provider, or change it. Clients of any protocol then call `NAME/MODEL`."""
     embedding = set(embeddings or ())
     if unknown := embedding - set(model):
         raise InvalidInput(f"{min(unknown)!r} is given to --embeddings only", hint="name it with --model too")
@@ -82,8 +90,8 @@ def set_provider(
     ]
     first, *more = secret or [""]
     body: dict[str, Any] = {
-        "base_url": base_url, "models": models, "secret": first, "secrets": more, "system": system,
-        "max_concurrency": max_concurrency,
+        "base_url": base_url, "models": models, "secret": first, "secrets": more, "system": system or adapter,
+        "adapter": adapter, "translation": translation, "max_concurrency": max_concurrency,
     }  # fmt: skip
     found = ApiClient.from_environment().put(_path(project, name), body)
     show_rows(

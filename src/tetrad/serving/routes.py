@@ -231,7 +231,7 @@ class ProviderBody(BaseModel):
 
     base_url: str = Field(max_length=2000)
     models: list[ProviderModelView] = Field(max_length=500)
-    adapter: str = Field(default="openai", max_length=40)
+    adapter: str = Field(default="openai", max_length=40, description="The protocol that it speaks: openai, anthropic")
     system: str = Field(default="openai", max_length=63, description="Value of `gen_ai.provider.name` on spans")
     secret: str = Field(default="", max_length=100, description="Name of a secret of the project")
     secrets: list[str] = Field(default=[], max_length=31, description="Names of more keys of the same provider")
@@ -240,6 +240,11 @@ class ProviderBody(BaseModel):
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    translation: str = Field(
+        default="lossy",
+        max_length=10,
+        description="What its protocol cannot say: `lossy` leaves it out, `strict` refuses",
+    )
     max_concurrency: int = Field(default=0, description="Calls of one gateway worker at once; 0: no limit")
     max_queue: int = Field(default=64, description="Calls that wait for a place")
     queue_target_s: float = Field(default=1.0, description="Waiting longer than this for long refuses more with 429")
@@ -258,6 +263,7 @@ class ProviderView(ProviderBody):
         for model in known["models"]:
             if model["price"] is not None:
                 model["price"].pop("max_input_tokens")
+                model["price"].pop("cache_write_1h")
         return cls(**known)
 
 

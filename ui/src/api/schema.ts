@@ -7964,6 +7964,7 @@ export interface components {
         ProviderBody: {
             /**
              * Adapter
+             * @description The protocol that it speaks: openai, anthropic
              * @default openai
              */
             adapter: string;
@@ -8032,6 +8033,12 @@ export interface components {
              * @default 600
              */
             total_timeout_s: number;
+            /**
+             * Translation
+             * @description What its protocol cannot say: `lossy` leaves it out, `strict` refuses
+             * @default lossy
+             */
+            translation: string;
         };
         /**
          * ProviderHealthView
@@ -8090,6 +8097,7 @@ export interface components {
         ProviderView: {
             /**
              * Adapter
+             * @description The protocol that it speaks: openai, anthropic
              * @default openai
              */
             adapter: string;
@@ -8160,6 +8168,12 @@ export interface components {
              * @default 600
              */
             total_timeout_s: number;
+            /**
+             * Translation
+             * @description What its protocol cannot say: `lossy` leaves it out, `strict` refuses
+             * @default lossy
+             */
+            translation: string;
         };
         /**
          * PushChangeBody

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import msgspec
 
@@ -32,6 +33,9 @@ from tetrad.serving import (
 )
 
 log = logging.getLogger(__name__)
+_HOUR_IN_CACHE = {"anthropic": 2}
+"""What an hour in the cache costs, as a multiple of fresh input, by the provider's own list (platform.claude.com/docs,
+"Prompt caching"): the public price list knows the usual time only."""
 _json = msgspec.json.Encoder()
 
 
@@ -205,7 +209,8 @@ def _key(grant: KeyGrant) -> KeyEntry:
     return KeyEntry(grant.key_id, grant.project, grant.scopes, grant.expires_ns, grant.content)
 
 
-def _price(found: ModelPrice) -> Price:
+def _price(found: ModelPrice, system: str = "") -> Price:
+    hour = found.cache_write is not None and system in _HOUR_IN_CACHE
     return Price(
         found.input,
         found.output,
@@ -213,6 +218,7 @@ def _price(found: ModelPrice) -> Price:
         found.cache_write,
         found.currency,
         max_input_tokens=min((tier.start for tier in found.tiers), default=0),
+        cache_write_1h=format(Decimal(found.input) * _HOUR_IN_CACHE[system], "f") if hour else None,
     )
 
 
@@ -232,6 +238,7 @@ def _add_provider(
         idle_timeout_s=spec.idle_timeout_s,
         total_timeout_s=spec.total_timeout_s,
         max_connections=spec.max_connections,
+        translation=spec.translation,
         max_concurrency=spec.max_concurrency,
         max_queue=spec.max_queue,
         queue_target_s=spec.queue_target_s,
@@ -244,7 +251,7 @@ def _add_provider(
             upstream=spec.name,
             upstream_model=model.name,
             kinds=model.kinds,
-            price=model.price or (_price(found) if found else None),
+            price=model.price or (_price(found, spec.system) if found else None),
             project=spec.project,
         )
 

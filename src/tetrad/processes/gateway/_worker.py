@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tetrad.adapters.providers.anthropic import AnthropicProvider
 from tetrad.adapters.providers.openai import OpenAIProvider
 from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
@@ -27,6 +28,7 @@ from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
 from tetrad.serving import Cache, FileAnswers, GatewayHealth, MemoryAnswers, Pipeline, Readiness, RouteTable
+from tetrad.serving.ports import Provider
 
 if TYPE_CHECKING:
     from tetrad.processes.gateway._server import GatewayServer
@@ -56,10 +58,14 @@ class Worker:
             folder, cap_bytes=settings.get(own.SPOOL_BYTES), segment_bytes=settings.get(own.SPOOL_SEGMENT_BYTES)
         )
         record_bytes = settings.get(own.RECORD_BYTES)
-        provider = OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=settings.get(own.MAX_ANSWER))
         cache = self._cache(clock, internal)
+        largest = settings.get(own.MAX_ANSWER)
+        providers: dict[str, Provider] = {
+            "openai": OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
+            "anthropic": AnthropicProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
+        }
         pipeline = Pipeline(
-            {"openai": provider},
+            providers,
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
@@ -115,7 +121,8 @@ class Worker:
             shipper.close()
             if cache is not None:
                 await cache.close()
-            await provider.close()
+            for provider in providers.values():
+                await provider.close()
             await internal.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
 
