@@ -35,12 +35,23 @@ from tetrad.serving._model import (
     decode_route_table,
     encode_route_table,
 )
-from tetrad.serving._operations import BY_PATH, CHAT, EMBEDDINGS, OPERATIONS, Dialect, Operation
+from tetrad.serving._operations import (
+    BY_PATH,
+    CHAT,
+    COUNT_TOKENS,
+    EMBEDDINGS,
+    MESSAGES,
+    OPERATIONS,
+    Dialect,
+    Operation,
+)
 from tetrad.serving._pipeline import Pipeline
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
 from tetrad.serving._readiness import Readiness
 from tetrad.serving._routing import CompiledTable
+from tetrad.serving._translated import translated
 from tetrad.serving.errors import (
+    BadAnswer,
     BadEngineSpec,
     BadRouteTable,
     BindingBroken,
@@ -48,6 +59,7 @@ from tetrad.serving.errors import (
     EngineNotFound,
     EngineUnusable,
     RequestRefused,
+    StreamBroken,
     error_body,
     error_event,
 )
@@ -55,12 +67,15 @@ from tetrad.serving.errors import (
 __all__ = [
     "BY_PATH",
     "CHAT",
+    "COUNT_TOKENS",
     "EMBEDDINGS",
+    "MESSAGES",
     "OPERATIONS",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
     "AppRoute",
     "Attempt",
+    "BadAnswer",
     "BadEngineSpec",
     "BadRouteTable",
     "BindingBroken",
@@ -100,6 +115,7 @@ __all__ = [
     "Reply",
     "RequestRefused",
     "RouteTable",
+    "StreamBroken",
     "Upstream",
     "Variable",
     "check_spec",
@@ -109,4 +125,5 @@ __all__ = [
     "error_event",
     "next_state",
     "possible_events",
+    "translated",
 ]

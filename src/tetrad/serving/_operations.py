@@ -27,10 +27,19 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
     input: str = "messages"
     prompted: bool = False
     streams: bool = False
+    passed: tuple[bytes, ...] = ()
+    """Headers of the client that its protocol means for the upstream."""
 
 
 CHAT = Operation("chat", "/v1/chat/completions", "chat", prompted=True, streams=True)
 EMBEDDINGS = Operation("embeddings", "/v1/embeddings", "embeddings", input="input")
+_ANTHROPIC_HEADERS = (b"anthropic-version", b"anthropic-beta")
+MESSAGES = Operation(
+    "messages", "/v1/messages", "chat", "anthropic", prompted=True, streams=True, passed=_ANTHROPIC_HEADERS
+)
+COUNT_TOKENS = Operation(
+    "count_tokens", "/v1/messages/count_tokens", "chat", "anthropic", prompted=True, passed=_ANTHROPIC_HEADERS
+)
 
 OPERATIONS: tuple[Operation, ...] = (CHAT, EMBEDDINGS)
 BY_PATH: dict[str, Operation] = {operation.path: operation for operation in OPERATIONS}

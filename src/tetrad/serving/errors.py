@@ -47,6 +47,20 @@ class BindingBroken(Unavailable):
     code = "binding_broken"
 
 
+class BadAnswer(Unavailable):
+    """An upstream's answer is not what its protocol says."""
+
+    code = "upstream_broken"
+    status = 502
+
+
+class StreamBroken(Unavailable):
+    """An upstream's stream ended before the answer did."""
+
+    code = "stream_truncated"
+    status = 502
+
+
 class BadRouteTable(TetradError):
     """A route table contradicts itself; a gateway keeps the one it has."""
 

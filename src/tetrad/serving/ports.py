@@ -18,7 +18,9 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
 
     `fields` is the whole request body by top-level name, ready to be sent: model, messages and the release's parameters
     are in place. `usage_asked` tells whether the client itself asked for usage at the end of a stream. `headers` are
-    those of the client that its protocol means for the upstream. With `strict` nothing may be dropped in translation.
+    those of the client that its protocol means for the upstream. With `strict` nothing may be dropped in translation;
+    None leaves that to the upstream's setting. `unsaid` are parameters of the release that the client's protocol cannot
+    say, by their names in chat completions.
     """
 
     operation: Operation
@@ -26,12 +28,13 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
     stream: bool = False
     usage_asked: bool = False
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    strict: bool = False
+    strict: bool | None = None
+    unsaid: dict[str, msgspec.Raw] = {}
 
     def asking(self, model: str) -> ModelCall:
         """Return the same call of another model, by the name that its upstream knows."""
         fields = {**self.fields, "model": msgspec.Raw(msgspec.json.encode(model))}
-        return ModelCall(self.operation, fields, self.stream, self.usage_asked, self.headers, self.strict)
+        return ModelCall(self.operation, fields, self.stream, self.usage_asked, self.headers, self.strict, self.unsaid)
 
 
 class Outcome(msgspec.Struct, frozen=True):

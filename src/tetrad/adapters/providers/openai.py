@@ -27,7 +27,7 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import Upstream, error_body
+from tetrad.serving import Upstream, error_body, translated
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _PATHS: dict[str, str] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
@@ -108,12 +108,15 @@ class OpenAIEndpoint:
 
     async def call(self, call: ModelCall) -> Answer:
         """Send a call; see `tetrad.serving.ports.Endpoint`."""
+        request = self._requests.get(call.operation.name)
+        if request is None:
+            return await translated(call, _PATHS, self._upstream, self.call)
         fields = call.fields
         if call.stream and not call.usage_asked:
             fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
         try:
             response = await self._provider.client.send(
-                self._requests[call.operation.name],
+                request,
                 msgspec.json.encode(fields),
                 timeouts=self._timeouts,
                 max_connections=self._max_connections,
