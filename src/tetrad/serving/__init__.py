@@ -38,10 +38,12 @@ from tetrad.serving._model import (
 from tetrad.serving._operations import (
     BY_PATH,
     CHAT,
+    COMPLETIONS,
     COUNT_TOKENS,
     EMBEDDINGS,
     MESSAGES,
     OPERATIONS,
+    RESPONSES,
     Dialect,
     Operation,
 )
@@ -67,10 +69,12 @@ from tetrad.serving.errors import (
 __all__ = [
     "BY_PATH",
     "CHAT",
+    "COMPLETIONS",
     "COUNT_TOKENS",
     "EMBEDDINGS",
     "MESSAGES",
     "OPERATIONS",
+    "RESPONSES",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
     "AppRoute",

@@ -164,6 +164,17 @@ def array_field(fields: Fields, name: str) -> bytes:
     return data
 
 
+def items_field(fields: Fields, name: str) -> bytes:
+    """Return the bytes of a field of Responses' items, as an array: a text is one message of the user."""
+    raw = fields.get(name)
+    data = b"[]" if raw is None else bytes(raw)
+    if data[:1] == b'"':
+        return b'[{"type":"message","role":"user","content":' + data + b"}]"
+    if data[:1] != b"[":
+        raise RequestRefused(f"the field {name!r} must be a string or an array", param=name, code="bad_field")
+    return data
+
+
 def is_empty_array(data: bytes) -> bool:
     """Tell whether JSON bytes are an array without items."""
     return _EMPTY_ARRAY.fullmatch(data) is not None

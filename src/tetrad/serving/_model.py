@@ -43,6 +43,8 @@ class Upstream(msgspec.Struct, frozen=True):
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    operations: tuple[str, ...] = ("chat", "embeddings")
+    """What it speaks natively, by the names of operations; everything else is translated, where there is a way."""
     translation: Literal["strict", "lossy"] = "lossy"
     """What to do with what a client says and this upstream's protocol cannot: refuse it, or leave it out and say so."""
 

@@ -8,7 +8,7 @@ import msgspec
 
 from tetrad.serving._model import Kind
 
-Dialect = Literal["openai", "anthropic"]
+Dialect = Literal["openai", "anthropic", "responses"]
 """Whose words errors and streams are told in."""
 
 
@@ -40,6 +40,8 @@ MESSAGES = Operation(
 COUNT_TOKENS = Operation(
     "count_tokens", "/v1/messages/count_tokens", "chat", "anthropic", prompted=True, passed=_ANTHROPIC_HEADERS
 )
+COMPLETIONS = Operation("completions", "/v1/completions", "chat", input="prompt", streams=True)
+RESPONSES = Operation("responses", "/v1/responses", "chat", "responses", input="input", prompted=True, streams=True)
 
-OPERATIONS: tuple[Operation, ...] = (CHAT, EMBEDDINGS)
+OPERATIONS: tuple[Operation, ...] = (CHAT, EMBEDDINGS, COMPLETIONS, RESPONSES)
 BY_PATH: dict[str, Operation] = {operation.path: operation for operation in OPERATIONS}

@@ -16,6 +16,8 @@ from tetrad.serving._body import (
     Fields,
     array_field,
     flag_field,
+    is_empty_array,
+    items_field,
     label,
     read_fields,
     take_extension,
@@ -25,9 +27,10 @@ from tetrad.serving._body import (
 from tetrad.serving._dispatch import Dispatch, Dispatcher, Layer, settle
 from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._model import RouteTable
+from tetrad.serving._operations import COMPLETIONS, RESPONSES
 from tetrad.serving._prompting import house_compiler
 from tetrad.serving._routing import BrokenRoute, CompiledTable, Route
-from tetrad.serving.errors import error_body, error_event
+from tetrad.serving.errors import RequestRefused, error_body, error_event
 from tetrad.serving.ports import Answer, ModelCall, PromptCompiler, Provider, Stage
 
 log = logging.getLogger(__name__)
@@ -157,11 +160,26 @@ class Pipeline:
             exchange.app, exchange.ref, exchange.release = route.app, route.ref, route.release.route
             exchange.binding = route.binding
             self._match_code(exchange)
+        unsaid: dict[str, msgspec.Raw] = {}
         if route.release is not None and operation.prompted:
-            exchange.unused = route.release.apply(fields, exchange.variables)
+            if operation is RESPONSES:
+                exchange.unused, unsaid = route.release.apply_items(fields, exchange.variables)
+            else:
+                exchange.unused = route.release.apply(fields, exchange.variables)
+        elif route.release is not None and operation is COMPLETIONS:
+            raise RequestRefused(
+                "an app has a prompt of messages, which legacy completions cannot say",
+                param="model",
+                hint="use /v1/chat/completions or /v1/responses",
+                code="operation_not_served",
+            )
+        elif operation is RESPONSES:
+            if is_empty_array(items_field(fields, "input")):
+                text_field(fields, "input")
         elif operation.input not in fields:
             text_field(fields, operation.input)
-        return route, ModelCall(operation, fields, stream, stream and usage_asked(fields))
+        asked = stream and operation is not RESPONSES and usage_asked(fields)
+        return route, ModelCall(operation, fields, stream, asked, unsaid=unsaid)
 
     @staticmethod
     def _note_who(exchange: Exchange, fields: Fields) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import TetradError
-from tetrad.serving._body import Fields, append, array_field, is_empty_array, prepend, read_variables
+from tetrad.serving._body import Fields, append, array_field, is_empty_array, items_field, prepend, read_variables
+from tetrad.serving._item_params import ItemParam, item_params
 from tetrad.serving._model import MessageTemplate, ReleaseRoute, TemplateSyntax, Variable
 from tetrad.serving.errors import BadRouteTable, RequestRefused
 from tetrad.serving.ports import Prompt, PromptCompiler
@@ -22,13 +23,25 @@ _SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_to
 class CompiledRelease:
     """A release's prompt, compiled once, and its parameters; raises `BadRouteTable` for what cannot be."""
 
-    __slots__ = ("_examples", "_fixed", "_known", "_leading", "_params", "_prompt", "_splits", "_static", "route")
+    __slots__ = (
+        "_examples",
+        "_fixed",
+        "_item_params",
+        "_known",
+        "_leading",
+        "_params",
+        "_prompt",
+        "_splits",
+        "_static",
+        "route",
+    )
 
     def __init__(self, route: ReleaseRoute, compiler: PromptCompiler) -> None:
         self.route = route
         self._fixed = frozenset(route.fixed)
         self._known = frozenset(variable.name for variable in route.variables)
         self._params = {name: msgspec.Raw(_checked_param(name, raw)) for name, raw in route.params.items()}
+        self._item_params: tuple[tuple[ItemParam, ...], dict[str, msgspec.Raw]] | None = None
         self._examples = _items([{"role": example.role, "content": example.text} for example in route.examples])
         self._leading = _leading(route.messages)
         self._prompt: Prompt | None = None
@@ -49,20 +62,7 @@ class CompiledRelease:
         Returns the names of variables that this release does not know. They are left out, not refused: callers that
         learnt a newer release's variables must survive a rollback to an older one.
         """
-        client = array_field(fields, "messages")
-        items = self._static
-        unused: tuple[str, ...] = ()
-        if items is None or variables:
-            items, unused = self._render(variables)
-        messages = prepend(items[0], client)
-        if items[1]:
-            messages = append(messages, items[1])
-        if is_empty_array(messages):
-            raise RequestRefused(
-                "there is no message: the release has no prompt and the request no messages",
-                param="messages",
-                code="missing_field",
-            )
+        messages, unused = self._around(array_field(fields, "messages"), variables, "messages")
         fields["messages"] = msgspec.Raw(messages)
         for name, value in self._params.items():
             given = fields.get(name)
@@ -78,6 +78,37 @@ class CompiledRelease:
             elif given is None and _SAME.get(name) not in fields:
                 fields[name] = value
         return unused
+
+    def apply_items(self, fields: Fields, variables: bytes) -> tuple[tuple[str, ...], dict[str, msgspec.Raw]]:
+        """Do what `apply` does for a request that speaks Responses: messages are items of its `input`.
+
+        Returns the unused variables, and the parameters that Responses cannot say.
+        """
+        items, unused = self._around(items_field(fields, "input"), variables, "input")
+        fields["input"] = msgspec.Raw(items)
+        if self._item_params is None:
+            self._item_params = item_params(self._params, self._fixed)
+        said, unsaid = self._item_params
+        for param in said:
+            param.put(fields)
+        return unused, unsaid
+
+    def _around(self, client: bytes, variables: bytes, field: str) -> tuple[bytes, tuple[str, ...]]:
+        """Return the client's messages with the prompt's around them, and the names of unused variables."""
+        items = self._static
+        unused: tuple[str, ...] = ()
+        if items is None or variables:
+            items, unused = self._render(variables)
+        messages = prepend(items[0], client)
+        if items[1]:
+            messages = append(messages, items[1])
+        if is_empty_array(messages):
+            raise RequestRefused(
+                "there is no message: the release has no prompt and the request no messages",
+                param=field,
+                code="missing_field",
+            )
+        return messages, unused
 
     def _render(self, variables: bytes) -> tuple[tuple[bytes, bytes], tuple[str, ...]]:
         given = read_variables(variables)

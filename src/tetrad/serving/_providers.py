@@ -14,6 +14,9 @@ from tetrad.serving.errors import BadProvider, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
 MAX_MODELS = 500
+SPEAKABLE = ("chat", "responses", "completions", "embeddings")
+"""Operations of OpenAI's protocol, the one to translate to first."""
+_OPENAI = "api.openai.com"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -46,6 +49,15 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    operations: tuple[str, ...] = ()
+    """What it speaks natively; empty: everything where it is OpenAI itself, else chat and embeddings."""
+
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """The operations that it speaks natively; the others are translated where there is a way."""
+        if self.operations:
+            return self.operations
+        return SPEAKABLE if urlsplit(self.base_url).hostname == _OPENAI else ("chat", "embeddings")
 
 
 def check_provider(spec: ProviderSpec) -> ProviderSpec:
@@ -67,6 +79,12 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
         raise BadProvider("a model is listed twice", hint="list each once")
     if spec.adapter != "openai":
         raise BadProvider(f"there is no adapter {spec.adapter!r}", hint="known: openai")
+    unknown = sorted(set(spec.operations) - set(SPEAKABLE))
+    if unknown or len(set(spec.operations)) != len(spec.operations):
+        raise BadProvider(
+            f"a provider cannot speak {unknown[0][:80]!r}" if unknown else "an operation is listed twice",
+            hint=f"list each once, of {', '.join(SPEAKABLE)}",
+        )
     limits = (spec.connect_timeout_s, spec.first_byte_timeout_s, spec.idle_timeout_s, spec.total_timeout_s)
     if not all(0 < limit <= 86_400 for limit in limits) or not 1 <= spec.max_connections <= 100_000:
         raise BadProvider("a limit is out of range", hint="timeouts: up to 86400 s; max_connections: 1 to 100000")

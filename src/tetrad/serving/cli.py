@@ -46,6 +46,12 @@ def set_provider(
     ] = None,
     secret: Annotated[str, typer.Option(help="Name of the secret with its key; see `tetrad secret set`.")] = "",
     system: Annotated[str, typer.Option(help="Its name in the public price list and on spans.")] = "openai",
+    operation: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--operation", help="What it speaks natively: chat, responses, completions, embeddings; repeat it."
+        ),
+    ] = None,
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
@@ -55,6 +61,8 @@ def set_provider(
         raise InvalidInput(f"{min(unknown)!r} is given to --embeddings only", hint="name it with --model too")
     models = [{"name": each, "kinds": ["embeddings" if each in embedding else "chat"]} for each in model]
     body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": secret, "system": system}
+    if operation:
+        body["operations"] = operation
     found = ApiClient.from_environment().put(_path(project, name), body)
     show_rows(
         [{"model": f"{name}/{each['name']}", "kinds": ", ".join(each["kinds"])} for each in found["models"]],

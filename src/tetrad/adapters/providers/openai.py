@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
@@ -17,6 +18,7 @@ from tetrad.adapters.providers._openai_wire import (
     read_usage,
     without_usage_events,
 )
+from tetrad.adapters.providers._responses_wire import ResponsesReader, end_of_response, read_response
 from tetrad.kernel import Clock, InvalidInput, TetradError
 from tetrad.kit.upstream import (
     BrokenAnswer,
@@ -27,10 +29,15 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import Upstream, error_body, translated
+from tetrad.serving import RESPONSES, Upstream, error_body, translated
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
-_PATHS: dict[str, str] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+_PATHS: dict[str, str] = {
+    "chat": "/chat/completions",
+    "responses": "/responses",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+}
 """Where upstreams of this protocol answer an operation, by its name."""
 _PASSED = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry"))
 _MAX_EVENT = 4 * 1024 * 1024
@@ -91,7 +98,9 @@ class OpenAIEndpoint:
         self._origin = str(address.origin)
         try:
             self._requests: dict[str, PreparedRequest] = {
-                name: provider.client.prepare("POST", address, path, headers) for name, path in _PATHS.items()
+                name: provider.client.prepare("POST", address, path, headers)
+                for name, path in _PATHS.items()
+                if name in upstream.operations
             }
         except InvalidInput as error:
             raise _covered(error, upstream.secret) from None
@@ -110,9 +119,9 @@ class OpenAIEndpoint:
         """Send a call; see `tetrad.serving.ports.Endpoint`."""
         request = self._requests.get(call.operation.name)
         if request is None:
-            return await translated(call, _PATHS, self._upstream, self.call)
+            return await translated(call, self._requests, self._upstream, self.call)
         fields = call.fields
-        if call.stream and not call.usage_asked:
+        if call.stream and not call.usage_asked and call.operation is not RESPONSES:
             fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
         try:
             response = await self._provider.client.send(
@@ -141,26 +150,19 @@ class OpenAIEndpoint:
         if status >= 300:
             raise BrokenAnswer(f"the upstream {name!r} redirects ({status})", hint="correct its base URL")
         if (response.header(b"content-type") or b"").startswith(b"text/event-stream"):
+            if call.operation is RESPONSES:
+                return _ResponsesStream(self._provider, response, strip=False, dropped=tuple(call.unsaid))
             return _Stream(self._provider, response, strip=not call.usage_asked)
         body = self._uncover(await response.read_all(self._provider.answer_bytes))
         received_ns = self._provider.clock.now_ns()
         try:
-            completion = read_completion(body)
+            outcome = _OUTCOMES[call.operation.name](body)
         except msgspec.MsgspecError as error:
             raise BrokenAnswer(
                 f"the upstream {name!r} answered {status} with what is no {call.operation.name} answer: {error}",
                 hint="check that its base URL is that of an OpenAI-compatible API",
             ) from None
-        chat = call.operation.name == "chat"
-        outcome = Outcome(
-            usage=read_usage(completion.usage),
-            response_model=completion.model or "",
-            response_id=completion.id or "",
-            finish_reasons=completion.finish_reasons,
-            output=completion.messages if chat else b"",
-            attributes={} if chat else {"embeddings.count": str(len(completion.data))},
-        )
-        return _Whole(status, body, outcome, received_ns, _passed(response))
+        return _Whole(status, body, outcome, received_ns, _passed(response), tuple(call.unsaid))
 
     async def _refusal(self, response: Response) -> Answer:
         status, name = response.status, self._upstream.name
@@ -194,11 +196,17 @@ class _Whole:
 
     stream = False
     done = True
-    dropped: tuple[str, ...] = ()
 
     def __init__(
-        self, status: int, body: bytes, outcome: Outcome, received_ns: int, headers: list[tuple[bytes, bytes]]
+        self,
+        status: int,
+        body: bytes,
+        outcome: Outcome,
+        received_ns: int,
+        headers: list[tuple[bytes, bytes]],
+        dropped: tuple[str, ...] = (),
     ) -> None:
+        self.dropped = dropped
         self.status = status
         self.headers = [(b"content-type", b"application/json"), *headers]
         self.received_ns = received_ns
@@ -223,9 +231,13 @@ class _Stream:
     """
 
     stream = True
-    dropped: tuple[str, ...] = ()
+    _end = staticmethod(end_of_stream)
+    _reader: type[StreamReader | ResponsesReader] = StreamReader
 
-    def __init__(self, provider: OpenAIProvider, response: Response, *, strip: bool) -> None:
+    def __init__(
+        self, provider: OpenAIProvider, response: Response, *, strip: bool, dropped: tuple[str, ...] = ()
+    ) -> None:
+        self.dropped = dropped
         self.status = response.status
         self.headers: list[tuple[bytes, bytes]] = []
         self.done = False
@@ -261,7 +273,7 @@ class _Stream:
                 data = data[:cut]
             else:
                 self._pending = b""
-            end = end_of_stream(data)
+            end = self._end(data)
             if end is not None:
                 self.done = self._marked = True
                 data = data[:end]
@@ -272,7 +284,7 @@ class _Stream:
                 return data
 
     def outcome(self) -> Outcome:
-        reader = StreamReader()
+        reader = self._reader()
         reader.feed(b"".join(self._kept))
         if self._tail:
             reader.feed(b"".join(self._tail), torn=True)
@@ -307,6 +319,42 @@ class _Stream:
         self._tail_bytes += len(data)
         while len(self._tail) > 2 and self._tail_bytes - len(self._tail[0]) >= _TAIL_BYTES:
             self._tail_bytes -= len(self._tail.popleft())
+
+
+class _ResponsesStream(_Stream):
+    """The events of a response; the last of them says everything again."""
+
+    _end = staticmethod(end_of_response)
+    _reader = ResponsesReader
+
+
+def _completion_outcome(body: bytes) -> Outcome:
+    completion = read_completion(body)
+    return Outcome(
+        usage=read_usage(completion.usage),
+        response_model=completion.model or "",
+        response_id=completion.id or "",
+        finish_reasons=completion.finish_reasons,
+        output=completion.messages,
+    )
+
+
+def _embeddings_outcome(body: bytes) -> Outcome:
+    answer = read_completion(body)
+    return Outcome(
+        usage=read_usage(answer.usage),
+        response_model=answer.model or "",
+        response_id=answer.id or "",
+        attributes={"embeddings.count": str(len(answer.data))},
+    )
+
+
+_OUTCOMES: dict[str, Callable[[bytes], Outcome]] = {
+    "chat": _completion_outcome,
+    "completions": _completion_outcome,
+    "embeddings": _embeddings_outcome,
+    "responses": read_response,
+}
 
 
 async def _drain(response: Response) -> None:

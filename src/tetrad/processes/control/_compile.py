@@ -225,6 +225,7 @@ def _add_provider(
         idle_timeout_s=spec.idle_timeout_s,
         total_timeout_s=spec.total_timeout_s,
         max_connections=spec.max_connections,
+        operations=spec.spoken,
     )
     for model in spec.models:
         name = f"{spec.name}/{model.name}"

@@ -13,7 +13,7 @@ from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import BY_PATH, Exchange, Operation, Pipeline, RequestRefused, error_body
 
 JSON = (b"content-type", b"application/json")
-_NOT_YET = ("/v1/messages", "/v1/responses", "/v1/completions", "/v1/images", "/v1/audio")
+_NOT_YET = ("/v1/messages", "/v1/images", "/v1/audio")
 _PAGES = frozenset(("/healthz", "/readyz", "/metrics", "/v1/models"))
 
 Page = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -118,8 +118,8 @@ class GatewayCore:
             return 200, b"application/json", self._models(path, headers)
         if path.startswith(_NOT_YET):
             raise RequestRefused(
-                f"{path[:200]} is not served yet: the gateway speaks chat completions, embeddings and models of the "
-                "OpenAI protocol",
+                f"{path[:200]} is not served yet: the gateway speaks chat completions, responses, completions, "
+                "embeddings and models of the OpenAI protocol",
                 hint="use an OpenAI client with the same model and key",
                 status=404,
                 code="protocol_not_served",

@@ -9,7 +9,10 @@ from importlib import import_module
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation._kinds import EventTranslator, Translation, Translator
 
-TRANSLATORS: dict[tuple[str, str], str] = {}
+TRANSLATORS: dict[tuple[str, str], str] = {
+    ("completions", "chat"): "tetrad.serving.translation.completions_to_chat:translate",
+    ("responses", "chat"): "tetrad.serving.translation.responses_to_chat:translate",
+}
 """By (operation of the client, operation of the upstream): `module:function` of a `Translator`, imported when it is
 first needed. Operations are those of `tetrad.serving.OPERATIONS`, by name."""
 
