@@ -65,6 +65,7 @@ from tetrad.serving.errors import (
     error_body,
     error_event,
 )
+from tetrad.serving.translation import MessagesUsage, read_messages_usage, usage_of_chat
 
 __all__ = [
     "BY_PATH",
@@ -107,6 +108,7 @@ __all__ = [
     "Kind",
     "Layer",
     "MessageTemplate",
+    "MessagesUsage",
     "ModelEntry",
     "Operation",
     "Pipeline",
@@ -129,5 +131,7 @@ __all__ = [
     "error_event",
     "next_state",
     "possible_events",
+    "read_messages_usage",
     "translated",
+    "usage_of_chat",
 ]

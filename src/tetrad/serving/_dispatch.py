@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from tetrad.kernel import Clock, TetradError
+from tetrad.serving._body import seen
 from tetrad.serving._exchange import Attempt, Exchange
 from tetrad.serving._model import ModelEntry, RouteTable, Upstream
 from tetrad.serving._pricing import Pricer
@@ -53,8 +54,8 @@ class Dispatcher:
 
 async def attempt(exchange: Exchange, model: BoundModel, call: ModelCall, clock: Clock) -> Answer:
     """Call a model once, and note the attempt; where there is no answer the attempt is settled before the error."""
-    sent = call.fields.get(call.operation.input)
-    made = Attempt(model.entry, model.upstream, b"" if sent is None else bytes(sent), clock.now_ns(), model.pricer)
+    sent = seen(call.fields, call.operation)
+    made = Attempt(model.entry, model.upstream, sent, clock.now_ns(), model.pricer)
     exchange.attempts.append(made)
     try:
         answer = await model.handler(call.asking(model.entry.upstream_model))

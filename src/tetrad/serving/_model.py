@@ -53,8 +53,8 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     """Decimal texts, per million tokens, in one currency.
 
     Tokens of the cache cost what `input` costs where they have no price of their own; reasoning costs what `output`
-    costs. With `max_input_tokens` the price holds up to that many input tokens only; what a larger call costs is not
-    known.
+    costs. What an hour in the cache costs is not known where only the usual time has a price. With `max_input_tokens`
+    the price holds up to that many input tokens only; what a larger call costs is not known.
     """
 
     input: str
@@ -63,6 +63,7 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     cache_write: str | None = None
     currency: str = "USD"
     max_input_tokens: int = 0
+    cache_write_1h: str | None = None
 
 
 class ModelEntry(msgspec.Struct, frozen=True):

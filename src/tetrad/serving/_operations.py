@@ -27,6 +27,8 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
     input: str = "messages"
     prompted: bool = False
     streams: bool = False
+    system: str = ""
+    """The field that holds instructions, where they stand beside the input."""
     passed: tuple[bytes, ...] = ()
     """Headers of the client that its protocol means for the upstream."""
 
@@ -35,13 +37,15 @@ CHAT = Operation("chat", "/v1/chat/completions", "chat", prompted=True, streams=
 EMBEDDINGS = Operation("embeddings", "/v1/embeddings", "embeddings", input="input")
 _ANTHROPIC_HEADERS = (b"anthropic-version", b"anthropic-beta")
 MESSAGES = Operation(
-    "messages", "/v1/messages", "chat", "anthropic", prompted=True, streams=True, passed=_ANTHROPIC_HEADERS
-)
+    "messages", "/v1/messages", "chat", "anthropic", prompted=True, streams=True, system="system",
+    passed=_ANTHROPIC_HEADERS,
+)  # fmt: skip
 COUNT_TOKENS = Operation(
-    "count_tokens", "/v1/messages/count_tokens", "chat", "anthropic", prompted=True, passed=_ANTHROPIC_HEADERS
-)
+    "count_tokens", "/v1/messages/count_tokens", "chat", "anthropic", prompted=True, system="system",
+    passed=_ANTHROPIC_HEADERS,
+)  # fmt: skip
 COMPLETIONS = Operation("completions", "/v1/completions", "chat", input="prompt", streams=True)
 RESPONSES = Operation("responses", "/v1/responses", "chat", "responses", input="input", prompted=True, streams=True)
 
-OPERATIONS: tuple[Operation, ...] = (CHAT, EMBEDDINGS, COMPLETIONS, RESPONSES)
+OPERATIONS: tuple[Operation, ...] = (CHAT, EMBEDDINGS, MESSAGES, COUNT_TOKENS, COMPLETIONS, RESPONSES)
 BY_PATH: dict[str, Operation] = {operation.path: operation for operation in OPERATIONS}

@@ -14,12 +14,14 @@ from tetrad.kernel import Clock, TetradError, Unavailable
 from tetrad.serving._body import (
     NO_EXTENSION,
     Fields,
+    anthropic_user,
     array_field,
     flag_field,
     is_empty_array,
     items_field,
     label,
     read_fields,
+    seen,
     take_extension,
     text_field,
     usage_asked,
@@ -160,12 +162,9 @@ class Pipeline:
             exchange.app, exchange.ref, exchange.release = route.app, route.ref, route.release.route
             exchange.binding = route.binding
             self._match_code(exchange)
-        unsaid: dict[str, msgspec.Raw] = {}
+        unsaid: Fields = {}
         if route.release is not None and operation.prompted:
-            if operation is RESPONSES:
-                exchange.unused, unsaid = route.release.apply_items(fields, exchange.variables)
-            else:
-                exchange.unused = route.release.apply(fields, exchange.variables)
+            exchange.unused, unsaid = route.release.put(operation, fields, exchange.variables)
         elif route.release is not None and operation is COMPLETIONS:
             raise RequestRefused(
                 "an app has a prompt of messages, which legacy completions cannot say",
@@ -178,14 +177,21 @@ class Pipeline:
                 text_field(fields, "input")
         elif operation.input not in fields:
             text_field(fields, operation.input)
+        headers = exchange.headers
+        passed: tuple[tuple[bytes, bytes], ...] = ()
+        if operation.passed:
+            passed = tuple((name, headers[name]) for name in operation.passed if name in headers)
         asked = stream and operation is not RESPONSES and usage_asked(fields)
-        return route, ModelCall(operation, fields, stream, asked, unsaid=unsaid)
+        return route, ModelCall(operation, fields, stream, asked, passed, _strictness(headers), unsaid)
 
     @staticmethod
     def _note_who(exchange: Exchange, fields: Fields) -> None:
         headers = exchange.headers
         extension = take_extension(fields)
-        if exchange.operation.input == "messages":
+        if exchange.operation.system:
+            array_field(fields, exchange.operation.input)
+            exchange.input = seen(fields, exchange.operation)
+        elif exchange.operation.input == "messages":
             exchange.input = array_field(fields, "messages")
         else:
             exchange.input = bytes(fields.get(exchange.operation.input, b""))
@@ -205,7 +211,9 @@ class Pipeline:
                     unit = text or unit
                 else:
                     exchange.code = text
-        if not exchange.user and "user" in fields:
+        if not exchange.user and exchange.operation.dialect == "anthropic":
+            exchange.user = anthropic_user(fields)[:_LABEL]
+        elif not exchange.user and "user" in fields:
             with contextlib.suppress(msgspec.MsgspecError):  # a malformed `user` is the upstream's to refuse
                 exchange.user = msgspec.json.decode(fields["user"], type=str)[:_LABEL]
         exchange.unit = unit or exchange.session or exchange.user or (exchange.key.id if exchange.key else "")
@@ -293,6 +301,20 @@ class Pipeline:
                 ours_ns = attempt.start_ns - exchange.ready_ns + self._clock.now_ns() - answer.received_ns
                 headers.append((b"x-tetrad-overhead-ms", b"%.3f" % (max(ours_ns, 0) / 1e6)))
         return headers
+
+
+def _strictness(headers: Mapping[bytes, bytes]) -> bool | None:
+    """Return whether nothing may get lost in translation; None where the client leaves that to the provider."""
+    said = headers.get(b"x-tetrad-translation")
+    if said is None:
+        return None
+    if said not in (b"strict", b"lossy"):
+        raise RequestRefused(
+            "the header x-tetrad-translation must be `strict` or `lossy`",
+            param="x-tetrad-translation",
+            code="bad_field",
+        )
+    return said == b"strict"
 
 
 def _names(given: tuple[str, ...]) -> bytes:

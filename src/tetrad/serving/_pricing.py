@@ -14,7 +14,7 @@ _MILLION = Decimal(1_000_000)
 class Pricer:
     """A price that is parsed once."""
 
-    __slots__ = ("_cache_read", "_cache_write", "_input", "_most_input", "_output", "currency")
+    __slots__ = ("_cache_read", "_cache_write", "_cache_write_1h", "_input", "_most_input", "_output", "currency")
 
     def __init__(self, price: Price) -> None:
         self.currency = price.currency
@@ -23,6 +23,12 @@ class Pricer:
         self._output = _decimal(price.output)
         self._cache_read = self._input if price.cache_read is None else _decimal(price.cache_read)
         self._cache_write = self._input if price.cache_write is None else _decimal(price.cache_write)
+
+        self._cache_write_1h: Decimal | None = None
+        if price.cache_write_1h is not None:
+            self._cache_write_1h = _decimal(price.cache_write_1h)
+        elif price.cache_write is None:
+            self._cache_write_1h = self._input
 
     def cost(self, usage: Usage) -> str | None:
         """Return the cost as a plain decimal text, without rounding; None where the price does not cover the call."""
@@ -33,6 +39,10 @@ class Pricer:
             amount += self._cache_read * usage.cache_read
         if usage.cache_write:
             amount += self._cache_write * usage.cache_write
+        if usage.cache_write_1h:
+            if self._cache_write_1h is None:
+                return None
+            amount += self._cache_write_1h * usage.cache_write_1h
         return format((amount / _MILLION).normalize(), "f") if amount else "0"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,6 +13,7 @@ from tetrad.serving._model import Kind, Price
 from tetrad.serving.errors import BadProvider, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
+ADAPTERS = ("openai", "anthropic")
 MAX_MODELS = 500
 SPEAKABLE = ("chat", "responses", "completions", "embeddings")
 """Operations of OpenAI's protocol, the one to translate to first."""
@@ -31,9 +32,11 @@ class ProviderModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How to reach a provider. `secret` names a secret of the project, sent as bearer token; empty sends none.
+    """How to reach a provider. `secret` names a secret of the project, sent as its API key; empty sends none.
 
-    `base_url` ends before `/chat/completions`. `system` is the value of `gen_ai.provider.name` on spans and the
+    `adapter` names the protocol that it speaks, one of `ADAPTERS`; `base_url` ends before `/chat/completions`, or
+    before `/messages`. What a client says and that protocol cannot is left out (and named in the answer's headers), or
+    refused where `translation` is `strict`. `system` is the value of `gen_ai.provider.name` on spans and the
     provider's name in the public price list.
     """
 
@@ -49,6 +52,7 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    translation: Literal["strict", "lossy"] = "lossy"
     operations: tuple[str, ...] = ()
     """What it speaks natively; empty: everything where it is OpenAI itself, else chat and embeddings."""
 
@@ -77,8 +81,14 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
             raise BadProvider(f"{model.name[:80]!r} cannot name a model of a provider", hint="such as gpt-5-mini")
     if len({model.name for model in spec.models}) != len(spec.models):
         raise BadProvider("a model is listed twice", hint="list each once")
-    if spec.adapter != "openai":
-        raise BadProvider(f"there is no adapter {spec.adapter!r}", hint="known: openai")
+    if spec.adapter not in ADAPTERS:
+        raise BadProvider(f"there is no adapter {spec.adapter[:40]!r}", hint=f"known: {', '.join(ADAPTERS)}")
+    if spec.adapter == "anthropic" and any("embeddings" in model.kinds for model in spec.models):
+        raise BadProvider("Anthropic's protocol has no embeddings", hint="leave the kind `embeddings` out")
+    if spec.adapter != "openai" and spec.operations:
+        raise BadProvider(
+            "operations are those of OpenAI's protocol", hint=f"leave them out for the adapter {spec.adapter!r}"
+        )
     unknown = sorted(set(spec.operations) - set(SPEAKABLE))
     if unknown or len(set(spec.operations)) != len(spec.operations):
         raise BadProvider(

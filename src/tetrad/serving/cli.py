@@ -25,6 +25,7 @@ def list_providers(project: InProject = "default", as_json: Json = False) -> Non
     columns = {
         "name": lambda row: row["name"],
         "base url": lambda row: row["base_url"],
+        "protocol": lambda row: row["adapter"],
         "secret": lambda row: row["secret"] or "none",
         "models": lambda row: ", ".join(model["name"] for model in row["models"]),
     }
@@ -45,22 +46,30 @@ def set_provider(
         list[str] | None, typer.Option("--embeddings", help="Which of them embed texts instead of chatting; repeat it.")
     ] = None,
     secret: Annotated[str, typer.Option(help="Name of the secret with its key; see `tetrad secret set`.")] = "",
-    system: Annotated[str, typer.Option(help="Its name in the public price list and on spans.")] = "openai",
     operation: Annotated[
         list[str] | None,
         typer.Option(
             "--operation", help="What it speaks natively: chat, responses, completions, embeddings; repeat it."
         ),
     ] = None,
+    adapter: Annotated[str, typer.Option(help="The protocol that it speaks: openai or anthropic.")] = "openai",
+    system: Annotated[
+        str, typer.Option(help="Its name in the public price list and on spans; the protocol's where it is left out.")
+    ] = "",
+    translation: Annotated[
+        str,
+        typer.Option(help="What of a request its protocol cannot say: leave it out (lossy) or refuse it (strict)."),
+    ] = "lossy",
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Add a provider that speaks OpenAI's protocol, or change it. Clients then call `NAME/MODEL`."""
+    """Add a provider, or change it. Clients of any protocol then call `NAME/MODEL`."""
     embedding = set(embeddings or ())
     if unknown := embedding - set(model):
         raise InvalidInput(f"{min(unknown)!r} is given to --embeddings only", hint="name it with --model too")
     models = [{"name": each, "kinds": ["embeddings" if each in embedding else "chat"]} for each in model]
-    body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": secret, "system": system}
+    body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": secret}
+    body |= {"adapter": adapter, "system": system or adapter, "translation": translation}
     if operation:
         body["operations"] = operation
     found = ApiClient.from_environment().put(_path(project, name), body)

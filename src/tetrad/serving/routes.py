@@ -230,7 +230,7 @@ class ProviderBody(BaseModel):
 
     base_url: str = Field(max_length=2000)
     models: list[ProviderModelView] = Field(max_length=500)
-    adapter: str = Field(default="openai", max_length=40)
+    adapter: str = Field(default="openai", max_length=40, description="The protocol that it speaks: openai, anthropic")
     system: str = Field(default="openai", max_length=63, description="Value of `gen_ai.provider.name` on spans")
     secret: str = Field(default="", max_length=100, description="Name of a secret of the project")
     connect_timeout_s: float = 5.0
@@ -243,6 +243,11 @@ class ProviderBody(BaseModel):
         max_length=8,
         description="What it speaks natively, of chat, responses, completions and embeddings; the rest is translated. "
         "Empty: everything where it is OpenAI itself, else chat and embeddings",
+    )
+    translation: str = Field(
+        default="lossy",
+        max_length=10,
+        description="What its protocol cannot say: `lossy` leaves it out, `strict` refuses",
     )
 
 
@@ -259,6 +264,7 @@ class ProviderView(ProviderBody):
         for model in known["models"]:
             if model["price"] is not None:
                 model["price"].pop("max_input_tokens")
+                model["price"].pop("cache_write_1h")
         return cls(**known)
 
 

@@ -152,7 +152,7 @@ def _row(
         text(span.response_model, "response_model"), text(span.response_id, "response_id"),
         [text(reason, "finish_reasons") for reason in span.finish_reasons[:16]], 0 if usage is None else 1,
         *((0, 0, 0, 0, 0) if usage is None else (
-            _count(usage.input), _count(usage.cache_read), _count(usage.cache_write), _count(usage.output),
+            _count(usage.input), _count(usage.cache_read), _count(usage.cache_written), _count(usage.output),
             _count(usage.reasoning),
         )),
         cost, currency, 1 if span.stream else 0, min(_count(span.attempt), 65_535),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -10,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tetrad.kernel import TetradError
 from tetrad.serving import RESPONSES, BadAnswer, RequestRefused, StreamBroken
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation import Translation, find
@@ -331,7 +331,5 @@ json_values = st.recursive(
 )
 def test_no_request_makes_the_translator_fail_otherwise_than_by_an_error_of_ours(body: dict[str, Any]) -> None:
     for strict in (False, True):
-        try:
+        with contextlib.suppress(RequestRefused):
             say(strict=strict, **body)
-        except TetradError as error:
-            assert error.status == 400

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import msgspec
 
@@ -30,6 +31,9 @@ from tetrad.serving import (
 )
 
 log = logging.getLogger(__name__)
+_HOUR_IN_CACHE = {"anthropic": 2}
+"""What an hour in the cache costs, as a multiple of fresh input, by the provider's own list (platform.claude.com/docs,
+"Prompt caching"): the public price list knows the usual time only."""
 _json = msgspec.json.Encoder()
 
 
@@ -199,7 +203,8 @@ def _key(grant: KeyGrant) -> KeyEntry:
     return KeyEntry(grant.key_id, grant.project, grant.scopes, grant.expires_ns, grant.content)
 
 
-def _price(found: ModelPrice) -> Price:
+def _price(found: ModelPrice, system: str = "") -> Price:
+    hour = found.cache_write is not None and system in _HOUR_IN_CACHE
     return Price(
         found.input,
         found.output,
@@ -207,6 +212,7 @@ def _price(found: ModelPrice) -> Price:
         found.cache_write,
         found.currency,
         max_input_tokens=min((tier.start for tier in found.tiers), default=0),
+        cache_write_1h=format(Decimal(found.input) * _HOUR_IN_CACHE[system], "f") if hour else None,
     )
 
 
@@ -226,6 +232,7 @@ def _add_provider(
         total_timeout_s=spec.total_timeout_s,
         max_connections=spec.max_connections,
         operations=spec.spoken,
+        translation=spec.translation,
     )
     for model in spec.models:
         name = f"{spec.name}/{model.name}"
@@ -235,7 +242,7 @@ def _add_provider(
             upstream=spec.name,
             upstream_model=model.name,
             kinds=model.kinds,
-            price=model.price or (_price(found) if found else None),
+            price=model.price or (_price(found, spec.system) if found else None),
             project=spec.project,
         )
 

@@ -13,7 +13,8 @@ from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import BY_PATH, Exchange, Operation, Pipeline, RequestRefused, error_body
 
 JSON = (b"content-type", b"application/json")
-_NOT_YET = ("/v1/messages", "/v1/images", "/v1/audio")
+_NOT_YET = ("/v1/images", "/v1/audio")
+_MESSAGES = "/v1/messages"
 _PAGES = frozenset(("/healthz", "/readyz", "/metrics", "/v1/models"))
 
 Page = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -119,8 +120,8 @@ class GatewayCore:
         if path.startswith(_NOT_YET):
             raise RequestRefused(
                 f"{path[:200]} is not served yet: the gateway speaks chat completions, responses, completions, "
-                "embeddings and models of the OpenAI protocol",
-                hint="use an OpenAI client with the same model and key",
+                "embeddings and models of the OpenAI protocol, and messages of Anthropic's",
+                hint="use one of these with the same model and key",
                 status=404,
                 code="protocol_not_served",
             )
@@ -177,5 +178,4 @@ def shutting_down() -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
 
 
 def _dialect(path: str) -> str:
-    operation = BY_PATH.get(path)
-    return operation.dialect if operation else "openai"
+    return "anthropic" if path == _MESSAGES or path.startswith(_MESSAGES + "/") else "openai"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tetrad.adapters.providers.anthropic import AnthropicProvider
 from tetrad.adapters.providers.openai import OpenAIProvider
 from tetrad.kernel import SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
@@ -54,9 +55,13 @@ class Worker:
             folder, cap_bytes=settings.get(own.SPOOL_BYTES), segment_bytes=settings.get(own.SPOOL_SEGMENT_BYTES)
         )
         record_bytes = settings.get(own.RECORD_BYTES)
-        provider = OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=settings.get(own.MAX_ANSWER))
+        bounds = {"keep_bytes": record_bytes, "answer_bytes": settings.get(own.MAX_ANSWER)}
+        providers = {
+            "openai": OpenAIProvider(client, clock, **bounds),
+            "anthropic": AnthropicProvider(client, clock, **bounds),
+        }
         pipeline = Pipeline(
-            {"openai": provider},
+            providers,
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
@@ -99,7 +104,8 @@ class Worker:
             await asyncio.gather(*background, return_exceptions=True)
             await shipper.flush(_FLUSH_S)
             shipper.close()
-            await provider.close()
+            for provider in providers.values():
+                await provider.close()
             await internal.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
 

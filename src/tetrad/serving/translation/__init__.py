@@ -6,5 +6,15 @@ translated to and from `chat` reaches every other one: `find` joins two translat
 
 from tetrad.serving.translation._kinds import EventTranslator, Translation, Translator
 from tetrad.serving.translation._registry import TRANSLATORS, find
+from tetrad.serving.translation.usage import MessagesUsage, read_messages_usage, usage_of_chat
 
-__all__ = ["TRANSLATORS", "EventTranslator", "Translation", "Translator", "find"]
+__all__ = [
+    "TRANSLATORS",
+    "EventTranslator",
+    "MessagesUsage",
+    "Translation",
+    "Translator",
+    "find",
+    "read_messages_usage",
+    "usage_of_chat",
+]

@@ -10,6 +10,8 @@ from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation._kinds import EventTranslator, Translation, Translator
 
 TRANSLATORS: dict[tuple[str, str], str] = {
+    ("chat", "messages"): "tetrad.serving.translation.chat_to_messages:translate",
+    ("messages", "chat"): "tetrad.serving.translation.messages_to_chat:translate",
     ("completions", "chat"): "tetrad.serving.translation.completions_to_chat:translate",
     ("responses", "chat"): "tetrad.serving.translation.responses_to_chat:translate",
 }
