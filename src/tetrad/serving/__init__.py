@@ -17,6 +17,7 @@ from tetrad.serving._engines import (
     possible_events,
 )
 from tetrad.serving._exchange import Attempt, Exchange, Reply
+from tetrad.serving._memory import Remembering
 from tetrad.serving._model import (
     ROUTE_TABLE_AAD,
     AppRoute,
@@ -118,6 +119,7 @@ __all__ = [
     "ProviderSpec",
     "Readiness",
     "ReleaseRoute",
+    "Remembering",
     "Reply",
     "RequestRefused",
     "RouteTable",

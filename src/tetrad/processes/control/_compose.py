@@ -71,6 +71,9 @@ from tetrad.registry._store import SqlRegistryStore
 from tetrad.releases import RegistryPrompts, Releases
 from tetrad.releases import limits_from as release_limits
 from tetrad.releases._store import SqlAppStore
+from tetrad.responses import Responses
+from tetrad.responses import limits_from as response_limits
+from tetrad.responses._store import SqlResponseStore
 from tetrad.serving import (
     ROUTE_TABLE_AAD,
     ModelEntry,
@@ -115,6 +118,7 @@ class Services:
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
+    responses: Responses
     jobs: JobClient
     publisher: RouteTablePublisher
     problems: list[str]
@@ -280,6 +284,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             traces=traces,
             engines=engines,
             providers=providers,
+            responses=Responses(SqlResponseStore(database), clock, response_limits(settings)),
             jobs=jobs,
             publisher=publisher,
             problems=sources.problems,

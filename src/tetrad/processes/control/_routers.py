@@ -19,6 +19,7 @@ from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import evidence_router, run_router
 from tetrad.registry.routes import router as registry_router
 from tetrad.releases.routes import router as releases_router
+from tetrad.responses.routes import router as responses_router
 from tetrad.serving.routes import provider_router
 from tetrad.serving.routes import router as serving_router
 from tetrad.traces.routes import router as traces_router
@@ -49,5 +50,6 @@ def all_routers(services: Services) -> list[APIRouter]:
         prompts_router(services.prompts),
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
+        responses_router(services.responses),
         jobs_router(services.jobs),
     ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
+from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import BY_PATH, Exchange, Operation, Pipeline, RequestRefused, error_body
 
@@ -32,6 +33,7 @@ class GatewayCore:
         max_body: int,
         body_timeout_s: float,
         max_in_flight: int,
+        memory: ControlMemory | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.metrics = metrics
@@ -39,6 +41,7 @@ class GatewayCore:
         self.body_timeout_s = body_timeout_s
         self._metrics_page = metrics_page
         self._max_in_flight = max_in_flight
+        self._memory = memory
         self.draining = False
 
     @staticmethod
@@ -49,12 +52,7 @@ class GatewayCore:
     def admit(self, exchange: Exchange, declared: int | None) -> TetradError | None:
         """Return why an exchange ends before its body is read; `declared` is the length that its head announces."""
         if self.metrics.in_flight >= self._max_in_flight:
-            return Overloaded(
-                f"this gateway worker has {self._max_in_flight} requests under way",
-                hint="try again in a moment",
-                code="too_many_requests",
-                retry_after_s=1.0,
-            )
+            return self._full()
         try:
             self.pipeline.authenticate(exchange)
         except TetradError as error:
@@ -66,6 +64,14 @@ class GatewayCore:
         if declared is not None and declared > self.max_body:
             return self.too_large(declared)
         return None
+
+    def _full(self) -> Overloaded:
+        return Overloaded(
+            f"this gateway worker has {self._max_in_flight} requests under way",
+            hint="try again in a moment",
+            code="too_many_requests",
+            retry_after_s=1.0,
+        )
 
     def too_large(self, size: int) -> TooLarge:
         """Return what is wrong with a body of so many bytes."""
@@ -91,13 +97,28 @@ class GatewayCore:
         try:
             status, content_type, body = self._page(method, path, headers)
         except TetradError as error:
-            extra = [JSON]
-            if error.status == 405:
-                extra.append((b"allow", b"POST" if path in BY_PATH else b"GET, HEAD"))
-            if error.retry_after_s is not None:
-                extra.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
-            return error.status, extra, error_body(error, _dialect(path))
+            return _refused(error, path)
         return status, [(b"content-type", content_type)], body
+
+    def stored(self, path: str) -> bool:
+        """Tell whether a page is about a stored response, which is to be asked for elsewhere."""
+        return self._memory is not None and path.startswith(PREFIX)
+
+    async def stored_page(self, method: str, path: str, query: str, headers: Mapping[bytes, bytes]) -> Page:
+        """Answer what a client asks of a stored response; never raises but for cancellation."""
+        try:
+            if self._memory is None:
+                raise Unavailable("this gateway stores no responses", code="state_unavailable")
+            if self.metrics.in_flight >= self._max_in_flight:
+                raise self._full()
+            key = self.pipeline.current().authenticate(headers, time.time_ns())
+            self.metrics.in_flight += 1
+            try:
+                return await self._memory.page(method, path, query, key.project)
+            finally:
+                self.metrics.in_flight -= 1
+        except TetradError as error:
+            return _refused(error, path)
 
     def _page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
         known = path in _PAGES or path.startswith("/v1/models/")
@@ -175,6 +196,15 @@ def shutting_down() -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
     """Return the answer to whoever still waits when the gateway must end."""
     error = Unavailable("the gateway is shutting down", hint="try again", code="shutting_down")
     return 503, [JSON, (b"retry-after", b"1")], error_body(error)
+
+
+def _refused(error: TetradError, path: str) -> Page:
+    extra = [JSON]
+    if error.status == 405:
+        extra.append((b"allow", b"POST" if path in BY_PATH else b"GET, HEAD"))
+    if error.retry_after_s is not None:
+        extra.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
+    return error.status, extra, error_body(error, _dialect(path))
 
 
 def _dialect(path: str) -> str:

@@ -47,6 +47,15 @@ SPOOL_SEGMENT_BYTES = Setting(
     "gateway_spool_segment_bytes", int, 8 * MIB, "Size at which a spool segment is finished.", minimum=16 * 1024
 )
 
+STORED_CONNECTIONS = Setting(
+    "gateway_stored_connections",
+    int,
+    32,
+    "Calls that one worker makes to control at once to keep and recall responses.",
+    minimum=1,
+    maximum=1024,
+)
+
 SETTINGS = SettingsTable(
     "Gateway",
     (
@@ -61,5 +70,6 @@ SETTINGS = SettingsTable(
         RECORD_BYTES,
         SPOOL_BYTES,
         SPOOL_SEGMENT_BYTES,
+        STORED_CONNECTIONS,
     ),
 )

@@ -21,11 +21,12 @@ from tetrad.kit.upstream import Client, Limits, parse_address
 from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
 from tetrad.processes.gateway._http1 import HttpServer
+from tetrad.processes.gateway._memory import ControlMemory
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._table_client import TableClient
-from tetrad.serving import Pipeline, Readiness, RouteTable
+from tetrad.serving import Pipeline, Readiness, Remembering, RouteTable
 
 if TYPE_CHECKING:
     from tetrad.processes.gateway._server import GatewayServer
@@ -60,14 +61,17 @@ class Worker:
             "openai": OpenAIProvider(client, clock, **bounds),
             "anthropic": AnthropicProvider(client, clock, **bounds),
         }
+        control = parse_address(control_address(settings))
+        token = _FileSecret(home)
+        stored = Client(Limits(max_connections=settings.get(own.STORED_CONNECTIONS)))
+        memory = ControlMemory(stored, control, token)
         pipeline = Pipeline(
             providers,
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
+            layers=(Remembering(memory),),
         )
-        control = parse_address(control_address(settings))
-        token = _FileSecret(home)
         tables = TableClient(
             client=internal,
             control=control,
@@ -84,6 +88,7 @@ class Worker:
             max_body=settings.get(own.MAX_BODY),
             body_timeout_s=settings.get(own.BODY_TIMEOUT_S),
             max_in_flight=settings.get(own.MAX_IN_FLIGHT),
+            memory=memory,
         )
         server = self._server(app)
         tables.load()
@@ -107,6 +112,7 @@ class Worker:
             for provider in providers.values():
                 await provider.close()
             await internal.close()
+            await stored.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
 
     def _server(self, app: GatewayApp) -> HttpServer | GatewayServer:
