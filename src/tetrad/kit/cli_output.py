@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tetrad.kernel import InvalidInput, parse_digest
+from tetrad.kit.plain_text import plain
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 InProject = Annotated[str, typer.Option("--project", "-p", envvar="TETRAD_PROJECT", help="The project.")]
@@ -42,11 +43,6 @@ def show_rows(rows: Iterable[Mapping[str, Any]], columns: Columns, as_json: bool
         table.add_row(*(escape(plain(cell(row))) for cell in columns.values()))
     # What is piped is not cut to the width of a terminal that is not there.
     Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
-
-
-def plain(text: str) -> str:
-    """Return text on one line without what could steer a terminal: others chose it."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def shown_time(text: str | None) -> str:
@@ -96,3 +92,16 @@ def digest_of(text: str) -> str:
         return parse_digest(text if text.startswith("sha256:") else f"sha256:{text}")
     except InvalidInput as error:
         raise InvalidInput(f"{text[:80]!r} is no digest", hint=error.hint, code=error.code) from None
+
+
+__all__ = [
+    "Columns",
+    "InProject",
+    "Json",
+    "Limit",
+    "digest_of",
+    "plain",
+    "show_rows",
+    "shown_size",
+    "shown_time",
+]

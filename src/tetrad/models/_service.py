@@ -345,9 +345,11 @@ class Models:
         found = self._registry.versions(project, KIND, name, limit=limit, before=before)
         return [(version.seq, _joined(version, self.get(project, version.digest))) for version in found]
 
-    def names(self, project: str, *, limit: int = 50, after: str = "") -> list[ModelVersion]:
-        """Return the newest version of every model, in the order of names."""
-        found = self._registry.names(project, KIND, limit=limit, after=after)
+    def names(
+        self, project: str, *, limit: int = 50, after: str = "", contains: str = "", backwards: bool = False
+    ) -> list[ModelVersion]:
+        """Return the newest version of every model whose name holds a text, in the order of names or against it."""
+        found = self._registry.names(project, KIND, limit=limit, after=after, contains=contains, backwards=backwards)
         return [_joined(version, self.get(project, version.digest)) for version in found]
 
     def made_by(self, project: str, digest: str) -> Activity | None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from tetrad.kernel import Conflict, Digest, InvalidInput, parse_digest
-from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, requires
+from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, parse_sort, requires
 from tetrad.models._body import BodyReader
 from tetrad.models._licences import spdx_id
 from tetrad.models._model import AdapterFacts, Derivation, ModelPrice, ModelVersion, PriceEntry
@@ -366,12 +366,18 @@ def router(models: Models) -> APIRouter:
         return ModelView.of(version, models.price(project, version.name))
 
     @routes.get("/models", operation_id="list_model_versions")
-    def list_model_versions(project: Project, page: PageParams) -> Page[ModelView]:
+    def list_model_versions(
+        project: Project,
+        page: PageParams,
+        q: Annotated[str, Query(max_length=128, description="Only names that hold this")] = "",
+        sort: Annotated[str | None, Query(max_length=16, description="`name`, or `-name` for the reverse")] = None,
+    ) -> Page[ModelView]:
         """List the models of a project by their newest versions, in the order of names."""
-        listing = f"models {project}"
+        _, backwards = parse_sort(sort, ("name",), "name")
+        listing = f"models {project} {q} {backwards}"
         after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
-        found = [shown(project, version) for version in models.names(project, limit=page.limit + 1, after=after)]
-        return cut_page(listing, page, found, lambda view: view.name)
+        found = models.names(project, limit=page.limit + 1, after=after, contains=q, backwards=backwards)
+        return cut_page(listing, page, [shown(project, version) for version in found], lambda view: view.name)
 
     @routes.post("/models", operation_id="register_hosted_model", status_code=201)
     def register_hosted_model(project: Project, body: HostedModelBody, actor: CurrentPrincipal) -> ModelView:

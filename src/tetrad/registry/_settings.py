@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from tetrad.kit.settings import Setting, Settings, SettingsTable
 from tetrad.registry._attest import EvidenceLimits
+from tetrad.registry._collect import CollectLimits
 from tetrad.registry._run_log import RunLimits
 from tetrad.registry._service import RegistryLimits
 
@@ -25,8 +28,25 @@ RUN_HEARTBEAT_S = Setting(
 )
 
 _RUNS = (MAX_RUN_POINTS, MAX_RUN_METRICS, RUN_HEARTBEAT_S)
+GRACE_HOURS = Setting(
+    "gc_grace_hours", int, 24, "hours for which `tetrad gc` leaves what was made or kept lately", minimum=2
+)
+KEPT_MOVES = Setting(
+    "gc_kept_moves", int, 50, "newest moves of each ref whose releases stay, so that it can be rolled back", minimum=1
+)
+
 SETTINGS = SettingsTable(
-    "Registry", (MAX_DOCUMENT_BYTES, MAX_PARTS, MAX_LINEAGE, MAX_EVIDENCE_BYTES, MAX_SIGNING_KEYS, *_RUNS)
+    "Registry",
+    (
+        MAX_DOCUMENT_BYTES,
+        MAX_PARTS,
+        MAX_LINEAGE,
+        MAX_EVIDENCE_BYTES,
+        MAX_SIGNING_KEYS,
+        GRACE_HOURS,
+        KEPT_MOVES,
+        *_RUNS,
+    ),
 )
 
 
@@ -43,3 +63,8 @@ def evidence_limits_from(settings: Settings) -> EvidenceLimits:
 def run_limits_from(settings: Settings) -> RunLimits:
     """Read the limits on runs."""
     return RunLimits(*(settings.get(setting) for setting in _RUNS))
+
+
+def collect_limits_from(settings: Settings) -> CollectLimits:
+    """Read what collections leave."""
+    return CollectLimits(timedelta(hours=settings.get(GRACE_HOURS)), settings.get(KEPT_MOVES))

@@ -54,7 +54,10 @@ class PartView(BaseModel):
 
 
 class ArtifactView(BaseModel):
-    """An artifact; `document` is its content if that is a JSON object, `parts` are the first of what it refers to."""
+    """An artifact; `document` is its content if that is a JSON object, `parts` are the first of what it refers to.
+
+    `erased_at` says that only its name is left; `revoked` says in sentences which revocations reach it.
+    """
 
     digest: str
     kind: str
@@ -64,6 +67,8 @@ class ArtifactView(BaseModel):
     created_at: datetime
     created_by: str
     erased_at: datetime | None
+    erased_because: str
+    revoked: list[str]
     versions: list[VersionView]
     parts: list[PartView]
     part_count: int
@@ -77,6 +82,7 @@ class ArtifactView(BaseModel):
         parts: list[tuple[str, str]],
         part_count: int,
         document: dict[str, Any] | None,
+        revoked: list[str],
     ) -> ArtifactView:
         return cls(
             digest=artifact.digest,
@@ -87,6 +93,8 @@ class ArtifactView(BaseModel):
             created_at=artifact.created_at,
             created_by=artifact.created_by,
             erased_at=artifact.erased_at,
+            erased_because=artifact.erased_because,
+            revoked=revoked,
             versions=[VersionView.of(version) for version in versions],
             parts=[PartView(digest=digest, role=role) for digest, role in parts],
             part_count=part_count,

@@ -23,6 +23,25 @@ class ArtifactNotFound(NotFound):
     code = "artifact_not_found"
 
 
+class ArtifactErased(NotFound):
+    """Only the name of the artifact is left: its content was erased, or collected as nothing needed it."""
+
+    code = "artifact_erased"
+    status = 410
+
+
+class ArtifactServed(Conflict):
+    """The artifact is part of what is served now."""
+
+    code = "artifact_served"
+
+
+class TooManyToCollect(TooLarge):
+    """More artifacts than one collection goes through; nothing was taken."""
+
+    code = "too_many_to_collect"
+
+
 class VersionNotFound(NotFound):
     """No such version in the project."""
 
@@ -84,6 +103,18 @@ class GateMissing(Forbidden):
     """The ref is governed by a gate that this installation does not have."""
 
     code = "gate_missing"
+
+
+class ArtifactRevoked(GateRefused):
+    """What the ref would point to was revoked, or contains or derives from something that was."""
+
+    code = "artifact_revoked"
+
+
+class RevocationNotFound(NotFound):
+    """The artifact is not revoked."""
+
+    code = "revocation_not_found"
 
 
 class BadEvidence(InvalidInput):

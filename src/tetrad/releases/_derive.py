@@ -208,7 +208,7 @@ class Derivations:
                 version = self._model(project, patch)
                 if old is not None and old.get("adapters"):
                     notes.append(f"the adapters of {old['name']} are gone with it")
-                parts["model"].append(model_part(patch.role, version))
+                parts["model"].append(_model_part(patch.role, version, old))
                 if patch.role == "primary":
                     step["model"] = version.name
                 if not version.record.immutable:
@@ -290,6 +290,12 @@ class Derivations:
             return ["the prompt's contract changes: check what calls the app"]
         specs = [prompt_from_document(p.name, self._registry.document(project, p.digest)) for p in (old, new)]
         return [f"the prompt's contract changes ({version_floor(*specs)}): check what calls the app"]
+
+
+def _model_part(role: str, version: ModelVersion, old: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a model's part; what the app asks of the engine is the app's, and stays with other weights."""
+    hosted = version.record.kind == "provider"
+    return model_part(role, version, None if hosted or old is None else old.get("engine"))
 
 
 def _place(parts: Sequence[Mapping[str, Any]], patch: Patch) -> int | None:

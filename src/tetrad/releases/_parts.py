@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tetrad.datasets import DatasetVersion
@@ -23,8 +23,17 @@ def data_part(role: str, version: DatasetVersion) -> dict[str, Any]:
     }
 
 
-def model_part(role: str, version: ModelVersion, adapters: Iterable[tuple[ModelVersion, float]] = ()) -> dict[str, Any]:
-    """Return what a manifest says of a model and of the adapters, with their scales, that it is loaded with."""
+def model_part(
+    role: str,
+    version: ModelVersion,
+    engine: Mapping[str, Any] | None = None,
+    adapters: Iterable[tuple[ModelVersion, float]] = (),
+) -> dict[str, Any]:
+    """Return what a manifest says of a model and of the adapters, with their scales, that it is loaded with.
+
+    `engine` is what the author declared that must serve it. Without a declaration nothing is said: the engine that a
+    machine happens to have is no part of a release.
+    """
     record = version.record
     part: dict[str, Any] = {
         "role": role,
@@ -37,7 +46,11 @@ def model_part(role: str, version: ModelVersion, adapters: Iterable[tuple[ModelV
         part["provider"] = {"name": record.provider, "model": record.provider_model}
         if record.snapshot:
             part["provider"]["snapshot"] = record.snapshot
+        if engine:
+            raise BadPart(f"{record.provider} hosts {version.name}; it has no engine", hint="leave engine out")
         return part
+    if engine:
+        part["engine"] = dict(engine)
     part["derivation"] = record.derivation
     pinned = {"base": record.base, "tokenizer": record.facts.tokenizer, "chat_template": record.facts.chat_template}
     part |= {name: digest for name, digest in pinned.items() if digest}

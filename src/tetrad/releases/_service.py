@@ -24,12 +24,15 @@ from tetrad.registry import (
     ArtifactNotFound,
     BadName,
     Edge,
+    Evidence,
     Ref,
     RefEntry,
     RefMoved,
+    RefStep,
     Registry,
     Version,
     check_simple_name,
+    told,
 )
 from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import FILE, DataPart, Declaration, parse_declaration
@@ -140,6 +143,7 @@ class Releases:
         clock: Clock,
         *,
         limits: ReleaseLimits | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -151,7 +155,7 @@ class Releases:
         self.limits = limits or ReleaseLimits()
         self._resolved: dict[tuple[str, str], ResolvedRelease] = {}
         self._lock = threading.Lock()
-        self.comparisons = Comparisons(self, registry, datasets)
+        self.comparisons = Comparisons(self, registry, datasets, evidence)
         self.derivations = Derivations(self, registry, datasets, models, prompts)
         self.rollbacks = Rollbacks(self)
 
@@ -494,6 +498,14 @@ class Releases:
         below = ref_name(name, ref) if ref is not None else f"{name}/"
         return self._registry.ref_log(project, below, limit=limit, before=before)
 
+    def path(self, project: str, app: str, ref: str, *, limit: int) -> list[RefStep]:
+        """Return the newest moves of a ref as bare steps, oldest first."""
+        return self._registry.ref_path(project, ref_name(self.app(project, app).name, ref), limit=limit)
+
+    def had(self, project: str, app: str, ref: str, digest: str) -> bool:
+        """Tell whether a ref ever pointed to a release."""
+        return self._registry.ref_had(project, ref_name(app, ref), digest)
+
     def releases(self, project: str, app: str, *, limit: int = 50, before: int | None = None) -> list[Version]:
         """Return the releases of an app, newest first."""
         return self._registry.versions(project, KIND, self.app(project, app).name, limit=limit, before=before)
@@ -523,8 +535,13 @@ class Releases:
             raise ReleaseNotFound(f"{digest} is a {artifact.kind}, not a release", hint="check the digest")
         return self._registry.document(project, digest)
 
-    def resolve(self, project: str, digest: str) -> ResolvedRelease:
-        """Return a release as requests need it. Releases are immutable, so the answer is kept."""
+    def resolve(self, project: str, digest: str, *, anew: bool = False) -> ResolvedRelease:
+        """Return a release as requests need it. Releases are immutable, so the answer is kept.
+
+        `anew` reads it from the stores all the same, for who wants to know what is in them.
+        """
+        if anew:
+            return self._resolve(project, digest)
         key = (project, parse_digest(digest))
         found = self._resolved.get(key)
         if found is None:
@@ -543,6 +560,19 @@ class Releases:
         Its digest is the one that it has once it is kept.
         """
         return self._resolved_from(project, digest_json(manifest), manifest, drafts)
+
+    def forget_resolved(self, project: str) -> None:
+        """Look the releases of a project up anew: content that they rest on has gone."""
+        with self._lock:
+            for key in [key for key in self._resolved if key[0] == project]:
+                del self._resolved[key]
+
+    def revoked(self, project: str, digests: Iterable[str]) -> dict[str, list[str]]:
+        """Say in sentences why releases are broken: which revocations reach them. Sound ones are left out."""
+        if not self._registry.anything_revoked(project):
+            return {}
+        found = {each: [told(cause) for cause in self._registry.revoked(project, each)] for each in set(digests)}
+        return {digest: causes for digest, causes in found.items() if causes}
 
     def _resolve(self, project: str, digest: str) -> ResolvedRelease:
         return self._resolved_from(project, Digest(digest), self._manifest(project, digest), {})
@@ -721,6 +751,7 @@ def _manifest(
         code_part["runtime"] = dict(code.runtime)
     system = next((prompt for role, prompt in prompt_parts if role == "system"), None)
     primary = next(model for role, model in model_parts if role == "primary")
+    engines = {(part.role, part.name): part.engine.part() for part in declaration.model if part.engine}
     step: dict[str, Any] = {
         "step": STEP,
         "model": primary.name,
@@ -733,7 +764,10 @@ def _manifest(
         app=declaration.app,
         code=code_part,
         data=[data_part(role, version) for role, version in data],
-        model=[model_part(role, version, adapters.get((role, version.name), ())) for role, version in model_parts],
+        model=[
+            model_part(role, version, engines.get((role, version.name)), adapters.get((role, version.name), ()))
+            for role, version in model_parts
+        ],
         prompt=[prompt_part(role, prompt) for role, prompt in prompt_parts],
         graph=[step],
     )

@@ -18,10 +18,11 @@ from tetrad.releases._service import Composed, ReleaseParts
 from tetrad.releases.ports import PromptVersion
 
 MAX_SHOWN_FILES = 2_000
+Revoked = Mapping[str, list[str]]
 
 
 class AppRefView(BaseModel):
-    """A ref of an app, by its own name (`production`)."""
+    """A ref of an app, by its own name (`production`). `revoked` says why what it points to is broken, if it is."""
 
     name: str
     digest: str
@@ -29,9 +30,10 @@ class AppRefView(BaseModel):
     moved_at: datetime
     moved_by: str
     governed: bool
+    revoked: list[str] = Field(default_factory=list)
 
     @classmethod
-    def of(cls, ref: Ref) -> AppRefView:
+    def of(cls, ref: Ref, revoked: Revoked | None = None) -> AppRefView:
         return cls(
             name=ref.name.partition("/")[2],
             digest=ref.digest,
@@ -39,6 +41,7 @@ class AppRefView(BaseModel):
             moved_at=ref.moved_at,
             moved_by=ref.moved_by_name or ref.moved_by,
             governed=ref.governed,
+            revoked=(revoked or {}).get(ref.digest, []),
         )
 
 
@@ -80,13 +83,13 @@ class AppView(BaseModel):
     refs: list[AppRefView]
 
     @classmethod
-    def of(cls, app: App, refs: list[Ref]) -> AppView:
+    def of(cls, app: App, refs: list[Ref], revoked: Revoked) -> AppView:
         return cls(
             name=app.name,
             description=app.description,
             default_ref=app.default_ref,
             created_at=app.created_at,
-            refs=[AppRefView.of(ref) for ref in refs],
+            refs=[AppRefView.of(ref, revoked) for ref in refs],
         )
 
 
@@ -313,7 +316,10 @@ class PromptPartView(BaseModel):
 
 
 class ReleaseView(BaseModel):
-    """A release with everything that it pins, and who made it when and why; `dirty`: of code that is in no commit."""
+    """A release with everything that it pins, and who made it when and why; `dirty`: of code that is in no commit.
+
+    `revoked` says in sentences which revocations reach it: then it is broken, and no ref moves to it.
+    """
 
     digest: str
     app: str
@@ -324,6 +330,7 @@ class ReleaseView(BaseModel):
     expected_outcome: str
     refs: list[str]
     dirty: bool
+    revoked: list[str]
     manifest: dict[str, Any]
     params: dict[str, Any]
     examples: list[MessageView]
@@ -333,7 +340,7 @@ class ReleaseView(BaseModel):
     prompt: list[PromptPartView]
 
     @classmethod
-    def of(cls, parts: ReleaseParts) -> ReleaseView:
+    def of(cls, parts: ReleaseParts, revoked: Revoked) -> ReleaseView:
         release = parts.release
         pinned = {(part["role"], part["name"]): part for part in release.manifest["model"]}
         return cls(
@@ -346,6 +353,7 @@ class ReleaseView(BaseModel):
             expected_outcome=release.version.expected_outcome,
             refs=[name.partition("/")[2] for name in release.refs],
             dirty=parts.code.dirty,
+            revoked=revoked.get(release.digest, []),
             manifest=dict(release.manifest),
             params=dict(parts.resolved.params),
             examples=[MessageView(role=message.role, text=message.text) for message in parts.resolved.examples],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,3 +216,17 @@ def test_a_model_is_invisible_to_another_project(tetrads: Tetrads, tmp_path: Pat
     with pytest.raises(ModelNotFound):
         tetrads.models.get("other", digest)
     assert tetrads.models.names("other") == []
+
+
+def test_models_are_listed_by_a_part_of_their_names_both_ways(tetrads: Tetrads) -> None:
+    for name in ("small", "large", "other"):
+        tetrads.models.register_hosted("default", name, provider="openai", model="gpt-4o-mini", actor=ALICE)
+    listed = tetrads.models.names
+
+    def names(**wanted: Any) -> list[str]:
+        return [version.name for version in listed("default", **wanted)]
+
+    assert names() == ["large", "other", "small"]
+    assert names(backwards=True) == ["small", "other", "large"]
+    assert names(contains="L", backwards=True) == ["small", "large"]
+    assert names(backwards=True, after="small", limit=1) == ["other"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from tetrad import __version__
@@ -23,6 +22,14 @@ class _Group:
     module: str
     attribute: str
     help: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A command that is imported only when it is used or its help is shown."""
+
+    module: str
+    attribute: str
 
 
 GROUPS: dict[str, _Group] = {
@@ -45,17 +52,38 @@ GROUPS: dict[str, _Group] = {
     "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
     "project": _Group("tetrad.identity.cli", "projects", "Projects."),
     "secret": _Group("tetrad.identity.cli", "secrets", "Provider secrets, encrypted at rest."),
-    "audit": _Group("tetrad.identity.cli", "audit", "The audit log: list, verify."),
+    "audit": _Group("tetrad.identity.cli", "audit", "The audit log: list, verify, export its head."),
+}
+
+COMMANDS: dict[str, _Command] = {
+    "up": _Command("tetrad.processes.cli._commands", "up"),
+    "down": _Command("tetrad.processes.cli._commands", "down"),
+    "status": _Command("tetrad.processes.cli._commands", "status"),
+    "logs": _Command("tetrad.processes.cli._commands", "logs"),
+    "env": _Command("tetrad.processes.cli._commands", "env"),
+    "login": _Command("tetrad.processes.cli._commands", "login"),
+    "settings": _Command("tetrad.processes.cli._commands", "settings"),
+    "rollback": _Command("tetrad.processes.cli._rollback", "rollback"),
+    "revoke": _Command("tetrad.processes.cli._keeping", "revoke"),
+    "erase": _Command("tetrad.processes.cli._keeping", "erase"),
+    "gc": _Command("tetrad.processes.cli._keeping", "gc"),
+    "stale": _Command("tetrad.processes.cli._stale", "stale"),
+    "reproduce": _Command("tetrad.releases._reproduce_cli", "reproduce"),
 }
 
 
 class _LazyGroup(TyperGroup):
-    """Lists all groups, imports one: `tetrad env` must not pay for what `tetrad trace` needs."""
+    """Lists all commands, imports one: `tetrad rollback` must not pay for what `tetrad up` needs."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *GROUPS]
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the caller passes it
+        return [*COMMANDS, *GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        single = COMMANDS.get(cmd_name)
+        if single is not None:
+            alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+            alone.command(cmd_name)(getattr(importlib.import_module(single.module), single.attribute))
+            return typer.main.get_command(alone)
         group = GROUPS.get(cmd_name)
         if group is None:
             return super().get_command(ctx, cmd_name)
@@ -91,9 +119,6 @@ def _root(
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors are told on stderr, never as a traceback."""
-    from tetrad.processes.cli import _commands
-
-    _commands.register(app)
     try:
         app(arguments, prog_name="tetrad")
     except SystemExit as end:
@@ -110,6 +135,8 @@ def run(arguments: list[str]) -> int:
 
 def show_error(error: TetradError) -> None:
     """Tell a person what happened and what to do next."""
+    from rich.console import Console
+
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print("[bold red]error:[/] ", end="")
     console.print(error.message, markup=False)
