@@ -1,6 +1,7 @@
 """The runtime: route tables, providers, engines and the request pipeline."""
 
 from tetrad.serving._dispatch import BoundModel, Dispatch, Layer
+from tetrad.serving._enforcement import Enforcing
 from tetrad.serving._engines import (
     SERVING_STATES,
     EngineCaps,
@@ -92,6 +93,7 @@ __all__ = [
     "ContentPolicy",
     "Dialect",
     "Dispatch",
+    "Enforcing",
     "EngineCaps",
     "EngineEndpoint",
     "EngineEvent",

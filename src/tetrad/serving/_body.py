@@ -233,3 +233,24 @@ def label(value: bytes | None, name: str) -> str:
     if len(text) > MAX_LABEL_CHARS:
         raise RequestRefused(f"{name} is longer than {MAX_LABEL_CHARS} characters", param=name, code="bad_field")
     return text
+
+
+def with_tools(own: bytes, given: bytes) -> bytes:
+    """Put the client's tools behind those of the release, which it depends on; the names must differ."""
+    if given[:1] != b"[":
+        if given == b"null":
+            return own
+        raise RequestRefused("the field 'tools' must be an array", param="tools", code="bad_field")
+    taken = {_tool_name(tool) for tool in msgspec.json.decode(own)}
+    for tool in msgspec.json.decode(given):
+        if (name := _tool_name(tool)) and name in taken:
+            raise RequestRefused(
+                f"the release has a tool {name[:80]!r} of its own", param="tools", hint="name yours otherwise",
+                code="tool_taken",
+            )  # fmt: skip
+    return own if is_empty_array(given) else append(own, given[1 : given.rindex(b"]")])
+
+
+def _tool_name(tool: Any) -> str:
+    inner = tool.get("function", tool) if isinstance(tool, dict) else {}
+    return str(inner.get("name") or "") if isinstance(inner, dict) else ""

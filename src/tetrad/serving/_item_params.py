@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tetrad.serving._body import Fields
+from tetrad.serving._body import Fields, with_tools
 from tetrad.serving.errors import RequestRefused
 
 _SAME = frozenset(
@@ -64,7 +64,9 @@ class ItemParam(NamedTuple):
                 hint=f"leave {self.path!r} out of the request",
                 code="param_fixed",
             )
-        if self.fixed or not said:
+        if said and self.name == "tools" and not self.fixed and given is not None:
+            fields[self.name] = msgspec.Raw(with_tools(self.value, bytes(given)))
+        elif self.fixed or not said:
             fields[self.name] = msgspec.Raw(self.value)
 
 

@@ -128,6 +128,10 @@ class ReleaseRoute(msgspec.Struct, frozen=True):
     code_digest: str = ""
     fixed: tuple[str, ...] = ()
     """Names of `params` that a client may not override."""
+    output: Literal["error", "report", "off"] = "error"
+    """What happens to an answer that does not fit the output schema and the tools in `params`."""
+    repair: bool = False
+    """Whether the model gets a second try, told what was wrong."""
 
 
 class BindingTarget(msgspec.Struct, frozen=True):

@@ -8,7 +8,16 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import TetradError
-from tetrad.serving._body import Fields, append, array_field, is_empty_array, items_field, prepend, read_variables
+from tetrad.serving._body import (
+    Fields,
+    append,
+    array_field,
+    is_empty_array,
+    items_field,
+    prepend,
+    read_variables,
+    with_tools,
+)
 from tetrad.serving._item_params import ItemParam, item_params
 from tetrad.serving._messages_prompting import PLACEHOLDER, MessagesShape
 from tetrad.serving._model import MessageTemplate, ReleaseRoute, TemplateSyntax, Variable
@@ -106,6 +115,8 @@ class CompiledRelease:
                         code="param_fixed",
                     )
                 fields[name] = value
+            elif name == "tools" and given is not None:
+                fields[name] = msgspec.Raw(with_tools(bytes(value), bytes(given)))
             elif given is None and _SAME.get(name) not in fields:
                 fields[name] = value
         return unused

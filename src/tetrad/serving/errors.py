@@ -61,6 +61,13 @@ class StreamBroken(Unavailable):
     status = 502
 
 
+class OutputViolated(Unavailable):
+    """A model's answer does not fit the output schema or the tools of its release."""
+
+    code = "output_schema_violated"
+    status = 502
+
+
 class BadRouteTable(TetradError):
     """A route table contradicts itself; a gateway keeps the one it has."""
 
