@@ -66,6 +66,8 @@ class ResolvedRelease(msgspec.Struct, frozen=True):
     code_artifact: str = ""
     code_dirty: bool = False
     adapters: tuple[Digest, ...] = ()
+    on_violation: str = "error"
+    repair: bool = False
 
 
 def refuse_unservable(resolved: ResolvedRelease) -> None:

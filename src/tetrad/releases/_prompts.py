@@ -76,6 +76,7 @@ def _kept(kept: KeptPrompt, *, declared: str = "") -> PromptVersion:
 
 
 def _pinned(spec: PromptSpec, semver: str, *, digest: Digest, declared: str = "") -> PromptVersion:
+    on_violation, repair = _output_policy(spec)
     return PromptVersion(
         name=spec.name,
         digest=digest,
@@ -98,7 +99,23 @@ def _pinned(spec: PromptSpec, semver: str, *, digest: Digest, declared: str = ""
         request=_request(spec),
         description=spec.description,
         examples=spec.examples,
+        on_violation=on_violation,
+        repair=repair,
     )
+
+
+def _output_policy(spec: PromptSpec) -> tuple[str, bool]:
+    """Return what `metadata.output` says of answers that do not fit: what happens, and whether there is a second try."""
+    said = spec.metadata.get("output")
+    if not isinstance(said, Mapping) or said.keys().isdisjoint(("on_violation", "repair")):
+        return "error", False
+    on_violation, repair = said.get("on_violation", "error"), said.get("repair", False)
+    if on_violation not in ("error", "report", "off") or not isinstance(repair, bool):
+        raise PromptError(
+            f"the prompt {spec.name!r}: metadata.output is not understood",
+            hint="write `output: {on_violation: error, repair: true}`; on_violation is error, report or off",
+        )
+    return on_violation, repair
 
 
 def _request(spec: PromptSpec) -> Mapping[str, Any]:

@@ -607,6 +607,8 @@ class Releases:
             code_digest=manifest["code"]["tree"],
             code_artifact=manifest["code"]["digest"],
             code_dirty=manifest["code"]["patch"] is not None,
+            on_violation=prompt.on_violation if prompt else "error",
+            repair=prompt.repair if prompt else False,
         )
 
     def parts(self, project: str, digest: str, *, rows: int = 20) -> ReleaseParts:

@@ -1,5 +1,6 @@
 """The runtime: route tables, providers, engines and the request pipeline."""
 
+from tetrad.serving._chains import Chaining
 from tetrad.serving._dispatch import BoundModel, Dispatch, Layer
 from tetrad.serving._enforcement import Enforcing
 from tetrad.serving._engines import (
@@ -89,6 +90,7 @@ __all__ = [
     "BindingRoute",
     "BindingTarget",
     "BoundModel",
+    "Chaining",
     "CompiledTable",
     "ContentPolicy",
     "Dialect",

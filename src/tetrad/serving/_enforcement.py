@@ -40,8 +40,9 @@ class Enforcing:
 
     def bind(self, table: RouteTable, following: Dispatch) -> Dispatch:
         rules = {
-            (release.project, release.digest): Rules(release)
-            for release in table.releases.values()
+            (release.project, release.digest, release.step): Rules(release)
+            for whole in table.releases.values()
+            for release in (whole, *whole.steps)
             if release.output != "off" and ("response_format" in release.params or "tools" in release.params)
         }
         if not rules:
@@ -50,7 +51,8 @@ class Enforcing:
         def dispatch(exchange: Exchange, route: Route, call: ModelCall) -> Awaitable[Answer]:
             if route.release is None:
                 return following(exchange, route, call)
-            rule = rules.get((route.release.route.project, route.release.route.digest))
+            release = route.release.route
+            rule = rules.get((release.project, release.digest, release.step))
             if rule is None or call.operation.name not in _MARKERS:
                 return following(exchange, route, call)
             return self._dispatch(following, exchange, route, call, rule.without_format() if _own(exchange) else rule)

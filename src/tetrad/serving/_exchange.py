@@ -48,6 +48,7 @@ class Attempt:
         "span_id",
         "start_ns",
         "status",
+        "step",
         "upstream",
     )
 
@@ -67,6 +68,7 @@ class Attempt:
         self.error_message = ""
         self.cost: str | None = None
         self.currency = "USD"
+        self.step = ""
 
 
 class Exchange:

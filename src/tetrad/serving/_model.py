@@ -132,6 +132,13 @@ class ReleaseRoute(msgspec.Struct, frozen=True):
     """What happens to an answer that does not fit the output schema and the tools in `params`."""
     repair: bool = False
     """Whether the model gets a second try, told what was wrong."""
+    steps: tuple[ReleaseRoute, ...] = ()
+    """The steps of a chain, in their order, each with a prompt of its own; the release itself then has no messages,
+    and its variables are those of the chain."""
+    step: str = ""
+    """The name of this step, within a chain."""
+    inputs: dict[str, str] = {}
+    """What feeds the variables of this step: `variables.NAME`, `STEP.text` or `STEP.output.FIELD`."""
 
 
 class BindingTarget(msgspec.Struct, frozen=True):

@@ -59,7 +59,7 @@ class CompiledRelease:
         self._shapes: dict[str, MessagesShape] = {}
         self._splits = any(message.role == PLACEHOLDER for message in route.messages)
         self._static: tuple[bytes, bytes] | None = (self._examples, b"")
-        if route.messages or route.variables:
+        if (route.messages or route.variables) and not route.steps:
             try:
                 messages = [(message.role, message.text) for message in route.messages]
                 self._prompt = compiler(messages, route.syntax, route.variables)
@@ -73,6 +73,8 @@ class CompiledRelease:
 
         Returns also the parameters that this protocol cannot say, by their names in chat completions.
         """
+        if self.route.steps:  # each step puts its own prompt in; see `tetrad.serving._chains`
+            return self._values(variables)[1] if variables else (), {}
         if operation is RESPONSES:
             return self._put_items(fields, variables)
         if not operation.system:

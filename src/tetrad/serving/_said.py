@@ -32,13 +32,14 @@ def said(operation: str, output: bytes) -> list[Said]:
 
 def _of_message(message: dict[str, Any]) -> Said:
     calls = []
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") or {} if isinstance(call, dict) else {}
-        calls.append((str(function.get("name") or ""), str(function.get("arguments") or "")))
+    for call in _listed(message.get("tool_calls")):
+        function = call.get("function")
+        if isinstance(function, dict):
+            calls.append((str(function.get("name") or ""), str(function.get("arguments") or "")))
     content = message.get("content")
     texts = [content] if isinstance(content, str) else []
-    for part in content if isinstance(content, list) else ():
-        kind = part.get("type") if isinstance(part, dict) else None
+    for part in _listed(content):
+        kind = part.get("type")
         if kind == "text":
             texts.append(str(part.get("text") or ""))
         elif kind == "tool_use":
@@ -52,9 +53,14 @@ def _of_items(items: list[dict[str, Any]]) -> Said:
         if item.get("type") == "function_call":
             calls.append((str(item.get("name") or ""), str(item.get("arguments") or "")))
         elif item.get("type") == "message":
-            for part in item.get("content") or ():
-                kind = part.get("type") if isinstance(part, dict) else None
+            for part in _listed(item.get("content")):
+                kind = part.get("type")
                 refused = refused or kind == "refusal"
                 if kind == "output_text":
                     texts.append(str(part.get("text") or ""))
     return Said("".join(texts), tuple(calls), refused)
+
+
+def _listed(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; whatever else an upstream put there says nothing."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -271,4 +271,6 @@ def release_route(resolved: ResolvedRelease) -> ReleaseRoute:
         examples=tuple(MessageTemplate(message.role, message.text) for message in resolved.examples),
         params={name: msgspec.Raw(_json.encode(value)) for name, value in resolved.params.items()},
         code_digest=resolved.code_digest,
+        output=resolved.on_violation,  # type: ignore[arg-type] # checked when the prompt was read
+        repair=resolved.repair,
     )

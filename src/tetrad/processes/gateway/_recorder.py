@@ -85,6 +85,8 @@ class Recorder:
         attributes = {"upstream": upstream.name, "tetrad.model": model.name, **outcome.attributes}
         if model.digest:
             attributes["tetrad.model.digest"] = model.digest
+        if attempt.step:
+            attributes["tetrad.step"] = attempt.step
         if outcome.truncated:
             attributes["output.truncated"] = "true"
         failed, message = bool(attempt.error_type), ""

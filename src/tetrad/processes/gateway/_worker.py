@@ -26,7 +26,7 @@ from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, w
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._table_client import TableClient
-from tetrad.serving import Enforcing, Pipeline, Readiness, Remembering, RouteTable
+from tetrad.serving import Chaining, Enforcing, Pipeline, Readiness, Remembering, RouteTable
 
 if TYPE_CHECKING:
     from tetrad.processes.gateway._server import GatewayServer
@@ -70,7 +70,7 @@ class Worker:
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
-            layers=(Remembering(memory), Enforcing(clock)),
+            layers=(Remembering(memory), Chaining(clock), Enforcing(clock)),
         )
         tables = TableClient(
             client=internal,
