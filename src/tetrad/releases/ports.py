@@ -13,6 +13,14 @@ from tetrad.releases._model import App, Message, ResolvedRelease, ResolvedVariab
 from tetrad.releases._reproduction import Reproduction
 
 
+class PromptStep(msgspec.Struct, frozen=True):
+    """A step of a chain: a pinned prompt, and where the values of its variables come from."""
+
+    name: str
+    inputs: Mapping[str, str]
+    prompt: PromptVersion
+
+
 class PromptVersion(msgspec.Struct, frozen=True):
     """A prompt as a release pins it.
 
@@ -37,6 +45,8 @@ class PromptVersion(msgspec.Struct, frozen=True):
     examples: str = ""
     on_violation: str = "error"
     repair: bool = False
+    steps: tuple[PromptStep, ...] = ()
+    """Of a chain, in their order; a chain has no messages of its own."""
 
 
 class Prompts(Protocol):
