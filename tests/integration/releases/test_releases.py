@@ -306,5 +306,5 @@ def test_a_chain_is_pinned_with_the_prompts_of_its_steps_and_routed_step_by_step
 
 def test_a_prompt_that_says_nonsense_of_its_answers_is_refused(tetrads: Tetrads, tmp_path: Path) -> None:
     prompt = "---\nmetadata: {output: {on_violation: explode}}\n---\n# system\n\nBe kind.\n"
-    with pytest.raises(PromptError, match="metadata.output"):
+    with pytest.raises(PromptError, match=r"metadata\.output"):
         compose(tetrads, tmp_path / "app", prompts__system_DOT_md=prompt)
