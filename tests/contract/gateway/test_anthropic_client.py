@@ -137,6 +137,7 @@ def test_an_app_answers_with_its_release_before_the_clients_system(
         extra_body={"tetrad": {"variables": {"name": "Bo"}}},
     )
     assert raw.headers["x-tetrad-release"] == "sha256:" + "7" * 64
+    assert raw.headers["x-tetrad-dropped"] == "seed", "a parameter of the release that Anthropic cannot be told"
     body = claude.requests[-1].body
     assert body["system"] == [{"type": "text", "text": "You help Bo."}, {"type": "text", "text": "Be brief."}]
     assert [message["content"] for message in body["messages"]] == ["2+2?", "4 {{kept}}", "hi"]
@@ -229,6 +230,13 @@ def test_wrong_keys_are_refused_in_anthropics_shape(both: GatewayProcess) -> Non
     ):
         client.messages.create(model="claude/m1", max_tokens=10, messages=MESSAGES)
     assert caught.value.body["error"]["type"] == "authentication_error"  # type: ignore[index]
+
+
+def test_the_beta_client_reaches_its_path_with_a_query(client: anthropic.Anthropic, claude: FakeAnthropic) -> None:
+    for model in ("claude/m1", "local/m1"):
+        answer = client.beta.messages.create(model=model, max_tokens=9, messages=MESSAGES, betas=["x-2026"])
+        assert answer.stop_reason == "end_turn"
+    assert claude.requests[-1].headers["anthropic-beta"] == "x-2026"
 
 
 def test_models_are_listed_in_the_clients_words(client: anthropic.Anthropic) -> None:

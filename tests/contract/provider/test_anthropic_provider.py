@@ -172,7 +172,7 @@ async def test_an_error_in_the_stream_is_told_and_recorded(endpoint: Endpoint) -
 async def test_tokens_are_counted(endpoint: Endpoint) -> None:
     answer = await endpoint.call(ask("m1", operation=COUNT_TOKENS))
     assert json.loads(await answer.read()) == {"input_tokens": 14}
-    assert answer.outcome().usage is None
+    assert answer.outcome().usage == Usage()
 
 
 async def test_only_what_can_be_translated_is_called(endpoint: Endpoint, upstream: FakeAnthropic) -> None:
@@ -194,8 +194,36 @@ async def test_versions_and_betas_are_passed_and_their_heads_are_bounded(
     for number in range(MAX_VARIANTS + 10):
         endpoint._variant(ask("m1", headers=((b"anthropic-version", str(number).encode()),)))
     assert len(endpoint._variants) <= MAX_VARIANTS
+    kept = len(endpoint._variants)
+    endpoint._variant(ask("m1", headers=((b"anthropic-beta", b"long" * 1000),)))
+    assert len(endpoint._variants) == kept
     with pytest.raises(InvalidInput):
         await endpoint.call(ask("m1", headers=((b"anthropic-version", b"a\x01b"),)))
+
+
+async def test_what_only_other_upstreams_understand_is_left_out_and_named_or_refused(
+    endpoint: Endpoint, upstream: FakeAnthropic
+) -> None:
+    thought = {"type": "thinking", "thinking": "x", "signature": ""}
+    said = [
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "a"}]},
+        {"role": "user", "content": "b"},
+    ]
+    call = ask("m1", unsaid={"seed": msgspec.Raw(b"1")})
+    call.fields["messages"] = msgspec.Raw(json.dumps(said).encode())
+    answer = await endpoint.call(call)
+    assert answer.dropped == ("seed", "messages[0].content[0]", "messages[2].content[0]")
+    assert upstream.requests[-1].body["messages"] == [
+        {"role": "assistant", "content": [{"type": "text", "text": "a"}]},
+        said[1],
+    ]
+    with pytest.raises(TetradError) as caught:
+        await endpoint.call(msgspec.structs.replace(call, strict=True))
+    assert caught.value.code == "cannot_translate"
+    odd = ask("m1")
+    odd.fields["messages"] = msgspec.Raw(b'[{"signature":""},"odd"]')
+    await endpoint.call(odd)
+    assert upstream.requests[-1].body["messages"] == [{"signature": ""}, "odd"]
 
 
 @pytest.mark.parametrize("broken", [{"base_url": "ftp://x"}, {"secret": "a\r\nb: c"}, {"headers": (("x", "a\nb"),)}])
