@@ -1,6 +1,6 @@
 """An upstream that speaks the OpenAI protocol on a raw socket and misbehaves as scripted by the model's name.
 
-Model `m1` behaves. A name such as `stall:3` or `reset:2` selects one of `_Script`'s acts with its argument; chunks of a
+Model `m1` behaves. A name such as `stall:3` or `reset:2` selects one of `Script`'s acts with its argument; chunks of a
 stream are HTTP chunks of their own.
 """
 
@@ -48,6 +48,11 @@ class FakeOpenAI:
             "completion_tokens_details": {"reasoning_tokens": 1},
         }
     )
+
+    @property
+    def script(self) -> type[Script]:
+        """What it can do."""
+        return Script
 
     @property
     def base_url(self) -> str:
@@ -113,12 +118,12 @@ class FakeOpenAI:
         body = json.loads(raw) if raw else None
         self.requests.append(Seen(method, target, headers, body))
         act, _, argument = str((body or {}).get("model", "m1")).partition(":")
-        script = _Script(self, reader, writer, target, body or {}, argument)
+        script = self.script(self, reader, writer, target, body or {}, argument)
         perform: Callable[[], Any] = getattr(script, f"act_{act.replace('-', '_')}", script.act_m1)
         return bool(await perform())
 
 
-class _Script:
+class Script:
     def __init__(
         self,
         fake: FakeOpenAI,
@@ -206,7 +211,8 @@ class _Script:
 
     async def act_leak(self) -> bool:
         """Quote the request's credential in a 400."""
-        secret = self.fake.requests[-1].headers.get("authorization", "")
+        headers = self.fake.requests[-1].headers
+        secret = headers.get("authorization", "") or headers.get("x-api-key", "")
         return await self.json(400, {"error": {"message": f"you sent {secret}", "code": "leak"}})
 
     async def act_unparsed(self) -> bool:

@@ -165,7 +165,7 @@ class Rules:
                 self._tools[name] = self._validator(function["parameters"], f"tool {name!r}")
         self._ready = True
 
-    def _validator(self, schema: Mapping[str, Any], what: str) -> Any:
+    def _validator(self, schema: dict[str, Any], what: str) -> Any:
         import jsonschema_rs
 
         try:
@@ -204,13 +204,13 @@ def _mismatch(validator: Any, text: str) -> str:
     except (msgspec.MsgspecError, RecursionError) as error:
         return f"it is no JSON: {str(error)[:_MAX_TOLD]}"
     try:
-        error = next(iter(validator.iter_errors(value)), None)
+        found = next(iter(validator.iter_errors(value)), None)
     except ValueError as failed:  # a number that the validator cannot hold, a pattern that never ends
         return str(failed)[:_MAX_TOLD]
-    if error is None:
+    if found is None:
         return ""
-    place = "/".join(str(part) for part in error.instance_path)
-    return f"{place or 'it'}: {error.message[:_MAX_TOLD]}"
+    place = "/".join(str(part) for part in found.instance_path)
+    return f"{place or 'it'}: {found.message[:_MAX_TOLD]}"
 
 
 def _nothing_elsewhere(uri: str) -> Any:
@@ -277,14 +277,12 @@ class _CheckedStream:
         self._operation = call.operation
         self._rules = rules
         self._why = ""
-
-    @property
-    def done(self) -> bool:
-        return self._answer.done
+        self.done = answer.done
 
     async def read(self) -> bytes:
         piece = await self._answer.read()
-        if not self._answer.done:
+        self.done = self._answer.done
+        if not self.done:
             return piece
         outcome = self._answer.outcome()
         if outcome.error_type or outcome.truncated:

@@ -143,17 +143,13 @@ class _Remembered:
         self._memory = memory
         self._turn = turn
         self._wanted = wanted
-        self._read = False
-
-    @property
-    def done(self) -> bool:
-        return self._answer.done and (self.stream or self._read)
+        self.done = False
 
     async def read(self) -> bytes:
         piece = await self._answer.read()
+        self.done = self._answer.done
         if self.stream:
             return await self._events(piece) if b'"response"' in piece else piece
-        self._read = True
         try:
             response = _object.decode(piece)
         except msgspec.MsgspecError:

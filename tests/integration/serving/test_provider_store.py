@@ -57,6 +57,7 @@ def test_a_name_belongs_to_the_project_that_took_it_first(database: Database) ->
         {"secret": "has spaces"},
         {"models": ()},
         {"adapter": "telepathy"},
+        {"adapter": "anthropic"},  # which has no embeddings
         {"connect_timeout_s": 0.0},
         {"max_connections": 0},
     ],

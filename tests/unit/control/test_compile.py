@@ -123,6 +123,16 @@ def test_a_price_with_tiers_holds_up_to_the_first_tier_only() -> None:
     assert made.models["acme/big"].price.max_input_tokens == 200_000
 
 
+def test_an_hour_in_anthropics_cache_costs_twice_the_input_and_elsewhere_nobody_knows() -> None:
+    price = ModelPrice("3.5", "15", cache_write="3.75", source="list")
+    spec = msgspec.structs.replace(SPEC, adapter="anthropic", system="anthropic", translation="strict")
+    made, _ = table(price=lambda *_: price, providers=lambda: [spec])
+    assert made.models["acme/big"].price.cache_write_1h == "7.0"
+    assert (made.upstreams["acme"].adapter, made.upstreams["acme"].translation) == ("anthropic", "strict")
+    made, _ = table(price=lambda *_: price)
+    assert made.models["acme/big"].price.cache_write_1h is None
+
+
 def bound(app: str = "", env: str = "production", **document: Any) -> Bound:
     ref = ref_of(env, app)
     binding = read_binding(document)

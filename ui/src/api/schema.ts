@@ -7376,6 +7376,7 @@ export interface components {
         ProviderBody: {
             /**
              * Adapter
+             * @description The protocol that it speaks: openai, anthropic
              * @default openai
              */
             adapter: string;
@@ -7420,6 +7421,12 @@ export interface components {
              * @default 600
              */
             total_timeout_s: number;
+            /**
+             * Translation
+             * @description What its protocol cannot say: `lossy` leaves it out, `strict` refuses
+             * @default lossy
+             */
+            translation: string;
         };
         /**
          * ProviderModelView
@@ -7444,6 +7451,7 @@ export interface components {
         ProviderView: {
             /**
              * Adapter
+             * @description The protocol that it speaks: openai, anthropic
              * @default openai
              */
             adapter: string;
@@ -7490,6 +7498,12 @@ export interface components {
              * @default 600
              */
             total_timeout_s: number;
+            /**
+             * Translation
+             * @description What its protocol cannot say: `lossy` leaves it out, `strict` refuses
+             * @default lossy
+             */
+            translation: string;
         };
         /**
          * PushChangeBody

@@ -29,13 +29,17 @@ class Collected(Protocol):
 
     id: str
     model: str
-    usage: Usage | None
     error_type: str
     error_message: str
     unread: int
 
     def feed(self, events: bytes, *, torn: bool = False) -> None:
         """Read whole events; where the front is `torn`, what cannot be read there does not count."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the call consumed, as far as it was told."""
         ...
 
     @property

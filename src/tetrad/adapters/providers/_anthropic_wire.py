@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from tetrad.serving import MessagesUsage, read_messages_usage
 
 _NOTHING = msgspec.Raw(b"")
 _END = b'"message_stop"'
+UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
 MAX_INDEX = 100_000
 """A block with a larger number is not put together for the record."""
 
@@ -65,6 +67,7 @@ _messages = msgspec.json.Decoder(Message)
 _events = msgspec.json.Decoder(_Event)
 _kinds = msgspec.json.Decoder(_Kind)
 _errors = msgspec.json.Decoder(_ErrorBody)
+_conversations = msgspec.json.Decoder(list[dict[str, Any]])
 _error_details = msgspec.json.Decoder(_Error)
 
 
@@ -80,6 +83,33 @@ def read_error(body: bytes) -> tuple[str, str] | None:
     except msgspec.MsgspecError:
         return None
     return error.type or "", error.message or ""
+
+
+def without_unsigned(messages: msgspec.Raw) -> tuple[msgspec.Raw, tuple[str, ...]]:
+    """Leave out thinking without a signature; return the messages and the places where it stood.
+
+    Messages that are malformed stay as they are: they are the upstream's to refuse.
+    """
+    try:
+        said = _conversations.decode(messages)
+    except (msgspec.MsgspecError, RecursionError):
+        return messages, ()
+    places, messages_kept = [], []
+    for number, message in enumerate(said):
+        content = message.get("content")
+        if not isinstance(content, list):
+            messages_kept.append(message)
+            continue
+        kept = []
+        for place, block in enumerate(content):
+            if isinstance(block, dict) and block.get("type") == "thinking" and block.get("signature") == "":
+                places.append(f"messages[{number}].content[{place}]")
+            else:
+                kept.append(block)
+        message["content"] = kept
+        if kept or not content:  # a message of nothing but such thinking says nothing
+            messages_kept.append(message)
+    return msgspec.Raw(msgspec.json.encode(messages_kept)), tuple(places)
 
 
 def end_of_message(events: bytes) -> int | None:

@@ -14,12 +14,14 @@ from tetrad.adapters.providers._answers import (
     passed,
 )
 from tetrad.adapters.providers._anthropic_wire import (
+    UNSIGNED,
     MessageReader,
     end_of_message,
     read_error,
     read_message,
+    without_unsigned,
 )
-from tetrad.kernel import Clock, InvalidInput, TetradError
+from tetrad.kernel import Clock, InvalidInput, TetradError, Usage
 from tetrad.kit.upstream import (
     BrokenAnswer,
     Client,
@@ -29,15 +31,20 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import Upstream, error_body, read_messages_usage, translated
+from tetrad.serving import RequestRefused, Upstream, error_body, read_messages_usage, translated
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _PATHS: dict[str, str] = {"messages": "/messages", "count_tokens": "/messages/count_tokens"}
 """Where upstreams of this protocol answer an operation, by its name."""
 VERSION = "2023-06-01"
-"""The version of the API that is asked for where the client names none."""
-MAX_VARIANTS = 256
-"""So many pairs of version and betas keep their request heads; clients choose them, so there is a limit."""
+"""The version of the API that is asked for where the client names none.
+
+It is also asked for where a call says how to sample: later versions refuse that, whatever the model, while a release
+may pin it and clients of other protocols say it. Answers are the same (platform.claude.com/docs, "Versions").
+"""
+_SAMPLING = frozenset(("temperature", "top_p", "top_k"))
+MAX_VARIANTS, MAX_KEPT_BYTES = 256, 1024
+"""So many pairs of version and betas, of so many bytes, keep their request heads; clients choose them."""
 _LIMITS = [
     f"anthropic-ratelimit-{what}-{part}".encode()
     for what in ("requests", "tokens", "input-tokens", "output-tokens")
@@ -104,10 +111,11 @@ class AnthropicEndpoint:
             return await translated(call, _PATHS, self._upstream, self.call)
         if call.headers:
             request = self._variant(call)
+        fields, lost = self._origin_only(call)
         try:
             response = await self._provider.client.send(
                 request,
-                msgspec.json.encode(call.fields),
+                msgspec.json.encode(fields),
                 timeouts=self._timeouts,
                 max_connections=self._max_connections,
             )
@@ -116,15 +124,45 @@ class AnthropicEndpoint:
             error.message = error.message.replace(self._origin, f"the upstream {self._upstream.name!r}")
             raise
         try:
-            return await self._answer(call, response)
+            answer = await self._answer(call, response)
         except BaseException:
             response.close()
             raise
+        if lost:
+            answer.dropped = lost
+        return answer
+
+    def _origin_only(self, call: ModelCall) -> tuple[dict[str, msgspec.Raw], tuple[str, ...]]:
+        """Return what is sent, and what is left out of it, or refused where that is wanted.
+
+        Parameters of a release that this protocol has no words for, and thinking that Anthropic has not signed: it came
+        from another upstream, in an earlier turn of the conversation, and would be refused.
+        """
+        fields, lost = call.fields, tuple(call.unsaid)
+        messages = fields.get("messages")
+        if messages is not None and UNSIGNED.search(messages) is not None:
+            kept, places = without_unsigned(messages)
+            if places:
+                fields, lost = {**fields, "messages": kept}, (*lost, *places)
+        strict = call.strict if call.strict is not None else self._upstream.translation == "strict"
+        if lost and strict:
+            raise RequestRefused(
+                f"the upstream {self._upstream.name!r} cannot be told {lost[0]!r}",
+                param=lost[0],
+                hint="leave it out, or send the header x-tetrad-translation: lossy",
+                code="cannot_translate",
+            )
+        return fields, lost
 
     def _variant(self, call: ModelCall) -> PreparedRequest:
-        name = call.operation.name, call.headers
+        headers = call.headers
+        if not _SAMPLING.isdisjoint(call.fields):
+            headers = tuple(header for header in headers if header[0] != b"anthropic-version")
+        name = call.operation.name, headers
         request = self._variants.get(name)
         if request is None:
+            if sum(len(value) for _, value in headers) > MAX_KEPT_BYTES:
+                return self._prepared(*name)
             if len(self._variants) >= MAX_VARIANTS:
                 self._variants.clear()
             request = self._variants[name] = self._prepared(*name)
@@ -165,7 +203,8 @@ class AnthropicEndpoint:
                 hint="check that its base URL is that of an API in Anthropic's protocol, up to and with /v1",
             ) from None
         if counting:
-            outcome = Outcome(attributes={"count_tokens.input_tokens": str(message.input_tokens)})
+            # counting is free: its usage is known to be nothing
+            outcome = Outcome(usage=Usage(), attributes={"count_tokens.input_tokens": str(message.input_tokens)})
         else:
             usage = read_messages_usage(message.usage)
             content = bytes(message.content) or b"[]"

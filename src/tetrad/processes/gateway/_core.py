@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -97,7 +99,7 @@ class GatewayCore:
         try:
             status, content_type, body = self._page(method, path, headers)
         except TetradError as error:
-            return _refused(error, path)
+            return _refused(error, path, "anthropic" if b"anthropic-version" in headers else _dialect(path))
         return status, [(b"content-type", content_type)], body
 
     def stored(self, path: str) -> bool:
@@ -118,7 +120,7 @@ class GatewayCore:
             finally:
                 self.metrics.in_flight -= 1
         except TetradError as error:
-            return _refused(error, path)
+            return _refused(error, path, _dialect(path))
 
     def _page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
         known = path in _PAGES or path.startswith("/v1/models/")
@@ -156,11 +158,16 @@ class GatewayCore:
     def _models(self, path: str, headers: Mapping[bytes, bytes]) -> bytes:
         table = self.pipeline.current()
         key = table.authenticate(headers, time.time_ns())
-        entries = [
+        entries: list[dict[str, Any]] = [
             {"id": name, "object": "model", "created": made_s, "owned_by": owner}
             for name, owner, made_s in table.names(key)
         ]
         wanted = path.removeprefix("/v1/models").strip("/")
+        if b"anthropic-version" in headers:
+            entries = [_anthropic_model(entry) for entry in entries]
+        if not wanted and b"anthropic-version" in headers:
+            ends = {"first_id": entries[0]["id"], "last_id": entries[-1]["id"]} if entries else {}
+            return msgspec.json.encode({"data": entries, "has_more": False, **ends})
         if not wanted:
             return msgspec.json.encode({"object": "list", "data": entries})
         for entry in entries:
@@ -173,6 +180,11 @@ class GatewayCore:
             status=404,
             code="model_not_found",
         )
+
+
+def _anthropic_model(entry: dict[str, Any]) -> dict[str, Any]:
+    made = datetime.fromtimestamp(entry["created"], UTC).isoformat().replace("+00:00", "Z")
+    return {"type": "model", "id": entry["id"], "display_name": entry["id"], "created_at": made}
 
 
 class Gone:
@@ -198,13 +210,13 @@ def shutting_down() -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
     return 503, [JSON, (b"retry-after", b"1")], error_body(error)
 
 
-def _refused(error: TetradError, path: str) -> Page:
+def _refused(error: TetradError, path: str, dialect: str) -> Page:
     extra = [JSON]
     if error.status == 405:
         extra.append((b"allow", b"POST" if path in BY_PATH else b"GET, HEAD"))
     if error.retry_after_s is not None:
         extra.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
-    return error.status, extra, error_body(error, _dialect(path))
+    return error.status, extra, error_body(error, dialect)
 
 
 def _dialect(path: str) -> str:

@@ -27,6 +27,7 @@ from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._table_client import TableClient
 from tetrad.serving import Chaining, Enforcing, Pipeline, Readiness, Remembering, RouteTable
+from tetrad.serving.ports import Provider
 
 if TYPE_CHECKING:
     from tetrad.processes.gateway._server import GatewayServer
@@ -56,10 +57,10 @@ class Worker:
             folder, cap_bytes=settings.get(own.SPOOL_BYTES), segment_bytes=settings.get(own.SPOOL_SEGMENT_BYTES)
         )
         record_bytes = settings.get(own.RECORD_BYTES)
-        bounds = {"keep_bytes": record_bytes, "answer_bytes": settings.get(own.MAX_ANSWER)}
-        providers = {
-            "openai": OpenAIProvider(client, clock, **bounds),
-            "anthropic": AnthropicProvider(client, clock, **bounds),
+        largest = settings.get(own.MAX_ANSWER)
+        providers: dict[str, Provider] = {
+            "openai": OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
+            "anthropic": AnthropicProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
         }
         control = parse_address(control_address(settings))
         token = _FileSecret(home)

@@ -301,7 +301,7 @@ class ChatEvents:
 
     def _begin(self, chunk: _Completion, said: list[bytes]) -> None:
         self._begun = True
-        message = {
+        message: dict[str, Any] = {
             "id": chunk.id or "msg_unnamed",
             "type": "message",
             "role": "assistant",

@@ -6,6 +6,7 @@ back as `reasoning_content`; a block with one is Anthropic's and is left out.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ _SAID = frozenset(
     (*_SAME, "max_tokens", "messages", "system", "stop_sequences", "tools", "tool_choice", "metadata", "thinking",
      "output_config", "service_tier")
 )  # fmt: skip
+_MAX_USER = 64
 _TIERS = {"auto": "auto", "standard_only": "default"}
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
 _MEDIUM_BUDGET, _HIGH_BUDGET = 4096, 16_384
@@ -61,7 +63,7 @@ def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     if "metadata" in body:
         metadata = as_object(body["metadata"], "metadata")
         if metadata.get("user_id") is not None:
-            said["user"] = as_text(metadata["user_id"], "metadata.user_id")
+            said["user"] = _bounded(as_text(metadata["user_id"], "metadata.user_id"))
         losses.rest(metadata, ("user_id",), "metadata")
     if "service_tier" in body:
         tier = _TIERS.get(as_text(body["service_tier"], "service_tier"))
@@ -70,6 +72,11 @@ def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         else:
             said["service_tier"] = tier
     losses.rest(body, _SAID, "")
+
+
+def _bounded(user: str) -> str:
+    """Return who asks as OpenAI takes it: 64 characters at most. A longer name is told by its digest."""
+    return user if len(user) <= _MAX_USER else hashlib.sha256(user.encode()).hexdigest()
 
 
 def _thinking(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:

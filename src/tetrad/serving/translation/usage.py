@@ -112,9 +112,10 @@ def read_messages_usage(raw: msgspec.Raw | bytes) -> MessagesUsage | None:
     if not data:
         return None
     try:
-        return _messages.decode(data)
+        said: MessagesUsage | None = _messages.decode(data)
     except msgspec.MsgspecError:
         return None
+    return said
 
 
 def chat_usage(usage: Usage) -> dict[str, Any]:
