@@ -258,6 +258,26 @@ class Script:
         await self.end()
         return True
 
+    async def act_agent(self) -> bool:
+        """Call the tool `weather` first; once its result is there, say what it was."""
+        results = [each["content"] for each in self.body["messages"] if each["role"] == "tool"]
+        if results:
+            said = [f"It is {results[-1]}."]
+            return await self.stream(said) if self.streaming else await self.json(200, self.completion(said[0]))
+        call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+        if not self.streaming:
+            whole = self.completion("")
+            whole["choices"][0]["message"] |= {"content": None, "tool_calls": [call]}
+            whole["choices"][0]["finish_reason"] = "tool_calls"
+            return await self.json(200, whole)
+        await self.head(200, "text/event-stream")
+        delta = {"role": "assistant", "tool_calls": [{"index": 0, **call}]}
+        await self.chunk(self.event({"choices": [{"index": 0, "delta": delta}]}))
+        await self.chunk(self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}))
+        await self.chunk(b"data: [DONE]\n\n")
+        await self.end()
+        return True
+
     async def act_lingering(self) -> bool:
         """Send the end marker and keep the stream open until the client is gone."""
         await self.head(200, "text/event-stream")
