@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tetrad.serving import RESPONSES, BadAnswer, RequestRefused, StreamBroken
+from tetrad.kernel import TetradError
+from tetrad.serving import COMPLETIONS, RESPONSES, BadAnswer, RequestRefused, StreamBroken
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation import Translation, find
 
@@ -333,3 +334,23 @@ def test_no_request_makes_the_translator_fail_otherwise_than_by_an_error_of_ours
     for strict in (False, True):
         with contextlib.suppress(RequestRefused):
             say(strict=strict, **body)
+
+
+NOISE = [
+    b"data: {}\n\n", b"data: 3\n\n", b"\n\n", b": hi\n\n", b'data: {"error":"x"}\n\n', b"\xff\n\n",
+    b'data: {"choices":[{"delta":{"tool_calls":[{"index":7}]}}]}\n\n',
+]  # fmt: skip
+
+
+@given(noise=st.lists(st.sampled_from([*STREAM[:-1], *NOISE])))
+@pytest.mark.parametrize("client", ["responses", "completions"])
+def test_whatever_an_upstream_streams_only_errors_of_ours_come_of_it(client: str, noise: list[bytes]) -> None:
+    translate = find(client, ["chat"])
+    assert translate is not None
+    fields = {name: msgspec.Raw(b'"x"') for name in ("model", "input" if client == "responses" else "prompt")}
+    operation = RESPONSES if client == "responses" else COMPLETIONS
+    events = translate(ModelCall(operation, fields, stream=True), False).events()
+    with contextlib.suppress(TetradError):
+        for piece in noise:
+            events.feed(piece)
+        events.end()
