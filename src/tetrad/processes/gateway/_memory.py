@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ PREFIX = "/v1/responses/"
 _JSON = (b"content-type", b"application/json")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,127}")
 _TIMEOUTS = Timeouts(connect_s=1.0, first_byte_s=3.0, idle_s=3.0, total_s=5.0)
+_PAUSE_S = 5.0
+"""So long after control did not answer nothing is kept: every answer would wait for it in vain."""
 _MOST_BYTES = 64 * 2**20
 _LISTED = ("limit", "after", "order")
 
@@ -39,6 +42,7 @@ class ControlMemory:
         self._client = client
         self._control = control
         self._token = token
+        self._away_until = 0.0
 
     async def recall(self, project: str, response: str) -> Remembered:
         """Return what was said up to and with a response."""
@@ -64,6 +68,8 @@ class ControlMemory:
 
     async def keep(self, turn: Turn, response: str, body: bytes) -> None:
         """Keep a response."""
+        if asyncio.get_running_loop().time() < self._away_until:
+            raise _away()
         if not _ID.fullmatch(response):
             raise RequestRefused(f"{response[:80]!r} is no id to keep a response by")
         kept = KeptResponse(
@@ -125,14 +131,21 @@ class ControlMemory:
             headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/json")]
             request = self._client.prepare(method, self._control, target, headers)
             response = await self._client.send(request, body, timeouts=_TIMEOUTS)
-            return response.status, await response.read_all(_MOST_BYTES)
+            answer = await response.read_all(_MOST_BYTES)
         except (TetradError, OSError):
-            raise Unavailable(
-                "stored responses cannot be had now: the control plane does not answer",
-                hint="try again in a moment, or send the whole conversation as `input`",
-                code="state_unavailable",
-                retry_after_s=2.0,
-            ) from None
+            self._away_until = asyncio.get_running_loop().time() + _PAUSE_S
+            raise _away() from None
+        self._away_until = 0.0
+        return response.status, answer
+
+
+def _away() -> Unavailable:
+    return Unavailable(
+        "stored responses cannot be had now: the control plane does not answer",
+        hint="try again in a moment, or send the whole conversation as `input`",
+        code="state_unavailable",
+        retry_after_s=2.0,
+    )
 
 
 def _no_previous(response: str, why: str) -> RequestRefused:
