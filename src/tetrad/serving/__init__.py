@@ -53,6 +53,18 @@ from tetrad.serving._operations import (
 from tetrad.serving._pipeline import Pipeline
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
 from tetrad.serving._readiness import Readiness
+from tetrad.serving._route_plan import GatewayHealth, TargetHealth
+from tetrad.serving._route_spec import (
+    BreakerPolicy,
+    Condition,
+    Deadlines,
+    Fallbacks,
+    HedgePolicy,
+    ModelRoute,
+    RetryPolicy,
+    RouteTarget,
+    check_route,
+)
 from tetrad.serving._routing import CompiledTable
 from tetrad.serving._translated import translated
 from tetrad.serving.errors import (
@@ -90,9 +102,12 @@ __all__ = [
     "BindingRoute",
     "BindingTarget",
     "BoundModel",
+    "BreakerPolicy",
     "Chaining",
     "CompiledTable",
+    "Condition",
     "ContentPolicy",
+    "Deadlines",
     "Dialect",
     "Dispatch",
     "Enforcing",
@@ -109,12 +124,16 @@ __all__ = [
     "EngineState",
     "EngineUnusable",
     "Exchange",
+    "Fallbacks",
+    "GatewayHealth",
+    "HedgePolicy",
     "KeyEntry",
     "Kind",
     "Layer",
     "MessageTemplate",
     "MessagesUsage",
     "ModelEntry",
+    "ModelRoute",
     "Operation",
     "Pipeline",
     "Price",
@@ -126,10 +145,14 @@ __all__ = [
     "Remembering",
     "Reply",
     "RequestRefused",
+    "RetryPolicy",
     "RouteTable",
+    "RouteTarget",
     "StreamBroken",
+    "TargetHealth",
     "Upstream",
     "Variable",
+    "check_route",
     "check_spec",
     "decode_route_table",
     "encode_route_table",

@@ -33,6 +33,9 @@ class Extension(msgspec.Struct, frozen=True):
     session: str = ""
     user: str = ""
     unit: str = ""
+    segment: str = ""
+    sensitivity: str = ""
+    region: str = ""
 
 
 class _StreamOptions(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from tetrad.serving._route_spec import ModelRoute
+
 ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
 """What a sealed route table is bound to, so that no other sealed box can stand in for one."""
 
@@ -36,6 +38,8 @@ class Upstream(msgspec.Struct, frozen=True):
     adapter: str = "openai"
     provider: str = "openai"
     secret: str = ""
+    secrets: tuple[str, ...] = ()
+    """More keys of the same provider; a refused one gives way to another."""
     headers: tuple[tuple[str, str], ...] = ()
     state: str = "ready"
     connect_timeout_s: float = 5.0
@@ -47,6 +51,10 @@ class Upstream(msgspec.Struct, frozen=True):
     """What it speaks natively, by the names of operations; everything else is translated, where there is a way."""
     translation: Literal["strict", "lossy"] = "lossy"
     """What to do with what a client says and this upstream's protocol cannot: refuse it, or leave it out and say so."""
+    max_concurrency: int = 0
+    """Most calls that a worker makes to it at once; 0: no limit but its connections."""
+    max_queue: int = 64
+    queue_target_s: float = 1.0
 
 
 class Price(msgspec.Struct, frozen=True, gc=False):
@@ -194,6 +202,8 @@ class RouteTable(msgspec.Struct, frozen=True):
     releases: dict[str, ReleaseRoute] = {}
     epoch: str = ""
     bindings: dict[str, BindingRoute] = {}
+    routes: dict[str, ModelRoute] = {}
+    """By `project/name`."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from tetrad.kernel import Clock, TetradError, Unavailable
+from tetrad.serving._attempts import Runner
 from tetrad.serving._body import (
     NO_EXTENSION,
     Fields,
@@ -47,6 +49,7 @@ _STREAM = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+PRIORITY_HEADER = b"x-tetrad-priority"
 CLIENT_GONE = 499
 """The status of a record whose client left before its answer was whole (as nginx logs it)."""
 
@@ -67,20 +70,23 @@ class Pipeline:
         stages: Sequence[Stage] = (),
         layers: Sequence[Layer] = (),
         compiler: PromptCompiler = house_compiler,
+        rng: random.Random | None = None,
+        region: str = "",
     ) -> None:
         self._providers = providers
         self._record = record
         self._clock = clock
         self._stages = tuple(stages)
         self._layers = tuple(layers)
-        self._dispatch: Dispatch = Dispatcher(clock)
+        self._dispatcher = Dispatcher(clock, Runner(clock, rng, region=region))
+        self._dispatch: Dispatch = self._dispatcher
         self._compiler = compiler
         self.table: CompiledTable | None = None
 
     def install(self, table: RouteTable) -> CompiledTable:
         """Compile a table and route by it from the next request on; requests under way keep theirs."""
-        self.table = CompiledTable(table, self._providers, self._stages, self._compiler, self.table)
-        dispatch: Dispatch = Dispatcher(self._clock)
+        self.table = CompiledTable(table, self._providers, self._stages, self._compiler, self.table, clock=self._clock)
+        dispatch: Dispatch = self._dispatcher
         for layer in reversed(self._layers):
             dispatch = layer.bind(table, dispatch)
         self._dispatch = dispatch
@@ -182,7 +188,10 @@ class Pipeline:
         if operation.passed:
             passed = tuple((name, headers[name]) for name in operation.passed if name in headers)
         asked = stream and operation is not RESPONSES and usage_asked(fields)
-        return route, ModelCall(operation, fields, stream, asked, passed, _strictness(headers), unsaid)
+        call = ModelCall(operation, fields, stream, asked, passed, _strictness(headers), unsaid)
+        if PRIORITY_HEADER in headers and _is_batch(headers[PRIORITY_HEADER]):
+            call = msgspec.structs.replace(call, batch=True)
+        return route, call
 
     @staticmethod
     def _note_who(exchange: Exchange, fields: Fields) -> None:
@@ -200,6 +209,7 @@ class Pipeline:
             exchange.variables = bytes(extension.variables)
             exchange.session, exchange.user = extension.session[:_LABEL], extension.user[:_LABEL]
             unit = extension.unit[:_LABEL]
+            exchange.labels = extension
         for name in _LABELS:
             if name in headers:
                 text = label(headers[name], name.decode())
@@ -292,6 +302,11 @@ class Pipeline:
             headers.append((b"x-tetrad-release", exchange.release.digest.encode()))
         if exchange.binding:
             headers.append((b"x-tetrad-binding", exchange.binding.encode()))
+        if exchange.route:
+            headers.append((b"x-tetrad-route", exchange.route.encode()))
+            headers.append((b"x-tetrad-attempts", b"%d" % len(exchange.attempts)))
+        elif len(exchange.attempts) > 1:
+            headers.append((b"x-tetrad-attempts", b"%d" % len(exchange.attempts)))
         if exchange.unused:
             headers.append((b"x-tetrad-unused-variables", _names(exchange.unused)))
         if answer is not None:
@@ -315,6 +330,14 @@ def _strictness(headers: Mapping[bytes, bytes]) -> bool | None:
             code="bad_field",
         )
     return said == b"strict"
+
+
+def _is_batch(said: bytes) -> bool:
+    if said not in (b"batch", b"interactive"):
+        raise RequestRefused(
+            "the header x-tetrad-priority names no priority", param="x-tetrad-priority", hint="interactive or batch"
+        )
+    return said == b"batch"
 
 
 def _names(given: tuple[str, ...]) -> bytes:

@@ -18,6 +18,7 @@ MAX_MODELS = 500
 SPEAKABLE = ("chat", "responses", "completions", "embeddings")
 """Operations of OpenAI's protocol, the one to translate to first."""
 _OPENAI = "api.openai.com"
+MAX_MORE_SECRETS = 31
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -36,7 +37,13 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     `adapter` names the protocol that it speaks, one of `ADAPTERS`; `base_url` ends before `/chat/completions`, or
     before `/messages`. What a client says and that protocol cannot is left out (and named in the answer's headers), or
-    refused where `translation` is `strict`. `system` is the value of `gen_ai.provider.name` on spans and the
+    refused where `translation` is `strict`. `secrets` name more keys of the same provider: one that is refused, or at
+    its limit, gives way to another.
+
+    With `max_concurrency` a gateway worker makes so many calls at once, fewer while the provider says it is too much;
+    `max_queue` more wait, and are refused with 429 once no call waits less than `queue_target_s`.
+
+    `system` is the value of `gen_ai.provider.name` on spans and the
     provider's name in the public price list.
     """
 
@@ -47,6 +54,7 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     adapter: str = "openai"
     system: str = "openai"
     secret: str = ""
+    secrets: tuple[str, ...] = ()
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 120.0
     idle_timeout_s: float = 60.0
@@ -55,6 +63,9 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     translation: Literal["strict", "lossy"] = "lossy"
     operations: tuple[str, ...] = ()
     """What it speaks natively; empty: everything where it is OpenAI itself, else chat and embeddings."""
+    max_concurrency: int = 0
+    max_queue: int = 64
+    queue_target_s: float = 1.0
 
     @property
     def spoken(self) -> tuple[str, ...]:
@@ -74,6 +85,13 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
     _check_url(spec.base_url)
     if spec.secret and not _SECRET.fullmatch(spec.secret):
         raise BadProvider(f"{spec.secret[:20]!r}… cannot name a secret", hint="name it; do not give the secret itself")
+    if spec.secrets and not spec.secret:
+        raise BadProvider("`secrets` are given and no `secret`", hint="name the first key in `secret`")
+    every = (spec.secret, *spec.secrets)
+    if len(spec.secrets) > MAX_MORE_SECRETS or len(set(every)) != len(every):
+        raise BadProvider("the secrets are too many, or one is named twice", hint=f"up to {MAX_MORE_SECRETS} more")
+    if not all(_SECRET.fullmatch(each) for each in spec.secrets):
+        raise BadProvider("one of `secrets` cannot name a secret", hint="name it; do not give the secret itself")
     if not 1 <= len(spec.models) <= MAX_MODELS:
         raise BadProvider(f"{len(spec.models)} models are listed", hint=f"list 1 to {MAX_MODELS}")
     for model in spec.models:
@@ -98,6 +116,10 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
     limits = (spec.connect_timeout_s, spec.first_byte_timeout_s, spec.idle_timeout_s, spec.total_timeout_s)
     if not all(0 < limit <= 86_400 for limit in limits) or not 1 <= spec.max_connections <= 100_000:
         raise BadProvider("a limit is out of range", hint="timeouts: up to 86400 s; max_connections: 1 to 100000")
+    if not 0 <= spec.max_concurrency <= 100_000 or not 0 <= spec.max_queue <= 100_000:
+        raise BadProvider("max_concurrency or max_queue is out of range", hint="0 to 100000")
+    if not 0.001 <= spec.queue_target_s <= 3600:
+        raise BadProvider("queue_target_s is out of range", hint="0.001 to 3600")
     return spec
 
 

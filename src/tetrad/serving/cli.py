@@ -26,7 +26,7 @@ def list_providers(project: InProject = "default", as_json: Json = False) -> Non
         "name": lambda row: row["name"],
         "base url": lambda row: row["base_url"],
         "protocol": lambda row: row["adapter"],
-        "secret": lambda row: row["secret"] or "none",
+        "secret": lambda row: ", ".join([row["secret"], *row["secrets"]]) or "none",
         "models": lambda row: ", ".join(model["name"] for model in row["models"]),
     }
     show_rows(
@@ -45,7 +45,13 @@ def set_provider(
     embeddings: Annotated[
         list[str] | None, typer.Option("--embeddings", help="Which of them embed texts instead of chatting; repeat it.")
     ] = None,
-    secret: Annotated[str, typer.Option(help="Name of the secret with its key; see `tetrad secret set`.")] = "",
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of the secret with its key, see `tetrad secret set`; repeat it for more keys."),
+    ] = None,
+    max_concurrency: Annotated[
+        int, typer.Option(help="Calls of one gateway worker at once; more wait their turn. 0: no limit.")
+    ] = 0,
     operation: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,8 +74,10 @@ def set_provider(
     if unknown := embedding - set(model):
         raise InvalidInput(f"{min(unknown)!r} is given to --embeddings only", hint="name it with --model too")
     models = [{"name": each, "kinds": ["embeddings" if each in embedding else "chat"]} for each in model]
-    body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": secret}
+    first, *more = secret or [""]
+    body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": first, "secrets": more}
     body |= {"adapter": adapter, "system": system or adapter, "translation": translation}
+    body["max_concurrency"] = max_concurrency
     if operation:
         body["operations"] = operation
     found = ApiClient.from_environment().put(_path(project, name), body)
@@ -79,6 +87,26 @@ def set_provider(
         as_json,
         empty="",
     )
+
+
+@providers.command("health")
+def show_health(name: Name, project: InProject = "default", as_json: Json = False) -> None:
+    """Tell how a provider's keys do, and how many calls wait for it."""
+    columns = {
+        "keys": lambda row: (
+            f"{row['keys_ready']} ready, {row['keys_cooling']} cooling, {row['keys_retired']} retired"
+            if row["keys_ready"] + row["keys_cooling"] + row["keys_retired"]
+            else "one"
+        ),
+        "calls": lambda row: (
+            f"{row['in_flight']} of {row['limit']:g} under way, {row['waiting']} waiting, {row['refused']} refused"
+            if row["limit"]
+            else "no limit"
+        ),
+        "gateway workers": lambda row: str(row["workers"]),
+    }
+    found = ApiClient.from_environment().get(f"{_path(project, name)}/health")
+    show_rows([found], columns, as_json, empty="")
 
 
 @providers.command("remove")

@@ -120,3 +120,28 @@ class ProviderNotFound(NotFound):
     """The project has no provider of that name."""
 
     code = "provider_not_found"
+
+
+class BadRoute(InvalidInput):
+    """A route cannot be described that way."""
+
+    code = "bad_route"
+
+
+class RouteNotFound(NotFound):
+    """The project has no route of that name."""
+
+    code = "route_not_found"
+
+
+class NoTarget(InvalidInput):
+    """No target of a route may answer this request, by its labels."""
+
+    code = "no_target_for_request"
+
+
+class DeadlinePassed(TetradError):
+    """The request's own deadline passed before any model had answered."""
+
+    code = "deadline_exceeded"
+    status = 504

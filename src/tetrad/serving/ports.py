@@ -30,11 +30,15 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
     headers: tuple[tuple[bytes, bytes], ...] = ()
     strict: bool | None = None
     unsaid: dict[str, msgspec.Raw] = {}
+    batch: bool = False
+    """Nobody waits for it: where calls queue, others go first."""
 
     def asking(self, model: str) -> ModelCall:
         """Return the same call of another model, by the name that its upstream knows."""
         fields = {**self.fields, "model": msgspec.Raw(msgspec.json.encode(model))}
-        return ModelCall(self.operation, fields, self.stream, self.usage_asked, self.headers, self.strict, self.unsaid)
+        return ModelCall(
+            self.operation, fields, self.stream, self.usage_asked, self.headers, self.strict, self.unsaid, self.batch
+        )
 
 
 class Outcome(msgspec.Struct, frozen=True):

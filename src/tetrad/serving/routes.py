@@ -233,6 +233,7 @@ class ProviderBody(BaseModel):
     adapter: str = Field(default="openai", max_length=40, description="The protocol that it speaks: openai, anthropic")
     system: str = Field(default="openai", max_length=63, description="Value of `gen_ai.provider.name` on spans")
     secret: str = Field(default="", max_length=100, description="Name of a secret of the project")
+    secrets: list[str] = Field(default=[], max_length=31, description="Names of more keys of the same provider")
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 120.0
     idle_timeout_s: float = 60.0
@@ -249,6 +250,9 @@ class ProviderBody(BaseModel):
         max_length=10,
         description="What its protocol cannot say: `lossy` leaves it out, `strict` refuses",
     )
+    max_concurrency: int = Field(default=0, description="Calls of one gateway worker at once; 0: no limit")
+    max_queue: int = Field(default=64, description="Calls that wait for a place")
+    queue_target_s: float = Field(default=1.0, description="Waiting longer than this for long refuses more with 429")
 
 
 class ProviderView(ProviderBody):

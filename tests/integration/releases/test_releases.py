@@ -16,9 +16,10 @@ from tetrad.kernel import Conflict, TetradError
 from tetrad.kit.db import Database
 from tetrad.models import ModelNotFound
 from tetrad.processes.control._compile import release_route
-from tetrad.prompts import PromptError, parse_prompt_file
+from tetrad.prompts import PromptError, PromptPolicy, parse_prompt_file
 from tetrad.registry import BadName, RefMoved
 from tetrad.releases import AppNotFound, BadDeclaration, BadPart, Composed, Message, ReleaseNotFound, WrongApp
+from tetrad.releases._lock import lock_of
 
 
 @pytest.fixture
@@ -308,3 +309,18 @@ def test_a_prompt_that_says_nonsense_of_its_answers_is_refused(tetrads: Tetrads,
     prompt = "---\nmetadata: {output: {on_violation: explode}}\n---\n# system\n\nBe kind.\n"
     with pytest.raises(PromptError, match=r"metadata\.output"):
         compose(tetrads, tmp_path / "app", prompts__system_DOT_md=prompt)
+
+
+def test_the_reason_of_a_composition_is_that_of_its_prompts_where_the_policy_asks_for_one(
+    database: Database, tmp_path: Path
+) -> None:
+    strict = wire(database, prompt_policy=PromptPolicy(documentation="refuse", fields=("reason", "expected_outcome")))
+    strict.add_model(tmp_path)
+    folder = write_app(tmp_path / "app")
+    with pytest.raises(TetradError, match="reason is empty; expected_outcome is empty"):
+        strict.releases.compose_folder("default", folder, actor=ALICE, git=False)
+    words = {"reason": "the first one", "expected_outcome": "it answers"}
+    made = strict.releases.compose_folder("default", folder, actor=ALICE, git=False, **words)
+    lock = lock_of(made.manifest)
+    again = strict.releases.compose_folder("default", folder, actor=ALICE, git=False, locked=lock, **words)
+    assert again.digest == made.digest

@@ -15,7 +15,17 @@ from tetrad.kernel import Digest, NotFound
 from tetrad.models import ModelPrice, PriceTier
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.releases import App, AppRefs, Message, ResolvedRelease, ResolvedVariable
-from tetrad.serving import BindingTarget, ModelEntry, ProviderModel, ProviderSpec, Upstream
+from tetrad.serving import (
+    BindingTarget,
+    ModelEntry,
+    ModelRoute,
+    ProviderModel,
+    ProviderSpec,
+    RouteTarget,
+    Upstream,
+    decode_route_table,
+    encode_route_table,
+)
 
 GOOD, GONE = Digest("sha256:" + "1" * 64), Digest("sha256:" + "2" * 64)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -238,3 +248,32 @@ def test_a_bug_is_not_swallowed() -> None:
     except msgspec.ValidationError:
         return
     raise AssertionError("faults of ours must surface")
+
+
+def test_a_provider_keeps_the_keys_that_are_there() -> None:
+    def secret(_project: str, name: str) -> str:
+        if name == "gone":
+            raise NotFound("the secret is gone")
+        return f"value of {name}"
+
+    spec = msgspec.structs.replace(SPEC, secret="one", secrets=("two", "gone", "three"), max_concurrency=7)
+    made, problems = table(providers=lambda: [spec], secret=secret)
+    upstream = made.upstreams["acme"]
+    assert (upstream.secret, upstream.secrets) == ("value of one", ("value of two", "value of three"))
+    assert upstream.max_concurrency == 7
+    assert any("gone" in problem for problem in problems)
+
+
+def test_routes_are_in_the_table_and_a_model_that_is_not_there_is_told() -> None:
+    targets = (RouteTarget("acme/big"), RouteTarget("acme/none"), RouteTarget("local/m"))
+    routes = [
+        ModelRoute(name="smart", project="p", targets=targets),
+        ModelRoute(name="foreign", project="q", targets=(RouteTarget("acme/big"),)),
+    ]
+    made, problems = table(routes=lambda: routes)
+    assert made.routes == {"p/smart": routes[0], "q/foreign": routes[1]}
+    assert decode_route_table(encode_route_table(made)).routes == made.routes
+    assert [problem for problem in problems if "route" in problem] == [
+        "route 'smart' of 'p' names the model 'acme/none', which is not there",
+        "route 'foreign' of 'q' names the model 'acme/big', which is not there",
+    ]

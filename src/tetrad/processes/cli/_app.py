@@ -48,6 +48,7 @@ GROUPS: dict[str, _Group] = {
     "trace": _Group("tetrad.traces.cli", "traces", "Traces: list, show, follow."),
     "engine": _Group("tetrad.adapters.engines.cli", "engines", "Engines: list, show, pull the bundled models."),
     "provider": _Group("tetrad.serving.cli", "providers", "Providers: remote APIs that answer."),
+    "route": _Group("tetrad.serving.route_cli", "routes", "Routes: one name for several models, and its fallbacks."),
     "job": _Group("tetrad.kit.jobs.cli", "jobs", "Durable jobs."),
     "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
     "project": _Group("tetrad.identity.cli", "projects", "Projects."),

@@ -23,6 +23,7 @@ from tetrad.serving import (
     KeyEntry,
     MessageTemplate,
     ModelEntry,
+    ModelRoute,
     Price,
     ProviderSpec,
     ReleaseRoute,
@@ -54,6 +55,7 @@ class Sources:
     candidates: Callable[[], Iterable[Candidate]]
     resolve_candidate: Callable[[Candidate], ResolvedRelease]
     bindings: Callable[[str], BindingSet] = lambda _project: BindingSet()
+    routes: Callable[[], Iterable[ModelRoute]] = lambda: ()
     problems: list[str] = field(default_factory=list)
 
 
@@ -101,6 +103,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         apps=apps,
         releases=releases,
         bindings=binder.routes(),
+        routes=_routes(sources, models),
     )
 
 
@@ -227,6 +230,7 @@ def _add_provider(
         adapter=spec.adapter,
         provider=spec.system,
         secret=secret,
+        secrets=tuple(_more_secrets(sources, spec)),
         connect_timeout_s=spec.connect_timeout_s,
         first_byte_timeout_s=spec.first_byte_timeout_s,
         idle_timeout_s=spec.idle_timeout_s,
@@ -234,6 +238,9 @@ def _add_provider(
         max_connections=spec.max_connections,
         operations=spec.spoken,
         translation=spec.translation,
+        max_concurrency=spec.max_concurrency,
+        max_queue=spec.max_queue,
+        queue_target_s=spec.queue_target_s,
     )
     for model in spec.models:
         name = f"{spec.name}/{model.name}"
@@ -246,6 +253,27 @@ def _add_provider(
             price=model.price or (_price(found, spec.system) if found else None),
             project=spec.project,
         )
+
+
+def _more_secrets(sources: Sources, spec: ProviderSpec) -> Iterable[str]:
+    """One key that is gone must not take a provider that has others."""
+    for name in spec.secrets:
+        with _tolerant(sources, f"secret {name!r} of provider {spec.name!r}"):
+            yield sources.secret(spec.project, name)
+
+
+def _routes(sources: Sources, models: Mapping[str, ModelEntry]) -> dict[str, ModelRoute]:
+    """Return the routes by `project/name`; a model that is not there is told, and gateways pass it over."""
+    found = {}
+    for route in sources.routes():
+        found[f"{route.project}/{route.name}"] = route
+        for name in route.models():
+            entry = models.get(name)
+            if entry is None or entry.project not in ("", route.project):
+                said = f"route {route.name!r} of {route.project!r} names the model {name!r}, which is not there"
+                sources.problems.append(said)
+                log.warning("%s", said)
+    return found
 
 
 def release_route(resolved: ResolvedRelease) -> ReleaseRoute:

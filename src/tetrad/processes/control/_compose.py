@@ -101,7 +101,8 @@ from tetrad.serving import (
     decode_route_table,
 )
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
-from tetrad.serving._store import SqlEngineStore, SqlProviderStore
+from tetrad.serving._route_directory import RouteDirectory, RouteHealth
+from tetrad.serving._store import SqlEngineStore, SqlProviderStore, SqlRouteStore
 from tetrad.traces._quarantine import Quarantine
 from tetrad.traces._service import Traces
 from tetrad.traces._settings import limits_from as trace_limits
@@ -141,6 +142,8 @@ class Services:
     engines: EngineDirectory
     providers: ProviderDirectory
     responses: Responses
+    routes: RouteDirectory
+    route_health: RouteHealth
     jobs: JobClient
     playground: Playground
     publisher: RouteTablePublisher
@@ -263,7 +266,7 @@ def build_services(settings: Settings, home: Home) -> Services:
                 listener()
 
         changes = Changes(
-            SqlChangeStore(database),
+            SqlChangeStore(database, registry.hold),
             releases,
             prompts,
             datasets,
@@ -281,6 +284,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         )
         engines.restore(_last_table(home, keys.keyring))
         providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
+        routes = RouteDirectory(SqlRouteStore(database, clock), on_change=changed)
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
@@ -328,6 +332,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             ],
             resolve=releases.resolve,
             bindings=bindings.set_of,
+            routes=routes.all,
             candidates=changes.candidates,
             resolve_candidate=changes.resolve,
         )
@@ -382,6 +387,8 @@ def build_services(settings: Settings, home: Home) -> Services:
             engines=engines,
             providers=providers,
             responses=Responses(SqlResponseStore(database), clock, response_limits(settings)),
+            routes=routes,
+            route_health=RouteHealth(clock),
             jobs=jobs,
             playground=playground,
             publisher=publisher,

@@ -23,6 +23,7 @@ from tetrad.releases._reproduction_routes import reproduction_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.releases.routes import staleness_router
 from tetrad.responses.routes import router as responses_router
+from tetrad.serving._route_api import gateway_health_router, route_router
 from tetrad.serving.routes import provider_router
 from tetrad.serving.routes import router as serving_router
 from tetrad.traces.routes import router as traces_router
@@ -57,6 +58,8 @@ def all_routers(services: Services) -> list[APIRouter]:
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
         responses_router(services.responses),
+        route_router(services.routes, services.route_health),
+        gateway_health_router(services.route_health, services.providers),
         jobs_router(services.jobs),
         playground_router(services.playground),
     ]

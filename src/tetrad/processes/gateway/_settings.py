@@ -55,6 +55,12 @@ STORED_CONNECTIONS = Setting(
     minimum=1,
     maximum=1024,
 )
+REGION = Setting(
+    "gateway_region",
+    str,
+    "",
+    "Where this gateway runs, as conditions of routes name it; for requests that name no region.",
+)
 
 SETTINGS = SettingsTable(
     "Gateway",
@@ -68,6 +74,7 @@ SETTINGS = SettingsTable(
         DRAIN_S,
         SERVER,
         RECORD_BYTES,
+        REGION,
         SPOOL_BYTES,
         SPOOL_SEGMENT_BYTES,
         STORED_CONNECTIONS,

@@ -20,13 +20,14 @@ from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.kit.upstream import Client, Limits, parse_address
 from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
+from tetrad.processes.gateway._health import HealthTeller
 from tetrad.processes.gateway._http1 import HttpServer
 from tetrad.processes.gateway._memory import ControlMemory
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._table_client import TableClient
-from tetrad.serving import Chaining, Enforcing, Pipeline, Readiness, Remembering, RouteTable
+from tetrad.serving import Chaining, Enforcing, GatewayHealth, Pipeline, Readiness, Remembering, RouteTable
 from tetrad.serving.ports import Provider
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class Worker:
             clock=clock,
             stages=(Readiness(),),
             layers=(Remembering(memory), Chaining(clock), Enforcing(clock)),
+            region=settings.get(own.REGION),
         )
+        self.metrics.routes = partial(_health, pipeline)
         tables = TableClient(
             client=internal,
             control=control,
@@ -82,6 +85,13 @@ class Worker:
             install=partial(self._install, pipeline),
         )
         shipper = Shipper(spool, home.spool, client=internal, control=control, token=token, shipped=self._count_shipped)
+        teller = HealthTeller(
+            f"{socket.gethostname()}-{self.index}",
+            partial(_health, pipeline),
+            client=internal,
+            control=control,
+            token=token,
+        )
         app = GatewayApp(
             pipeline,
             self.metrics,
@@ -96,6 +106,7 @@ class Worker:
         background = [
             asyncio.create_task(tables.run(), name="route-tables"),
             asyncio.create_task(shipper.run(), name="shipper"),
+            asyncio.create_task(teller.run(), name="health"),
             asyncio.create_task(self._keep_house(tables, spool, client), name="housekeeping"),
         ]
         ended = partial(_tell, server.stop)
@@ -148,6 +159,10 @@ class Worker:
             with contextlib.suppress(OSError):  # a full disk costs the siblings a look at our counters, nothing else
                 write_snapshot(self.home.run, self.metrics.snapshot(spool, client.counts()))
             await asyncio.sleep(_HOUSEKEEPING_S)
+
+
+def _health(pipeline: Pipeline) -> GatewayHealth:
+    return pipeline.table.health() if pipeline.table is not None else GatewayHealth()
 
 
 class _FileSecret:
