@@ -7902,6 +7902,12 @@ export interface components {
             /** Models */
             models: components["schemas"]["ProviderModelView"][];
             /**
+             * Operations
+             * @description What it speaks natively, of chat, responses, completions and embeddings; the rest is translated. Empty: everything where it is OpenAI itself, else chat and embeddings
+             * @default []
+             */
+            operations: string[];
+            /**
              * Queue Target S
              * @description Waiting longer than this for long refuses more with 429
              * @default 1
@@ -8036,6 +8042,12 @@ export interface components {
             models: components["schemas"]["ProviderModelView"][];
             /** Name */
             name: string;
+            /**
+             * Operations
+             * @description What it speaks natively, of chat, responses, completions and embeddings; the rest is translated. Empty: everything where it is OpenAI itself, else chat and embeddings
+             * @default []
+             */
+            operations: string[];
             /**
              * Queue Target S
              * @description Waiting longer than this for long refuses more with 429
