@@ -152,6 +152,12 @@ class Script:
             data = [{"object": "embedding", "index": i, "embedding": [0.1, 0.2]} for i in range(len(inputs))]
             usage = {"prompt_tokens": 3, "total_tokens": 3}
             return await self.json(200, {"object": "list", "model": "e1", "data": data, "usage": usage})
+        if self.target.endswith("/responses"):
+            return await self.response()
+        if self.target.endswith("/v1/completions"):
+            choice = {"index": 0, "text": "".join(WORDS), "finish_reason": "stop", "logprobs": None}
+            shape = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "m1-2026"}
+            return await self.json(200, {**shape, "choices": [choice], "usage": self.fake.usage})
         if self.target.endswith("/audio/speech"):
             return await self.sound()
         found = media_answer(self.target, self.body)
@@ -267,6 +273,26 @@ class Script:
         await self.end()
         return True
 
+    async def act_agent(self) -> bool:
+        """Call the tool `weather` first; once its result is there, say what it was."""
+        results = [each["content"] for each in self.body["messages"] if each["role"] == "tool"]
+        if results:
+            said = [f"It is {results[-1]}."]
+            return await self.stream(said) if self.streaming else await self.json(200, self.completion(said[0]))
+        call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+        if not self.streaming:
+            whole = self.completion("")
+            whole["choices"][0]["message"] |= {"content": None, "tool_calls": [call]}
+            whole["choices"][0]["finish_reason"] = "tool_calls"
+            return await self.json(200, whole)
+        await self.head(200, "text/event-stream")
+        delta = {"role": "assistant", "tool_calls": [{"index": 0, **call}]}
+        await self.chunk(self.event({"choices": [{"index": 0, "delta": delta}]}))
+        await self.chunk(self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}))
+        await self.chunk(b"data: [DONE]\n\n")
+        await self.end()
+        return True
+
     async def act_lingering(self) -> bool:
         """Send the end marker and keep the stream open until the client is gone."""
         await self.head(200, "text/event-stream")
@@ -295,6 +321,47 @@ class Script:
         await self.head(200, "text/event-stream")
         for event in events:
             await self.chunk(event)
+        await self.end()
+        return True
+
+    async def response(self) -> bool:
+        """Answer as an upstream that speaks Responses natively."""
+        part = {"type": "output_text", "text": "".join(WORDS), "annotations": [], "logprobs": []}
+        item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+        whole = {
+            "id": f"resp_up{len(self.fake.requests)}",
+            "object": "response",
+            "created_at": 1,
+            "status": "completed",
+            "model": "m1-2026",
+            "output": [item],
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+            "usage": {
+                "input_tokens": 12,
+                "input_tokens_details": {"cached_tokens": 2},
+                "output_tokens": 5,
+                "output_tokens_details": {"reasoning_tokens": 1},
+                "total_tokens": 17,
+            },
+        }
+        if not self.streaming:
+            return await self.json(200, whole)
+        begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+        where = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        said = [
+            {"type": "response.created", "response": begun},
+            {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
+            {"type": "response.content_part.added", **where, "part": {**part, "text": ""}},
+            *({"type": "response.output_text.delta", **where, "delta": word, "logprobs": []} for word in WORDS),
+            {"type": "response.output_item.done", "output_index": 0, "item": item},
+            {"type": "response.completed", "response": whole},
+        ]
+        await self.head(200, "text/event-stream")
+        for number, event in enumerate(said):
+            body = json.dumps({**event, "sequence_number": number}).encode()
+            await self.chunk(b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), body))
         await self.end()
         return True
 

@@ -67,6 +67,7 @@ def make_table(base_url: str, *, version: int = 1, models: tuple[str, ...] = ("m
         entries[public] = ModelEntry(public, "up", name, get_args(Kind), price, digest="sha256:" + "e" * 64)
     entries["local/chatonly"] = ModelEntry("local/chatonly", "up", "m1")
     entries["local/down"] = ModelEntry("local/down", "down", "m1")
+    entries["local/native"] = ModelEntry("local/native", "native", "m1", ("chat",), Price("0.15", "0.6"))
     entries["local/unbound"] = ModelEntry("local/unbound", "nowhere", "m1")
     data = ("data",)
     return RouteTable(
@@ -83,6 +84,9 @@ def make_table(base_url: str, *, version: int = 1, models: tuple[str, ...] = ("m
         },
         upstreams={
             "up": Upstream("up", base_url, secret=SECRET, provider="fake", **upstream),
+            "native": Upstream(
+                "native", base_url, provider="fake", operations=("chat", "responses", "completions", "embeddings")
+            ),
             "down": Upstream("down", base_url, state="loading"),
         },
         models=entries,

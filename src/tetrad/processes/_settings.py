@@ -19,6 +19,7 @@ _TABLES = (
     "tetrad.prompts._settings",
     "tetrad.releases._settings",
     "tetrad.changes._settings",
+    "tetrad.responses._settings",
     "tetrad.traces._settings",
     "tetrad.serving._settings",
     "tetrad.processes.worker._settings",

@@ -184,6 +184,8 @@ class Derivations:
         self, project: str, manifest: Mapping[str, Any], wanted: Sequence[Patch], drafts: Mapping[str, PromptVersion]
     ) -> tuple[dict[str, Any], list[str]]:
         parts = {kind: [dict(part) for part in manifest[kind]] for kind in ROLES}
+        if len(manifest["graph"]) > 1:
+            raise BadPart("a release that is a chain cannot be patched", hint="change its files and compose it anew")
         step = dict(manifest["graph"][0])
         sampling, notes = dict(step["sampling"]), []
         for patch in wanted:

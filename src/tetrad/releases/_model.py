@@ -45,6 +45,22 @@ class ResolvedVariable(msgspec.Struct, frozen=True):
     description: str = ""
 
 
+class ResolvedStep(msgspec.Struct, frozen=True):
+    """A step of a chain as a request needs it; `inputs` say what feeds its variables."""
+
+    name: str
+    inputs: Mapping[str, str]
+    model: str
+    prompt_name: str
+    prompt_version: str
+    syntax: str
+    messages: tuple[Message, ...]
+    variables: tuple[ResolvedVariable, ...]
+    params: Mapping[str, Any] = {}
+    on_violation: str = "error"
+    repair: bool = False
+
+
 class ResolvedRelease(msgspec.Struct, frozen=True):
     """A release as a request needs it. `code_digest` is the tree that a running program announces."""
 
@@ -66,6 +82,10 @@ class ResolvedRelease(msgspec.Struct, frozen=True):
     code_artifact: str = ""
     code_dirty: bool = False
     adapters: tuple[Digest, ...] = ()
+    on_violation: str = "error"
+    repair: bool = False
+    steps: tuple[ResolvedStep, ...] = ()
+    """Of a chain, in their order; its messages are theirs, its variables are its own."""
 
 
 def refuse_unservable(resolved: ResolvedRelease) -> None:

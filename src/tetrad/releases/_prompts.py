@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +15,14 @@ from tetrad.prompts import (
     PromptError,
     Prompts,
     PromptSpec,
+    VariableSpec,
     contract_floor,
-    parse_prompt_file,
+    parse_reference,
+    read_prompt_file,
 )
 from tetrad.registry import Bump, Registry
 from tetrad.releases._model import Message, ResolvedVariable
-from tetrad.releases.ports import PromptVersion
+from tetrad.releases.ports import PromptStep, PromptVersion
 
 
 class RegistryPrompts:
@@ -34,7 +36,9 @@ class RegistryPrompts:
     ) -> PromptVersion:
         spec = _read(name, data, where)
         checked = self._prompts.check(project, spec, reason=reason, expected_outcome=expected_outcome)
-        assert checked.composition is not None  # noqa: S101 - a chain was refused when it was read
+        if isinstance(checked.spec, ChainSpec):
+            return self._chain(project, checked.spec, checked.contract, "", checked.spec.digest)
+        assert checked.composition is not None  # noqa: S101 - only chains have none
         pinned = _pinned(checked.composition.spec, "", digest=checked.spec.digest)
         return msgspec.structs.replace(pinned, closure=checked.composition.digests)
 
@@ -44,13 +48,45 @@ class RegistryPrompts:
         done = self._prompts.commit(
             project, _read(name, data, where), actor=actor, reason=reason, expected_outcome=expected_outcome, reuse=True
         )
-        return _kept(done.kept)
+        return self._kept(project, done.kept)
 
     def version(self, project: str, name: str, semver: str | None) -> PromptVersion:
-        return _kept(self._prompts.find(project, name, version=semver or ""), declared=semver or "")
+        return self._kept(project, self._prompts.find(project, name, version=semver or ""), declared=semver or "")
 
     def get(self, project: str, digest: str, name: str) -> PromptVersion:
-        return _kept(self._prompts.by_digest(project, digest, name))
+        return self._kept(project, self._prompts.by_digest(project, digest, name))
+
+    def _kept(self, project: str, kept: KeptPrompt, *, declared: str = "") -> PromptVersion:
+        version = kept.version
+        if isinstance(kept.spec, ChainSpec):
+            return self._chain(project, kept.spec, kept.contract, version.semver, version.digest, declared=declared)
+        assert kept.composition is not None  # noqa: S101 - only chains have none
+        pinned = _pinned(kept.composition.spec, version.semver, digest=version.digest, declared=declared)
+        return msgspec.structs.replace(pinned, closure=kept.closure)
+
+    def _chain(
+        self, project: str, spec: ChainSpec, contract: Digest, semver: str, digest: Digest, *, declared: str = ""
+    ) -> PromptVersion:
+        steps = []
+        for step in spec.steps:
+            if step.digest is None:
+                raise PromptError(f"the step {step.name!r} of {spec.name!r} pins no prompt", hint="commit the chain")
+            name = parse_reference(step.prompt).name
+            steps.append(PromptStep(step.name, dict(step.inputs), self.get(project, step.digest, name)))
+        last = steps[-1].prompt
+        return PromptVersion(
+            name=spec.name,
+            digest=digest,
+            contract=contract,
+            semver=declared,
+            version=semver,
+            syntax=last.syntax,
+            messages=(),
+            variables=_variables(spec.variables),
+            closure=tuple(sorted({each for step in steps for each in (step.prompt.digest, *step.prompt.closure)})),
+            description=spec.description,
+            steps=tuple(steps),
+        )
 
 
 def version_floor(old: PromptSpec, new: PromptSpec) -> Bump:
@@ -58,24 +94,18 @@ def version_floor(old: PromptSpec, new: PromptSpec) -> Bump:
     return contract_floor(old, new).level
 
 
-def _read(name: str, data: bytes, where: str) -> PromptSpec:
+def _read(name: str, data: bytes, where: str) -> PromptSpec | ChainSpec:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise PromptError(f"{where}:{line}: the file is not UTF-8: {error.reason}", hint="save it as UTF-8") from None
-    spec = parse_prompt_file(text, where)
+    spec = read_prompt_file(text, where)
     return spec if spec.name == name else replace(spec, name=name)
 
 
-def _kept(kept: KeptPrompt, *, declared: str = "") -> PromptVersion:
-    if isinstance(kept.spec, ChainSpec) or kept.composition is None:
-        raise PromptError(f"{kept.spec.name!r} is a chain", hint="a release pins the prompts of its steps")
-    pinned = _pinned(kept.composition.spec, kept.version.semver, digest=kept.version.digest, declared=declared)
-    return msgspec.structs.replace(pinned, closure=kept.closure)
-
-
 def _pinned(spec: PromptSpec, semver: str, *, digest: Digest, declared: str = "") -> PromptVersion:
+    on_violation, repair = _output_policy(spec)
     return PromptVersion(
         name=spec.name,
         digest=digest,
@@ -84,21 +114,41 @@ def _pinned(spec: PromptSpec, semver: str, *, digest: Digest, declared: str = ""
         version=semver,
         syntax=spec.syntax,
         messages=tuple(Message(message.role, message.text) for message in spec.messages),
-        variables=tuple(
-            ResolvedVariable(
-                variable.name,
-                variable.type,
-                variable.required,
-                None if variable.required else variable.default,
-                variable.description,
-            )
-            for variable in spec.variables
-        ),
+        variables=_variables(spec.variables),
         params=dict(spec.params),
         request=_request(spec),
         description=spec.description,
         examples=spec.examples,
+        on_violation=on_violation,
+        repair=repair,
     )
+
+
+def _variables(specs: Iterable[VariableSpec]) -> tuple[ResolvedVariable, ...]:
+    return tuple(
+        ResolvedVariable(
+            variable.name,
+            variable.type,
+            variable.required,
+            None if variable.required else variable.default,
+            variable.description,
+        )
+        for variable in specs
+    )
+
+
+def _output_policy(spec: PromptSpec) -> tuple[str, bool]:
+    """Return what `metadata.output` says of answers that do not fit: what happens, and if there is a second try."""
+    said = spec.metadata.get("output")
+    if not isinstance(said, Mapping) or said.keys().isdisjoint(("on_violation", "repair")):
+        return "error", False
+    on_violation, repair = said.get("on_violation", "error"), said.get("repair", False)
+    if on_violation not in ("error", "report", "off") or not isinstance(repair, bool):
+        raise PromptError(
+            f"the prompt {spec.name!r}: metadata.output is not understood",
+            hint="write `output: {on_violation: error, repair: true}`; on_violation is error, report or off",
+        )
+    return on_violation, repair
 
 
 def _request(spec: PromptSpec) -> Mapping[str, Any]:

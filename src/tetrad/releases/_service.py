@@ -43,6 +43,7 @@ from tetrad.releases._model import (
     App,
     Message,
     ResolvedRelease,
+    ResolvedStep,
     build_manifest,
     examples_of,
     refuse_unservable,
@@ -610,6 +611,9 @@ class Releases:
             code_digest=manifest["code"]["tree"],
             code_artifact=manifest["code"]["digest"],
             code_dirty=manifest["code"]["patch"] is not None,
+            on_violation=prompt.on_violation if prompt else "error",
+            repair=prompt.repair if prompt else False,
+            steps=_steps(prompt, manifest, model["name"]) if prompt else (),
         )
 
     def parts(self, project: str, digest: str, *, rows: int = 20) -> ReleaseParts:
@@ -714,6 +718,26 @@ def ref_name(app: str, ref: str) -> str:
     return f"{app}/{check_simple_name(ref, 'name of a ref')}"
 
 
+def _steps(chain: PromptVersion, manifest: Mapping[str, Any], model: str) -> tuple[ResolvedStep, ...]:
+    graph = {step["step"]: step for step in manifest["graph"]}
+    return tuple(
+        ResolvedStep(
+            name=step.name,
+            inputs=step.inputs,
+            model=model,
+            prompt_name=step.prompt.name,
+            prompt_version=step.prompt.version,
+            syntax=step.prompt.syntax,
+            messages=step.prompt.messages,
+            variables=step.prompt.variables,
+            params={**step.prompt.request, **graph[step.name]["sampling"]},
+            on_violation=step.prompt.on_violation,
+            repair=step.prompt.repair,
+        )
+        for step in chain.steps
+    )
+
+
 def _declaration(source: Source) -> Declaration:
     text = source.read(FILE, max_bytes=MAX_DECLARATION_BYTES)
     if text is None:
@@ -761,8 +785,10 @@ def _manifest(
         "sampling": {**(system.params if system else {}), **declaration.sampling},
         "next": [],
     }
+    graph = [step]
     if system:
         step["prompt"] = system.name
+        graph = _chain_graph(system, step, declaration.sampling) if system.steps else graph
     return build_manifest(
         app=declaration.app,
         code=code_part,
@@ -772,8 +798,23 @@ def _manifest(
             for role, version in model_parts
         ],
         prompt=[prompt_part(role, prompt) for role, prompt in prompt_parts],
-        graph=[step],
+        graph=graph,
     )
+
+
+def _chain_graph(chain: PromptVersion, step: Mapping[str, Any], sampling: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a step of the graph per step of a chain; what the app declares of sampling holds for each of them."""
+    following = [[each.name] for each in chain.steps[1:]] + [[]]
+    return [
+        {
+            **step,
+            "step": each.name,
+            "prompt": each.prompt.name,
+            "sampling": {**each.prompt.params, **sampling},
+            "next": after,
+        }
+        for each, after in zip(chain.steps, following, strict=True)
+    ]
 
 
 def _notes(declaration: Declaration, code: CodeSnapshot, models: Iterable[tuple[str, ModelVersion]]) -> tuple[str, ...]:

@@ -13,11 +13,20 @@ from tetrad.releases._model import App, Message, ResolvedRelease, ResolvedVariab
 from tetrad.releases._reproduction import Reproduction
 
 
+class PromptStep(msgspec.Struct, frozen=True):
+    """A step of a chain: a pinned prompt, and where the values of its variables come from."""
+
+    name: str
+    inputs: Mapping[str, str]
+    prompt: PromptVersion
+
+
 class PromptVersion(msgspec.Struct, frozen=True):
     """A prompt as a release pins it.
 
     `version` is the number that the registry gave it; `semver` is the number that the app's author asked for, empty
-    where none was asked for. `params` are its defaults, `request` is what its tools and output schema add to a
+    where none was asked for. `on_violation` (error, report or off) and `repair` say what happens to an answer that does
+    not fit. `params` are its defaults, `request` is what its tools and output schema add to a
     request, `examples` names the dataset of its few-shot examples, `closure` is what it includes.
     """
 
@@ -34,6 +43,10 @@ class PromptVersion(msgspec.Struct, frozen=True):
     closure: tuple[Digest, ...] = ()
     description: str = ""
     examples: str = ""
+    on_violation: str = "error"
+    repair: bool = False
+    steps: tuple[PromptStep, ...] = ()
+    """Of a chain, in their order; a chain has no messages of its own."""
 
 
 class Prompts(Protocol):

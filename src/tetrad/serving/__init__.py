@@ -2,7 +2,9 @@
 
 from tetrad.serving._cache import Cache
 from tetrad.serving._cache_store import CacheCounts, CachedAnswer, FileAnswers, MemoryAnswers
+from tetrad.serving._chains import Chaining
 from tetrad.serving._dispatch import BoundModel, Dispatch, Layer
+from tetrad.serving._enforcement import Enforcing
 from tetrad.serving._engines import (
     SERVING_STATES,
     EngineCaps,
@@ -19,6 +21,7 @@ from tetrad.serving._engines import (
     possible_events,
 )
 from tetrad.serving._exchange import Attempt, Exchange, Reply
+from tetrad.serving._memory import Remembering
 from tetrad.serving._model import (
     ROUTE_TABLE_AAD,
     AppRoute,
@@ -41,10 +44,12 @@ from tetrad.serving._model import (
 from tetrad.serving._operations import (
     BY_PATH,
     CHAT,
+    COMPLETIONS,
     COUNT_TOKENS,
     EMBEDDINGS,
     MESSAGES,
     OPERATIONS,
+    RESPONSES,
     Dialect,
     Operation,
 )
@@ -83,10 +88,12 @@ from tetrad.serving.translation import MessagesUsage, read_messages_usage, usage
 __all__ = [
     "BY_PATH",
     "CHAT",
+    "COMPLETIONS",
     "COUNT_TOKENS",
     "EMBEDDINGS",
     "MESSAGES",
     "OPERATIONS",
+    "RESPONSES",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
     "AnswerTorn",
@@ -104,12 +111,14 @@ __all__ = [
     "CacheCounts",
     "CachePolicy",
     "CachedAnswer",
+    "Chaining",
     "CompiledTable",
     "Condition",
     "ContentPolicy",
     "Deadlines",
     "Dialect",
     "Dispatch",
+    "Enforcing",
     "EngineCaps",
     "EngineEndpoint",
     "EngineEvent",
@@ -143,6 +152,7 @@ __all__ = [
     "ProviderSpec",
     "Readiness",
     "ReleaseRoute",
+    "Remembering",
     "Reply",
     "RequestRefused",
     "RetryPolicy",

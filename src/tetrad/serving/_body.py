@@ -188,6 +188,17 @@ def array_field(fields: Fields, name: str) -> bytes:
     return data
 
 
+def items_field(fields: Fields, name: str) -> bytes:
+    """Return the bytes of a field of Responses' items, as an array: a text is one message of the user."""
+    raw = fields.get(name)
+    data = b"[]" if raw is None else bytes(raw)
+    if data[:1] == b'"':
+        return b'[{"type":"message","role":"user","content":' + data + b"}]"
+    if data[:1] != b"[":
+        raise RequestRefused(f"the field {name!r} must be a string or an array", param=name, code="bad_field")
+    return data
+
+
 def seen(fields: Fields, operation: Operation) -> bytes:
     """Return what the model gets to see, for the record: the input, behind the instructions that stand beside it."""
     raw = fields.get(operation.input)
@@ -226,3 +237,24 @@ def label(value: bytes | None, name: str) -> str:
     if len(text) > MAX_LABEL_CHARS:
         raise RequestRefused(f"{name} is longer than {MAX_LABEL_CHARS} characters", param=name, code="bad_field")
     return text
+
+
+def with_tools(own: bytes, given: bytes) -> bytes:
+    """Put the client's tools behind those of the release, which it depends on; the names must differ."""
+    if given[:1] != b"[":
+        if given == b"null":
+            return own
+        raise RequestRefused("the field 'tools' must be an array", param="tools", code="bad_field")
+    taken = {_tool_name(tool) for tool in msgspec.json.decode(own)}
+    for tool in msgspec.json.decode(given):
+        if (name := _tool_name(tool)) and name in taken:
+            raise RequestRefused(
+                f"the release has a tool {name[:80]!r} of its own", param="tools", hint="name yours otherwise",
+                code="tool_taken",
+            )  # fmt: skip
+    return own if is_empty_array(given) else append(own, given[1 : given.rindex(b"]")])
+
+
+def _tool_name(tool: Any) -> str:
+    inner = tool.get("function", tool) if isinstance(tool, dict) else {}
+    return str(inner.get("name") or "") if isinstance(inner, dict) else ""

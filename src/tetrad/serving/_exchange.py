@@ -50,6 +50,7 @@ class Attempt:
         "span_id",
         "start_ns",
         "status",
+        "step",
         "upstream",
     )
 
@@ -69,6 +70,7 @@ class Attempt:
         self.error_message = ""
         self.cost: str | None = None
         self.currency = "USD"
+        self.step = ""
         self.reason = ""
 
 

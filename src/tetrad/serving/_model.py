@@ -47,6 +47,8 @@ class Upstream(msgspec.Struct, frozen=True):
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    operations: tuple[str, ...] = ("chat", "embeddings")
+    """What it speaks natively, by the names of operations; everything else is translated, where there is a way."""
     translation: Literal["strict", "lossy"] = "lossy"
     """What to do with what a client says and this upstream's protocol cannot: refuse it, or leave it out and say so."""
     max_concurrency: int = 0
@@ -134,6 +136,17 @@ class ReleaseRoute(msgspec.Struct, frozen=True):
     code_digest: str = ""
     fixed: tuple[str, ...] = ()
     """Names of `params` that a client may not override."""
+    output: Literal["error", "report", "off"] = "error"
+    """What happens to an answer that does not fit the output schema and the tools in `params`."""
+    repair: bool = False
+    """Whether the model gets a second try, told what was wrong."""
+    steps: tuple[ReleaseRoute, ...] = ()
+    """The steps of a chain, in their order, each with a prompt of its own; the release itself then has no messages,
+    and its variables are those of the chain."""
+    step: str = ""
+    """The name of this step, within a chain."""
+    inputs: dict[str, str] = {}
+    """What feeds the variables of this step: `variables.NAME`, `STEP.text` or `STEP.output.FIELD`."""
 
 
 class BindingTarget(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ import msgspec
 
 from tetrad.serving._model import Kind
 
-Dialect = Literal["openai", "anthropic"]
+Dialect = Literal["openai", "anthropic", "responses"]
 """Whose words errors and streams are told in."""
 
 
@@ -57,6 +57,8 @@ COUNT_TOKENS = Operation(
     "count_tokens", "/v1/messages/count_tokens", "chat", "anthropic", prompted=True, system="system",
     passed=_ANTHROPIC_HEADERS,
 )  # fmt: skip
+COMPLETIONS = Operation("completions", "/v1/completions", "chat", input="prompt", streams=True)
+RESPONSES = Operation("responses", "/v1/responses", "chat", "responses", input="input", prompted=True, streams=True)
 
 OPERATIONS: tuple[Operation, ...] = (
     CHAT,
@@ -71,5 +73,7 @@ OPERATIONS: tuple[Operation, ...] = (
     SPEECH,
     MESSAGES,
     COUNT_TOKENS,
+    COMPLETIONS,
+    RESPONSES,
 )
 BY_PATH: dict[str, Operation] = {operation.path: operation for operation in OPERATIONS}

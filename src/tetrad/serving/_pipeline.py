@@ -19,6 +19,8 @@ from tetrad.serving._body import (
     anthropic_user,
     array_field,
     flag_field,
+    is_empty_array,
+    items_field,
     label,
     read_fields,
     seen,
@@ -30,6 +32,7 @@ from tetrad.serving._dispatch import Dispatch, Dispatcher, Layer, settle
 from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._form import Form, described, read_form
 from tetrad.serving._model import RouteTable
+from tetrad.serving._operations import COMPLETIONS, RESPONSES
 from tetrad.serving._prompting import house_compiler
 from tetrad.serving._routing import BrokenRoute, CompiledTable, Route
 from tetrad.serving.errors import RequestRefused, error_body, error_event
@@ -181,15 +184,27 @@ class Pipeline:
         unsaid: Fields = {}
         if route.release is not None and operation.prompted:
             exchange.unused, unsaid = route.release.put(operation, fields, exchange.variables)
+        elif route.release is not None and operation is COMPLETIONS:
+            raise RequestRefused(
+                "an app has a prompt of messages, which legacy completions cannot say",
+                param="model",
+                hint="use /v1/chat/completions or /v1/responses",
+                code="operation_not_served",
+            )
+        elif operation is RESPONSES:
+            if is_empty_array(items_field(fields, "input")):
+                text_field(fields, "input")
         elif operation.input not in fields and form is None:
             text_field(fields, operation.input)
         headers = exchange.headers
         passed: tuple[tuple[bytes, bytes], ...] = ()
         if operation.passed:
             passed = tuple((name, headers[name]) for name in operation.passed if name in headers)
-        asked = stream and usage_asked(fields)
-        batch = PRIORITY_HEADER in headers and _is_batch(headers[PRIORITY_HEADER])
-        return route, ModelCall(operation, fields, stream, asked, passed, _strictness(headers), batch, unsaid, form)
+        asked = stream and operation is not RESPONSES and usage_asked(fields)
+        call = ModelCall(operation, fields, stream, asked, passed, _strictness(headers), unsaid, form=form)
+        if PRIORITY_HEADER in headers and _is_batch(headers[PRIORITY_HEADER]):
+            call = msgspec.structs.replace(call, batch=True)
+        return route, call
 
     @staticmethod
     def _note_who(exchange: Exchange, fields: Fields) -> None:

@@ -8,10 +8,20 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import TetradError
-from tetrad.serving._body import Fields, append, array_field, is_empty_array, prepend, read_variables
+from tetrad.serving._body import (
+    Fields,
+    append,
+    array_field,
+    is_empty_array,
+    items_field,
+    prepend,
+    read_variables,
+    with_tools,
+)
+from tetrad.serving._item_params import ItemParam, item_params
 from tetrad.serving._messages_prompting import PLACEHOLDER, MessagesShape
 from tetrad.serving._model import MessageTemplate, ReleaseRoute, TemplateSyntax, Variable
-from tetrad.serving._operations import Operation
+from tetrad.serving._operations import RESPONSES, Operation
 from tetrad.serving.errors import BadRouteTable, RequestRefused
 from tetrad.serving.ports import Prompt, PromptCompiler
 
@@ -26,6 +36,7 @@ class CompiledRelease:
     __slots__ = (
         "_examples",
         "_fixed",
+        "_item_params",
         "_known",
         "_leading",
         "_params",
@@ -41,13 +52,14 @@ class CompiledRelease:
         self._fixed = frozenset(route.fixed)
         self._known = frozenset(variable.name for variable in route.variables)
         self._params = {name: msgspec.Raw(_checked_param(name, raw)) for name, raw in route.params.items()}
+        self._item_params: tuple[tuple[ItemParam, ...], Fields] | None = None
         self._examples = _items([{"role": example.role, "content": example.text} for example in route.examples])
         self._leading = _leading(route.messages)
         self._prompt: Prompt | None = None
         self._shapes: dict[str, MessagesShape] = {}
         self._splits = any(message.role == PLACEHOLDER for message in route.messages)
         self._static: tuple[bytes, bytes] | None = (self._examples, b"")
-        if route.messages or route.variables:
+        if (route.messages or route.variables) and not route.steps:
             try:
                 messages = [(message.role, message.text) for message in route.messages]
                 self._prompt = compiler(messages, route.syntax, route.variables)
@@ -61,6 +73,10 @@ class CompiledRelease:
 
         Returns also the parameters that this protocol cannot say, by their names in chat completions.
         """
+        if self.route.steps:  # each step puts its own prompt in; see `tetrad.serving._chains`
+            return self._values(variables)[1] if variables else (), {}
+        if operation is RESPONSES:
+            return self._put_items(fields, variables)
         if not operation.system:
             return self.apply(fields, variables), {}
         shape = self._shapes.get(operation.name)
@@ -88,20 +104,7 @@ class CompiledRelease:
         Returns the names of variables that this release does not know. They are left out, not refused: callers that
         learnt a newer release's variables must survive a rollback to an older one.
         """
-        client = array_field(fields, "messages")
-        items = self._static
-        unused: tuple[str, ...] = ()
-        if items is None or variables:
-            items, unused = self._render(variables)
-        messages = prepend(items[0], client)
-        if items[1]:
-            messages = append(messages, items[1])
-        if is_empty_array(messages):
-            raise RequestRefused(
-                "there is no message: the release has no prompt and the request no messages",
-                param="messages",
-                code="missing_field",
-            )
+        messages, unused = self._around(array_field(fields, "messages"), variables, "messages")
         fields["messages"] = msgspec.Raw(messages)
         for name, value in self._params.items():
             given = fields.get(name)
@@ -114,9 +117,39 @@ class CompiledRelease:
                         code="param_fixed",
                     )
                 fields[name] = value
+            elif name == "tools" and given is not None:
+                fields[name] = msgspec.Raw(with_tools(bytes(value), bytes(given)))
             elif given is None and _SAME.get(name) not in fields:
                 fields[name] = value
         return unused
+
+    def _put_items(self, fields: Fields, variables: bytes) -> tuple[tuple[str, ...], Fields]:
+        """Do what `apply` does for a request that speaks Responses: messages are items of its `input`."""
+        items, unused = self._around(items_field(fields, "input"), variables, "input")
+        fields["input"] = msgspec.Raw(items)
+        if self._item_params is None:
+            self._item_params = item_params(self._params, self._fixed)
+        said, unsaid = self._item_params
+        for param in said:
+            param.put(fields)
+        return unused, unsaid
+
+    def _around(self, client: bytes, variables: bytes, field: str) -> tuple[bytes, tuple[str, ...]]:
+        """Return the client's messages with the prompt's around them, and the names of unused variables."""
+        items = self._static
+        unused: tuple[str, ...] = ()
+        if items is None or variables:
+            items, unused = self._render(variables)
+        messages = prepend(items[0], client)
+        if items[1]:
+            messages = append(messages, items[1])
+        if is_empty_array(messages):
+            raise RequestRefused(
+                "there is no message: the release has no prompt and the request no messages",
+                param=field,
+                code="missing_field",
+            )
+        return messages, unused
 
     def _render(self, variables: bytes) -> tuple[tuple[bytes, bytes], tuple[str, ...]]:
         known, unused = self._values(variables)

@@ -15,6 +15,9 @@ from tetrad.serving.errors import BadProvider, ProviderNotFound
 RESERVED = frozenset({"local", "app", "release"})
 ADAPTERS = ("openai", "anthropic")
 MAX_MODELS = 500
+SPEAKABLE = ("chat", "responses", "completions", "embeddings")
+"""Operations of OpenAI's protocol, the one to translate to first."""
+_OPENAI = "api.openai.com"
 MAX_MORE_SECRETS = 31
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
@@ -32,14 +35,15 @@ class ProviderModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How to reach a provider. `secret` names a secret of the project, sent as its API key; empty sends none.
 
-    `secrets` name more keys of the same provider: one that is refused, or at its limit, gives way to another.
+    `adapter` names the protocol that it speaks, one of `ADAPTERS`; `base_url` ends before `/chat/completions`, or
+    before `/messages`. What a client says and that protocol cannot is left out (and named in the answer's headers), or
+    refused where `translation` is `strict`. `secrets` name more keys of the same provider: one that is refused, or at
+    its limit, gives way to another.
 
     With `max_concurrency` a gateway worker makes so many calls at once, fewer while the provider says it is too much;
     `max_queue` more wait, and are refused with 429 once no call waits less than `queue_target_s`.
 
-    `adapter` names the protocol that it speaks, one of `ADAPTERS`; `base_url` ends before `/chat/completions`, or
-    before `/messages`. What a client says and that protocol cannot is left out (and named in the answer's headers), or
-    refused where `translation` is `strict`. `system` is the value of `gen_ai.provider.name` on spans and the
+    `system` is the value of `gen_ai.provider.name` on spans and the
     provider's name in the public price list.
     """
 
@@ -57,9 +61,18 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     total_timeout_s: float = 600.0
     max_connections: int = 512
     translation: Literal["strict", "lossy"] = "lossy"
+    operations: tuple[str, ...] = ()
+    """What it speaks natively; empty: everything where it is OpenAI itself, else chat and embeddings."""
     max_concurrency: int = 0
     max_queue: int = 64
     queue_target_s: float = 1.0
+
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """The operations that it speaks natively; the others are translated where there is a way."""
+        if self.operations:
+            return self.operations
+        return SPEAKABLE if urlsplit(self.base_url).hostname == _OPENAI else ("chat", "embeddings")
 
 
 def check_provider(spec: ProviderSpec) -> ProviderSpec:
@@ -90,6 +103,16 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
         raise BadProvider(f"there is no adapter {spec.adapter[:40]!r}", hint=f"known: {', '.join(ADAPTERS)}")
     if spec.adapter == "anthropic" and any("embeddings" in model.kinds for model in spec.models):
         raise BadProvider("Anthropic's protocol has no embeddings", hint="leave the kind `embeddings` out")
+    if spec.adapter != "openai" and spec.operations:
+        raise BadProvider(
+            "operations are those of OpenAI's protocol", hint=f"leave them out for the adapter {spec.adapter!r}"
+        )
+    unknown = sorted(set(spec.operations) - set(SPEAKABLE))
+    if unknown or len(set(spec.operations)) != len(spec.operations):
+        raise BadProvider(
+            f"a provider cannot speak {unknown[0][:80]!r}" if unknown else "an operation is listed twice",
+            hint=f"list each once, of {', '.join(SPEAKABLE)}",
+        )
     limits = (spec.connect_timeout_s, spec.first_byte_timeout_s, spec.idle_timeout_s, spec.total_timeout_s)
     if not all(0 < limit <= 86_400 for limit in limits) or not 1 <= spec.max_connections <= 100_000:
         raise BadProvider("a limit is out of range", hint="timeouts: up to 86400 s; max_connections: 1 to 100000")

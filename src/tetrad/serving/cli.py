@@ -64,6 +64,12 @@ def set_provider(
             help="What it does instead of chatting: images, transcriptions, speech, moderations, rerank; repeat it.",
         ),
     ] = None,
+    operation: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--operation", help="What it speaks natively: chat, responses, completions, embeddings; repeat it."
+        ),
+    ] = None,
     adapter: Annotated[str, typer.Option(help="The protocol that it speaks: openai or anthropic.")] = "openai",
     system: Annotated[
         str, typer.Option(help="Its name in the public price list and on spans; the protocol's where it is left out.")
@@ -89,10 +95,11 @@ def set_provider(
         {"name": each, "kinds": kinds.get(each) or ["embeddings" if each in embedding else "chat"]} for each in model
     ]
     first, *more = secret or [""]
-    body: dict[str, Any] = {
-        "base_url": base_url, "models": models, "secret": first, "secrets": more, "system": system or adapter,
-        "adapter": adapter, "translation": translation, "max_concurrency": max_concurrency,
-    }  # fmt: skip
+    body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": first, "secrets": more}
+    body |= {"adapter": adapter, "system": system or adapter, "translation": translation}
+    body["max_concurrency"] = max_concurrency
+    if operation:
+        body["operations"] = operation
     found = ApiClient.from_environment().put(_path(project, name), body)
     show_rows(
         [{"model": f"{name}/{each['name']}", "kinds": ", ".join(each["kinds"])} for each in found["models"]],

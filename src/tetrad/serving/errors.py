@@ -61,6 +61,13 @@ class StreamBroken(Unavailable):
     status = 502
 
 
+class OutputViolated(Unavailable):
+    """A model's answer does not fit the output schema or the tools of its release."""
+
+    code = "output_schema_violated"
+    status = 502
+
+
 class BadRouteTable(TetradError):
     """A route table contradicts itself; a gateway keeps the one it has."""
 
@@ -94,6 +101,11 @@ def error_body(error: TetradError, dialect: str = "openai") -> bytes:
 
 def error_event(error: TetradError, dialect: str = "openai") -> bytes:
     """Return the server-sent event by which a protocol tells an error in the middle of a stream."""
+    if dialect == "responses":
+        message = f"{error.message} ({error.hint})" if error.hint else error.message
+        param = getattr(error, "param", "") or None
+        said = {"type": "error", "code": error.code, "message": message, "param": param}
+        return b"event: error\ndata: " + msgspec.json.encode(said) + b"\n\n"
     name = b"event: error\n" if dialect == "anthropic" else b""
     return name + b"data: " + error_body(error, dialect) + b"\n\n"
 

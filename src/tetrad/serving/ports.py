@@ -31,9 +31,9 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
     usage_asked: bool = False
     headers: tuple[tuple[bytes, bytes], ...] = ()
     strict: bool | None = None
+    unsaid: dict[str, msgspec.Raw] = {}
     batch: bool = False
     """Nobody waits for it: where calls queue, others go first."""
-    unsaid: dict[str, msgspec.Raw] = {}
     form: Form | None = None
 
     def asking(self, model: str) -> ModelCall:
@@ -46,8 +46,8 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
             self.usage_asked,
             self.headers,
             self.strict,
-            self.batch,
             self.unsaid,
+            self.batch,
             self.form,
         )
 
@@ -170,6 +170,40 @@ class SimilarQuestions(Protocol):
 
     async def add(self, partition: str, text: str, key: bytes, ttl_s: int) -> None:
         """Remember a question for a while. Never raises."""
+        ...
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """What was said up to and with a response: a JSON array of items, the oldest first.
+
+    `upstream` gave the last of them; `native`: it speaks Responses itself, and may keep them too.
+    """
+
+    items: msgspec.Raw
+    upstream: str = ""
+    native: bool = False
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """A request that is being answered: what the client sent (a JSON array of items), and what it goes on from."""
+
+    project: str
+    key_id: str
+    upstream: str
+    native: bool
+    input: msgspec.Raw
+    previous: str = ""
+
+
+class Memory(Protocol):
+    """Where conversations are kept, outside the gateway. Every method takes a bounded time."""
+
+    async def recall(self, project: str, response: str) -> Remembered:
+        """Return a conversation; raises `RequestRefused` where it is gone and `Unavailable` where nobody can tell."""
+        ...
+
+    async def keep(self, turn: Turn, response: str, body: bytes) -> None:
+        """Keep a response by its id; again, it changes nothing. Raises `TetradError` where it is not kept."""
         ...
 
 

@@ -240,6 +240,12 @@ class ProviderBody(BaseModel):
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    operations: list[str] = Field(
+        default=[],
+        max_length=8,
+        description="What it speaks natively, of chat, responses, completions and embeddings; the rest is translated. "
+        "Empty: everything where it is OpenAI itself, else chat and embeddings",
+    )
     translation: str = Field(
         default="lossy",
         max_length=10,

@@ -15,7 +15,8 @@ from tetrad.code import BadCode, MemorySource
 from tetrad.kernel import Conflict, TetradError
 from tetrad.kit.db import Database
 from tetrad.models import ModelNotFound
-from tetrad.prompts import PromptPolicy
+from tetrad.processes.control._compile import release_route
+from tetrad.prompts import PromptError, PromptPolicy, parse_prompt_file
 from tetrad.registry import BadName, RefMoved
 from tetrad.releases import AppNotFound, BadDeclaration, BadPart, Composed, Message, ReleaseNotFound, WrongApp
 from tetrad.releases._lock import lock_of
@@ -260,6 +261,54 @@ def test_tools_and_output_schema_of_a_prompt_reach_the_request(tetrads: Tetrads,
     assert (params["temperature"], params["top_p"], params["max_tokens"]) == (0.5, 0.8, 20)
     assert params["tools"] == [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]
     assert params["response_format"]["json_schema"]["schema"] == {"type": "object"}
+
+
+CHAIN = (
+    "---\nname: bot-chain\ntype: chain\nvariables:\n  question: string\n  tone: {type: string, default: calm}\nsteps:\n"
+    "  - {name: look, prompt: bot-look, inputs: {q: variables.question}}\n"
+    "  - {name: answer, prompt: bot-say, inputs: {found: look.output.found, tone: variables.tone}}\n---\n"
+)
+LOOK = (
+    "---\nname: bot-look\nvariables: {q: string}\nparams: {temperature: 0.9, top_p: 0.7}\n"
+    "metadata: {output: {repair: true}}\n"
+    "output_schema: {type: object, properties: {found: {type: string}}, required: [found]}\n---\n"
+    "# system\n\nLook for {{q}}.\n"
+)
+SAY = (
+    "---\nname: bot-say\nvariables: {found: string, tone: string}\nmetadata: {output: {on_violation: report}}\n---\n"
+    "# system\n\nSay {{found}} in {{tone}}.\n"
+)
+
+
+def test_a_chain_is_pinned_with_the_prompts_of_its_steps_and_routed_step_by_step(
+    tetrads: Tetrads, tmp_path: Path
+) -> None:
+    for text in (LOOK, SAY):
+        tetrads.prompts.commit("default", parse_prompt_file(text), actor=ALICE, expected_outcome="x")
+    made = compose(tetrads, tmp_path / "app", prompts__system_DOT_md=CHAIN)
+    graph = {step["step"]: step for step in made.manifest["graph"]}
+    assert (graph["look"]["next"], graph["answer"]["next"]) == (["answer"], [])
+    assert graph["look"]["sampling"] == {"temperature": 0.5, "top_p": 0.7, "max_tokens": 20}
+    (pinned,) = made.manifest["prompt"]
+    assert len(pinned["closure"]) == 2
+    route = release_route(tetrads.releases.resolve("default", made.digest))
+    assert route.messages == ()
+    assert route.params == {}
+    assert [(variable.name, bytes(variable.default)) for variable in route.variables] == [
+        ("question", b""), ("tone", b'"calm"'),
+    ]  # fmt: skip
+    look, say = route.steps
+    assert (look.step, look.inputs, look.repair, look.output) == ("look", {"q": "variables.question"}, True, "error")
+    assert (say.step, say.output, say.messages[0].text) == ("answer", "report", "Say {{found}} in {{tone}}.")
+    assert set(look.params) == {"temperature", "top_p", "max_tokens", "response_format"}
+    parts = tetrads.releases.parts("default", made.digest)
+    assert parts.prompts[0][1].name == pinned["name"]
+
+
+def test_a_prompt_that_says_nonsense_of_its_answers_is_refused(tetrads: Tetrads, tmp_path: Path) -> None:
+    prompt = "---\nmetadata: {output: {on_violation: explode}}\n---\n# system\n\nBe kind.\n"
+    with pytest.raises(PromptError, match=r"metadata\.output"):
+        compose(tetrads, tmp_path / "app", prompts__system_DOT_md=prompt)
 
 
 def test_the_reason_of_a_composition_is_that_of_its_prompts_where_the_policy_asks_for_one(

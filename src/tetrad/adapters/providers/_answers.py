@@ -76,7 +76,6 @@ class Whole:
 
     stream = False
     done = True
-    dropped: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -85,8 +84,10 @@ class Whole:
         outcome: Outcome,
         received_ns: int,
         headers: list[tuple[bytes, bytes]],
+        dropped: tuple[str, ...] = (),
         content_type: bytes = b"application/json",
     ) -> None:
+        self.dropped = dropped
         self.status = status
         self.headers = [(b"content-type", content_type), *headers]
         self.received_ns = received_ns

@@ -19,6 +19,7 @@ _DONE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:\r?\n){0,2}")
 class _Choice(msgspec.Struct, frozen=True):
     index: int = 0
     message: msgspec.Raw = _NOTHING
+    text: msgspec.Raw = _NOTHING
     finish_reason: str | None = None
 
 
@@ -38,8 +39,10 @@ class Completion(msgspec.Struct, frozen=True):
 
     @property
     def messages(self) -> bytes:
-        """The messages of all choices, as a JSON array."""
-        return b"[" + b",".join(bytes(choice.message) or b"null" for choice in self.choices) + b"]"
+        """The messages of all choices, or the texts of legacy completions, as a JSON array."""
+        return (
+            b"[" + b",".join(bytes(choice.message) or bytes(choice.text) or b"null" for choice in self.choices) + b"]"
+        )
 
 
 class _Function(msgspec.Struct, frozen=True):
@@ -65,6 +68,7 @@ class _Delta(msgspec.Struct, frozen=True):
 class _DeltaChoice(msgspec.Struct, frozen=True):
     index: int = 0
     delta: _Delta | None = None
+    text: str | None = None
     finish_reason: str | None = None
 
 
@@ -194,6 +198,9 @@ class StreamReader:
         for choice in chunk.choices or ():
             if choice.finish_reason:
                 self._reasons[choice.index] = choice.finish_reason
+            if choice.text:  # a legacy completion, told as a message
+                message = self._choices.setdefault(choice.index, {"role": "assistant"})
+                message.setdefault("content", []).append(choice.text)
             if choice.delta is not None:
                 self._take_delta(self._choices.setdefault(choice.index, {"role": "assistant"}), choice.delta)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from tetrad.adapters.providers._answers import (
     MAX_ERROR,
+    Collected,
     CredentialRefused,
     Drainer,
     EventStream,
@@ -21,6 +24,7 @@ from tetrad.adapters.providers._openai_wire import (
     read_error,
     without_usage_events,
 )
+from tetrad.adapters.providers._responses_wire import ResponsesReader, end_of_response, read_response
 from tetrad.kernel import Clock, InvalidInput, TetradError
 from tetrad.kit.upstream import (
     BrokenAnswer,
@@ -31,10 +35,15 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import OPERATIONS, Upstream, error_body, translated, usage_of_chat
+from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, usage_of_chat
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
-_PATHS: dict[str, str] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+_PATHS: dict[str, str] = {
+    "chat": "/chat/completions",
+    "responses": "/responses",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+}
 """Where upstreams of this protocol answer an operation, by its name."""
 _MEDIA = tuple(operation for operation in OPERATIONS if operation.kind in KINDS)
 _PASSED = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry"))
@@ -79,7 +88,9 @@ class OpenAIEndpoint:
         self._origin = str(address.origin)
         try:
             self._requests: dict[str, PreparedRequest] = {
-                name: provider.client.prepare("POST", address, path, headers) for name, path in _PATHS.items()
+                name: provider.client.prepare("POST", address, path, headers)
+                for name, path in _PATHS.items()
+                if name in upstream.operations
             }
             for operation in _MEDIA:
                 given = headers[1:] if operation.form else headers  # a form's content type names its boundary
@@ -107,7 +118,7 @@ class OpenAIEndpoint:
             request, body = request_of(request, call)
         else:
             fields = call.fields
-            if call.stream and not call.usage_asked:
+            if call.stream and not call.usage_asked and call.operation is not RESPONSES:
                 fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
             body = msgspec.json.encode(fields)
         try:
@@ -140,26 +151,19 @@ class OpenAIEndpoint:
         if call.operation.kind in KINDS:
             return await self._media_answer(call, response)
         if (response.header(b"content-type") or b"").startswith(b"text/event-stream"):
+            if call.operation is RESPONSES:
+                return _ResponsesStream(self._provider, response, tuple(call.unsaid))
             return _Stream(self._provider, response, strip=not call.usage_asked)
         body = self._uncover(await response.read_all(self._provider.answer_bytes))
         received_ns = self._provider.clock.now_ns()
         try:
-            completion = read_completion(body)
+            outcome = _OUTCOMES[call.operation.name](body)
         except msgspec.MsgspecError as error:
             raise BrokenAnswer(
                 f"the upstream {name!r} answered {status} with what is no {call.operation.name} answer: {error}",
                 hint="check that its base URL is that of an OpenAI-compatible API",
             ) from None
-        chat = call.operation.name == "chat"
-        outcome = Outcome(
-            usage=usage_of_chat(completion.usage),
-            response_model=completion.model or "",
-            response_id=completion.id or "",
-            finish_reasons=completion.finish_reasons,
-            output=completion.messages if chat else b"",
-            attributes={} if chat else {"embeddings.count": str(len(completion.data))},
-        )
-        return Whole(status, body, outcome, received_ns, passed(response, _PASSED))
+        return Whole(status, body, outcome, received_ns, passed(response, _PASSED), tuple(call.unsaid))
 
     async def _media_answer(self, call: ModelCall, response: Response) -> Answer:
         provider, name = self._provider, self._upstream.name
@@ -176,7 +180,7 @@ class OpenAIEndpoint:
                 f"{error}",
                 hint="check that its base URL is that of an OpenAI-compatible API",
             ) from None
-        return Whole(response.status, body, outcome, received_ns, passed(response, _PASSED), content_type)
+        return Whole(response.status, body, outcome, received_ns, passed(response, _PASSED), content_type=content_type)
 
     async def _refusal(self, response: Response) -> Answer:
         status, name = response.status, self._upstream.name
@@ -218,8 +222,51 @@ class _Stream(EventStream):
     def _shown(self, events: bytes) -> bytes:
         return without_usage_events(events) if self._strip else events
 
-    def _reader(self) -> StreamReader:
+    def _reader(self) -> Collected:
         return StreamReader()
+
+
+class _ResponsesStream(EventStream):
+    """The events of a response; the last of them says everything again."""
+
+    def __init__(self, provider: OpenAIProvider, response: Response, dropped: tuple[str, ...]) -> None:
+        super().__init__(response, clock=provider.clock, drainer=provider.drainer, keep_bytes=provider.keep_bytes)
+        self.dropped = dropped
+
+    def _end(self, events: bytes) -> int | None:
+        return end_of_response(events)
+
+    def _reader(self) -> Collected:
+        return ResponsesReader()
+
+
+def _completion_outcome(body: bytes) -> Outcome:
+    completion = read_completion(body)
+    return Outcome(
+        usage=usage_of_chat(completion.usage),
+        response_model=completion.model or "",
+        response_id=completion.id or "",
+        finish_reasons=completion.finish_reasons,
+        output=completion.messages,
+    )
+
+
+def _embeddings_outcome(body: bytes) -> Outcome:
+    answer = read_completion(body)
+    return Outcome(
+        usage=usage_of_chat(answer.usage),
+        response_model=answer.model or "",
+        response_id=answer.id or "",
+        attributes={"embeddings.count": str(len(answer.data))},
+    )
+
+
+_OUTCOMES: dict[str, Callable[[bytes], Outcome]] = {
+    "chat": _completion_outcome,
+    "completions": _completion_outcome,
+    "embeddings": _embeddings_outcome,
+    "responses": read_response,
+}
 
 
 def _with_usage(raw: msgspec.Raw | None) -> msgspec.Raw:

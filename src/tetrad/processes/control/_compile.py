@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -14,7 +15,7 @@ from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
 from tetrad.models import ModelPrice
-from tetrad.releases import AppRefs, ResolvedRelease, refuse_unservable
+from tetrad.releases import AppRefs, Message, ResolvedRelease, ResolvedStep, ResolvedVariable, refuse_unservable
 from tetrad.serving import (
     AppRoute,
     BindingRoute,
@@ -238,6 +239,7 @@ def _add_provider(
         idle_timeout_s=spec.idle_timeout_s,
         total_timeout_s=spec.total_timeout_s,
         max_connections=spec.max_connections,
+        operations=spec.spoken,
         translation=spec.translation,
         max_concurrency=spec.max_concurrency,
         max_queue=spec.max_queue,
@@ -288,17 +290,51 @@ def release_route(resolved: ResolvedRelease) -> ReleaseRoute:
         prompt_name=resolved.prompt_name,
         prompt_version=resolved.prompt_version,
         syntax="jinja2" if resolved.syntax == "jinja2" else "mustache",
-        messages=tuple(MessageTemplate(message.role, message.text) for message in resolved.messages),
-        variables=tuple(
-            Variable(
-                name=variable.name,
-                type=variable.type,  # type: ignore[arg-type] # checked when the prompt was read
-                default=msgspec.Raw(b"" if variable.required else _json.encode(variable.default)),
-                description=variable.description,
-            )
-            for variable in resolved.variables
-        ),
-        examples=tuple(MessageTemplate(message.role, message.text) for message in resolved.examples),
-        params={name: msgspec.Raw(_json.encode(value)) for name, value in resolved.params.items()},
+        messages=_templates(resolved.messages),
+        variables=_variables(resolved.variables),
+        examples=_templates(resolved.examples),
+        params={} if resolved.steps else _params(resolved.params),
         code_digest=resolved.code_digest,
+        output=resolved.on_violation,  # type: ignore[arg-type] # checked when the prompt was read
+        repair=resolved.repair,
+        steps=tuple(_step(resolved, step) for step in resolved.steps),
     )
+
+
+def _step(resolved: ResolvedRelease, step: ResolvedStep) -> ReleaseRoute:
+    return ReleaseRoute(
+        digest=resolved.digest,
+        project=resolved.project,
+        app=resolved.app,
+        model=step.model,
+        prompt_name=step.prompt_name,
+        prompt_version=step.prompt_version,
+        syntax="jinja2" if step.syntax == "jinja2" else "mustache",
+        messages=_templates(step.messages),
+        variables=_variables(step.variables),
+        params=_params(step.params),
+        output=step.on_violation,  # type: ignore[arg-type] # checked when the prompt was read
+        repair=step.repair,
+        step=step.name,
+        inputs=dict(step.inputs),
+    )
+
+
+def _templates(messages: Iterable[Message]) -> tuple[MessageTemplate, ...]:
+    return tuple(MessageTemplate(message.role, message.text) for message in messages)
+
+
+def _variables(variables: Iterable[ResolvedVariable]) -> tuple[Variable, ...]:
+    return tuple(
+        Variable(
+            name=variable.name,
+            type=variable.type,  # type: ignore[arg-type] # checked when the prompt was read
+            default=msgspec.Raw(b"" if variable.required else _json.encode(variable.default)),
+            description=variable.description,
+        )
+        for variable in variables
+    )
+
+
+def _params(params: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
+    return {name: msgspec.Raw(_json.encode(value)) for name, value in params.items()}

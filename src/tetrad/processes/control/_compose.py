@@ -89,6 +89,9 @@ from tetrad.releases import (
 )
 from tetrad.releases import limits_from as release_limits
 from tetrad.releases._store import SqlAppStore, SqlReproductionStore
+from tetrad.responses import Responses
+from tetrad.responses import limits_from as response_limits
+from tetrad.responses._store import SqlResponseStore
 from tetrad.serving import (
     ROUTE_TABLE_AAD,
     ModelEntry,
@@ -139,6 +142,7 @@ class Services:
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
+    responses: Responses
     routes: RouteDirectory
     route_health: RouteHealth
     caches: CachePolicies
@@ -388,6 +392,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             traces=traces,
             engines=engines,
             providers=providers,
+            responses=Responses(SqlResponseStore(database), clock, response_limits(settings)),
             routes=routes,
             route_health=RouteHealth(clock),
             caches=caches,

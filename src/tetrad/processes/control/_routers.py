@@ -22,6 +22,7 @@ from tetrad.registry.routes import router as registry_router
 from tetrad.releases._reproduction_routes import reproduction_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.releases.routes import staleness_router
+from tetrad.responses.routes import router as responses_router
 from tetrad.serving._route_api import gateway_health_router, route_router
 from tetrad.serving.routes import cache_router, provider_router
 from tetrad.serving.routes import router as serving_router
@@ -56,6 +57,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         prompts_router(services.prompts),
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
+        responses_router(services.responses),
         route_router(services.routes, services.route_health),
         gateway_health_router(services.route_health, services.providers),
         cache_router(services.caches),

@@ -34,7 +34,12 @@ class GatewayApp(GatewayCore):
         if operation is not None:
             await self._call_model(operation, scope, receive, send)
             return
-        await _AsgiReply(send).whole(*self.page(scope["method"], scope["path"], dict(scope["headers"])))
+        method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
+        if self.stored(path):
+            query = scope["query_string"].decode("latin-1")
+            await _AsgiReply(send).whole(*await self.stored_page(method, path, query, headers))
+            return
+        await _AsgiReply(send).whole(*self.page(method, path, headers))
 
     async def _call_model(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         connection = (scope.get("extensions") or {}).get(CONNECTION)

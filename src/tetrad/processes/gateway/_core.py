@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
+from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import BY_PATH, Exchange, Operation, Pipeline, RequestRefused, error_body
 
 JSON = (b"content-type", b"application/json")
-_NOT_YET = ("/v1/responses", "/v1/completions")
+_NOT_SERVED = ("/v1/files", "/v1/batches", "/v1/realtime", "/v1/assistants", "/v1/threads", "/v1/fine_tuning")
 _MESSAGES = "/v1/messages"
 _PAGES = frozenset(("/healthz", "/readyz", "/metrics", "/v1/models"))
 
@@ -34,6 +35,7 @@ class GatewayCore:
         max_body: int,
         body_timeout_s: float,
         max_in_flight: int,
+        memory: ControlMemory | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.metrics = metrics
@@ -41,6 +43,7 @@ class GatewayCore:
         self.body_timeout_s = body_timeout_s
         self._metrics_page = metrics_page
         self._max_in_flight = max_in_flight
+        self._memory = memory
         self.draining = False
 
     @staticmethod
@@ -51,12 +54,7 @@ class GatewayCore:
     def admit(self, exchange: Exchange, declared: int | None) -> TetradError | None:
         """Return why an exchange ends before its body is read; `declared` is the length that its head announces."""
         if self.metrics.in_flight >= self._max_in_flight:
-            return Overloaded(
-                f"this gateway worker has {self._max_in_flight} requests under way",
-                hint="try again in a moment",
-                code="too_many_requests",
-                retry_after_s=1.0,
-            )
+            return self._full()
         try:
             self.pipeline.authenticate(exchange)
         except TetradError as error:
@@ -68,6 +66,14 @@ class GatewayCore:
         if declared is not None and declared > self.max_body:
             return self.too_large(declared)
         return None
+
+    def _full(self) -> Overloaded:
+        return Overloaded(
+            f"this gateway worker has {self._max_in_flight} requests under way",
+            hint="try again in a moment",
+            code="too_many_requests",
+            retry_after_s=1.0,
+        )
 
     def too_large(self, size: int) -> TooLarge:
         """Return what is wrong with a body of so many bytes."""
@@ -93,14 +99,28 @@ class GatewayCore:
         try:
             status, content_type, body = self._page(method, path, headers)
         except TetradError as error:
-            extra = [JSON]
-            if error.status == 405:
-                extra.append((b"allow", b"POST" if path in BY_PATH else b"GET, HEAD"))
-            if error.retry_after_s is not None:
-                extra.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
-            dialect = "anthropic" if b"anthropic-version" in headers else _dialect(path)
-            return error.status, extra, error_body(error, dialect)
+            return _refused(error, path, "anthropic" if b"anthropic-version" in headers else _dialect(path))
         return status, [(b"content-type", content_type)], body
+
+    def stored(self, path: str) -> bool:
+        """Tell whether a page is about a stored response, which is to be asked for elsewhere."""
+        return self._memory is not None and path.startswith(PREFIX)
+
+    async def stored_page(self, method: str, path: str, query: str, headers: Mapping[bytes, bytes]) -> Page:
+        """Answer what a client asks of a stored response; never raises but for cancellation."""
+        try:
+            if self._memory is None:
+                raise Unavailable("this gateway stores no responses", code="state_unavailable")
+            if self.metrics.in_flight >= self._max_in_flight:
+                raise self._full()
+            key = self.pipeline.current().authenticate(headers, time.time_ns())
+            self.metrics.in_flight += 1
+            try:
+                return await self._memory.page(method, path, query, key.project)
+            finally:
+                self.metrics.in_flight -= 1
+        except TetradError as error:
+            return _refused(error, path, _dialect(path))
 
     def _page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
         known = path in _PAGES or path.startswith("/v1/models/")
@@ -120,10 +140,10 @@ class GatewayCore:
             return 200, b"text/plain; version=0.0.4; charset=utf-8", self._metrics_page()
         if known:
             return 200, b"application/json", self._models(path, headers)
-        if path.startswith(_NOT_YET):
+        if path.startswith(_NOT_SERVED):
             raise RequestRefused(
-                f"{path[:200]} is not served yet: the gateway speaks chat completions, embeddings, images, audio, "
-                "moderations and models of the OpenAI protocol, and messages of Anthropic's",
+                f"{path[:200]} is not served: the gateway speaks chat completions, responses, completions, embeddings, "
+                "images, audio, moderations and models of the OpenAI protocol, and messages of Anthropic's",
                 hint="use one of these with the same model and key",
                 status=404,
                 code="protocol_not_served",
@@ -188,6 +208,15 @@ def shutting_down() -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
     """Return the answer to whoever still waits when the gateway must end."""
     error = Unavailable("the gateway is shutting down", hint="try again", code="shutting_down")
     return 503, [JSON, (b"retry-after", b"1")], error_body(error)
+
+
+def _refused(error: TetradError, path: str, dialect: str) -> Page:
+    extra = [JSON]
+    if error.status == 405:
+        extra.append((b"allow", b"POST" if path in BY_PATH else b"GET, HEAD"))
+    if error.retry_after_s is not None:
+        extra.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
+    return error.status, extra, error_body(error, dialect)
 
 
 def _dialect(path: str) -> str:

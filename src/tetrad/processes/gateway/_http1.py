@@ -120,7 +120,7 @@ class HttpServer:
 class _Request:
     """A request whose turn to be answered comes: a page, a call of a model, or a refusal."""
 
-    __slots__ = ("counted", "error", "exchange", "expects", "head", "http10", "keep_alive", "method", "path")
+    __slots__ = ("counted", "error", "exchange", "expects", "head", "http10", "keep_alive", "method", "path", "query")
 
     def __init__(self, method: str, path: str, *, keep_alive: bool, http10: bool) -> None:
         self.method = method
@@ -130,6 +130,7 @@ class _Request:
         self.exchange: Exchange | None = None
         self.error: TetradError | None = None
         self.head: dict[bytes, bytes] = {}
+        self.query = ""
         self.counted = False
         self.expects = False
 
@@ -265,6 +266,7 @@ class HttpConnection(asyncio.Protocol):
         operation = self._core.operation(request.method, request.path)
         if operation is None:
             request.head = head
+            request.query = self._url.partition(b"?")[2].decode("latin-1")
             return
         request.exchange = exchange = Exchange(operation, head, time.time_ns())
         declared = head.get(b"content-length")
@@ -334,6 +336,9 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = 0.0
         exchange = request.exchange
         if exchange is None:
+            if self._core.stored(request.path):
+                self._task = self._loop.create_task(self._answer_stored(request))
+                return
             status, headers, body = self._core.page(request.method, request.path, request.head)
             self._transport.write(self._whole(request, status, headers, body))
             self._ended(request)
@@ -365,6 +370,22 @@ class HttpConnection(asyncio.Protocol):
         finally:
             self._task = None
             self._discount(request)
+            if not self._lost:
+                self._ended(request)
+
+    async def _answer_stored(self, request: _Request) -> None:
+        reply = _Reply(self, request)
+        try:
+            page = await self._core.stored_page(request.method, request.path, request.query, request.head)
+            await reply.whole(*page)
+        except asyncio.CancelledError:
+            if not self._lost:
+                self.abort()
+        except Exception:
+            log.exception("the page %s failed", request.path[:200])
+            self.abort()
+        finally:
+            self._task = None
             if not self._lost:
                 self._ended(request)
 

@@ -89,6 +89,8 @@ class Recorder:
             attributes["tetrad.attempt.reason"] = attempt.reason
         if model.digest:
             attributes["tetrad.model.digest"] = model.digest
+        if attempt.step:
+            attributes["tetrad.step"] = attempt.step
         if outcome.truncated:
             attributes["output.truncated"] = "true"
         failed, message = bool(attempt.error_type), ""

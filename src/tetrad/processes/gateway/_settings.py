@@ -47,6 +47,14 @@ SPOOL_SEGMENT_BYTES = Setting(
     "gateway_spool_segment_bytes", int, 8 * MIB, "Size at which a spool segment is finished.", minimum=16 * 1024
 )
 
+STORED_CONNECTIONS = Setting(
+    "gateway_stored_connections",
+    int,
+    32,
+    "Calls that one worker makes to control at once to keep and recall responses.",
+    minimum=1,
+    maximum=1024,
+)
 REGION = Setting(
     "gateway_region",
     str,
@@ -100,5 +108,6 @@ SETTINGS = SettingsTable(
         CACHE_DISK_BYTES,
         CACHE_WAIT_S,
         SIMILAR_DEADLINE_S,
+        STORED_CONNECTIONS,
     ),
 )

@@ -22,12 +22,24 @@ from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
 from tetrad.processes.gateway._health import HealthTeller
 from tetrad.processes.gateway._http1 import HttpServer
+from tetrad.processes.gateway._memory import ControlMemory
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
-from tetrad.serving import Cache, FileAnswers, GatewayHealth, MemoryAnswers, Pipeline, Readiness, RouteTable
+from tetrad.serving import (
+    Cache,
+    Chaining,
+    Enforcing,
+    FileAnswers,
+    GatewayHealth,
+    MemoryAnswers,
+    Pipeline,
+    Readiness,
+    Remembering,
+    RouteTable,
+)
 from tetrad.serving.ports import Provider
 
 if TYPE_CHECKING:
@@ -64,17 +76,19 @@ class Worker:
             "openai": OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
             "anthropic": AnthropicProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
         }
+        control = parse_address(control_address(settings))
+        token = _FileSecret(home)
+        stored = Client(Limits(max_connections=settings.get(own.STORED_CONNECTIONS)))
+        memory = ControlMemory(stored, control, token)
         pipeline = Pipeline(
             providers,
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
+            layers=(Remembering(memory), Chaining(clock), Enforcing(clock), *(() if cache is None else (cache,))),
             region=settings.get(own.REGION),
-            layers=() if cache is None else (cache,),
         )
         self.metrics.routes = partial(_health, pipeline)
-        control = parse_address(control_address(settings))
-        token = _FileSecret(home)
         tables = TableClient(
             client=internal,
             control=control,
@@ -98,6 +112,7 @@ class Worker:
             max_body=settings.get(own.MAX_BODY),
             body_timeout_s=settings.get(own.BODY_TIMEOUT_S),
             max_in_flight=settings.get(own.MAX_IN_FLIGHT),
+            memory=memory,
         )
         server = self._server(app)
         tables.load()
@@ -124,6 +139,7 @@ class Worker:
             for provider in providers.values():
                 await provider.close()
             await internal.close()
+            await stored.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
 
     def _cache(self, clock: Clock, internal: Client) -> Cache | None:

@@ -12,6 +12,8 @@ from tetrad.serving.translation._kinds import EventTranslator, Translation, Tran
 TRANSLATORS: dict[tuple[str, str], str] = {
     ("chat", "messages"): "tetrad.serving.translation.chat_to_messages:translate",
     ("messages", "chat"): "tetrad.serving.translation.messages_to_chat:translate",
+    ("completions", "chat"): "tetrad.serving.translation.completions_to_chat:translate",
+    ("responses", "chat"): "tetrad.serving.translation.responses_to_chat:translate",
 }
 """By (operation of the client, operation of the upstream): `module:function` of a `Translator`, imported when it is
 first needed. Operations are those of `tetrad.serving.OPERATIONS`, by name."""

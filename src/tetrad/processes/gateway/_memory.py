@@ -1,0 +1,164 @@
+"""Stored responses, over control: kept, recalled, and shown to clients in OpenAI's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+
+from tetrad.kernel import TetradError, Unavailable
+from tetrad.kit.upstream import Address, Client, Timeouts
+from tetrad.responses import Conversation, KeptResponse
+from tetrad.serving import RequestRefused
+from tetrad.serving.ports import Remembered, Turn
+
+PREFIX = "/v1/responses/"
+_JSON = (b"content-type", b"application/json")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,127}")
+_TIMEOUTS = Timeouts(connect_s=1.0, first_byte_s=3.0, idle_s=3.0, total_s=5.0)
+_PAUSE_S = 5.0
+"""So long after control did not answer nothing is kept: every answer would wait for it in vain."""
+_MOST_BYTES = 64 * 2**20
+_LISTED = ("limit", "after", "order")
+
+Page = tuple[int, list[tuple[bytes, bytes]], bytes]
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    detail: str = ""
+    title: str = ""
+    hint: str = ""
+    code: str = ""
+
+
+class ControlMemory:
+    """`tetrad.serving.ports.Memory` of control; every call ends within some seconds."""
+
+    def __init__(self, client: Client, control: Address, token: Callable[[], str]) -> None:
+        self._client = client
+        self._control = control
+        self._token = token
+        self._away_until = 0.0
+
+    async def recall(self, project: str, response: str) -> Remembered:
+        """Return what was said up to and with a response."""
+        if not _ID.fullmatch(response):
+            raise _no_previous(response, "")
+        status, body = await self._ask("GET", f"{response}/conversation", {"project": project})
+        if status == 404:
+            raise _no_previous(response, _problem(body).detail)
+        if status != 200:
+            problem = _problem(body)
+            raise RequestRefused(
+                problem.detail or f"the conversation of {response} cannot be had ({status})",
+                param="previous_response_id",
+                hint=problem.hint,
+                code=problem.code or None,
+                status=status if status < 500 else 503,
+            )
+        try:
+            found = msgspec.json.decode(body, type=Conversation)
+        except msgspec.MsgspecError as error:
+            raise Unavailable(f"control's answer cannot be read: {error}", code="state_unavailable") from None
+        return Remembered(found.items, found.upstream, found.native)
+
+    async def keep(self, turn: Turn, response: str, body: bytes) -> None:
+        """Keep a response."""
+        if asyncio.get_running_loop().time() < self._away_until:
+            raise _away()
+        if not _ID.fullmatch(response):
+            raise RequestRefused(f"{response[:80]!r} is no id to keep a response by")
+        kept = KeptResponse(
+            id=response,
+            project=turn.project,
+            created_s=int(time.time()),
+            input=turn.input,
+            response=msgspec.Raw(body),
+            previous=turn.previous,
+            key_id=turn.key_id,
+            upstream=turn.upstream,
+            native=turn.native,
+        )
+        status, answer = await self._ask("PUT", response, {}, msgspec.json.encode(kept))
+        if status != 204:
+            problem = _problem(answer)
+            raise Unavailable(
+                problem.detail or f"control answered {status}", hint=problem.hint, code=problem.code or None
+            )
+
+    async def page(self, method: str, path: str, query: str, project: str) -> Page:
+        """Answer what a client asks of a stored response; raises `TetradError`."""
+        identity, _, what = path.removeprefix(PREFIX).partition("/")
+        if not _ID.fullmatch(identity) or what not in ("", "input_items", "cancel"):
+            raise RequestRefused(f"there is nothing at {path[:200]}", status=404, code="unknown_url")
+        allowed = {"": ("GET", "DELETE"), "input_items": ("GET",), "cancel": ("POST",)}[what]
+        if method not in allowed:
+            raise RequestRefused(
+                f"{method} is not allowed here",
+                hint=f"use {' or '.join(allowed)}",
+                status=405,
+                code="method_not_allowed",
+            )
+        asked = {"project": project}
+        if what == "input_items":
+            asked |= {name: value for name, value in parse_qsl(query) if name in _LISTED}
+        target = f"{identity}/input_items" if what == "input_items" else identity
+        status, body = await self._ask("DELETE" if method == "DELETE" else "GET", target, asked)
+        if status >= 400:
+            problem = _problem(body)
+            raise RequestRefused(
+                problem.detail or f"the response {identity} cannot be had ({status})",
+                hint=problem.hint,
+                code=problem.code or None,
+                status=status if status in (400, 404, 413, 422) else 503,
+            )
+        if what == "cancel":
+            raise RequestRefused(
+                f"the response {identity} is complete: only responses in the background can be cancelled",
+                code="not_in_background",
+            )
+        if method == "DELETE":
+            body = msgspec.json.encode({"id": identity, "object": "response", "deleted": True})
+        return 200, [_JSON], body
+
+    async def _ask(self, method: str, path: str, query: Mapping[str, str], body: bytes = b"") -> tuple[int, bytes]:
+        target = f"/internal/v1/responses/{path}" + (f"?{urlencode(query)}" if query else "")
+        try:
+            headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/json")]
+            request = self._client.prepare(method, self._control, target, headers)
+            response = await self._client.send(request, body, timeouts=_TIMEOUTS)
+            answer = await response.read_all(_MOST_BYTES)
+        except (TetradError, OSError):
+            self._away_until = asyncio.get_running_loop().time() + _PAUSE_S
+            raise _away() from None
+        self._away_until = 0.0
+        return response.status, answer
+
+
+def _away() -> Unavailable:
+    return Unavailable(
+        "stored responses cannot be had now: the control plane does not answer",
+        hint="try again in a moment, or send the whole conversation as `input`",
+        code="state_unavailable",
+        retry_after_s=2.0,
+    )
+
+
+def _no_previous(response: str, why: str) -> RequestRefused:
+    return RequestRefused(
+        why or f"there is no stored response {response[:80]!r}",
+        param="previous_response_id",
+        hint="it was deleted, has expired, or was made with store: false; send the whole conversation as `input`",
+        code="previous_response_not_found",
+    )
+
+
+def _problem(body: bytes) -> _Problem:
+    try:
+        return msgspec.json.decode(body, type=_Problem)
+    except msgspec.MsgspecError:
+        return _Problem()

@@ -1,0 +1,94 @@
+"""Responses that clients come back to, and the conversations that they make."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,127}")
+
+
+class KeptResponse(msgspec.Struct, frozen=True):
+    """One turn: what the client sent (a JSON array of items) and the whole response (a JSON object).
+
+    `previous` is the id of the turn before it; `upstream` answered, and `native` tells that it speaks Responses
+    itself, so that it may keep this response too.
+    """
+
+    id: str
+    project: str
+    created_s: int
+    input: msgspec.Raw
+    response: msgspec.Raw
+    previous: str = ""
+    key_id: str = ""
+    upstream: str = ""
+    native: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of what it holds."""
+        return len(bytes(self.input)) + len(bytes(self.response))
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """Everything that was said up to and with a response: `items` is a JSON array, the oldest first."""
+
+    items: msgspec.Raw
+    upstream: str = ""
+    native: bool = False
+
+
+class ResponseLimits(msgspec.Struct, frozen=True):
+    """What may be kept, and for how long."""
+
+    keep_days: int = 30
+    most: int = 100_000
+    most_bytes: int = 16 * 2**20
+    conversation_bytes: int = 32 * 2**20
+    most_turns: int = 500
+
+
+class ItemPage(msgspec.Struct, frozen=True):
+    """A page of items, in the words of OpenAI's protocol."""
+
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+    object: str = "list"
+
+
+class _Output(msgspec.Struct, frozen=True):
+    output: list[msgspec.Raw] = []
+
+
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+_outputs = msgspec.json.Decoder(_Output)
+
+
+def turn_items(kept: KeptResponse) -> list[bytes]:
+    """Return what a turn added to its conversation: the client's items, then those of the answer."""
+    return [bytes(item) for item in (*_items.decode(kept.input), *_outputs.decode(kept.response).output)]
+
+
+def joined(items: list[bytes]) -> msgspec.Raw:
+    """Return encoded items as a JSON array."""
+    return msgspec.Raw(b"[" + b",".join(items) + b"]")
+
+
+def named_items(items: list[bytes], identity: str) -> list[dict[str, Any]]:
+    """Return items as the protocol lists them: each has an id and a type, each message a list of parts."""
+    tail = identity.partition("_")[2] or identity
+    found = []
+    for number, raw in enumerate(items):
+        item: dict[str, Any] = msgspec.json.decode(raw)
+        item.setdefault("type", "message")
+        item.setdefault("id", f"{'msg' if item['type'] == 'message' else 'item'}_{tail}i{number:04x}")
+        if item["type"] == "message" and isinstance(item.get("content"), str):
+            kind = "output_text" if item.get("role") == "assistant" else "input_text"
+            item["content"] = [{"type": kind, "text": item["content"]}]
+        found.append(item)
+    return found

@@ -1,0 +1,28 @@
+"""Limits on kept responses."""
+
+from __future__ import annotations
+
+from tetrad.kit.settings import Setting, Settings, SettingsTable
+from tetrad.responses._model import ResponseLimits
+
+KEEP_DAYS = Setting(
+    "response_keep_days", int, 30, "Days that a stored response is kept after its conversation went on.",
+    minimum=1, maximum=3650,
+)  # fmt: skip
+MAX_KEPT = Setting(
+    "response_max", int, 100_000, "Responses that a project keeps; more are answered unstored.", minimum=1
+)
+MAX_BYTES = Setting(
+    "response_max_bytes", int, 16 * 2**20, "Largest response that is kept, with its input.", minimum=1024
+)
+CONVERSATION_BYTES = Setting(
+    "response_conversation_bytes", int, 32 * 2**20, "Largest conversation that is put together.", minimum=1024
+)
+MAX_TURNS = Setting("response_max_turns", int, 500, "Turns of one conversation.", minimum=1, maximum=2000)
+
+SETTINGS = SettingsTable("Stored responses", (KEEP_DAYS, MAX_KEPT, MAX_BYTES, CONVERSATION_BYTES, MAX_TURNS))
+
+
+def limits_from(settings: Settings) -> ResponseLimits:
+    """Read the limits on kept responses."""
+    return ResponseLimits(*(settings.get(setting) for setting in SETTINGS.settings))

@@ -1,0 +1,29 @@
+"""What keeping responses refuses."""
+
+from __future__ import annotations
+
+from tetrad.kernel import InvalidInput, NotFound, Overloaded, TooLarge
+
+
+class ResponseNotFound(NotFound):
+    """No response of that id is kept in the project: deleted, expired, never stored, or of another project."""
+
+    code = "response_not_found"
+
+
+class BadResponse(InvalidInput):
+    """What should be kept is no response."""
+
+    code = "bad_response"
+
+
+class ResponseTooLarge(TooLarge):
+    """A response, or the conversation that it goes on with, is past its limit."""
+
+    code = "response_too_large"
+
+
+class TooManyResponses(Overloaded):
+    """The project keeps as many responses as it may."""
+
+    code = "too_many_responses"

@@ -1,0 +1,40 @@
+"""Where responses are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from tetrad.responses._model import KeptResponse
+
+
+class ResponseStore(Protocol):
+    """Rows by project and id. A row that has expired is as good as gone, whether it was removed or not."""
+
+    def put(self, kept: KeptResponse, lineage: Sequence[str], expires_at: datetime) -> bool:
+        """Insert a response; tell whether it is new. `lineage` are the turns before it, the oldest first.
+
+        None of them expires before `expires_at` from then on.
+        """
+        ...
+
+    def find(self, project: str, ids: Sequence[str], now: datetime) -> dict[str, KeptResponse]:
+        """Return those of the responses that are there, by id."""
+        ...
+
+    def lineage(self, project: str, identity: str, now: datetime) -> tuple[str, ...] | None:
+        """Return the turns before a response, the oldest first; None where it is not there."""
+        ...
+
+    def drop(self, project: str, identity: str, now: datetime) -> bool:
+        """Remove a response; tell whether it was there."""
+        ...
+
+    def count(self, project: str) -> int:
+        """Count the rows of a project."""
+        ...
+
+    def sweep(self, now: datetime, most: int) -> int:
+        """Remove at most so many rows that have expired; tell how many went."""
+        ...

@@ -1,0 +1,200 @@
+"""Conversations that go on: what was said before is put before a request, what is answered is kept.
+
+State is kept elsewhere (`Memory`), so a gateway needs it only for requests that name a response before theirs. A
+request that does not is answered without it, and its answer says that it was not stored.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable
+
+import msgspec
+
+from tetrad.kernel import TetradError
+from tetrad.serving._body import Fields, flag_field, items_field, read_fields, take_extension, text_field
+from tetrad.serving._dispatch import Dispatch
+from tetrad.serving._exchange import Exchange
+from tetrad.serving._model import RouteTable, Upstream
+from tetrad.serving._operations import RESPONSES
+from tetrad.serving._routing import Route
+from tetrad.serving.errors import RequestRefused
+from tetrad.serving.ports import Answer, Memory, ModelCall, Outcome, Remembered, Turn
+
+log = logging.getLogger(__name__)
+
+_PREVIOUS = "previous_response_id"
+_BLANK = re.compile(rb"\r?\n\r?\n")
+_TOLD = frozenset(
+    ("response.created", "response.queued", "response.in_progress", "response.completed", "response.incomplete",
+     "response.failed")
+)  # fmt: skip
+_KEPT = frozenset(("response.completed", "response.incomplete"))
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+_encode = msgspec.json.encode
+_NULL, _TRUE, _FALSE = msgspec.Raw(b"null"), msgspec.Raw(b"true"), msgspec.Raw(b"false")
+
+
+class Remembering:
+    """The layer (see `tetrad.serving.Layer`) that makes Responses stateful."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def bind(self, table: RouteTable, following: Dispatch) -> Dispatch:  # noqa: ARG002 - it holds by every table
+        def dispatch(exchange: Exchange, route: Route, call: ModelCall) -> Awaitable[Answer]:
+            if call.operation is not RESPONSES:
+                return following(exchange, route, call)
+            return self._dispatch(following, exchange, route, call)
+
+        return dispatch
+
+    async def _dispatch(self, following: Dispatch, exchange: Exchange, route: Route, call: ModelCall) -> Answer:
+        fields, key = call.fields, exchange.key
+        _refuse_unserved(fields)
+        said = fields.get("store")
+        wanted = said is None or bytes(said) == b"null" or flag_field(fields, "store")
+        wanted = wanted and key is not None and key.content == "full"
+        before = fields.get(_PREVIOUS)
+        previous = "" if before is None or bytes(before) == b"null" else text_field(fields, _PREVIOUS)
+        if key is None or not (wanted or previous):
+            return await following(exchange, route, call)
+        own = items_field(read_fields(exchange.body), "input")
+        if previous:
+            found = await self._memory.recall(key.project, previous)
+            if not _goes_on_there(found, route):
+                call = _going_on(exchange, route, call, found, own)
+        answer = await following(exchange, route, call)
+        if answer.status >= 400:
+            return answer
+        upstream = exchange.attempts[-1].upstream if exchange.attempts else route.model.upstream
+        turn = Turn(key.project, key.id, upstream.name, _native(upstream), msgspec.Raw(own), previous)
+        return _Remembered(answer, self._memory, turn, wanted)
+
+
+def _refuse_unserved(fields: Fields) -> None:
+    if bytes(fields.get("conversation", _NULL)) != b"null":
+        raise RequestRefused(
+            "conversations as objects of their own are not served",
+            param="conversation",
+            hint="go on from a response with 'previous_response_id'",
+            code="conversations_not_served",
+        )
+    if flag_field(fields, "background"):
+        raise RequestRefused(
+            "nothing is answered in the background",
+            param="background",
+            hint="leave 'background' out, and stream the answer if it takes long",
+            code="background_not_served",
+        )
+
+
+def _native(upstream: Upstream) -> bool:
+    return RESPONSES.name in upstream.operations and upstream.adapter == "openai"
+
+
+def _goes_on_there(found: Remembered, route: Route) -> bool:
+    """Tell whether the upstream keeps the response itself, and nothing of ours has to stand before it again."""
+    upstream = route.model.upstream
+    return found.native and found.upstream == upstream.name and _native(upstream) and route.release is None
+
+
+def _going_on(exchange: Exchange, route: Route, call: ModelCall, found: Remembered, own: bytes) -> ModelCall:
+    """Return the call with the whole conversation as its input, and the release's prompt, if any, around that."""
+    before = [bytes(item) for item in _items.decode(found.items)]
+    if found.upstream != route.model.upstream.name:
+        before = [item for each in before if (item := _elsewhere(each))]
+    items = b"[" + b",".join([*before, *(bytes(item) for item in _items.decode(own))]) + b"]"
+    unsaid = call.unsaid
+    if route.release is None:
+        fields = {**call.fields, "input": msgspec.Raw(items)}
+    else:
+        fields = read_fields(exchange.body)
+        take_extension(fields)
+        fields["input"] = msgspec.Raw(items)
+        _, unsaid = route.release.put(RESPONSES, fields, exchange.variables)
+    fields.pop(_PREVIOUS, None)
+    return msgspec.structs.replace(call, fields=fields, unsaid=unsaid)
+
+
+def _elsewhere(item: bytes) -> bytes:
+    """Return an item as another upstream can read it: without ids that it never gave, and without sealed thoughts."""
+    fields = _object.decode(item)
+    if bytes(fields.get("type", b"")) == b'"reasoning"':
+        return b""
+    fields.pop("id", None)
+    fields.pop("status", None)
+    return _encode(fields)
+
+
+class _Remembered:
+    """An answer that is kept before its end is shown, so that whoever has it can go on from it."""
+
+    def __init__(self, answer: Answer, memory: Memory, turn: Turn, wanted: bool) -> None:
+        self.status = answer.status
+        self.headers = answer.headers
+        self.stream = answer.stream
+        self.received_ns = answer.received_ns
+        self.dropped = answer.dropped
+        self._answer = answer
+        self._memory = memory
+        self._turn = turn
+        self._wanted = wanted
+        self.done = False
+
+    async def read(self) -> bytes:
+        piece = await self._answer.read()
+        self.done = self._answer.done
+        if self.stream:
+            return await self._events(piece) if b'"response"' in piece else piece
+        try:
+            response = _object.decode(piece)
+        except msgspec.MsgspecError:
+            return piece
+        return await self._told(response, ended=bytes(response.get("status", b"")) != b'"failed"')
+
+    def outcome(self) -> Outcome:
+        return self._answer.outcome()
+
+    def close(self) -> None:
+        self._answer.close()
+
+    async def _events(self, piece: bytes) -> bytes:
+        said, start = [], 0
+        for match in _BLANK.finditer(piece):
+            said.append(await self._event(piece[start : match.end()]))
+            start = match.end()
+        said.append(piece[start:])
+        return b"".join(said)
+
+    async def _event(self, event: bytes) -> bytes:
+        lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
+        try:
+            body = _object.decode(b"\n".join(lines))
+            kind = _text.decode(body["type"])
+            if kind not in _TOLD:
+                return event
+            response = _object.decode(body["response"])
+        except (msgspec.MsgspecError, KeyError):
+            return event
+        body["response"] = msgspec.Raw(await self._told(response, ended=kind in _KEPT))
+        return b"event: %s\ndata: %s\n\n" % (kind.encode(), _encode(body))
+
+    async def _told(self, response: Fields, *, ended: bool) -> bytes:
+        """Return the response with what we know of it; kept, once it has ended."""
+        turn = self._turn
+        response[_PREVIOUS] = msgspec.Raw(_encode(turn.previous)) if turn.previous else _NULL
+        response["store"] = _TRUE if self._wanted else _FALSE
+        body = _encode(response)
+        if not (ended and self._wanted):
+            return body
+        try:
+            await self._memory.keep(turn, _text.decode(response["id"]), body)
+        except (TetradError, msgspec.MsgspecError, KeyError) as error:
+            log.warning("a response of project %r was answered and not stored: %s", turn.project, error)
+            response["store"] = _FALSE
+            return _encode(response)
+        return body

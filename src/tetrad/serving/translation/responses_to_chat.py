@@ -1,0 +1,294 @@
+"""Clients that speak OpenAI's Responses to upstreams that speak chat completions: the request.
+
+Items become messages: what an assistant said and called next to each other is one message, as chat completions want
+it. Reasoning that has a text goes back as `reasoning_content`; encrypted reasoning belongs to whom it came from and is
+left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tetrad.serving._operations import CHAT
+from tetrad.serving.errors import RequestRefused
+from tetrad.serving.ports import ModelCall
+from tetrad.serving.translation._kinds import Translation
+from tetrad.serving.translation._saying import (
+    Losses,
+    as_list,
+    as_object,
+    as_text,
+    bad,
+    decoded,
+    encoded,
+    guarded,
+)
+from tetrad.serving.translation.responses_answers import ResponsesAnswers
+
+MAX_ITEMS = 20_000
+
+_SAME = (
+    "model", "temperature", "top_p", "stream", "parallel_tool_calls", "top_logprobs", "user", "service_tier",
+    "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
+)  # fmt: skip
+_SAID = frozenset(
+    (*_SAME, "input", "instructions", "max_output_tokens", "tools", "tool_choice", "text", "reasoning", "include",
+     "metadata", "store", "stream_options", "truncation", "background")
+)  # fmt: skip
+_NEEDS_MEMORY = ("previous_response_id", "conversation")
+_ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+_FORMAT = ("name", "schema", "strict", "description")
+
+
+@guarded
+def translate(call: ModelCall, strict: bool) -> Translation:
+    """Return the call in chat completions; see `Translator`."""
+    body, losses = decoded(call.fields), Losses(strict)
+    for name in _NEEDS_MEMORY:
+        if name in body:
+            raise RequestRefused(
+                f"{name!r} needs stored responses, and this gateway keeps none",
+                param=name,
+                hint="send the whole conversation as `input`",
+                code="state_unavailable",
+            )
+    said: dict[str, Any] = {name: body[name] for name in _SAME if name in body}
+    said["messages"] = _messages(body, losses)
+    if "max_output_tokens" in body:
+        said["max_completion_tokens"] = body["max_output_tokens"]
+    _tools(body, said, losses)
+    _text(body, said, losses)
+    _rest(body, said, losses)
+    if call.stream:
+        said["stream_options"] = {"include_usage": True}
+    fields = encoded(said)
+    for name, raw in call.unsaid.items():
+        fields.setdefault(name, raw)
+    return ResponsesAnswers(
+        ModelCall(CHAT, fields, call.stream, usage_asked=True, strict=call.strict), losses.paths, body
+    )
+
+
+def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
+    reasoning = as_object(body.get("reasoning", {}), "reasoning")
+    if reasoning.get("effort") is not None:
+        said["reasoning_effort"] = as_text(reasoning["effort"], "reasoning.effort")
+    losses.rest(reasoning, ("effort",), "reasoning")
+    for number, name in enumerate(as_list(body.get("include", []), "include")):
+        if name == "message.output_text.logprobs":
+            said["logprobs"] = True
+        else:
+            losses.lose(f"include[{number}]")
+    if "top_logprobs" in said:
+        said["logprobs"] = True
+    if body.get("truncation", "disabled") != "disabled":
+        losses.lose("truncation")
+    if body.get("background"):
+        raise RequestRefused(
+            "the model's upstream answers nothing in the background",
+            param="background",
+            hint="leave 'background' out, and stream the answer if it takes long",
+            code="cannot_translate",
+        )
+    losses.rest(body, _SAID, "")
+
+
+def _text(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
+    text = as_object(body.get("text", {}), "text")
+    if text.get("verbosity") not in (None, "medium"):
+        said["verbosity"] = text["verbosity"]
+    losses.rest(text, ("format", "verbosity"), "text")
+    form = as_object(text.get("format") or {}, "text.format")
+    kind = form.get("type", "text")
+    if kind == "json_schema":
+        schema = {name: form[name] for name in _FORMAT if form.get(name) is not None}
+        as_text(schema.get("name"), "text.format.name")
+        as_object(schema.get("schema"), "text.format.schema")
+        said["response_format"] = {"type": "json_schema", "json_schema": schema}
+        losses.rest(form, ("type", *_FORMAT), "text.format")
+    elif kind == "json_object":
+        said["response_format"] = {"type": "json_object"}
+    elif kind != "text":
+        losses.lose("text.format")
+
+
+def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
+    tools = []
+    for number, item in enumerate(as_list(body.get("tools", []), "tools")):
+        path = f"tools[{number}]"
+        tool = as_object(item, path)
+        if tool.get("type") != "function":
+            losses.lose(path)
+            continue
+        function: dict[str, Any] = {"name": as_text(tool.get("name"), f"{path}.name")}
+        for name in ("description", "parameters", "strict"):
+            if tool.get(name) is not None:
+                function[name] = tool[name]
+        losses.rest(tool, ("type", "name", "description", "parameters", "strict"), path)
+        tools.append({"type": "function", "function": function})
+    if tools:
+        said["tools"] = tools
+    elif "parallel_tool_calls" in said:
+        del said["parallel_tool_calls"]  # chat completions refuse it without tools
+    choice = body.get("tool_choice")
+    if choice is None or (not tools and choice in ("auto", "none")):
+        return
+    if choice in ("auto", "none", "required"):
+        said["tool_choice"] = choice
+        return
+    chosen = as_object(choice, "tool_choice")
+    if chosen.get("type") == "function":
+        name = as_text(chosen.get("name"), "tool_choice.name")
+        said["tool_choice"] = {"type": "function", "function": {"name": name}}
+        losses.rest(chosen, ("type", "name"), "tool_choice")
+    else:
+        losses.lose("tool_choice")
+
+
+def _messages(body: dict[str, Any], losses: Losses) -> list[dict[str, Any]]:
+    talk = _Talk(losses)
+    if "instructions" in body:
+        talk.say("system", as_text(body["instructions"], "instructions"))
+    given = body.get("input")
+    if isinstance(given, str):
+        talk.say("user", given)
+    else:
+        items = as_list(given, "input")
+        if len(items) > MAX_ITEMS:
+            raise RequestRefused(f"the input has {len(items):,} items", param="input", hint=f"at most {MAX_ITEMS:,}")
+        for number, item in enumerate(items):
+            talk.take(as_object(item, f"input[{number}]"), f"input[{number}]")
+    return talk.finished()
+
+
+class _Talk:
+    """Messages in the making. `_turn` is the assistant's message that calls and thoughts still join."""
+
+    def __init__(self, losses: Losses) -> None:
+        self._losses = losses
+        self._messages: list[dict[str, Any]] = []
+        self._turn: dict[str, Any] | None = None
+
+    def say(self, role: str, content: Any) -> None:
+        self._turn = None
+        self._messages.append({"role": role, "content": content})
+
+    def finished(self) -> list[dict[str, Any]]:
+        """Return the messages; thoughts that nothing followed say nothing."""
+        return [each for each in self._messages if each["content"] is not None or "tool_calls" in each]
+
+    def take(self, item: dict[str, Any], path: str) -> None:
+        kind = item.get("type", "message")
+        if kind == "message":
+            self._message(item, path)
+        elif kind == "function_call":
+            self._call(item, path)
+        elif kind == "function_call_output":
+            self._result(item, path)
+        elif kind == "reasoning":
+            self._thought(item, path)
+        elif kind == "item_reference":
+            raise RequestRefused(
+                f"{path} refers to an item that this gateway does not keep",
+                param=path,
+                hint="send the item itself",
+                code="item_not_found",
+            )
+        else:
+            self._losses.lose(path)
+
+    def _message(self, item: dict[str, Any], path: str) -> None:
+        role = _ROLES.get(item.get("role", ""))
+        if role is None:
+            raise bad(f"{path}.role", "'user', 'assistant', 'system' or 'developer'")
+        self._losses.rest(item, ("type", "role", "content", "id", "status", "phase"), path)
+        content = item.get("content")
+        if not isinstance(content, str):
+            content = self._parts(content, role, f"{path}.content")
+        if role != "assistant":
+            self.say(role, content)
+            return
+        turn = self._assistant()
+        if turn["content"] is not None or "tool_calls" in turn:
+            self._turn = None
+            turn = self._assistant()
+        turn["content"] = content
+
+    def _assistant(self) -> dict[str, Any]:
+        if self._turn is None:
+            self._turn = {"role": "assistant", "content": None}
+            self._messages.append(self._turn)
+        return self._turn
+
+    def _call(self, item: dict[str, Any], path: str) -> None:
+        self._losses.rest(item, ("type", "call_id", "name", "arguments", "id", "status"), path)
+        call = {
+            "id": as_text(item.get("call_id"), f"{path}.call_id"),
+            "type": "function",
+            "function": {
+                "name": as_text(item.get("name"), f"{path}.name"),
+                "arguments": as_text(item.get("arguments"), f"{path}.arguments"),
+            },
+        }
+        self._assistant().setdefault("tool_calls", []).append(call)
+
+    def _result(self, item: dict[str, Any], path: str) -> None:
+        self._losses.rest(item, ("type", "call_id", "output", "id", "status"), path)
+        output = item.get("output")
+        if not isinstance(output, str):
+            output = self._parts(output, "tool", f"{path}.output")
+        self._turn = None
+        call_id = as_text(item.get("call_id"), f"{path}.call_id")
+        self._messages.append({"role": "tool", "tool_call_id": call_id, "content": output})
+
+    def _thought(self, item: dict[str, Any], path: str) -> None:
+        texts = []
+        for number, each in enumerate(as_list(item.get("content") or [], f"{path}.content")):
+            place = f"{path}.content[{number}]"
+            part = as_object(each, place)
+            if part.get("type") == "reasoning_text":
+                texts.append(as_text(part.get("text"), f"{place}.text"))
+            else:
+                self._losses.lose(place)
+        if not texts:
+            self._losses.lose(path)
+            return
+        if item.get("encrypted_content") is not None:
+            self._losses.lose(f"{path}.encrypted_content")
+        self._turn = None
+        self._assistant()["reasoning_content"] = "".join(texts)
+
+    def _parts(self, content: Any, role: str, path: str) -> Any:
+        """Return the parts as chat completions say them; an assistant's texts as one text, which all servers take."""
+        parts: list[dict[str, Any]] = []
+        for number, each in enumerate(as_list(content, path)):
+            place = f"{path}[{number}]"
+            parts += self._part(as_object(each, place), place)
+        if role != "user" and all(part["type"] == "text" for part in parts):
+            return "".join(part["text"] for part in parts)
+        return parts
+
+    def _part(self, part: dict[str, Any], path: str) -> list[dict[str, Any]]:
+        kind, losses = part.get("type"), self._losses
+        if kind in ("input_text", "output_text", "text"):
+            if part.get("annotations"):
+                losses.lose(f"{path}.annotations")
+            losses.rest(part, ("type", "text", "annotations", "logprobs"), path)
+            return [{"type": "text", "text": as_text(part.get("text"), f"{path}.text")}]
+        if kind == "refusal":
+            return [{"type": "refusal", "refusal": as_text(part.get("refusal"), f"{path}.refusal")}]
+        if kind == "input_image" and part.get("image_url") is not None:
+            image: dict[str, Any] = {"url": as_text(part["image_url"], f"{path}.image_url")}
+            if part.get("detail") is not None:
+                image["detail"] = part["detail"]
+            losses.rest(part, ("type", "image_url", "detail"), path)
+            return [{"type": "image_url", "image_url": image}]
+        if kind == "input_file" and (part.get("file_data") is not None or part.get("file_id") is not None):
+            file = {name: part[name] for name in ("file_data", "file_id", "filename") if part.get(name) is not None}
+            losses.rest(part, ("type", *file), path)
+            return [{"type": "file", "file": file}]
+        if kind == "input_audio":
+            audio = as_object(part.get("input_audio"), f"{path}.input_audio")
+            return [{"type": "input_audio", "input_audio": audio}]
+        losses.lose(path)
+        return []

@@ -1,0 +1,97 @@
+"""A chain and a promised shape over a real gateway: the official client streams, the spool tells every step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import openai
+import pytest
+
+from support import gateway as g
+from support.fake_openai import FakeOpenAI
+from support.gateway import GatewayProcess, make_table, prepare_home, spooled
+from tetrad.serving import MessageTemplate, ReleaseRoute, Variable
+
+CHAIN, SHAPED = "sha256:" + "5" * 64, "sha256:" + "6" * 64
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def step(name: str, text: str, inputs: dict[str, str]) -> ReleaseRoute:
+    return ReleaseRoute(
+        CHAIN, "default", "assistant", "local/m1", messages=(MessageTemplate("system", text),),
+        variables=tuple(Variable(each) for each in inputs), step=name, inputs=inputs,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI() as fake:
+        yield fake
+
+
+@pytest.fixture
+def gateway(upstream: FakeOpenAI, tetrad_home: Path) -> Iterator[GatewayProcess]:
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+    releases = {
+        CHAIN: ReleaseRoute(
+            CHAIN, "default", "assistant", "local/m1", variables=(Variable("topic"),),
+            steps=(
+                step("draft", "On {{t}}.", {"t": "variables.topic"}),
+                step("polish", "Polish {{d}}", {"d": "draft.text"}),
+            ),
+        ),
+        SHAPED: ReleaseRoute(
+            SHAPED, "default", "assistant", "local/m1", messages=(MessageTemplate("system", "JSON."),), repair=True,
+            params={"response_format": msgspec.Raw(json.dumps(form).encode())},
+        ),
+    }  # fmt: skip
+    table = make_table(upstream.base_url)
+    app = table.apps["default/assistant"]
+    apps = {"default/assistant": msgspec.structs.replace(app, refs={"production": CHAIN, "shaped": SHAPED})}
+    kept = {f"default/{digest}": release for digest, release in releases.items()}
+    prepare_home(tetrad_home, msgspec.structs.replace(table, apps=apps, releases=kept))
+    with GatewayProcess(tetrad_home) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def client(gateway: GatewayProcess) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=gateway.url + "/v1", api_key=g.KEY, max_retries=0) as client:
+        yield client
+
+
+def test_a_chain_streams_its_last_step_and_records_each(
+    client: openai.OpenAI, gateway: GatewayProcess, upstream: FakeOpenAI
+) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="app:assistant", messages=MESSAGES, stream=True, extra_body={"tetrad": {"variables": {"topic": "rain"}}}
+    )
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in raw.parse() if chunk.choices)
+    assert (text, raw.headers["x-tetrad-step"]) == ("Hello world.", "polish")
+    assert [request.body.get("stream", False) for request in upstream.requests] == [False, True]
+    assert upstream.requests[1].body["messages"] == [{"role": "system", "content": "Polish Hello world."}]
+    trace = raw.headers["x-tetrad-trace-id"]
+    root, draft, polish = (span for span in spooled(gateway.home) if span.trace_id == trace)
+    assert [span.attributes.get("tetrad.step") for span in (root, draft, polish)] == [None, "draft", "polish"]
+    assert draft.cost == polish.cost == "0.00000465"
+    assert draft.parent_id == polish.parent_id == root.span_id
+
+
+def test_an_answer_of_another_shape_is_tried_again_and_refused(
+    client: openai.OpenAI, gateway: GatewayProcess, upstream: FakeOpenAI
+) -> None:
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.chat.completions.create(model="app:assistant@shaped", messages=MESSAGES)
+    assert (caught.value.status_code, caught.value.code) == (502, "output_schema_violated")
+    assert len(upstream.requests) == 2
+    trace = caught.value.response.headers["x-tetrad-trace-id"]
+    root, *tries = (span for span in spooled(gateway.home) if span.trace_id == trace)
+    assert [span.error_type for span in (root, *tries)] == ["output_schema_violated"] * 3
+    with (
+        pytest.raises(openai.APIError, match="does not fit"),
+        client.chat.completions.create(model="app:assistant@shaped", messages=MESSAGES, stream=True) as stream,
+    ):
+        list(stream)

@@ -1,0 +1,189 @@
+"""Conversations that go on: the official client, a real gateway, control's real routes over a real database."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from fastapi import FastAPI
+
+from support import gateway as g
+from support.databases import SqliteTemplate, opened
+from support.fake_openai import WORDS, FakeOpenAI
+from support.gateway import GatewayProcess, make_table, prepare_home
+from support.traces_api import served
+from tetrad.kernel import Principal, SystemClock, Unauthenticated
+from tetrad.kit.http import PROBLEM_RESPONSES, Credential, guard
+from tetrad.responses import Responses
+from tetrad.responses._store import SqlResponseStore
+from tetrad.responses.routes import router
+
+TEXT = "".join(WORDS)
+
+
+class InternalOnly:
+    """An authenticator of one process."""
+
+    def authenticate(self, credential: Credential) -> Principal:
+        if credential.secret != g.TOKEN:
+            raise Unauthenticated("unknown key")
+        return Principal("process:gateway", "process", "gateway", frozenset({"internal"}))
+
+    def in_project(self, principal: Principal, _project: str) -> Principal:
+        return principal
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module", params=["tetrad", "uvicorn"])
+def gateway(
+    upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[GatewayProcess]:
+    home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("db")
+    prepare_home(home, make_table(upstream.base_url, models=("tools",)))
+    with opened(SqliteTemplate(folder).copy(folder / "tetrad.db")) as database:
+        app = FastAPI(responses=PROBLEM_RESPONSES, docs_url=None, redoc_url=None)
+        app.include_router(router(Responses(SqlResponseStore(database), SystemClock())))
+        guard(app, InternalOnly())
+        with served(app) as url, GatewayProcess(home, control_url=url, gateway_server=request.param) as gateway:
+            yield gateway
+
+
+@contextlib.contextmanager
+def client_of(gateway: GatewayProcess, key: str = g.KEY) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def client(gateway: GatewayProcess) -> Iterator[openai.OpenAI]:
+    with client_of(gateway) as client:
+        yield client
+
+
+def contents(upstream: FakeOpenAI) -> list[Any]:
+    return [message["content"] for message in upstream.requests[-1].body["messages"]]
+
+
+def test_a_conversation_goes_on_is_shown_and_deleted(client: openai.OpenAI, upstream: FakeOpenAI) -> None:
+    first = client.responses.create(model="local/m1", input="One")
+    assert first.store is True
+    second = client.responses.create(model="local/m1", input="Two", previous_response_id=first.id)
+    assert second.previous_response_id == first.id
+    assert contents(upstream) == ["One", TEXT, "Two"]
+    third = client.responses.create(model="local/m1", input="Three", previous_response_id=second.id)
+    assert contents(upstream) == ["One", TEXT, "Two", TEXT, "Three"]
+    assert client.responses.retrieve(third.id).output_text == TEXT
+    items = list(client.responses.input_items.list(third.id, order="asc", limit=2))
+    assert [item.content[0].text for item in items] == ["One", TEXT, "Two", TEXT, "Three"]  # type: ignore[union-attr]
+    client.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(first.id)
+    with pytest.raises(openai.BadRequestError, match="is gone") as caught:
+        client.responses.create(model="local/m1", input="Four", previous_response_id=third.id)
+    assert caught.value.code == "previous_response_not_found"
+
+
+def test_a_streamed_response_is_stored_before_its_end_is_told(client: openai.OpenAI, upstream: FakeOpenAI) -> None:
+    with client.responses.stream(model="local/m1", input="One") as stream:
+        first = stream.get_final_response()
+    assert first.store is True
+    with client.responses.stream(model="local/m1", input="Two", previous_response_id=first.id) as stream:
+        events = list(stream)
+    assert contents(upstream) == ["One", TEXT, "Two"]
+    created = next(event for event in events if event.type == "response.created")
+    assert created.response.previous_response_id == first.id
+
+
+def test_an_app_puts_its_prompt_once_before_the_whole_conversation(client: openai.OpenAI, upstream: FakeOpenAI) -> None:
+    more = {"extra_body": {"tetrad": {"variables": {"name": "Ada"}}}}
+    first = client.responses.create(model="app:assistant", input="One", **more)
+    client.responses.create(model="app:assistant", input="Two", previous_response_id=first.id, **more)
+    assert contents(upstream) == ["You help Ada.", "2+2?", "4 {{kept}}", "One", TEXT, "Two"]
+
+
+def test_calls_of_tools_go_on_with_their_results(client: openai.OpenAI, upstream: FakeOpenAI) -> None:
+    with client.responses.stream(model="local/tools", input="Weather?") as stream:
+        first = stream.get_final_response()
+    result = {"type": "function_call_output", "call_id": "c1", "output": "3 C"}
+    client.responses.create(model="local/m1", input=[result], previous_response_id=first.id)  # type: ignore[list-item]
+    asked, called, answered = upstream.requests[-1].body["messages"]
+    assert asked["content"] == "Weather?"
+    assert called["tool_calls"][0]["function"] == {"name": "w", "arguments": '{"c":"Oslo"}'}
+    assert answered == {"role": "tool", "tool_call_id": "c1", "content": "3 C"}
+
+
+def test_an_upstream_that_keeps_responses_itself_is_asked_to_go_on(client: openai.OpenAI, upstream: FakeOpenAI) -> None:
+    first = client.responses.create(model="local/native", input="One")
+    client.responses.create(model="local/native", input="Two", previous_response_id=first.id)
+    sent = upstream.requests[-1].body
+    assert (sent["input"], sent["previous_response_id"]) == ("Two", first.id)
+    second = client.responses.create(model="local/m1", input="Two", previous_response_id=first.id)
+    assert contents(upstream) == ["One", TEXT, "Two"]
+    third = client.responses.create(model="local/native", input="Three", previous_response_id=second.id)
+    sent = upstream.requests[-1].body
+    assert "previous_response_id" not in sent
+    assert [item.get("id") for item in sent["input"]] == [None] * 5
+    assert third.previous_response_id == second.id
+
+
+@pytest.mark.parametrize("key", [g.REDACTED_KEY, g.OFF_KEY])
+def test_what_may_not_be_recorded_is_not_stored(gateway: GatewayProcess, key: str) -> None:
+    with client_of(gateway, key) as client:
+        made = client.responses.create(model="local/m1", input="One")
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(made.id)
+
+
+def test_store_false_and_other_projects_find_nothing(gateway: GatewayProcess, client: openai.OpenAI) -> None:
+    unkept = client.responses.create(model="local/m1", input="One", store=False)
+    with pytest.raises(openai.BadRequestError):
+        client.responses.create(model="local/m1", input="Two", previous_response_id=unkept.id)
+    kept = client.responses.create(model="local/m1", input="One")
+    with client_of(gateway, g.OTHER_KEY) as other:
+        with pytest.raises(openai.NotFoundError):
+            other.responses.retrieve(kept.id)
+        with pytest.raises(openai.NotFoundError):
+            other.responses.delete(kept.id)
+        with pytest.raises(openai.BadRequestError):
+            other.responses.create(model="local/m1", input="Two", previous_response_id=kept.id)
+    assert client.responses.retrieve(kept.id).id == kept.id
+
+
+def test_what_is_not_served_says_so(gateway: GatewayProcess, client: openai.OpenAI) -> None:
+    kept = client.responses.create(model="local/m1", input="One")
+    with pytest.raises(openai.BadRequestError, match="background"):
+        client.responses.cancel(kept.id)
+    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+        client.responses.create(model="local/m1", input="One", conversation="conv_1")
+    with pytest.raises(openai.BadRequestError, match="background"):
+        client.responses.create(model="local/native", input="One", background=True)
+    assert gateway.get("/v1/responses/resp_12345678/nothing", g.KEY)[0] == 404
+    assert gateway.get("/v1/responses/..%2f..%2fstatus", g.KEY)[0] == 404
+    assert gateway.get(f"/v1/responses/{kept.id}")[0] == 401
+    assert gateway.get(f"/v1/responses/{kept.id}/input_items?limit=0&project=other", g.KEY)[0] == 400
+
+
+def test_without_control_single_requests_are_answered_and_conversations_say_why_not(
+    upstream: FakeOpenAI, tetrad_home: Path
+) -> None:
+    prepare_home(tetrad_home, make_table(upstream.base_url))
+    with GatewayProcess(tetrad_home) as gateway, client_of(gateway) as client:
+        made = client.responses.create(model="local/m1", input="One")
+        assert (made.output_text, made.store) == (TEXT, False)
+        with client.responses.stream(model="local/m1", input="One") as stream:
+            assert stream.get_final_response().store is False
+        with pytest.raises(openai.InternalServerError) as caught:
+            client.responses.create(model="local/m1", input="Two", previous_response_id=made.id)
+        assert (caught.value.status_code, caught.value.code) == (503, "state_unavailable")
+        status, body = gateway.get(f"/v1/responses/{made.id}", g.KEY)
+        assert (status, json.loads(body)["error"]["code"]) == (503, "state_unavailable")
