@@ -8,13 +8,29 @@ import sys
 import warnings
 from pathlib import Path
 
-from support.identity import ADMIN
+from support.identity import ADMIN, caller
+from support.malformed import failures
 from support.routes import guarded_routes, holes
 from tetrad import __version__
 from tetrad.kit.home import Home
 from tetrad.kit.http import walk_routes
 from tetrad.processes._settings import product_settings
 from tetrad.processes.control._compose import build_app, build_services
+
+
+async def _malformed(home: Home) -> dict[str, object]:
+    home.prepare(__version__)
+    services = build_services(product_settings(home=str(home.root)), home)
+    identity = services.identity
+    identity.first_start(home.keys)
+    app = build_app(services)
+    document = app.openapi()
+    key = (home.keys / "admin.key").read_text("utf-8").strip()
+    # a stream does not end on its own
+    document["paths"] = {path: each for path, each in document["paths"].items() if "stream" not in path}
+    async with caller(app) as http:
+        count, found = await failures(http, document, key, each=1)
+    return {"count": count, "failures": found}
 
 
 async def _walk(home: Home) -> dict[str, object]:
@@ -40,5 +56,6 @@ async def _walk(home: Home) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_walk(Home(Path(sys.argv[1]))))))
+    todo = _malformed if "--malformed" in sys.argv else _walk
+    print(json.dumps(asyncio.run(todo(Home(Path(sys.argv[1]))))))
     sys.stdout.flush()

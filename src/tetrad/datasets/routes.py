@@ -323,6 +323,11 @@ def _uploading(routes: APIRouter, datasets: Datasets) -> None:
             raise InvalidInput(
                 f"the body is no batch of rows: {error}", hint="see push_rows in /openapi.json"
             ) from None
+        except UnicodeEncodeError as error:
+            raise InvalidInput(
+                f"the body has a lone surrogate: {error.object[error.start : error.end]!a}",
+                hint="send whole characters",
+            ) from None
 
         def work() -> DatasetVersion:
             return datasets.push(

@@ -360,7 +360,7 @@ class Evidence:
             subjects.setdefault(part.seal, f"part {part.label()}"[:300])
             if part.digest is not None:
                 subjects.setdefault(part.digest, f"content {part.label()}"[:300])
-        predicate = {
+        predicate: dict[str, Any] = {
             "decision": "reject" if reject else "approve",
             "approver": tags(actor),
             "project": project,

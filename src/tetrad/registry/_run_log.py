@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import Clock, InvalidInput, Principal, digest_json, new_id, parse_digest
+from tetrad.kernel import Clock, InvalidInput, Principal, canonical_json, digest_json, new_id, parse_digest
 from tetrad.registry._model import INVALIDATIONS, Activity, Edge, check_simple_name
 from tetrad.registry._runs import (
     INPUT_POLICIES,
@@ -92,7 +92,7 @@ class Runs:
         given = check_values(params or {}, "parameter", most=MAX_PARAMS)
         named = _tags(tags or {})
         around = dict(environment or {})
-        if len(msgspec.json.encode(around)) > MAX_ENVIRONMENT_BYTES:
+        if len(canonical_json(around)) > MAX_ENVIRONMENT_BYTES:
             raise RunTooLarge("the environment of a run", hint=f"at most {MAX_ENVIRONMENT_BYTES} bytes of JSON")
         edges = self._edges(project, inputs, "in", kind)
         now = self._clock.now()

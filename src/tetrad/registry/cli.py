@@ -40,7 +40,9 @@ from tetrad.registry._signing import (
 __all__ = ["evidence", "gates", "runs"]
 
 gates = typer.Typer(no_args_is_help=True, help="Gates: which evidence a ref needs before it moves.")
-evidence = typer.Typer(no_args_is_help=True, help="Signed statements about digests.")
+evidence = typer.Typer(
+    no_args_is_help=True, help="Evidence: signed test results and approvals, and the keys that sign."
+)
 
 MAX_FILE_BYTES = 1 << 20
 RefArgument = Annotated[str, typer.Argument(help="The ref, as APP/REF, such as assistant/production.")]

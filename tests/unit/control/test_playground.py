@@ -123,6 +123,16 @@ def test_faults_of_a_prompt_and_its_values_are_named_before_anything_is_sent() -
         playground.prepare("p", Asked("app:bot", params={"model": "another"}))
 
 
+@pytest.mark.parametrize("field", ["messages", "variables", "params"])
+def test_what_cannot_be_sent_is_refused_before_anything_is_sent(field: str) -> None:
+    held: dict[str, Any] = {
+        "messages": {"messages": [{"\udfff": 1}]}, "variables": {"variables": {"tone": "\ud800"}},
+        "params": {"params": {"stop": "\ud800"}},
+    }[field]  # fmt: skip
+    with pytest.raises(RequestRefused, match="lone surrogate"):
+        a_playground()[0].prepare("p", Asked("app:bot", **held))
+
+
 def test_what_the_app_set_itself_outlives_the_prompt_that_is_replaced() -> None:
     old = msgspec.structs.replace(pinned(EDITED), params={"temperature": 0.2, "top_p": 0.5})
     new = msgspec.structs.replace(pinned(EDITED), params={"temperature": 0.9})

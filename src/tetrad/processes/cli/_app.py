@@ -33,27 +33,29 @@ class _Command:
 
 
 GROUPS: dict[str, _Group] = {
-    "app": _Group("tetrad.releases.cli", "apps", "Apps, what they serve and how they got there."),
+    "app": _Group("tetrad.releases.cli", "apps", "Apps: what each serves and how it got there."),
     "release": _Group("tetrad.releases.cli", "releases", "Releases: compose, derive, diff, list, show."),
     "ref": _Group("tetrad.releases.cli", "refs", "Refs: list, move, log."),
     "binding": _Group("tetrad.bindings.cli", "bindings", "Bindings: what a release's names mean in an environment."),
     "change": _Group("tetrad.changes.cli", "changes", "Change requests: open, push, review, rebase, merge."),
     "gate": _Group("tetrad.registry.cli", "gates", "Gates: which evidence a ref needs before it moves."),
-    "evidence": _Group("tetrad.registry.cli", "evidence", "Signed statements about digests."),
-    "code": _Group("tetrad.code.cli", "code", "Snapshots of code: take, show."),
-    "dataset": _Group("tetrad.datasets.cli", "datasets", "Dataset versions and their rows."),
+    "evidence": _Group(
+        "tetrad.registry.cli", "evidence", "Evidence: signed test results and approvals, and the keys that sign."
+    ),
+    "code": _Group("tetrad.code.cli", "code", "Code: keep a folder as a snapshot, show it."),
+    "dataset": _Group("tetrad.datasets.cli", "datasets", "Datasets: import, diff, split, derive, export."),
     "model": _Group("tetrad.models.cli", "models", "Models: import, derive, alias, list, show."),
-    "run": _Group("tetrad.registry.cli", "runs", "Runs: trainings and other activities that are watched."),
+    "run": _Group("tetrad.registry.cli", "runs", "Runs: log trainings and evaluations, compare them."),
     "prompt": _Group("tetrad.prompts.cli", "prompts", "Prompts: versions, render, diff, import, export, sync."),
     "trace": _Group("tetrad.traces.cli", "traces", "Traces: list, show, follow."),
     "engine": _Group("tetrad.adapters.engines.cli", "engines", "Engines: list, show, pull the bundled models."),
-    "provider": _Group("tetrad.serving.cli", "providers", "Providers: remote APIs that answer."),
+    "provider": _Group("tetrad.serving.cli", "providers", "Providers: remote model APIs to send requests to."),
     "route": _Group("tetrad.serving.route_cli", "routes", "Routes: one name for several models, and its fallbacks."),
     "cache": _Group("tetrad.serving.cli", "caches", "Cached answers: how they are kept, what they save."),
-    "job": _Group("tetrad.kit.jobs.cli", "jobs", "Durable jobs."),
+    "job": _Group("tetrad.kit.jobs.cli", "jobs", "Jobs: long work that outlives a restart; list, run, cancel."),
     "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
-    "project": _Group("tetrad.identity.cli", "projects", "Projects."),
-    "secret": _Group("tetrad.identity.cli", "secrets", "Provider secrets, encrypted at rest."),
+    "project": _Group("tetrad.identity.cli", "projects", "Projects: list, create."),
+    "secret": _Group("tetrad.identity.cli", "secrets", "Secrets of providers: list, set, delete; encrypted at rest."),
     "audit": _Group("tetrad.identity.cli", "audit", "The audit log: list, verify, export its head."),
 }
 
@@ -74,13 +76,31 @@ COMMANDS: dict[str, _Command] = {
 }
 
 
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "This installation": ("up", "down", "status", "logs", "env", "login", "settings"),
+    "The four parts": ("prompt", "dataset", "model", "code"),
+    "Releases and where they serve": ("app", "release", "ref", "binding", "rollback", "stale", "reproduce"),
+    "Review and proof": ("change", "gate", "evidence", "audit"),
+    "What runs": ("trace", "run", "job", "engine", "provider"),
+    "Access and keeping": ("project", "key", "secret", "revoke", "erase", "gc"),
+}
+"""The commands as `tetrad --help` shows them: what a newcomer needs first comes first."""
+
+
 class _LazyGroup(TyperGroup):
     """Lists all commands, imports one: `tetrad rollback` must not pay for what `tetrad up` needs."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the caller passes it
-        return [*COMMANDS, *GROUPS]
+        return [name for names in SECTIONS.values() for name in names]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = self._imported(ctx, cmd_name)
+        if found is not None:
+            section = next((title for title, names in SECTIONS.items() if cmd_name in names), None)
+            found.rich_help_panel = section
+        return found
+
+    def _imported(self, ctx: Any, cmd_name: str) -> Any:
         single = COMMANDS.get(cmd_name)
         if single is not None:
             alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")

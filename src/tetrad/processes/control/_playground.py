@@ -108,7 +108,7 @@ class Playground:
             return Prepared(_body(asked.model, {**fields, "tetrad": _raw(extension)}), asked.model)
         route = self._route(project, asked.model, self._checked(project, asked.name, asked.text))
         unused = CompiledRelease(route, house_compiler).apply(
-            fields, msgspec.json.encode(dict(asked.variables)) if asked.variables else b""
+            fields, bytes(_raw(dict(asked.variables))) if asked.variables else b""
         )
         messages = msgspec.json.decode(fields["messages"], type=list[dict[str, Any]])
         return Prepared(_body(route.model, fields), route.model, messages, unused)
@@ -237,7 +237,13 @@ def _body(model: str, fields: Mapping[str, msgspec.Raw]) -> bytes:
 
 
 def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
+    try:
+        return msgspec.Raw(msgspec.json.encode(value))
+    except (UnicodeEncodeError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else "it has a lone surrogate"
+        raise RequestRefused(
+            f"the call cannot be sent: {why}", hint="send whole characters, a few levels deep"
+        ) from None
 
 
 def _event(name: str, data: object) -> bytes:
