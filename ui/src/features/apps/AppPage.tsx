@@ -4,7 +4,9 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconArrowBackUp, IconArrowRight } from "@tabler/icons-react";
 import { useState } from "react";
 import { appQuery, releaseQuery, type AppDetail, type Ref } from "@/api/apps";
+import { StaleChip } from "@/features/staleness/StaleChip";
 import { Chip, ReleaseChip } from "@/kit/Chips";
+import { BrokenBanner } from "@/features/revocations/BrokenBanner";
 import { RollBackModal, releaseBefore } from "@/features/releases/RefModals";
 import { CopyButton } from "@/kit/Copy";
 import { Crumbs } from "@/kit/Crumbs";
@@ -14,6 +16,7 @@ import { Page, Panel, Scroll } from "@/kit/Page";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import css from "./app.module.css";
+import { Environments } from "./Environments";
 import { Parts } from "./Parts";
 import { TryIt } from "./TryIt";
 
@@ -59,6 +62,7 @@ function Loaded({ project, app }: { project: string; app: AppDetail }) {
   return (
     <>
       <Refs project={project} app={app} chosen={digest} />
+      <BrokenBanner project={project} digest={digest} name="This release" />
       <div className={css.releaseHead}>
         <h2>
           Release <span className="mono">{shortDigest(digest, 12)}</span>
@@ -87,10 +91,14 @@ function Loaded({ project, app }: { project: string; app: AppDetail }) {
           <Link to="/p/$project/traces" params={{ project }} search={{ release: digest }} className="link">
             Its traces
           </Link>
+          <Link to="/p/$project/releases/$digest" params={{ project, digest }} className="link">
+            Its page
+          </Link>
         </span>
       </div>
       {back && <RollBackModal project={project} app={app.name} current={app.refs.find((ref) => ref.name === back.name) ?? back} close={() => setBack(null)} />}
-      {release.data ? <Parts release={release.data} /> : <Panel label="Release">{release.isError ? <ErrorState error={release.error} retry={() => void release.refetch()} busy={release.isFetching} /> : <Loading rows={10} />}</Panel>}
+      {release.data ? <Parts project={project} release={release.data} /> : <Panel label="Release">{release.isError ? <ErrorState error={release.error} retry={() => void release.refetch()} busy={release.isFetching} /> : <Loading rows={10} />}</Panel>}
+      <Environments project={project} app={app} />
       <div className={css.columns}>
         <TryIt app={app} release={release.data} />
         <History project={project} app={app} />
@@ -108,7 +116,10 @@ function Refs({ project, app, chosen }: { project: string; app: AppDetail; chose
             {ref.name}
             {ref.name === app.default_ref && <span className="dim"> default</span>}
           </span>
-          <span className="mono">{shortDigest(ref.digest, 12)}</span>
+          <span className={css.refLine}>
+            <span className="mono">{shortDigest(ref.digest, 12)}</span>
+            <StaleChip project={project} app={app.name} name={ref.name} />
+          </span>
           <span className="dim">
             moved <Ago at={ref.moved_at} /> by {ref.moved_by}
           </span>

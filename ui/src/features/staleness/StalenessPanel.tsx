@@ -3,6 +3,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { IconCircleCheck, IconPlayerPlay, IconRefresh } from "@tabler/icons-react";
 import { useState } from "react";
+import { ApiProblem } from "@/api/problem";
 import { runStaleness, stalenessQuery, type Stale, type StaleStep, type StepDone } from "@/api/staleness";
 import { Chip, type Tone } from "@/kit/Chips";
 import { Failure } from "@/kit/Failure";
@@ -47,7 +48,7 @@ export function StalenessPanel({ project, digest }: { project: string; digest: s
         if (turn.left === 0) return;
         idle = all.size > before ? 0 : idle + 1;
       }
-      throw new Error(`No step was done in ${MOST_IDLE} requests. Look at the plan anew, then run it again.`);
+      throw new ApiProblem(-1, "no_progress", `No step was done in ${MOST_IDLE} requests.`, "Look at the plan again, then run it again.");
     },
     onSettled: () => {
       for (const key of ["staleness", "releases", "datasets", "dataset", "prompts", "prompt", "versions"]) void queries.invalidateQueries({ queryKey: [key, project] });

@@ -16,6 +16,7 @@ export function stateLook(state: StaleState): { tone: Tone; word: string; tip: s
 
 /** What began it: the root causes, or what stands next to the artifact where nothing lies between. Each is said once. */
 export function reasons(item: { causes: readonly StaleCause[]; roots: readonly StaleCause[] }, only?: StaleState): string[] {
-  const from = item.roots.length > 0 ? item.roots : item.causes;
-  return [...new Set(from.filter((cause) => only === undefined || cause.state === only).map((cause) => cause.said))];
+  const of = (causes: readonly StaleCause[]): StaleCause[] => causes.filter((cause) => only === undefined || cause.state === only);
+  const roots = of(item.roots);
+  return [...new Set((roots.length > 0 ? roots : of(item.causes)).map((cause) => cause.said))];
 }
