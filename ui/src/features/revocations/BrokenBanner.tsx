@@ -2,7 +2,7 @@ import { Alert } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { IconBan } from "@tabler/icons-react";
 import { revocationsQuery } from "@/api/revocations";
-import { stalenessQuery } from "@/api/staleness";
+import { stalenessQuery, type StaleCause } from "@/api/staleness";
 import { reasons } from "@/features/staleness/state";
 import { Ago } from "@/kit/time";
 import css from "./revocations.module.css";
@@ -13,7 +13,9 @@ export function BrokenBanner({ project, digest, name }: { project: string; diges
   const staleness = useQuery({ ...stalenessQuery(project, { artifact: digest }), enabled: digest !== "" });
   const own = revocations.data?.find((each) => each.stands);
   const item = staleness.data?.items[0];
-  const causes = item?.state === "BROKEN" ? reasons(item, "BROKEN") : [];
+  // What is said of the artifact itself stands above already, with who and when.
+  const others = (each: StaleCause): boolean => own === undefined || each.digest !== digest;
+  const causes = item?.state === "BROKEN" ? reasons({ causes: item.causes.filter(others), roots: item.roots.filter(others) }, "BROKEN") : [];
   if (own === undefined && causes.length === 0) return null;
   return (
     <Alert color="red" variant="light" icon={<IconBan size={17} />} title={own ? `${name} is revoked` : `${name} is broken: it rests on what was revoked or erased`} role="alert">

@@ -55,7 +55,7 @@ export function EraseModal({ project, digest, name, close }: { project: string; 
               {holders.data.holders.length > 5 && `; and ${holders.data.holders.length - 5} more`}
             </p>
           )}
-          {live.length > 0 && <Checkbox checked={force} onChange={(event) => setForce(event.currentTarget.checked)} label={`Erase it although ${plural(live.length, "release")} that need it are served: their callers get errors`} />}
+          {live.length > 0 && <Checkbox checked={force} onChange={(event) => setForce(event.currentTarget.checked)} label={`Erase it although ${plural(live.length, "release")} in service ${live.length === 1 ? "needs" : "need"} it: callers get errors`} />}
           <Textarea data-autofocus required label="Why" description="Stands on the tombstone for good" value={reason} onChange={(event) => setReason(event.currentTarget.value)} autosize minRows={2} maxRows={6} maxLength={4000} />
           <TextInput required label={`Type ${name} to confirm`} value={typed} onChange={(event) => setTyped(event.currentTarget.value)} autoComplete="off" />
           <Failure error={run.error} />

@@ -18,7 +18,7 @@ export function ImpactView({ project, digest }: { project: string; digest: strin
     <section aria-label="What this reaches" className={css.impact}>
       <strong>
         What this reaches: {plural(data.count, "artifact")}
-        {data.complete ? "" : " and more"}, {data.live.length === 0 ? "nothing that is served now" : `${plural(data.live.length, "release")} that are served now`}
+        {data.complete ? "" : " and more"}, {data.live.length === 0 ? "none of them in service" : `among them ${plural(data.live.length, "release")} in service`}
       </strong>
       {data.live.length > 0 && (
         <span className={css.live}>
