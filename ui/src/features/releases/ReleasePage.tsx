@@ -190,7 +190,7 @@ function Standing({ project, digest }: { project: string; digest: string }) {
   const item = data?.items[0];
   if (item === undefined) return <span className="dim">{isError ? "unknown" : "…"}</span>;
   return (
-    <Link to="/p/$project/releases/$digest" params={{ project, digest }} search={{ tab: "staleness" }} aria-label="Staleness of this release">
+    <Link to="/p/$project/releases/$digest" params={{ project, digest }} search={{ tab: "staleness" }}>
       <StateChip state={item.state} />
     </Link>
   );

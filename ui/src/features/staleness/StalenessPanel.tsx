@@ -29,6 +29,11 @@ const OUTCOMES: Record<StepDone["outcome"], { tone: Tone; word: string }> = {
   left: { tone: "neutral", word: "left" },
 };
 
+/** The id of a step is that of its artifact, which may have to be rebuilt and then evaluated. */
+function keyOf(step: Pick<StaleStep, "action" | "id">): string {
+  return `${step.action} ${step.id}`;
+}
+
 /** How an artifact stands, why, and the steps that mend it; those that something here can do are done on a press. */
 export function StalenessPanel({ project, digest }: { project: string; digest: string }) {
   const subject = { artifact: digest };
@@ -43,7 +48,7 @@ export function StalenessPanel({ project, digest }: { project: string; digest: s
         const failed = [...all.values()].filter((each) => each.outcome === "failed").map((each) => each.step.id);
         const turn = await runStaleness(project, subject, { reason: "", seconds: TURN_S, skip: failed });
         const before = all.size;
-        for (const each of turn.steps) if (each.outcome !== "left") all.set(each.step.id, each);
+        for (const each of turn.steps) if (each.outcome !== "left") all.set(keyOf(each.step), each);
         setDone([...all.values()]);
         if (turn.left === 0) return;
         idle = all.size > before ? 0 : idle + 1;
@@ -155,7 +160,7 @@ function Done({ project, done }: { project: string; done: readonly StepDone[] })
         </thead>
         <tbody>
           {done.map((each) => (
-            <tr key={each.step.id}>
+            <tr key={keyOf(each.step)}>
               <td>
                 {each.step.action} {each.step.label}
               </td>
@@ -200,7 +205,7 @@ function Plan({ steps }: { steps: readonly StaleStep[] }) {
         </thead>
         <tbody>
           {steps.map((step, i) => (
-            <tr key={step.id}>
+            <tr key={keyOf(step)}>
               <td className={kit.right}>{i + 1}</td>
               <td className={css.text}>
                 <strong>{step.action}</strong> {step.label}
