@@ -99,8 +99,12 @@ export function StalenessPanel({ project, digest }: { project: string; digest: s
             )}
             <Failure error={run.error} />
           </div>
-          {done.length > 0 && <Done project={project} done={done} />}
           {query.data.plan.length > 0 && <Plan steps={query.data.plan} />}
+        </Panel>
+      )}
+      {done.length > 0 && (
+        <Panel title="What was done" flush>
+          <Done project={project} done={done} />
         </Panel>
       )}
     </div>
