@@ -75,8 +75,8 @@ def bound(product: Product) -> str:
         model = product.control("GET", "/api/v1/status").json()["engines"][0]
         headers = {"if-none-match": "*"}
         for calls in (4, 8):
-            binding = {"schema": "tetrad.binding/1", "providers": {"local": {"engine": model["name"]}}}
-            binding["providers"]["local"]["max_concurrency"] = calls
+            local = {"engine": model["name"], "max_concurrency": calls}
+            binding = {"schema": "tetrad.binding/1", "providers": {"local": local}}
             made = product.control("PUT", path, json={"binding": binding, "reason": f"{calls} calls"}, headers=headers)
             assert made.status_code in (200, 201), made.text
             headers = {"if-match": made.headers["etag"]}
