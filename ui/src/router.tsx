@@ -5,6 +5,7 @@ import { WINDOWS, type Window } from "./api/overview";
 import { asProblem } from "./api/problem";
 import { sessionQuery } from "./api/session";
 import { readAuditSearch } from "./features/audit/search";
+import { readBindingSearch } from "./features/bindings/search";
 import { readDatasetDiffSearch, readDatasetSearch, readDatasetsSearch } from "./features/datasets/search";
 import { readLineageSearch } from "./features/lineage/search";
 import { readCompareSearch, readModelSearch, readModelsSearch, readRunsSearch } from "./features/models/search";
@@ -232,6 +233,19 @@ const change = createRoute({
   ...lazyPage(() => import("./features/changes/ChangePage").then((m) => m.ChangePage)),
 });
 
+const bindings = createRoute({
+  getParentRoute: () => project,
+  path: "bindings",
+  ...lazyPage(() => import("./features/bindings/BindingsPage").then((m) => m.BindingsPage)),
+});
+
+const binding = createRoute({
+  getParentRoute: () => project,
+  path: "bindings/$env",
+  validateSearch: readBindingSearch,
+  ...lazyPage(() => import("./features/bindings/BindingPage").then((m) => m.BindingPage)),
+});
+
 const keys = createRoute({
   getParentRoute: () => project,
   path: "settings/keys",
@@ -244,7 +258,7 @@ const system = createRoute({
   ...lazyPage(() => import("./features/system/SystemPage").then((m) => m.SystemPage)),
 });
 
-const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, audit, keys, system])])]);
+const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, bindings, binding, audit, keys, system])])]);
 
 export function makeRouter(queries: QueryClient) {
   preloadPages();

@@ -43,6 +43,8 @@ def pages(product: Product) -> dict[str, str]:
         "lineage-table": f"lineage/{release}?view=table",
         "releases": "releases",
         "release": f"releases/{release}",
+        "release-staleness": f"releases/{release}?tab=staleness",
+        "release-reproduction": f"releases/{release}?tab=reproduction",
         "release-gates": f"releases/{release}?tab=gates",
         "release-evidence": f"releases/{release}?tab=evidence",
         "release-running": f"releases/{release}?tab=running",
@@ -59,9 +61,26 @@ def pages(product: Product) -> dict[str, str]:
         "change": f"changes/{proposed(product)}",
         "change-conversation": f"changes/{proposed(product)}?tab=conversation",
         "change-history": f"changes/{proposed(product)}?tab=history",
+        "bindings": "bindings",
+        "binding": f"bindings/{bound(product)}",
         "keys": "settings/keys",
         "system": "system",
     }
+
+
+def bound(product: Product) -> str:
+    """Return an environment that has had two bindings, made once."""
+    path = "/api/v1/projects/default/bindings/fitness"
+    if product.control("GET", path).status_code == 404:
+        model = product.control("GET", "/api/v1/status").json()["engines"][0]
+        headers = {"if-none-match": "*"}
+        for calls in (4, 8):
+            local = {"engine": model["name"], "max_concurrency": calls}
+            binding = {"schema": "tetrad.binding/1", "providers": {"local": local}}
+            made = product.control("PUT", path, json={"binding": binding, "reason": f"{calls} calls"}, headers=headers)
+            assert made.status_code in (200, 201), made.text
+            headers = {"if-match": made.headers["etag"]}
+    return "fitness"
 
 
 def proposed(product: Product) -> int:

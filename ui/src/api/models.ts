@@ -74,3 +74,9 @@ export const comparisonQuery = (project: string, run: string[], metric: string[]
     queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/run-comparison", { params: { path: { project }, query: { run, metric, points: 300 } }, signal })),
     enabled: run.length > 0,
   });
+
+/** Points an alias to a version if it still points to `expected`; null makes it. */
+export function moveAlias(project: string, model: string, alias: string, version: string, reason: string, expected: string | null): Promise<Alias> {
+  const header = expected === null ? { "if-none-match": "*" } : { "if-match": `"${expected}"` };
+  return answer(control.PUT("/api/v1/projects/{project}/model-aliases/{alias}", { params: { path: { project, alias }, query: { model }, header }, body: { version, reason } }));
+}

@@ -56,8 +56,8 @@ export function moveRef(project: string, app: string, ref: string, digest: strin
   return answer(control.PUT("/api/v1/projects/{project}/apps/{app}/refs/{ref}", { params: { path: { project, app, ref }, header }, body: { digest, reason } }));
 }
 
-export function rollBack(project: string, app: string, ref: string, expected: string, reason: string): Promise<RolledBack> {
-  return answer(control.POST("/api/v1/projects/{project}/apps/{app}/refs/{ref}/rollback", { params: { path: { project, app, ref } }, body: { expected, reason, force: false } }));
+export function rollBack(project: string, app: string, ref: string, body: Schemas["RollbackBody"]): Promise<RolledBack> {
+  return answer(control.POST("/api/v1/projects/{project}/apps/{app}/refs/{ref}/rollback", { params: { path: { project, app, ref } }, body }));
 }
 
 export const runningCodeQuery = (project: string, app: string, ref: string) =>

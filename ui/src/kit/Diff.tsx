@@ -22,15 +22,43 @@ export function Words({ pieces }: { pieces: Piece[] }) {
 }
 
 /** One value before and after; texts word by word. */
-export function ValueDiff({ old, now, inOld = true, inNew = true }: { old: unknown; now: unknown; inOld?: boolean; inNew?: boolean }) {
+export function ValueDiff({ old, now, inOld = true, inNew = true, say = shown }: { old: unknown; now: unknown; inOld?: boolean; inNew?: boolean; say?: (value: unknown) => string }) {
   const pieces = useMemo(() => (inOld && inNew && typeof old === "string" && typeof now === "string" && (old.length > 24 || now.length > 24) ? wordDiff(old, now) : null), [old, now, inOld, inNew]);
   if (pieces) return <Cut text={<Words pieces={pieces} />} size={pieces.reduce((n, p) => n + p.text.length, 0)} />;
   return (
     <span className={css.values}>
-      {inOld && <del>{shown(old)}</del>}
+      {inOld && <del>{say(old)}</del>}
       {inOld && inNew && <span className={css.arrow}>→</span>}
-      {inNew && <ins>{shown(now)}</ins>}
+      {inNew && <ins>{say(now)}</ins>}
     </span>
+  );
+}
+
+/** A value at a place of something larger, before and after; `change` is `added`, `removed` or `changed`. */
+export interface ChangedValue {
+  path: string;
+  change: string;
+  old?: unknown;
+  new?: unknown;
+}
+
+/** Values that differ, each with its place; nothing where none do. `say` writes a value in the words of its kind. */
+export function ValueChanges({ changes, title, say = shown }: { changes: readonly ChangedValue[]; title?: string | undefined; say?: (value: unknown) => string }) {
+  if (changes.length === 0) return null;
+  return (
+    <>
+      {title !== undefined && <h3 className={css.sub}>{title}</h3>}
+      <dl className={css.list}>
+        {changes.map((change) => (
+          <div key={change.path}>
+            <dt className="mono">{change.path.replace(/^\//, "")}</dt>
+            <dd>
+              <ValueDiff old={change.old} now={change.new} inOld={change.change !== "added"} inNew={change.change !== "removed"} say={say} />
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </>
   );
 }
 

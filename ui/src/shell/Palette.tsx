@@ -1,4 +1,5 @@
 import { useMantineColorScheme } from "@mantine/core";
+import { useDebouncedValue } from "@mantine/hooks";
 import { Spotlight, createSpotlight, type SpotlightActionData } from "@mantine/spotlight";
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
@@ -7,6 +8,7 @@ import { useEffect, useMemo, useState } from "react";
 import { appsQuery } from "@/api/apps";
 import { sessionQuery } from "@/api/session";
 import { PAGES } from "./Shell";
+import { useArtifacts } from "./useArtifacts";
 
 const [store, spotlight] = createSpotlight();
 
@@ -17,7 +19,10 @@ export function traceIdIn(text: string): string | null {
   return id === "0".repeat(32) ? null : id;
 }
 
-/** Pages, apps, projects, themes, and any trace by its id. */
+/** Shorter words find nearly everything, and everything is on the pages. */
+const LEAST_LETTERS = 2;
+
+/** Pages; prompts, datasets, models and releases by name; apps, projects, themes; any trace by its id. */
 export function Palette({ project, close, openHelp }: { project: string; close: () => void; openHelp: () => void }) {
   const navigate = useNavigate();
   const { setColorScheme } = useMantineColorScheme();
@@ -25,6 +30,8 @@ export function Palette({ project, close, openHelp }: { project: string; close: 
   const session = useQuery(sessionQuery);
   const [query, setQuery] = useState("");
   useEffect(() => spotlight.open(), []);
+  const [asked] = useDebouncedValue(query.trim(), 200);
+  const artifacts = useArtifacts(project, asked.length >= LEAST_LETTERS ? asked : "");
 
   const traceId = traceIdIn(query);
   const actions = useMemo(() => {
@@ -41,6 +48,13 @@ export function Palette({ project, close, openHelp }: { project: string; close: 
         group: "Apps",
         actions: apps.data.map((app) => ({ id: `app-${app.name}`, label: app.name, keywords: ["app", app.name], leftSection: <IconApps size={16} />, onClick: () => void navigate({ to: "/p/$project/apps/$app", params: { project, app: app.name } }) })),
       });
+    for (const { group, found } of artifacts)
+      if (found.length > 0)
+        groups.push({
+          group,
+          // What the server found may match by more than what is shown: the words of the query stand beside it.
+          actions: found.map((each) => ({ id: `${group}-${each.id}`, label: each.label, description: each.description, keywords: [query, asked], leftSection: each.icon, onClick: each.open })),
+        });
     const others = session.data?.projects.filter((p) => p.name !== project) ?? [];
     if (others.length > 0)
       groups.push({ group: "Projects", actions: others.map((p) => ({ id: `project-${p.name}`, label: `Switch to ${p.title}`, leftSection: <IconArrowRight size={16} />, onClick: () => void navigate({ to: "/p/$project/overview", params: { project: p.name } }) })) });
@@ -53,7 +67,7 @@ export function Palette({ project, close, openHelp }: { project: string; close: 
       ],
     });
     return groups;
-  }, [apps.data, session.data, navigate, openHelp, project, query, setColorScheme, traceId]);
+  }, [apps.data, artifacts, asked, session.data, navigate, openHelp, project, query, setColorScheme, traceId]);
 
   return (
     <Spotlight
@@ -66,8 +80,8 @@ export function Palette({ project, close, openHelp }: { project: string; close: 
       highlightQuery
       scrollable
       maxHeight={420}
-      nothingFound="Nothing by that name. Paste a trace id to open the trace."
-      searchProps={{ leftSection: <IconArrowRight size={16} />, placeholder: "Go to a page, an app, or a trace id…", "aria-label": "Search and commands" }}
+      nothingFound="Nothing by that name. Paste a trace id to open the trace, or a digest to open the release."
+      searchProps={{ leftSection: <IconArrowRight size={16} />, placeholder: "A page, an app, a prompt, dataset, model or release, or a trace id…", "aria-label": "Search and commands" }}
     />
   );
 }

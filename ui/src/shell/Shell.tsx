@@ -16,6 +16,7 @@ import {
   IconMessage2Code,
   IconMoon,
   IconPackage,
+  IconPlugConnected,
   IconSearch,
   IconServer2,
   IconShieldCheck,
@@ -36,15 +37,16 @@ const KeysHelp = lazy(() => import("./KeysHelp").then((m) => ({ default: m.KeysH
 const route = getRouteApi("/signed-in/p/$project");
 
 export const PAGES = [
-  { to: "/p/$project/overview", label: "Overview", icon: IconActivity, key: "o", group: "Observe" },
-  { to: "/p/$project/traces", label: "Traces", icon: IconTimeline, key: "t", group: "Observe" },
+  { to: "/p/$project/overview", label: "Overview", icon: IconActivity, key: "o", group: "" },
   { to: "/p/$project/apps", label: "Apps", icon: IconApps, key: "a", group: "Release" },
   { to: "/p/$project/prompts", label: "Prompts", icon: IconMessage2Code, key: "p", group: "Release" },
   { to: "/p/$project/datasets", label: "Datasets", icon: IconDatabase, key: "d", group: "Release" },
   { to: "/p/$project/models", label: "Models", icon: IconCpu, key: "m", group: "Release" },
   { to: "/p/$project/releases", label: "Releases", icon: IconPackage, key: "r", group: "Release" },
   { to: "/p/$project/changes", label: "Change requests", icon: IconGitPullRequest, key: "c", group: "Release" },
-  { to: "/p/$project/audit", label: "Audit", icon: IconShieldCheck, key: "u", group: "Operate" },
+  { to: "/p/$project/traces", label: "Traces", icon: IconTimeline, key: "t", group: "Observe" },
+  { to: "/p/$project/audit", label: "Audit", icon: IconShieldCheck, key: "u", group: "Observe" },
+  { to: "/p/$project/bindings", label: "Bindings", icon: IconPlugConnected, key: "b", group: "Operate" },
   { to: "/p/$project/settings/keys", label: "API keys", icon: IconKey, key: "k", group: "Operate" },
   { to: "/p/$project/system", label: "System", icon: IconServer2, key: "s", group: "Operate" },
 ] as const;
@@ -114,7 +116,7 @@ function Rail({ project, openPalette, openHelp }: { project: string; openPalette
       <nav aria-label="Main">
         {groups.map((group) => (
           <div key={group} className={css.group}>
-            <div className={css.groupName}>{group}</div>
+            {group !== "" && <div className={css.groupName}>{group}</div>}
             {PAGES.filter((page) => page.group === group).map((page) => (
               <Link key={page.to} to={page.to} params={{ project }} className={css.item} activeProps={{ className: `${css.item} ${css.active}`, "aria-current": "page" }}>
                 <page.icon size={16} stroke={1.7} />

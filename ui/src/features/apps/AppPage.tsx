@@ -1,17 +1,23 @@
+import { Button } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { IconArrowRight, IconChevronRight } from "@tabler/icons-react";
+import { IconArrowBackUp, IconArrowRight } from "@tabler/icons-react";
+import { useState } from "react";
 import { appQuery, releaseQuery, type AppDetail, type Ref } from "@/api/apps";
+import { StaleChip } from "@/features/staleness/StaleChip";
 import { Chip, ReleaseChip } from "@/kit/Chips";
+import { BrokenBanner } from "@/features/revocations/BrokenBanner";
+import { RollBackModal, releaseBefore } from "@/features/releases/RefModals";
 import { CopyButton } from "@/kit/Copy";
+import { Crumbs } from "@/kit/Crumbs";
 import { shortDigest } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { Page, Panel, Scroll } from "@/kit/Page";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import css from "./app.module.css";
+import { Environments } from "./Environments";
 import { Parts } from "./Parts";
-import { Rollback } from "./Rollback";
 import { TryIt } from "./TryIt";
 
 const route = getRouteApi("/signed-in/p/$project/apps/$app");
@@ -24,13 +30,15 @@ export function AppPage() {
     <Page
       title={app}
       heading={
-        <h1 className={css.title}>
-          <Link to="/p/$project/apps" params={{ project }} className="link">
-            Apps
-          </Link>
-          <IconChevronRight size={15} />
+        <Crumbs
+          up={[
+            <Link key="all" to="/p/$project/apps" params={{ project }} className="link">
+              Apps
+            </Link>,
+          ]}
+        >
           {app}
-        </h1>
+        </Crumbs>
       }
     >
       {query.data ? <Loaded project={project} app={query.data} /> : <Panel label={app}>{query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading />}</Panel>}
@@ -43,6 +51,7 @@ function Loaded({ project, app }: { project: string; app: AppDetail }) {
   const main = app.refs.find((ref) => ref.name === app.default_ref) ?? app.refs[0];
   const digest = wanted ?? main?.digest ?? "";
   const release = useQuery(releaseQuery(project, digest));
+  const [back, setBack] = useState<Ref | null>(null);
   if (digest === "")
     return (
       <Panel label="Releases">
@@ -53,6 +62,7 @@ function Loaded({ project, app }: { project: string; app: AppDetail }) {
   return (
     <>
       <Refs project={project} app={app} chosen={digest} />
+      <BrokenBanner project={project} digest={digest} name="This release" />
       <div className={css.releaseHead}>
         <h2>
           Release <span className="mono">{shortDigest(digest, 12)}</span>
@@ -71,13 +81,24 @@ function Loaded({ project, app }: { project: string; app: AppDetail }) {
           </span>
         )}
         <span className={css.push}>
-          <Rollback project={project} app={app} refs={here} />
+          {here
+            .filter((ref) => releaseBefore(app, ref) !== null)
+            .map((ref) => (
+              <Button key={ref.name} variant="default" size="compact-sm" leftSection={<IconArrowBackUp size={14} />} onClick={() => setBack(ref)}>
+                Roll back {ref.name}…
+              </Button>
+            ))}
           <Link to="/p/$project/traces" params={{ project }} search={{ release: digest }} className="link">
             Its traces
           </Link>
+          <Link to="/p/$project/releases/$digest" params={{ project, digest }} className="link">
+            Its page
+          </Link>
         </span>
       </div>
-      {release.data ? <Parts release={release.data} /> : <Panel label="Release">{release.isError ? <ErrorState error={release.error} retry={() => void release.refetch()} busy={release.isFetching} /> : <Loading rows={10} />}</Panel>}
+      {back && <RollBackModal project={project} app={app.name} current={app.refs.find((ref) => ref.name === back.name) ?? back} close={() => setBack(null)} />}
+      {release.data ? <Parts project={project} release={release.data} /> : <Panel label="Release">{release.isError ? <ErrorState error={release.error} retry={() => void release.refetch()} busy={release.isFetching} /> : <Loading rows={10} />}</Panel>}
+      <Environments project={project} app={app} />
       <div className={css.columns}>
         <TryIt app={app} release={release.data} />
         <History project={project} app={app} />
@@ -95,7 +116,10 @@ function Refs({ project, app, chosen }: { project: string; app: AppDetail; chose
             {ref.name}
             {ref.name === app.default_ref && <span className="dim"> default</span>}
           </span>
-          <span className="mono">{shortDigest(ref.digest, 12)}</span>
+          <span className={css.refLine}>
+            <span className="mono">{shortDigest(ref.digest, 12)}</span>
+            <StaleChip project={project} app={app.name} name={ref.name} />
+          </span>
           <span className="dim">
             moved <Ago at={ref.moved_at} /> by {ref.moved_by}
           </span>

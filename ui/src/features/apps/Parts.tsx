@@ -1,9 +1,10 @@
 import { lazy, Suspense, useState, type ReactNode } from "react";
 import type { CodePart, DataPart, ModelPart, PromptPart, Release } from "@/api/apps";
+import { PartName } from "@/features/releases/PartPanel";
 import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { bytes, compact, count, plural, shortDigest } from "@/kit/format";
-import { PartGlyph, type PartName } from "@/kit/Mark";
+import { PartGlyph, type PartName as Quarter } from "@/kit/Mark";
 import { Facts, Panel, Scroll } from "@/kit/Page";
 import { Loading } from "@/kit/States";
 import css from "./app.module.css";
@@ -12,18 +13,18 @@ import { templatePieces } from "./template";
 const JsonView = lazy(() => import("@/kit/JsonView"));
 
 /** The four parts of a release, each with what tells it from another. */
-export function Parts({ release }: { release: Release }) {
+export function Parts({ project, release }: { project: string; release: Release }) {
   const [manifest, setManifest] = useState(false);
   return (
     <>
       <div className={css.parts}>
-        <Part name="prompt" items={release.prompt} head={(p) => `${p.name} ${p.version}`.trim()}>
+        <Part name="prompt" items={release.prompt} head={(p) => <PartName project={project} part="prompt" side={p} />}>
           {(prompt) => <Prompt prompt={prompt} examples={release.examples} />}
         </Part>
-        <Part name="model" items={release.model} head={(m) => m.name}>
+        <Part name="model" items={release.model} head={(m) => <PartName project={project} part="model" side={m} />}>
           {(model) => <Model model={model} params={release.params} />}
         </Part>
-        <Part name="data" items={release.data} head={(d) => `${d.name} ${d.version}`.trim()}>
+        <Part name="data" items={release.data} head={(d) => <PartName project={project} part="data" side={d} />}>
           {(data) => <Data data={data} />}
         </Part>
         <Part name="code" items={release.code} head={(c) => (c.commit === "" ? shortDigest(c.digest, 12) : c.commit.slice(0, 12))}>
@@ -42,7 +43,7 @@ export function Parts({ release }: { release: Release }) {
   );
 }
 
-function Part<T extends { role: string; digest: string }>({ name, items, head, children }: { name: PartName; items: T[]; head: (item: T) => string; children: (item: T) => ReactNode }) {
+function Part<T extends { role: string; digest: string }>({ name, items, head, children }: { name: Quarter; items: T[]; head: (item: T) => ReactNode; children: (item: T) => ReactNode }) {
   return (
     <Panel
       label={name}
@@ -52,7 +53,15 @@ function Part<T extends { role: string; digest: string }>({ name, items, head, c
           {name.charAt(0).toUpperCase() + name.slice(1)}
         </span>
       }
-      note={items.length === 0 ? undefined : items.map(head).join(", ")}
+      note={
+        items.length === 0 ? undefined : (
+          <span className={css.heads}>
+            {items.map((item) => (
+              <span key={`${item.role}-${item.digest}`}>{head(item)}</span>
+            ))}
+          </span>
+        )
+      }
     >
       {items.length === 0 && <p className="dim">This release pins no {name}.</p>}
       {items.map((item, i) => (

@@ -1,13 +1,14 @@
 import { Alert, Button, Modal, Tabs, Textarea, TextInput } from "@mantine/core";
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { IconArrowRight, IconChevronRight } from "@tabler/icons-react";
+import { IconArrowRight } from "@tabler/icons-react";
 import { useState } from "react";
 import { changeChecksQuery, changeDiffQuery, changeEventsQuery, changeQuery, changeThreadsQuery, editChange, type Change, type ReleaseDiff, type Thread } from "@/api/changes";
 import { ApiProblem } from "@/api/problem";
 import { promptQuery } from "@/api/prompts";
 import { Playground } from "@/features/prompts/Playground";
 import { Chip, ReleaseChip } from "@/kit/Chips";
+import { Crumbs } from "@/kit/Crumbs";
 import { Failure } from "@/kit/Failure";
 import kit from "@/kit/kit.module.css";
 import { Page, Panel, Scroll } from "@/kit/Page";
@@ -33,14 +34,15 @@ export function ChangePage() {
     <Page
       title={title}
       heading={
-        <h1 className={css.title}>
-          <Link to="/p/$project/changes" params={{ project }} className="link">
-            Change requests
-          </Link>
-          <IconChevronRight size={15} />
-          <span className="dim num">#{text}</span>
-          {query.data?.title}
-        </h1>
+        <Crumbs
+          up={[
+            <Link key="all" to="/p/$project/changes" params={{ project }} className="link">
+              Change requests
+            </Link>,
+          ]}
+        >
+          <span className="dim num">#{text}</span> {query.data?.title}
+        </Crumbs>
       }
     >
       {query.data ? <Loaded project={project} change={query.data} /> : <Panel label={title}>{problem ? <ErrorState error={problem} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading rows={10} />}</Panel>}

@@ -5,6 +5,7 @@ import { useRef, useState } from "react";
 import { commentOnChange, resolveThread, type Anchor, type Thread } from "@/api/changes";
 import { Chip } from "@/kit/Chips";
 import { Failure } from "@/kit/Failure";
+import { newKey } from "@/kit/key";
 import { Ago } from "@/kit/time";
 import css from "./changes.module.css";
 
@@ -91,12 +92,12 @@ export function ThreadView({ where, thread }: { where: Where; thread: Thread }) 
 /** Writes a comment: about a place, as an answer, or about the whole. */
 export function Composer({ where, anchor, reply_to = "", label, close }: { where: Where; anchor?: Anchor | undefined; reply_to?: string; label: string; close?: () => void }) {
   const [body, setBody] = useState("");
-  const key = useRef(crypto.randomUUID());
+  const key = useRef(newKey());
   const refresh = useRefresh(where);
   const send = useMutation({
     mutationFn: () => commentOnChange(where.project, where.number, { body: body.trim(), reply_to, key: key.current, ...(anchor ? { anchor } : {}) }),
     onSuccess: () => {
-      key.current = crypto.randomUUID();
+      key.current = newKey();
       setBody("");
       refresh();
       close?.();

@@ -5,7 +5,7 @@ import { IconArrowRight, IconArrowsExchange, IconEqual } from "@tabler/icons-rea
 import { lazy, Suspense, useMemo, useState } from "react";
 import { CHANGES, datasetDiffQuery, datasetVersionsQuery, type RowChange } from "@/api/datasets";
 import { Crumbs } from "@/kit/Crumbs";
-import { ChangeTag, Counts, ValueDiff } from "@/kit/Diff";
+import { ChangeTag, Counts, ValueChanges } from "@/kit/Diff";
 import { plural } from "@/kit/format";
 import { More } from "@/kit/Lists";
 import { Page, Panel } from "@/kit/Page";
@@ -114,18 +114,7 @@ function Change({ row }: { row: RowChange }) {
           </button>
         )}
       </div>
-      {row.fields.length > 0 && (
-        <dl className={css.fields}>
-          {row.fields.map((field) => (
-            <div key={field.path}>
-              <dt className="mono">{field.path}</dt>
-              <dd>
-                <ValueDiff old={field.old} now={field.new} inOld={field.in_old} inNew={field.in_new} />
-              </dd>
-            </div>
-          ))}
-        </dl>
-      )}
+      <ValueChanges changes={row.fields.map((field) => ({ ...field, change: field.in_old ? (field.in_new ? "changed" : "removed") : "added" }))} />
       {(row.change === "added" || row.change === "removed") && there !== null && !open && <p className={css.gist}>{gist(there)}</p>}
       {open && there !== null && (
         <Suspense fallback={<Loading rows={4} />}>

@@ -4,6 +4,8 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconDownload, IconGitCompare, IconUpload } from "@tabler/icons-react";
 import { useMemo, useState } from "react";
 import { datasetQuery, datasetVersionsQuery, exportUrl, ROLES, rowsQuery, type Dataset, type DatasetListed } from "@/api/datasets";
+import { ArtifactMenu } from "@/features/revocations/ArtifactMenu";
+import { BrokenBanner } from "@/features/revocations/BrokenBanner";
 import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { Crumbs } from "@/kit/Crumbs";
@@ -73,6 +75,7 @@ export function DatasetPage() {
             <Button leftSection={<IconUpload size={14} />} onClick={() => setImporting(true)}>
               Import version
             </Button>
+            <ArtifactMenu project={project} digest={shown.digest} name={`${dataset}@${shown.semver}`} />
           </>
         )
       }
@@ -81,6 +84,7 @@ export function DatasetPage() {
         <Panel label={dataset}>{query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading rows={10} />}</Panel>
       ) : (
         <>
+          <BrokenBanner project={project} digest={shown.digest} name="This version" />
           <Head dataset={shown} project={project} before={before} />
           <Tabs value={search.tab ?? "rows"} onChange={(value) => set({ tab: TABS.find((t) => t === value && t !== "rows"), row: undefined })} keepMounted={false}>
             <Tabs.List mb="md">

@@ -26,6 +26,18 @@ export function ArtifactLink({ project, digest, label, children }: { project: st
         {text}
       </Link>
     );
+  if (label?.kind === "prompt" && label.name !== "")
+    return (
+      <Link to="/p/$project/prompts/$prompt" params={{ project, prompt: label.name }} search={{ version: label.semver }} {...look}>
+        {text}
+      </Link>
+    );
+  if (label?.kind === "binding" && label.name !== "")
+    return (
+      <Link to="/p/$project/bindings" params={{ project }} {...look}>
+        {text}
+      </Link>
+    );
   if (label?.kind === "release")
     return (
       <Link to="/p/$project/releases/$digest" params={{ project, digest }} {...look}>

@@ -1,10 +1,13 @@
-import { Select } from "@mantine/core";
+import { Button, Select } from "@mantine/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { IconSchema } from "@tabler/icons-react";
-import { modelAliasesQuery, modelPricesQuery, modelQuery, modelVersionsQuery, type ModelDetail } from "@/api/models";
+import { IconPlus, IconSchema } from "@tabler/icons-react";
+import { useState } from "react";
+import { modelAliasesQuery, modelPricesQuery, modelQuery, modelVersionsQuery, type Alias, type ModelDetail } from "@/api/models";
 import { lineageQuery } from "@/api/registry";
 import { ArtifactLink } from "@/features/lineage/ArtifactLink";
+import { ArtifactMenu } from "@/features/revocations/ArtifactMenu";
+import { BrokenBanner } from "@/features/revocations/BrokenBanner";
 import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { Crumbs } from "@/kit/Crumbs";
@@ -17,6 +20,7 @@ import { ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import { Cap, Kind } from "./ModelsPage";
 import css from "./models.module.css";
+import { MoveAliasModal } from "./MoveAliasModal";
 
 const route = getRouteApi("/signed-in/p/$project/models/-/$");
 
@@ -50,6 +54,7 @@ export function ModelPage() {
             <LinkButton to="/p/$project/lineage/$digest" params={{ project, digest: model.digest }} variant="default" leftSection={<IconSchema size={14} />}>
               Lineage graph
             </LinkButton>
+            <ArtifactMenu project={project} digest={model.digest} name={`${name}@${model.semver}`} />
           </>
         )
       }
@@ -58,6 +63,7 @@ export function ModelPage() {
         <Panel label={name}>{query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading rows={10} />}</Panel>
       ) : (
         <>
+          <BrokenBanner project={project} digest={model.digest} name="This version" />
           <About model={model} project={project} />
           <div className={css.columns}>
             <Versions project={project} name={name} shown={model.semver} listed={listed} />
@@ -94,6 +100,7 @@ function About({ project, model }: { project: string; model: ModelDetail }) {
             ["Version", <span key="v" className={css.digest}><strong className="num">{model.semver}</strong><Kind model={model} />{model.aliases.map((alias) => <Chip key={alias} tone="accent">{alias}</Chip>)}</span>],
             ["Licence", model.licence === "" ? "unknown" : model.licence_id !== "unknown" && model.licence_id !== model.licence ? `${model.licence} (${model.licence_id})` : model.licence],
             ["Can be made again", <Cap key="c" model={model} />],
+            ["Canary", model.wants_canary ? <Chip key="k" tone="warn" tip="Its provider may change what answers unseen: ask it the same questions again and again, and compare">wanted</Chip> : "not needed: what answers cannot change unseen"],
             ["Provider", [model.provider, model.provider_model, model.snapshot].filter(Boolean).join(" / ")],
             ["Base", model.base === null ? "" : <ArtifactLink key="b" project={project} digest={model.base} label={bases.data?.artifacts.find((a) => a.digest === model.base)} />],
             ["Derivation", model.derivation === "none" ? "" : model.derivation],
@@ -166,8 +173,18 @@ function Versions({ project, name, shown: here, listed }: { project: string; nam
 
 function Aliases({ project, name, listed }: { project: string; name: string; listed: { semver: string; digest: string }[] }) {
   const { data } = useQuery(modelAliasesQuery(project, name));
+  const [moving, setMoving] = useState<Alias | "new" | null>(null);
   return (
-    <Panel title="Aliases" note="names that move from version to version" flush>
+    <Panel
+      title="Aliases"
+      note="names that move from version to version"
+      side={
+        <Button variant="default" size="compact-xs" leftSection={<IconPlus size={13} />} disabled={listed.length === 0} onClick={() => setMoving("new")}>
+          New alias
+        </Button>
+      }
+      flush
+    >
       {data === undefined || data.length === 0 ? (
         <p className={css.none}>{data === undefined ? "…" : "No alias points to a version of this model."}</p>
       ) : (
@@ -179,6 +196,9 @@ function Aliases({ project, name, listed }: { project: string; name: string; lis
                 <th scope="col">Version</th>
                 <th scope="col">Moved</th>
                 <th scope="col">Gate</th>
+                <th scope="col">
+                  <span className="unseen">Move</span>
+                </th>
               </tr>
             </thead>
             <tbody>
@@ -189,13 +209,19 @@ function Aliases({ project, name, listed }: { project: string; name: string; lis
                   <td className={css.when}>
                     <Ago at={alias.moved_at} /> by {alias.moved_by}
                   </td>
-                  <td>{alias.governed ? "governed" : "free"}</td>
+                  <td>{alias.governed ? <Chip tip="Moves only through its gate">gated</Chip> : <span className="dim">none</span>}</td>
+                  <td className={kit.right}>
+                    <Button variant="default" size="compact-xs" aria-label={`Move ${alias.alias}`} onClick={() => setMoving(alias)}>
+                      Move…
+                    </Button>
+                  </td>
                 </tr>
               ))}
             </tbody>
           </table>
         </Scroll>
       )}
+      {moving !== null && <MoveAliasModal project={project} model={name} alias={moving === "new" ? null : (data?.find((each) => each.alias === moving.alias) ?? moving)} listed={listed} close={() => setMoving(null)} />}
     </Panel>
   );
 }

@@ -2,6 +2,7 @@ import { IconCheck } from "@tabler/icons-react";
 import { Fragment, useMemo, useState, type ReactNode } from "react";
 import type { Floor, PromptDiff as Diff } from "@/api/prompts";
 import { Chip, type Tone } from "@/kit/Chips";
+import { ChangeTag, shown, ValueChanges } from "@/kit/Diff";
 import { plural } from "@/kit/format";
 import { Scroll } from "@/kit/Page";
 import css from "./diff.module.css";
@@ -24,8 +25,6 @@ export interface LineExtras {
   below?: (place: LinePlace) => ReactNode;
 }
 
-const TONES: Record<string, Tone> = { added: "good", removed: "bad", changed: "accent", same: "neutral" };
-
 /** Two prompts told apart: message by message with their words, then variables, tools, schema and parameters. */
 export function PromptDiff({ diff, extras }: { diff: Diff; extras?: LineExtras }) {
   if (diff.same)
@@ -39,7 +38,7 @@ export function PromptDiff({ diff, extras }: { diff: Diff; extras?: LineExtras }
       {diff.messages.map((message, n) => (
         <Message key={n} message={message} {...(extras ? { extras } : {})} />
       ))}
-      {diff.fields.length > 0 && <Fields fields={diff.fields} />}
+      <ValueChanges title="Besides the messages" changes={diff.fields} say={said} />
     </div>
   );
 }
@@ -57,7 +56,7 @@ function Message({ message, extras }: { message: MessageChange; extras?: LineExt
     <section className={css.message} aria-label={`${titleOf(message)}: ${message.change}`}>
       <header className={css.head}>
         <span className={css.role}>{message.role}</span>
-        <Chip tone={TONES[message.change] ?? "neutral"}>{same ? "unchanged" : message.change}</Chip>
+        <ChangeTag change={same ? "unchanged" : message.change} />
         {same && (
           <button type="button" className={css.toggle} aria-expanded={open} onClick={() => setOpen(!open)}>
             {open ? "Hide" : `Show ${plural(lines.length, "line")}`}
@@ -103,46 +102,14 @@ function placeOf(line: DiffLine, old: number | null, now: number | null): LinePl
   return null;
 }
 
-function Fields({ fields }: { fields: Diff["fields"] }) {
-  return (
-    <Scroll label="Variables, tools, schema and parameters" className={css.fields}>
-      <table className={css.table}>
-        <thead>
-          <tr>
-            <th scope="col">Besides the messages</th>
-            <th scope="col">Change</th>
-            <th scope="col">Before</th>
-            <th scope="col">After</th>
-          </tr>
-        </thead>
-        <tbody>
-          {fields.map((field) => (
-            <tr key={field.path}>
-              <th scope="row" className="mono">
-                {field.path}
-              </th>
-              <td>
-                <Chip tone={TONES[field.change] ?? "neutral"}>{field.change}</Chip>
-              </td>
-              <td className={css.value}>{field.change === "added" ? "" : shown(field.old)}</td>
-              <td className={css.value}>{field.change === "removed" ? "" : shown(field.new)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </Scroll>
-  );
-}
-
 /** A value as front matter would say it; a variable says its type and default, and not its name again. */
-export function shown(value: unknown): string {
-  if (typeof value === "string") return value;
+function said(value: unknown): string {
   if (typeof value === "object" && value !== null && "name" in value && "type" in value) {
     const { type, description, ...rest } = value as Record<string, unknown>;
     const standard = "default" in rest ? `default ${JSON.stringify(rest.default)}` : "required";
     return [String(type), standard, typeof description === "string" ? description : ""].filter(Boolean).join(", ");
   }
-  return JSON.stringify(value);
+  return shown(value);
 }
 
 const LEVELS: Record<string, Tone> = { major: "bad", minor: "warn", patch: "good" };

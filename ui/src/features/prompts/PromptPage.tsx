@@ -2,11 +2,14 @@ import { Button, Modal, Tabs, Tooltip } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link, useBlocker } from "@tanstack/react-router";
-import { IconChevronRight, IconGitPullRequest } from "@tabler/icons-react";
+import { IconGitPullRequest } from "@tabler/icons-react";
 import { useState } from "react";
 import { asProblem } from "@/api/problem";
 import { promptCheckQuery, promptLabelsQuery, promptQuery, type Prompt, type PromptVariable } from "@/api/prompts";
+import { ArtifactMenu } from "@/features/revocations/ArtifactMenu";
+import { BrokenBanner } from "@/features/revocations/BrokenBanner";
 import { Chip } from "@/kit/Chips";
+import { Crumbs } from "@/kit/Crumbs";
 import { Page, Panel } from "@/kit/Page";
 import { ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
@@ -42,13 +45,15 @@ export function PromptPage() {
 
 function Heading({ project, name }: { project: string; name: string }) {
   return (
-    <h1 className={css.title}>
-      <Link to="/p/$project/prompts" params={{ project }} className="link">
-        Prompts
-      </Link>
-      <IconChevronRight size={15} />
+    <Crumbs
+      up={[
+        <Link key="all" to="/p/$project/prompts" params={{ project }} className="link">
+          Prompts
+        </Link>,
+      ]}
+    >
       {name}
-    </h1>
+    </Crumbs>
   );
 }
 
@@ -100,10 +105,12 @@ function Loaded({ project, name, kept }: { project: string; name: string; kept: 
               </Button>
             </Tooltip>
             {propose}
+            {kept !== null && <ArtifactMenu project={project} digest={kept.version.digest} name={`${name}@${kept.version.semver}`} />}
           </>
         )
       }
     >
+      {kept !== null && <BrokenBanner project={project} digest={kept.version.digest} name="This version" />}
       <Facts kept={kept} old={search.version !== undefined} project={project} uses={uses} labels={(labels.data ?? []).filter((label) => label.digest === kept?.version.digest).map((label) => label.label)} dirty={dirty} />
       <Tabs value={tab} onChange={(value) => set({ ...(search.version ? { version: search.version } : {}), tab: value === "history" || value === "compare" ? value : undefined })}>
         <Tabs.List>

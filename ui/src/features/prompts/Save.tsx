@@ -4,6 +4,7 @@ import { useRef, useState } from "react";
 import { openChange, type Change } from "@/api/changes";
 import { commitPrompt, type Checked, type Committed } from "@/api/prompts";
 import { Failure } from "@/kit/Failure";
+import { newKey } from "@/kit/key";
 import { FloorNote } from "./PromptDiff";
 import css from "./prompts.module.css";
 import type { Use } from "./uses";
@@ -48,7 +49,7 @@ export function ProposeModal({ project, name, text, uses, checked, close, done }
   const [reason, setReason] = useState("");
   const [outcome, setOutcome] = useState("");
   // Sent again after a lost answer, it is the same change request.
-  const key = useRef(crypto.randomUUID());
+  const key = useRef(newKey());
   const use = uses[labels.indexOf(target)];
   const propose = useMutation({
     mutationFn: () => {

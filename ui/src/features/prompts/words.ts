@@ -1,3 +1,5 @@
+import { wordDiff } from "@/kit/wordDiff";
+
 /** A piece of a line; `changed` is what the other line does not have. */
 export interface Piece {
   text: string;
@@ -14,62 +16,37 @@ export interface DiffLine {
   pieces: Piece[];
 }
 
-/** Past this many pairs of words two lines are shown whole: nobody reads such a comparison, and it takes long. */
-const MOST_PAIRS = 250_000;
 /** Lines with less than this share in common are different lines, and marking their few common words would mislead. */
 const LEAST_COMMON = 0.25;
 
-function tokens(line: string): string[] {
-  return line.match(/\s+|[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu) ?? [];
-}
-
 /** Two lines word by word: what stays and what does not, for each of them. */
 export function wordPieces(old: string, now: string): [Piece[], Piece[]] {
-  const a = tokens(old);
-  const b = tokens(now);
-  const whole = (): [Piece[], Piece[]] => [one(old), one(now)];
-  if (a.length * b.length > MOST_PAIRS) return whole();
-  const width = b.length + 1;
-  const longest = new Uint32Array((a.length + 1) * width);
-  for (let i = a.length - 1; i >= 0; i--)
-    for (let j = b.length - 1; j >= 0; j--)
-      longest[i * width + j] = a[i] === b[j] ? (longest[(i + 1) * width + j + 1] ?? 0) + 1 : Math.max(longest[(i + 1) * width + j] ?? 0, longest[i * width + j + 1] ?? 0);
-  const left: Piece[] = [];
-  const right: Piece[] = [];
-  let [i, j, common] = [0, 0, 0];
-  while (i < a.length || j < b.length) {
-    if (i < a.length && j < b.length && a[i] === b[j]) {
-      common += (a[i] ?? "").trim().length;
-      add(left, a[i] ?? "", false);
-      add(right, b[j] ?? "", false);
-      i++;
-      j++;
-    } else if (j >= b.length || (i < a.length && (longest[(i + 1) * width + j] ?? 0) >= (longest[i * width + j + 1] ?? 0))) {
-      add(left, a[i++] ?? "", true);
-    } else {
-      add(right, b[j++] ?? "", true);
-    }
-  }
-  return common < LEAST_COMMON * Math.max(old.trim().length, now.trim().length) ? whole() : [left, right];
+  const pieces = wordDiff(old, now);
+  const common = pieces.reduce((sum, piece) => sum + (piece.op === "equal" ? piece.text.replace(/\s+/g, "").length : 0), 0);
+  if (common < LEAST_COMMON * Math.max(old.trim().length, now.trim().length)) return [one(old), one(now)];
+  const side = (gone: "insert" | "delete"): Piece[] => pieces.filter((piece) => piece.op !== gone).map((piece) => ({ text: piece.text, changed: piece.op !== "equal" }));
+  return [side("insert"), side("delete")];
 }
 
 function one(text: string): Piece[] {
   return text === "" ? [] : [{ text, changed: false }];
 }
 
-function add(pieces: Piece[], text: string, changed: boolean): void {
-  const last = pieces.at(-1);
-  if (last?.changed === changed) last.text += text;
-  else pieces.push({ text, changed });
+/** A line as the API gives it; `from` says that it is not the next one: its number in the old text and in the new. */
+export interface MarkedLine {
+  mark: string;
+  text: string;
+  from?: { old: number; new: number };
 }
 
-/** Lines as the API gives them, numbered, and the replaced ones compared word by word in their order. */
-export function diffLines(lines: readonly { mark: string; text: string }[]): DiffLine[] {
+/** Marked lines, numbered, and the replaced ones compared word by word in their order. */
+export function diffLines(lines: readonly MarkedLine[]): DiffLine[] {
   const found: DiffLine[] = [];
   let [old, now, index] = [1, 1, 0];
   while (index < lines.length) {
     const line = lines[index];
     if (line === undefined) break;
+    if (line.from) [old, now] = [line.from.old, line.from.new];
     if (line.mark === " ") {
       found.push({ mark: " ", old: old++, new: now++, pieces: one(line.text) });
       index++;
@@ -77,7 +54,8 @@ export function diffLines(lines: readonly { mark: string; text: string }[]): Dif
     }
     const gone: string[] = [];
     const came: string[] = [];
-    for (let next = lines[index]; next !== undefined && next.mark !== " "; next = lines[++index]) (next.mark === "-" ? gone : came).push(next.text);
+    // A line that stands elsewhere begins a replacement of its own.
+    for (let next = lines[index]; next !== undefined && next.mark !== " " && (next === line || next.from === undefined); next = lines[++index]) (next.mark === "-" ? gone : came).push(next.text);
     const pairs = gone.map((text, n) => (n < came.length ? wordPieces(text, came[n] ?? "") : null));
     for (const [n, text] of gone.entries()) found.push({ mark: "-", old: old++, new: null, pieces: pairs[n]?.[0] ?? one(text) });
     for (const [n, text] of came.entries()) found.push({ mark: "+", old: null, new: now++, pieces: pairs[n]?.[1] ?? one(text) });

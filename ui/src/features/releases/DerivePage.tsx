@@ -249,9 +249,7 @@ function Outcome({ project, base, patches }: { project: string; base: Release; p
             <Loading rows={5} />
           </Panel>
         ) : same ? (
-          <Panel label="Changes">
-            <ReleaseDiffView project={project} diff={preview.data.diff} />
-          </Panel>
+          <ReleaseDiffView project={project} diff={preview.data.diff} />
         ) : (
           <>
             {preview.data.notes.map((note, i) => (

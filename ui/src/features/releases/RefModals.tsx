@@ -1,11 +1,14 @@
 import { Button, Group, Modal, Select, Textarea, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { IconArrowRight } from "@tabler/icons-react";
 import { useId, useState } from "react";
-import { appQuery, type Ref } from "@/api/apps";
+import { appQuery, type AppDetail, type Ref } from "@/api/apps";
 import { gateCheckQuery } from "@/api/registry";
 import { moveRef, releaseDiffQuery, rollBack } from "@/api/releases";
+import { ReleaseChip } from "@/kit/Chips";
 import { Failure } from "@/kit/Failure";
 import { shortDigest } from "@/kit/format";
+import { Loading } from "@/kit/States";
 import { GateAnswers } from "./Gates";
 import css from "./releases.module.css";
 
@@ -13,7 +16,7 @@ import css from "./releases.module.css";
 export function useRefsMoved(project: string): () => void {
   const queries = useQueryClient();
   return () => {
-    for (const key of ["apps", "app", "release", "releases", "ref-log", "gate-check", "running-code"]) void queries.invalidateQueries({ queryKey: [key, project] });
+    for (const key of ["apps", "app", "release", "releases", "ref-log", "gate-check", "running-code", "changes", "change", "staleness"]) void queries.invalidateQueries({ queryKey: [key, project] });
   };
 }
 
@@ -76,23 +79,30 @@ export function MoveRefModal({ project, app, digest, refs, start, close }: { pro
   );
 }
 
-/** Puts a ref back to the release that it had before, after showing what that changes. */
+/** The release that a ref had before the present one, by the moves that are known here. */
+export function releaseBefore(app: Pick<AppDetail, "history">, ref: Pick<Ref, "name" | "digest">): string | null {
+  const arrived = app.history.find((move) => move.ref === ref.name && move.to === ref.digest);
+  return arrived?.from ?? null;
+}
+
+/** Moves a ref back to the release that it had before, after saying what goes back with it. */
 export function RollBackModal({ project, app, current, close }: { project: string; app: string; current: Ref; close: () => void }) {
   const [reason, setReason] = useState("");
   const moved = useRefsMoved(project);
   const detail = useQuery(appQuery(project, app));
-  const before = detail.data?.history.find((move) => move.ref === current.name && move.to === current.digest)?.from ?? null;
-  const diff = useQuery(releaseDiffQuery(project, current.digest, before ?? "", app));
+  const to = detail.data ? releaseBefore(detail.data, current) : null;
+  const diff = useQuery(releaseDiffQuery(project, current.digest, to ?? "", app));
   const back = useMutation({
-    mutationFn: () => rollBack(project, app, current.name, current.digest, reason),
+    mutationFn: () => rollBack(project, app, current.name, { to, expected: current.digest, reason: reason.trim(), force: false }),
     onSuccess: () => {
       moved();
       close();
     },
+    // Somebody else may have moved it: what is shown is asked for again, and the person decides anew.
     onError: moved,
   });
   return (
-    <Modal opened onClose={close} title={`Roll ${current.name} back`} size="lg">
+    <Modal opened onClose={close} title={`Roll back ${app}/${current.name}?`} size="lg">
       <form
         className={css.form}
         onSubmit={(event) => {
@@ -100,28 +110,41 @@ export function RollBackModal({ project, app, current, close }: { project: strin
           back.mutate();
         }}
       >
-        <p className={css.quiet}>
-          {before === null ? "This ref has no earlier release in the moves that are shown; the server looks further." : (
-            <>
-              From <span className="mono">{shortDigest(current.digest, 12)}</span> back to <span className="mono">{shortDigest(before, 12)}</span>, whole and at once. Gateways follow within a moment.
-            </>
-          )}
-        </p>
-        {diff.data && !diff.data.same && (
-          <ul className={css.summary}>
-            {diff.data.summary.map((line, i) => (
-              <li key={i}>{line}</li>
-            ))}
-          </ul>
+        {to === null ? (
+          <p className={css.quiet}>{detail.data ? "The moves that are shown here do not reach back to an earlier release; the server looks further." : "…"}</p>
+        ) : (
+          <>
+            <p className={css.chips}>
+              <ReleaseChip project={project} app={app} digest={current.digest} />
+              <IconArrowRight size={13} aria-label="to" />
+              <ReleaseChip project={project} app={app} digest={to} />
+            </p>
+            <div>
+              <strong>What goes back</strong>
+              {diff.data ? (
+                <ul aria-label="What goes back" className={css.summary}>
+                  {diff.data.summary.length === 0 && <li>Nothing: both releases say the same.</li>}
+                  {diff.data.summary.map((line, i) => (
+                    <li key={i}>{line}</li>
+                  ))}
+                </ul>
+              ) : diff.isError ? (
+                <Failure error={diff.error} />
+              ) : (
+                <Loading rows={2} />
+              )}
+            </div>
+          </>
         )}
-        <Textarea data-autofocus label="Reason" description="Stands in the log for good" value={reason} onChange={(event) => setReason(event.currentTarget.value)} autosize minRows={2} maxRows={6} maxLength={3900} size="xs" />
+        <p className={css.quiet}>Gateways follow within a second. Both releases stay, and the ref can move forward again.</p>
+        <Textarea data-autofocus label="Why" description="Stands in the log for good" value={reason} onChange={(event) => setReason(event.currentTarget.value)} autosize minRows={2} maxRows={6} maxLength={3900} />
         <Failure error={back.error} />
         <Group justify="flex-end">
           <Button variant="default" onClick={close}>
             Cancel
           </Button>
           <Button type="submit" color="red" loading={back.isPending}>
-            Roll {current.name} back
+            Roll back
           </Button>
         </Group>
       </form>

@@ -49,13 +49,7 @@ export function ReleaseDiffPage() {
             <Side project={project} title="From" side={query.data.old} />
             <Side project={project} title="To" side={query.data.new} />
           </div>
-          {query.data.same ? (
-            <Panel label="Changes">
-              <ReleaseDiffView project={project} diff={query.data} />
-            </Panel>
-          ) : (
-            <ReleaseDiffView project={project} diff={query.data} />
-          )}
+          <ReleaseDiffView project={project} diff={query.data} measured />
         </>
       )}
     </Page>
@@ -103,6 +97,11 @@ function Side({ project, title, side }: { project: string; title: string; side: 
           <Ago at={side.created_at} /> by {side.created_by}
           {side.reason !== "" && `: ${side.reason}`}
         </span>
+        {side.expected_outcome !== "" && (
+          <span className={css.expected}>
+            <span className="dim">Expected:</span> {side.expected_outcome}
+          </span>
+        )}
       </div>
     </Panel>
   );

@@ -1,11 +1,17 @@
 import { Button, Menu, Tabs } from "@mantine/core";
-import { useQueries, useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconArrowsMove, IconGitCompare, IconPlus, IconSchema } from "@tabler/icons-react";
 import { useState } from "react";
 import { appQuery, releaseQuery, type AppDetail, type Ref, type Release } from "@/api/apps";
+import { changesQuery } from "@/api/changes";
 import { runningCodeQuery } from "@/api/releases";
+import { stalenessQuery } from "@/api/staleness";
 import { Parts } from "@/features/apps/Parts";
+import { ArtifactMenu } from "@/features/revocations/ArtifactMenu";
+import { BrokenBanner } from "@/features/revocations/BrokenBanner";
+import { StateChip } from "@/features/staleness/StaleChip";
+import { StalenessPanel } from "@/features/staleness/StalenessPanel";
 import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { Crumbs } from "@/kit/Crumbs";
@@ -18,6 +24,7 @@ import { Ago } from "@/kit/time";
 import { EvidencePanel } from "./EvidencePanel";
 import { Gates } from "./Gates";
 import { MoveRefModal } from "./RefModals";
+import { ReproductionPanel } from "./ReproductionPanel";
 import css from "./releases.module.css";
 import { RELEASE_TABS } from "./search";
 
@@ -82,6 +89,7 @@ export function ReleasePage() {
             <Button leftSection={<IconArrowsMove size={14} />} onClick={() => setMoving(true)} disabled={app.data === undefined}>
               Move a ref here
             </Button>
+            <ArtifactMenu project={project} digest={digest} name={`${release.app} ${shortDigest(digest)}`} />
           </>
         )
       }
@@ -90,18 +98,27 @@ export function ReleasePage() {
         <Panel label="Release">{query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading rows={10} />}</Panel>
       ) : (
         <>
+          <BrokenBanner project={project} digest={digest} name="This release" />
           <Head project={project} release={release} />
           <Tabs value={tab} onChange={(value) => void navigate({ search: value === "parts" ? {} : { tab: RELEASE_TABS.find((t) => t === value) }, replace: true })} keepMounted={false}>
             <Tabs.List mb="md">
               <Tabs.Tab value="parts">Parts</Tabs.Tab>
+              <Tabs.Tab value="staleness">Staleness</Tabs.Tab>
+              <Tabs.Tab value="reproduction">Reproduction</Tabs.Tab>
               <Tabs.Tab value="gates">Gates</Tabs.Tab>
               <Tabs.Tab value="evidence">Evidence</Tabs.Tab>
               <Tabs.Tab value="running">What runs it</Tabs.Tab>
             </Tabs.List>
             <Tabs.Panel value="parts">
               <div className={css.stack}>
-                <Parts release={release} />
+                <Parts project={project} release={release} />
               </div>
+            </Tabs.Panel>
+            <Tabs.Panel value="staleness">
+              <StalenessPanel project={project} digest={digest} />
+            </Tabs.Panel>
+            <Tabs.Panel value="reproduction">
+              <ReproductionPanel project={project} digest={digest} />
             </Tabs.Panel>
             <Tabs.Panel value="gates">{app.data ? <Gates project={project} app={release.app} digest={digest} refs={refs} /> : <Loading />}</Tabs.Panel>
             <Tabs.Panel value="evidence">
@@ -153,6 +170,8 @@ function Head({ project, release }: { project: string; release: Release }) {
             ["Made", <span key="m"><Ago at={release.created_at} /> by {release.created_by}</span>],
             ["Why", release.reason],
             ["Expected", release.expected_outcome],
+            ["Staleness", <Standing key="s" project={project} digest={release.digest} />],
+            ["Change requests", <Changes key="c" project={project} release={release} />],
             [
               "Traces",
               <Link key="t" to="/p/$project/traces" params={{ project }} search={{ release: release.digest }} className="link">
@@ -163,6 +182,35 @@ function Head({ project, release }: { project: string; release: Release }) {
         />
       </div>
     </Panel>
+  );
+}
+
+function Standing({ project, digest }: { project: string; digest: string }) {
+  const { data, isError } = useQuery(stalenessQuery(project, { artifact: digest }));
+  const item = data?.items[0];
+  if (item === undefined) return <span className="dim">{isError ? "unknown" : "…"}</span>;
+  return (
+    <Link to="/p/$project/releases/$digest" params={{ project, digest }} search={{ tab: "staleness" }}>
+      <StateChip state={item.state} />
+    </Link>
+  );
+}
+
+/** The change requests that made it or that propose to change it, of those that were active lately. */
+function Changes({ project, release }: { project: string; release: Release }) {
+  const query = useInfiniteQuery(changesQuery(project, { app: release.app }));
+  const all = query.data?.pages.flatMap((page) => page.items);
+  if (all === undefined) return <span className="dim">{query.isError ? "unknown" : "…"}</span>;
+  const mine = all.filter((change) => change.candidate === release.digest || change.base === release.digest);
+  if (mine.length === 0) return <span className="dim">none of the newest concerns it</span>;
+  return (
+    <span className={css.chips}>
+      {mine.slice(0, 5).map((change) => (
+        <Link key={change.number} to="/p/$project/changes/$change" params={{ project, change: String(change.number) }} className="link">
+          #{change.number} {change.title}
+        </Link>
+      ))}
+    </span>
   );
 }
 

@@ -9,7 +9,7 @@ export function readReleasesSearch(search: Record<string, unknown>): ReleasesSea
   return app === undefined ? {} : { app };
 }
 
-export const RELEASE_TABS = ["parts", "gates", "evidence", "running"] as const;
+export const RELEASE_TABS = ["parts", "staleness", "reproduction", "gates", "evidence", "running"] as const;
 export type ReleaseTab = (typeof RELEASE_TABS)[number];
 
 export interface ReleaseSearch {

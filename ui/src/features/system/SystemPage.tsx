@@ -1,14 +1,21 @@
 import { useQuery } from "@tanstack/react-query";
+import { getRouteApi } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { healthOf, statusQuery, type SystemStatus } from "@/api/status";
+import { useAdmin } from "@/features/session/useAdmin";
 import { Chip, HealthLabel } from "@/kit/Chips";
 import { bytes, count, plural, UNKNOWN } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { Facts, Page, Panel, Scroll } from "@/kit/Page";
 import { ErrorState, Loading } from "@/kit/States";
+import { Collect } from "./Collect";
+
+const route = getRouteApi("/signed-in/p/$project/system");
 
 /** Processes, engines, gateways and stores of this installation, as they are now. */
 export function SystemPage() {
+  const { project } = route.useParams();
+  const admin = useAdmin();
   const query = useQuery(statusQuery);
   return (
     <Page title="System" side={query.data && <span className="dim num">Tetrad {query.data.version}</span>}>
@@ -17,6 +24,7 @@ export function SystemPage() {
       ) : (
         <Panel label="System">{query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading />}</Panel>
       )}
+      {admin && <Collect project={project} />}
     </Page>
   );
 }

@@ -9,6 +9,7 @@ const HINTS: Record<(typeof FIELDS)[number], string> = {
   app: "an app's name",
   model: "a model's name",
   release: "a whole digest",
+  binding: "a whole digest",
   session: "a session's id",
   user: "a user's id",
   name: "a word of the name",

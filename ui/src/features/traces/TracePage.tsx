@@ -116,6 +116,8 @@ function TraceFacts({ trace: { trace, spans }, project }: { trace: Trace; projec
   const started = nanosToMs(trace.start_ns);
   const { usage } = trace;
   const failed = spans.filter((s: SpanRow) => s.status === "error").length;
+  // The gateway writes it beside the release.
+  const binding = spans.find((s: SpanRow) => s.binding !== "")?.binding ?? "";
   return (
     <dl className={css.facts}>
       <Fact name="Started">{fullTime(started)}</Fact>
@@ -135,10 +137,17 @@ function TraceFacts({ trace: { trace, spans }, project }: { trace: Trace; projec
       {trace.model !== "" && <Fact name="Model">{trace.model}</Fact>}
       {trace.release !== "" && (
         <Fact name="Release">
-          <span className="mono" title={trace.release}>
+          <Link to="/p/$project/releases/$digest" params={{ project, digest: trace.release }} className="link mono" title={trace.release}>
             {shortDigest(trace.release, 12)}
-          </span>
+          </Link>
           <CopyButton value={trace.release} what="release digest" size="xs" />
+        </Fact>
+      )}
+      {binding !== "" && (
+        <Fact name="Binding">
+          <Link to="/p/$project/traces" params={{ project }} search={{ binding }} className="link mono" title={binding}>
+            {shortDigest(binding, 12)}
+          </Link>
         </Fact>
       )}
       {trace.session !== "" && (

@@ -3,7 +3,7 @@
  * `parseQuery(formatQuery(f))` is `f`, and what cannot be understood is named, never dropped.
  */
 
-export const FIELDS = ["status", "app", "model", "release", "session", "user", "name"] as const;
+export const FIELDS = ["status", "app", "model", "release", "binding", "session", "user", "name"] as const;
 export type Field = (typeof FIELDS)[number];
 
 export type Filters = Partial<Record<Field, string>> & { min?: number; text?: string };

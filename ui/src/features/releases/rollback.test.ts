@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { AppDetail } from "@/api/apps";
-import { releaseBefore } from "./Rollback";
+import { releaseBefore } from "./RefModals";
 
 const move = (sequence: number, ref: string, from: string | null, to: string | null): AppDetail["history"][number] => ({ sequence, ref, from, to, at: "", by: "", reason: "" }) as AppDetail["history"][number];
 
