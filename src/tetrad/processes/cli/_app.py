@@ -81,7 +81,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The four parts": ("prompt", "dataset", "model", "code"),
     "Releases and where they serve": ("app", "release", "ref", "binding", "rollback", "stale", "reproduce"),
     "Review and proof": ("change", "gate", "evidence", "audit"),
-    "What runs": ("trace", "run", "job", "engine", "provider"),
+    "What runs": ("trace", "run", "job", "engine", "provider", "route", "cache"),
     "Access and keeping": ("project", "key", "secret", "revoke", "erase", "gc"),
 }
 """The commands as `tetrad --help` shows them: what a newcomer needs first comes first."""
