@@ -20,6 +20,7 @@ _TABLES = (
     "tetrad.changes._settings",
     "tetrad.traces._settings",
     "tetrad.serving._settings",
+    "tetrad.limits._settings",
     "tetrad.processes.worker._settings",
     "tetrad.processes.inference._settings",
 )

@@ -25,6 +25,10 @@ from tetrad.serving._model import (
     ContentPolicy,
     KeyEntry,
     Kind,
+    LimitMeasure,
+    LimitPeriod,
+    LimitRule,
+    LimitSubject,
     MessageTemplate,
     ModelEntry,
     Price,
@@ -39,7 +43,7 @@ from tetrad.serving._operations import BY_PATH, CHAT, EMBEDDINGS, OPERATIONS, Di
 from tetrad.serving._pipeline import Pipeline
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
 from tetrad.serving._readiness import Readiness
-from tetrad.serving._routing import CompiledTable
+from tetrad.serving._routing import CompiledTable, Route
 from tetrad.serving.errors import (
     BadEngineSpec,
     BadRouteTable,
@@ -87,6 +91,10 @@ __all__ = [
     "KeyEntry",
     "Kind",
     "Layer",
+    "LimitMeasure",
+    "LimitPeriod",
+    "LimitRule",
+    "LimitSubject",
     "MessageTemplate",
     "ModelEntry",
     "Operation",
@@ -99,6 +107,7 @@ __all__ = [
     "ReleaseRoute",
     "Reply",
     "RequestRefused",
+    "Route",
     "RouteTable",
     "Upstream",
     "Variable",

@@ -12,6 +12,9 @@ ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
 ContentPolicy = Literal["off", "redacted", "full"]
 TemplateSyntax = Literal["mustache", "jinja2"]
 Kind = Literal["chat", "embeddings"]
+LimitSubject = Literal["project", "team", "key", "app", "user", "model"]
+LimitMeasure = Literal["requests", "tokens", "concurrency", "money"]
+LimitPeriod = Literal["minute", "day", "week", "month", "total"]
 
 
 class KeyEntry(msgspec.Struct, frozen=True, gc=False):
@@ -22,6 +25,29 @@ class KeyEntry(msgspec.Struct, frozen=True, gc=False):
     scopes: tuple[str, ...]
     expires_ns: int = 0
     content: ContentPolicy = "full"
+    team: str = ""
+    models: tuple[str, ...] = ()
+    """Patterns of what the key may name as `model`; all of it where there is none."""
+
+
+class LimitRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What one subject may use: calls or tokens a minute, calls at once, or money in a period.
+
+    `name` says which subject; `*` means each of them on its own, and for models a pattern means all that match,
+    together. `amount` counts calls or tokens, or for money 10^-12 of the currency. A rule that is not `hard` refuses
+    nobody and only alerts. `unknown` says what becomes of a call whose price is not known.
+    """
+
+    id: str
+    project: str
+    subject: LimitSubject
+    measure: LimitMeasure
+    amount: int
+    name: str = "*"
+    period: LimitPeriod = "minute"
+    currency: str = "USD"
+    hard: bool = True
+    unknown: Literal["refuse", "count"] = "refuse"
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -178,6 +204,7 @@ class RouteTable(msgspec.Struct, frozen=True):
     releases: dict[str, ReleaseRoute] = {}
     epoch: str = ""
     bindings: dict[str, BindingRoute] = {}
+    limits: tuple[LimitRule, ...] = ()
 
 
 _encoder = msgspec.json.Encoder()

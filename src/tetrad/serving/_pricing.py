@@ -24,6 +24,13 @@ class Pricer:
         self._cache_read = self._input if price.cache_read is None else _decimal(price.cache_read)
         self._cache_write = self._input if price.cache_write is None else _decimal(price.cache_write)
 
+    def most(self, input_tokens: int, output_tokens: int) -> str | None:
+        """Return the most that a call of so many tokens can cost, whatever part of its input meets the cache."""
+        dearer = Usage(cache_write=input_tokens, output=output_tokens)
+        plain = Usage(input=input_tokens, output=output_tokens)
+        found = [cost for cost in (self.cost(plain), self.cost(dearer)) if cost is not None]
+        return max(found, key=Decimal, default=None)
+
     def cost(self, usage: Usage) -> str | None:
         """Return the cost as a plain decimal text, without rounding; None where the price does not cover the call."""
         if self._most_input and usage.input_total > self._most_input:

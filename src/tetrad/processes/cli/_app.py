@@ -41,6 +41,8 @@ GROUPS: dict[str, _Group] = {
     "engine": _Group("tetrad.adapters.engines.cli", "engines", "Engines: list, show, pull the bundled models."),
     "provider": _Group("tetrad.serving.cli", "providers", "Providers: remote APIs that answer."),
     "job": _Group("tetrad.kit.jobs.cli", "jobs", "Durable jobs."),
+    "limit": _Group("tetrad.limits.cli", "limits", "Limits: requests, tokens and calls at once."),
+    "budget": _Group("tetrad.limits.cli", "budgets", "Budgets: what may be spent, and what was."),
     "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
     "project": _Group("tetrad.identity.cli", "projects", "Projects."),
     "secret": _Group("tetrad.identity.cli", "secrets", "Provider secrets, encrypted at rest."),

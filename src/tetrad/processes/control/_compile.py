@@ -19,6 +19,7 @@ from tetrad.serving import (
     BindingRoute,
     BindingTarget,
     KeyEntry,
+    LimitRule,
     MessageTemplate,
     ModelEntry,
     Price,
@@ -48,6 +49,7 @@ class Sources:
     resolve: Callable[[str, Digest], ResolvedRelease]
     candidates: Callable[[], Iterable[Candidate]]
     resolve_candidate: Callable[[Candidate], ResolvedRelease]
+    limits: Callable[[], Iterable[LimitRule]] = tuple
     bindings: Callable[[str], BindingSet] = lambda _project: BindingSet()
     problems: list[str] = field(default_factory=list)
 
@@ -96,6 +98,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         apps=apps,
         releases=releases,
         bindings=binder.routes(),
+        limits=tuple(sources.limits()),
     )
 
 

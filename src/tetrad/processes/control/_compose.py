@@ -42,6 +42,10 @@ from tetrad.kit.jobs import JobClient
 from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.telemetry_db import open_telemetry
+from tetrad.limits._keeper import LeaseKeeper
+from tetrad.limits._service import Limits
+from tetrad.limits._settings import KEEP_DAYS, MAX_RULES
+from tetrad.limits._store import SqlLimitStore
 from tetrad.models import ModelNotFound, Models, PublicPrices
 from tetrad.models._store import SqlModelStore
 from tetrad.models._weights import read_weights
@@ -102,6 +106,8 @@ class Services:
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
+    limits: Limits
+    leases: LeaseKeeper
     jobs: JobClient
     publisher: RouteTablePublisher
     problems: list[str]
@@ -112,6 +118,8 @@ class Services:
         first_start(self)
         if swept := self.datasets.sweep():
             log.info("%d rows of imports that were stopped are gone", swept)
+        if forgotten := self.limits.forget(self.settings.get(KEEP_DAYS)):
+            log.info("%d accounts of ended budget periods are gone", forgotten)
         self.traces.start()
         self._closers.callback(self.traces.stop)
         self.publisher.start()
@@ -213,6 +221,20 @@ def build_services(settings: Settings, home: Home) -> Services:
         )
         engines.restore(_last_table(home, keys.keyring))
         providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
+        limit_store = SqlLimitStore(database)
+        leases = LeaseKeeper(limit_store, clock)
+
+        def limits_changed() -> None:
+            leases.reload()
+            changed()
+
+        limits = Limits(
+            limit_store,
+            clock,
+            max_rules=settings.get(MAX_RULES),
+            audit=identity.audit.record,
+            changed=limits_changed,
+        )
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
@@ -233,6 +255,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             bindings=bindings.set_of,
             candidates=changes.candidates,
             resolve_candidate=changes.resolve,
+            limits=limits.every_rule,
         )
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
@@ -258,6 +281,8 @@ def build_services(settings: Settings, home: Home) -> Services:
             traces=traces,
             engines=engines,
             providers=providers,
+            limits=limits,
+            leases=leases,
             jobs=jobs,
             publisher=publisher,
             problems=sources.problems,

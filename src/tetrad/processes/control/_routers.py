@@ -12,6 +12,7 @@ from tetrad.code.routes import router as code_router
 from tetrad.datasets.routes import router as datasets_router
 from tetrad.identity.routes import router as identity_router
 from tetrad.kit.jobs.routes import router as jobs_router
+from tetrad.limits.routes import router as limits_router
 from tetrad.models.routes import router as models_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
@@ -48,5 +49,6 @@ def all_routers(services: Services) -> list[APIRouter]:
         prompts_router(services.prompts),
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
+        limits_router(services.limits, services.leases),
         jobs_router(services.jobs),
     ]

@@ -17,9 +17,12 @@ from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.kit.upstream import Client, Limits, parse_address
+from tetrad.limits import Gate, LimitLayer
+from tetrad.limits import _settings as limiting
 from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
 from tetrad.processes.gateway._http1 import HttpServer
+from tetrad.processes.gateway._limits import ControlKeeper, Leases
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
@@ -55,14 +58,23 @@ class Worker:
         )
         record_bytes = settings.get(own.RECORD_BYTES)
         provider = OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=settings.get(own.MAX_ANSWER))
+        control = parse_address(control_address(settings))
+        token = _FileSecret(home)
+        leases = Leases(home.root / "gateway" / "leases", ControlKeeper(internal, control, token), clock)
+        gate = Gate(
+            lambda _rule: leases.pockets,
+            clock,
+            wake=leases.wake,
+            wait_s=settings.get(limiting.WAIT_S),
+            assumed_output=settings.get(limiting.ASSUMED_OUTPUT),
+        )
         pipeline = Pipeline(
             {"openai": provider},
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
+            layers=(LimitLayer(gate),),
         )
-        control = parse_address(control_address(settings))
-        token = _FileSecret(home)
         tables = TableClient(
             client=internal,
             control=control,
@@ -85,6 +97,7 @@ class Worker:
         background = [
             asyncio.create_task(tables.run(), name="route-tables"),
             asyncio.create_task(shipper.run(), name="shipper"),
+            asyncio.create_task(leases.run(), name="leases"),
             asyncio.create_task(self._keep_house(tables, spool, client), name="housekeeping"),
         ]
         ended = partial(_tell, server.stop)
@@ -97,6 +110,7 @@ class Worker:
                 task.remove_done_callback(ended)
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            await leases.close(_FLUSH_S)
             await shipper.flush(_FLUSH_S)
             shipper.close()
             await provider.close()
