@@ -151,7 +151,8 @@ class LocalKeeper:
 
     def __init__(self, *rules: LimitRule, clock: Clock | None = None) -> None:
         self.clock = clock or FixedClock()
-        self.store = MemoryStore(*rules)
+        # a rule that is older than its keeper begins empty, since it may just have been used; these are new
+        self.store = MemoryStore(*(stored(each, at=datetime(2100, 1, 1, tzinfo=UTC)) for each in rules))
         self.keeper = LeaseKeeper(self.store, self.clock)
         self.away = False
         self.messages: list[Sync] = []
