@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from support import gateway as g
 from support.limits import LocalKeeper, rule
@@ -108,9 +107,7 @@ class Worker:
         self.upstream, self.keeper = Upstream(), keeper
         self.leases = Leases(folder, keeper, SystemClock())
         self.records: list[Exchange] = []
-        gate = Gate(
-            lambda _: self.leases.pockets, SystemClock(), wake=self.leases.wake, wait_s=5.0, assumed_output=100
-        )
+        gate = Gate(lambda _: self.leases.pockets, SystemClock(), wake=self.leases.wake, wait_s=5.0, assumed_output=100)
         self.pipeline = Pipeline(
             {"openai": self.upstream}, record=self.records.append, clock=SystemClock(), stages=(Readiness(),),
             layers=(LimitLayer(gate),),
@@ -220,7 +217,9 @@ async def test_a_budget_counts_the_exact_cost_and_says_insufficient_quota_when_i
         replies = [await worker.ask(max_tokens=100) for _ in range(6)]
     assert [reply.status for reply in replies] == [200, 200, 200, 429, 429, 429]
     assert replies[-1].code == "insufficient_quota"
-    assert "the budget of the project 'default' does not cover this call: of 0.0001 USD (a month)" in replies[-1].message
+    assert (
+        "the budget of the project 'default' does not cover this call: of 0.0001 USD (a month)" in replies[-1].message
+    )
     assert spent(keeper) == 3 * 13_500_000
     assert [exchange.attempts[-1].cost for exchange in worker.records[:3]] == ["0.0000135"] * 3
 
