@@ -18,14 +18,16 @@ from tetrad.registry import (
     EvidenceGate,
     GatePolicies,
     Judged,
+    Revocations,
     SigningKey,
     Statement,
     new_key,
     sign_statement,
 )
 from tetrad.registry._evidence_store import SqlEvidenceStore
+from tetrad.registry._revocation_store import SqlRevocationStore
 from tetrad.registry._store import SqlRegistryStore
-from tetrad.registry.ports import Auditor
+from tetrad.registry.ports import AuditLog, Auditor
 
 ADA = Principal("person_ada", "person", "Ada", frozenset({"control", "review"}))
 BEA = Principal("person_bea", "person", "Bea", frozenset({"control", "review"}), read_only=True)
@@ -55,6 +57,7 @@ class Gated:
     audited: Audited
     keyring: Keyring
     ci: SigningKey
+    revocations: Revocations
 
     def release(self, prompt: str = "one", *, actor: Principal = ADA, model: str = "m", **more: Any) -> Digest:
         """Make a small release: one prompt, one model with a licence, some code."""
@@ -91,16 +94,28 @@ def signed_result(
     return sign_statement(key, Statement(TEST_RESULT, (("release", Digest(digest)),), predicate)).document()
 
 
-def wire_gated(database: Database, *, audit: Auditor | None = None, clock: FixedClock | None = None) -> Gated:
+def wire_gated(
+    database: Database,
+    *,
+    audit: Auditor | None = None,
+    clock: FixedClock | None = None,
+    max_reached: int = 100_000,
+    audit_log: AuditLog | None = None,
+) -> Gated:
     """Wire the services with their evidence."""
     blobs, clock, audited, keyring = MemoryBlobs(), clock or FixedClock(), Audited(), Keyring(new_seal_key())
     note = audit or audited
-    evidence = Evidence(SqlEvidenceStore(database), SqlRegistryStore(database), blobs, keyring, clock, audit=note)
-    gate = EvidenceGate(evidence, blobs, clock)
-    tetrads = wire(database, gates={GATE: gate}, blobs=blobs, clock=clock)
+    evidence = Evidence(
+        SqlEvidenceStore(database), SqlRegistryStore(database), blobs, keyring, clock, audit=note, audit_log=audit_log
+    )
+    revocations = Revocations(
+        SqlRevocationStore(database), SqlRegistryStore(database), evidence, clock, audit=note, max_reached=max_reached
+    )
+    gate = EvidenceGate(evidence, blobs, clock, revocations=revocations)
+    tetrads = wire(database, gates={GATE: gate}, blobs=blobs, clock=clock, revocations=revocations, evidence=evidence)
     tetrads.registry.on_refusal(gate.note_refusal)
     policies = GatePolicies(tetrads.registry, evidence, gate, clock, audit=note)
     evidence.first_start(SYSTEM)
     ci = new_key("default", "ci", at=clock.now(), by="ci")
     evidence.trust("default", "ci", ci.public, actor=CAT)
-    return Gated(tetrads, evidence, policies, audited, keyring, ci)
+    return Gated(tetrads, evidence, policies, audited, keyring, ci, revocations)

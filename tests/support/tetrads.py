@@ -15,9 +15,10 @@ from tetrad.kit.db import Database
 from tetrad.models import Models, PublicPrices, read_weights
 from tetrad.models._store import SqlModelStore
 from tetrad.prompts import PromptPolicy, Prompts
-from tetrad.registry import Registry, RegistryLimits
+from tetrad.registry import Evidence, Registry, RegistryLimits, RunLimits, Runs
+from tetrad.registry._run_store import SqlRunStore
 from tetrad.registry._store import SqlRegistryStore
-from tetrad.registry.ports import Gates
+from tetrad.registry.ports import Gates, RevocationCheck
 from tetrad.releases import RegistryPrompts, Releases
 from tetrad.releases._store import SqlAppStore
 
@@ -40,12 +41,13 @@ class Tetrads:
     models: Models
     releases: Releases
     prompts: Prompts
+    runs: Runs
 
     def add_model(
         self, folder: Path, name: str = "local/smollm2-135m", content: bytes = b"weights", project: str = "default"
     ) -> str:
         """Register a small file as weights and return its digest."""
-        path = folder / "model.bin"
+        path = folder / "model.onnx"
         path.write_bytes(content)
         return self.models.register_weights(project, name, path, actor=SYSTEM, licence="Apache-2.0").digest
 
@@ -61,14 +63,20 @@ def wire(
     clock: FixedClock | None = None,
     prompt_policy: PromptPolicy | None = None,
     audit: Any = None,
+    run_limits: RunLimits | None = None,
+    revocations: RevocationCheck | None = None,
+    evidence: Evidence | None = None,
 ) -> Tetrads:
     """Wire the services as the control process does."""
     blobs, clock = blobs or MemoryBlobs(), clock or FixedClock()
-    registry = Registry(SqlRegistryStore(database), blobs, clock, gates=gates, limits=registry_limits)
+    blobs.now = lambda: clock.now().timestamp()
+    artifacts = SqlRegistryStore(database)
+    registry = Registry(artifacts, blobs, clock, gates=gates, limits=registry_limits, revocations=revocations)
     code = Code(registry, limits=code_limits)
     datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits)
     models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())
+    runs = Runs(SqlRunStore(database), artifacts, clock, limits=run_limits)
     prompts = Prompts(registry, policy=prompt_policy, audit=audit)
     stored = RegistryPrompts(registry, prompts)
-    releases = Releases(SqlAppStore(database), registry, code, datasets, models, stored, clock)
-    return Tetrads(database, blobs, clock, registry, code, datasets, models, releases, prompts)
+    releases = Releases(SqlAppStore(database), registry, code, datasets, models, stored, clock, evidence=evidence)
+    return Tetrads(database, blobs, clock, registry, code, datasets, models, releases, prompts, runs)

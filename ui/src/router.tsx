@@ -4,6 +4,13 @@ import { queryText } from "./api/http";
 import { WINDOWS, type Window } from "./api/overview";
 import { asProblem } from "./api/problem";
 import { sessionQuery } from "./api/session";
+import { readAuditSearch } from "./features/audit/search";
+import { readDatasetDiffSearch, readDatasetSearch, readDatasetsSearch } from "./features/datasets/search";
+import { readLineageSearch } from "./features/lineage/search";
+import { readCompareSearch, readModelSearch, readModelsSearch, readRunsSearch } from "./features/models/search";
+import { readDeriveSearch, readReleaseDiffSearch, readReleaseSearch, readReleasesSearch } from "./features/releases/search";
+import { readChangeSearch, readChangesSearch } from "./features/changes/search";
+import { readPromptSearch, readPromptsSearch } from "./features/prompts/search";
 import { readTracesSearch } from "./features/traces/search";
 import { lazyPage, preloadPages } from "./shell/lazyPage";
 import { NotFoundPage, RouteError, RoutePending } from "./shell/RouteStates";
@@ -105,6 +112,126 @@ const app = createRoute({
   ...lazyPage(() => import("./features/apps/AppPage").then((m) => m.AppPage)),
 });
 
+const datasets = createRoute({
+  getParentRoute: () => project,
+  path: "datasets",
+  validateSearch: readDatasetsSearch,
+  ...lazyPage(() => import("./features/datasets/DatasetsPage").then((m) => m.DatasetsPage)),
+});
+
+const dataset = createRoute({
+  getParentRoute: () => project,
+  path: "datasets/$dataset",
+  validateSearch: readDatasetSearch,
+  ...lazyPage(() => import("./features/datasets/DatasetPage").then((m) => m.DatasetPage)),
+});
+
+const datasetDiff = createRoute({
+  getParentRoute: () => project,
+  path: "datasets/$dataset/diff",
+  validateSearch: readDatasetDiffSearch,
+  ...lazyPage(() => import("./features/datasets/DatasetDiffPage").then((m) => m.DatasetDiffPage)),
+});
+
+const models = createRoute({
+  getParentRoute: () => project,
+  path: "models",
+  validateSearch: readModelsSearch,
+  ...lazyPage(() => import("./features/models/ModelsPage").then((m) => m.ModelsPage)),
+});
+
+// A model's name may hold slashes: `local/smollm2-135m`. Without the dash its route would take the list's address too.
+const model = createRoute({
+  getParentRoute: () => project,
+  path: "models/-/$",
+  validateSearch: readModelSearch,
+  ...lazyPage(() => import("./features/models/ModelPage").then((m) => m.ModelPage)),
+});
+
+const runs = createRoute({
+  getParentRoute: () => project,
+  path: "runs",
+  validateSearch: readRunsSearch,
+  ...lazyPage(() => import("./features/models/RunsPage").then((m) => m.RunsPage)),
+});
+
+const compareRuns = createRoute({
+  getParentRoute: () => project,
+  path: "runs/compare",
+  validateSearch: readCompareSearch,
+  ...lazyPage(() => import("./features/models/ComparePage").then((m) => m.ComparePage)),
+});
+
+const lineage = createRoute({
+  getParentRoute: () => project,
+  path: "lineage/$digest",
+  validateSearch: readLineageSearch,
+  ...lazyPage(() => import("./features/lineage/LineagePage").then((m) => m.LineagePage)),
+});
+
+const releases = createRoute({
+  getParentRoute: () => project,
+  path: "releases",
+  validateSearch: readReleasesSearch,
+  ...lazyPage(() => import("./features/releases/ReleasesPage").then((m) => m.ReleasesPage)),
+});
+
+const deriveRelease = createRoute({
+  getParentRoute: () => project,
+  path: "releases/derive",
+  validateSearch: readDeriveSearch,
+  ...lazyPage(() => import("./features/releases/DerivePage").then((m) => m.DerivePage)),
+});
+
+const releaseDiff = createRoute({
+  getParentRoute: () => project,
+  path: "releases/diff",
+  validateSearch: readReleaseDiffSearch,
+  ...lazyPage(() => import("./features/releases/ReleaseDiffPage").then((m) => m.ReleaseDiffPage)),
+});
+
+const release = createRoute({
+  getParentRoute: () => project,
+  path: "releases/$digest",
+  validateSearch: readReleaseSearch,
+  ...lazyPage(() => import("./features/releases/ReleasePage").then((m) => m.ReleasePage)),
+});
+
+const audit = createRoute({
+  getParentRoute: () => project,
+  path: "audit",
+  validateSearch: readAuditSearch,
+  ...lazyPage(() => import("./features/audit/AuditPage").then((m) => m.AuditPage)),
+});
+
+const prompts = createRoute({
+  getParentRoute: () => project,
+  path: "prompts",
+  validateSearch: readPromptsSearch,
+  ...lazyPage(() => import("./features/prompts/PromptsPage").then((m) => m.PromptsPage)),
+});
+
+const prompt = createRoute({
+  getParentRoute: () => project,
+  path: "prompts/$prompt",
+  validateSearch: readPromptSearch,
+  ...lazyPage(() => import("./features/prompts/PromptPage").then((m) => m.PromptPage)),
+});
+
+const changes = createRoute({
+  getParentRoute: () => project,
+  path: "changes",
+  validateSearch: readChangesSearch,
+  ...lazyPage(() => import("./features/changes/ChangesPage").then((m) => m.ChangesPage)),
+});
+
+const change = createRoute({
+  getParentRoute: () => project,
+  path: "changes/$change",
+  validateSearch: readChangeSearch,
+  ...lazyPage(() => import("./features/changes/ChangePage").then((m) => m.ChangePage)),
+});
+
 const keys = createRoute({
   getParentRoute: () => project,
   path: "settings/keys",
@@ -117,13 +244,15 @@ const system = createRoute({
   ...lazyPage(() => import("./features/system/SystemPage").then((m) => m.SystemPage)),
 });
 
-const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, keys, system])])]);
+const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, audit, keys, system])])]);
 
 export function makeRouter(queries: QueryClient) {
   preloadPages();
   return createRouter({
     routeTree: tree,
     context: { queries },
+    // Digests stand in addresses as people write them.
+    pathParamsAllowedCharacters: [":"],
     defaultPreload: "intent",
     scrollRestoration: true,
     defaultErrorComponent: RouteError,

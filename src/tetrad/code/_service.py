@@ -147,11 +147,7 @@ class Code:
         self._registry.put_part(data)
 
     def _known(self, project: str, digest: Digest) -> bool:
-        try:
-            self._registry.artifact(project, digest)
-        except ArtifactNotFound:
-            return False
-        return True
+        return self._registry.touch(project, digest)
 
     def _lock(self, source: Source, files: Mapping[str, CodeFile], named: str | None) -> Digest | None:
         if named is None:

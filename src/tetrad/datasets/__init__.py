@@ -18,7 +18,7 @@ from tetrad.datasets._model import (
     order_digest,
     place,
 )
-from tetrad.datasets._service import Datasets, PushedRow, Rebuilt
+from tetrad.datasets._service import Datasets, PushedRow, Rebuilt, Recount
 from tetrad.datasets._settings import DATASET_FILES, MAX_UPLOAD_BYTES, SETTINGS, limits_from
 from tetrad.datasets._sources import DataFile, Folder, hub_reference, read_folder, read_pointer
 from tetrad.datasets._steps import check_steps, split_steps
@@ -35,6 +35,7 @@ from tetrad.datasets.errors import (
     NotRebuildable,
     PushConflict,
     RowError,
+    RowUnreadable,
 )
 
 __all__ = [
@@ -66,10 +67,12 @@ __all__ = [
     "PushConflict",
     "PushedRow",
     "Rebuilt",
+    "Recount",
     "Role",
     "Row",
     "RowChange",
     "RowError",
+    "RowUnreadable",
     "Shape",
     "check_steps",
     "content_keys",

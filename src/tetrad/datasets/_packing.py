@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zstandard
 
+from tetrad.datasets.errors import RowUnreadable
+
 RAW, ZSTD = 0, 1
 COMPRESS_FROM_BYTES = 512
 
@@ -30,5 +32,10 @@ class Unpacker:
         self._zstd = zstandard.ZstdDecompressor()
 
     def unpack(self, codec: int, content: bytes) -> bytes:
-        """Return the canonical bytes."""
-        return self._zstd.decompress(content) if codec == ZSTD else bytes(content)
+        """Return the canonical bytes; raise `RowUnreadable` where they were damaged."""
+        if codec != ZSTD:
+            return bytes(content)
+        try:
+            return self._zstd.decompress(content)
+        except zstandard.ZstdError as error:
+            raise RowUnreadable(f"a stored row is damaged: {error}", hint="restore the last backup") from None

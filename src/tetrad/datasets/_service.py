@@ -36,16 +36,27 @@ from tetrad.datasets.errors import (
     NotRebuildable,
     PushConflict,
     RowError,
+    RowUnreadable,
 )
 from tetrad.datasets.ports import ColumnValue, DatasetStore, Member, Push, StoredVersion
 from tetrad.kernel import Clock, Digest, InvalidInput, Principal, canonical_json, digest_json, parse_digest, parse_json
-from tetrad.registry import Activity, Edge, Registry, Version, VersionNotFound, check_simple_name
+from tetrad.registry import (
+    Activity,
+    ArtifactNotFound,
+    Edge,
+    Registry,
+    SemVer,
+    Version,
+    VersionNotFound,
+    check_simple_name,
+)
 
 KIND = "dataset"
 MEDIA_TYPE = "application/vnd.tetrad.dataset"
 SCHEMA_KIND = "dataset-schema"
 PUSH_KIND = "dataset-push"
 MAX_DIFF_PAGE = 1000
+MAX_SEARCHED: Final = 20_000  # rows that one page of a search reads
 LEASE: Final = timedelta(minutes=10)
 _ATTEMPTS = 8
 _STREAM = 1000
@@ -80,6 +91,18 @@ class Rebuilt(msgspec.Struct, frozen=True):
         return (self.digest, self.order, self.schema_digest) == (
             self.rebuilt_digest, self.rebuilt_order, self.rebuilt_schema,
         )  # fmt: skip
+
+
+class Recount(msgspec.Struct, frozen=True):
+    """A version counted again from its stored rows; `missing` and `damaged` name the first of such rows by key."""
+
+    digest: Digest
+    order: Digest
+    schema_digest: Digest
+    rows: int
+    bytes: int
+    missing: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
 
 class Datasets:
@@ -229,6 +252,62 @@ class Datasets:
             key=self._key_field(source), role=role, declared="", words=words,
         )  # fmt: skip
 
+    def derive_again(
+        self,
+        project: str,
+        name: str,
+        source: DatasetVersion,
+        *,
+        actor: Principal,
+        reason: str = "",
+        expected_outcome: str = "",
+    ) -> tuple[DatasetVersion, bool]:
+        """Do the steps that made the newest version of a dataset again, upon another version of what it was made of.
+
+        Returns the newest version and whether it is new. Where the same rows come out that the newest version has, that
+        one stays, and the lineage says that it is made of `source` as well. Doing it again changes nothing. Raises
+        `NotRebuildable` where no steps made the newest version.
+        """
+        newest = self.version(project, name)
+        maker = self._maker(project, newest)
+        steps, whence = maker.params.get("steps"), maker.params.get("from", {})
+        if not steps or whence.get("name") != source.name:
+            raise NotRebuildable(
+                f"no steps have made {name}@{newest.semver} of the dataset {source.name!r}",
+                hint="derive it anew: `tetrad dataset filter`, `split`, `map` or `dedupe`",
+            )
+        if (whence.get("digest"), whence.get("order")) == (source.digest, source.order):
+            return newest, False
+        made = self.derive(
+            project, source, name, steps, actor=actor, role=newest.role, reason=reason,
+            expected_outcome=expected_outcome,
+        )  # fmt: skip
+        if not self._is_made_of(project, made, source):
+            whence = {"name": source.name, "semver": source.semver, "digest": source.digest, "order": source.order}
+            params = {"steps": steps, "from": whence, "name": name, "semver": made.semver, "order": made.order}
+            edges = [Edge(source.digest, "in", "source", "rebuild"), Edge(made.digest, "out", "dataset")]
+            self._registry.record(project, maker.kind, edges, actor=actor, params=params)
+        head = self.version(project, name)
+        if (head.digest, head.order) == (made.digest, made.order):
+            return head, head.semver != newest.semver
+        # The rows are those of an older version: it becomes the newest again, under a number of its own.
+        older = self._registry.version(project, KIND, name, made.semver)
+        self._registry.add_version(
+            project, KIND, name, older.digest, actor=actor, meta=older.meta, reason=reason,
+            semver=str(SemVer.parse(head.semver).bump("minor")), expected_outcome=expected_outcome,
+        )  # fmt: skip
+        return self.version(project, name), True
+
+    def _is_made_of(self, project: str, made: DatasetVersion, source: DatasetVersion) -> bool:
+        whence = {"name": source.name, "digest": source.digest, "order": source.order}
+        return any(
+            each.params.get("name") == made.name
+            and each.params.get("order") == made.order
+            and isinstance(each.params.get("from"), dict)
+            and whence.items() <= each.params["from"].items()
+            for each in self._makers(project, made.digest)
+        )
+
     def push(
         self,
         project: str,
@@ -339,6 +418,7 @@ class Datasets:
         extra = {"key": key, "role": role, "declared": declared}
         facts = {"order": order, "rows": rows.scratch.rows, "schema": schema_digest, "size": rows.size}
         facts |= {word: value for word, value in extra.items() if value}
+        self._registry.touch(project, digest)  # whose rows may be there already: no collection takes them meanwhile
         with self._importing(project, name) as (import_id, beat):
             if self._store.version(project, name, digest, order) is None:
                 self._store.put_rows(project, rows.scratch.contents(), beat)
@@ -385,6 +465,18 @@ class Datasets:
             return 0
         return self._store.sweep(project, dead_before=dead_before)
 
+    def roots(self, project: str) -> list[Digest]:
+        """Return the batches that were pushed: a version that they made can be made again from them."""
+        return self._store.pushed(project)
+
+    def forget(self, project: str, digests: Sequence[Digest], transaction: Any) -> None:
+        """Let versions go, in the transaction that leaves tombstones of them; their rows go with `free_rows`."""
+        self._store.forget(project, digests, transaction)
+
+    def free_rows(self, project: str) -> int:
+        """Delete rows that no version has, and what side columns say of them; none while an import runs."""
+        return self._store.sweep(project, dead_before=self._clock.now() - LEASE)
+
     def _declare(self, project: str, schema: Mapping[str, Any] | None, actor: Principal) -> str:
         if schema is None:
             return ""
@@ -423,7 +515,7 @@ class Datasets:
         raise NotRebuildable(f"nothing says how {version.name}@{version.semver} was made")
 
     def _makers(self, project: str, digest: str) -> list[Activity]:
-        around = self._registry.lineage(project, digest).activities
+        around = self._registry.makers(project, [digest])
         return [each for each in around if Edge(Digest(digest), "out", "dataset") in each.edges]
 
     def _remade(
@@ -524,9 +616,23 @@ class Datasets:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def names(self, project: str, *, limit: int = 50, after: str = "") -> list[Version]:
+    def names(
+        self, project: str, *, limit: int = 50, after: str = "", contains: str = "", backwards: bool = False
+    ) -> list[Version]:
         """Return the newest version of every dataset, in the order of names; `meta` tells rows, order and schema."""
-        return self._registry.names(project, KIND, limit=limit, after=after)
+        return self._registry.names(project, KIND, limit=limit, after=after, contains=contains, backwards=backwards)
+
+    def lately(
+        self,
+        project: str,
+        *,
+        limit: int = 50,
+        after: tuple[datetime, str] | None = None,
+        contains: str = "",
+        newest: bool = True,
+    ) -> list[Version]:
+        """Return the newest version of every dataset, by when it was made."""
+        return self._registry.lately(project, KIND, limit=limit, after=after, contains=contains, newest=newest)
 
     def versions(self, project: str, name: str, *, limit: int = 50, before: int | None = None) -> list[Version]:
         """Return the versions of a dataset, newest first."""
@@ -540,6 +646,7 @@ class Datasets:
             raise DatasetNotFound(error.message, hint=error.hint) from None
         stored = self._store.version(project, name, version.digest, version.meta["order"])
         if stored is None:
+            self._registry.whole(project, version.digest)
             raise DatasetNotFound(f"the rows of {name}@{version.semver} are not there", hint="import it again")
         return _joined(version, stored)
 
@@ -551,6 +658,8 @@ class Datasets:
             for version in self._registry.versions_of(project, digest):
                 if version.kind == KIND and version.name == name and version.meta["order"] == stored.order:
                     return _joined(version, stored)
+        with suppress(ArtifactNotFound):
+            self._registry.whole(project, digest)
         raise DatasetNotFound(
             f"the project {project!r} has no dataset {digest}", hint="check the digest and the project"
         )
@@ -566,6 +675,30 @@ class Datasets:
         """Return the row of a version by its key, None where there is none."""
         member = self._store.member(self._stored(version), key)
         return None if member is None else _row(member, self._store.contents(version.project, [member.digest]))
+
+    def matching(
+        self, version: DatasetVersion, text: str, *, limit: int = 100, after: int = 0
+    ) -> tuple[list[Row], int | None]:
+        """Return rows that hold a text in their key or content, whatever its case, and where to go on (None: the end).
+
+        At most `MAX_SEARCHED` rows are read at a time, so that a page may hold fewer rows than there are, even none.
+        """
+        stored, wanted = self._stored(version), text.casefold()
+        found: list[Row] = []
+        read = 0
+        while read < MAX_SEARCHED:
+            members = self._store.members(stored, after=after, limit=_STREAM)
+            contents = self._store.contents(version.project, [member.digest for member in members])
+            for member in members:
+                after = member.position
+                if wanted in member.key.casefold() or wanted in contents[member.digest].decode().casefold():
+                    found.append(_row(member, contents))
+                    if len(found) == limit:
+                        return found, after
+            read += len(members)
+            if len(members) < _STREAM:
+                return found, None
+        return found, after
 
     def all_rows(self, version: DatasetVersion, *, batch: int = _STREAM) -> Iterator[Row]:
         """Yield all rows in their order, a batch at a time."""
@@ -597,6 +730,55 @@ class Datasets:
             version.order,
         )
 
+    def recount(self, version: DatasetVersion, *, most_named: int = 20) -> Recount:
+        """Read every stored row and compute all digests again from what is read; nothing stored is believed.
+
+        Rows are read as a stream. A row that is not there or has other bytes is named, up to `most_named` of each.
+        """
+        stored = self._stored(version)
+        shape = Shape()
+        missing: list[str] = []
+        damaged: list[str] = []
+        rows = size = 0
+
+        def read() -> Iterator[tuple[str, bytes]]:
+            nonlocal rows, size
+            for members in batches(self._by_key(stored), _STREAM):
+                contents, broken = self._contents(version.project, [member.digest for member in members])
+                for member in members:
+                    content = contents.get(member.digest)
+                    found = None if content is None else hashlib.sha256(content).digest()
+                    rows += 1
+                    if found == member.digest and content is not None:
+                        size += len(content)
+                        shape.add(_value(content))
+                    else:
+                        gone = content is None and member.digest not in broken
+                        named = missing if gone else damaged
+                        if len(named) < most_named:
+                            named.append(member.key)
+                    if found is not None:
+                        yield member.key, found
+
+        digest = sorted_dataset_digest(read())
+        order = order_digest(member.key for member in self._members(stored))
+        return Recount(digest, order, digest_json(shape.schema()), rows, size, tuple(missing), tuple(damaged))
+
+    def _contents(self, project: str, digests: Sequence[bytes]) -> tuple[dict[bytes, bytes], set[bytes]]:
+        """Return contents by digest, and the digests of rows that cannot be unpacked."""
+        try:
+            return self._store.contents(project, digests), set()
+        except RowUnreadable:
+            pass
+        found: dict[bytes, bytes] = {}
+        broken: set[bytes] = set()
+        for digest in digests:  # one of them is damaged: find out which
+            try:
+                found.update(self._store.contents(project, [digest]))
+            except RowUnreadable:
+                broken.add(digest)
+        return found, broken
+
     def _members(self, stored: StoredVersion, batch: int = 5 * _STREAM) -> Iterator[Member]:
         after = 0
         while found := self._store.members(stored, after=after, limit=batch):
@@ -613,12 +795,22 @@ class Datasets:
         return found[0] if found else None
 
     def diff(
-        self, project: str, name: str, old: str, new: str, *, limit: int = 100, after: str = "", of: str = ""
+        self,
+        project: str,
+        name: str,
+        old: str,
+        new: str,
+        *,
+        limit: int = 100,
+        after: str = "",
+        of: str = "",
+        change: ChangeKind | None = None,
     ) -> DatasetDiff:
         """Say which rows were added, removed, changed (field by field) and moved from one version to another.
 
         `old` and `new` are version numbers; rows come in the order of keys, from behind the key `after`. `of` names
         another dataset that `new` is a version of: its rows are compared by key, and none of them is called moved.
+        With `change` only rows of that kind come; the counts are of all.
         """
         limit = min(limit, MAX_DIFF_PAGE)
         left, right = self._two(project, name, old, new, of)
@@ -626,6 +818,8 @@ class Datasets:
         page: list[tuple[str, Member | None, Member | None]] = []
         more = False
         for each in self._differences(left, right, after):
+            if change is not None and _change(each[1], each[2]) != change:
+                continue
             if len(page) == limit:
                 more = True
                 break

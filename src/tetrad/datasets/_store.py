@@ -158,8 +158,30 @@ class SqlDatasetStore:
             done = connection.execute(
                 sa.delete(dataset_rows).where(dataset_rows.c.project == project, dataset_rows.c.digest.not_in(used))
             )
+            if done.rowcount:
+                kept = sa.select(dataset_rows.c.digest).where(dataset_rows.c.project == project)
+                said = sa.delete(dataset_columns).where(dataset_columns.c.project == project)
+                connection.execute(said.where(dataset_columns.c.row_digest.not_in(kept)))
             connection.execute(sa.delete(dataset_imports).where(mine, dataset_imports.c.beat_at.is_not(None)))
             return int(done.rowcount)
+
+    def forget(self, project: str, digests: Sequence[Digest], transaction: Any) -> None:
+        for part in batches(digests, _BATCH):
+            found = transaction.execute(
+                sa.select(dataset_versions.c.dataset, dataset_versions.c.seq)
+                .join(datasets, datasets.c.id == dataset_versions.c.dataset)
+                .where(datasets.c.project == project, dataset_versions.c.digest.in_(part))
+            ).all()
+            for row in found:
+                mine = sa.and_(dataset_versions.c.dataset == row.dataset, dataset_versions.c.seq == row.seq)
+                transaction.execute(sa.delete(dataset_versions).where(mine))
+            for dataset in sorted({row.dataset for row in found}):
+                _forget_members(transaction, dataset)
+
+    def pushed(self, project: str) -> list[Digest]:
+        statement = sa.select(dataset_pushes.c.request).where(dataset_pushes.c.project == project).distinct()
+        with self._database.read() as connection:
+            return [Digest(request) for request in connection.scalars(statement.order_by(dataset_pushes.c.request))]
 
     def put_rows(self, project: str, rows: Iterable[tuple[bytes, int, bytes]], beat: Callable[[], None]) -> None:
         dialect = postgresql if self._database.dialect == "postgresql" else sqlite
@@ -520,6 +542,19 @@ def _write_members(connection: sa.Connection, dataset: str, seq: int, staged: St
                 for member in members
             ],
         )  # fmt: skip
+
+
+def _forget_members(connection: sa.Connection, dataset: str) -> None:
+    """Delete members that are in no version that is left.
+
+    The newest version may be among those that went: what it had is then begun anew by the next one that has it.
+    """
+    there = sa.exists().where(
+        dataset_versions.c.dataset == dataset,
+        dataset_versions.c.seq >= dataset_members.c.valid_from,
+        sa.or_(dataset_members.c.valid_to.is_(None), dataset_versions.c.seq < dataset_members.c.valid_to),
+    )
+    connection.execute(sa.delete(dataset_members).where(dataset_members.c.dataset == dataset, ~there))
 
 
 def _same(dataset: str, digest: str, order: str) -> sa.Select[Any]:

@@ -109,3 +109,9 @@ class NotRebuildable(Conflict):
     """What the version was made from is not there to make it again."""
 
     code = "not_rebuildable"
+
+
+class RowUnreadable(Conflict):
+    """The stored bytes of a row cannot be unpacked."""
+
+    code = "row_unreadable"

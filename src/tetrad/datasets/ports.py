@@ -154,6 +154,17 @@ class DatasetStore(Protocol):
         """Yield keys whose member differs between two versions of a dataset (older < newer), in the order of keys."""
         ...
 
+    def forget(self, project: str, digests: Sequence[Digest], transaction: Any) -> None:
+        """Let the versions with these digests go, and members that no other version has. Twice is fine.
+
+        `transaction` is an open one of the same database.
+        """
+        ...
+
+    def pushed(self, project: str) -> list[Digest]:
+        """Return the digests of the batches that were pushed."""
+        ...
+
     def push(self, project: str, name: str, idempotency_key: str) -> Push | None:
         """Return what was pushed under an idempotency key."""
         ...

@@ -16,11 +16,20 @@ from starlette.concurrency import run_in_threadpool
 from tetrad.datasets._formats import CsvForm, Format, csv_lines
 from tetrad.datasets._model import ROLES, DatasetDiff, DatasetVersion, Row, RowChange
 from tetrad.datasets._scratch import batches
-from tetrad.datasets._service import Datasets, PushedRow
+from tetrad.datasets._service import ChangeKind, Datasets, PushedRow
 from tetrad.datasets._sources import check_provenance
 from tetrad.datasets._steps import split_steps
 from tetrad.kernel import InvalidInput, parse_json
-from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, encode_cursor, requires
+from tetrad.kit.http import (
+    CurrentPrincipal,
+    Page,
+    PageParams,
+    cut_page,
+    decode_cursor,
+    encode_cursor,
+    parse_sort,
+    requires,
+)
 from tetrad.registry import Version
 
 Project = Annotated[str, Path(max_length=63)]
@@ -425,12 +434,30 @@ def _object(text: str | bytes, where: str) -> dict[str, Any]:
 
 def _reading(routes: APIRouter, datasets: Datasets) -> None:
     @routes.get("/datasets", operation_id="list_datasets")
-    def list_datasets(project: Project, page: PageParams) -> Page[DatasetListed]:
-        """List the datasets of a project by their newest versions, in the order of names."""
-        listing = f"datasets {project}"
-        after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
-        found = [DatasetListed.of(each) for each in datasets.names(project, limit=page.limit + 1, after=after)]
-        return cut_page(listing, page, found, lambda view: view.name)
+    def list_datasets(
+        project: Project,
+        page: PageParams,
+        q: Annotated[str, Query(max_length=63, description="Only names that hold this")] = "",
+        sort: Annotated[
+            str | None, Query(max_length=16, description="`name` or `created`, `-` for the reverse")
+        ] = None,
+    ) -> Page[DatasetListed]:
+        """List the datasets of a project by their newest versions, in the order of names without `sort`."""
+        field, descending = parse_sort(sort, ("name", "created"), "name")
+        listing = f"datasets {project} {q} {field} {descending}"
+        if field == "name":
+            after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
+            found = datasets.names(project, limit=page.limit + 1, after=after, contains=q, backwards=descending)
+            return cut_page(listing, page, [DatasetListed.of(each) for each in found], lambda view: view.name)
+        place = decode_cursor(listing, page.cursor, [str, str]) if page.cursor else None
+        found = datasets.lately(
+            project, limit=page.limit + 1, contains=q, newest=descending,
+            after=(datetime.fromisoformat(str(place[0])), str(place[1])) if place else None,
+        )  # fmt: skip
+        items = [DatasetListed.of(each) for each in found[: page.limit]]
+        more = len(found) > page.limit
+        position = [items[-1].created_at.isoformat(), items[-1].name] if more else []
+        return Page(items=items, next_cursor=encode_cursor(listing, position) if more else None)
 
     @routes.get("/datasets/{name}", operation_id="get_dataset")
     def get_dataset(project: Project, name: Name, version: SemVerQuery = None) -> DatasetView:
@@ -452,18 +479,37 @@ def _reading(routes: APIRouter, datasets: Datasets) -> None:
         )
 
     @routes.get("/datasets/{name}/rows", operation_id="list_dataset_rows")
-    def list_dataset_rows(project: Project, name: Name, page: PageParams, version: SemVerQuery = None) -> Page[RowView]:
-        """List the rows of a version, in their order, with what side columns say of them."""
+    def list_dataset_rows(
+        project: Project,
+        name: Name,
+        page: PageParams,
+        version: SemVerQuery = None,
+        q: Annotated[str, Query(max_length=200, description="Only rows that hold this text")] = "",
+        key: Annotated[str | None, Query(max_length=256, description="Only the row with this key")] = None,
+    ) -> Page[RowView]:
+        """List the rows of a version, in their order, with what side columns say of them.
+
+        With `q` a page may hold fewer rows than `limit`, even none, and still not be the last. With `key` there is one
+        row or none.
+        """
         chosen = datasets.version(project, name, version)
-        listing = f"rows {project} {name} {chosen.digest} {chosen.order}"
+        listing = f"rows {project} {name} {chosen.digest} {chosen.order} {q}"
         position = decode_cursor(listing, page.cursor, [int])[0] if page.cursor else 0
-        found = datasets.rows(chosen, limit=page.limit + 1, after=position if isinstance(position, int) else 0)
-        items = found[: page.limit]
-        more = len(found) > page.limit
+        after = position if isinstance(position, int) else 0
+        behind: int | None = None
+        if key is not None:
+            one = datasets.row(chosen, key)
+            items = [] if one is None else [one]
+        elif q:
+            items, behind = datasets.matching(chosen, q, limit=page.limit, after=after)
+        else:
+            found = datasets.rows(chosen, limit=page.limit + 1, after=after)
+            items = found[: page.limit]
+            behind = items[-1].position if len(found) > page.limit else None
         said = datasets.columns(project, items)
         return Page(
             items=[RowView.of(row, said.get(row.digest, {})) for row in items],
-            next_cursor=encode_cursor(listing, [items[-1].position]) if more else None,
+            next_cursor=None if behind is None else encode_cursor(listing, [behind]),
         )
 
     @routes.get("/datasets/{name}/diff", operation_id="diff_dataset")
@@ -474,11 +520,13 @@ def _reading(routes: APIRouter, datasets: Datasets) -> None:
         old: Annotated[str, Query(alias="from", max_length=64)],
         new: Annotated[str, Query(alias="to", max_length=64)],
         of: OtherQuery = "",
+        change: Annotated[ChangeKind | None, Query(description="Only rows of this kind; counts are of all")] = None,
     ) -> DiffView:
         """Tell two versions apart, row by row and field by field; `to` may be a version of another dataset."""
-        listing = f"diff {project} {name} {old} {new} {of}"
+        listing = f"diff {project} {name} {old} {new} {of} {change}"
         after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
-        return _diff_view(datasets.diff(project, name, old, new, limit=page.limit, after=after, of=of), listing)
+        diff = datasets.diff(project, name, old, new, limit=page.limit, after=after, of=of, change=change)
+        return _diff_view(diff, listing)
 
 
 def _diff_view(diff: DatasetDiff, listing: str) -> DiffView:

@@ -1,6 +1,6 @@
 """Who may do what: projects, API keys, people and their sessions, provider secrets, and the audit log."""
 
-from tetrad.identity._chain import AuditCheck, AuditEntry, AuditEvent, check_chain
+from tetrad.identity._chain import AuditCheck, AuditEntry, AuditEvent, AuditFilter, check_chain
 from tetrad.identity._model import (
     DEFAULT_PROJECT,
     ApiKey,
@@ -31,6 +31,7 @@ __all__ = [
     "AuditCheck",
     "AuditEntry",
     "AuditEvent",
+    "AuditFilter",
     "ContentPolicy",
     "FirstStart",
     "Identity",

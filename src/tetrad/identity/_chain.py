@@ -37,6 +37,20 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries are wanted: what is empty says nothing. `action` is a beginning, `target` a part of what it names.
+
+    Of the times `since` counts and `until` does not.
+    """
+
+    actor: str = ""
+    action: str = ""
+    target: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditHead:
     """Where a chain ends, kept apart from it, so that cutting off its end is noticed as well."""
 
@@ -82,10 +96,17 @@ def linked(event: AuditEvent, head: AuditHead) -> AuditEntry:
     return AuditEntry(event, seq, head.hash, entry_hash(event, seq, head.hash))
 
 
-def check_chain(entries: Iterable[AuditEntry], head: AuditHead) -> AuditCheck:
-    """Go through a chain from its first entry and find where it was changed, if anywhere."""
+def check_chain(entries: Iterable[AuditEntry], head: AuditHead, exported: AuditHead | None = None) -> AuditCheck:
+    """Go through a chain from its first entry and find where it was changed, if anywhere.
+
+    `exported` is where it ended at an earlier time, by what was kept elsewhere: whoever has written the whole chain
+    anew, its head included, is found out by it.
+    """
     expected = AuditHead()
     for entry in entries:
+        if exported is not None and entry.seq == exported.seq and entry.hash != exported.hash:
+            reason = "the entry is not the one that was exported"
+            return AuditCheck(expected.seq, intact=False, head=expected.hash, broken_at=entry.seq, reason=reason)
         reason = _fault(entry, expected)
         if reason:
             return AuditCheck(expected.seq, intact=False, head=expected.hash, broken_at=entry.seq, reason=reason)
@@ -98,6 +119,9 @@ def check_chain(entries: Iterable[AuditEntry], head: AuditHead) -> AuditCheck:
             broken_at=min(expected.seq, head.seq) + 1,
             reason=f"the log was noted to end at entry {head.seq}, and ends at {expected.seq}",
         )
+    if exported is not None and exported.seq > expected.seq:
+        reason = f"the log was exported up to entry {exported.seq}, and ends at {expected.seq}"
+        return AuditCheck(expected.seq, intact=False, head=expected.hash, broken_at=expected.seq + 1, reason=reason)
     return AuditCheck(expected.seq, intact=True, head=expected.hash)
 
 

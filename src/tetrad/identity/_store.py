@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tetrad.identity._chain import AuditEntry, AuditEvent, AuditHead, linked
+from tetrad.identity._chain import AuditEntry, AuditEvent, AuditFilter, AuditHead, linked
 from tetrad.identity._model import (
     ApiKey,
     KeySecret,
@@ -365,8 +365,12 @@ class SqlRows:
         self._do(audit_heads.update().where(mine).values(seq=entry.seq, hash=entry.hash))
         return entry
 
-    def audit_entries(self, project: str, before: int | None, limit: int) -> list[AuditEntry]:
+    def audit_entries(
+        self, project: str, before: int | None, limit: int, only: AuditFilter | None = None
+    ) -> list[AuditEntry]:
         chosen = sa.select(audit_log).where(audit_log.c.project == project)
+        if only is not None:
+            chosen = chosen.where(*_lets_through(only))
         if before is not None:
             chosen = chosen.where(audit_log.c.seq < before)
         return [_entry(row) for row in self._do(chosen.order_by(audit_log.c.seq.desc()).limit(limit)).mappings()]
@@ -390,6 +394,22 @@ class SqlRows:
 
 def _of(column: sa.Column[Any], project: str | None) -> sa.ColumnElement[bool]:
     return column.is_(None) if project is None else column == project
+
+
+def _lets_through(only: AuditFilter) -> list[sa.ColumnElement[bool]]:
+    log = audit_log.c
+    wanted: list[sa.ColumnElement[bool]] = []
+    if only.actor:
+        wanted.append(log.actor == only.actor)
+    if only.action:
+        wanted.append(log.action.startswith(only.action, autoescape=True))
+    if only.target:
+        wanted.append(log.target.icontains(only.target, autoescape=True))
+    if only.since is not None:
+        wanted.append(log.at >= only.since)
+    if only.until is not None:
+        wanted.append(log.at < only.until)
+    return wanted
 
 
 def _works(table: sa.Table, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import re
 import sys
@@ -21,7 +23,9 @@ from tetrad.kit.api_client import ApiClient, path_part
 keys = typer.Typer(no_args_is_help=True, help="API keys: create, rotate, revoke.")
 projects = typer.Typer(no_args_is_help=True, help="Projects.")
 secrets = typer.Typer(no_args_is_help=True, help="Provider secrets, encrypted at rest.")
-audit = typer.Typer(no_args_is_help=True, help="The audit log: list, verify.")
+audit = typer.Typer(no_args_is_help=True, help="The audit log: list, verify, export its head.")
+
+MAX_HEAD_BYTES = 64 * 1024
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 InProject = Annotated[str, typer.Option("--project", "-p", envvar="TETRAD_PROJECT", help="The project.")]
@@ -187,23 +191,42 @@ def list_audit(
 def verify_audit(
     project: InProject = DEFAULT_PROJECT,
     all_projects: Everywhere = False,
-    head: Annotated[
-        Path | None, typer.Option(help="A head of the ref log, from `tetrad ref log --export-head`: verify that too.")
+    heads: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--head",
+            help="A signed head that was exported earlier, of this log or of the ref log; repeat it.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Prove that the log is as it was written. Fails when it is not."""
+    """Prove that the log is as it was written. Fails when it is not.
+
+    The chain alone cannot tell when somebody has written all of it anew. A head that `tetrad audit export-head` or
+    `tetrad ref log --export-head` wrote, kept where they cannot reach it, does: no change before it goes unnoticed.
+    """
     client = ApiClient.from_environment()
     found = client.get(f"{_base(project, all_projects, 'audit')}/verification")
-    log = _checked_head(client, project, head) if head is not None else None
+    envelopes = [_envelope(file) for file in heads or []]
+    checked = [_checked_head(client, project, all_projects, each) for each in envelopes]
+    audits = [check for what, check in checked if what == "audit"]
+    log = next((check for what, check in checked if what == "refs/log"), None)
     if as_json:
-        typer.echo(json.dumps(found if log is None else {**found, "ref_log": log}, indent=2))
+        more = ({"ref_log": log} if log else {}) | ({"heads": audits} if audits else {})
+        typer.echo(json.dumps({**found, **more}, indent=2))
     if not found["intact"]:
         raise TetradError(
             f"the audit log was changed: at entry {found['broken_at']}, {found['reason']}",
             hint="compare it with a backup; whoever may write to the database could have done it",
             code="audit_broken",
         )
+    for check in audits:
+        if not check["sound"]:
+            raise TetradError(
+                f"the audit log was changed: {check['problem']}",
+                hint="compare it with a backup; whoever may write to the database could have done it",
+                code="audit_broken",
+            )
     if log is not None and not log["sound"]:
         raise TetradError(
             f"the ref log was changed: {log['problem']}",
@@ -212,18 +235,51 @@ def verify_audit(
         )
     if not as_json:
         typer.echo(f"{found['entries']} entries, unchanged; head {found['head']}")
+        for check in audits:
+            typer.echo(f"audit log: unchanged since entry {check['sequence']} was exported")
         if log is not None:
             typer.echo(f"ref log: {log['entries']} moves, unchanged since move {log['sequence']} was exported")
 
 
-def _checked_head(client: ApiClient, project: str, file: Path) -> dict[str, Any]:
+@audit.command("export-head")
+def export_audit_head(
+    file: Annotated[Path, typer.Argument(help="Where it goes; keep it out of reach of this installation.")],
+    project: InProject = DEFAULT_PROJECT,
+    all_projects: Everywhere = False,
+) -> None:
+    """Write where the log ends now, signed, for `tetrad audit verify --head`."""
+    head = ApiClient.from_environment().get(f"{_base(project, all_projects, 'audit')}/head")["envelope"]
     try:
-        envelope = parse_json(file.read_bytes(), where=str(file))
+        file.write_text(json.dumps(head, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{str(file)!r} cannot be written: {error.strerror}", hint="choose another place") from None
+    typer.echo(f"wrote {file}")
+
+
+def _envelope(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_HEAD_BYTES + 1)
     except OSError as error:
         raise InvalidInput(f"{str(file)!r} cannot be read: {error.strerror}", hint="name an exported head") from None
-    path = f"{_base(project, False, 'refs')}/log/head/check"
-    found: dict[str, Any] = client.post(path, {"envelope": envelope})
-    return found
+    if len(data) > MAX_HEAD_BYTES:
+        raise InvalidInput(f"{str(file)!r} is no exported head", hint=f"one has at most {MAX_HEAD_BYTES} bytes")
+    envelope = parse_json(data, where=str(file))
+    if not isinstance(envelope, dict):
+        raise InvalidInput(f"{str(file)!r} is no exported head", hint="name a file that was exported")
+    return envelope
+
+
+def _checked_head(
+    client: ApiClient, project: str, all_projects: bool, envelope: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Ask for the check that a head is for; what it says is only believed by the server, which verifies it."""
+    what, everywhere = "refs/log", False
+    with contextlib.suppress(ValueError):  # what cannot be read is refused by the server, saying why
+        if b"audit-log-head" in base64.b64decode(str(envelope.get("payload", ""))):
+            what, everywhere = "audit", all_projects
+    found: dict[str, Any] = client.post(f"{_base(project, everywhere, what)}/head/check", {"envelope": envelope})
+    return what, found
 
 
 def _base(project: str, all_projects: bool, what: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
-from tetrad.identity._chain import AuditEntry, AuditEvent, AuditHead
+from tetrad.identity._chain import AuditEntry, AuditEvent, AuditFilter, AuditHead
 from tetrad.identity._model import (
     ApiKey,
     KeySecret,
@@ -112,7 +112,9 @@ class AuditRows(Protocol):
         """Link an event to the end of its project's chain; writers of one chain wait for each other."""
         ...
 
-    def audit_entries(self, project: str, before: int | None, limit: int) -> list[AuditEntry]:
+    def audit_entries(
+        self, project: str, before: int | None, limit: int, only: AuditFilter | None = None
+    ) -> list[AuditEntry]:
         """List the newest first."""
         ...
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import AwareDatetime
 
 from tetrad import __version__
+from tetrad.identity._chain import AuditFilter
 from tetrad.identity._service import Identity
 from tetrad.identity._views import (
     AuditCheckView,
@@ -44,6 +46,19 @@ KeyId = Annotated[str, Path(max_length=64)]
 Name = Annotated[str, Path(max_length=128)]
 Email = Annotated[str, Path(max_length=254)]
 _MAX_SHOWN_PROJECTS = 1000
+
+
+def _audit_filter(
+    actor: Annotated[str, Query(max_length=64, description="Only what this one did, by id")] = "",
+    action: Annotated[str, Query(max_length=64, description="Only what begins so, such as `key.`")] = "",
+    target: Annotated[str, Query(max_length=300, description="Only what was done to what is named so")] = "",
+    since: Annotated[AwareDatetime | None, Query(description="Only from then on, with a time zone")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Only before then, with a time zone")] = None,
+) -> AuditFilter:
+    return AuditFilter(actor, action, target, since, until)
+
+
+Wanted = Annotated[AuditFilter, Depends(_audit_filter)]
 T = TypeVar("T")
 
 
@@ -258,16 +273,16 @@ def _people_routes(routes: APIRouter, identity: Identity) -> None:
 
 
 def _audit_routes(routes: APIRouter, identity: Identity) -> None:
-    def listed(project: str | None, page: PageQuery) -> Page[AuditView]:
-        listing = f"audit {project}"
+    def listed(project: str | None, page: PageQuery, only: AuditFilter) -> Page[AuditView]:
+        listing = f"audit {project} {only}"
         before = int(decode_cursor(listing, page.cursor, [int])[0] or 0) if page.cursor else None
-        found = identity.audit.list(project, before=before, limit=page.limit + 1)
+        found = identity.audit.list(project, before=before, limit=page.limit + 1, only=only)
         return _page(listing, page, [AuditView.of(each) for each in found], lambda each: each.seq)
 
     @routes.get(f"{PROJECT}/audit", dependencies=[requires("admin")], operation_id="list_audit")
-    def list_audit(project: str, page: PageParams) -> Page[AuditView]:
+    def list_audit(project: str, page: PageParams, only: Wanted) -> Page[AuditView]:
         """List what was done in a project, the newest first."""
-        return listed(project, page)
+        return listed(project, page, only)
 
     @routes.get(f"{PROJECT}/audit/verification", dependencies=[requires("admin")], operation_id="verify_audit")
     def verify_audit(project: str) -> AuditCheckView:
@@ -277,9 +292,9 @@ def _audit_routes(routes: APIRouter, identity: Identity) -> None:
     everywhere = [requires("admin", everywhere=True)]
 
     @routes.get("/audit", dependencies=everywhere, operation_id="list_installation_audit")
-    def list_installation_audit(page: PageParams) -> Page[AuditView]:
+    def list_installation_audit(page: PageParams, only: Wanted) -> Page[AuditView]:
         """List what was done to the installation itself."""
-        return listed(None, page)
+        return listed(None, page, only)
 
     @routes.get("/audit/verification", dependencies=everywhere, operation_id="verify_installation_audit")
     def verify_installation_audit() -> AuditCheckView:

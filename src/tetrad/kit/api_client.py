@@ -6,30 +6,18 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
-from tetrad.kernel import TetradError, Unauthenticated, Unavailable
-from tetrad.kit.home import API_KEY, Home, control_address
+from tetrad.kernel import TetradError
+from tetrad.kit.home import API_KEY, control_address
 from tetrad.kit.home import SETTINGS as INSTALLATION
+from tetrad.kit.light_client import ApiError, ControlUnreachable, key_of, path_part, refusal
 from tetrad.kit.settings import Settings, load_settings
 
 _ATTEMPTS = 4
 _RETRIED = frozenset({429, 502, 503, 504})
 _FIRST_PAUSE_S = 0.2
-
-
-class ControlUnreachable(Unavailable):
-    """Nobody answers at the control plane's address."""
-
-    code = "control_unreachable"
-
-
-class ApiError(TetradError):
-    """The API refused; message, hint, code and status are the API's own. `errors` names fields that were wrong."""
-
-    errors: tuple[tuple[str, str], ...] = ()
 
 
 class ApiClient:
@@ -69,7 +57,7 @@ class ApiClient:
         chosen = settings or load_settings([INSTALLATION], partial=True)
         return cls(
             control_address(chosen),
-            chosen.get(API_KEY) or _key_of(chosen),
+            chosen.get(API_KEY) or key_of(chosen),
         )
 
     def get(self, path: str, **params: str | float | bool | None) -> Any:
@@ -147,7 +135,7 @@ class ApiClient:
         for attempt in range(1, attempts + 1):
             try:
                 answer = self._http.request(
-                    method, path, params=given, json=body, content=content, headers=dict(headers or {}),
+                    method, path, params=given or None, json=body, content=content, headers=dict(headers or {}),
                     timeout=httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=5.0),
                 )  # fmt: skip
             except httpx.ConnectError as error:
@@ -211,40 +199,8 @@ class ApiClient:
         self._http.close()
 
 
-def path_part(name: str) -> str:
-    """Quote a name for use as one part of a path."""
-    return quote(name, safe="")
-
-
-def _key_of(settings: Settings) -> str:
-    path = Home.of(settings).keys / "admin.key"
-    try:
-        return path.read_text("ascii").strip()
-    except FileNotFoundError:
-        raise Unauthenticated(
-            f"there is no key: TETRAD_API_KEY is not set and {str(path)!r} is missing",
-            hint="the first `tetrad up` makes one; elsewhere set TETRAD_API_KEY",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unauthenticated(f"{str(path)!r} cannot be read: {error}", hint="set TETRAD_API_KEY") from None
-
-
 def _refusal(answer: httpx.Response) -> ApiError:
-    try:
-        problem = answer.json()
-        message, hint, code = str(problem["detail"]), str(problem.get("hint", "")), str(problem["code"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        problem, code = {}, "bad_answer"
-        message = f"{answer.request.url} answered {answer.status_code} without saying why"
-        hint = "is this Tetrad's control plane? check TETRAD_CONTROL_URL"
-    after = answer.headers.get("retry-after", "")
-    error = ApiError(
-        message,
-        hint=hint,
-        code=code,
-        status=answer.status_code,
-        retry_after_s=min(float(after), 10.0) if after.isdecimal() else None,
-    )
-    fields = problem.get("errors") or []
-    error.errors = tuple((".".join(each.get("loc", [])), str(each.get("msg", ""))) for each in fields)
-    return error
+    return refusal(str(answer.request.url), answer.status_code, answer.content, answer.headers.get("retry-after", ""))
+
+
+__all__ = ["ApiClient", "ApiError", "ControlUnreachable", "path_part"]

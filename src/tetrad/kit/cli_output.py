@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tetrad.kernel import InvalidInput, parse_digest
+from tetrad.kit.plain_text import plain
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 InProject = Annotated[str, typer.Option("--project", "-p", envvar="TETRAD_PROJECT", help="The project.")]
@@ -43,11 +45,6 @@ def show_rows(rows: Iterable[Mapping[str, Any]], columns: Columns, as_json: bool
     Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
 
 
-def plain(text: str) -> str:
-    """Return text on one line without what could steer a terminal: others chose it."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 def shown_time(text: str | None) -> str:
     """Return a time of the API in the reader's own time zone, empty for none."""
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M") if text else ""
@@ -65,9 +62,46 @@ def shown_size(count: int | None) -> str:
     return f"{size:.1f} TiB"
 
 
+def read_pairs(texts: Iterable[str] | None) -> dict[str, str]:
+    """Return what `NAME=VALUE` options say, the later of two for one name; refuse with `InvalidInput`."""
+    found = {}
+    for text in texts or ():
+        name, mark, value = text.partition("=")
+        if not name or not mark:
+            raise InvalidInput(f"{text[:80]!r} names no value", hint="write NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def read_value(text: str) -> str | int | float | bool:
+    """Return a number or a boolean where the text is one, else the text; `NaN` and infinities stay texts."""
+    if text in ("true", "false"):
+        return text == "true"
+    for read in (int, float):
+        try:
+            value = read(text)
+        except ValueError:
+            continue
+        return value if math.isfinite(value) else text
+    return text
+
+
 def digest_of(text: str) -> str:
     """Return a whole digest, with or without `sha256:` before its digits."""
     try:
         return parse_digest(text if text.startswith("sha256:") else f"sha256:{text}")
     except InvalidInput as error:
         raise InvalidInput(f"{text[:80]!r} is no digest", hint=error.hint, code=error.code) from None
+
+
+__all__ = [
+    "Columns",
+    "InProject",
+    "Json",
+    "Limit",
+    "digest_of",
+    "plain",
+    "show_rows",
+    "shown_size",
+    "shown_time",
+]

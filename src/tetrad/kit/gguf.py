@@ -122,10 +122,14 @@ def read_gguf(path: Path) -> GgufHeader:
     """Read the header, or raise `BadGguf`. Never reads the weights; notices when they are cut off."""
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            return _Reader(file, size, str(path)).header()
+            return read_gguf_from(file, os.fstat(file.fileno()).st_size, str(path))
     except OSError as error:
         raise BadGguf(f"{str(path)!r} cannot be read: {error.strerror}", hint="check the file") from None
+
+
+def read_gguf_from(file: BinaryIO, size: int, name: str) -> GgufHeader:
+    """Read the header of an open file of `size` bytes, or raise `BadGguf`; `name` is for errors."""
+    return _Reader(file, size, name).header()
 
 
 class _Reader:

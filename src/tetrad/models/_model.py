@@ -27,8 +27,26 @@ class WeightsFile(msgspec.Struct, frozen=True):
     size: int
 
 
+class AdapterFacts(msgspec.Struct, frozen=True):
+    """What an adapter says of itself. `base_model` is the name that its trainer gave the base: a hint, no identity.
+
+    `checked` says by what it was compared with its base: `shapes`, `architecture`, or nothing.
+    """
+
+    type: str = ""
+    rank: int = 0
+    alpha: float = 0.0
+    targets: tuple[str, ...] = ()
+    base_model: str = ""
+    checked: str = ""
+
+
 class WeightsFacts(msgspec.Struct, frozen=True):
-    """What the weights say of themselves; zero and empty mean that they say nothing."""
+    """What the weights say of themselves; zero and empty mean that they say nothing.
+
+    `dtypes` counts values by their type, `config` is the digest of `config.json`. `pickled` weights run code of their
+    maker where they are loaded.
+    """
 
     format: str = ""
     architecture: str = ""
@@ -39,6 +57,10 @@ class WeightsFacts(msgspec.Struct, frozen=True):
     tokenizer: Digest | None = None
     chat_template: Digest | None = None
     details: Mapping[str, Any] = {}
+    dtypes: Mapping[str, int] = {}
+    config: Digest | None = None
+    adapter: AdapterFacts | None = None
+    pickled: bool = False
 
 
 class ModelRecord(msgspec.Struct, frozen=True):
@@ -58,6 +80,16 @@ class ModelRecord(msgspec.Struct, frozen=True):
     provider_model: str = ""
     snapshot: str = ""
     immutable: bool = True
+
+    @property
+    def reproduction_cap(self) -> str:
+        """The best level at which answers can be had again: `R2` (statistical) where others host, empty for no cap."""
+        return "R2" if self.kind == "provider" else ""
+
+    @property
+    def wants_canary(self) -> bool:
+        """Tell whether what answers may change unseen, so that a probe should ask it the same again and again."""
+        return not self.immutable
 
 
 class ModelVersion(msgspec.Struct, frozen=True):

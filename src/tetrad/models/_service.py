@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tetrad.kernel import Clock, Digest, Principal, new_id, parse_digest
+from tetrad.models._labels import ALIASES, alias_ref
 from tetrad.models._model import (
-    DERIVATIONS,
     Derivation,
     Kind,
     ModelPrice,
@@ -25,16 +27,32 @@ from tetrad.models._model import (
     weights_digest,
     weights_document,
 )
-from tetrad.models.errors import BadModel, BadPrice, ModelNotFound
-from tetrad.models.ports import ModelStore, PriceList, WeightsReader
-from tetrad.registry import Artifact, Edge, Invalidation, Registry, Version, VersionNotFound, check_name
+from tetrad.models._origin import Origin, check_adapter, check_file_path, check_origin
+from tetrad.models.errors import BadModel, BadPrice, ModelConflict, ModelNotFound
+from tetrad.models.ports import ModelStore, PriceList, Source, WeightsReader
+from tetrad.registry import (
+    ABSENT,
+    Activity,
+    Edge,
+    Ref,
+    Registry,
+    Version,
+    VersionNotFound,
+    check_name,
+)
 
 KIND = "model"
-FILE_KIND = "model-file"
 LOCAL = "local"
 EVERYWHERE = ""
-MAX_FILES = 500
-_POLICIES: Mapping[Derivation, Invalidation] = dict.fromkeys(DERIVATIONS, "rebuild")
+MAX_ALIASES = 1_000
+MEDIA_TYPE = "application/vnd.tetrad.weights"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """What is refused as too much."""
+
+    max_files: int = 500
 
 
 class Models:
@@ -48,12 +66,14 @@ class Models:
         *,
         reader: WeightsReader | None = None,
         price_list: PriceList | None = None,
+        limits: ModelLimits | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
         self._clock = clock
         self._reader = reader
         self._price_list = price_list
+        self.limits = limits or ModelLimits()
 
     # -- registering --------------------------------------------------------------------------------------------
 
@@ -75,72 +95,144 @@ class Models:
         expected_outcome: str = "",
         free: bool = True,
     ) -> ModelVersion:
-        """Keep files of weights in the blob store and name them; the same again is the version that is there.
+        """Keep files of this machine in the blob store and name them; the same again is the version that is there.
 
-        Metadata is read from the first file. With `known_digest` files that the project has already are not read again.
-        `base` and `derivation` say what the weights were made from. `free` prices the model at 0 in every project
-        (engines serve the whole installation), source `local`.
+        With `known_digest` files that the project has already are not read again; the rest is as `import_files` says.
         """
         check_name(name, "name of a model")
-        files = [paths] if isinstance(paths, Path) else list(paths)
-        if not 1 <= len(files) <= MAX_FILES:
-            raise BadModel(f"{len(files)} files of weights", hint=f"1 to {MAX_FILES}")
-        if derivation not in DERIVATIONS or (derivation != "none" and base is None):
-            raise BadModel(f"the derivation {derivation!r} without a base", hint=f"one of {', '.join(DERIVATIONS)}")
         record = self._store.get(project, parse_digest(known_digest)) if known_digest else None
+        origin = Origin(base, derivation)
         if record is None:
-            record = self._keep_weights(project, files, kind, base, derivation, actor)
-        version = self._name(
+            files = {path.name: path for path in ([paths] if isinstance(paths, Path) else paths)}
+            if len(files) != (1 if isinstance(paths, Path) else len(paths)):
+                raise BadModel("two files of weights have one name", hint="give each file its own name")
+            for path in files.values():
+                if not path.is_file():
+                    raise BadModel(f"{str(path)!r} is no file", hint="name a file of weights, such as model.gguf")
+            facts = self._read(project, {n: _opener(path) for n, path in files.items()}, kind, origin)
+            kept = [WeightsFile(n, self._registry.put_part_file(p), p.stat().st_size) for n, p in files.items()]
+            record = self._keep(project, kept, facts, kind, origin, actor)
+        return self._named_version(
             project, name, record, actor, semver, reason, expected_outcome,
-            {"licence": licence or record.facts.licence, "source": dict(source or {})},
+            {"licence": licence or record.facts.licence, "source": dict(source or {})}, free=free,
         )  # fmt: skip
-        if free and not self._store.prices(EVERYWHERE, name):
-            self.set_price(EVERYWHERE, name, input="0", output="0", source=LOCAL, actor=actor)
-        return version
 
-    def _keep_weights(
+    def missing_files(self, project: str, digests: Sequence[str]) -> list[Digest]:
+        """Return which files a project has yet to send; to others' files a digest opens no way."""
+        wanted = [parse_digest(digest) for digest in dict.fromkeys(digests)]
+        return [digest for digest in wanted if digest not in self._owned(project, wanted)]
+
+    def _owned(self, project: str, digests: Sequence[Digest]) -> set[str]:
+        there = {digest for digest in digests if self._registry.sees(project, digest)}
+        return there | self._store.uploads(project, [digest for digest in digests if digest not in there])
+
+    def receive_file(self, project: str, source: BinaryIO, digest: str, *, actor: Principal) -> WeightsFile:
+        """Keep a file that belongs to no model yet; memory is bounded, other bytes than `digest` names are refused.
+
+        Nothing shows it before `import_files` names it. Sending it again changes nothing.
+        """
+        kept = self._registry.put_part_stream(source, expected=parse_digest(digest))
+        with self._registry.open_part(kept) as file:
+            size = file.seek(0, 2)
+        self._store.add_upload(project, kept, size, self._clock.now(), actor.id)
+        return WeightsFile("", kept, size)
+
+    def import_files(
         self,
         project: str,
-        paths: Sequence[Path],
-        kind: Kind,
-        base: Digest | None,
-        derivation: Derivation,
+        name: str,
+        files: Mapping[str, str],
+        *,
         actor: Principal,
-    ) -> ModelRecord:
-        names = [path.name for path in paths]
-        if len(set(names)) != len(names):
-            raise BadModel("two files of weights have one name", hint="give each file its own name")
-        for path in paths:
-            if not path.is_file():
-                raise BadModel(f"{str(path)!r} is no file", hint="name a file of weights, such as model.gguf")
-        if base is not None:
-            self.get(project, base)
-        facts = self._reader(paths[0]) if self._reader else WeightsFacts()
-        single = len(paths) == 1
-        media = "application/vnd.tetrad.weights"
-        kept: list[tuple[WeightsFile, Artifact]] = []
-        for path in paths:
-            artifact = self._registry.put_file(
-                project, KIND if single else FILE_KIND, path, actor=actor, media_type=media
-            )
-            kept.append((WeightsFile(path.name, artifact.digest, artifact.size), artifact))
-        files = tuple(file for file, _ in kept)
+        kind: Kind = "weights",
+        licence: str = "",
+        origin: Origin | None = None,
+        source: Mapping[str, Any] | None = None,
+        allow_pickle: bool = False,
+        semver: str | None = None,
+        reason: str = "",
+        expected_outcome: str = "",
+    ) -> ModelVersion:
+        """Name a model of files by path that the project has sent or has; the same again is the version that is there.
+
+        Headers and configuration are read and must fit together. `origin` says what it was made from. Local weights
+        cost nothing, in every project (engines serve the whole installation). Raises `BadModel`, `PickledWeights` for
+        weights that run code, `ModelConflict` where the same files are known with another origin.
+        """
+        check_name(name, "name of a model")
+        chosen = origin or Origin()
+        listed = {check_file_path(path): parse_digest(digest) for path, digest in files.items()}
+        if not 1 <= len(listed) <= self.limits.max_files:
+            raise BadModel(f"{len(listed)} files of a model", hint=f"1 to {self.limits.max_files}")
+        missing = self.missing_files(project, list(listed.values()))
+        if missing:
+            raise BadModel(f"{len(missing)} files were not sent, {missing[0]} first", hint="send them, then try again")
+        facts = self._read(
+            project, {path: functools.partial(self._registry.open_part, each) for path, each in listed.items()}, kind,
+            chosen, allow_pickle=allow_pickle,
+        )  # fmt: skip
+        kept = []
+        for path, digest in listed.items():
+            with self._registry.open_part(digest) as file:
+                kept.append(WeightsFile(path, digest, file.seek(0, 2)))
+        record = self._keep(project, kept, facts, kind, chosen, actor)
+        version = self._named_version(
+            project, name, record, actor, semver, reason, expected_outcome,
+            {"licence": licence or record.facts.licence, "source": dict(source or {})}, free=kind == "weights",
+        )  # fmt: skip
+        self._store.drop_uploads(project, list(listed.values()))
+        return version
+
+    def _read(
+        self, project: str, sources: Mapping[str, Source], kind: Kind, origin: Origin, *, allow_pickle: bool = False
+    ) -> WeightsFacts:
+        """Read the facts and check them, before anything is kept."""
+        if not 1 <= len(sources) <= self.limits.max_files:
+            raise BadModel(f"{len(sources)} files of weights", hint=f"1 to {self.limits.max_files}")
+        check_origin(kind, origin)
+        for edge in origin.inputs:
+            self._registry.artifact(project, edge.digest)
+        base = self.get(project, origin.base) if origin.base else None
+        facts = self._reader(sources, allow_pickle=allow_pickle) if self._reader else WeightsFacts()
+        if kind == "adapter" and base is not None:
+            opened = {file.path: functools.partial(self._registry.open_part, file.digest) for file in base.files}
+            return check_adapter(facts, sources, base, opened)
+        return facts
+
+    def _keep(
+        self, project: str, files: Sequence[WeightsFile], facts: WeightsFacts, kind: Kind, origin: Origin,
+        actor: Principal,
+    ) -> ModelRecord:  # fmt: skip
         digest = weights_digest(files)
-        if not single:
+        known = self._store.get(project, digest)
+        if known is not None and (known.kind, known.base, known.derivation) != (kind, origin.base, origin.derivation):
+            raise ModelConflict(
+                f"the same files are a model of the project, {digest}, with another origin",
+                hint="what a model was made from is said once; name that version instead",
+            )
+        if len(files) == 1:
+            self._registry.put_kept(project, KIND, digest, actor=actor, media_type=MEDIA_TYPE)
+        else:
             parts = [(file.digest, "weights") for file in files]
             self._registry.put_document(project, KIND, weights_document(files), actor=actor, parts=parts)
+        ordered = tuple(sorted(files, key=lambda file: file.path))
         record = self._store.add(
             ModelRecord(
-                project, digest, kind, sum(file.size for file in files), self._clock.now(), actor.id, files, facts,
-                base, derivation,
+                project, digest, kind, sum(file.size for file in files), self._clock.now(), actor.id, ordered, facts,
+                origin.base, origin.derivation,
             )
         )  # fmt: skip
-        edges = [Edge(digest, "out", "model")]
-        if base is not None:
-            edges.append(Edge(base, "in", "base", _POLICIES[derivation]))
+        if self.made_by(project, digest) is not None:  # an import that was stopped has written it down
+            return record
+        edges = [Edge(digest, "out", kind if kind == "adapter" else "model"), *origin.inputs]
+        if origin.base is not None:
+            edges.append(Edge(origin.base, "in", "base", "rebuild"))
+        said = {"params": origin.params, "seeds": origin.seeds, "metrics": origin.metrics}
+        told = {name: dict(values) for name, values in said.items() if values}
         self._registry.record(
-            project, "import" if derivation == "none" else derivation, edges, actor=actor,
-            params={"files": [file.path for file in files]},
+            project, "import" if origin.derivation == "none" else origin.derivation, edges, actor=actor,
+            params={"files": [file.path for file in ordered], **told},
+            environment=origin.environment,
         )  # fmt: skip
         return record
 
@@ -172,18 +264,20 @@ class Models:
                 provider_model=model, snapshot=snapshot, immutable=immutable,
             )
         )  # fmt: skip
-        return self._name(
+        return self._named_version(
             project, name, record, actor, semver, reason, expected_outcome, {"licence": licence, "source": {}}
         )
 
-    def _name(
+    def _named_version(
         self, project: str, name: str, record: ModelRecord, actor: Principal, semver: str | None, reason: str,
-        expected_outcome: str, meta: Mapping[str, Any],
+        expected_outcome: str, meta: Mapping[str, Any], *, free: bool = False,
     ) -> ModelVersion:  # fmt: skip
         version = self._registry.add_version(
             project, KIND, name, record.digest, actor=actor, semver=semver, reason=reason,
             expected_outcome=expected_outcome, meta=meta,
         )  # fmt: skip
+        if free and not self._store.prices(EVERYWHERE, name):
+            self.set_price(EVERYWHERE, name, input="0", output="0", source=LOCAL, actor=actor)
         return _joined(version, record)
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -197,13 +291,52 @@ class Models:
             )
         return found
 
-    def version(self, project: str, name: str, semver: str | None = None) -> ModelVersion:
-        """Return one version, the newest without `semver`; raise `ModelNotFound`."""
+    def version(self, project: str, name: str, label: str | None = None) -> ModelVersion:
+        """Return the version of a number or an alias, the newest without `label`; raise `ModelNotFound`."""
+        if label and not label[0].isdigit():
+            return self._aliased(project, name, label)
         try:
-            version = self._registry.version(project, KIND, name, semver)
+            version = self._registry.version(project, KIND, name, label or None)
         except VersionNotFound as error:
             raise ModelNotFound(error.message, hint="`tetrad model list` names the models of a project") from None
         return _joined(version, self.get(project, version.digest))
+
+    def find(self, project: str, text: str) -> ModelVersion:
+        """Return the version that people call `NAME`, `NAME@1.2.0`, `NAME@best`, `NAME@sha256:…` or `sha256:…`.
+
+        A digest that no name means is a version without a number.
+        """
+        name, _, label = ("", "", text) if text.startswith("sha256:") else text.partition("@")
+        if not label.startswith("sha256:"):
+            return self.version(project, check_name(name, "name of a model"), label)
+        record = self.get(project, label)
+        return self._named(project, name, record) or ModelVersion(
+            name or record.digest, "", record, record.created_by, "", record.created_at
+        )
+
+    def _named(self, project: str, name: str, record: ModelRecord) -> ModelVersion | None:
+        """Return the newest version that names a digest, of one name or of any."""
+        found = [
+            each
+            for each in self._registry.versions_of(project, record.digest)
+            if each.kind == KIND and name in ("", each.name)
+        ]
+        return _joined(max(found, key=lambda each: each.created_at), record) if found else None
+
+    def _aliased(self, project: str, name: str, alias: str) -> ModelVersion:
+        ref = self._registry.find_ref(project, alias_ref(name, alias))
+        if ref is None:
+            there = ", ".join(known.name.rsplit("/", 1)[-1] for known in self.aliases(project, name)) or "none"
+            raise ModelNotFound(
+                f"the model {name!r} has no alias {alias!r}",
+                hint=f"it has {there}; `tetrad model alias {name} {alias} VERSION` sets one",
+            )
+        found = self._named(project, name, self.get(project, ref.digest))
+        if found is None:
+            raise ModelNotFound(
+                f"the alias {alias!r} of {name!r} points to what is no version of it", hint="move the alias"
+            )
+        return found
 
     def versions(
         self, project: str, name: str, *, limit: int = 50, before: int | None = None
@@ -212,10 +345,39 @@ class Models:
         found = self._registry.versions(project, KIND, name, limit=limit, before=before)
         return [(version.seq, _joined(version, self.get(project, version.digest))) for version in found]
 
-    def names(self, project: str, *, limit: int = 50, after: str = "") -> list[ModelVersion]:
-        """Return the newest version of every model, in the order of names."""
-        found = self._registry.names(project, KIND, limit=limit, after=after)
+    def names(
+        self, project: str, *, limit: int = 50, after: str = "", contains: str = "", backwards: bool = False
+    ) -> list[ModelVersion]:
+        """Return the newest version of every model whose name holds a text, in the order of names or against it."""
+        found = self._registry.names(project, KIND, limit=limit, after=after, contains=contains, backwards=backwards)
         return [_joined(version, self.get(project, version.digest)) for version in found]
+
+    def made_by(self, project: str, digest: str) -> Activity | None:
+        """Return the activity that a model came out of, the first of several; None where nobody wrote one down."""
+        found = self._registry.lineage(project, digest, depth=1).activities
+        return found[0] if found else None
+
+    # -- aliases ------------------------------------------------------------------------------------------------
+
+    def aliases(self, project: str, name: str) -> list[Ref]:
+        """Return the aliases of a model: the refs right below `models/NAME/`."""
+        prefix = f"{ALIASES}/{check_name(name, 'name of a model')}/"
+        found = self._registry.refs(project, prefix, limit=MAX_ALIASES)
+        return [ref for ref in found if "/" not in ref.name.removeprefix(prefix)]
+
+    def move_alias(
+        self, project: str, name: str, alias: str, label: str, *, actor: Principal, expected: str | None = None,
+        create: bool = False, reason: str = "",
+    ) -> Ref:  # fmt: skip
+        """Point an alias to a version of the model; `expected` is the digest that it points to now.
+
+        An alias is a ref: rules and gates govern it, its moves are in the log, of several movers one wins.
+        """
+        target = self.version(project, check_name(name, "name of a model"), label)
+        return self._registry.move_ref(
+            project, alias_ref(name, alias), target.digest, expected=ABSENT if create else expected, actor=actor,
+            reason=reason,
+        )  # fmt: skip
 
     # -- prices -------------------------------------------------------------------------------------------------
 
@@ -284,6 +446,10 @@ class Models:
                 return None
             provider, provider_model = record.provider, record.provider_model
         return self._price_list.price(provider, provider_model or model, moment)
+
+
+def _opener(path: Path) -> Source:
+    return lambda: path.open("rb")
 
 
 def _joined(version: Version, record: ModelRecord) -> ModelVersion:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metadata
+from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metadata, upsert
 from tetrad.models._model import ModelPrice, ModelRecord, PriceEntry, PriceTier, WeightsFacts, WeightsFile
+
+_ABANDONED = timedelta(days=7)
 
 models = sa.Table(
     "models",
@@ -50,6 +53,16 @@ model_prices = sa.Table(
 )
 sa.Index(None, model_prices.c.project, model_prices.c.model)
 
+model_uploads = sa.Table(
+    "model_uploads",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("digest", sa.String(71), primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("at", Timestamp, nullable=False),
+    sa.Column("by", sa.String(128), nullable=False),
+)
+
 
 class SqlModelStore:
     """`ModelStore` on a relational database."""
@@ -70,6 +83,33 @@ class SqlModelStore:
         with self._database.read() as connection:
             row = connection.execute(_one(project, digest)).one_or_none()
         return None if row is None else _record(row)
+
+    def add_upload(self, project: str, digest: str, size: int, at: datetime, by: str) -> None:
+        row = {"project": project, "digest": digest, "size": size, "at": at, "by": by}
+        with self._database.write() as connection:
+            connection.execute(sa.delete(model_uploads).where(model_uploads.c.at < at - _ABANDONED))
+            upsert(connection, model_uploads, row, key=("project", "digest"))
+
+    def uploads(self, project: str, digests: Sequence[str]) -> set[str]:
+        with self._database.read() as connection:
+            return {
+                digest
+                for start in range(0, len(digests), 500)
+                for digest in connection.scalars(
+                    sa.select(model_uploads.c.digest).where(
+                        model_uploads.c.project == project, model_uploads.c.digest.in_(digests[start : start + 500])
+                    )
+                )
+            }
+
+    def drop_uploads(self, project: str, digests: Sequence[str]) -> None:
+        with self._database.write() as connection:
+            for start in range(0, len(digests), 500):
+                connection.execute(
+                    sa.delete(model_uploads).where(
+                        model_uploads.c.project == project, model_uploads.c.digest.in_(digests[start : start + 500])
+                    )
+                )
 
     def add_price(self, entry: PriceEntry) -> None:
         price = entry.price

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tetrad.kernel import InvalidInput, NotFound
+from tetrad.kernel import Conflict, InvalidInput, NotFound
 
 
 class BadModel(InvalidInput):
@@ -23,3 +23,15 @@ class ModelNotFound(NotFound):
     """No such model in the project."""
 
     code = "model_not_found"
+
+
+class PickledWeights(BadModel):
+    """Weights that run code of their maker where they are loaded, and nobody has allowed that."""
+
+    code = "pickled_weights"
+
+
+class ModelConflict(Conflict):
+    """The same files are known with another origin."""
+
+    code = "model_conflict"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from tetrad.models._model import ModelPrice, ModelRecord, PriceEntry, WeightsFacts
+
+Source = Callable[[], BinaryIO]
+"""Opens a file for reading and seeking; whoever calls it closes it."""
 
 
 class ModelStore(Protocol):
@@ -19,6 +21,16 @@ class ModelStore(Protocol):
 
     def get(self, project: str, digest: str) -> ModelRecord | None: ...
 
+    def add_upload(self, project: str, digest: str, size: int, at: datetime, by: str) -> None:
+        """Note that a project has sent a file; forget those that nobody asked for in a week."""
+        ...
+
+    def uploads(self, project: str, digests: Sequence[str]) -> set[str]:
+        """Return which files a project has sent that belong to no model yet."""
+        ...
+
+    def drop_uploads(self, project: str, digests: Sequence[str]) -> None: ...
+
     def add_price(self, entry: PriceEntry) -> None: ...
 
     def remove_price(self, project: str, price_id: str) -> bool: ...
@@ -29,10 +41,10 @@ class ModelStore(Protocol):
 
 
 class WeightsReader(Protocol):
-    """Reads what a file of weights says of itself."""
+    """Reads what the files of a model say of themselves."""
 
-    def __call__(self, path: Path) -> WeightsFacts:
-        """Return the facts; raise `BadModel` where the file is damaged."""
+    def __call__(self, sources: Mapping[str, Source], *, allow_pickle: bool = False) -> WeightsFacts:
+        """Return the facts of files by path; raise `BadModel` where they are damaged or do not fit together."""
         ...
 
 

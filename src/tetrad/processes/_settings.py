@@ -15,6 +15,7 @@ _TABLES = (
     "tetrad.registry._settings",
     "tetrad.code._settings",
     "tetrad.datasets._settings",
+    "tetrad.models._settings",
     "tetrad.prompts._settings",
     "tetrad.releases._settings",
     "tetrad.changes._settings",

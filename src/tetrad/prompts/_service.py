@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 from tetrad.kernel import Digest, InvalidInput, Principal, digest_json, parse_digest
@@ -87,9 +88,25 @@ class Prompts:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def names(self, project: str, *, limit: int = 50, after: str = "") -> list[KeptPrompt]:
-        """Return the newest version of each prompt, in the order of names."""
-        return [self._kept(each) for each in self._registry.names(project, KIND, limit=limit, after=after)]
+    def names(
+        self, project: str, *, limit: int = 50, after: str = "", contains: str = "", backwards: bool = False
+    ) -> list[KeptPrompt]:
+        """Return the newest version of each prompt whose name holds a text, in the order of names or against it."""
+        found = self._registry.names(project, KIND, limit=limit, after=after, contains=contains, backwards=backwards)
+        return [self._kept(each) for each in found]
+
+    def lately(
+        self,
+        project: str,
+        *,
+        limit: int = 50,
+        after: tuple[datetime, str] | None = None,
+        contains: str = "",
+        newest: bool = True,
+    ) -> list[KeptPrompt]:
+        """Return the same by when the versions were made; `after` is the time and name to go on from."""
+        found = self._registry.lately(project, KIND, limit=limit, after=after, contains=contains, newest=newest)
+        return [self._kept(each) for each in found]
 
     def versions(self, project: str, name: str, *, limit: int = 50, before: int | None = None) -> list[Version]:
         """Return the versions of a prompt, newest first; raise `PromptNotFound` where there is none at all."""

@@ -276,7 +276,7 @@ class CommittedView(BaseModel):
         )
 
 
-class LabelView(BaseModel):
+class PromptLabelView(BaseModel):
     """A label of a prompt, and the digest that it points to."""
 
     label: str
@@ -287,7 +287,7 @@ class LabelView(BaseModel):
     governed: bool
 
     @classmethod
-    def of(cls, ref: Ref) -> LabelView:
+    def of(cls, ref: Ref) -> PromptLabelView:
         return cls(
             label=ref.name.rsplit("/", 1)[-1],
             digest=ref.digest,

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from tetrad.kernel import Conflict, InvalidInput, parse_digest
-from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, requires
+from tetrad.kit.http import (
+    CurrentPrincipal,
+    Page,
+    PageParams,
+    cut_page,
+    decode_cursor,
+    encode_cursor,
+    parse_sort,
+    requires,
+)
 from tetrad.prompts._service import Prompts
 from tetrad.prompts._views import (
     CheckBody,
@@ -15,8 +25,8 @@ from tetrad.prompts._views import (
     CommitBody,
     CommittedView,
     LabelBody,
-    LabelView,
     PromptDiffView,
+    PromptLabelView,
     PromptListed,
     PromptVersionView,
     PromptView,
@@ -34,21 +44,46 @@ RefQuery = Annotated[str, Query(max_length=128, description="A ref whose release
 
 def router(prompts: Prompts) -> APIRouter:
     """Return the routes; they bring their prefix with them."""
-    routes = APIRouter(prefix="/api/v1/projects/{project}", tags=["prompts"], dependencies=[requires("control")])
+    prefix = "/api/v1/projects/{project}"
+    routes = APIRouter(prefix=prefix, tags=["prompts"], dependencies=[requires("control")])
     _reading(routes, prompts)
     _writing(routes, prompts)
     _labels(routes, prompts)
-    return routes
+    # These keep nothing: reviewers, who may only read, check what they are about to propose.
+    trying = APIRouter(prefix=prefix, tags=["prompts"], dependencies=[requires("review", readers=True)])
+    _trying(trying, prompts)
+    both = APIRouter()
+    both.include_router(routes)
+    both.include_router(trying)
+    return both
 
 
 def _reading(routes: APIRouter, prompts: Prompts) -> None:
     @routes.get("/prompts", operation_id="list_prompts")
-    def list_prompts(project: Project, page: PageParams) -> Page[PromptListed]:
-        """List the prompts of a project by their newest versions, in the order of names."""
-        listing = f"prompts {project}"
-        after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
-        found = [PromptListed.of(each) for each in prompts.names(project, limit=page.limit + 1, after=after)]
-        return cut_page(listing, page, found, lambda view: view.version.name)
+    def list_prompts(
+        project: Project,
+        page: PageParams,
+        q: Annotated[str, Query(max_length=63, description="Only names that hold this")] = "",
+        sort: Annotated[
+            str | None, Query(max_length=16, description="`name` or `created`, `-` for the reverse")
+        ] = None,
+    ) -> Page[PromptListed]:
+        """List the prompts of a project by their newest versions, in the order of names without `sort`."""
+        field, descending = parse_sort(sort, ("name", "created"), "name")
+        listing = f"prompts {project} {q} {field} {descending}"
+        if field == "name":
+            after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
+            found = prompts.names(project, limit=page.limit + 1, after=after, contains=q, backwards=descending)
+            return cut_page(listing, page, [PromptListed.of(each) for each in found], lambda view: view.version.name)
+        place = decode_cursor(listing, page.cursor, [str, str]) if page.cursor else None
+        found = prompts.lately(
+            project, limit=page.limit + 1, contains=q, newest=descending,
+            after=(datetime.fromisoformat(str(place[0])), str(place[1])) if place else None,
+        )  # fmt: skip
+        items = [PromptListed.of(each) for each in found[: page.limit]]
+        more = len(found) > page.limit
+        position = [items[-1].version.created_at.isoformat(), items[-1].version.name] if more else []
+        return Page(items=items, next_cursor=encode_cursor(listing, position) if more else None)
 
     @routes.get("/prompts/{name}", operation_id="get_prompt")
     def get_prompt(
@@ -83,29 +118,8 @@ def _reading(routes: APIRouter, prompts: Prompts) -> None:
         before, after = prompts.find(project, name, version=old), prompts.find(project, name, version=new)
         return PromptDiffView.of(prompts.diff(project, before, after))
 
-    @routes.post("/prompts/{name}/render", operation_id="render_prompt")
-    def render_prompt(
-        project: Project, name: Name, body: RenderBody, version: VersionQuery = "", label: LabelQuery = "",
-        ref: RefQuery = "",
-    ) -> RenderedView:  # fmt: skip
-        """Put values into a version, or into an edited text, and show the messages; nothing is kept or sent."""
-        if body.text is not None:
-            spec = prompts.read(name, body.text)
-        else:
-            spec = prompts.find(project, name, version=version, label=label, ref=ref).spec
-        return RenderedView(messages=prompts.render(project, spec, body.variables, body.messages))
-
 
 def _writing(routes: APIRouter, prompts: Prompts) -> None:
-    @routes.post("/prompts/{name}/check", operation_id="check_prompt")
-    def check_prompt(project: Project, name: Name, body: CheckBody) -> CheckedView:
-        """Say what a commit of a text would do: the least number and why, the difference, the policy's warnings."""
-        checked = prompts.check(project, prompts.read(name, body.text))
-        diff = None
-        if checked.newest is not None:
-            diff = prompts.diff_to(project, prompts.by_digest(project, checked.newest.digest, name), checked)
-        return CheckedView.of(checked, diff)
-
     @routes.post("/prompts/{name}/versions", operation_id="commit_prompt", status_code=201)
     def commit_prompt(
         project: Project, name: Name, body: CommitBody, actor: CurrentPrincipal, response: Response
@@ -119,11 +133,34 @@ def _writing(routes: APIRouter, prompts: Prompts) -> None:
         return CommittedView.of(done)
 
 
+def _trying(routes: APIRouter, prompts: Prompts) -> None:
+    @routes.post("/prompts/{name}/render", operation_id="render_prompt")
+    def render_prompt(
+        project: Project, name: Name, body: RenderBody, version: VersionQuery = "", label: LabelQuery = "",
+        ref: RefQuery = "",
+    ) -> RenderedView:  # fmt: skip
+        """Put values into a version, or into an edited text, and show the messages; nothing is kept or sent."""
+        if body.text is not None:
+            spec = prompts.read(name, body.text)
+        else:
+            spec = prompts.find(project, name, version=version, label=label, ref=ref).spec
+        return RenderedView(messages=prompts.render(project, spec, body.variables, body.messages))
+
+    @routes.post("/prompts/{name}/check", operation_id="check_prompt")
+    def check_prompt(project: Project, name: Name, body: CheckBody) -> CheckedView:
+        """Say what a commit of a text would do: the least number and why, the difference, the policy's warnings."""
+        checked = prompts.check(project, prompts.read(name, body.text))
+        diff = None
+        if checked.newest is not None:
+            diff = prompts.diff_to(project, prompts.by_digest(project, checked.newest.digest, name), checked)
+        return CheckedView.of(checked, diff)
+
+
 def _labels(routes: APIRouter, prompts: Prompts) -> None:
     @routes.get("/prompts/{name}/labels", operation_id="list_prompt_labels")
-    def list_prompt_labels(project: Project, name: Name) -> Page[LabelView]:
+    def list_prompt_labels(project: Project, name: Name) -> Page[PromptLabelView]:
         """List the labels of a prompt, in the order of names."""
-        return Page(items=[LabelView.of(each) for each in prompts.labels(project, name)])
+        return Page(items=[PromptLabelView.of(each) for each in prompts.labels(project, name)])
 
     @routes.put("/prompts/{name}/labels/{label}", operation_id="move_prompt_label")
     def move_prompt_label(
@@ -135,7 +172,7 @@ def _labels(routes: APIRouter, prompts: Prompts) -> None:
         response: Response,
         if_match: Annotated[str | None, Header(max_length=80, description="Where the label points now")] = None,
         if_none_match: Annotated[str | None, Header(max_length=80, description="`*` for a new label")] = None,
-    ) -> LabelView:
+    ) -> PromptLabelView:
         """Point a label to a version, if it still points where the caller saw it (409 with the current digest else)."""
         if if_none_match not in (None, "*"):
             raise InvalidInput("If-None-Match is `*` or absent", hint="send If-None-Match: * for a new label")
@@ -149,4 +186,4 @@ def _labels(routes: APIRouter, prompts: Prompts) -> None:
             expected=None if if_match is None else parse_digest(if_match.strip().removeprefix("W/").strip('"')),
         )  # fmt: skip
         response.headers["etag"] = f'"{moved.digest}"'
-        return LabelView.of(moved)
+        return PromptLabelView.of(moved)

@@ -11,10 +11,21 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import Clock, Digest, InvalidInput, Principal, canonical_json, new_id, parse_digest, parse_json
+from tetrad.kernel import (
+    Clock,
+    Digest,
+    InvalidInput,
+    NotFound,
+    Principal,
+    canonical_json,
+    new_id,
+    parse_digest,
+    parse_json,
+)
 from tetrad.kit.seal import Keyring, SealBroken
 from tetrad.registry._evidence import (
     APPROVAL,
+    AUDIT_HEAD,
     EXCEPTION,
     LOG_HEAD,
     SIGNED_OUTSIDE,
@@ -52,7 +63,7 @@ from tetrad.registry.errors import (
     SignatureRefused,
     SigningKeyNotFound,
 )
-from tetrad.registry.ports import Auditor, Blobs, EvidenceRow, EvidenceStore, RegistryStore
+from tetrad.registry.ports import AuditLog, Auditor, Blobs, EvidenceRow, EvidenceStore, RegistryStore
 
 MAX_NAME_CHARS = 100
 MAX_TEXT_CHARS = 4000
@@ -120,6 +131,7 @@ class Evidence:
         clock: Clock,
         *,
         audit: Auditor | None = None,
+        audit_log: AuditLog | None = None,
         limits: EvidenceLimits | None = None,
     ) -> None:
         self._store = store
@@ -128,6 +140,7 @@ class Evidence:
         self._keyring = keyring
         self._clock = clock
         self._audit = audit
+        self._audit_log = audit_log
         self._limits = limits or EvidenceLimits()
         self._verifier = Verifier()
 
@@ -462,19 +475,44 @@ class Evidence:
         statement = Statement(LOG_HEAD, ((f"ref-log/{project}", Digest(head)),), predicate)
         return sign_statement(self._signer(), statement).document()
 
-    def check_head(self, project: str, envelope: object) -> HeadCheck:
-        """Walk the ref log and say whether it still holds everything that an exported head vouches for."""
+    def export_audit_head(self, project: str | None) -> dict[str, Any]:
+        """Sign where the audit log of a project (None: of the installation) ends now, to be kept elsewhere."""
+        seq, head = self._audited().head(project)
+        predicate = {"project": project or "", "seq": seq, "head": head, "at": rfc3339(self._clock.now())}
+        statement = Statement(AUDIT_HEAD, ((f"audit-log/{project or ''}", Digest(head)),), predicate)
+        return sign_statement(self._signer(), statement).document()
+
+    def check_audit_head(self, project: str | None, envelope: object) -> HeadCheck:
+        """Walk an audit log and say whether it still holds everything that an exported head vouches for."""
+        seq, head = self._vouched(
+            envelope, AUDIT_HEAD, project or "", f"the audit log of {project or 'the installation'}"
+        )
+        found = self._audited().check(project, (seq, head))
+        return HeadCheck(found.intact, found.entries, seq, found.reason)
+
+    def _audited(self) -> AuditLog:
+        if self._audit_log is None:
+            raise NotFound("this installation keeps no audit log", hint="ask the control plane")
+        return self._audit_log
+
+    def _vouched(self, envelope: object, kind: str, project: str, what: str) -> tuple[int, str]:
+        """Return the place in a log that an exported head names, once its signature was verified."""
         read = read_envelope(envelope)
         statement = read_statement(read.body())
         said = statement.predicate
-        if statement.predicate_type != LOG_HEAD or said.get("project") != project:
-            raise BadEvidence(f"this is no head of the ref log of {project!r}", hint="`tetrad ref log --export-head`")
+        if statement.predicate_type != kind or said.get("project") != project:
+            raise BadEvidence(f"this is no head of {what}", hint="`tetrad ref log`, `tetrad audit` export heads")
         signers = verifying_keys(read, self.keys(None))
         if not any(key.revoked_at is None or str(said.get("at")) < rfc3339(key.revoked_at) for key in signers):
             raise SignatureRefused("no trusted key of this installation has signed the head", hint="export a new one")
         seq, head = said.get("seq"), said.get("head")
         if not isinstance(seq, int) or not isinstance(head, str):
             raise BadEvidence("the head says no place in the log", hint="export it again")
+        return seq, head
+
+    def check_head(self, project: str, envelope: object) -> HeadCheck:
+        """Walk the ref log and say whether it still holds everything that an exported head vouches for."""
+        seq, head = self._vouched(envelope, LOG_HEAD, project, f"the ref log of {project!r}")
         there: list[str] = []
 
         def watched(entries: Iterable[RefEntry]) -> Iterator[RefEntry]:

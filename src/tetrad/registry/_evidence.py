@@ -24,11 +24,16 @@ PROVENANCE = "https://slsa.dev/provenance/v1"
 VERDICT = "https://slsa.dev/verification_summary/v1"
 APPROVAL = "https://tetrad.dev/attestation/approval/v1"
 EXCEPTION = "https://tetrad.dev/attestation/exception/v1"
+REVOCATION = "https://tetrad.dev/attestation/revocation/v1"
 LOG_HEAD = "https://tetrad.dev/attestation/ref-log-head/v1"
+AUDIT_HEAD = "https://tetrad.dev/attestation/audit-log-head/v1"
+REPRODUCTION = "https://tetrad.dev/attestation/reproduction/v1"
 
 SIGNED_OUTSIDE = (TEST_RESULT, PROVENANCE)
 """What keys of others may state. Approvals, verdicts and exceptions name an actor that only we have authenticated."""
-PREDICATE_TYPES = (TEST_RESULT, PROVENANCE, VERDICT, APPROVAL, EXCEPTION, LOG_HEAD)
+PREDICATE_TYPES = (
+    TEST_RESULT, PROVENANCE, VERDICT, APPROVAL, EXCEPTION, REVOCATION, LOG_HEAD, AUDIT_HEAD, REPRODUCTION,
+)  # fmt: skip
 MAX_SIGNATURES = 8
 MAX_SUBJECTS = 2_000
 _SHA256_CHARS = 64
@@ -167,6 +172,30 @@ class GlassBroken(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Revoked(msgspec.Struct, frozen=True):
+    """Predicate of a revocation: the subject is not to be used any more, or again may be."""
+
+    decision: Literal["revoke", "reinstate"]
+    project: str
+    actor: Approver
+    reason: str
+
+
+class Reproduced(msgspec.Struct, frozen=True):
+    """Predicate of a reproduction: which levels were proven (`R0`, `R1`, `R2`), which one it was about, its report.
+
+    `report` and `recording` are digests of artifacts of the project; no recording is empty.
+    """
+
+    id: str
+    project: str
+    tried: Literal["R0", "R1", "R2"]
+    proven: tuple[Literal["R0", "R1", "R2"], ...]
+    cap: Literal["R1", "R2", "none"]
+    report: str
+    recording: str = ""
+
+
 class _Policy(msgspec.Struct, frozen=True):
     digest: Mapping[str, str]
 
@@ -200,12 +229,14 @@ class Summary(msgspec.Struct, frozen=True):
         return frozenset(f"sha256:{each.digest.get('sha256', '')}" for each in self.inputAttestations)
 
 
-Predicate = TestResult | Approval | GlassBroken | Summary
+Predicate = TestResult | Approval | GlassBroken | Revoked | Summary | Reproduced
 _SHAPES: dict[str, type[Predicate]] = {
     TEST_RESULT: TestResult,
     APPROVAL: Approval,
     EXCEPTION: GlassBroken,
+    REVOCATION: Revoked,
     VERDICT: Summary,
+    REPRODUCTION: Reproduced,
 }
 
 
@@ -227,7 +258,9 @@ _HINTS = {
     TEST_RESULT: '{"result": "PASSED", "configuration": [], "suite": {"name": …, "metrics": {…}}}',
     APPROVAL: "approve through the API",
     EXCEPTION: "break the glass through the API",
+    REVOCATION: "revoke through the API",
     VERDICT: "verdicts are made by gates",
+    REPRODUCTION: "reproduce through the API",
 }
 
 

@@ -217,3 +217,35 @@ def _head_routes(routes: APIRouter, evidence: Evidence) -> None:
     def check_ref_log_head(project: Project, body: HeadBody) -> HeadCheckView:
         """Walk the ref log and say whether it still holds all that an exported head vouches for."""
         return HeadCheckView.of(evidence.check_head(project, body.envelope))
+
+    @routes.get(f"{PROJECT}/audit/head", operation_id="export_audit_head", dependencies=ADMIN)
+    def export_audit_head(project: Project) -> HeadBody:
+        """Sign where the project's audit log ends now. Kept elsewhere, it proves later that nothing before changed."""
+        return HeadBody(envelope=evidence.export_audit_head(project))
+
+    @routes.post(
+        f"{PROJECT}/audit/head/check",
+        operation_id="check_audit_head",
+        dependencies=[requires("admin", readers=True)],
+    )
+    def check_audit_head(project: Project, body: HeadBody) -> HeadCheckView:
+        """Walk the project's audit log and say whether it still holds all that an exported head vouches for."""
+        return HeadCheckView.of(evidence.check_audit_head(project, body.envelope))
+
+    @routes.get(
+        "/api/v1/audit/head",
+        operation_id="export_installation_audit_head",
+        dependencies=[requires("admin", everywhere=True)],
+    )
+    def export_installation_audit_head() -> HeadBody:
+        """Sign where the installation's own audit log ends now."""
+        return HeadBody(envelope=evidence.export_audit_head(None))
+
+    @routes.post(
+        "/api/v1/audit/head/check",
+        operation_id="check_installation_audit_head",
+        dependencies=[requires("admin", everywhere=True, readers=True)],
+    )
+    def check_installation_audit_head(body: HeadBody) -> HeadCheckView:
+        """Walk the installation's audit log and say whether it still holds all that an exported head vouches for."""
+        return HeadCheckView.of(evidence.check_audit_head(None, body.envelope))

@@ -21,9 +21,10 @@ from tetrad.registry._policy import (
     decide,
     read_policy,
 )
+from tetrad.registry._revocation import told
 from tetrad.registry._service import Registry
 from tetrad.registry.errors import BadPolicy, GateRefused, RefNotFound
-from tetrad.registry.ports import Auditor, Blobs, RefMove
+from tetrad.registry.ports import Auditor, Blobs, RefMove, RevocationCheck
 
 GATE = "evidence"
 POLICY = "policy"
@@ -34,13 +35,16 @@ MAX_REASONS = 12
 class EvidenceGate:
     """`RefGate` over signed evidence. The verdict is itself evidence, written in the transaction that moves the ref."""
 
-    def __init__(self, evidence: Evidence, blobs: Blobs, clock: Clock) -> None:
+    def __init__(
+        self, evidence: Evidence, blobs: Blobs, clock: Clock, *, revocations: RevocationCheck | None = None
+    ) -> None:
         self._evidence = evidence
         self._blobs = blobs
         self._clock = clock
+        self._revocations = revocations
 
-    def check(self, move: RefMove, transaction: Any) -> None:
-        """Return where the rule's policy is met; raise `GateRefused` with every reason otherwise."""
+    def check(self, move: RefMove, transaction: Any) -> bool:
+        """Return where the rule's policy is met, True where only by broken glass; raise `GateRefused` otherwise."""
         if move.new is None:
             raise GateRefused(
                 f"{move.ref!r} is governed and is not deleted", hint="an admin removes its gate first"
@@ -53,6 +57,7 @@ class EvidenceGate:
                 hint=f"`tetrad gate check {move.ref} {move.new}` shows every condition",
             )
         self._record(move, verdict, transaction)
+        return verdict.break_glass is not None
 
     def judge(self, move: RefMove, policy: GatePolicy, transaction: Any) -> tuple[Verdict, list[Judged]]:
         """Decide, and return also the evidence that was found and does not count."""
@@ -62,10 +67,16 @@ class EvidenceGate:
         facts = Facts(
             move.project, move.ref, move.new, move.old, move.rule.policy, candidate.parts,
             frozenset(part.seal for part in before), candidate.authors, candidate.licences, candidate.kind,
+            self._revoked(move, transaction),
         )  # fmt: skip
         about = [move.new, *(part.seal for part in candidate.parts), *([move.old] if move.old else [])]
         counted, others = self._evidence.counted(move.project, about, transaction)
         return decide(policy, counted, facts, move.at), others
+
+    def _revoked(self, move: RefMove, transaction: Any) -> tuple[str, ...]:
+        if self._revocations is None or move.new is None:
+            return ()
+        return tuple(told(cause) for cause in self._revocations.causes(move.project, move.new, transaction))
 
     def policy(self, rule: RefRule) -> GatePolicy:
         """Return the policy of a rule; refuse every move where it has none, or one that cannot be read."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import total_ordering
 from typing import Any, Literal
 
 import msgspec
 
 from tetrad.kernel import Digest, digest_json
-from tetrad.registry.errors import BadName, BadVersion
+from tetrad.registry.errors import ArtifactErased, BadName, BadVersion
 
 ArtifactKind = str
 Bump = Literal["major", "minor", "patch"]
@@ -19,6 +19,10 @@ Direction = Literal["in", "out"]
 Invalidation = Literal["rebuild", "revalidate", "reevaluate", "none"]
 
 INVALIDATIONS: tuple[Invalidation, ...] = ("rebuild", "revalidate", "reevaluate", "none")
+COLLECTOR = "gc"
+"""Who has erased what nothing needed any more."""
+KEPT_AGAIN_AFTER = timedelta(minutes=10)
+"""A write for each time that the same artifact is kept again would be too many."""
 GENESIS = "sha256:" + "0" * 64
 AUTHORS = "authors"
 """The key in a version's `meta` of the ids of those who made the artifact besides the version's author."""
@@ -36,7 +40,11 @@ _SEMVER = re.compile(
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """Something immutable that a project may see. `stored` is False where its content is kept by its own slice."""
+    """Something immutable that a project may see. `stored` is False where its content is kept by its own slice.
+
+    `erased_at` says that only its name is left: a tombstone. `kept_at` is when somebody last asked to keep it, to
+    within ten minutes.
+    """
 
     project: str
     digest: Digest
@@ -47,6 +55,14 @@ class Artifact(msgspec.Struct, frozen=True):
     created_by: str
     stored: bool = True
     erased_at: datetime | None = None
+    erased_by: str = ""
+    erased_because: str = ""
+    kept_at: datetime | None = None
+
+    @property
+    def collected(self) -> bool:
+        """Tell whether its content went because nothing needed it: then it may come back."""
+        return self.erased_at is not None and self.erased_by == COLLECTOR
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -97,6 +113,14 @@ class RefEntry(msgspec.Struct, frozen=True):
     hash: str
 
 
+class RefStep(msgspec.Struct, frozen=True, gc=False):
+    """Where one move brought a ref, and from where: an entry of the log without what people read in it."""
+
+    seq: int
+    old: Digest | None
+    new: Digest | None
+
+
 class RefRule(msgspec.Struct, frozen=True):
     """Refs whose names match the glob move only through the named gate."""
 
@@ -130,6 +154,74 @@ class Activity(msgspec.Struct, frozen=True):
     params: Mapping[str, Any] = {}
     environment: Mapping[str, Any] = {}
     edges: tuple[Edge, ...] = ()
+
+
+class Revocation(msgspec.Struct, frozen=True):
+    """Somebody has said that an artifact is not to be used any more. It stands until it is reinstated.
+
+    `evidence` is the signed statement that says the same.
+    """
+
+    project: str
+    id: str
+    digest: Digest
+    kind: ArtifactKind
+    reason: str
+    revoked_at: datetime
+    revoked_by: str
+    revoked_by_name: str
+    evidence: Digest
+    reinstated_at: datetime | None = None
+    reinstated_by: str = ""
+    reinstated_by_name: str = ""
+    reinstated_because: str = ""
+
+    @property
+    def stands(self) -> bool:
+        """Tell whether it has not been taken back."""
+        return self.reinstated_at is None
+
+
+class Link(msgspec.Struct, frozen=True):
+    """`below` contains `above` (role of the part), or was made from it (kind of the activity)."""
+
+    above: Digest
+    below: Digest
+    how: str
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """A revocation that reaches an artifact: `path` goes from what was revoked to the artifact, both included."""
+
+    revocation: Revocation
+    path: tuple[Digest, ...]
+
+
+class Touched(msgspec.Struct, frozen=True):
+    """An artifact that contains or derives from another, by which path, what names it and what points to it."""
+
+    digest: Digest
+    kind: ArtifactKind
+    path: tuple[Digest, ...]
+    versions: tuple[Version, ...] = ()
+    refs: tuple[str, ...] = ()
+
+
+class Live(msgspec.Struct, frozen=True):
+    """A release that is served now for an app; `ref` is empty where only requests that pin it get it."""
+
+    app: str
+    ref: str
+    digest: Digest
+
+
+class Impact(msgspec.Struct, frozen=True):
+    """Everything that a revocation of `digest` reaches. `complete` is false where the walk stopped at a limit."""
+
+    digest: Digest
+    touched: tuple[Touched, ...]
+    live: tuple[Live, ...]
+    complete: bool
 
 
 class LogCheck(msgspec.Struct, frozen=True):
@@ -229,23 +321,47 @@ def governs(pattern: str, name: str) -> bool:
     return first == BINDINGS and "/" in rest and glob_matches(pattern, f"{first}/{rest.partition('/')[0]}")
 
 
-def had_before(moves: Sequence[RefEntry]) -> list[Digest]:
+def had_before(moves: Sequence[RefStep | RefEntry]) -> list[Digest]:
     """Return what a ref can be rolled back to, the nearest first, from its moves, oldest first.
 
-    A move to what the ref had before takes everything since then off the list, so that rolling back twice goes back
-    two steps and never forward again to what was left.
+    A move to what the ref had before takes everything since then off the list, so that rolling back twice
+    goes back two steps and never forward again to what was left.
     """
     stack: list[Digest] = []
+    held: set[Digest] = set()
     if moves and moves[0].old is not None:
         stack.append(moves[0].old)
-    for entry in moves:
-        if entry.new is None:
+        held.add(moves[0].old)
+    for move in moves:
+        if move.new is None:
             stack.clear()
-        elif entry.new in stack:
-            del stack[stack.index(entry.new) + 1 :]
+            held.clear()
+        elif move.new in held:
+            while stack[-1] != move.new:
+                held.discard(stack.pop())
         else:
-            stack.append(entry.new)
+            stack.append(move.new)
+            held.add(move.new)
     return stack[-2::-1]
+
+
+def erased(artifact: Artifact) -> ArtifactErased:
+    """Say that only the name of an artifact is left, since when and why."""
+    when = f"{artifact.erased_at:%Y-%m-%d %H:%M} UTC" if artifact.erased_at else ""
+    if artifact.collected:
+        return ArtifactErased(
+            f"the {artifact.kind} {artifact.digest} was collected on {when}, as nothing needed it",
+            hint="keep the same content again, then it is back",
+        )
+    return ArtifactErased(
+        f"the {artifact.kind} {artifact.digest} was erased on {when}: {artifact.erased_because}",
+        hint="it was erased on purpose and does not come back",
+    )
+
+
+def young(artifact: Artifact, now: datetime) -> bool:
+    """Tell whether an artifact is there and was kept so lately that no collection takes it before long."""
+    return artifact.erased_at is None and artifact.kept_at is not None and now - artifact.kept_at < KEPT_AGAIN_AFTER
 
 
 def entry_hash(entry: RefEntry) -> Digest:

@@ -174,7 +174,10 @@ def _part(section: str, entry: object, times: int) -> Part:
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What a gate knows besides evidence. `authors` and `licences` are by a part's seal, `kind` is the candidate's."""
+    """What a gate knows besides evidence. `authors` and `licences` are by a part's seal, `kind` is the candidate's.
+
+    `revoked` says in sentences why the candidate is broken: what it contains or derives from was revoked.
+    """
 
     project: str
     ref: str
@@ -186,6 +189,7 @@ class Facts(msgspec.Struct, frozen=True):
     authors: Mapping[str, frozenset[str]] = {}
     licences: Mapping[str, frozenset[str]] = {}
     kind: str = RELEASE
+    revoked: tuple[str, ...] = ()
 
     @property
     def changed(self) -> tuple[Part, ...]:
@@ -226,10 +230,10 @@ def decide(policy: GatePolicy, evidence: Sequence[Counted], facts: Facts, now: d
     passes by that verdict while it stands. Broken glass passes a move that nothing else lets pass, once.
 
     Suites judge releases, so none is asked of a binding; where a policy asks for suites, a binding needs an approval
-    instead, so that no gate lets one pass on nothing.
+    instead, so that no gate lets one pass on nothing. What was revoked, or rests on it, passes by broken glass alone.
     """
     live = [each for each in sorted(evidence, key=_received) if each.live(now)]
-    standing = _standing(live, facts, {each.digest for each in evidence})
+    standing = _standing(live, facts, {each.digest for each in evidence}) if not facts.revoked else None
     if standing is not None:
         each, summary = standing
         before = Check("verdict", True, f"passed this policy before ({short(each.digest)})")
@@ -239,6 +243,7 @@ def decide(policy: GatePolicy, evidence: Sequence[Counted], facts: Facts, now: d
     checks = [
         *_suites(policy, live, facts, now, used),
         *_approvals(_approval_rule(policy, facts), live, facts, now, used),
+        *(Check("revoked", False, reason) for reason in facts.revoked),
         *_licences(policy, facts),
     ]
     if all(check.passed for check in checks):

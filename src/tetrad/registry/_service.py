@@ -21,28 +21,35 @@ from tetrad.kernel import (
     new_id,
     parse_digest,
     parse_json,
+    short,
 )
 from tetrad.registry._model import (
     INVALIDATIONS,
     Activity,
     Artifact,
     Bump,
+    Cause,
     Edge,
     LogCheck,
     Ref,
     RefEntry,
     RefRule,
+    RefStep,
     SemVer,
     Version,
     check_kind,
     check_log,
     check_name,
     entry_hash,
+    erased,
     governs,
+    young,
 )
+from tetrad.registry._revocation import told
 from tetrad.registry.errors import (
     ArtifactConflict,
     ArtifactNotFound,
+    ArtifactRevoked,
     ArtifactTooLarge,
     BadVersion,
     GateMissing,
@@ -53,7 +60,7 @@ from tetrad.registry.errors import (
     VersionNotFound,
     VersionTaken,
 )
-from tetrad.registry.ports import Blobs, Gates, Listener, RefGate, RefMove, Refusals, RegistryStore
+from tetrad.registry.ports import Blobs, Gates, Listener, RefGate, RefMove, Refusals, RegistryStore, RevocationCheck
 from tetrad.registry.ports import RefMoved as RefMovedEvent
 
 JSON = "application/json"
@@ -78,12 +85,23 @@ class RegistryLimits:
     max_lineage: int = 2_000
 
 
+class LineageNode(msgspec.Struct, frozen=True):
+    """An artifact of a lineage: what it is and what it is called; the newest version of each name."""
+
+    digest: Digest
+    kind: str
+    size: int = 0
+    versions: tuple[Version, ...] = ()
+    erased: bool = False
+
+
 class Lineage(msgspec.Struct, frozen=True):
-    """The activities around an artifact, and whether the walk stopped at a limit."""
+    """The activities around an artifact, the artifacts they name, and whether the walk stopped at a limit."""
 
     root: Digest
     activities: tuple[Activity, ...]
     complete: bool
+    nodes: tuple[LineageNode, ...] = ()
 
 
 class Registry:
@@ -100,6 +118,7 @@ class Registry:
         *,
         gates: Gates | None = None,
         limits: RegistryLimits | None = None,
+        revocations: RevocationCheck | None = None,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -108,6 +127,7 @@ class Registry:
         self._limits = limits or RegistryLimits()
         self._listeners: list[Listener] = []
         self._refusals: list[Refusals] = []
+        self._revocations = revocations
 
     # -- artifacts ----------------------------------------------------------------------------------------------
 
@@ -137,7 +157,8 @@ class Registry:
             )
         digest = digest_bytes(data)
         known = self._store.artifact(project, digest)
-        if known is None or not self._blobs.exists(digest):
+        # Bytes that are put again are safe from collections for a while; a row that was kept lately keeps its bytes.
+        if known is None or not young(known, self._clock.now()) or not self._blobs.exists(digest):
             self._blobs.put_bytes(data)
         return self._keep(project, kind, digest, media_type, len(data), actor, parts, stored=True)
 
@@ -166,6 +187,26 @@ class Registry:
         """Keep bytes that an artifact will name among its parts; until then no project sees them."""
         return self._blobs.put_bytes(data)
 
+    def put_part_stream(self, source: BinaryIO, *, expected: Digest | None = None) -> Digest:
+        """Keep what a stream yields as `put_part` does; memory is bounded, other bytes than `expected` are refused."""
+        return self._blobs.put_stream(source, expected=expected)
+
+    def put_part_file(self, path: Path) -> Digest:
+        """Keep a file as `put_part` does; memory is bounded."""
+        return self._blobs.put_file(path)
+
+    def open_part(self, digest: Digest) -> BinaryIO:
+        """Open bytes that the caller itself has put there, or has checked that the project may see."""
+        return self._blobs.open(digest)
+
+    def put_kept(
+        self, project: str, kind: str, digest: Digest, *, actor: Principal, media_type: str,
+        parts: Iterable[tuple[Digest, str]] = (),
+    ) -> Artifact:  # fmt: skip
+        """Make an artifact of bytes that `put_part` and its kin have kept."""
+        size = self._blobs.size(parse_digest(digest))
+        return self._keep(project, kind, digest, media_type, size, actor, parts, stored=True)
+
     def _keep(
         self, project: str, kind: str, digest: Digest, media_type: str, size: int, actor: Principal,
         parts: Iterable[tuple[Digest, str]], *, stored: bool,
@@ -191,6 +232,27 @@ class Registry:
                 f"the project {project!r} has no artifact {digest}", hint="check the digest and the project"
             )
         return found
+
+    def touch(self, project: str, digest: str) -> bool:
+        """Tell whether an artifact is there with its content, and keep collections from it for their grace period.
+
+        Whoever builds on an artifact without keeping it again asks this first.
+        """
+        return self._store.touch(project, parse_digest(digest), at=self._clock.now())
+
+    def whole(self, project: str, digest: str) -> Artifact:
+        """Return an artifact that has its content; raise `ArtifactErased` where only its name is left."""
+        found = self.artifact(project, digest)
+        if found.erased_at is not None:
+            raise erased(found)
+        return found
+
+    def hold(self, project: str, digests: Iterable[str], transaction: Any) -> None:
+        """Begin to hold artifacts in a transaction of the caller's, whose `Roots` name them once it is committed.
+
+        Raises `ArtifactErased` where the content of one is gone; until the transaction ends none goes.
+        """
+        self._store.hold(project, sorted(set(digests)), transaction)
 
     def parts(self, project: str, digest: str) -> list[tuple[Digest, str]]:
         """Return what an artifact refers to, as (digest, role)."""
@@ -218,7 +280,9 @@ class Registry:
         return value
 
     def _readable(self, project: str, digest: str, max_bytes: int | None) -> None:
-        parse_digest(digest)
+        known = self._store.artifact(project, parse_digest(digest))
+        if known is not None and known.erased_at is not None:
+            raise erased(known)
         if not self.sees(project, digest) or not self._blobs.exists(Digest(digest)):
             raise ArtifactNotFound(
                 f"the project {project!r} has no bytes {digest}", hint="check the digest and the project"
@@ -247,7 +311,7 @@ class Registry:
         Without `semver` the number is the newest one's, bumped (first: 1.0.0). A number that is taken by another digest
         raises `VersionTaken`; one that does not come after the newest raises `BadVersion`.
         """
-        artifact = self.artifact(project, digest)
+        artifact = self.whole(project, digest)
         if artifact.kind != kind:
             raise ArtifactConflict(f"{digest} is a {artifact.kind}", hint=f"a version of a {kind} names a {kind}")
         check_name(name, f"name of a {kind}")
@@ -286,9 +350,34 @@ class Registry:
         """Return versions of a name, newest first; `before` is the `seq` to go on from."""
         return self._store.versions(project, kind, name, limit=limit, before=before)
 
-    def names(self, project: str, kind: str, *, limit: int = 50, after: str = "") -> list[Version]:
-        """Return the newest version of every name of a kind, in the order of names."""
-        return self._store.named(project, kind, limit=limit, after=after)
+    def names(
+        self,
+        project: str,
+        kind: str,
+        *,
+        limit: int = 50,
+        after: str = "",
+        contains: str = "",
+        backwards: bool = False,
+    ) -> list[Version]:
+        """Return the newest version of every name of a kind that holds a text, in the order of names or against it.
+
+        `after` is the name to go on from.
+        """
+        return self._store.named(project, kind, limit=limit, after=after, contains=contains, backwards=backwards)
+
+    def lately(
+        self,
+        project: str,
+        kind: str,
+        *,
+        limit: int = 50,
+        after: tuple[datetime, str] | None = None,
+        contains: str = "",
+        newest: bool = True,
+    ) -> list[Version]:
+        """Return the newest version of every name, by when it was made; `after` is the time and name to go on from."""
+        return self._store.lately(project, kind, limit=limit, after=after, contains=contains, newest=newest)
 
     def version(self, project: str, kind: str, name: str, semver: str | None = None) -> Version:
         """Return one version, the newest without `semver`; raise `VersionNotFound`."""
@@ -336,9 +425,11 @@ class Registry:
 
         `within` is called with the open transaction once every gate has let the move pass: what it writes there holds
         if and only if the move does, and what it raises stops the move.
+        No ref moves to what was revoked, or contains or derives from that (`ArtifactRevoked`), unless it is governed
+        and every one of its gates passes by broken glass.
         """
         check_name(name, "name of a ref")
-        target = self.artifact(project, digest).digest
+        target = self.whole(project, digest).digest
         words = _text(reason, "reason")
 
         def decide(
@@ -351,6 +442,9 @@ class Registry:
                 return None
             old = current.digest if current else None
             at = self._clock.now()
+            passed = self._ask_gates(rules, project, name, old, target, actor, at, words, change_request, transaction)
+            if not passed or not all(passed):
+                self._refuse_revoked(project, name, target, transaction)
             self._ask_gates(rules, project, name, old, target, actor, at, words, change_request, transaction)
             if within is not None:
                 within(transaction)
@@ -407,7 +501,9 @@ class Registry:
     def _ask_gates(
         self, rules: Sequence[RefRule], project: str, name: str, old: Digest | None, new: Digest | None,
         actor: Principal, at: datetime, reason: str, change_request: str, transaction: Any,
-    ) -> None:  # fmt: skip
+    ) -> list[bool]:  # fmt: skip
+        """Ask every gate of a ref; of each that lets the move pass return whether it was by broken glass."""
+        passed: list[bool] = []
         for rule in rules:
             if not governs(rule.pattern, name):
                 continue
@@ -419,10 +515,30 @@ class Registry:
                 )
             move = RefMove(project, name, old, new, actor, at, reason, change_request, rule)
             try:
-                gate.check(move, transaction)
+                passed.append(gate.check(move, transaction) is True)
             except GateRefused as refusal:
                 refusal.move = move
                 raise
+        return passed
+
+    def _refuse_revoked(self, project: str, name: str, target: Digest, transaction: Any) -> None:
+        if self._revocations is None:
+            return
+        causes = self._revocations.causes(project, target, transaction)
+        if causes:
+            more = f", and {len(causes) - 1} more" if len(causes) > 1 else ""
+            raise ArtifactRevoked(
+                f"the ref {name!r} does not move to {short(target)}: {told(causes[0])}{more}",
+                hint="choose another release; `tetrad revoke --undo` reinstates what was revoked in error",
+            )
+
+    def anything_revoked(self, project: str) -> bool:
+        """Tell whether anything of a project is revoked, so that looking for causes is worth it."""
+        return self._revocations is not None and self._revocations.any(project)
+
+    def revoked(self, project: str, digest: str) -> tuple[Cause, ...]:
+        """Return the revocations that reach an artifact, the nearest first: none means that it is sound."""
+        return tuple(self._revocations.causes(project, digest)) if self._revocations is not None else ()
 
     def _moved(self, project: str, name: str, ref: Ref | None, entry: RefEntry | None) -> Ref:
         if ref is None:
@@ -459,10 +575,29 @@ class Registry:
         return self._store.refs(project, prefix, limit=limit, after=after)
 
     def ref_log(
-        self, project: str, ref: str | None = None, *, limit: int = 50, before: int | None = None
+        self,
+        project: str,
+        ref: str | None = None,
+        *,
+        limit: int = 50,
+        before: int | None = None,
+        actor: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> list[RefEntry]:
-        """Return moves, newest first; `before` is the `seq` to go on from. A `ref` that ends in `/` names all below."""
-        return self._store.ref_log(project, ref, limit=limit, before=before)
+        """Return moves, newest first; `before` is the `seq` to go on from. A `ref` that ends in `/` names all below.
+
+        `actor` is an id or a name; of the times `since` counts and `until` does not.
+        """
+        return self._store.ref_log(project, ref, limit=limit, before=before, actor=actor, since=since, until=until)
+
+    def ref_path(self, project: str, ref: str, *, limit: int) -> list[RefStep]:
+        """Return the newest moves of one ref, oldest first, as bare steps: thousands of them in a few milliseconds."""
+        return self._store.ref_path(project, ref, limit=limit)
+
+    def ref_had(self, project: str, ref: str, digest: str) -> bool:
+        """Tell whether a move ever brought the ref to a digest."""
+        return self._store.ref_had(project, ref, digest)
 
     def verify_log(self, project: str) -> LogCheck:
         """Walk the whole log of a project and say whether each entry follows from the one before."""
@@ -521,27 +656,120 @@ class Registry:
         return activity
 
     def lineage(
-        self, project: str, digest: str, *, direction: Literal["upstream", "downstream"] = "upstream", depth: int = 10
+        self,
+        project: str,
+        digest: str,
+        *,
+        direction: Literal["upstream", "downstream", "both"] = "upstream",
+        depth: int = 10,
     ) -> Lineage:
-        """Walk from an artifact to what it was made from, or to what was made from it, breadth first."""
+        """Walk from an artifact to what it was made from, to what was made from it, or both ways, breadth first.
+
+        Both ways, each way is walked for itself: what else was made from a common origin is not part of it.
+        """
         root = self.artifact(project, digest).digest
-        side, other = ("out", "in") if direction == "upstream" else ("in", "out")
-        seen: set[Digest] = {root}
         found: dict[str, Activity] = {}
+        whole = True
+        for way in ("upstream", "downstream") if direction == "both" else (direction,):
+            whole = self._walk(project, root, way == "upstream", depth, found) and whole
+        activities = tuple(list(found.values())[: self._limits.max_lineage])
+        named = list(dict.fromkeys([root, *(edge.digest for each in activities for edge in each.edges)]))
+        shown = named[: self._limits.max_lineage]
+        return Lineage(
+            root,
+            activities,
+            whole and len(found) <= self._limits.max_lineage and len(shown) == len(named),
+            self._nodes(project, shown),
+        )
+
+    def _walk(self, project: str, root: Digest, upstream: bool, depth: int, found: dict[str, Activity]) -> bool:
+        side, other = ("out", "in") if upstream else ("in", "out")
+        seen: set[Digest] = {root}
+        passed: set[str] = set()
         frontier = [root]
         for _ in range(depth):
             if not frontier or len(found) >= self._limits.max_lineage:
                 break
             reached: list[Digest] = []
             for activity in self._store.activities_of(project, frontier, side):
-                if activity.id in found:
+                if activity.id in passed:
                     continue
+                passed.add(activity.id)
                 found[activity.id] = activity
                 reached += [e.digest for e in activity.edges if e.direction == other and e.digest not in seen]
                 seen.update(reached)
             frontier = sorted(set(reached))
-        activities = tuple(list(found.values())[: self._limits.max_lineage])
-        return Lineage(root, activities, not frontier and len(found) <= self._limits.max_lineage)
+        return not frontier
+
+    def _nodes(self, project: str, digests: Sequence[Digest]) -> tuple[LineageNode, ...]:
+        """What is only a part of an artifact has no kind of its own: it is called `part`."""
+        artifacts = {artifact.digest: artifact for artifact in self._store.artifacts_of(project, digests)}
+        newest: dict[Digest, dict[tuple[str, str], Version]] = {}
+        for version in self._store.versions_of_all(project, digests):
+            newest.setdefault(version.digest, {}).setdefault((version.kind, version.name), version)
+        return tuple(
+            LineageNode(
+                digest,
+                artifact.kind if (artifact := artifacts.get(digest)) else "part",
+                artifact.size if artifact else 0,
+                tuple(newest.get(digest, {}).values()),
+                artifact is not None and artifact.erased_at is not None,
+            )
+            for digest in digests
+        )
+
+    # -- many at once -------------------------------------------------------------------------------------------
+
+    def ancestors(self, project: str, digests: Iterable[str], *, limit: int) -> list[str]:
+        """Return artifacts and everything that they were made of, along edges whose policy is not `none`.
+
+        At most `limit`: as many as that may mean that there are more.
+        """
+        return self._store.ancestors(project, [parse_digest(each) for each in digests], limit=limit)
+
+    def artifacts(self, project: str, digests: Iterable[str]) -> list[Artifact]:
+        """Return those of the digests that are artifacts of the project."""
+        return self._store.artifacts(project, list(digests))
+
+    def naming(self, project: str, digests: Iterable[str]) -> list[Version]:
+        """Return the versions that name any of the digests; of one name the older come first."""
+        return self._store.naming(project, list(digests))
+
+    def newest(self, project: str, kind: str, names: Iterable[str]) -> list[Version]:
+        """Return the newest version of each of the names that is there."""
+        return self._store.newest(project, kind, list(names))
+
+    def makers(self, project: str, digests: Iterable[str]) -> list[Activity]:
+        """Return the activities that any of the digests came out of, oldest first."""
+        return self._store.activities_of(project, sorted(set(digests)), "out")
+
+    def holding(self, project: str, parts: Iterable[str], *, limit: int) -> list[tuple[str, str]]:
+        """Return (artifact, part) of what refers to any of `parts`."""
+        return self._store.holding(project, list(parts), limit=limit)
+
+    def holders(self, project: str, parts: Sequence[str], *, limit: int) -> list[str]:
+        """Return the artifacts, such as releases, that refer to every one of `parts`, the newest first."""
+        return self._store.holders(project, parts, limit=limit)
+
+    def documents(self, project: str, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the JSON artifacts among the digests that are objects and whose bytes are there."""
+        wanted = sorted(set(digests))
+        seen = self._store.visible(project, wanted)
+        found: dict[str, dict[str, Any]] = {}
+        for digest in wanted:
+            if digest not in seen or not self._blobs.exists(Digest(digest)):
+                continue
+            value = parse_json(self._small(digest), where=f"the artifact {digest}")
+            if isinstance(value, dict):
+                found[digest] = value
+        return found
+
+    def _small(self, digest: str) -> bytes:
+        if (size := self._blobs.size(Digest(digest))) > self._limits.max_document_bytes:
+            raise ArtifactTooLarge(
+                f"{digest} has {size} bytes", hint=f"at most {self._limits.max_document_bytes} are read at once"
+            )
+        return self._blobs.read(Digest(digest))
 
 
 def _entry(

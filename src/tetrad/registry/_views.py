@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
 
 from tetrad.registry._model import Activity, Artifact, LogCheck, Ref, RefEntry, Version
-from tetrad.registry._service import Lineage
+from tetrad.registry._service import Lineage, LineageNode
+
+MAX_SHOWN_NAMES = 20
 
 
 class VersionView(BaseModel):
@@ -51,7 +54,10 @@ class PartView(BaseModel):
 
 
 class ArtifactView(BaseModel):
-    """An artifact; `document` is its content if that is a JSON object, `parts` are the first of what it refers to."""
+    """An artifact; `document` is its content if that is a JSON object, `parts` are the first of what it refers to.
+
+    `erased_at` says that only its name is left; `revoked` says in sentences which revocations reach it.
+    """
 
     digest: str
     kind: str
@@ -61,6 +67,8 @@ class ArtifactView(BaseModel):
     created_at: datetime
     created_by: str
     erased_at: datetime | None
+    erased_because: str
+    revoked: list[str]
     versions: list[VersionView]
     parts: list[PartView]
     part_count: int
@@ -74,6 +82,7 @@ class ArtifactView(BaseModel):
         parts: list[tuple[str, str]],
         part_count: int,
         document: dict[str, Any] | None,
+        revoked: list[str],
     ) -> ArtifactView:
         return cls(
             digest=artifact.digest,
@@ -84,6 +93,8 @@ class ArtifactView(BaseModel):
             created_at=artifact.created_at,
             created_by=artifact.created_by,
             erased_at=artifact.erased_at,
+            erased_because=artifact.erased_because,
+            revoked=revoked,
             versions=[VersionView.of(version) for version in versions],
             parts=[PartView(digest=digest, role=role) for digest, role in parts],
             part_count=part_count,
@@ -188,7 +199,7 @@ class ActivityView(BaseModel):
     edges: list[EdgeView]
 
     @classmethod
-    def of(cls, activity: Activity) -> ActivityView:
+    def of(cls, activity: Activity, shown: Container[str]) -> ActivityView:
         return cls(
             id=activity.id,
             kind=activity.kind,
@@ -201,21 +212,60 @@ class ActivityView(BaseModel):
             edges=[
                 EdgeView(digest=edge.digest, direction=edge.direction, role=edge.role, policy=edge.policy)
                 for edge in activity.edges
+                if edge.digest in shown
             ],
         )
 
 
+class LineageNameView(BaseModel):
+    """The newest version of a name that means the artifact."""
+
+    kind: str
+    name: str
+    semver: str
+
+    @classmethod
+    def of(cls, version: Version) -> LineageNameView:
+        return cls(kind=version.kind, name=version.name, semver=version.semver)
+
+
+class LineageNodeView(BaseModel):
+    """An artifact of a lineage. `kind` is `part` for what is only a part of an artifact."""
+
+    digest: str
+    kind: str
+    size: int
+    names: list[LineageNameView]
+    erased: bool
+
+    @classmethod
+    def of(cls, node: LineageNode) -> LineageNodeView:
+        return cls(
+            digest=node.digest,
+            kind=node.kind,
+            size=node.size,
+            names=[LineageNameView.of(version) for version in node.versions[:MAX_SHOWN_NAMES]],
+            erased=node.erased,
+        )
+
+
 class LineageView(BaseModel):
-    """The activities around an artifact; `complete` is false where the walk stopped at a limit."""
+    """The activities around an artifact and the artifacts that they name: the edges and the nodes of a graph.
+
+    `complete` is false where the walk stopped at a limit; an edge whose artifact is not among the nodes is left out.
+    """
 
     root: str
     complete: bool
     activities: list[ActivityView]
+    nodes: list[LineageNodeView]
 
     @classmethod
     def of(cls, lineage: Lineage) -> LineageView:
+        shown = {node.digest for node in lineage.nodes}
         return cls(
             root=lineage.root,
             complete=lineage.complete,
-            activities=[ActivityView.of(activity) for activity in lineage.activities],
+            activities=[ActivityView.of(activity, shown) for activity in lineage.activities],
+            nodes=[LineageNodeView.of(node) for node in lineage.nodes],
         )

@@ -16,6 +16,7 @@ from tetrad.kit.cli_output import InProject, Json, Limit, digest_of, plain, show
 from tetrad.kit.plain_yaml import parse_yaml
 from tetrad.kit.seal import write_new_file
 from tetrad.registry._evidence import TEST_RESULT, Statement, read_envelope, read_predicate, read_statement, to_base64
+from tetrad.registry._run_cli import runs
 from tetrad.registry._signing import (
     SigningKey,
     key_id,
@@ -27,6 +28,8 @@ from tetrad.registry._signing import (
     sign_statement,
     verifying_keys,
 )
+
+__all__ = ["evidence", "gates", "runs"]
 
 gates = typer.Typer(no_args_is_help=True, help="Gates: which evidence a ref needs before it moves.")
 evidence = typer.Typer(no_args_is_help=True, help="Signed statements about digests.")

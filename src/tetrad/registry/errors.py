@@ -23,6 +23,25 @@ class ArtifactNotFound(NotFound):
     code = "artifact_not_found"
 
 
+class ArtifactErased(NotFound):
+    """Only the name of the artifact is left: its content was erased, or collected as nothing needed it."""
+
+    code = "artifact_erased"
+    status = 410
+
+
+class ArtifactServed(Conflict):
+    """The artifact is part of what is served now."""
+
+    code = "artifact_served"
+
+
+class TooManyToCollect(TooLarge):
+    """More artifacts than one collection goes through; nothing was taken."""
+
+    code = "too_many_to_collect"
+
+
 class VersionNotFound(NotFound):
     """No such version in the project."""
 
@@ -86,6 +105,18 @@ class GateMissing(Forbidden):
     code = "gate_missing"
 
 
+class ArtifactRevoked(GateRefused):
+    """What the ref would point to was revoked, or contains or derives from something that was."""
+
+    code = "artifact_revoked"
+
+
+class RevocationNotFound(NotFound):
+    """The artifact is not revoked."""
+
+    code = "revocation_not_found"
+
+
 class BadEvidence(InvalidInput):
     """No envelope or statement, or one that says its predicate wrongly."""
 
@@ -126,3 +157,21 @@ class BadPolicy(InvalidInput):
     """A gate policy that cannot be read, or that can never be met."""
 
     code = "bad_policy"
+
+
+class RunNotFound(NotFound):
+    """No such run in the project."""
+
+    code = "run_not_found"
+
+
+class RunConflict(Conflict):
+    """The run has ended, or a parameter or an idempotency key says something else already."""
+
+    code = "run_conflict"
+
+
+class RunTooLarge(TooLarge):
+    """Past the limit on a run's metrics or points."""
+
+    code = "run_too_large"

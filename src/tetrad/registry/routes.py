@@ -7,9 +7,13 @@ from typing import Annotated, BinaryIO, Literal
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime
 
 from tetrad.kit.http import Page, PageParams, PageQuery, cut_page, decode_cursor, requires
 from tetrad.registry._evidence_routes import evidence_router
+from tetrad.registry._revocation import told
+from tetrad.registry._revocation_routes import revocation_router
+from tetrad.registry._run_routes import run_router
 from tetrad.registry._service import JSON, Registry
 from tetrad.registry._views import ArtifactView, LineageView, LogCheckView, LogEntryView, RefView, VersionView
 
@@ -17,11 +21,13 @@ PROJECT = "/api/v1/projects/{project}"
 Project = Annotated[str, Path(max_length=63)]
 DigestPath = Annotated[str, Path(max_length=71, description="`sha256:` and 64 hex digits")]
 Name = Annotated[str, Query(max_length=128)]
+Since = Annotated[AwareDatetime | None, Query(description="Only from then on, with a time zone")]
+Until = Annotated[AwareDatetime | None, Query(description="Only before then, with a time zone")]
 MAX_SHOWN_BYTES = 1 << 20
 MAX_SHOWN_PARTS = 200
 _CHUNK = 1 << 16
 
-__all__ = ["evidence_router", "router"]
+__all__ = ["evidence_router", "revocation_router", "router", "run_router"]
 
 
 def router(registry: Registry) -> APIRouter:
@@ -38,13 +44,19 @@ def _artifact_routes(routes: APIRouter, registry: Registry) -> None:
         """Show an artifact of the project, its versions and what it refers to."""
         artifact = registry.artifact(project, digest)
         parts = registry.parts(project, digest)
-        shown = artifact.stored and artifact.media_type == JSON and artifact.size <= MAX_SHOWN_BYTES
+        shown = (
+            artifact.erased_at is None
+            and artifact.stored
+            and artifact.media_type == JSON
+            and artifact.size <= MAX_SHOWN_BYTES
+        )
         return ArtifactView.of(
             artifact,
             registry.versions_of(project, digest),
             [(str(part), role) for part, role in parts[:MAX_SHOWN_PARTS]],
             len(parts),
             registry.document(project, digest) if shown else None,
+            [told(cause) for cause in registry.revoked(project, digest)],
         )
 
     @routes.get(
@@ -68,10 +80,10 @@ def _artifact_routes(routes: APIRouter, registry: Registry) -> None:
     def get_lineage(
         project: Project,
         digest: DigestPath,
-        direction: Literal["upstream", "downstream"] = "upstream",
+        direction: Literal["upstream", "downstream", "both"] = "upstream",
         depth: Annotated[int, Query(ge=1, le=50)] = 10,
     ) -> LineageView:
-        """Walk to what an artifact was made from, or to what was made from it."""
+        """Walk to what an artifact was made from, to what was made from it, or both ways: a graph with names."""
         return LineageView.of(registry.lineage(project, digest, direction=direction, depth=depth))
 
     @routes.get("/versions", operation_id="list_versions")
@@ -103,10 +115,20 @@ def _ref_routes(routes: APIRouter, registry: Registry) -> None:
         return cut_page(listing, page, [RefView.of(each) for each in found], lambda view: view.name)
 
     @routes.get("/refs/log", operation_id="list_ref_moves")
-    def list_ref_moves(project: Project, page: PageParams, ref: Name = "") -> Page[LogEntryView]:
+    def list_ref_moves(
+        project: Project,
+        page: PageParams,
+        ref: Name = "",
+        actor: Annotated[str, Query(max_length=128, description="Only by them: an id or a name")] = "",
+        since: Since = None,
+        until: Until = None,
+    ) -> Page[LogEntryView]:
         """List moves, newest first: of one ref, of all below `app/`, or of all."""
-        listing = f"log {project} {ref}"
-        found = registry.ref_log(project, ref or None, limit=page.limit + 1, before=_number(listing, page))
+        listing = f"log {project} {ref} {actor} {since} {until}"
+        found = registry.ref_log(
+            project, ref or None, limit=page.limit + 1, before=_number(listing, page), actor=actor, since=since,
+            until=until,
+        )  # fmt: skip
         return cut_page(listing, page, [LogEntryView.of(each) for each in found], lambda view: view.sequence)
 
     @routes.get("/refs/log/check", operation_id="check_ref_log")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import (
+    AdapterPart,
     CodePart,
     DataPart,
     Declaration,
@@ -15,6 +16,7 @@ from tetrad.releases._declaration import (
 )
 from tetrad.releases._derive import Derivations, Planned, PromptText
 from tetrad.releases._diff import ReleaseDiff
+from tetrad.releases._engine_requirement import EngineRequirement
 from tetrad.releases._model import (
     App,
     Message,
@@ -22,8 +24,37 @@ from tetrad.releases._model import (
     ResolvedVariable,
     build_manifest,
     examples_of,
+    refuse_unservable,
 )
 from tetrad.releases._prompts import RegistryPrompts, version_floor
+from tetrad.releases._rebuild import Stalenesses, StalenessLimits, StalenessRun
+from tetrad.releases._rebuilders import known_rebuilders
+from tetrad.releases._refetch import Pin, Refetch
+from tetrad.releases._reproduction import (
+    Answered,
+    EngineFacts,
+    Input,
+    LevelResult,
+    PartCheck,
+    RecordedRequest,
+    Recording,
+    Replay,
+    Replayed,
+    Report,
+    Reproduction,
+    answer_of,
+    compare_answers,
+    compare_engines,
+    conclude,
+)
+from tetrad.releases._reproductions import (
+    Isolated,
+    Outcome,
+    Plan,
+    ReproductionLimits,
+    Reproductions,
+    engine_problems,
+)
 from tetrad.releases._rollback import Rollbacks, RolledBack
 from tetrad.releases._service import (
     AppRefs,
@@ -35,7 +66,7 @@ from tetrad.releases._service import (
     Releases,
     ref_name,
 )
-from tetrad.releases._settings import SETTINGS, limits_from
+from tetrad.releases._settings import SETTINGS, limits_from, reproduction_limits_from, staleness_limits_from
 from tetrad.releases._summary import summarise
 from tetrad.releases.errors import (
     AppNotFound,
@@ -45,8 +76,15 @@ from tetrad.releases.errors import (
     DeclarationError,
     LockDrift,
     NeverHad,
+    NothingToRecord,
     NothingToRollBack,
+    NotRebuilt,
+    RecordingNotFound,
     ReleaseNotFound,
+    ReproductionNotFound,
+    StalenessTooLarge,
+    TooManyReproductions,
+    Unservable,
     UploadTooLarge,
     WrongApp,
 )
@@ -57,6 +95,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SETTINGS",
+    "AdapterPart",
+    "Answered",
     "App",
     "AppNotFound",
     "AppRefs",
@@ -70,15 +110,30 @@ __all__ = [
     "Declaration",
     "DeclarationError",
     "Derivations",
+    "EngineFacts",
+    "EngineRequirement",
     "Ensured",
+    "Input",
+    "Isolated",
+    "LevelResult",
     "LockDrift",
     "Message",
     "ModelPart",
     "NeverHad",
+    "NotRebuilt",
+    "NothingToRecord",
     "NothingToRollBack",
+    "Outcome",
+    "PartCheck",
+    "Pin",
+    "Plan",
     "Planned",
     "PromptPart",
     "PromptText",
+    "RecordedRequest",
+    "Recording",
+    "RecordingNotFound",
+    "Refetch",
     "RegistryPrompts",
     "Release",
     "ReleaseDiff",
@@ -87,18 +142,40 @@ __all__ = [
     "ReleaseNotFound",
     "ReleaseParts",
     "Releases",
+    "Replay",
+    "Replayed",
+    "Report",
+    "Reproduction",
+    "ReproductionLimits",
+    "ReproductionNotFound",
+    "Reproductions",
     "ResolvedRelease",
     "ResolvedVariable",
     "Rollbacks",
     "RolledBack",
+    "StalenessLimits",
+    "StalenessRun",
+    "StalenessTooLarge",
+    "Stalenesses",
+    "TooManyReproductions",
+    "Unservable",
     "UploadTooLarge",
     "WrongApp",
+    "answer_of",
     "build_manifest",
+    "compare_answers",
+    "compare_engines",
+    "conclude",
+    "engine_problems",
     "examples_of",
+    "known_rebuilders",
     "limits_from",
     "parse_declaration",
     "ref_name",
+    "refuse_unservable",
     "render_diff",
+    "reproduction_limits_from",
+    "staleness_limits_from",
     "summarise",
     "version_floor",
 ]

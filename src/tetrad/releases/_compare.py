@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tetrad.datasets import Datasets, DatasetVersion, RowChange
 from tetrad.kernel import Digest
 from tetrad.models import ModelVersion
 from tetrad.prompts import prompt_from_document
-from tetrad.registry import Registry
+from tetrad.registry import TEST_RESULT, Evidence, Judged, Registry, TestResult, read_predicate
 from tetrad.releases._diff import (
     DataDiff,
     Floor,
@@ -19,13 +20,16 @@ from tetrad.releases._diff import (
     ReleaseDiff,
     ReleaseSide,
     RowDiff,
+    SuiteSide,
     changes,
     cut,
     diff_code,
     diff_config,
+    diff_facts,
     diff_models,
     diff_rows,
     diff_sampling,
+    diff_suites,
     judge_version,
     pair_parts,
     with_documents,
@@ -39,15 +43,20 @@ if TYPE_CHECKING:
 SHOWN_ROWS = 20
 SHOWN_FILES = 200
 ALIGNED_ROWS = 2_000
+MAX_SUITES = 200
+RESULTS_PAGE = 200
 
 
 class Comparisons:
     """Differences between releases of one project. Safe to use from many threads."""
 
-    def __init__(self, releases: Releases, registry: Registry, datasets: Datasets) -> None:
+    def __init__(
+        self, releases: Releases, registry: Registry, datasets: Datasets, evidence: Evidence | None = None
+    ) -> None:
         self._releases = releases
         self._registry = registry
         self._datasets = datasets
+        self._evidence = evidence
 
     def diff(
         self, project: str, old: str, new: str, *, rows: int = SHOWN_ROWS, files: int = SHOWN_FILES
@@ -76,11 +85,31 @@ class Comparisons:
             new=_side(after),
             code=diff_code(before.code, after.code, limit=files),
             data=self._data(before, after, rows),
-            model=_models(before.models, after.models),
+            model=_models(before, after),
             prompt=self._prompts(project, before.prompts, after.prompts, documents or {}),
             sampling=diff_sampling(was, now),
             config=diff_config(was, now),
+            evaluations=diff_suites(*(self._results(project, each.release.digest) for each in (before, after))),
         )
+
+    def _results(self, project: str, digest: Digest) -> dict[str, SuiteSide]:
+        """Return the newest result of each suite on a release, of those that count: signed, trusted, not revoked."""
+        found: dict[str, SuiteSide] = {}
+        before: str | None = None
+        while self._evidence is not None and len(found) < MAX_SUITES:
+            page = self._evidence.find(
+                project, subject=digest, predicate_type=TEST_RESULT, limit=RESULTS_PAGE, before=before
+            )
+            for each in page:
+                # The subjects are the statement's: the index finds, it proves nothing.
+                about = each.statement is not None and any(subject == digest for _, subject in each.statement.subjects)
+                side = _suite_side(each, self._releases.now()) if about and each.counts else None
+                if side is not None and len(found) < MAX_SUITES:
+                    found.setdefault(*side)
+            if len(page) < RESULTS_PAGE:
+                break
+            before = page[-1].row.seq
+        return found
 
     def _prompts(
         self, project: str, old: Sequence[tuple[str, PromptVersion]], new: Sequence[tuple[str, PromptVersion]],
@@ -92,7 +121,7 @@ class Comparisons:
             was, now = before[1] if before else None, after[1] if after else None
             if was and now and (was.digest, was.name) == (now.digest, now.name):
                 continue
-            left, right = _prompt_side(was), _prompt_side(now)
+            left, right = self._prompt_side(project, was), self._prompt_side(project, now)
             old_document, new_document = (
                 documents.get(each.digest) or self._registry.document(project, each.digest) if each else {}
                 for each in (was, now)
@@ -109,6 +138,17 @@ class Comparisons:
                 diff = PromptDiff(role, "changed", left, right, was.contract != now.contract, floor, verdict)
             found.append(with_documents(diff, old_document, new_document))
         return tuple(found)
+
+    def _prompt_side(self, project: str, prompt: PromptVersion | None) -> PartSide | None:
+        if prompt is None:
+            return None
+        named = [
+            version
+            for version in self._registry.versions_of(project, prompt.digest)
+            if (version.kind, version.name, version.semver) == ("prompt", prompt.name, prompt.version)
+        ]
+        expected = named[0].expected_outcome if named else ""
+        return PartSide(prompt.name, prompt.digest, prompt.version, contract=prompt.contract, expected_outcome=expected)
 
     def _data(self, before: ReleaseParts, after: ReleaseParts, limit: int) -> tuple[DataDiff, ...]:
         old = [(role, version) for role, version, _ in before.data]
@@ -161,19 +201,40 @@ def _row(row: RowChange) -> RowDiff:
     return RowDiff(row.key, row.change, content=None if there is None or row.change == "moved" else cut(dict(there)))
 
 
-def _models(old: Sequence[tuple[str, ModelVersion]], new: Sequence[tuple[str, ModelVersion]]) -> tuple[ModelDiff, ...]:
+def _models(old: ReleaseParts, new: ReleaseParts) -> tuple[ModelDiff, ...]:
     found = []
-    for before, after in pair_parts(old, new, lambda part: part[0], lambda part: part[1].name):
+    for before, after in pair_parts(old.models, new.models, lambda part: part[0], lambda part: part[1].name):
         role = (after or before or ("", None))[0]
         was, now = before[1] if before else None, after[1] if after else None
-        if was and now and (was.digest, was.name) == (now.digest, now.name):
+        asked = diff_facts(_engine(old, role, was), _engine(new, role, now)) if was and now else ()
+        if was and now and (was.digest, was.name) == (now.digest, now.name) and not asked:
             continue
         left, right = _model_side(was), _model_side(now)
         if was is None or now is None:
             found.append(ModelDiff(role, "added" if was is None else "removed", left, right))
         else:
-            found.append(ModelDiff(role, "changed", left, right, diff_models(was, now)))
+            found.append(ModelDiff(role, "changed", left, right, (*diff_models(was, now), *asked)))
     return tuple(found)
+
+
+def _suite_side(judged: Judged, now: datetime) -> tuple[str, SuiteSide] | None:
+    assert judged.statement is not None  # noqa: S101 - what counts was read
+    read = read_predicate(TEST_RESULT, judged.statement.predicate)
+    if not isinstance(read, TestResult) or judged.key is None:
+        return None
+    row = judged.row
+    return read.suite.name, SuiteSide(
+        read.result, read.suite.cases, dict(read.suite.metrics), judged.key.name, judged.key.id, row.received_at,
+        row.digest, read.suite.digest, row.expires_at, row.expires_at is not None and now >= row.expires_at,
+    )  # fmt: skip
+
+
+def _engine(parts: ReleaseParts, role: str, version: ModelVersion | None) -> dict[str, Any]:
+    """Return what a release asks of the engine of a model."""
+    models = parts.release.manifest["model"]
+    name = version.name if version else ""
+    asked = next((part.get("engine") for part in models if (part["role"], part["name"]) == (role, name)), None)
+    return {"engine": asked} if asked else {}
 
 
 def _side(parts: ReleaseParts) -> ReleaseSide:
@@ -181,17 +242,24 @@ def _side(parts: ReleaseParts) -> ReleaseSide:
     version = release.version
     return ReleaseSide(
         release.digest, release.app, version.seq, version.created_at, version.author_name or version.author,
-        version.reason, parts.code.dirty,
+        version.reason, parts.code.dirty, version.expected_outcome,
     )  # fmt: skip
 
 
-def _prompt_side(prompt: PromptVersion | None) -> PartSide | None:
-    return PartSide(prompt.name, prompt.digest, prompt.version, contract=prompt.contract) if prompt else None
-
-
 def _data_side(version: DatasetVersion | None) -> PartSide | None:
-    return PartSide(version.name, version.digest, version.semver, order=version.order) if version else None
+    return (
+        PartSide(
+            version.name, version.digest, version.semver, order=version.order,
+            expected_outcome=version.expected_outcome,
+        )
+        if version
+        else None
+    )  # fmt: skip
 
 
 def _model_side(version: ModelVersion | None) -> PartSide | None:
-    return PartSide(version.name, Digest(version.digest), version.semver) if version else None
+    return (
+        PartSide(version.name, Digest(version.digest), version.semver, expected_outcome=version.expected_outcome)
+        if version
+        else None
+    )

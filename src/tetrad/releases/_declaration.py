@@ -12,7 +12,16 @@ import yaml
 from tetrad.code import check_path
 from tetrad.datasets import ROLES as DATA_ROLES
 from tetrad.kernel import TetradError, canonical_json
+from tetrad.models import check_label
 from tetrad.registry import BINDINGS, BadName, SemVer, check_name, check_simple_name
+from tetrad.releases._engine_requirement import (
+    MAX_CONTEXT,
+    MAX_VERSION_CHARS,
+    MIN_CONTEXT,
+    EngineRequirement,
+    is_version_requirement,
+)
+from tetrad.releases._engine_requirement import NAME as ENGINE_NAME
 from tetrad.releases._yaml import Reader
 
 FILE = "tetrad.yaml"
@@ -20,6 +29,8 @@ MODEL_ROLES = ("primary", "draft", "embedder", "reranker", "judge", "guard")
 PROMPT_ROLES = ("system",)
 FIELDS = ("app", "description", "code", "data", "model", "prompt", "sampling")
 MAX_PARTS = 50
+MAX_ADAPTERS = 16
+MAX_SCALE = 100
 MAX_DESCRIPTION_CHARS = 2000
 RESERVED_PARAMS = frozenset({"model", "messages", "stream", "stream_options", "input", "user", "metadata", "tetrad"})
 _PARAM = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -44,13 +55,27 @@ class DataPart(msgspec.Struct, frozen=True):
     line: int = 0
 
 
+class AdapterPart(msgspec.Struct, frozen=True):
+    """An adapter that a model of the app is loaded with, and how strongly it counts."""
+
+    name: str
+    version: str = ""
+    scale: float = 1
+    line: int = 0
+
+
 class ModelPart(msgspec.Struct, frozen=True):
-    """A model of the project in a role; the newest version unless one is named."""
+    """A model of the project in a role; the newest version unless a number or an alias is given.
+
+    `engine` is what is to serve it, `adapters` what it is loaded with.
+    """
 
     role: str
     name: str
     version: str = ""
     line: int = 0
+    adapters: tuple[AdapterPart, ...] = ()
+    engine: EngineRequirement | None = None
 
 
 class PromptPart(msgspec.Struct, frozen=True):
@@ -79,9 +104,9 @@ def parse_declaration(text: bytes, *, where: str = FILE) -> Declaration:
     """Read a declaration, or refuse with `BadDeclaration` naming line and column of every error.
 
     The fields are those of the manifest: `app` (required), `description`, `code` {path, lock, runtime}, the lists
-    `data` [{role, name, file | version, key}], `model` [{role, name, version}] and `prompt` [{role, name, file |
-    version}], and `sampling`. A release has exactly one model in the role `primary` and at most one prompt in the role
-    `system`.
+    `data` [{role, name, file | version, key}], `model` [{role, name, version, adapters, engine}] (`adapters`: [{name,
+    version, scale}], `engine`: {name, version, context}), `prompt` [{role, name, file | version}], and `sampling`. A
+    release has exactly one model in the role `primary` and at most one prompt in the role `system`.
     """
     reader = Reader(text, where=where)
     top = reader.fields(reader.root, FIELDS, "the declaration")
@@ -151,13 +176,52 @@ def _data(reader: Reader, node: yaml.Node) -> DataPart:
 
 
 def _model(reader: Reader, node: yaml.Node) -> ModelPart:
-    fields = reader.fields(node, ("role", "name", "version"), "an item of model")
+    fields = reader.fields(node, ("role", "name", "version", "adapters", "engine"), "an item of model")
+    adapters = tuple(_adapter(reader, each) for each in reader.items(fields.get("adapters"), "adapters", MAX_ADAPTERS))
+    if len({adapter.name for adapter in adapters}) != len(adapters):
+        reader.fail(fields["adapters"], "two adapters of a model have one name")
     return ModelPart(
         _role(reader, node, fields, MODEL_ROLES, "model", default="primary"),
         _name(reader, node, fields, "model"),
-        reader.text(fields.get("version"), "version", check=SemVer.parse),
+        reader.text(fields.get("version"), "version", check=check_label),
+        reader.line(node),
+        adapters,
+        _engine(reader, fields.get("engine")),
+    )
+
+
+def _adapter(reader: Reader, node: yaml.Node) -> AdapterPart:
+    fields = reader.fields(node, ("name", "version", "scale"), "an adapter")
+    scale = reader.value(fields["scale"]) if "scale" in fields else 1
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < abs(scale) <= MAX_SCALE:
+        reader.fail(fields["scale"], f"the scale of an adapter is a number up to {MAX_SCALE}, and not 0")
+        scale = 1
+    return AdapterPart(
+        _name(reader, node, fields, "model"),
+        reader.text(fields.get("version"), "version", check=check_label),
+        scale,
         reader.line(node),
     )
+
+
+def _engine(reader: Reader, node: yaml.Node | None) -> EngineRequirement | None:
+    if node is None:
+        return None
+    fields = reader.fields(node, ("name", "version", "context"), "engine")
+    name = reader.text(fields.get("name"), "engine.name", longest=32)
+    if "name" not in fields:
+        reader.fail(node, "engine has a name, such as llama_cpp")
+    elif name and not ENGINE_NAME.fullmatch(name):
+        reader.fail(fields["name"], f"{name!r} is no kind of engine; write llama_cpp or the like")
+    version = reader.text(fields.get("version"), "engine.version", longest=MAX_VERSION_CHARS)
+    if version and not is_version_requirement(version):
+        reader.fail(fields["version"], f"{version!r} says no versions; write >=2026.10,<2027")
+    context = reader.value(fields["context"]) if "context" in fields else 0
+    whole = isinstance(context, int) and not isinstance(context, bool)
+    if "context" in fields and not (whole and MIN_CONTEXT <= context <= MAX_CONTEXT):
+        reader.fail(fields["context"], f"context is a number of tokens from {MIN_CONTEXT} to {MAX_CONTEXT}")
+        context = 0
+    return EngineRequirement(name, version, context)
 
 
 def _prompt(reader: Reader, node: yaml.Node) -> PromptPart:

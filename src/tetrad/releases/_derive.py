@@ -21,7 +21,7 @@ from tetrad.kernel import (
     parse_digest,
     short,
 )
-from tetrad.models import Models, ModelVersion
+from tetrad.models import Models, ModelVersion, check_label
 from tetrad.prompts import prompt_from_document
 from tetrad.registry import Registry, SemVer
 from tetrad.releases._declaration import MODEL_ROLES, PROMPT_ROLES, RESERVED_PARAMS
@@ -206,7 +206,9 @@ class Derivations:
                     raise BadPart("a release has a primary model", hint="set model.primary to another one")
             elif patch.kind == "model":
                 version = self._model(project, patch)
-                parts["model"].append(model_part(patch.role, version))
+                if old is not None and old.get("adapters"):
+                    notes.append(f"the adapters of {old['name']} are gone with it")
+                parts["model"].append(_model_part(patch.role, version, old))
                 if patch.role == "primary":
                     step["model"] = version.name
                 if not version.record.immutable:
@@ -290,6 +292,12 @@ class Derivations:
         return [f"the prompt's contract changes ({version_floor(*specs)}): check what calls the app"]
 
 
+def _model_part(role: str, version: ModelVersion, old: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a model's part; what the app asks of the engine is the app's, and stays with other weights."""
+    hosted = version.record.kind == "provider"
+    return model_part(role, version, None if hosted or old is None else old.get("engine"))
+
+
 def _place(parts: Sequence[Mapping[str, Any]], patch: Patch) -> int | None:
     """Return where the part is that a patch replaces, None for a new one."""
     held = [index for index, part in enumerate(parts) if part["role"] == patch.role]
@@ -317,7 +325,7 @@ def _reference(patch: Patch) -> tuple[str, str | None, str | None]:
     if label.startswith("sha256:"):
         return name, None, parse_digest(label)
     if label:
-        SemVer.parse(label)
+        (check_label if patch.kind == "model" else SemVer.parse)(label)
     return name, label or None, None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -48,7 +49,7 @@ class MessageChange(msgspec.Struct, frozen=True):
 class PartSide(msgspec.Struct, frozen=True):
     """A part as one of the two releases pins it; `version` is the registry's number, for people.
 
-    A prompt has a `contract`, a dataset an `order` of its rows.
+    A prompt has a `contract`, a dataset an `order` of its rows. `expected_outcome` is what its author expected of it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class PartSide(msgspec.Struct, frozen=True):
     version: str = ""
     contract: str = ""
     order: str = ""
+    expected_outcome: str = ""
 
 
 class PromptDiff(msgspec.Struct, frozen=True):
@@ -164,10 +166,56 @@ class ReleaseSide(msgspec.Struct, frozen=True):
     created_by: str
     reason: str
     dirty: bool
+    expected_outcome: str = ""
+
+
+class SuiteSide(msgspec.Struct, frozen=True):
+    """The newest signed result of a suite on one release: over how many cases, who signed, when it came.
+
+    `evidence` names the statement, `suite` the suite that ran (empty where the result does not say). It counts until
+    `expires_at`; `expired` says that this is over.
+    """
+
+    result: str
+    cases: int
+    metrics: Mapping[str, float]
+    signed_by: str
+    key_id: str
+    received_at: datetime
+    evidence: str
+    suite: str = ""
+    expires_at: datetime | None = None
+    expired: bool = False
+
+
+class MetricDelta(msgspec.Struct, frozen=True):
+    """A metric on both sides, in its own unit; None where a side has none. `delta` is new less old."""
+
+    metric: str
+    old: float | None
+    new: float | None
+    delta: float | None
+
+
+class SuiteDelta(msgspec.Struct, frozen=True):
+    """A suite's results on two releases. `same_suite` is None where a side is missing or does not say which suite ran.
+
+    Without the same suite the numbers were not measured on the same cases.
+    """
+
+    suite: str
+    old: SuiteSide | None
+    new: SuiteSide | None
+    metrics: tuple[MetricDelta, ...] = ()
+    same_suite: bool | None = None
 
 
 class ReleaseDiff(msgspec.Struct, frozen=True):
-    """What changed from one release to another; parts that did not change are not in it."""
+    """What changed from one release to another; parts that did not change are not in it.
+
+    `evaluations` are what signed test results say of both, suite by suite; without any, what changed in behaviour is
+    unknown.
+    """
 
     old: ReleaseSide
     new: ReleaseSide
@@ -177,11 +225,40 @@ class ReleaseDiff(msgspec.Struct, frozen=True):
     prompt: tuple[PromptDiff, ...] = ()
     sampling: tuple[ValueChange, ...] = ()
     config: tuple[ValueChange, ...] = ()
+    evaluations: tuple[SuiteDelta, ...] = ()
+
+    @property
+    def evaluated(self) -> Literal["both", "old", "new", "unknown"]:
+        """Which of the two there are signed test results of."""
+        old = any(each.old is not None for each in self.evaluations)
+        new = any(each.new is not None for each in self.evaluations)
+        return "both" if old and new else "old" if old else "new" if new else "unknown"
 
     @property
     def same(self) -> bool:
         """Whether nothing changed."""
         return self.old.digest == self.new.digest
+
+
+def diff_suites(old: Mapping[str, SuiteSide], new: Mapping[str, SuiteSide]) -> tuple[SuiteDelta, ...]:
+    """Set the results of suites on two releases against each other, in the order of names."""
+    found = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        was, now = (dict(side.metrics) if side else {} for side in (before, after))
+        metrics = tuple(
+            MetricDelta(metric, was.get(metric), now.get(metric), _delta(was.get(metric), now.get(metric)))
+            for metric in sorted({*was, *now})
+        )
+        named = before is not None and after is not None and bool(before.suite and after.suite)
+        same = before.suite == after.suite if named and before and after else None
+        found.append(SuiteDelta(name, before, after, metrics, same))
+    return tuple(found)
+
+
+def _delta(old: float | None, new: float | None) -> float | None:
+    """Subtract as decimals do, so that 0.93 less 0.9 is 0.03."""
+    return None if old is None or new is None else float(Decimal(str(new)) - Decimal(str(old)))
 
 
 def changes(old: Any, new: Any) -> tuple[ValueChange, ...]:
@@ -384,10 +461,12 @@ def model_facts(version: ModelVersion) -> dict[str, Any]:
 
 def diff_models(old: ModelVersion, new: ModelVersion) -> tuple[ValueChange, ...]:
     """Say in what two models differ; `path` is the fact's name."""
-    return tuple(
-        msgspec.structs.replace(each, path=each.path.removeprefix("/"))
-        for each in changes(model_facts(old), model_facts(new))
-    )
+    return diff_facts(model_facts(old), model_facts(new))
+
+
+def diff_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[ValueChange, ...]:
+    """Say in what named facts differ; `path` is the fact's name, or `engine/version` for a fact of a fact."""
+    return tuple(msgspec.structs.replace(each, path=each.path.removeprefix("/")) for each in changes(old, new))
 
 
 def diff_code(old: CodeSnapshot, new: CodeSnapshot, *, limit: int) -> CodeDiff | None:
@@ -452,7 +531,8 @@ def diff_sampling(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Value
 
 def _config(manifest: Mapping[str, Any]) -> dict[str, Any]:
     steps = {str(s["step"]): {k: v for k, v in s.items() if k not in ("step", "sampling")} for s in manifest["graph"]}
-    return {"config": dict(manifest["config"]), "graph": steps}
+    loaded = {f"{m['role']} {m['name']}": m["adapters"] for m in manifest["model"] if m.get("adapters")}
+    return {"config": dict(manifest["config"]), "graph": steps, **({"adapters": loaded} if loaded else {})}
 
 
 def _sampling(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from tetrad.kernel import short
-from tetrad.kit.cli_output import plain
+from tetrad.kit.cli_output import plain, shown_time
 
 MAX_VALUE_CHARS = 200
 _MARKS = {"added": "+", "removed": "-", "changed": "~", "moved": "↕"}
@@ -23,6 +23,8 @@ def render_diff(diff: Mapping[str, Any]) -> Iterator[str]:
         dirty = typer.style(f"  {DIRTY}", fg="magenta") if side["dirty"] else ""
         reason = f"  {plain(side['reason'])}" if side["reason"] else ""
         yield f"{name} {side['app']} {short(side['digest'])}  by {plain(side['created_by'])}{reason}{dirty}"
+        if side["expected_outcome"]:
+            yield f"    expected: {plain(side['expected_outcome'])}"
     if diff["same"]:
         yield "nothing changed: both are one release"
         return
@@ -39,6 +41,27 @@ def render_diff(diff: Mapping[str, Any]) -> Iterator[str]:
         if diff[what]:
             yield _bold(what)
             yield from _values(diff[what])
+    yield from _evaluations(diff)
+
+
+def _evaluations(diff: Mapping[str, Any]) -> Iterator[str]:
+    if not diff["evaluations"]:
+        yield _bold("evaluations: unknown, as neither release has a signed test result")
+        return
+    for suite in diff["evaluations"]:
+        other = typer.style("  NOT THE SAME SUITE", fg="magenta") if suite["same_suite"] is False else ""
+        yield _bold(f"evaluation {plain(suite['suite'])}") + other
+        for mark, side in (("-", suite["old"]), ("+", suite["new"])):
+            if side is None:
+                yield f"  {mark} unknown: no signed result"
+                continue
+            when = f"{plain(side['signed_by'])}, {shown_time(side['received_at'])}"
+            expired = typer.style("  EXPIRED", fg="magenta") if side["expired"] else ""
+            yield f"  {mark} {side['result']}, {side['cases']} cases, signed by {when}{expired}"
+        for metric in suite["metrics"]:
+            old, new = ("unknown" if metric[each] is None else f"{metric[each]:g}" for each in ("old", "new"))
+            delta = "" if metric["delta"] is None else f"  ({metric['delta']:+g})"
+            yield f"    {plain(metric['metric'])}: {old} → {new}{delta}"
 
 
 def _bold(text: str) -> str:
@@ -51,7 +74,8 @@ def _title(kind: str, part: Mapping[str, Any]) -> str:
     if len(sides) == 2 and sides[0] == sides[1]:
         sides = [f"{sides[0]} {short(old['digest'])}", short(new["digest"])]
     said = " → ".join(sides) if len(sides) == 2 else f"{sides[0]} ({part['change']})"
-    return _bold(f"{kind} {part['role']}: {said}")
+    expected = f"\n  expected: {plain(new['expected_outcome'])}" if new and new["expected_outcome"] else ""
+    return _bold(f"{kind} {part['role']}: {said}") + expected
 
 
 def _prompt(part: Mapping[str, Any]) -> Iterator[str]:

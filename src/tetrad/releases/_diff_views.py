@@ -65,6 +65,7 @@ class PartSideView(_Shown):
     version: str
     contract: str
     order: str
+    expected_outcome: str
 
 
 class ReleasePromptDiffView(_Shown):
@@ -167,10 +168,47 @@ class ReleaseSideView(_Shown):
     created_by: str
     reason: str
     dirty: bool
+    expected_outcome: str
+
+
+class SuiteSideView(_Shown):
+    """The newest signed result of a suite on a release; `evidence` names the statement, `suite` the suite that ran."""
+
+    result: str
+    cases: int
+    signed_by: str
+    key_id: str
+    received_at: datetime
+    evidence: str
+    suite: str
+    expires_at: datetime | None
+    expired: bool
+
+
+class MetricDeltaView(_Shown):
+    """A metric in its own unit; `delta` is new less old, null where a side has no value."""
+
+    metric: str
+    old: float | None
+    new: float | None
+    delta: float | None
+
+
+class SuiteDeltaView(_Shown):
+    """A suite on both releases; `same_suite` is null where it is not known whether the same suite ran."""
+
+    suite: str
+    old: SuiteSideView | None
+    new: SuiteSideView | None
+    metrics: list[MetricDeltaView]
+    same_suite: bool | None
 
 
 class ReleaseDiffView(_Shown):
-    """What changed from one release to another, part by part; `summary` says it in a line each."""
+    """What changed from one release to another, part by part; `summary` says it in a line each.
+
+    `evaluated` says which of the two have signed test results: `unknown` where neither has.
+    """
 
     old: ReleaseSideView
     new: ReleaseSideView
@@ -182,6 +220,8 @@ class ReleaseDiffView(_Shown):
     code: CodeDiffView | None
     sampling: list[ValueChangeView]
     config: list[ValueChangeView]
+    evaluated: Literal["both", "old", "new", "unknown"]
+    evaluations: list[SuiteDeltaView]
 
     @classmethod
     def of(cls, diff: ReleaseDiff) -> ReleaseDiffView:
@@ -208,6 +248,23 @@ class DeriveBody(BaseModel):
     expected_outcome: Annotated[str, Field(max_length=4000)] = ""
     ref: Annotated[str | None, Field(max_length=63)] = None
     expected: Annotated[str | None, Field(max_length=71)] = None
+
+
+class PreviewBody(BaseModel):
+    """What `DeriveBody` says of a release and its parts, to see what would come of it."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    base: Annotated[str, Field(alias="from", max_length=256)]
+    patches: Annotated[dict[str, Any], Field(alias="set", max_length=100)]
+
+
+class PreviewView(BaseModel):
+    """The digest that a derived release would have, what is to be known of it, and what it changes."""
+
+    digest: str
+    notes: list[str]
+    diff: ReleaseDiffView
 
 
 class RollbackBody(BaseModel):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import Digest, canonical_json
-from tetrad.releases.errors import BadPart
+from tetrad.releases.errors import BadPart, Unservable
 
 MANIFEST_SCHEMA = "tetrad.release/1"
 STEP = "answer"
@@ -65,6 +65,19 @@ class ResolvedRelease(msgspec.Struct, frozen=True):
     code_digest: str = ""
     code_artifact: str = ""
     code_dirty: bool = False
+    adapters: tuple[Digest, ...] = ()
+
+
+def refuse_unservable(resolved: ResolvedRelease) -> None:
+    """Refuse with `Unservable` a release that no engine serves as it is pinned.
+
+    Answering without an adapter that the release pins would be another release.
+    """
+    if resolved.adapters:
+        raise Unservable(
+            f"the release {resolved.digest} loads {len(resolved.adapters)} adapters, which no engine serves yet",
+            hint="merge the adapter into its base, register the result as a model, and pin that one",
+        )
 
 
 def _order(part: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tetrad.kernel import Digest, InvalidInput, Principal, parse_digest, short
-from tetrad.registry import Ref, RefEntry, RefNotFound, had_before
-from tetrad.releases._names import listed, walk_moves
+from tetrad.registry import Ref, RefNotFound, RefStep, had_before
+from tetrad.releases._names import listed
 from tetrad.releases.errors import NeverHad, NothingToRollBack
 
 if TYPE_CHECKING:
@@ -19,7 +18,9 @@ if TYPE_CHECKING:
 
 
 LOOKED_BACK = 10_000
-"""How many moves of a ref are replayed to find the release before the present one: all, as far as people go."""
+"""How many moves of a ref are replayed to find the release before the present one: all, as far as people go.
+
+Each costs microseconds, so that a rollback stays within its 100 ms after any number of moves."""
 
 
 class RolledBack(msgspec.Struct, frozen=True):
@@ -64,7 +65,7 @@ class Rollbacks:
         points elsewhere, or moves meanwhile, nothing happens and `RefMoved` (409) tells. The ref's gates are asked.
         """
         began = time.perf_counter()
-        moves = list(islice(walk_moves(self._releases, project, app, ref), LOOKED_BACK))[::-1]
+        moves = self._releases.path(project, app, ref, limit=LOOKED_BACK)
         if not moves or moves[-1].new is None:
             raise RefNotFound(
                 f"the project {project!r} has no ref {app}/{ref}", hint=f"`tetrad app show {app}` lists them"
@@ -100,8 +101,8 @@ class Rollbacks:
             raise NothingToRollBack(f"{app}/{ref} points to {short(target)} already", hint="nothing was moved")
         return target
 
-    def _had(self, project: str, app: str, ref: str, target: Digest, newest: Sequence[RefEntry]) -> bool:
-        """Tell whether the ref ever pointed to a release: the newest moves are known, older ones are looked for."""
-        if any(target in (entry.new, entry.old) for entry in newest):
+    def _had(self, project: str, app: str, ref: str, target: Digest, newest: Sequence[RefStep]) -> bool:
+        """Tell whether the ref ever pointed to a release: the newest moves are known, older ones are asked for."""
+        if any(target in (step.new, step.old) for step in newest):
             return True
-        return any(entry.new == target for entry in walk_moves(self._releases, project, app, ref))
+        return self._releases.had(project, app, ref, target)

@@ -24,12 +24,15 @@ from tetrad.registry import (
     ArtifactNotFound,
     BadName,
     Edge,
+    Evidence,
     Ref,
     RefEntry,
     RefMoved,
+    RefStep,
     Registry,
     Version,
     check_simple_name,
+    told,
 )
 from tetrad.releases._compare import Comparisons
 from tetrad.releases._declaration import FILE, DataPart, Declaration, parse_declaration
@@ -42,9 +45,10 @@ from tetrad.releases._model import (
     ResolvedRelease,
     build_manifest,
     examples_of,
+    refuse_unservable,
 )
 from tetrad.releases._names import find_release
-from tetrad.releases._parts import data_part, model_part, prompt_part
+from tetrad.releases._parts import check_adapter, data_part, model_part, prompt_part
 from tetrad.releases._rollback import Rollbacks
 from tetrad.releases.errors import AppNotFound, BadDeclaration, BadPart, DeclarationError, ReleaseNotFound, WrongApp
 from tetrad.releases.ports import AppStore, Prompts, PromptVersion
@@ -55,6 +59,8 @@ MAX_DECLARATION_BYTES = 256 * 1024
 MAX_PROMPT_BYTES = 1 << 20
 MAX_FEWSHOT_ROWS = 200
 _CACHED = 512
+Adapters = dict[tuple[str, str], list[tuple[ModelVersion, float]]]
+"""The adapters, with their scales, of the models of a declaration, by the model's role and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,7 @@ class Releases:
         clock: Clock,
         *,
         limits: ReleaseLimits | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -148,7 +155,7 @@ class Releases:
         self.limits = limits or ReleaseLimits()
         self._resolved: dict[tuple[str, str], ResolvedRelease] = {}
         self._lock = threading.Lock()
-        self.comparisons = Comparisons(self, registry, datasets)
+        self.comparisons = Comparisons(self, registry, datasets, evidence)
         self.derivations = Derivations(self, registry, datasets, models, prompts)
         self.rollbacks = Rollbacks(self)
 
@@ -204,10 +211,11 @@ class Releases:
         models = [
             (part.role, self._models.version(project, part.name, part.version or None)) for part in declaration.model
         ]
+        adapters = self._adapters(project, declaration, models)
         files = self._files(source, declaration)
         rows = self._check(project, declaration, files)
         if locked is not None:
-            refuse_drift(locked, self._planned(project, source, declaration, files, rows, models, git))
+            refuse_drift(locked, self._planned(project, source, declaration, files, rows, models, git, adapters))
         code = self._code.snapshot(
             project,
             source.below(declaration.code.path),
@@ -239,12 +247,23 @@ class Releases:
         for role, version in data:
             if role == "fewshot":
                 self.check_examples(version)
-        manifest = _manifest(declaration, code, data, models, prompts)
+        manifest = _manifest(declaration, code, data, models, prompts, adapters)
         composed = self.keep_manifest(
             project, declaration.app, declaration.description, manifest, actor=actor, started=started, reason=reason,
             expected_outcome=expected_outcome,
         )  # fmt: skip
         return msgspec.structs.replace(composed, notes=_notes(declaration, code, models))
+
+    def _adapters(self, project: str, declaration: Declaration, models: Iterable[tuple[str, ModelVersion]]) -> Adapters:
+        found: Adapters = {}
+        for part, (_, model) in zip(declaration.model, models, strict=True):
+            loaded = []
+            for each in part.adapters:
+                adapter = self._models.version(project, each.name, each.version or None)
+                check_adapter(model, adapter)
+                loaded.append((adapter, each.scale))
+            found[part.role, model.name] = loaded
+        return found
 
     def _prompt_examples(
         self, project: str, prompts: Iterable[PromptVersion], data: Iterable[tuple[str, DatasetVersion]]
@@ -306,6 +325,7 @@ class Releases:
     def _planned(
         self, project: str, source: Source, declaration: Declaration, files: Mapping[str, bytes],
         rows: Mapping[DataPart, CheckedRows], models: Iterable[tuple[str, ModelVersion]], git: GitState | None,
+        adapters: Adapters,
     ) -> dict[str, Any]:  # fmt: skip
         """Return the manifest that composing would make, keeping nothing."""
         code = self._code.measure(
@@ -329,7 +349,7 @@ class Releases:
             )
             for part in declaration.data
         ]
-        return _manifest(declaration, code, data, models, prompts)
+        return _manifest(declaration, code, data, models, prompts, adapters)
 
     def _unkept(self, project: str, name: str, rows: CheckedRows) -> DatasetVersion:
         schema = rows.shape.schema()
@@ -365,6 +385,10 @@ class Releases:
             for part in manifest[what]:
                 parts.append((Digest(part["digest"]), what))
                 edges.append(Edge(Digest(part["digest"]), "in", f"{what}:{part['role']}", "reevaluate"))
+        for part in manifest["model"]:
+            for adapter in part.get("adapters", ()):
+                parts.append((Digest(adapter["digest"]), "adapter"))
+                edges.append(Edge(Digest(adapter["digest"]), "in", f"adapter:{part['role']}", "reevaluate"))
         if base is not None:
             edges.append(Edge(base, "in", "base", "none"))
         artifact = self._registry.put_document(project, KIND, manifest, actor=actor, parts=parts)
@@ -405,6 +429,7 @@ class Releases:
         person chose (a rollback, say) stays.
         """
         composed = self.compose_folder(project, folder, actor=actor, git=git, reason=reason)
+        refuse_unservable(self.resolve(project, composed.digest))
         name = ref_name(composed.app, ref)
         current = self._registry.find_ref(project, name)
         if current is None:
@@ -473,6 +498,14 @@ class Releases:
         below = ref_name(name, ref) if ref is not None else f"{name}/"
         return self._registry.ref_log(project, below, limit=limit, before=before)
 
+    def path(self, project: str, app: str, ref: str, *, limit: int) -> list[RefStep]:
+        """Return the newest moves of a ref as bare steps, oldest first."""
+        return self._registry.ref_path(project, ref_name(self.app(project, app).name, ref), limit=limit)
+
+    def had(self, project: str, app: str, ref: str, digest: str) -> bool:
+        """Tell whether a ref ever pointed to a release."""
+        return self._registry.ref_had(project, ref_name(app, ref), digest)
+
     def releases(self, project: str, app: str, *, limit: int = 50, before: int | None = None) -> list[Version]:
         """Return the releases of an app, newest first."""
         return self._registry.versions(project, KIND, self.app(project, app).name, limit=limit, before=before)
@@ -502,8 +535,13 @@ class Releases:
             raise ReleaseNotFound(f"{digest} is a {artifact.kind}, not a release", hint="check the digest")
         return self._registry.document(project, digest)
 
-    def resolve(self, project: str, digest: str) -> ResolvedRelease:
-        """Return a release as requests need it. Releases are immutable, so the answer is kept."""
+    def resolve(self, project: str, digest: str, *, anew: bool = False) -> ResolvedRelease:
+        """Return a release as requests need it. Releases are immutable, so the answer is kept.
+
+        `anew` reads it from the stores all the same, for who wants to know what is in them.
+        """
+        if anew:
+            return self._resolve(project, digest)
         key = (project, parse_digest(digest))
         found = self._resolved.get(key)
         if found is None:
@@ -522,6 +560,19 @@ class Releases:
         Its digest is the one that it has once it is kept.
         """
         return self._resolved_from(project, digest_json(manifest), manifest, drafts)
+
+    def forget_resolved(self, project: str) -> None:
+        """Look the releases of a project up anew: content that they rest on has gone."""
+        with self._lock:
+            for key in [key for key in self._resolved if key[0] == project]:
+                del self._resolved[key]
+
+    def revoked(self, project: str, digests: Iterable[str]) -> dict[str, list[str]]:
+        """Say in sentences why releases are broken: which revocations reach them. Sound ones are left out."""
+        if not self._registry.anything_revoked(project):
+            return {}
+        found = {each: [told(cause) for cause in self._registry.revoked(project, each)] for each in set(digests)}
+        return {digest: causes for digest, causes in found.items() if causes}
 
     def _resolve(self, project: str, digest: str) -> ResolvedRelease:
         return self._resolved_from(project, Digest(digest), self._manifest(project, digest), {})
@@ -544,6 +595,7 @@ class Releases:
             model=model["name"],
             model_digest=Digest(model["digest"]),
             model_kind=model["kind"],
+            adapters=tuple(Digest(adapter["digest"]) for adapter in model.get("adapters", ())),
             prompt_name=prompt.name if prompt else "",
             prompt_version=prompt.version if prompt else "",
             prompt_digest=prompt.digest if prompt else None,
@@ -640,6 +692,7 @@ class Releases:
             raise WrongApp(
                 f"{digest} is a release of {resolved.app!r}, not of {app!r}", hint="name one of its releases"
             )
+        refuse_unservable(resolved)
         if expected is None and not create:
             raise Conflict(
                 f"say where {name!r} points now", code="precondition_required", status=428,
@@ -685,6 +738,7 @@ def _manifest(
     data: Iterable[tuple[str, DatasetVersion]],
     models: Iterable[tuple[str, ModelVersion]],
     prompts: Iterable[tuple[str, PromptVersion]],
+    adapters: Adapters,
 ) -> dict[str, Any]:
     prompt_parts = list(prompts)
     model_parts = list(models)
@@ -697,6 +751,7 @@ def _manifest(
         code_part["runtime"] = dict(code.runtime)
     system = next((prompt for role, prompt in prompt_parts if role == "system"), None)
     primary = next(model for role, model in model_parts if role == "primary")
+    engines = {(part.role, part.name): part.engine.part() for part in declaration.model if part.engine}
     step: dict[str, Any] = {
         "step": STEP,
         "model": primary.name,
@@ -709,7 +764,10 @@ def _manifest(
         app=declaration.app,
         code=code_part,
         data=[data_part(role, version) for role, version in data],
-        model=[model_part(role, version) for role, version in model_parts],
+        model=[
+            model_part(role, version, engines.get((role, version.name)), adapters.get((role, version.name), ()))
+            for role, version in model_parts
+        ],
         prompt=[prompt_part(role, prompt) for role, prompt in prompt_parts],
         graph=[step],
     )
@@ -732,7 +790,10 @@ def _notes(declaration: Declaration, code: CodeSnapshot, models: Iterable[tuple[
         notes.append("the release holds no code")
     notes += [
         f"{version.name} is hosted and may change under its name; the release cannot be reproduced exactly"
+        f" ({version.record.reproduction_cap} at best), and a canary probe should watch it"
+        if version.record.wants_canary
+        else f"{version.name} is hosted; its answers can be had again at {version.record.reproduction_cap} at best"
         for _, version in models
-        if not version.record.immutable
+        if version.record.reproduction_cap
     ]
     return tuple(notes)

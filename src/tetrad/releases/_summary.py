@@ -6,7 +6,16 @@ import json
 from typing import Any
 
 from tetrad.kernel import short
-from tetrad.releases._diff import CodeDiff, DataDiff, ModelDiff, PartSide, PromptDiff, ReleaseDiff, ValueChange
+from tetrad.releases._diff import (
+    CodeDiff,
+    DataDiff,
+    ModelDiff,
+    PartSide,
+    PromptDiff,
+    ReleaseDiff,
+    SuiteDelta,
+    ValueChange,
+)
 
 MAX_VALUE_CHARS = 60
 DIRTY = "holds changes that are in no commit"
@@ -23,8 +32,25 @@ def summarise(diff: ReleaseDiff) -> tuple[str, ...]:
         *([_code(diff.code)] if diff.code else []),
         *(f"sampling {say_change(each)}" for each in diff.sampling),
         *(f"config {say_change(each)}" for each in diff.config),
+        *(say_suite(each) for each in diff.evaluations),
     ]
     return (*lines, *_dirty(diff))
+
+
+def say_suite(delta: SuiteDelta) -> str:
+    """Say what a suite measured on both, with how many cases; what was not measured is unknown."""
+    told = [
+        f"{each.metric} {_number(each.old)} → {_number(each.new)}"
+        + (f" ({each.delta:+g})" if each.delta is not None else "")
+        for each in delta.metrics
+    ]
+    sides = [f"{side.result}, {side.cases} cases" if side else "unknown" for side in (delta.old, delta.new)]
+    other = " (NOT THE SAME SUITE)" if delta.same_suite is False else ""
+    return f"evaluation {delta.suite}: {'; '.join([f'{sides[0]} → {sides[1]}', *told])}{other}"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:g}"
 
 
 def _dirty(diff: ReleaseDiff) -> list[str]:

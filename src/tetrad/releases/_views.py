@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -17,10 +18,11 @@ from tetrad.releases._service import Composed, ReleaseParts
 from tetrad.releases.ports import PromptVersion
 
 MAX_SHOWN_FILES = 2_000
+Revoked = Mapping[str, list[str]]
 
 
 class AppRefView(BaseModel):
-    """A ref of an app, by its own name (`production`)."""
+    """A ref of an app, by its own name (`production`). `revoked` says why what it points to is broken, if it is."""
 
     name: str
     digest: str
@@ -28,9 +30,10 @@ class AppRefView(BaseModel):
     moved_at: datetime
     moved_by: str
     governed: bool
+    revoked: list[str] = Field(default_factory=list)
 
     @classmethod
-    def of(cls, ref: Ref) -> AppRefView:
+    def of(cls, ref: Ref, revoked: Revoked | None = None) -> AppRefView:
         return cls(
             name=ref.name.partition("/")[2],
             digest=ref.digest,
@@ -38,6 +41,7 @@ class AppRefView(BaseModel):
             moved_at=ref.moved_at,
             moved_by=ref.moved_by_name or ref.moved_by,
             governed=ref.governed,
+            revoked=(revoked or {}).get(ref.digest, []),
         )
 
 
@@ -79,13 +83,13 @@ class AppView(BaseModel):
     refs: list[AppRefView]
 
     @classmethod
-    def of(cls, app: App, refs: list[Ref]) -> AppView:
+    def of(cls, app: App, refs: list[Ref], revoked: Revoked) -> AppView:
         return cls(
             name=app.name,
             description=app.description,
             default_ref=app.default_ref,
             created_at=app.created_at,
-            refs=[AppRefView.of(ref) for ref in refs],
+            refs=[AppRefView.of(ref, revoked) for ref in refs],
         )
 
 
@@ -193,8 +197,15 @@ class DataPartView(BaseModel):
         )
 
 
+class AdapterPinView(BaseModel):
+    """An adapter that a model of a release is loaded with, and how strongly it counts."""
+
+    digest: str
+    scale: float
+
+
 class ModelPartView(BaseModel):
-    """A model of a release."""
+    """A model of a release. `reproduction_cap` is the best level at which answers can be had again, null for no cap."""
 
     role: str
     name: str
@@ -215,9 +226,12 @@ class ModelPartView(BaseModel):
     base: str | None
     derivation: str
     engine: str
+    adapters: list[AdapterPinView]
+    reproduction_cap: str | None
+    wants_canary: bool
 
     @classmethod
-    def of(cls, role: str, version: ModelVersion, engine: str) -> ModelPartView:
+    def of(cls, role: str, version: ModelVersion, pinned: Mapping[str, Any]) -> ModelPartView:
         record, facts = version.record, version.record.facts
         return cls(
             role=role,
@@ -238,7 +252,12 @@ class ModelPartView(BaseModel):
             immutable=record.immutable,
             base=record.base,
             derivation=record.derivation,
-            engine=engine,
+            engine=str(pinned.get("engine", "")),
+            adapters=[
+                AdapterPinView(digest=each["digest"], scale=each["scale"]) for each in pinned.get("adapters", ())
+            ],
+            reproduction_cap=record.reproduction_cap or None,
+            wants_canary=record.wants_canary,
         )
 
 
@@ -297,7 +316,10 @@ class PromptPartView(BaseModel):
 
 
 class ReleaseView(BaseModel):
-    """A release with everything that it pins, and who made it when and why; `dirty`: of code that is in no commit."""
+    """A release with everything that it pins, and who made it when and why; `dirty`: of code that is in no commit.
+
+    `revoked` says in sentences which revocations reach it: then it is broken, and no ref moves to it.
+    """
 
     digest: str
     app: str
@@ -308,6 +330,7 @@ class ReleaseView(BaseModel):
     expected_outcome: str
     refs: list[str]
     dirty: bool
+    revoked: list[str]
     manifest: dict[str, Any]
     params: dict[str, Any]
     examples: list[MessageView]
@@ -317,9 +340,9 @@ class ReleaseView(BaseModel):
     prompt: list[PromptPartView]
 
     @classmethod
-    def of(cls, parts: ReleaseParts) -> ReleaseView:
+    def of(cls, parts: ReleaseParts, revoked: Revoked) -> ReleaseView:
         release = parts.release
-        engines = {part["role"]: part.get("engine", "") for part in release.manifest["model"]}
+        pinned = {(part["role"], part["name"]): part for part in release.manifest["model"]}
         return cls(
             digest=release.digest,
             app=release.app,
@@ -330,12 +353,13 @@ class ReleaseView(BaseModel):
             expected_outcome=release.version.expected_outcome,
             refs=[name.partition("/")[2] for name in release.refs],
             dirty=parts.code.dirty,
+            revoked=revoked.get(release.digest, []),
             manifest=dict(release.manifest),
             params=dict(parts.resolved.params),
             examples=[MessageView(role=message.role, text=message.text) for message in parts.resolved.examples],
             code=[CodePartView.of(parts.code)],
             data=[DataPartView.of(role, version, rows) for role, version, rows in parts.data],
-            model=[ModelPartView.of(role, version, str(engines[role])) for role, version in parts.models],
+            model=[ModelPartView.of(role, version, pinned[role, version.name]) for role, version in parts.models],
             prompt=[PromptPartView.of(role, prompt) for role, prompt in parts.prompts],
         )
 

@@ -45,6 +45,9 @@ def show_app(app: AppArgument, project: InProject = "default", as_json: Json = F
         return
     typer.echo(f"{found['name']}: {found['description'] or 'no description'}\n")
     show_rows(found["refs"], _REF_COLUMNS, False, empty="no refs")
+    for ref in found["refs"]:
+        for cause in ref["revoked"]:
+            typer.echo(f"BROKEN: {ref['name']} points to {short(ref['digest'])}: {plain(cause)}")
     typer.echo("")
     show_rows(found["history"], _MOVE_COLUMNS, False, empty="no moves")
 
@@ -84,6 +87,8 @@ def show_release(
         typer.echo(f"because {found['reason']}")
     if found["dirty"]:
         typer.echo("DIRTY: its code holds changes that are in no commit")
+    for cause in found["revoked"]:
+        typer.echo(f"BROKEN: {plain(cause)}")
     typer.echo(f"refs: {', '.join(found['refs']) or 'none'}\n")
     show_rows(_part_rows(found), _PART_COLUMNS, False, empty="")
 
@@ -290,7 +295,10 @@ def _part_rows(release: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _about_model(part: Mapping[str, Any]) -> str:
     about = part["provider"] or " ".join(filter(None, (part["quantisation"], part["licence"])))
-    return about if part["immutable"] else f"{about}, may change"
+    said = [about] if part["immutable"] else [about, "may change"]
+    said += [f"{part['reproduction_cap']} at best"] if part["reproduction_cap"] else []
+    said += [f"{len(part['adapters'])} adapters"] if part["adapters"] else []
+    return ", ".join(said)
 
 
 def _named(kind: str, part: Mapping[str, Any]) -> dict[str, str]:

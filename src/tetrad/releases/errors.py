@@ -90,3 +90,47 @@ class NothingToRollBack(Conflict):
     """The ref has no earlier release, or points there already."""
 
     code = "nothing_to_roll_back"
+
+
+class Unservable(Conflict):
+    """No engine serves the release as it is pinned."""
+
+    code = "unservable"
+
+
+class StalenessTooLarge(TooLarge):
+    """More artifacts would have to be looked at than the limit allows: what is not looked at cannot be called fresh."""
+
+    code = "staleness_too_large"
+
+
+class NotRebuilt(Conflict):
+    """An artifact cannot be made again as it was made."""
+
+    code = "not_rebuilt"
+
+
+class ReproductionNotFound(NotFound):
+    """No such reproduction of the release."""
+
+    code = "reproduction_not_found"
+
+
+class RecordingNotFound(NotFound):
+    """No such recording of the release."""
+
+    code = "recording_not_found"
+
+
+class NothingToRecord(InvalidInput):
+    """The requests cannot be recorded, or the release cannot be executed here."""
+
+    code = "nothing_to_record"
+    status = 422
+
+
+class TooManyReproductions(Conflict):
+    """Too many reproductions of the project have not ended."""
+
+    code = "too_many_reproductions"
+    status = 429

@@ -14,12 +14,17 @@ from tetrad.releases._compare import SHOWN_FILES, SHOWN_ROWS
 from tetrad.releases._diff_views import (
     AnnouncedCodeView,
     DeriveBody,
+    PreviewBody,
+    PreviewView,
     ReleaseDiffView,
     RollbackBody,
     RolledBackView,
     RunningCodeView,
 )
+from tetrad.releases._model import App
+from tetrad.releases._rebuild import Stalenesses
 from tetrad.releases._service import Composed, Releases
+from tetrad.releases._stale_views import StalenessRunBody, StalenessRunView, StalenessView, check_subject
 from tetrad.releases._upload import ABSENT, ReleaseBody, unpack
 from tetrad.releases._views import (
     AppDetailView,
@@ -59,22 +64,50 @@ def router(releases: Releases, sightings: CodeSightings | None = None) -> APIRou
     return routes
 
 
+def staleness_router(stalenesses: Stalenesses) -> APIRouter:
+    """Return the routes that tell what is out of date and mend it; they bring their prefix with them."""
+    routes = APIRouter(prefix="/api/v1/projects/{project}", tags=["staleness"], dependencies=[requires("control")])
+
+    @routes.get("/staleness", operation_id="get_staleness")
+    def get_staleness(
+        project: Project,
+        app: Annotated[str, Query(max_length=63, description="Only the refs of this app")] = "",
+        ref: Annotated[str, Query(max_length=63, description="Only this ref of the app")] = "",
+        artifact: Annotated[str, Query(max_length=71, description="One artifact instead, by its digest")] = "",
+    ) -> StalenessView:
+        """Say what is out of date and why, and the steps that mend it, in order. Computed now; nothing is stored."""
+        check_subject(app, ref, artifact)
+        return StalenessView.of(stalenesses.look(project, app=app, ref=ref, digest=artifact))
+
+    @routes.post("/staleness/run", operation_id="run_staleness")
+    def run_staleness(project: Project, body: StalenessRunBody, actor: CurrentPrincipal) -> StalenessRunView:
+        """Carry out the steps that have an executor, in order, for at most `seconds`; ask again while some are left.
+
+        What was made stays, so that a run that ends early is gone on with by the next. No ref moves.
+        """
+        check_subject(body.app, body.ref, body.artifact)
+        done = stalenesses.run(
+            project, actor=actor, app=body.app, ref=body.ref, digest=body.artifact, reason=body.reason,
+            expected_outcome=body.expected_outcome, skip=frozenset(body.skip), seconds=body.seconds,
+        )  # fmt: skip
+        return StalenessRunView.of(done)
+
+    return routes
+
+
 def _app_routes(routes: APIRouter, releases: Releases) -> None:
     @routes.get("/apps", operation_id="list_apps")
     def list_apps(project: Project, page: PageParams) -> Page[AppView]:
         """List the apps of a project with their refs, in the order of names."""
         listing = f"apps {project}"
         after = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
-        found = [
-            AppView.of(each.app, releases.refs(project, each.app.name))
-            for each in releases.apps(project, limit=page.limit + 1, after=after)
-        ]
+        found = [_app_view(releases, each.app) for each in releases.apps(project, limit=page.limit + 1, after=after)]
         return cut_page(listing, page, found, lambda view: view.name)
 
     @routes.get("/apps/{app}", operation_id="get_app")
     def get_app(project: Project, app: AppName) -> AppDetailView:
         """Show an app: where its refs point and how they got there."""
-        view = AppView.of(releases.app(project, app), releases.refs(project, app))
+        view = _app_view(releases, releases.app(project, app))
         history = [RefMoveView.of(entry) for entry in releases.history(project, app, limit=HISTORY)]
         return AppDetailView(**view.model_dump(exclude={"refs"}), refs=view.refs, history=history)
 
@@ -115,7 +148,7 @@ def _ref_routes(routes: APIRouter, releases: Releases) -> None:
         """Show where a ref points; the ETag is what a move needs as If-Match."""
         found = releases.ref(project, app, ref)
         response.headers["etag"] = f'"{found.digest}"'
-        return AppRefView.of(found)
+        return AppRefView.of(found, releases.revoked(project, [found.digest]))
 
 
 def _release_routes(routes: APIRouter, releases: Releases) -> None:
@@ -135,7 +168,8 @@ def _release_routes(routes: APIRouter, releases: Releases) -> None:
         rows: Annotated[int, Query(ge=0, le=200, description="How many rows of each dataset")] = 20,
     ) -> ReleaseView:
         """Show a release: its manifest, and every part that it pins."""
-        return ReleaseView.of(releases.parts(project, parse_digest(digest), rows=rows))
+        parts = releases.parts(project, parse_digest(digest), rows=rows)
+        return ReleaseView.of(parts, releases.revoked(project, [digest]))
 
     @routes.post("/releases", operation_id="compose_release", status_code=201)
     def compose_release(
@@ -169,6 +203,23 @@ def _change_routes(routes: APIRouter, releases: Releases) -> None:
         )
         response.status_code = 201 if made.new else 200
         return ComposedView.of(made, _move(releases, made, body, actor))
+
+    @routes.post(
+        "/releases/derive/preview",
+        operation_id="preview_release",
+        dependencies=[requires("control", readers=True)],
+    )
+    def preview_release(project: Project, body: PreviewBody, actor: CurrentPrincipal) -> PreviewView:
+        """Say what a derived release would be and how it differs from the one it comes from; nothing is kept."""
+        base = releases.find(project, body.base)
+        planned = releases.derivations.plan(project, base, body.patches)
+        before = releases.parts(project, base, rows=0)
+        after = releases.planned_parts(project, planned.manifest, planned.drafts, actor=actor)
+        return PreviewView(
+            digest=planned.digest,
+            notes=list(planned.notes),
+            diff=ReleaseDiffView.of(releases.comparisons.diff_parts(before, after)),
+        )
 
     @routes.get("/release-diff", operation_id="diff_releases")
     def diff_releases(
@@ -217,6 +268,11 @@ def _rollback_routes(routes: APIRouter, releases: Releases, sightings: CodeSight
             window_s=window_s,
             announced=[AnnouncedCodeView.of(each, resolved.code_digest) for each in seen],
         )
+
+
+def _app_view(releases: Releases, app: App) -> AppView:
+    refs = releases.refs(app.project, app.name)
+    return AppView.of(app, refs, releases.revoked(app.project, [ref.digest for ref in refs]))
 
 
 def _check_move(body: ReleaseBody | DeriveBody) -> None:

@@ -24,6 +24,7 @@ SPANS = 5000
 def pages(product: Product) -> dict[str, str]:
     trace_id = call_the_app(product, "For everybody").headers["x-tetrad-trace-id"]
     wait_for_trace(product, trace_id)
+    release = product.control("GET", "/api/v1/projects/default/apps/assistant/refs/production").json()["digest"]
     return {
         "overview": "overview?window=1h",
         "traces": "traces",
@@ -31,9 +32,57 @@ def pages(product: Product) -> dict[str, str]:
         "attributes": f"traces/{trace_id}?tab=attributes",
         "apps": "apps",
         "app": "apps/assistant",
+        "datasets": "datasets",
+        "dataset": "datasets/assistant-fewshot",
+        "dataset-schema": "datasets/assistant-fewshot?tab=schema",
+        "dataset-steps": "datasets/assistant-fewshot?tab=lineage",
+        "models": "models",
+        "model": "models/-/local/smollm2-135m",
+        "runs": "runs",
+        "lineage": f"lineage/{release}",
+        "lineage-table": f"lineage/{release}?view=table",
+        "releases": "releases",
+        "release": f"releases/{release}",
+        "release-gates": f"releases/{release}?tab=gates",
+        "release-evidence": f"releases/{release}?tab=evidence",
+        "release-running": f"releases/{release}?tab=running",
+        "derive": "releases/derive?from=assistant/production&set=%7B%22sampling.temperature%22%3A0.5%7D",
+        "release-diff": "releases/diff?from=assistant/production&to=assistant/production",
+        "audit": "audit",
+        "actions": "audit?tab=actions",
+        "prompts": "prompts",
+        "prompt": "prompts/assistant-system",
+        "prompt-file": "prompts/assistant-system?view=file",
+        "prompt-versions": "prompts/assistant-system?tab=history",
+        "prompt-compare": "prompts/assistant-system?tab=compare",
+        "changes": "changes?view=mine",
+        "change": f"changes/{proposed(product)}",
+        "change-conversation": f"changes/{proposed(product)}?tab=conversation",
+        "change-history": f"changes/{proposed(product)}?tab=history",
         "keys": "settings/keys",
         "system": "system",
     }
+
+
+def proposed(product: Product) -> int:
+    """Return the number of a change request with a comment, made once."""
+    text = product.control("GET", "/api/v1/projects/default/prompts/assistant-system").json()["text"]
+    made = product.control(
+        "POST",
+        "/api/v1/projects/default/change-requests",
+        json={
+            "app": "assistant",
+            "title": "For everybody",
+            "parts": [{"part": "prompt.system", "content": text.replace("helpful", "most helpful")}],
+            "draft": True,
+            "key": "fitness",
+        },
+    )
+    assert made.status_code in (200, 201), made.text
+    path = f"/api/v1/projects/default/change-requests/{made.json()['number']}"
+    said = product.control("POST", f"{path}/comments", json={"body": "Why the most?", "key": "fitness"})
+    assert said.status_code in (200, 201), said.text
+    return int(made.json()["number"])
 
 
 @pytest.mark.timeout(300)

@@ -17,18 +17,19 @@ from support.sync_app import SyncApp
 from support.tetrads import wire
 from tetrad.datasets import DATASET_FILES
 from tetrad.datasets.routes import router
-from tetrad.kernel import Conflict
+from tetrad.kernel import Conflict, FixedClock
 from tetrad.kit.api_client import ApiClient
 from tetrad.kit.db import Database
 from tetrad.kit.http import GuardPolicy, Upload
 from tetrad.processes.cli._app import run
 
 D = "/api/v1/projects/default/datasets"
+CLOCK = FixedClock()
 
 
 @pytest.fixture
 async def http(database: Database) -> AsyncIterator[httpx.AsyncClient]:
-    tetrads, identity = wire(database), make_identity(database)
+    tetrads, identity = wire(database, clock=CLOCK), make_identity(database)
     for project in ("default", "other"):
         with contextlib.suppress(Conflict):
             identity.projects.create(ADMIN, project, project)
@@ -173,3 +174,66 @@ def test_bad_lines_are_listed_for_people(command: Any, tmp_path: Path) -> None:
     assert code == 1
     assert "line 2: a row is an object" in said
     assert "line 3: NaN" in said
+
+
+async def test_the_list_is_filtered_sorted_and_paged_both_ways(http: httpx.AsyncClient) -> None:
+    for name in ("pears", "apples", "grapes"):
+        CLOCK.advance(60)
+        assert (await http.post(f"{D}/{name}/versions", content=lines({"q": name}))).status_code == 201
+
+    async def names(**params: str | int) -> list[str]:
+        listed: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = (await http.get(D, params={**params, "limit": 1, "cursor": cursor})).json()
+            listed += [item["name"] for item in page["items"]]
+            cursor = page["next_cursor"]
+        return listed
+
+    assert await names() == ["apples", "grapes", "pears"]
+    assert await names(sort="-name") == ["pears", "grapes", "apples"]
+    assert await names(sort="created") == ["pears", "apples", "grapes"]
+    assert await names(sort="-created") == ["grapes", "apples", "pears"]
+    assert await names(q="AP", sort="-name") == ["grapes", "apples"]
+    assert await names(q="ap", sort="created") == ["apples", "grapes"]
+    assert await names(q="%") == []
+    refused = await http.get(D, params={"sort": "colour"})
+    assert (refused.status_code, refused.json()["hint"]) == (400, "one of created, name"), refused.text
+    page = (await http.get(D, params={"limit": 1, "sort": "-created"})).json()
+    elsewhere = await http.get(D, params={"sort": "created", "cursor": page["next_cursor"]})
+    assert elsewhere.json()["code"] == "bad_cursor"
+
+
+async def test_rows_are_searched_page_by_page(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": n, "q": "Birne" if n % 1000 == 7 else "apple"} for n in range(2500)]
+    assert (await http.post(f"{D}/d/versions", content=lines(*rows), params={"key": "id"})).status_code == 201
+
+    async def search(text: str, limit: int) -> list[list[int]]:
+        pages: list[list[int]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = (await http.get(f"{D}/d/rows", params={"q": text, "limit": limit, "cursor": cursor})).json()
+            pages.append([row["value"]["id"] for row in page["items"]])
+            cursor = page["next_cursor"]
+        return pages
+
+    assert [n for page in await search("birne", 2) for n in page] == [7, 1007, 2007]
+    assert await search("plum", 2) == [[]]
+    for key, found in {"7": [7], "none": []}.items():
+        page = (await http.get(f"{D}/d/rows", params={"key": key})).json()
+        assert ([row["value"]["id"] for row in page["items"]], page["next_cursor"]) == (found, None)
+    # Past the limit on what one page reads it goes on by its cursor, and misses nothing.
+    monkeypatch.setattr("tetrad.datasets._service.MAX_SEARCHED", 1000)
+    assert await search("birne", 50) == [[7], [1007], [2007]]
+
+
+async def test_a_diff_shows_rows_of_one_kind_and_counts_all(http: httpx.AsyncClient) -> None:
+    for rows in ([{"id": 1, "q": "a"}, {"id": 2, "q": "b"}], [{"id": 1, "q": "A"}, {"id": 3, "q": "c"}]):
+        assert (await http.post(f"{D}/d/versions", content=lines(*rows), params={"key": "id"})).status_code == 201
+    versions = [item["semver"] for item in (await http.get(f"{D}/d/versions")).json()["items"]]
+    place = {"from": versions[1], "to": versions[0]}
+    for change, keys in {"added": ["3"], "removed": ["2"], "changed": ["1"], "moved": []}.items():
+        diff = (await http.get(f"{D}/d/diff", params={**place, "change": change})).json()
+        assert [item["key"] for item in diff["items"]] == keys
+        assert [diff[kind] for kind in ("added", "removed", "changed", "moved")] == [1, 1, 1, 0]
+    assert (await http.get(f"{D}/d/diff", params={**place, "change": "painted"})).status_code == 400

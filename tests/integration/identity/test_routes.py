@@ -170,6 +170,31 @@ async def test_the_audit_log_is_listed_and_verified(app: FastAPI, admin_key: str
         assert (await http.get("/api/v1/audit/verification")).json()["intact"]
 
 
+async def test_the_audit_log_is_filtered_by_who_what_and_when(app: FastAPI, admin_key: str) -> None:
+    async with caller(app, admin_key) as http:
+
+        async def actions(**wanted: str) -> list[str]:
+            answer = await http.get("/api/v1/projects/default/audit", params=wanted)
+            assert answer.status_code == 200, answer.text
+            return [entry["action"] for entry in answer.json()["items"]]
+
+        entries = (await http.get("/api/v1/projects/default/audit")).json()["items"]
+        assert await actions(action="key.") == ["key.created"]
+        assert await actions(actor=entries[0]["actor"]) == ["key.created", "project.created"]
+        assert await actions(actor="key_nobody") == []
+        assert await actions(target="DEFAULT", action="project") == ["project.created"]
+        assert await actions(target="%") == []
+        assert await actions(since=entries[1]["at"], until=entries[0]["at"]) == ["project.created"]
+        assert await actions(until="2000-01-01T00:00:00Z") == []
+        naive = await http.get("/api/v1/projects/default/audit", params={"since": "2026-01-01T00:00:00"})
+        assert naive.status_code in (400, 422)
+        page = await http.get("/api/v1/projects/default/audit", params={"limit": 1})
+        other = await http.get(
+            "/api/v1/projects/default/audit", params={"cursor": page.json()["next_cursor"], "action": "key."}
+        )
+        assert other.json()["code"] == "bad_cursor"
+
+
 async def test_our_own_processes_come_in_with_the_internal_token_and_only_there(app: FastAPI) -> None:
     async with caller(app, INTERNAL_TOKEN) as http:
         assert (await http.get("/internal/v1/ping")).json() == "pong"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import struct
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.tetrads import ALICE, Tetrads, wire
+from support.weights import safetensors
 from tetrad.kernel import digest_bytes
 from tetrad.kit.db import Database
 from tetrad.models import BadModel, ModelNotFound
-from tetrad.registry import BadName
+from tetrad.registry import BadName, GateMissing, RefMoved
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def test_weights_are_named_by_the_digest_of_their_file(tetrads: Tetrads, tmp_pat
 def test_shards_are_one_model_whatever_their_order(tetrads: Tetrads, tmp_path: Path) -> None:
     paths = [tmp_path / f"m-{n}.safetensors" for n in (1, 2)]
     for path in paths:
-        path.write_bytes(path.name.encode())
+        path.write_bytes(safetensors({path.stem: ("F32", (2,))}))
     one = tetrads.models.register_weights("default", "m", paths, actor=ALICE)
     other = tetrads.models.register_weights("default", "m2", paths[::-1], actor=ALICE)
     assert one.digest == other.digest
@@ -82,7 +84,7 @@ def test_what_is_no_model_is_refused(tetrads: Tetrads, tmp_path: Path) -> None:
 
 def test_a_derived_model_names_its_base_which_must_be_there(tetrads: Tetrads, tmp_path: Path) -> None:
     base = tetrads.add_model(tmp_path, "base", b"base")
-    small = tmp_path / "small.bin"
+    small = tmp_path / "small.onnx"
     small.write_bytes(b"small")
     with pytest.raises(BadModel, match="without a base"):
         tetrads.models.register_weights("default", "small", small, actor=ALICE, derivation="quantise")
@@ -112,6 +114,65 @@ def test_a_hosted_model_may_change_unless_its_provider_promises(tetrads: Tetrads
     assert dated.digest != floating.digest
     with pytest.raises(BadModel):
         make("default", "gpt", provider="", model="x", actor=ALICE)
+
+
+def test_hosted_models_cap_reproduction_and_ask_for_a_canary_where_they_may_change(
+    tetrads: Tetrads, tmp_path: Path
+) -> None:
+    make = tetrads.models.register_hosted
+    floating = make("default", "gpt", provider="openai", model="x", actor=ALICE).record
+    dated = make("default", "gpt-dated", provider="openai", model="x", snapshot="s", immutable=True, actor=ALICE).record
+    tetrads.add_model(tmp_path, "m")
+    weights = tetrads.models.version("default", "m").record
+    assert [(each.reproduction_cap, each.wants_canary) for each in (floating, dated, weights)] == [
+        ("R2", True),
+        ("R2", False),
+        ("", False),
+    ]
+
+
+def test_an_alias_is_a_ref_that_names_a_version(tetrads: Tetrads, tmp_path: Path) -> None:
+    one = tetrads.add_model(tmp_path, "local/m", b"one")
+    two = tetrads.add_model(tmp_path, "local/m", b"two")
+    models = tetrads.models
+    ref = models.move_alias("default", "local/m", "best", "1.0.0", actor=ALICE, create=True, reason="scores")
+    assert (ref.name, ref.digest) == ("models/local/m/best", one)
+    assert models.version("default", "local/m", "best").semver == "1.0.0"
+    with pytest.raises(RefMoved):
+        models.move_alias("default", "local/m", "best", "1.1.0", actor=ALICE, create=True)
+    with pytest.raises(RefMoved):
+        models.move_alias("default", "local/m", "best", "1.1.0", actor=ALICE, expected=two)
+    models.move_alias("default", "local/m", "best", "", actor=ALICE, expected=one)
+    assert models.find("default", "local/m@best").digest == two
+    assert models.find("default", "local/m@1.0.0").digest == one
+    assert models.find("default", "local/m").digest == two
+    assert models.find("default", f"local/m@{one}").semver == "1.0.0"
+    assert models.find("default", one).name == "local/m"
+    assert [(entry.old, entry.new) for entry in tetrads.registry.ref_log("default", ref.name)] == [
+        (one, two),
+        (None, one),
+    ]
+    with pytest.raises(ModelNotFound, match="no alias 'worst'"):
+        models.version("default", "local/m", "worst")
+    for bad in ("1.0.0", "a/b", "", "a@b", "A"):
+        with pytest.raises(BadModel):
+            models.move_alias("default", "local/m", bad, "1.0.0", actor=ALICE, create=True)
+
+
+def test_an_alias_of_a_longer_name_is_not_one_of_the_shorter(tetrads: Tetrads, tmp_path: Path) -> None:
+    tetrads.add_model(tmp_path, "local")
+    tetrads.add_model(tmp_path, "local/m")
+    tetrads.models.move_alias("default", "local/m", "best", "", actor=ALICE, create=True)
+    assert tetrads.models.aliases("default", "local") == []
+    assert len(tetrads.models.aliases("default", "local/m")) == 1
+
+
+def test_a_governed_alias_moves_only_through_its_gate(tetrads: Tetrads, tmp_path: Path) -> None:
+    tetrads.add_model(tmp_path, "m")
+    tetrads.registry.govern("default", "models/*/production", "evidence", actor=ALICE)
+    with pytest.raises(GateMissing):
+        tetrads.models.move_alias("default", "m", "production", "", actor=ALICE, create=True)
+    assert tetrads.models.move_alias("default", "m", "best", "", actor=ALICE, create=True).governed is False
 
 
 def test_prices_come_from_the_local_table_then_the_public_list_else_are_unknown(
@@ -155,3 +216,17 @@ def test_a_model_is_invisible_to_another_project(tetrads: Tetrads, tmp_path: Pat
     with pytest.raises(ModelNotFound):
         tetrads.models.get("other", digest)
     assert tetrads.models.names("other") == []
+
+
+def test_models_are_listed_by_a_part_of_their_names_both_ways(tetrads: Tetrads) -> None:
+    for name in ("small", "large", "other"):
+        tetrads.models.register_hosted("default", name, provider="openai", model="gpt-4o-mini", actor=ALICE)
+    listed = tetrads.models.names
+
+    def names(**wanted: Any) -> list[str]:
+        return [version.name for version in listed("default", **wanted)]
+
+    assert names() == ["large", "other", "small"]
+    assert names(backwards=True) == ["small", "other", "large"]
+    assert names(contains="L", backwards=True) == ["small", "large"]
+    assert names(backwards=True, after="small", limit=1) == ["other"]

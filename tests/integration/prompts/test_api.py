@@ -149,3 +149,26 @@ def test_a_folder_is_synced_by_command(command: Any, tmp_path: Path) -> None:
     assert (code, out.startswith("conflict")) == (1, True)
     assert "Be long.\n=======\nBe brief." in err
     assert (tmp_path / "a.md.conflict").exists()
+
+
+async def test_the_list_is_searched_sorted_and_paged_both_ways(http: httpx.AsyncClient) -> None:
+    for name in ("pears", "apples", "grapes"):
+        text = TEXT.replace("support-answer", name)
+        assert (await http.post(f"{P}/{name}/versions", json={"text": text})).status_code == 201
+
+    async def names(**params: str | int) -> list[str]:
+        listed: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = (await http.get(P, params={**params, "limit": 1, "cursor": cursor})).json()
+            listed += [item["version"]["name"] for item in page["items"]]
+            cursor = page["next_cursor"]
+        return listed
+
+    assert await names() == ["apples", "grapes", "pears"]
+    assert await names(sort="-name") == ["pears", "grapes", "apples"]
+    assert sorted(await names(sort="created")) == ["apples", "grapes", "pears"]
+    assert await names(q="APP") == ["apples"]
+    assert await names(q="%") == []
+    refused = await http.get(P, params={"sort": "colour"})
+    assert refused.status_code == 400

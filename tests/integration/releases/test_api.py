@@ -145,6 +145,12 @@ async def test_a_ref_moves_by_compare_and_swap_over_http(site: Site) -> None:
     assert [move["to"] for move in rest.json()["items"]] == [one]
     check = (await site.http.get(f"{P}/refs/log/check")).json()
     assert (check["sound"], check["entries"]) == (True, 2)
+    at = history["items"][0]["at"]
+    for wanted, places in {"ann": [2, 1], history["items"][0]["by_id"]: [2, 1], "bob": []}.items():
+        moves = (await site.http.get(f"{P}/refs/log", params={"actor": wanted})).json()
+        assert [move["sequence"] for move in moves["items"]] == places
+    assert len((await site.http.get(f"{P}/refs/log", params={"since": at, "ref": "bot/"})).json()["items"]) == 2
+    assert (await site.http.get(f"{P}/refs/log", params={"until": at})).json()["items"] == []
 
 
 @pytest.mark.parametrize(

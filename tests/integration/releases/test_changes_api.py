@@ -61,6 +61,24 @@ async def site(database: Database, tmp_path: Path) -> AsyncIterator[Site]:
         yield Site(tetrads, http, seen)
 
 
+async def test_a_derived_release_is_seen_before_it_is_made(site: Site) -> None:
+    made = await site.compose(ref="production", expected="absent")
+    wanted = {"from": "bot/production", "set": {"sampling.seed": 7}}
+    seen = await site.http.post(f"{P}/releases/derive/preview", json=wanted)
+    assert seen.status_code == 200, seen.text
+    assert [change["path"] for change in seen.json()["diff"]["sampling"]] == ["/seed"]
+    assert seen.json()["diff"]["old"]["digest"] == made["digest"]
+    assert (await site.http.get(f"{P}/releases/{seen.json()['digest']}")).status_code == 404  # nothing was kept
+    derived = await site.http.post(f"{P}/releases/derive", json=wanted)
+    assert derived.json()["digest"] == seen.json()["digest"]
+    same = (await site.http.post(f"{P}/releases/derive/preview", json={"from": made["digest"], "set": {}})).json()
+    assert (same["digest"], same["diff"]["same"]) == (made["digest"], True)
+    wrong = await site.http.post(
+        f"{P}/releases/derive/preview", json={"from": made["digest"], "set": {"prompt.system": "bot-system@3.0.0"}}
+    )
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "bad_part")
+
+
 async def test_a_derived_release_is_made_moved_to_told_apart_and_rolled_back(site: Site) -> None:
     first = await site.compose(ref="production", expected="absent")
     made = await site.http.post(

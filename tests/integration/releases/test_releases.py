@@ -57,12 +57,12 @@ def test_the_example_app_becomes_a_release_that_says_what_to_send(tetrads: Tetra
 
 def test_making_sure_of_an_app_again_changes_nothing(tetrads: Tetrads, database: Database) -> None:
     first = tetrads.releases.ensure_app("default", EXAMPLE, actor=SYSTEM)
-    before = counts(database), tetrads.blobs.puts
+    before = counts(database), dict(tetrads.blobs.held)
     tetrads.clock.advance(3600)
     second = tetrads.releases.ensure_app("default", EXAMPLE, actor=SYSTEM)
     assert (second.ref, second.moved, second.release.new) == (first.ref, False, False)
     assert second.release.version == first.release.version
-    assert (counts(database), tetrads.blobs.puts) == before
+    assert (counts(database), tetrads.blobs.held) == before
 
 
 def test_a_changed_folder_moves_the_ref_but_never_over_a_persons_choice(tetrads: Tetrads, tmp_path: Path) -> None:

@@ -138,3 +138,36 @@ def test_a_bomb_of_aliases_is_refused_unexpanded() -> None:
 def test_a_file_that_is_too_large_is_refused() -> None:
     with pytest.raises(BadDeclaration, match="at most"):
         parse_declaration(b"#" * 300_000)
+
+
+ENGINE = (
+    "app: bot\nmodel:\n  - name: local/m\n    engine: {name: llama_cpp, version: '>=2026.10,<2027', context: 2048}\n"
+)
+
+
+def test_what_must_serve_the_weights_can_be_declared() -> None:
+    (part,) = parse_declaration(ENGINE.encode()).model
+    assert part.engine is not None
+    assert part.engine.part() == {"name": "llama_cpp", "version": ">=2026.10,<2027", "context": 2048}
+    (bare,) = parse_declaration(b"app: bot\nmodel: [{name: local/m, engine: {name: vllm}}]\n").model
+    assert bare.engine is not None
+    assert bare.engine.part() == {"name": "vllm"}
+    (none,) = parse_declaration(b"app: bot\nmodel: [{name: local/m}]\n").model
+    assert none.engine is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "why"),
+    [
+        ("{}", "engine has a name"),
+        ("{name: Llama}", "no kind of engine"),
+        ("{name: llama_cpp, version: new}", "says no versions"),
+        ("{name: llama_cpp, context: 5}", "context is a number of tokens"),
+        ("{name: llama_cpp, context: many}", "context is a number of tokens"),
+        ("{name: llama_cpp, threads: 2}", "threads"),
+    ],
+)
+def test_a_wrong_engine_is_refused_with_its_place(engine: str, why: str) -> None:
+    with pytest.raises(BadDeclaration) as refused:
+        parse_declaration(f"app: bot\nmodel:\n  - name: local/m\n    engine: {engine}\n".encode())
+    assert any(why in error.reason and error.line == 4 for error in refused.value.errors)

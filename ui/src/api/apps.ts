@@ -31,3 +31,15 @@ export const releaseQuery = (project: string, digest: string) =>
     staleTime: 60_000,
     enabled: digest !== "",
   });
+
+/** What differs from one release to another, part by part; `summary` says it in lines. */
+export const releaseDiffQuery = (project: string, from: string, to: string) =>
+  queryOptions({
+    queryKey: ["release-diff", project, from, to],
+    queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/release-diff", { params: { path: { project }, query: { from, to } }, signal })),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+export function rollBack(project: string, app: string, ref: string, body: Schemas["RollbackBody"]): Promise<Schemas["RolledBackView"]> {
+  return answer(control.POST("/api/v1/projects/{project}/apps/{app}/refs/{ref}/rollback", { params: { path: { project, app, ref } }, body }));
+}

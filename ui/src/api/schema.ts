@@ -24,6 +24,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/audit/head": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Installation Audit Head
+         * @description Sign where the installation's own audit log ends now.
+         */
+        get: operations["export_installation_audit_head"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/head/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check Installation Audit Head
+         * @description Walk the installation's audit log and say whether it still holds all that an exported head vouches for.
+         */
+        post: operations["check_installation_audit_head"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit/verification": {
         parameters: {
             query?: never;
@@ -126,6 +166,26 @@ export interface paths {
          * @description Sign with a new key from now on; what the installation's older keys signed stands.
          */
         post: operations["rotate_installation_signing_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Collect
+         * @description Take what no project needs, and the files that go with it; without `run` only say what would go.
+         */
+        post: operations["collect"];
         delete?: never;
         options?: never;
         head?: never;
@@ -568,6 +628,68 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/artifacts/{digest}/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erase Artifact
+         * @description Take the content of an artifact away for good and leave a tombstone with the reason.
+         *
+         *     What is served is refused (409) unless `force`. Reading it answers 410 from then on.
+         */
+        post: operations["erase_artifact"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/holders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Explain Artifact
+         * @description Say what holds an artifact, so that no collection takes it, and by which path.
+         */
+        get: operations["explain_artifact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/impact": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Impact
+         * @description Name what a revocation of an artifact would reach: artifacts, versions, refs, what is served.
+         */
+        get: operations["get_impact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/artifacts/{digest}/lineage": {
         parameters: {
             query?: never;
@@ -577,11 +699,51 @@ export interface paths {
         };
         /**
          * Get Lineage
-         * @description Walk to what an artifact was made from, or to what was made from it.
+         * @description Walk to what an artifact was made from, to what was made from it, or both ways: a graph with names.
          */
         get: operations["get_lineage"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/reinstate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reinstate Artifact
+         * @description Take a revocation back, saying why.
+         */
+        post: operations["reinstate_artifact"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/artifacts/{digest}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke Artifact
+         * @description Revoke an artifact: no ref moves any more to what contains it or was made from it. Again changes nothing.
+         */
+        post: operations["revoke_artifact"];
         delete?: never;
         options?: never;
         head?: never;
@@ -602,6 +764,46 @@ export interface paths {
         get: operations["list_audit"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/audit/head": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Audit Head
+         * @description Sign where the project's audit log ends now. Kept elsewhere, it proves later that nothing before changed.
+         */
+        get: operations["export_audit_head"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/audit/head/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check Audit Head
+         * @description Walk the project's audit log and say whether it still holds all that an exported head vouches for.
+         */
+        post: operations["check_audit_head"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1157,7 +1359,7 @@ export interface paths {
         };
         /**
          * List Datasets
-         * @description List the datasets of a project by their newest versions, in the order of names.
+         * @description List the datasets of a project by their newest versions, in the order of names without `sort`.
          */
         get: operations["list_datasets"];
         put?: never;
@@ -1318,6 +1520,9 @@ export interface paths {
         /**
          * List Dataset Rows
          * @description List the rows of a version, in their order, with what side columns say of them.
+         *
+         *     With `q` a page may hold fewer rows than `limit`, even none, and still not be the last. With `key` there is one
+         *     row or none.
          */
         get: operations["list_dataset_rows"];
         put?: never;
@@ -1484,6 +1689,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/experiments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Experiments
+         * @description List the names that runs share, in the order of names.
+         */
+        get: operations["list_experiments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/gates": {
         parameters: {
             query?: never;
@@ -1546,6 +1771,28 @@ export interface paths {
         get: operations["check_gates"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/gc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Collect Project
+         * @description Take what nothing of a project needs; without `run` only say what would go.
+         *
+         *     Files go with the collection of the whole installation, as projects may share them.
+         */
+        post: operations["collect_project"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1616,6 +1863,106 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/missing-model-files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Find Missing Model Files
+         * @description Say which files have yet to be sent, so that an import that was stopped goes on where it was.
+         */
+        post: operations["find_missing_model_files"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/model-aliases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Model Aliases
+         * @description List the aliases of a model, in the order of names.
+         */
+        get: operations["list_model_aliases"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/model-aliases/{alias}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Move Model Alias
+         * @description Point an alias to a version, if it still points where the caller saw it (409 with the digest of now else).
+         */
+        put: operations["move_model_alias"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/model-files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send Model File
+         * @description Keep the file in the body for an import; other bytes than the digest names are refused.
+         */
+        post: operations["send_model_file"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/model-imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import Model
+         * @description Make a version of files that were sent; the same again is the version that is there.
+         */
+        post: operations["import_model"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/model-prices": {
         parameters: {
             query?: never;
@@ -1660,6 +2007,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/model-versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Versions Of Model
+         * @description List the versions of a model, newest first.
+         */
+        get: operations["list_versions_of_model"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/models": {
         parameters: {
             query?: never;
@@ -1693,7 +2060,7 @@ export interface paths {
         };
         /**
          * Get Model Version
-         * @description Show a version of a model.
+         * @description Show a version of a model, by number or alias.
          */
         get: operations["get_model_version"];
         put?: never;
@@ -1768,6 +2135,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/playground": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Playground
+         * @description Answer with a model, through a gateway, and stream what comes; an edited prompt need not be committed.
+         */
+        post: operations["run_playground"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/prompts": {
         parameters: {
             query?: never;
@@ -1777,7 +2164,7 @@ export interface paths {
         };
         /**
          * List Prompts
-         * @description List the prompts of a project by their newest versions, in the order of names.
+         * @description List the prompts of a project by their newest versions, in the order of names without `sort`.
          */
         get: operations["list_prompts"];
         put?: never;
@@ -2142,6 +2529,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/releases/{digest}/reproductions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Reproductions
+         * @description List the reproductions and recordings of a release, newest first, without their reports.
+         */
+        get: operations["list_reproductions"];
+        put?: never;
+        /**
+         * Reproduce Release
+         * @description Ask for a release to be reproduced, or for requests to be recorded; it is durable when this answers.
+         */
+        post: operations["reproduce_release"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/releases/{digest}/reproductions/{reproduction}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Reproduction
+         * @description Show a reproduction: how far it is, then what was proven of each level, part and request.
+         */
+        get: operations["get_reproduction"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/releases/derive": {
         parameters: {
             query?: never;
@@ -2158,6 +2589,194 @@ export interface paths {
          *     No checkout is needed: the code stays as it is. Everything is checked before anything is kept.
          */
         post: operations["derive_release"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/releases/derive/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview Release
+         * @description Say what a derived release would be and how it differs from the one it comes from; nothing is kept.
+         */
+        post: operations["preview_release"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/revocations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Revocations
+         * @description List revocations, newest first.
+         */
+        get: operations["list_revocations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/run-comparison": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare Runs
+         * @description Set runs side by side: what differs in their parameters, and their metrics over steps.
+         */
+        get: operations["compare_runs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Runs
+         * @description List runs, newest first.
+         */
+        get: operations["list_runs"];
+        put?: never;
+        /**
+         * Start Run
+         * @description Begin a run; log metrics to it, then finish it.
+         */
+        post: operations["start_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs/{run}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Run
+         * @description Show a run with its parameters and metrics.
+         */
+        get: operations["get_run"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Describe Run
+         * @description Add parameters to a run that goes on; set its tags and name at any time.
+         */
+        patch: operations["describe_run"];
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs/{run}/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Finish Run
+         * @description End a run and name what came out of it; the same end again changes nothing.
+         */
+        post: operations["finish_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs/{run}/heartbeat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Beat Run
+         * @description Say that a run still goes on; logging metrics says so too.
+         */
+        post: operations["beat_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs/{run}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Log Metrics
+         * @description Keep a batch of points; a point is known by metric, step and time, so that it may be sent again.
+         */
+        post: operations["log_metrics"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/runs/{run}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Run Series
+         * @description Show a metric over its steps, thinned out to what a plot can show.
+         */
+        get: operations["get_run_series"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2207,6 +2826,48 @@ export interface paths {
          * @description Forget a value.
          */
         delete: operations["delete_secret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/staleness": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Staleness
+         * @description Say what is out of date and why, and the steps that mend it, in order. Computed now; nothing is stored.
+         */
+        get: operations["get_staleness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/staleness/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Staleness
+         * @description Carry out the steps that have an executor, in order, for at most `seconds`; ask again while some are left.
+         *
+         *     What was made stays, so that a run that ends early is gone on with by the next. No ref moves.
+         */
+        post: operations["run_staleness"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -2420,6 +3081,86 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/internal/v1/reproductions/{reproduction}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plan Reproduction
+         * @description Tell the worker what is to be done.
+         */
+        get: operations["plan_reproduction"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/reproductions/{reproduction}/fail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fail Reproduction
+         * @description Take that it cannot be done.
+         */
+        post: operations["fail_reproduction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/reproductions/{reproduction}/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Finish Reproduction
+         * @description Take what the worker found, and keep what that proves.
+         */
+        post: operations["finish_reproduction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/reproductions/{reproduction}/parts/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check Reproduced Part
+         * @description Read one part of the release again.
+         */
+        post: operations["check_reproduced_part"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/internal/v1/route-table/stream": {
         parameters: {
             query?: never;
@@ -2536,6 +3277,46 @@ export interface components {
             state: string;
         };
         /**
+         * AdapterPinView
+         * @description An adapter that a model of a release is loaded with, and how strongly it counts.
+         */
+        AdapterPinView: {
+            /** Digest */
+            digest: string;
+            /** Scale */
+            scale: number;
+        };
+        /**
+         * AdapterView
+         * @description What an adapter says of itself; `base_model` is the name that its trainer gave the base.
+         *
+         *     `checked` tells by what it was compared with its base: `shapes`, `architecture`, empty for nothing.
+         */
+        AdapterView: {
+            /** Alpha */
+            alpha: number;
+            /** Base Model */
+            base_model: string;
+            /** Checked */
+            checked: string;
+            /** Rank */
+            rank: number;
+            /** Targets */
+            targets: string[];
+            /** Type */
+            type: string;
+        };
+        /**
+         * AmountView
+         * @description How many, and how many bytes.
+         */
+        AmountView: {
+            /** Bytes */
+            bytes: number;
+            /** Count */
+            count: number;
+        };
+        /**
          * AnchorBody
          * @description What a comment is about: a line of a prompt, or a row of a dataset. Places and lines count from 1.
          *
@@ -2629,7 +3410,7 @@ export interface components {
         };
         /**
          * AppRefView
-         * @description A ref of an app, by its own name (`production`).
+         * @description A ref of an app, by its own name (`production`). `revoked` says why what it points to is broken, if it is.
          */
         AppRefView: {
             /** Digest */
@@ -2647,6 +3428,8 @@ export interface components {
             name: string;
             /** Revision */
             revision: number;
+            /** Revoked */
+            revoked?: string[];
         };
         /**
          * ApprovalBody
@@ -2698,6 +3481,8 @@ export interface components {
         /**
          * ArtifactView
          * @description An artifact; `document` is its content if that is a JSON object, `parts` are the first of what it refers to.
+         *
+         *     `erased_at` says that only its name is left; `revoked` says in sentences which revocations reach it.
          */
         ArtifactView: {
             /**
@@ -2715,6 +3500,8 @@ export interface components {
             } | null;
             /** Erased At */
             erased_at: string | null;
+            /** Erased Because */
+            erased_because: string;
             /** Kind */
             kind: string;
             /** Media Type */
@@ -2723,6 +3510,8 @@ export interface components {
             part_count: number;
             /** Parts */
             parts: components["schemas"]["PartView"][];
+            /** Revoked */
+            revoked: string[];
             /** Size */
             size: number;
             /** Stored */
@@ -3014,6 +3803,22 @@ export interface components {
             digest: string;
             /** Reason */
             reason: string;
+            /** Ref */
+            ref: string;
+        };
+        /**
+         * BrokenView
+         * @description A release that is served although revocations reach it; without `ref` only to requests that pin it.
+         */
+        BrokenView: {
+            /** App */
+            app: string;
+            /** Causes */
+            causes: string[];
+            /** Digest */
+            digest: string;
+            /** Project */
+            project: string;
             /** Ref */
             ref: string;
         };
@@ -3636,6 +4441,61 @@ export interface components {
             tree: string;
         };
         /**
+         * CollectBody
+         * @description Whether to carry it out, and which versions may go as well: those that are older and nothing else needs.
+         */
+        CollectBody: {
+            /**
+             * Run
+             * @default false
+             */
+            run: boolean;
+            /** Versions Older Than Days */
+            versions_older_than_days?: number | null;
+        };
+        /**
+         * CollectedView
+         * @description What a collection took from all projects, and the files and bytes that went with it.
+         *
+         *     `remains` are pieces that killed writers had left.
+         */
+        CollectedView: {
+            blobs: components["schemas"]["AmountView"];
+            /** Projects */
+            projects: components["schemas"]["CollectionView"][];
+            /** Ran */
+            ran: boolean;
+            /** Remains */
+            remains: number;
+        };
+        /**
+         * CollectionView
+         * @description What a collection took from a project, or would take where `ran` is false.
+         *
+         *     `gone` is by kind; `kept` counts artifacts by what holds them; `digests` are the first of those that go.
+         */
+        CollectionView: {
+            /** Digests */
+            digests: string[];
+            /** Gone */
+            gone: {
+                [key: string]: components["schemas"]["AmountView"];
+            };
+            /** Kept */
+            kept: {
+                [key: string]: number;
+            };
+            /** Project */
+            project: string;
+            /** Ran */
+            ran: boolean;
+            /** Rows */
+            rows: number;
+            total: components["schemas"]["AmountView"];
+            /** Versions */
+            versions: number;
+        };
+        /**
          * ColumnIn
          * @description What a side column says of rows, by their keys.
          */
@@ -3699,6 +4559,20 @@ export interface components {
             prompt: components["schemas"]["PromptView"];
             /** Warnings */
             warnings: string[];
+        };
+        /**
+         * ComparisonView
+         * @description Runs side by side: parameters, those that differ first; the metrics' names; the series that were asked for.
+         */
+        ComparisonView: {
+            /** Metrics */
+            metrics: string[];
+            /** Params */
+            params: components["schemas"]["ParamRowView"][];
+            /** Runs */
+            runs: components["schemas"]["RunView"][];
+            /** Series */
+            series: components["schemas"]["SeriesView"][];
         };
         /**
          * ComposedView
@@ -3951,6 +4825,28 @@ export interface components {
             version?: string | null;
         };
         /**
+         * DescribeRunBody
+         * @description Parameters to add, tags to set (null takes one away), another name.
+         */
+        DescribeRunBody: {
+            /** Name */
+            name?: string | null;
+            /**
+             * Params
+             * @default {}
+             */
+            params: {
+                [key: string]: string | boolean | number;
+            };
+            /**
+             * Tags
+             * @default {}
+             */
+            tags: {
+                [key: string]: string | null;
+            };
+        };
+        /**
          * DesiredEngines
          * @description What should run; `epoch` changes when control has forgotten earlier reports.
          */
@@ -4173,6 +5069,40 @@ export interface components {
             state: string;
         };
         /**
+         * EraseBody
+         * @description Why, and whether also what is served now.
+         */
+        EraseBody: {
+            /**
+             * Force
+             * @default false
+             */
+            force: boolean;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * ErasureView
+         * @description An artifact whose content is gone. `blobs_left` are shared with other artifacts, or were put again lately.
+         */
+        ErasureView: {
+            /** Blobs Left */
+            blobs_left: number;
+            /** Digest */
+            digest: string;
+            /** Erased At */
+            erased_at: string | null;
+            /** Erased Because */
+            erased_because: string;
+            freed: components["schemas"]["AmountView"];
+            /** Kind */
+            kind: string;
+            /** Rows */
+            rows: number;
+            /** Was Live */
+            was_live: components["schemas"]["LiveView"][];
+        };
+        /**
          * EvidenceBody
          * @description A DSSE envelope over an in-toto statement, signed by a key that the project trusts.
          */
@@ -4257,6 +5187,51 @@ export interface components {
             subjects: components["schemas"]["SubjectView"][];
         };
         /**
+         * ExperimentView
+         * @description A name that runs share; `newest` is the id of its newest run.
+         */
+        ExperimentView: {
+            /** Name */
+            name: string;
+            /** Newest */
+            newest: string;
+            /** Running */
+            running: number;
+            /** Runs */
+            runs: number;
+        };
+        /**
+         * ExplanationView
+         * @description Whether a collection would leave an artifact, and the nearest of what holds it.
+         */
+        ExplanationView: {
+            /** Digest */
+            digest: string;
+            /** Erased At */
+            erased_at: string | null;
+            /** Erased Because */
+            erased_because: string;
+            /** Holders */
+            holders: components["schemas"]["HolderView"][];
+            /** Kept */
+            kept: boolean;
+            /** Kind */
+            kind: string;
+        };
+        /**
+         * FailBody
+         * @description Why something cannot be done.
+         */
+        FailBody: {
+            /**
+             * Hint
+             * @default
+             */
+            hint: string;
+            /** Message */
+            message: string;
+        };
+        /**
          * FieldChangeView
          * @description Anything but a message, by its path, such as `variables.tone` or `params.temperature`.
          */
@@ -4307,6 +5282,27 @@ export interface components {
             old_size: number;
             /** Path */
             path: string;
+        };
+        /**
+         * FinishRunBody
+         * @description How a run ended and what came out of it.
+         */
+        FinishRunBody: {
+            /**
+             * Error
+             * @default
+             */
+            error: string;
+            /**
+             * Outputs
+             * @default []
+             */
+            outputs: components["schemas"]["RunArtifactBody"][];
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "done" | "failed";
         };
         /**
          * FloorView
@@ -4489,6 +5485,16 @@ export interface components {
             sound: boolean;
         };
         /**
+         * HolderView
+         * @description What holds an artifact, and the path from what it names to the artifact.
+         */
+        HolderView: {
+            /** Path */
+            path: string[];
+            /** Why */
+            why: string;
+        };
+        /**
          * HostedModelBody
          * @description A model that a provider hosts, under the name that this project gives it.
          */
@@ -4554,6 +5560,115 @@ export interface components {
             };
             /** Kind */
             kind: string;
+        };
+        /**
+         * ImpactView
+         * @description Everything that a revocation reaches. `touched` are the first of `count`, itself the first of all.
+         *
+         *     `complete` is false where the walk stopped at a limit.
+         */
+        ImpactView: {
+            /** Complete */
+            complete: boolean;
+            /** Count */
+            count: number;
+            /** Digest */
+            digest: string;
+            /** Live */
+            live: components["schemas"]["LiveView"][];
+            /** Touched */
+            touched: components["schemas"]["TouchedView"][];
+        };
+        /**
+         * ImportModelBody
+         * @description A model of files that were sent, by path. `base` names a model as `NAME@VERSION`, `NAME@alias` or a digest.
+         */
+        ImportModelBody: {
+            /**
+             * Allow Pickle
+             * @default false
+             */
+            allow_pickle: boolean;
+            /**
+             * Base
+             * @default
+             */
+            base: string;
+            /**
+             * Derivation
+             * @default none
+             * @enum {string}
+             */
+            derivation: "none" | "finetune" | "distil" | "quantise" | "prune" | "merge";
+            /**
+             * Environment
+             * @default {}
+             */
+            environment: {
+                [key: string]: unknown;
+            };
+            /**
+             * Expected Outcome
+             * @default
+             */
+            expected_outcome: string;
+            /** Files */
+            files: {
+                [key: string]: string;
+            };
+            /**
+             * Inputs
+             * @default []
+             */
+            inputs: components["schemas"]["ModelInputBody"][];
+            /**
+             * Kind
+             * @default weights
+             * @enum {string}
+             */
+            kind: "weights" | "adapter";
+            /**
+             * Licence
+             * @default
+             */
+            licence: string;
+            /**
+             * Metrics
+             * @default {}
+             */
+            metrics: {
+                [key: string]: number;
+            };
+            /** Name */
+            name: string;
+            /**
+             * Params
+             * @default {}
+             */
+            params: {
+                [key: string]: unknown;
+            };
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Seeds
+             * @default {}
+             */
+            seeds: {
+                [key: string]: number;
+            };
+            /** Semver */
+            semver?: string | null;
+            /**
+             * Source
+             * @default {}
+             */
+            source: {
+                [key: string]: unknown;
+            };
         };
         /**
          * IncludedView
@@ -4742,35 +5857,64 @@ export interface components {
             version: string;
         };
         /**
-         * LabelView
-         * @description A label of a prompt, and the digest that it points to.
+         * LevelView
+         * @description What became of a level, and why.
          */
-        LabelView: {
+        LevelView: {
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "R0" | "R1" | "R2";
+            /** Reason */
+            reason: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "proven" | "differs" | "cannot" | "not_tried";
+        };
+        /**
+         * LineageNameView
+         * @description The newest version of a name that means the artifact.
+         */
+        LineageNameView: {
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Semver */
+            semver: string;
+        };
+        /**
+         * LineageNodeView
+         * @description An artifact of a lineage. `kind` is `part` for what is only a part of an artifact.
+         */
+        LineageNodeView: {
             /** Digest */
             digest: string;
-            /** Governed */
-            governed: boolean;
-            /** Label */
-            label: string;
-            /**
-             * Moved At
-             * Format: date-time
-             */
-            moved_at: string;
-            /** Moved By */
-            moved_by: string;
-            /** Revision */
-            revision: number;
+            /** Erased */
+            erased: boolean;
+            /** Kind */
+            kind: string;
+            /** Names */
+            names: components["schemas"]["LineageNameView"][];
+            /** Size */
+            size: number;
         };
         /**
          * LineageView
-         * @description The activities around an artifact; `complete` is false where the walk stopped at a limit.
+         * @description The activities around an artifact and the artifacts that they name: the edges and the nodes of a graph.
+         *
+         *     `complete` is false where the walk stopped at a limit; an edge whose artifact is not among the nodes is left out.
          */
         LineageView: {
             /** Activities */
             activities: components["schemas"]["ActivityView"][];
             /** Complete */
             complete: boolean;
+            /** Nodes */
+            nodes: components["schemas"]["LineageNodeView"][];
             /** Root */
             root: string;
         };
@@ -4783,6 +5927,18 @@ export interface components {
             mark: string;
             /** Text */
             text: string;
+        };
+        /**
+         * LiveView
+         * @description A release that is served now for an app, by a ref; without one only to requests that pin it.
+         */
+        LiveView: {
+            /** App */
+            app: string;
+            /** Digest */
+            digest: string;
+            /** Ref */
+            ref: string;
         };
         /**
          * LoadView
@@ -4844,6 +6000,14 @@ export interface components {
             ref: string;
             /** Sequence */
             sequence: number;
+        };
+        /**
+         * LoggedView
+         * @description How many of the points were new; the others were there.
+         */
+        LoggedView: {
+            /** New */
+            new: number;
         };
         /**
          * MeasuresOut
@@ -4939,6 +6103,176 @@ export interface components {
             text: string;
         };
         /**
+         * MetricDeltaView
+         * @description A metric in its own unit; `delta` is new less old, null where a side has no value.
+         */
+        MetricDeltaView: {
+            /** Delta */
+            delta: number | null;
+            /** Metric */
+            metric: string;
+            /** New */
+            new: number | null;
+            /** Old */
+            old: number | null;
+        };
+        /**
+         * MetricPointBody
+         * @description A value of a metric at a step; `at` tells apart what was measured at one step.
+         */
+        MetricPointBody: {
+            /** At */
+            at?: string | null;
+            /** Metric */
+            metric: string;
+            /**
+             * Step
+             * @default 0
+             */
+            step: number;
+            /** Value */
+            value: number | ("NaN" | "Infinity" | "-Infinity");
+        };
+        /**
+         * MetricsBody
+         * @description Points of metrics.
+         */
+        MetricsBody: {
+            /** Points */
+            points: components["schemas"]["MetricPointBody"][];
+        };
+        /**
+         * MissingFilesBody
+         * @description Digests of files that are about to be sent.
+         */
+        MissingFilesBody: {
+            /** Digests */
+            digests: string[];
+        };
+        /**
+         * MissingFilesView
+         * @description The files that the project has not; the others need not be sent.
+         */
+        MissingFilesView: {
+            /** Missing */
+            missing: string[];
+        };
+        /**
+         * ModelAliasBody
+         * @description Which version an alias is to point to: a number or another alias; the newest where it is empty.
+         */
+        ModelAliasBody: {
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Version
+             * @default
+             */
+            version: string;
+        };
+        /**
+         * ModelAliasView
+         * @description An alias of a model, and the digest that it points to. A governed one moves only through its gate.
+         */
+        ModelAliasView: {
+            /** Alias */
+            alias: string;
+            /** Digest */
+            digest: string;
+            /** Governed */
+            governed: boolean;
+            /**
+             * Moved At
+             * Format: date-time
+             */
+            moved_at: string;
+            /** Moved By */
+            moved_by: string;
+            /** Revision */
+            revision: number;
+        };
+        /**
+         * ModelDetailView
+         * @description A version of a model, the aliases that point to it now, and where it came from.
+         */
+        ModelDetailView: {
+            adapter: components["schemas"]["AdapterView"] | null;
+            /** Aliases */
+            aliases: string[];
+            /** Architecture */
+            architecture: string;
+            /** Base */
+            base: string | null;
+            /** Chat Template */
+            chat_template: string | null;
+            /** Config */
+            config: string | null;
+            /** Context Length */
+            context_length: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Derivation */
+            derivation: string;
+            /** Digest */
+            digest: string;
+            /** Dtypes */
+            dtypes: {
+                [key: string]: number;
+            };
+            /** Files */
+            files: components["schemas"]["WeightsFileView"][];
+            /** Format */
+            format: string;
+            /** Immutable */
+            immutable: boolean;
+            /** Kind */
+            kind: string;
+            /** Licence */
+            licence: string;
+            /** Licence Id */
+            licence_id: string;
+            /** Name */
+            name: string;
+            origin: components["schemas"]["ModelOriginView"] | null;
+            /** Parameters */
+            parameters: number;
+            /** Pickled */
+            pickled: boolean;
+            price: components["schemas"]["ModelPriceView"] | null;
+            /** Provider */
+            provider: string;
+            /** Provider Model */
+            provider_model: string;
+            /** Quantisation */
+            quantisation: string;
+            /** Reason */
+            reason: string;
+            /** Reproduction Cap */
+            reproduction_cap: string | null;
+            /** Semver */
+            semver: string;
+            /** Size Bytes */
+            size_bytes: number | null;
+            /** Snapshot */
+            snapshot: string;
+            /** Source */
+            source: {
+                [key: string]: unknown;
+            };
+            /** Tokenizer */
+            tokenizer: string | null;
+            /** Wants Canary */
+            wants_canary: boolean;
+        };
+        /**
          * ModelDiffView
          * @description A model that differs, and in what: weights digest, quantisation, licence, derivation and the like.
          */
@@ -4956,10 +6290,68 @@ export interface components {
             role: string;
         };
         /**
+         * ModelInputBody
+         * @description An artifact of the project that a model was made from, such as the dataset that it was trained on.
+         */
+        ModelInputBody: {
+            /** Digest */
+            digest: string;
+            /**
+             * Policy
+             * @default rebuild
+             * @enum {string}
+             */
+            policy: "rebuild" | "revalidate" | "reevaluate" | "none";
+            /**
+             * Role
+             * @default data
+             */
+            role: string;
+        };
+        /**
+         * ModelInputView
+         * @description An artifact that a model was made from; `policy` says what its change means for the model.
+         */
+        ModelInputView: {
+            /** Digest */
+            digest: string;
+            /** Policy */
+            policy: string;
+            /** Role */
+            role: string;
+        };
+        /**
+         * ModelOriginView
+         * @description The activity that a model came out of; `inputs` are what it was made from.
+         */
+        ModelOriginView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Environment */
+            environment: {
+                [key: string]: unknown;
+            };
+            /** Id */
+            id: string;
+            /** Inputs */
+            inputs: components["schemas"]["ModelInputView"][];
+            /** Kind */
+            kind: string;
+            /** Params */
+            params: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * ModelPartView
-         * @description A model of a release.
+         * @description A model of a release. `reproduction_cap` is the best level at which answers can be had again, null for no cap.
          */
         ModelPartView: {
+            /** Adapters */
+            adapters: components["schemas"]["AdapterPinView"][];
             /** Architecture */
             architecture: string;
             /** Base */
@@ -4990,6 +6382,8 @@ export interface components {
             provider_model: string;
             /** Quantisation */
             quantisation: string;
+            /** Reproduction Cap */
+            reproduction_cap: string | null;
             /** Role */
             role: string;
             /** Size Bytes */
@@ -4998,6 +6392,8 @@ export interface components {
             snapshot: string;
             /** Version */
             version: string;
+            /** Wants Canary */
+            wants_canary: boolean;
         };
         /**
          * ModelPriceView
@@ -5027,15 +6423,21 @@ export interface components {
         };
         /**
          * ModelView
-         * @description A version of a model. `price` is null where nobody knows it.
+         * @description A version of a model. `price` is null where nobody knows it; `licence_id` is SPDX's name, or `unknown`.
+         *
+         *     `reproduction_cap` is the best level at which its answers can be had again (`R2`: statistically), null for no cap;
+         *     `wants_canary` tells that what answers may change unseen. `pickled` weights run code of their maker when loaded.
          */
         ModelView: {
+            adapter: components["schemas"]["AdapterView"] | null;
             /** Architecture */
             architecture: string;
             /** Base */
             base: string | null;
             /** Chat Template */
             chat_template: string | null;
+            /** Config */
+            config: string | null;
             /** Context Length */
             context_length: number;
             /**
@@ -5049,6 +6451,10 @@ export interface components {
             derivation: string;
             /** Digest */
             digest: string;
+            /** Dtypes */
+            dtypes: {
+                [key: string]: number;
+            };
             /** Files */
             files: components["schemas"]["WeightsFileView"][];
             /** Format */
@@ -5059,10 +6465,14 @@ export interface components {
             kind: string;
             /** Licence */
             licence: string;
+            /** Licence Id */
+            licence_id: string;
             /** Name */
             name: string;
             /** Parameters */
             parameters: number;
+            /** Pickled */
+            pickled: boolean;
             price: components["schemas"]["ModelPriceView"] | null;
             /** Provider */
             provider: string;
@@ -5072,6 +6482,8 @@ export interface components {
             quantisation: string;
             /** Reason */
             reason: string;
+            /** Reproduction Cap */
+            reproduction_cap: string | null;
             /** Semver */
             semver: string;
             /** Size Bytes */
@@ -5084,6 +6496,8 @@ export interface components {
             };
             /** Tokenizer */
             tokenizer: string | null;
+            /** Wants Canary */
+            wants_canary: boolean;
         };
         /**
          * MoveBody
@@ -5229,6 +6643,13 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[ExperimentView] */
+        Page_ExperimentView_: {
+            /** Items */
+            items: components["schemas"]["ExperimentView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[JobKindView] */
         Page_JobKindView_: {
             /** Items */
@@ -5250,13 +6671,6 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
-        /** Page[LabelView] */
-        Page_LabelView_: {
-            /** Items */
-            items: components["schemas"]["LabelView"][];
-            /** Next Cursor */
-            next_cursor?: string | null;
-        };
         /** Page[LogEntryView] */
         Page_LogEntryView_: {
             /** Items */
@@ -5268,6 +6682,13 @@ export interface components {
         Page_MemberView_: {
             /** Items */
             items: components["schemas"]["MemberView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[ModelAliasView] */
+        Page_ModelAliasView_: {
+            /** Items */
+            items: components["schemas"]["ModelAliasView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -5289,6 +6710,13 @@ export interface components {
         Page_ProjectView_: {
             /** Items */
             items: components["schemas"]["ProjectView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[PromptLabelView] */
+        Page_PromptLabelView_: {
+            /** Items */
+            items: components["schemas"]["PromptLabelView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -5334,6 +6762,20 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[ReproductionView] */
+        Page_ReproductionView_: {
+            /** Items */
+            items: components["schemas"]["ReproductionView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[RevocationView] */
+        Page_RevocationView_: {
+            /** Items */
+            items: components["schemas"]["RevocationView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[RoutedModelView] */
         Page_RoutedModelView_: {
             /** Items */
@@ -5345,6 +6787,13 @@ export interface components {
         Page_RowView_: {
             /** Items */
             items: components["schemas"]["RowView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[RunView] */
+        Page_RunView_: {
+            /** Items */
+            items: components["schemas"]["RunView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -5370,6 +6819,45 @@ export interface components {
             next_cursor?: string | null;
         };
         /**
+         * ParamRowView
+         * @description One parameter; `values` are in the order of the runs, null where a run has none.
+         */
+        ParamRowView: {
+            /** Differs */
+            differs: boolean;
+            /** Name */
+            name: string;
+            /** Values */
+            values: (string | boolean | number | null)[];
+        };
+        /**
+         * PartCheckView
+         * @description One part of a release after a look at its stored bytes.
+         */
+        PartCheckView: {
+            /** Bytes */
+            bytes: number;
+            /** Detail */
+            detail: string;
+            /** Digest */
+            digest: string;
+            /** Items */
+            items: number;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Problems */
+            problems: string[];
+            /** Role */
+            role: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "proven" | "differs" | "missing" | "erased" | "cannot";
+        };
+        /**
          * PartChoice
          * @description Parts of a release: all of a kind, or those that are named or have the role `name`.
          */
@@ -5391,6 +6879,8 @@ export interface components {
             contract: string;
             /** Digest */
             digest: string;
+            /** Expected Outcome */
+            expected_outcome: string;
             /** Name */
             name: string;
             /** Order */
@@ -5441,6 +6931,41 @@ export interface components {
             role: string;
         };
         /**
+         * PlaygroundBody
+         * @description A call to try: `model` as gateways take it (`app:NAME@REF` or a model), and what to ask of it.
+         */
+        PlaygroundBody: {
+            /** Messages */
+            messages?: {
+                [key: string]: unknown;
+            }[];
+            /** Model */
+            model: string;
+            /**
+             * Params
+             * @description Such as max_tokens
+             */
+            params?: {
+                [key: string]: unknown;
+            };
+            /** @description In the place of the prompt that the release pins */
+            prompt?: components["schemas"]["PlaygroundPrompt"] | null;
+            /** Variables */
+            variables?: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * PlaygroundPrompt
+         * @description A prompt file as it stands in an editor; nothing of it is kept.
+         */
+        PlaygroundPrompt: {
+            /** Name */
+            name: string;
+            /** Text */
+            text: string;
+        };
+        /**
          * PointOut
          * @description One bucket of the series, from `at`.
          */
@@ -5472,6 +6997,29 @@ export interface components {
             /** Unpriced Calls */
             unpriced_calls: number;
             usage: components["schemas"]["UsageOut"];
+        };
+        /**
+         * PreviewBody
+         * @description What `DeriveBody` says of a release and its parts, to see what would come of it.
+         */
+        PreviewBody: {
+            /** From */
+            from: string;
+            /** Set */
+            set: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * PreviewView
+         * @description The digest that a derived release would have, what is to be known of it, and what it changes.
+         */
+        PreviewView: {
+            diff: components["schemas"]["ReleaseDiffView"];
+            /** Digest */
+            digest: string;
+            /** Notes */
+            notes: string[];
         };
         /**
          * PriceBody
@@ -5654,6 +7202,27 @@ export interface components {
             messages: components["schemas"]["MessageChangeView"][];
             /** Same */
             same: boolean;
+        };
+        /**
+         * PromptLabelView
+         * @description A label of a prompt, and the digest that it points to.
+         */
+        PromptLabelView: {
+            /** Digest */
+            digest: string;
+            /** Governed */
+            governed: boolean;
+            /** Label */
+            label: string;
+            /**
+             * Moved At
+             * Format: date-time
+             */
+            moved_at: string;
+            /** Moved By */
+            moved_by: string;
+            /** Revision */
+            revision: number;
         };
         /**
          * PromptListed
@@ -6045,6 +7614,35 @@ export interface components {
             spans: number;
         };
         /**
+         * ReceivedFileView
+         * @description A file that was kept. It belongs to no model before an import names it.
+         */
+        ReceivedFileView: {
+            /** Digest */
+            digest: string;
+            /** Size */
+            size: number;
+        };
+        /**
+         * RecordedInput
+         * @description One request to record: a text, or messages as in a chat request; and values for the prompt's variables.
+         */
+        RecordedInput: {
+            /** Input */
+            input?: string | null;
+            /** Messages */
+            messages?: {
+                [key: string]: unknown;
+            }[] | null;
+            /**
+             * Variables
+             * @default {}
+             */
+            variables: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * RefMoveView
          * @description One move of a ref; `sequence` is its place in the project's log. A new ref came from null.
          */
@@ -6123,6 +7721,8 @@ export interface components {
         /**
          * ReleaseDiffView
          * @description What changed from one release to another, part by part; `summary` says it in a line each.
+         *
+         *     `evaluated` says which of the two have signed test results: `unknown` where neither has.
          */
         ReleaseDiffView: {
             code: components["schemas"]["CodeDiffView"] | null;
@@ -6130,6 +7730,13 @@ export interface components {
             config: components["schemas"]["ValueChangeView"][];
             /** Data */
             data: components["schemas"]["DataDiffView"][];
+            /**
+             * Evaluated
+             * @enum {string}
+             */
+            evaluated: "both" | "old" | "new" | "unknown";
+            /** Evaluations */
+            evaluations: components["schemas"]["SuiteDeltaView"][];
             /** Model */
             model: components["schemas"]["ModelDiffView"][];
             new: components["schemas"]["ReleaseSideView"];
@@ -6258,6 +7865,8 @@ export interface components {
             digest: string;
             /** Dirty */
             dirty: boolean;
+            /** Expected Outcome */
+            expected_outcome: string;
             /** Reason */
             reason: string;
             /** Sequence */
@@ -6266,6 +7875,8 @@ export interface components {
         /**
          * ReleaseView
          * @description A release with everything that it pins, and who made it when and why; `dirty`: of code that is in no commit.
+         *
+         *     `revoked` says in sentences which revocations reach it: then it is broken, and no ref moves to it.
          */
         ReleaseView: {
             /** App */
@@ -6305,6 +7916,8 @@ export interface components {
             reason: string;
             /** Refs */
             refs: string[];
+            /** Revoked */
+            revoked: string[];
             /** Sequence */
             sequence: number;
         };
@@ -6333,6 +7946,175 @@ export interface components {
             messages: {
                 [key: string]: unknown;
             }[];
+        };
+        /**
+         * ReplayView
+         * @description One recorded request, executed again.
+         */
+        ReplayView: {
+            /** Detail */
+            detail: string;
+            /** Found */
+            found: string;
+            /** Number */
+            number: number;
+            /** Recorded */
+            recorded: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "same" | "differs" | "failed";
+        };
+        /**
+         * ReproductionBody
+         * @description What to prove; with `record`, which requests to execute and keep for that. The same `key` is the same again.
+         */
+        ReproductionBody: {
+            /**
+             * From Traces
+             * @default 0
+             */
+            from_traces: number;
+            /**
+             * Key
+             * @default
+             */
+            key: string;
+            /** Level */
+            level?: ("R0" | "R1" | "R2") | null;
+            /**
+             * Record
+             * @default false
+             */
+            record: boolean;
+            /**
+             * Recording
+             * @default
+             */
+            recording: string;
+            /**
+             * Requests
+             * @default []
+             */
+            requests: components["schemas"]["RecordedInput"][];
+        };
+        /**
+         * ReproductionDetailView
+         * @description A reproduction with its report: the cap, every level, every part, every request.
+         */
+        ReproductionDetailView: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "reproduce" | "record";
+            /** App */
+            app: string;
+            /** Cap */
+            cap: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Ended At */
+            ended_at: string | null;
+            /** Error */
+            error: string;
+            /** Evidence */
+            evidence: string;
+            /** Hint */
+            hint: string;
+            /** Id */
+            id: string;
+            /** Incomparable */
+            incomparable: string[];
+            /** Level */
+            level: string;
+            /** Levels */
+            levels: components["schemas"]["LevelView"][];
+            /** Parts */
+            parts: components["schemas"]["PartCheckView"][];
+            progress: components["schemas"]["ReproductionProgressView"] | null;
+            /** Proven */
+            proven: string[];
+            /** Recording */
+            recording: string;
+            /** Release */
+            release: string;
+            /** Report */
+            report: string;
+            /** Requests */
+            requests: components["schemas"]["ReplayView"][];
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "running" | "done" | "failed" | "cancelled";
+            /** Succeeded */
+            succeeded: boolean;
+        };
+        /**
+         * ReproductionProgressView
+         * @description How far a reproduction is; `total` 0 means unknown.
+         */
+        ReproductionProgressView: {
+            /** Done */
+            done: number;
+            /** Message */
+            message: string;
+            /** Total */
+            total: number;
+        };
+        /**
+         * ReproductionView
+         * @description A reproduction, or the making of a recording. `level` is what it is about, `proven` what was proven.
+         */
+        ReproductionView: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "reproduce" | "record";
+            /** App */
+            app: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Ended At */
+            ended_at: string | null;
+            /** Error */
+            error: string;
+            /** Evidence */
+            evidence: string;
+            /** Hint */
+            hint: string;
+            /** Id */
+            id: string;
+            /** Level */
+            level: string;
+            /** Proven */
+            proven: string[];
+            /** Recording */
+            recording: string;
+            /** Release */
+            release: string;
+            /** Report */
+            report: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "running" | "done" | "failed" | "cancelled";
+            /** Succeeded */
+            succeeded: boolean;
         };
         /**
          * RequirementView
@@ -6398,6 +8180,45 @@ export interface components {
             parts: string[];
             /** Revision */
             revision: number;
+        };
+        /**
+         * RevocationView
+         * @description A revocation; it stands until `reinstated_at`. `evidence` is the signed statement that says the same.
+         */
+        RevocationView: {
+            /** Digest */
+            digest: string;
+            /** Evidence */
+            evidence: string;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Reason */
+            reason: string;
+            /** Reinstated At */
+            reinstated_at: string | null;
+            /** Reinstated Because */
+            reinstated_because: string;
+            /** Reinstated By */
+            reinstated_by: string;
+            /**
+             * Revoked At
+             * Format: date-time
+             */
+            revoked_at: string;
+            /** Revoked By */
+            revoked_by: string;
+            /** Stands */
+            stands: boolean;
+        };
+        /**
+         * RevokedView
+         * @description A revocation and what it reaches now.
+         */
+        RevokedView: {
+            impact: components["schemas"]["ImpactView"];
+            revocation: components["schemas"]["RevocationView"];
         };
         /** RoleBody */
         RoleBody: {
@@ -6572,6 +8393,41 @@ export interface components {
             };
         };
         /**
+         * RunArtifactBody
+         * @description An artifact of the project that goes in or comes out. Without a policy the one of the run's kind counts.
+         */
+        RunArtifactBody: {
+            /** Digest */
+            digest: string;
+            /** Policy */
+            policy?: ("rebuild" | "revalidate" | "reevaluate" | "none") | null;
+            /**
+             * Role
+             * @default
+             */
+            role: string;
+        };
+        /**
+         * RunMetricView
+         * @description A metric of a run in numbers. `least` and `most` are null where no value is a number.
+         */
+        RunMetricView: {
+            /** First Step */
+            first_step: number;
+            /** Last */
+            last: number | ("NaN" | "Infinity" | "-Infinity");
+            /** Last Step */
+            last_step: number;
+            /** Least */
+            least: number | ("NaN" | "Infinity" | "-Infinity") | null;
+            /** Metric */
+            metric: string;
+            /** Most */
+            most: number | ("NaN" | "Infinity" | "-Infinity") | null;
+            /** Points */
+            points: number;
+        };
+        /**
          * RunningCodeView
          * @description The code of the release that a ref points to, and what callers announced in the last `window_s` seconds.
          */
@@ -6586,6 +8442,61 @@ export interface components {
             tree: string;
             /** Window S */
             window_s: number;
+        };
+        /**
+         * RunView
+         * @description A run. `lost` tells that it goes on by its own account, but has given no sign for too long.
+         */
+        RunView: {
+            /** Ended At */
+            ended_at: string | null;
+            /** Environment */
+            environment: {
+                [key: string]: unknown;
+            };
+            /** Error */
+            error: string;
+            /** Experiment */
+            experiment: string;
+            /**
+             * Heartbeat At
+             * Format: date-time
+             */
+            heartbeat_at: string;
+            /** Id */
+            id: string;
+            /** Inputs */
+            inputs: components["schemas"]["EdgeView"][];
+            /** Kind */
+            kind: string;
+            /** Lost */
+            lost: boolean;
+            /** Metrics */
+            metrics: components["schemas"]["RunMetricView"][];
+            /** Name */
+            name: string;
+            /** Outputs */
+            outputs: components["schemas"]["EdgeView"][];
+            /** Params */
+            params: {
+                [key: string]: string | boolean | number;
+            };
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            /** Started By */
+            started_by: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "running" | "done" | "failed";
+            /** Tags */
+            tags: {
+                [key: string]: string;
+            };
         };
         /** SecretBody */
         SecretBody: {
@@ -6615,6 +8526,24 @@ export interface components {
             updated_by: string;
             /** Version */
             version: number;
+        };
+        /**
+         * SeriesView
+         * @description A metric of a run over its steps. `values[i]` was measured at `steps[i]`; `thinned`: points were left out.
+         */
+        SeriesView: {
+            /** Metric */
+            metric: string;
+            /** Run */
+            run: string;
+            /** Steps */
+            steps: number[];
+            /** Thinned */
+            thinned: boolean;
+            /** Total */
+            total: number;
+            /** Values */
+            values: (number | ("NaN" | "Infinity" | "-Infinity"))[];
         };
         /**
          * SessionView
@@ -6961,10 +8890,254 @@ export interface components {
             variant: string;
         };
         /**
+         * StaleCauseView
+         * @description One reason, in a sentence (`said`) and in parts. `digest` is what is pinned, `newest_digest` what it is today.
+         *
+         *     `newer`: a newer version is there; `pending`: it is out of date itself; `revoked`, `erased`; `broken`: made of such;
+         *     `unproven`, `failed`, `expired`: evidence; `suite`, `policy`: another than the evidence is of.
+         */
+        StaleCauseView: {
+            /** Digest */
+            digest: string;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Newest Digest */
+            newest_digest: string;
+            /** Newest Version */
+            newest_version: string;
+            /**
+             * Policy
+             * @enum {string}
+             */
+            policy: "rebuild" | "revalidate" | "reevaluate" | "none";
+            /** Role */
+            role: string;
+            /** Said */
+            said: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "FRESH" | "UNVALIDATED" | "EXPIRED" | "STALE" | "BROKEN";
+            /** Version */
+            version: string;
+            /**
+             * What
+             * @enum {string}
+             */
+            what: "newer" | "pending" | "revoked" | "erased" | "broken" | "unproven" | "failed" | "expired" | "suite" | "policy";
+        };
+        /**
+         * StalenessRunBody
+         * @description What to mend: the refs of an app, one of them, an artifact, or all refs of the project.
+         *
+         *     No further step begins after `seconds`. `skip` are ids of steps not to try, such as those that failed before.
+         */
+        StalenessRunBody: {
+            /**
+             * App
+             * @default
+             */
+            app: string;
+            /**
+             * Artifact
+             * @default
+             */
+            artifact: string;
+            /**
+             * Expected Outcome
+             * @default
+             */
+            expected_outcome: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Ref
+             * @default
+             */
+            ref: string;
+            /** Seconds */
+            seconds?: number | null;
+            /**
+             * Skip
+             * @default []
+             */
+            skip: string[];
+        };
+        /**
+         * StalenessRunView
+         * @description What one request has done, step by step; `left` could be done and were not begun.
+         */
+        StalenessRunView: {
+            /** Left */
+            left: number;
+            /** Steps */
+            steps: components["schemas"]["StaleStepDoneView"][];
+        };
+        /**
+         * StalenessView
+         * @description What was looked at, and the plan: the first of `step_count` steps. `artifact_count` were walked over.
+         */
+        StalenessView: {
+            /** Artifact Count */
+            artifact_count: number;
+            /** Fresh */
+            fresh: boolean;
+            /** Items */
+            items: components["schemas"]["StaleView"][];
+            /** Plan */
+            plan: components["schemas"]["StaleStepView"][];
+            /** Step Count */
+            step_count: number;
+        };
+        /**
+         * StaleStepDoneView
+         * @description What became of a step. `same`: nothing new came out; `left`: not begun yet; `waiting`: for another step.
+         */
+        StaleStepDoneView: {
+            /** Digest */
+            digest: string;
+            /** Hint */
+            hint: string;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "made" | "same" | "failed" | "waiting" | "no-executor" | "left";
+            /** Problem */
+            problem: string;
+            step: components["schemas"]["StaleStepView"];
+            /** Version */
+            version: string;
+        };
+        /**
+         * StaleStepView
+         * @description One thing to do. `executor` is empty where nothing is installed that does the `work`; `lacks` says why.
+         *
+         *     `after` are places in the list, from 0. `waits_for` names what has to be done before by somebody else.
+         */
+        StaleStepView: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "rebuild" | "revalidate" | "reevaluate";
+            /** After */
+            after: number[];
+            /** Because */
+            because: string[];
+            /** Digest */
+            digest: string;
+            /** Executor */
+            executor: string;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Label */
+            label: string;
+            /** Lacks */
+            lacks: string;
+            /** Name */
+            name: string;
+            /** Runnable */
+            runnable: boolean;
+            /** Version */
+            version: string;
+            /** Waits For */
+            waits_for: string[];
+            /** Work */
+            work: string;
+        };
+        /**
+         * StaleView
+         * @description How a ref's release, or an artifact, stands. `causes` are the first of `cause_count`; `roots` where they began.
+         *
+         *     `successor` is the release with today's parts, where it was made already: what is left is to move the ref.
+         */
+        StaleView: {
+            /** Cause Count */
+            cause_count: number;
+            /** Causes */
+            causes: components["schemas"]["StaleCauseView"][];
+            /** Digest */
+            digest: string;
+            /** Label */
+            label: string;
+            /** Ref */
+            ref: string;
+            /** Roots */
+            roots: components["schemas"]["StaleCauseView"][];
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "FRESH" | "UNVALIDATED" | "EXPIRED" | "STALE" | "BROKEN";
+            /** Successor */
+            successor: string;
+        };
+        /**
+         * StartRunBody
+         * @description A run that begins. The same `idempotency_key` again is the same run.
+         */
+        StartRunBody: {
+            /**
+             * Environment
+             * @default {}
+             */
+            environment: {
+                [key: string]: unknown;
+            };
+            /**
+             * Experiment
+             * @default default
+             */
+            experiment: string;
+            /** Idempotency Key */
+            idempotency_key?: string | null;
+            /**
+             * Inputs
+             * @default []
+             */
+            inputs: components["schemas"]["RunArtifactBody"][];
+            /**
+             * Kind
+             * @default train
+             * @enum {string}
+             */
+            kind: "train" | "finetune" | "distil" | "quantise" | "prune" | "merge" | "evaluate";
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /**
+             * Params
+             * @default {}
+             */
+            params: {
+                [key: string]: string | boolean | number;
+            };
+            /**
+             * Tags
+             * @default {}
+             */
+            tags: {
+                [key: string]: string;
+            };
+        };
+        /**
          * StatusView
-         * @description What runs, and how it is.
+         * @description What runs, and how it is. `broken` is served although it was revoked, or rests on what was.
          */
         StatusView: {
+            /** Broken */
+            broken: components["schemas"]["BrokenView"][];
             /** Engines */
             engines: components["schemas"]["EngineStatusView"][];
             /** Processes */
@@ -7016,6 +9189,47 @@ export interface components {
             name: string;
         };
         /**
+         * SuiteDeltaView
+         * @description A suite on both releases; `same_suite` is null where it is not known whether the same suite ran.
+         */
+        SuiteDeltaView: {
+            /** Metrics */
+            metrics: components["schemas"]["MetricDeltaView"][];
+            new: components["schemas"]["SuiteSideView"] | null;
+            old: components["schemas"]["SuiteSideView"] | null;
+            /** Same Suite */
+            same_suite: boolean | null;
+            /** Suite */
+            suite: string;
+        };
+        /**
+         * SuiteSideView
+         * @description The newest signed result of a suite on a release; `evidence` names the statement, `suite` the suite that ran.
+         */
+        SuiteSideView: {
+            /** Cases */
+            cases: number;
+            /** Evidence */
+            evidence: string;
+            /** Expired */
+            expired: boolean;
+            /** Expires At */
+            expires_at: string | null;
+            /** Key Id */
+            key_id: string;
+            /**
+             * Received At
+             * Format: date-time
+             */
+            received_at: string;
+            /** Result */
+            result: string;
+            /** Signed By */
+            signed_by: string;
+            /** Suite */
+            suite: string;
+        };
+        /**
          * TopOut
          * @description What one model, release or app had of the whole; `app` is the app of a release.
          */
@@ -7049,6 +9263,22 @@ export interface components {
             /** Unpriced Calls */
             unpriced_calls: number;
             usage: components["schemas"]["UsageOut"];
+        };
+        /**
+         * TouchedView
+         * @description An artifact that contains or derives from another; `path` leads to it. `versions` are names with numbers.
+         */
+        TouchedView: {
+            /** Digest */
+            digest: string;
+            /** Kind */
+            kind: string;
+            /** Path */
+            path: string[];
+            /** Refs */
+            refs: string[];
+            /** Versions */
+            versions: string[];
         };
         /**
          * TraceItem
@@ -7324,10 +9554,20 @@ export interface operations {
     list_installation_audit: {
         parameters: {
             query?: {
+                /** @description Only what begins so, such as `key.` */
+                action?: string;
+                /** @description Only what this one did, by id */
+                actor?: string;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only from then on, with a time zone */
+                since?: string | null;
+                /** @description Only what was done to what is named so */
+                target?: string;
+                /** @description Only before then, with a time zone */
+                until?: string | null;
             };
             header?: never;
             path?: never;
@@ -7342,6 +9582,70 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_AuditView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_installation_audit_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeadBody"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_installation_audit_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HeadBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeadCheckView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -7567,6 +9871,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SigningKeyView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    collect: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CollectBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectedView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -8447,11 +10785,117 @@ export interface operations {
             };
         };
     };
+    erase_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EraseBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExplanationView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_impact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImpactView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_lineage: {
         parameters: {
             query?: {
                 depth?: number;
-                direction?: "upstream" | "downstream";
+                direction?: "upstream" | "downstream" | "both";
             };
             header?: never;
             path: {
@@ -8484,13 +10928,99 @@ export interface operations {
             };
         };
     };
+    reinstate_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevocationView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevokedView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_audit: {
         parameters: {
             query?: {
+                /** @description Only what begins so, such as `key.` */
+                action?: string;
+                /** @description Only what this one did, by id */
+                actor?: string;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only from then on, with a time zone */
+                since?: string | null;
+                /** @description Only what was done to what is named so */
+                target?: string;
+                /** @description Only before then, with a time zone */
+                until?: string | null;
             };
             header?: never;
             path: {
@@ -8507,6 +11037,74 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_AuditView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_audit_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeadBody"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_audit_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HeadBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeadCheckView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -9665,6 +12263,10 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only names that hold this */
+                q?: string;
+                /** @description `name` or `created`, `-` for the reverse */
+                sort?: string | null;
             };
             header?: never;
             path: {
@@ -9845,6 +12447,8 @@ export interface operations {
     diff_dataset: {
         parameters: {
             query: {
+                /** @description Only rows of this kind; counts are of all */
+                change?: ("added" | "removed" | "changed" | "moved") | null;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 from: string;
@@ -9964,8 +12568,12 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description Only the row with this key */
+                key?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only rows that hold this text */
+                q?: string;
                 /** @description A version number; the newest without it */
                 version?: string | null;
             };
@@ -10430,6 +13038,43 @@ export interface operations {
             };
         };
     };
+    list_experiments: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ExperimentView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_gates: {
         parameters: {
             query?: never;
@@ -10604,6 +13249,42 @@ export interface operations {
             };
         };
     };
+    collect_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CollectBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectionView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_keys: {
         parameters: {
             query?: {
@@ -10747,6 +13428,197 @@ export interface operations {
             };
         };
     };
+    find_missing_model_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MissingFilesBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MissingFilesView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_model_aliases: {
+        parameters: {
+            query: {
+                /** @description The model's name */
+                model: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelAliasView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    move_model_alias: {
+        parameters: {
+            query: {
+                /** @description The model's name */
+                model: string;
+            };
+            header?: {
+                /** @description Where the alias points now */
+                "if-match"?: string | null;
+                /** @description `*` for a new alias */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                alias: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelAliasBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelAliasView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    send_model_file: {
+        parameters: {
+            query: {
+                /** @description The SHA-256 of the body, as `sha256:` and hex */
+                digest: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceivedFileView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    import_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ImportModelBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_model_prices: {
         parameters: {
             query?: {
@@ -10848,6 +13720,45 @@ export interface operations {
             };
         };
     };
+    list_versions_of_model: {
+        parameters: {
+            query: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                /** @description The model's name */
+                model: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_model_versions: {
         parameters: {
             query?: {
@@ -10855,6 +13766,10 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only names that hold this */
+                q?: string;
+                /** @description `name`, or `-name` for the reverse */
+                sort?: string | null;
             };
             header?: never;
             path: {
@@ -10924,7 +13839,7 @@ export interface operations {
     get_model_version: {
         parameters: {
             query?: {
-                /** @description A version number; the newest without it */
+                /** @description A version number or an alias; the newest without it */
                 version?: string | null;
             };
             header?: never;
@@ -10942,7 +13857,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ModelView"];
+                    "application/json": components["schemas"]["ModelDetailView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -11090,6 +14005,42 @@ export interface operations {
             };
         };
     };
+    run_playground: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlaygroundBody"];
+            };
+        };
+        responses: {
+            /** @description event `start` (trace_id, model, messages), chunks of the OpenAI protocol, or `problem` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_prompts: {
         parameters: {
             query?: {
@@ -11097,6 +14048,10 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only names that hold this */
+                q?: string;
+                /** @description `name` or `created`, `-` for the reverse */
+                sort?: string | null;
             };
             header?: never;
             path: {
@@ -11261,7 +14216,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_LabelView_"];
+                    "application/json": components["schemas"]["Page_PromptLabelView_"];
                 };
             };
             /** @description The request was refused or failed */
@@ -11304,7 +14259,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["LabelView"];
+                    "application/json": components["schemas"]["PromptLabelView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -11612,11 +14567,17 @@ export interface operations {
     list_ref_moves: {
         parameters: {
             query?: {
+                /** @description Only by them: an id or a name */
+                actor?: string;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
                 ref?: string;
+                /** @description Only from then on, with a time zone */
+                since?: string | null;
+                /** @description Only before then, with a time zone */
+                until?: string | null;
             };
             header?: never;
             path: {
@@ -11863,6 +14824,118 @@ export interface operations {
             };
         };
     };
+    list_reproductions: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ReproductionView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reproduce_release: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReproductionBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReproductionView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_reproduction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `sha256:` and 64 hex digits */
+                digest: string;
+                project: string;
+                reproduction: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReproductionDetailView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     derive_release: {
         parameters: {
             query?: never;
@@ -11885,6 +14958,412 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ComposedView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_release: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_revocations: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description Only of this artifact */
+                digest?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                /** @description Only those that were not taken back */
+                standing?: boolean;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_RevocationView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compare_runs: {
+        parameters: {
+            query: {
+                /** @description Metrics to plot */
+                metric?: string[];
+                /** @description How many points of a series at most; peaks stay */
+                points?: number;
+                /** @description Ids of runs, each once */
+                run: string[];
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComparisonView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_runs: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                experiment?: string | null;
+                kind?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                state?: ("running" | "done" | "failed") | null;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_RunView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StartRunBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    describe_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DescribeRunBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FinishRunBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    beat_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    log_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MetricsBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_run_series: {
+        parameters: {
+            query: {
+                metric: string;
+                /** @description How many points of a series at most; peaks stay */
+                points?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SeriesView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -12024,6 +15503,81 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_staleness: {
+        parameters: {
+            query?: {
+                /** @description Only the refs of this app */
+                app?: string;
+                /** @description One artifact instead, by its digest */
+                artifact?: string;
+                /** @description Only this ref of the app */
+                ref?: string;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StalenessView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    run_staleness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StalenessRunBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StalenessRunView"];
+                };
             };
             /** @description The request was refused or failed */
             default: {
@@ -12474,6 +16028,153 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    plan_reproduction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                reproduction: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    fail_reproduction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                reproduction: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FailBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_reproduction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                reproduction: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_reproduced_part: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                reproduction: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
             };
             /** @description The request was refused or failed */
             default: {

@@ -17,7 +17,7 @@ export function healthOf(state: string): Health {
 /** The worst of all parts. */
 export function systemHealth(status: SystemStatus): Health {
   const all: Health[] = [...status.processes, ...status.engines].map((part) => healthOf(part.state));
-  if (status.stores.some((store) => !store.ok) || status.route_table.error !== "") return "bad";
+  if (status.stores.some((store) => !store.ok) || status.route_table.error !== "" || status.broken.length > 0) return "bad";
   if (all.includes("bad")) return "bad";
   return !status.ready || status.route_table.problems.length > 0 || all.includes("waiting") ? "waiting" : "good";
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
+import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 CHUNK = 8 << 20
 IN_MEMORY = 8 << 20
+YOUNG_S = 3600.0
 _OPTIONS = {"endpoint": "endpoint", "region": "region", "virtual_hosted": "virtual_hosted_style_request"}
 
 
@@ -65,7 +67,7 @@ class S3Blobs:
     def put_bytes(self, data: bytes, *, expected: Digest | None = None) -> Digest:
         digest = digest_bytes(data)
         _check_expected(digest, expected)
-        if not self.exists(digest):
+        if not self._young(digest):
             self._upload(digest, io.BytesIO(data))
         return digest
 
@@ -80,7 +82,7 @@ class S3Blobs:
                 kept.write(chunk)
             digest = Digest(f"sha256:{whole.hexdigest()}")
             _check_expected(digest, expected)
-            if not self.exists(digest):
+            if not self._young(digest):
                 kept.seek(0)
                 self._upload(digest, kept)  # type: ignore[arg-type]
         return digest
@@ -137,6 +139,31 @@ class S3Blobs:
         with self._answers(digest):
             self._obstore.delete(self._store, _key(digest))
         return True
+
+    def discard(self, digest: Digest, *, put_before: float) -> bool:
+        # An object store has no lock: a writer that uploads between the two requests can lose its upload.
+        try:
+            if self._put_at(digest) >= put_before:
+                return False
+        except BlobNotFound:
+            return False
+        with self._answers(digest):
+            self._obstore.delete(self._store, _key(digest))
+        return True
+
+    def tidy(self) -> int:
+        return 0  # unfinished uploads are the bucket's: a lifecycle rule ends them
+
+    def _put_at(self, digest: Digest) -> float:
+        with self._answers(digest):
+            return float(self._obstore.head(self._store, _key(digest))["last_modified"].timestamp())
+
+    def _young(self, digest: Digest) -> bool:
+        """Tell whether an object is there that needs no new upload to count as put now."""
+        try:
+            return time.time() - self._put_at(digest) < YOUNG_S
+        except BlobNotFound:
+            return False
 
     def list(self, prefix: str = "") -> Iterator[BlobStat]:
         if prefix.strip("0123456789abcdef") or len(prefix) > 64:

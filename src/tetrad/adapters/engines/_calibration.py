@@ -82,6 +82,18 @@ def machine() -> dict[str, Any]:
     return {"cpu": _cpu_name(), "cores": usable_cores(), "arch": platform.machine(), "system": platform.system()}
 
 
+def processor() -> tuple[str, str]:
+    """Return the processor's name, and the digest of its sorted feature flags: kernels are chosen by them."""
+    features = ""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            line = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+            features = digest_json(sorted(line.partition(":")[2].split())) if line else ""
+    except OSError:
+        pass  # no such file on this system: the name and the build say what is known
+    return _cpu_name(), features or platform.machine()
+
+
 def _cpu_name() -> str:
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:

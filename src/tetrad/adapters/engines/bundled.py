@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,14 +163,20 @@ def blob_path(home: Home, digest: str) -> Path:
     return home.blobs / "sha256" / digits[:2] / digits
 
 
-def model_finder(home: Home, cache: Path) -> Callable[[str], Path]:
-    """Return what finds the local file of a digest: in the home's blobs, else among the shared downloads."""
+def model_finder(home: Home, cache: Path, fetch: Callable[[str], Path] | None = None) -> Callable[[str], Path]:
+    """Return what finds the local file of a digest: in the home's blobs, else among the shared downloads.
+
+    `fetch` gets what is not there from elsewhere, and raises `NotFound` where it is not there either.
+    """
 
     def find(digest: str) -> Path:
         digits = parse_digest(digest).removeprefix("sha256:")
         for path in (blob_path(home, digest), cache / "sha256" / digits[:2] / digits):
             if path.is_file():
                 return path
+        if fetch is not None:
+            with suppress(NotFound):
+                return fetch(digest)
         known = next((file.name for file in BUNDLED if file.digest == digest), "")
         raise ModelMissing(
             f"the weights {digest} {f'({known}) ' if known else ''}are not on this machine",

@@ -15,6 +15,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,16 @@ from tetrad.adapters.engines._calibration import (
     Threads,
     candidates,
     choose,
+    processor,
     usable_cores,
 )
 from tetrad.adapters.engines._llama_cpp_order import CalibrateOrder, ServeOrder, encode_order
 from tetrad.adapters.engines._openai_server import OpenAIServer
 from tetrad.adapters.engines.llama_cpp_child import EX_DATAERR
-from tetrad.kernel import TetradError
+from tetrad.kernel import TetradError, Unavailable, digest_json
 from tetrad.kit.children import Child, ChildSpec
 from tetrad.kit.gguf import BadGguf, read_gguf
+from tetrad.releases import EngineFacts
 from tetrad.serving import (
     EngineCaps,
     EngineEndpoint,
@@ -106,10 +109,11 @@ class LlamaCppAdapter:
 
     async def start(self, spec: EngineSpec, identity: EngineIdentity) -> LlamaCppEngine:
         """Start a child with a fresh key; it loads while it is asked for its health."""
+        path = await asyncio.to_thread(self._model_path, spec.model)
         secret = secrets.token_urlsafe(32)
         read_fd, write_fd = os.pipe()
         order = ServeOrder(
-            model_path=str(self._model_path(spec.model)),
+            model_path=str(path),
             served_name=spec.served_name,
             secret=secret,
             ctx=spec.ctx,
@@ -139,6 +143,8 @@ class LlamaCppAdapter:
             raise EngineUnusable(f"the model {spec.model} cannot be read: {error}", hint="check the disk") from None
         except BadGguf as error:
             raise EngineUnusable(error.message, hint="llama.cpp reads GGUF files only") from None
+        except Unavailable as error:  # weights in a store that does not answer now: another try may help
+            raise EngineFailed(error.message) from None
         except TetradError as error:
             raise EngineUnusable(error.message, hint=error.hint) from None
         if header.context_length and spec.ctx > header.context_length:
@@ -183,6 +189,28 @@ class LlamaCppAdapter:
             child.kill()
             await child.wait()
         return measured
+
+
+def engine_facts(identity: EngineIdentity) -> EngineFacts:
+    """Describe an engine of this machine as far as the bytes of its answers depend on it."""
+    cpu, features = processor()
+    distribution = importlib.metadata.distribution("xllamacpp")
+    libraries = [str(file.locate()) for file in distribution.files or () if file.suffix in (".so", ".dylib", ".pyd")]
+    return EngineFacts(
+        kind=identity.kind,
+        version=distribution.version,
+        build=identity.build,
+        build_digest=digest_json([_library_digest(path) for path in sorted(libraries)]),
+        flags=dict(identity.flags),
+        cpu=cpu,
+        features=features,
+    )
+
+
+@cache
+def _library_digest(path: str) -> str:
+    """Hash a library once: what this process has loaded does not change any more."""
+    return _sha256(Path(path))
 
 
 class LlamaCppEngine:

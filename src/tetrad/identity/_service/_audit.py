@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tetrad.identity._chain import AuditCheck, AuditEntry, check_chain
+from tetrad.identity._chain import AuditCheck, AuditEntry, AuditFilter, AuditHead, check_chain
 from tetrad.identity._service._context import Context, append
 from tetrad.kernel import Principal
 
@@ -20,12 +20,24 @@ class Audit:
         with self._context.store.write() as rows:
             append(rows, self._context.clock, actor.id, action, target, project, detail)
 
-    def list(self, project: str | None, *, before: int | None = None, limit: int = 50) -> list[AuditEntry]:
-        """List entries, the newest first."""
+    def list(
+        self, project: str | None, *, before: int | None = None, limit: int = 50, only: AuditFilter | None = None
+    ) -> list[AuditEntry]:
+        """List entries, the newest first; all, or those that a filter lets through."""
         with self._context.store.read() as rows:
-            return rows.audit_entries(project or "", before, limit)
+            return rows.audit_entries(project or "", before, limit, only)
 
-    def check(self, project: str | None) -> AuditCheck:
-        """Go through the whole chain of a project and tell whether it is as it was written."""
+    def check(self, project: str | None, exported: tuple[int, str] | None = None) -> AuditCheck:
+        """Go through the whole chain of a project and tell whether it is as it was written.
+
+        `exported` is a head (number and hash of an entry) that was noted elsewhere: what led to it must still be there.
+        """
+        noted = AuditHead(*exported) if exported is not None else None
         with self._context.store.read() as rows:
-            return check_chain(rows.audit_chain(project or ""), rows.audit_head(project or ""))
+            return check_chain(rows.audit_chain(project or ""), rows.audit_head(project or ""), noted)
+
+    def head(self, project: str | None) -> tuple[int, str]:
+        """Return where the chain of a project ends: the number and the hash of its newest entry."""
+        with self._context.store.read() as rows:
+            head = rows.audit_head(project or "")
+        return head.seq, head.hash

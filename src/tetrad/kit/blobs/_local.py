@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -50,7 +51,7 @@ class LocalBlobs:
         digest = digest_bytes(data)
         check_expected(digest, expected)
         with self._disk():
-            if not self._holds(digest, data):
+            if not self._still_holds(digest, data):
                 with self._writing() as (part, out):
                     out.write(data)
                     self._place(part, out, digest)
@@ -118,6 +119,22 @@ class LocalBlobs:
             _sync_folder(path.parent)
         return True
 
+    def discard(self, digest: Digest, *, put_before: float) -> bool:
+        path = self._path(digest)
+        with self._disk(), self._locked(fcntl.LOCK_EX):
+            try:
+                if path.stat().st_mtime >= put_before:
+                    return False
+                path.unlink()
+            except FileNotFoundError:
+                return False
+            _sync_folder(path.parent)
+        return True
+
+    def tidy(self) -> int:
+        with self._disk():
+            return self._sweep()
+
     def list(self, prefix: str = "") -> Iterator[BlobStat]:
         checked_prefix(prefix)
         for folder in sorted(self._files.glob(f"{prefix[:2]}*")):
@@ -143,6 +160,27 @@ class LocalBlobs:
             return path.stat().st_size == len(data) and path.read_bytes() == data
         except FileNotFoundError:
             return False
+
+    def _still_holds(self, digest: Digest, data: bytes) -> bool:
+        """Tell whether the same bytes are there, and note that they were put again: `discard` leaves them then."""
+        with self._locked(fcntl.LOCK_SH):
+            held = self._holds(digest, data)
+            if held:
+                try:
+                    os.utime(self._path(digest))
+                except PermissionError:  # another user's file: ours in its place can be dated
+                    return False
+        return held
+
+    @contextlib.contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        """Keep putting and discarding apart, among all processes; the lock of one that dies goes with it."""
+        folder = os.open(self._files, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, how)
+            yield
+        finally:
+            os.close(folder)
 
     def _adopt(self, path: Path, expected: Digest | None, take: Callable[[Path, Path], None]) -> Digest:
         folder = Path(tempfile.mkdtemp(dir=self._partial))
@@ -177,17 +215,22 @@ class LocalBlobs:
         target.parent.mkdir(parents=True, exist_ok=True)
         if part.stat().st_mode & 0o222:
             part.chmod(0o444)
-        part.replace(target)
+        with self._locked(fcntl.LOCK_SH):
+            os.utime(part)  # a linked file brings the time of its origin
+            part.replace(target)
         _sync_folder(target.parent)
         if new_folder:
             _sync_folder(self._files)
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> int:
         """Remove what writers that were killed left long ago."""
+        gone = 0
         for path in self._partial.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > ABANDONED_S:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    gone += 1
+        return gone
 
     @contextlib.contextmanager
     def _disk(self) -> Iterator[None]:
@@ -206,8 +249,6 @@ class LocalBlobs:
 
 def _clone(source: Path, target: Path) -> None:
     """Copy a file by sharing its blocks; raise `OSError` where the disk cannot."""
-    import fcntl
-
     with source.open("rb") as old, target.open("xb") as new:
         fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
 

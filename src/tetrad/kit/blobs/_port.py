@@ -106,6 +106,18 @@ class BlobStore(Protocol):
         """Forget the bytes; tell whether they were there."""
         ...
 
+    def discard(self, digest: Digest, *, put_before: float) -> bool:
+        """Forget bytes that nobody has put since a time (seconds since the epoch); tell whether they went.
+
+        Putting bytes that are kept already counts as putting them, to within an hour. A writer that puts them meanwhile
+        has them: either they stay, or they are written again.
+        """
+        ...
+
+    def tidy(self) -> int:
+        """Remove what writers that were killed left behind long ago; return how many remains went."""
+        ...
+
     def list(self, prefix: str = "") -> Iterator[BlobStat]:
         """Yield every blob whose hex digits start with `prefix`, in the order of their digests."""
         ...

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -165,6 +166,15 @@ class BlobStoreConformance:
         assert not store.exists(digest)
         assert store.delete(digest) is False
         assert store.put_bytes(HELLO) == digest
+
+    def test_only_what_nobody_has_put_since_is_discarded(self, store: BlobStore) -> None:
+        digest = store.put_bytes(HELLO)
+        assert store.discard(digest, put_before=time.time() - 60) is False
+        assert store.read(digest) == HELLO
+        assert store.discard(digest, put_before=time.time() + 60) is True
+        assert not store.exists(digest)
+        assert store.discard(digest, put_before=time.time() + 60) is False
+        assert store.tidy() == 0
 
     def test_what_is_no_digest_never_becomes_a_path(self, store: BlobStore) -> None:
         for bad in ("sha256:../../etc/passwd", "md5:" + "0" * 32, "sha256:" + "A" * 64, "", "sha256:" + "0" * 63):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from tetrad import __version__
@@ -25,6 +24,14 @@ class _Group:
     help: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A command that is imported only when it is used or its help is shown."""
+
+    module: str
+    attribute: str
+
+
 GROUPS: dict[str, _Group] = {
     "app": _Group("tetrad.releases.cli", "apps", "Apps, what they serve and how they got there."),
     "release": _Group("tetrad.releases.cli", "releases", "Releases: compose, derive, diff, list, show."),
@@ -35,7 +42,8 @@ GROUPS: dict[str, _Group] = {
     "evidence": _Group("tetrad.registry.cli", "evidence", "Signed statements about digests."),
     "code": _Group("tetrad.code.cli", "code", "Snapshots of code: take, show."),
     "dataset": _Group("tetrad.datasets.cli", "datasets", "Dataset versions and their rows."),
-    "model": _Group("tetrad.models.cli", "models", "Model versions."),
+    "model": _Group("tetrad.models.cli", "models", "Models: import, derive, alias, list, show."),
+    "run": _Group("tetrad.registry.cli", "runs", "Runs: trainings and other activities that are watched."),
     "prompt": _Group("tetrad.prompts.cli", "prompts", "Prompts: versions, render, diff, import, export, sync."),
     "trace": _Group("tetrad.traces.cli", "traces", "Traces: list, show, follow."),
     "engine": _Group("tetrad.adapters.engines.cli", "engines", "Engines: list, show, pull the bundled models."),
@@ -46,17 +54,38 @@ GROUPS: dict[str, _Group] = {
     "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
     "project": _Group("tetrad.identity.cli", "projects", "Projects."),
     "secret": _Group("tetrad.identity.cli", "secrets", "Provider secrets, encrypted at rest."),
-    "audit": _Group("tetrad.identity.cli", "audit", "The audit log: list, verify."),
+    "audit": _Group("tetrad.identity.cli", "audit", "The audit log: list, verify, export its head."),
+}
+
+COMMANDS: dict[str, _Command] = {
+    "up": _Command("tetrad.processes.cli._commands", "up"),
+    "down": _Command("tetrad.processes.cli._commands", "down"),
+    "status": _Command("tetrad.processes.cli._commands", "status"),
+    "logs": _Command("tetrad.processes.cli._commands", "logs"),
+    "env": _Command("tetrad.processes.cli._commands", "env"),
+    "login": _Command("tetrad.processes.cli._commands", "login"),
+    "settings": _Command("tetrad.processes.cli._commands", "settings"),
+    "rollback": _Command("tetrad.processes.cli._rollback", "rollback"),
+    "revoke": _Command("tetrad.processes.cli._keeping", "revoke"),
+    "erase": _Command("tetrad.processes.cli._keeping", "erase"),
+    "gc": _Command("tetrad.processes.cli._keeping", "gc"),
+    "stale": _Command("tetrad.processes.cli._stale", "stale"),
+    "reproduce": _Command("tetrad.releases._reproduce_cli", "reproduce"),
 }
 
 
 class _LazyGroup(TyperGroup):
-    """Lists all groups, imports one: `tetrad env` must not pay for what `tetrad trace` needs."""
+    """Lists all commands, imports one: `tetrad rollback` must not pay for what `tetrad up` needs."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *GROUPS]
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the caller passes it
+        return [*COMMANDS, *GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        single = COMMANDS.get(cmd_name)
+        if single is not None:
+            alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+            alone.command(cmd_name)(getattr(importlib.import_module(single.module), single.attribute))
+            return typer.main.get_command(alone)
         group = GROUPS.get(cmd_name)
         if group is None:
             return super().get_command(ctx, cmd_name)
@@ -92,9 +121,6 @@ def _root(
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors are told on stderr, never as a traceback."""
-    from tetrad.processes.cli import _commands
-
-    _commands.register(app)
     try:
         app(arguments, prog_name="tetrad")
     except SystemExit as end:
@@ -111,6 +137,8 @@ def run(arguments: list[str]) -> int:
 
 def show_error(error: TetradError) -> None:
     """Tell a person what happened and what to do next."""
+    from rich.console import Console
+
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print("[bold red]error:[/] ", end="")
     console.print(error.message, markup=False)

@@ -14,19 +14,13 @@ from rich.table import Table
 
 from tetrad.kernel import NotFound, TetradError, Unavailable
 from tetrad.kit.children import ProcessIdentity
+from tetrad.kit.cli_output import plain
 from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, Home, reachable_host, read_state
 from tetrad.processes._settings import product_settings
-from tetrad.processes.cli._rollback import rollback
 
 NOTHING_RUNS = 3
 out = Console(highlight=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (up, down, status, logs, env, login, settings, rollback):
-        app.command()(command)
 
 
 def up(
@@ -85,6 +79,9 @@ def status(as_json: Json = False) -> None:
         out.print(_process_table(state["processes"]))
     if detail:
         out.print(_engine_table(detail["engines"]))
+        for each in detail.get("broken", ()):
+            where = f"{each['app']}/{each['ref']}" if each["ref"] else f"{each['app']} (pinned)"
+            out.print(plain(f"BROKEN: {where} serves {each['digest'][:19]}: {'; '.join(each['causes'])}"), markup=False)
 
 
 def _process_table(processes: list[dict[str, Any]]) -> Table:
@@ -200,6 +197,3 @@ def _control_status() -> dict[str, Any] | None:
         return _client().get("/api/v1/status")  # type: ignore[no-any-return]
     except TetradError:
         return None
-
-
-__all__ = ["register"]

@@ -13,7 +13,7 @@ from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
 from tetrad.models import ModelPrice
-from tetrad.releases import AppRefs, ResolvedRelease
+from tetrad.releases import AppRefs, ResolvedRelease, refuse_unservable
 from tetrad.serving import (
     AppRoute,
     BindingRoute,
@@ -75,7 +75,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         wanted = dict.fromkeys([*entry_refs.refs.values(), *sources.history(app.project, app.name)])
         for digest in wanted:
             with _tolerant(sources, f"release {digest} of app {app.name!r}"):
-                releases[f"{app.project}/{digest}"] = _release(sources.resolve(app.project, digest))
+                releases[f"{app.project}/{digest}"] = release_route(sources.resolve(app.project, digest))
         routed = {digest: releases.get(f"{app.project}/{digest}") for digest in wanted}
         known = {digest: release.model for digest, release in routed.items() if release is not None}
         apps[f"{app.project}/{app.name}"] = AppRoute(
@@ -88,7 +88,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
     for each in sources.candidates():
         if f"{each.project}/{each.digest}" not in releases:
             with _tolerant(sources, f"the candidate of change request #{each.number} of project {each.project!r}"):
-                releases[f"{each.project}/{each.digest}"] = _release(sources.resolve_candidate(each))
+                releases[f"{each.project}/{each.digest}"] = release_route(sources.resolve_candidate(each))
     return RouteTable(
         version=version,
         made_ns=made_ns,
@@ -242,7 +242,9 @@ def _add_provider(
         )
 
 
-def _release(resolved: ResolvedRelease) -> ReleaseRoute:
+def release_route(resolved: ResolvedRelease) -> ReleaseRoute:
+    """Return a release as gateways route by it; refuse one that nothing here can serve."""
+    refuse_unservable(resolved)
     return ReleaseRoute(
         digest=resolved.digest,
         project=resolved.project,

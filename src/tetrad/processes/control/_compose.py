@@ -36,7 +36,7 @@ from tetrad.kit.blobs import BlobStore, OpenBlobs, open_blobs
 from tetrad.kit.db import Database, DatabaseDamaged, open_database
 from tetrad.kit.db.migrate import migrate
 from tetrad.kit.extensions import Extensions, Kind
-from tetrad.kit.home import BLOBS_URL, HOST, Home
+from tetrad.kit.home import BLOBS_URL, GATEWAY_PORT, HOST, Home, reachable_host
 from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, Upload, guard
 from tetrad.kit.jobs import JobClient
 from tetrad.kit.seal import Keyring
@@ -47,22 +47,52 @@ from tetrad.limits._service import Limits
 from tetrad.limits._settings import KEEP_DAYS, MAX_RULES
 from tetrad.limits._store import SqlLimitStore
 from tetrad.models import ModelNotFound, Models, PublicPrices
+from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
+from tetrad.models._settings import limits_from as model_limits
 from tetrad.models._store import SqlModelStore
 from tetrad.models._weights import read_weights
 from tetrad.processes.control._bindings import InstalledHere
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
+from tetrad.processes.control._playground import Playground
 from tetrad.processes.control._publisher import RouteTablePublisher
-from tetrad.processes.control._settings import EXAMPLE_APP
+from tetrad.processes.control._reproducing import GatewayRendering, ReproducingJobs, TracedTraffic
+from tetrad.processes.control._served import DatasetContents, HeldModels, OpenChanges, PushedBatches, ServedReleases
+from tetrad.processes.control._settings import EXAMPLE_APP, GATEWAY_URL, PLAYGROUND_RUNS, PLAYGROUND_TIMEOUT_S
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
 from tetrad.prompts import Prompts, policy_from
-from tetrad.registry import GATE, Evidence, EvidenceGate, GatePolicies, Registry, evidence_limits_from
+from tetrad.registry import (
+    GATE,
+    Collector,
+    Evidence,
+    EvidenceGate,
+    GatePolicies,
+    Registry,
+    Revocations,
+    Runs,
+    collect_limits_from,
+    evidence_limits_from,
+    run_limits_from,
+)
 from tetrad.registry import limits_from as registry_limits
+from tetrad.registry._collect_store import SqlCollectStore
 from tetrad.registry._evidence_store import SqlEvidenceStore
+from tetrad.registry._revocation_store import SqlRevocationStore
+from tetrad.registry._run_store import SqlRunStore
 from tetrad.registry._store import SqlRegistryStore
-from tetrad.releases import RegistryPrompts, Releases
+from tetrad.releases import (
+    Refetch,
+    RegistryPrompts,
+    Releases,
+    Reproductions,
+    ResolvedRelease,
+    Stalenesses,
+    known_rebuilders,
+    reproduction_limits_from,
+    staleness_limits_from,
+)
 from tetrad.releases import limits_from as release_limits
-from tetrad.releases._store import SqlAppStore
+from tetrad.releases._store import SqlAppStore, SqlReproductionStore
 from tetrad.serving import (
     ROUTE_TABLE_AAD,
     ModelEntry,
@@ -94,21 +124,27 @@ class Services:
     database: Database
     identity: Identity
     registry: Registry
+    runs: Runs
     evidence: Evidence
     gates: GatePolicies
     bindings: Bindings
+    revocations: Revocations
+    collector: Collector
     code: Code
     datasets: Datasets
     models: Models
     prompts: Prompts
     releases: Releases
     changes: Changes
+    stalenesses: Stalenesses
+    reproductions: Reproductions
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
     limits: Limits
     leases: LeaseKeeper
     jobs: JobClient
+    playground: Playground
     publisher: RouteTablePublisher
     problems: list[str]
     _closers: ExitStack
@@ -176,25 +212,53 @@ def build_services(settings: Settings, home: Home) -> Services:
             keys.keyring,
             clock,
             audit=identity.audit.record,
+            audit_log=identity.audit,
             limits=evidence_limits_from(settings),
         )
-        gate = EvidenceGate(evidence, blobs, clock)
-        registry = Registry(artifacts, blobs, clock, gates={GATE: gate}, limits=registry_limits(settings))
+        revocations = Revocations(SqlRevocationStore(database), artifacts, evidence, clock, audit=identity.audit.record)
+        gate = EvidenceGate(evidence, blobs, clock, revocations=revocations)
+        registry = Registry(
+            artifacts,
+            blobs,
+            clock,
+            gates={GATE: gate},
+            limits=registry_limits(settings),
+            revocations=revocations,
+        )
         registry.on_refusal(gate.note_refusal)
+        runs = Runs(SqlRunStore(database), artifacts, clock, limits=run_limits_from(settings))
         gates = GatePolicies(registry, evidence, gate, clock, audit=identity.audit.record)
         code = Code(registry, limits=code_limits(settings))
         datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits(settings))
-        models = Models(SqlModelStore(database), registry, clock, reader=read_weights, price_list=PublicPrices())
+        models = Models(
+            SqlModelStore(database),
+            registry,
+            clock,
+            reader=read_weights,
+            price_list=PublicPrices(),
+            limits=model_limits(settings),
+        )
         prompts = Prompts(registry, policy=policy_from(settings), audit=identity.audit)
+        pinned_prompts = RegistryPrompts(registry, prompts)
         releases = Releases(
             SqlAppStore(database),
             registry,
             code,
             datasets,
             models,
-            RegistryPrompts(registry, prompts),
+            pinned_prompts,
             clock,
             limits=release_limits(settings),
+            evidence=evidence,
+        )
+        stalenesses = Stalenesses(
+            releases,
+            registry,
+            clock,
+            evidence=evidence,
+            revoked=lambda project: {digest: each.reason for digest, each in revocations.standing(project).items()},
+            rebuilders=known_rebuilders(datasets, prompts, releases),
+            limits=staleness_limits_from(settings),
         )
         listeners: list[Callable[[], None]] = []
 
@@ -238,8 +302,37 @@ def build_services(settings: Settings, home: Home) -> Services:
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
+        reproductions = Reproductions(
+            SqlReproductionStore(database),
+            registry,
+            releases,
+            models,
+            evidence,
+            Refetch(registry, code, datasets, models, pinned_prompts, evidence),
+            GatewayRendering(),
+            ReproducingJobs(jobs),
+            clock,
+            traffic=TracedTraffic(traces),
+            limits=reproduction_limits_from(settings),
+        )
+        playground = Playground(
+            gateway_url=settings.get(GATEWAY_URL) or f"http://{reachable_host(settings)}:{settings.get(GATEWAY_PORT)}",
+            clock=clock,
+            changed=changed,
+            release_at=lambda project, app, ref: _release_at(releases, project, app, ref),
+            pinned=lambda project, release: (
+                pinned_prompts.get(project, release.prompt_digest, release.prompt_name)
+                if release.prompt_digest
+                else None
+            ),
+            checked=lambda project, name, text: pinned_prompts.check(
+                project, name, text.encode("utf-8", "replace"), where=f"{name}.md"
+            ),
+            max_runs=settings.get(PLAYGROUND_RUNS),
+            timeout_s=settings.get(PLAYGROUND_TIMEOUT_S),
+        )
         sources = Sources(
-            grants=identity.key_entries,
+            grants=lambda: [*identity.key_entries(), *playground.grants()],
             upstreams=engines.upstreams,
             models=engines.models,
             providers=providers.all,
@@ -261,6 +354,27 @@ def build_services(settings: Settings, home: Home) -> Services:
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
         )
         listeners.append(publisher.changed)
+        served = ServedReleases(lambda: publisher.table)
+        revocations.serve_from(served)
+        collector = Collector(
+            SqlCollectStore(database),
+            artifacts,
+            SqlRevocationStore(database),
+            blobs,
+            clock,
+            deployments=served,
+            roots=[PushedBatches(datasets), OpenChanges(changes)],
+            blob_roots=[HeldModels()],
+            contents=[DatasetContents(datasets)],
+            audit=identity.audit.record,
+            limits=collect_limits_from(settings),
+        )
+
+        def gone(project: str, _digests: object) -> None:
+            releases.forget_resolved(project)
+            changed()
+
+        collector.subscribe(gone)
         identity.on_change(changed)
         registry.subscribe(changed)
         return Services(
@@ -269,25 +383,36 @@ def build_services(settings: Settings, home: Home) -> Services:
             database=database,
             identity=identity,
             registry=registry,
+            runs=runs,
             evidence=evidence,
             gates=gates,
             bindings=bindings,
+            revocations=revocations,
+            collector=collector,
             code=code,
             datasets=datasets,
             models=models,
             prompts=prompts,
             releases=releases,
             changes=changes,
+            stalenesses=stalenesses,
+            reproductions=reproductions,
             traces=traces,
             engines=engines,
             providers=providers,
             limits=limits,
             leases=leases,
             jobs=jobs,
+            playground=playground,
             publisher=publisher,
             problems=sources.problems,
             _closers=stack.pop_all(),
         )
+
+
+def _release_at(releases: Releases, project: str, app: str, ref: str) -> ResolvedRelease:
+    digest = releases.ref(project, app, ref or releases.app(project, app).default_ref).digest
+    return releases.resolve(project, digest)
 
 
 class BlobOpener(Protocol):
@@ -398,6 +523,7 @@ def build_app(services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        await services.playground.close()
 
     app = FastAPI(
         title="Tetrad",
@@ -417,7 +543,10 @@ def build_app(services: Services) -> FastAPI:
         services.settings,
         host=services.settings.get(HOST),
         script_hashes=script_hashes(folder),
-        uploads=[Upload(DATASET_FILES, services.settings.get(MAX_UPLOAD_BYTES), MAX_UPLOAD_BYTES.name)],
+        uploads=[
+            Upload(DATASET_FILES, services.settings.get(MAX_UPLOAD_BYTES), MAX_UPLOAD_BYTES.name),
+            Upload(MODEL_FILES, services.settings.get(MAX_FILE_BYTES), MAX_FILE_BYTES.name, total_timeout_s=86_400.0),
+        ],
     )
     guard(app, services.identity, policy, allow=("",))
     return app

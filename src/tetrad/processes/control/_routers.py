@@ -14,12 +14,15 @@ from tetrad.identity.routes import router as identity_router
 from tetrad.kit.jobs.routes import router as jobs_router
 from tetrad.limits.routes import router as limits_router
 from tetrad.models.routes import router as models_router
+from tetrad.processes.control._playground_routes import playground_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
 from tetrad.prompts.routes import router as prompts_router
-from tetrad.registry.routes import evidence_router
+from tetrad.registry.routes import evidence_router, revocation_router, run_router
 from tetrad.registry.routes import router as registry_router
+from tetrad.releases._reproduction_routes import reproduction_router
 from tetrad.releases.routes import router as releases_router
+from tetrad.releases.routes import staleness_router
 from tetrad.serving.routes import provider_router
 from tetrad.serving.routes import router as serving_router
 from tetrad.traces.routes import router as traces_router
@@ -40,9 +43,13 @@ def all_routers(services: Services) -> list[APIRouter]:
         traces_router(services.traces),
         releases_router(services.releases, TracedCode(services.traces)),
         changes_router(services.changes),
+        staleness_router(services.stalenesses),
+        reproduction_router(services.reproductions),
         registry_router(services.registry),
+        run_router(services.runs),
         evidence_router(services.evidence, services.gates),
         bindings_router(services.bindings),
+        revocation_router(services.revocations, services.collector),
         code_router(services.code),
         datasets_router(services.datasets),
         models_router(services.models),
@@ -51,4 +58,5 @@ def all_routers(services: Services) -> list[APIRouter]:
         provider_router(services.providers),
         limits_router(services.limits, services.leases),
         jobs_router(services.jobs),
+        playground_router(services.playground),
     ]

@@ -13,6 +13,7 @@ from tetrad.kernel import Unavailable
 from tetrad.kit.children import rss_bytes
 from tetrad.kit.home import read_state
 from tetrad.kit.http import public, requires
+from tetrad.registry import told
 
 if TYPE_CHECKING:
     from tetrad.processes.control._compose import Services
@@ -62,8 +63,18 @@ class StoreView(BaseModel):
     detail: str
 
 
+class BrokenView(BaseModel):
+    """A release that is served although revocations reach it; without `ref` only to requests that pin it."""
+
+    project: str
+    app: str
+    ref: str
+    digest: str
+    causes: list[str]
+
+
 class StatusView(BaseModel):
-    """What runs, and how it is."""
+    """What runs, and how it is. `broken` is served although it was revoked, or rests on what was."""
 
     version: str
     ready: bool
@@ -71,6 +82,7 @@ class StatusView(BaseModel):
     engines: list[EngineStatusView]
     route_table: RouteTableView
     stores: list[StoreView]
+    broken: list[BrokenView]
 
 
 def status_router(services: Services) -> APIRouter:
@@ -152,6 +164,16 @@ def _status(services: Services) -> StatusView:
             problems=list(services.problems),
         ),
         stores=[_database(services), _telemetry(services)],
+        broken=[
+            BrokenView(
+                project=each.project,
+                app=each.live.app,
+                ref=each.live.ref,
+                digest=each.live.digest,
+                causes=[told(cause) for cause in each.causes],
+            )
+            for each in services.revocations.served()
+        ],
     )
 
 

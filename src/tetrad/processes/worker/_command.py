@@ -13,7 +13,7 @@ from typing import Any
 
 from tetrad.kernel import TetradError, Unavailable
 from tetrad.kit.children import EX_CONFIG
-from tetrad.kit.home import LOG_LEVEL, Home, cache_folder, control_address
+from tetrad.kit.home import LOG_LEVEL, Home, control_address
 from tetrad.kit.logs import log_to_stderr
 from tetrad.kit.settings import Settings
 from tetrad.processes.worker._settings import WORKER_POLL_S, WORKER_REPORT_S
@@ -38,11 +38,10 @@ def main() -> int:
 
 
 async def _run(settings: Settings) -> None:
-    from tetrad.adapters.engines.bundled import model_finder
     from tetrad.adapters.engines.llama_cpp import LlamaCppAdapter
     from tetrad.adapters.engines.openai_url import OpenAIUrlAdapter
     from tetrad.processes.worker._engines import EngineKeeper, control_client
-    from tetrad.processes.worker._jobs import keep_jobs, running_jobs
+    from tetrad.processes.worker._jobs import keep_jobs, running_jobs, weights_finder
     from tetrad.serving.ports import EngineAdapter
 
     stop = asyncio.Event()
@@ -54,7 +53,7 @@ async def _run(settings: Settings) -> None:
     if not token:
         return
     adapters: list[EngineAdapter] = [
-        LlamaCppAdapter(model_finder(home, cache_folder(settings)), home.engines, home.logs),
+        LlamaCppAdapter(weights_finder(settings, home), home.engines, home.logs),
         OpenAIUrlAdapter(),
     ]
     async with control_client(control_address(settings), token) as control:

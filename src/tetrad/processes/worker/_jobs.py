@@ -6,19 +6,30 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
+import msgspec
 
 from tetrad.kernel import TetradError, Unavailable
-from tetrad.kit.home import BLOBS_URL, Home
+from tetrad.kit.home import BLOBS_URL, Home, cache_folder
 from tetrad.kit.jobs import JobRegistry
 from tetrad.kit.settings import Settings
-from tetrad.processes.worker._settings import JOBS_AT_ONCE, JOBS_POLL_S, JOBS_URL, TRACES_RETENTION_CRON
+from tetrad.processes.worker._settings import (
+    JOBS_AT_ONCE,
+    JOBS_POLL_S,
+    JOBS_URL,
+    REPRODUCE_THREADS,
+    TRACES_RETENTION_CRON,
+    WEIGHTS_CACHE_BYTES,
+)
 from tetrad.processes.worker._tasks import product_jobs
 
 if TYPE_CHECKING:
     from tetrad.kit.jobs._runner import JobRunner
+    from tetrad.processes.worker._isolated import IsolatedEngine
+    from tetrad.releases import Isolated
 
 log = logging.getLogger(__name__)
 _CALL_S = 600.0
@@ -54,6 +65,7 @@ def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -
         {
             "blobs": _blobs(settings, home),
             "control": partial(_call, control_url, token),
+            "isolated": partial(_isolated, settings, home),
         },
         executor_id=stable_executor_id(home.root / "executor.id"),
         poll_s=settings.get(JOBS_POLL_S),
@@ -99,6 +111,27 @@ def _blobs(settings: Settings, home: Home) -> Any:
         return open_blobs(settings.get(BLOBS_URL), default=home.blobs, adapter=partial(extensions.load, "blobs"))
 
     return open_store
+
+
+def weights_finder(settings: Settings, home: Home) -> Callable[[str], Path]:
+    """Return what finds the file of weights: on this machine, else fetched from a blob store that is elsewhere."""
+    from tetrad.adapters.engines._weights_cache import WeightsCache
+    from tetrad.adapters.engines.bundled import model_finder
+
+    if not settings.get(BLOBS_URL):
+        return model_finder(home, cache_folder(settings))
+    cache = WeightsCache(home.root / "weights", _blobs(settings, home), settings.get(WEIGHTS_CACHE_BYTES))
+    return model_finder(home, cache_folder(settings), cache.path)
+
+
+def _isolated(settings: Settings, home: Home, engine: Isolated) -> IsolatedEngine:
+    """Return an engine for reproduction; nothing of it runs yet."""
+    from tetrad.adapters.engines.llama_cpp import LlamaCppAdapter, engine_facts
+    from tetrad.processes.worker._isolated import IsolatedEngine
+
+    adapter = LlamaCppAdapter(weights_finder(settings, home), home.engines, home.logs, calibrate=False)
+    chosen = engine if engine.threads else msgspec.structs.replace(engine, threads=settings.get(REPRODUCE_THREADS))
+    return IsolatedEngine(adapter, chosen, engine_facts)
 
 
 def _call(base_url: str, token: str, method: str, path: str, body: object = None) -> Any:

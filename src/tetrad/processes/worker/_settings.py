@@ -16,7 +16,29 @@ JOBS_AT_ONCE = Setting("jobs_at_once", int, 4, "Jobs of one queue that run at on
 TRACES_RETENTION_CRON = Setting(
     "traces_retention_cron", str, "30 3 * * *", "When old telemetry is dropped (cron, UTC); empty: never."
 )
+REPRODUCE_THREADS = Setting(
+    "reproduce_threads",
+    int,
+    1,
+    "Threads of the isolated engine that requests are recorded on.",
+    minimum=1,
+    maximum=1024,
+)
+WEIGHTS_CACHE_BYTES = Setting(
+    "weights_cache_bytes", int, 64 << 30, "Bytes of weights of a remote blob store that are kept on this machine.",
+    minimum=1 << 20,
+)  # fmt: skip
 
 SETTINGS = SettingsTable(
-    "Worker", (WORKER_POLL_S, WORKER_REPORT_S, JOBS_URL, JOBS_POLL_S, JOBS_AT_ONCE, TRACES_RETENTION_CRON)
+    "Worker",
+    (
+        WORKER_POLL_S,
+        WORKER_REPORT_S,
+        JOBS_URL,
+        JOBS_POLL_S,
+        JOBS_AT_ONCE,
+        TRACES_RETENTION_CRON,
+        REPRODUCE_THREADS,
+        WEIGHTS_CACHE_BYTES,
+    ),
 )

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from tetrad.kit.jobs import JobRegistry, RunningJob
+from tetrad.processes.worker._reproduce import ReproduceRelease, reproduce
 
 _SHARDS = tuple(f"{number:02x}" for number in range(256))
 _STEP = 16
@@ -52,6 +53,7 @@ def product_jobs(*, retention_cron: str = "") -> JobRegistry:
         body = {"keep_days": payload.keep_days}
         return job.step("drop", job.services["control"], "POST", "/internal/v1/traces/retention", body)
 
+    jobs.job("release.reproduce", version=1, payload=ReproduceRelease, queue="engines")(reproduce)
     return jobs
 
 

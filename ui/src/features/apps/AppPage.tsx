@@ -11,6 +11,7 @@ import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import css from "./app.module.css";
 import { Parts } from "./Parts";
+import { Rollback } from "./Rollback";
 import { TryIt } from "./TryIt";
 
 const route = getRouteApi("/signed-in/p/$project/apps/$app");
@@ -69,9 +70,12 @@ function Loaded({ project, app }: { project: string; app: AppDetail }) {
             {release.data.reason !== "" && `: ${release.data.reason}`}
           </span>
         )}
-        <Link to="/p/$project/traces" params={{ project }} search={{ release: digest }} className={`link ${css.push ?? ""}`}>
-          Its traces
-        </Link>
+        <span className={css.push}>
+          <Rollback project={project} app={app} refs={here} />
+          <Link to="/p/$project/traces" params={{ project }} search={{ release: digest }} className="link">
+            Its traces
+          </Link>
+        </span>
       </div>
       {release.data ? <Parts release={release.data} /> : <Panel label="Release">{release.isError ? <ErrorState error={release.error} retry={() => void release.refetch()} busy={release.isFetching} /> : <Loading rows={10} />}</Panel>}
       <div className={css.columns}>

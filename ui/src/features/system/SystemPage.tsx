@@ -49,7 +49,7 @@ function Parts({ status }: { status: SystemStatus }) {
           ["", (e) => <span className="dim">{e.reason}</span>],
         ]}
       />
-      <RouteTable table={status.route_table} />
+      <RouteTable table={status.route_table} broken={status.broken} />
       <PartTable
         title="Stores"
         rows={status.stores}
@@ -64,7 +64,7 @@ function Parts({ status }: { status: SystemStatus }) {
 }
 
 /** What gateways route by; a table that could not be made leaves the last good one in force. */
-function RouteTable({ table }: { table: SystemStatus["route_table"] }) {
+function RouteTable({ table, broken }: { table: SystemStatus["route_table"]; broken: SystemStatus["broken"] }) {
   return (
     <Panel title="Route table" note="what gateways route by">
       <Facts
@@ -73,6 +73,7 @@ function RouteTable({ table }: { table: SystemStatus["route_table"] }) {
           ["Gateways following", count(table.gateways)],
           ["Routes", `${plural(table.apps, "app")}, ${plural(table.models, "model")}`],
           ["Fault", table.error === "" ? "" : <Chip key="e" tone="bad">{table.error}</Chip>],
+          ...broken.map((each): [string, ReactNode] => [`Revoked: ${each.app}${each.ref === "" ? " (pinned)" : `/${each.ref}`}`, <Chip key={each.digest} tone="bad">{each.causes.join("; ")}</Chip>]),
           ...table.problems.map((problem, i): [string, ReactNode] => [i === 0 ? "Left out" : `Left out (${i + 1})`, problem]),
         ]}
       />

@@ -31,7 +31,7 @@ function empty(value: unknown): boolean {
   return value === null || value === undefined || value === "";
 }
 
-function Side({ title, messages, value, name }: { title: string; messages: Message[] | null; value: unknown; name: string }) {
+export function Side({ title, messages, value, name }: { title: string; messages: Message[] | null; value: unknown; name: string }) {
   const [all, setAll] = useState(false);
   if (empty(value)) return null;
   const cut = messages !== null && messages.length > MANY && !all;

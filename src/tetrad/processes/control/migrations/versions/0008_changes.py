@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -41,9 +41,9 @@ def upgrade() -> None:
         sa.Column("merge", sa.Text),
         sa.Column("closed_reason", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("project", "number", name="pk_change_requests"),
-        sa.UniqueConstraint("project", "key", name="uq_change_requests_project"),
+        sa.UniqueConstraint("project", "key", name="uq_change_requests_project_key"),
     )
-    op.create_index("ix_change_requests_project", "change_requests", ["project", "state", "number"])
+    op.create_index("ix_change_requests_project_state_number", "change_requests", ["project", "state", "number"])
     op.create_table(
         "change_revisions",
         sa.Column("project", sa.String(63), nullable=False),

@@ -1,0 +1,338 @@
+import { Select } from "@mantine/core";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { IconSchema } from "@tabler/icons-react";
+import { modelAliasesQuery, modelPricesQuery, modelQuery, modelVersionsQuery, type ModelDetail } from "@/api/models";
+import { lineageQuery } from "@/api/registry";
+import { ArtifactLink } from "@/features/lineage/ArtifactLink";
+import { Chip } from "@/kit/Chips";
+import { CopyButton } from "@/kit/Copy";
+import { Crumbs } from "@/kit/Crumbs";
+import { shown } from "@/kit/Diff";
+import { bytes, compact, count, fullTime, plural, shortDigest } from "@/kit/format";
+import kit from "@/kit/kit.module.css";
+import { LinkButton } from "@/kit/LinkButton";
+import { Facts, Page, Panel, Scroll } from "@/kit/Page";
+import { ErrorState, Loading } from "@/kit/States";
+import { Ago } from "@/kit/time";
+import { Cap, Kind } from "./ModelsPage";
+import css from "./models.module.css";
+
+const route = getRouteApi("/signed-in/p/$project/models/-/$");
+
+/** One model: what it is, which versions there are, what it was made from, what it costs, what uses it. */
+export function ModelPage() {
+  const { project, _splat: name = "" } = route.useParams();
+  const { version } = route.useSearch();
+  const navigate = route.useNavigate();
+  const query = useQuery(modelQuery(project, name, version));
+  const versions = useInfiniteQuery(modelVersionsQuery(project, name));
+  const listed = versions.data?.pages.flatMap((page) => page.items) ?? [];
+  const model = query.data;
+  return (
+    <Page
+      title={name}
+      heading={
+        <Crumbs
+          up={[
+            <Link key="all" to="/p/$project/models" params={{ project }} className="link">
+              Models
+            </Link>,
+          ]}
+        >
+          {name}
+        </Crumbs>
+      }
+      side={
+        model && (
+          <>
+            <Select aria-label="Version" value={model.semver} data={[...new Set([...listed.map((v) => v.semver), model.semver])]} onChange={(value) => void navigate({ search: value === listed[0]?.semver || value === null ? {} : { version: value }, replace: true })} allowDeselect={false} searchable={listed.length > 10} w={120} />
+            <LinkButton to="/p/$project/lineage/$digest" params={{ project, digest: model.digest }} variant="default" leftSection={<IconSchema size={14} />}>
+              Lineage graph
+            </LinkButton>
+          </>
+        )
+      }
+    >
+      {model === undefined ? (
+        <Panel label={name}>{query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading rows={10} />}</Panel>
+      ) : (
+        <>
+          <About model={model} project={project} />
+          <div className={css.columns}>
+            <Versions project={project} name={name} shown={model.semver} listed={listed} />
+            <Aliases project={project} name={name} listed={listed} />
+            <Origin project={project} model={model} />
+            <UsedBy project={project} digest={model.digest} />
+          </div>
+          <Prices project={project} model={model} />
+          {model.files.length > 0 && <Files model={model} />}
+        </>
+      )}
+    </Page>
+  );
+}
+
+function Digest({ value, what }: { value: string; what: string }) {
+  return (
+    <span className={css.digest}>
+      <span className="mono" title={value}>
+        {shortDigest(value, 16)}
+      </span>
+      <CopyButton value={value} what={what} size="xs" />
+    </span>
+  );
+}
+
+function About({ project, model }: { project: string; model: ModelDetail }) {
+  const bases = useQuery({ ...lineageQuery(project, model.digest, "upstream", 1), enabled: model.base !== null });
+  return (
+    <Panel label="About this version">
+      <div className={css.about}>
+        <Facts
+          items={[
+            ["Version", <span key="v" className={css.digest}><strong className="num">{model.semver}</strong><Kind model={model} />{model.aliases.map((alias) => <Chip key={alias} tone="accent">{alias}</Chip>)}</span>],
+            ["Licence", model.licence === "" ? "unknown" : model.licence_id !== "unknown" && model.licence_id !== model.licence ? `${model.licence} (${model.licence_id})` : model.licence],
+            ["Can be made again", <Cap key="c" model={model} />],
+            ["Provider", [model.provider, model.provider_model, model.snapshot].filter(Boolean).join(" / ")],
+            ["Base", model.base === null ? "" : <ArtifactLink key="b" project={project} digest={model.base} label={bases.data?.artifacts.find((a) => a.digest === model.base)} />],
+            ["Derivation", model.derivation === "none" ? "" : model.derivation],
+            ["Made", <span key="m"><Ago at={model.created_at} /> by {model.created_by}</span>],
+            ["Why", model.reason],
+          ]}
+        />
+        <Facts
+          items={[
+            ["Format", model.format],
+            ["Size", model.size_bytes === null ? "" : bytes(model.size_bytes)],
+            ["Architecture", model.architecture],
+            ["Parameters", model.parameters > 0 ? `${compact(model.parameters)} (${count(model.parameters)})` : ""],
+            ["Quantised", model.quantisation],
+            ["Tensors", Object.entries(model.dtypes).map(([type, n]) => `${count(n)} ${type}`).join(", ")],
+            ["Context", model.context_length > 0 ? `${count(model.context_length)} tokens` : ""],
+            ["Pickled", model.pickled ? <Chip key="p" tone="warn">yes: loading them runs code of their maker</Chip> : ""],
+            ["Adapter", model.adapter === null ? "" : `${model.adapter.type}, rank ${model.adapter.rank}, alpha ${model.adapter.alpha}, on ${model.adapter.targets.join(", ")}`],
+          ]}
+        />
+        <Facts
+          items={[
+            ["Digest", <Digest key="d" value={model.digest} what="model digest" />],
+            ["Tokenizer", model.tokenizer === null ? "" : <Digest key="t" value={model.tokenizer} what="tokenizer digest" />],
+            ["Chat template", model.chat_template === null ? "" : <Digest key="c" value={model.chat_template} what="chat template digest" />],
+            ["Configuration", model.config === null ? "" : <Digest key="f" value={model.config} what="configuration digest" />],
+            ...Object.entries(model.source).map(([key, value]): [string, string] => [key.charAt(0).toUpperCase() + key.slice(1), shown(value)]),
+          ]}
+        />
+      </div>
+    </Panel>
+  );
+}
+
+function Versions({ project, name, shown: here, listed }: { project: string; name: string; shown: string; listed: { semver: string; digest: string; created_at: string; created_by: string; reason: string }[] }) {
+  return (
+    <Panel title="Versions" note="newest first" flush>
+      <Scroll label="Versions">
+        <table className={kit.table}>
+          <thead>
+            <tr>
+              <th scope="col">Version</th>
+              <th scope="col">Digest</th>
+              <th scope="col">Made</th>
+              <th scope="col">Why</th>
+            </tr>
+          </thead>
+          <tbody>
+            {listed.map((version, i) => (
+              <tr key={version.semver}>
+                <td>
+                  <Link to="/p/$project/models/-/$" params={{ project, _splat: name }} search={i === 0 ? {} : { version: version.semver }} className="link num">
+                    {version.semver}
+                  </Link>
+                  {version.semver === here && <span className="dim"> shown</span>}
+                </td>
+                <td className="mono">{shortDigest(version.digest, 12)}</td>
+                <td className={css.when}>
+                  <Ago at={version.created_at} />, {version.created_by}
+                </td>
+                <td>{version.reason}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
+    </Panel>
+  );
+}
+
+function Aliases({ project, name, listed }: { project: string; name: string; listed: { semver: string; digest: string }[] }) {
+  const { data } = useQuery(modelAliasesQuery(project, name));
+  return (
+    <Panel title="Aliases" note="names that move from version to version" flush>
+      {data === undefined || data.length === 0 ? (
+        <p className={css.none}>{data === undefined ? "…" : "No alias points to a version of this model."}</p>
+      ) : (
+        <Scroll label="Aliases">
+          <table className={kit.table}>
+            <thead>
+              <tr>
+                <th scope="col">Alias</th>
+                <th scope="col">Version</th>
+                <th scope="col">Moved</th>
+                <th scope="col">Gate</th>
+              </tr>
+            </thead>
+            <tbody>
+              {data.map((alias) => (
+                <tr key={alias.alias}>
+                  <td style={{ fontWeight: 500 }}>{alias.alias}</td>
+                  <td className="num">{listed.find((v) => v.digest === alias.digest)?.semver ?? <span className="mono">{shortDigest(alias.digest, 12)}</span>}</td>
+                  <td className={css.when}>
+                    <Ago at={alias.moved_at} /> by {alias.moved_by}
+                  </td>
+                  <td>{alias.governed ? "governed" : "free"}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Scroll>
+      )}
+    </Panel>
+  );
+}
+
+function Origin({ project, model }: { project: string; model: ModelDetail }) {
+  const query = useQuery(lineageQuery(project, model.digest, "upstream", 1));
+  const labels = new Map((query.data?.artifacts ?? []).map((label) => [label.digest, label]));
+  const origin = model.origin;
+  return (
+    <Panel title="Where it comes from" note={origin?.kind}>
+      {origin === null ? (
+        <p className="dim" style={{ margin: 0 }}>
+          No activity is recorded that made it.
+        </p>
+      ) : (
+        <Facts
+          items={[
+            ["When", <Ago key="w" at={origin.at} />],
+            ...origin.inputs.map((input): [string, React.ReactNode] => [input.role || "from", <span key={input.digest}><ArtifactLink project={project} digest={input.digest} label={labels.get(input.digest)} />{input.policy !== "none" && <span className="dim"> a change means: {input.policy}</span>}</span>]),
+            ...Object.entries({ ...origin.params, ...origin.environment })
+              .filter(([, value]) => value !== null && value !== "")
+              .map(([key, value]): [string, React.ReactNode] => [key, <span key={key} className="mono">{shown(value).slice(0, 400)}</span>]),
+          ]}
+        />
+      )}
+    </Panel>
+  );
+}
+
+/** Releases that pin it and models that were made from it. */
+function UsedBy({ project, digest }: { project: string; digest: string }) {
+  const query = useQuery(lineageQuery(project, digest, "downstream", 1));
+  const made = new Set((query.data?.activities ?? []).flatMap((activity) => activity.edges.filter((edge) => edge.direction === "out").map((edge) => edge.digest)));
+  const users = (query.data?.artifacts ?? []).filter((label) => made.has(label.digest));
+  return (
+    <Panel title="Used by" note={query.data ? plural(users.length, "artifact") : undefined}>
+      {query.isError ? (
+        <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} />
+      ) : query.data === undefined ? (
+        <Loading rows={3} />
+      ) : users.length === 0 ? (
+        <p className="dim" style={{ margin: 0 }}>
+          No release pins this version, and nothing was made from it.
+        </p>
+      ) : (
+        <ul className={css.users}>
+          {users.map((label) => (
+            <li key={label.digest}>
+              <span className="dim">{label.kind}</span> <ArtifactLink project={project} digest={label.digest} label={label} />
+            </li>
+          ))}
+        </ul>
+      )}
+    </Panel>
+  );
+}
+
+function Prices({ project, model }: { project: string; model: ModelDetail }) {
+  const { data } = useQuery(modelPricesQuery(project, model.name));
+  const now = model.price;
+  return (
+    <Panel title="Prices" note="per million tokens">
+      {now === null ? (
+        <p className="dim" style={{ margin: 0 }}>
+          Nobody knows its price, so that the cost of its calls is unknown, not nothing.
+        </p>
+      ) : (
+        <Facts
+          items={[
+            ["Now", `${now.input} in, ${now.output} out, ${now.currency}${now.tiered ? ", more by the length of the prompt" : ""}`],
+            ["Cache", now.cache_read === null ? "" : `${now.cache_read} read${now.cache_write === null ? "" : `, ${now.cache_write} written`}`],
+            ["By", now.source === "local" ? "the price table of this installation" : now.source],
+            ["Not counted", now.unpriced.join(", ")],
+          ]}
+        />
+      )}
+      {data !== undefined && data.length > 0 && (
+        <Scroll label="Price table">
+          <table className={kit.table} style={{ marginTop: 12 }}>
+            <thead>
+              <tr>
+                <th scope="col">In</th>
+                <th scope="col">Out</th>
+                <th scope="col">Currency</th>
+                <th scope="col">From</th>
+                <th scope="col">Until</th>
+                <th scope="col">Where</th>
+              </tr>
+            </thead>
+            <tbody>
+              {data.map((entry) => (
+                <tr key={entry.id}>
+                  <td className="num">{entry.price.input}</td>
+                  <td className="num">{entry.price.output}</td>
+                  <td>{entry.price.currency}</td>
+                  <td>{entry.price.valid_from === null ? "always" : fullTime(Date.parse(entry.price.valid_from))}</td>
+                  <td>{entry.price.valid_to === null ? "open" : fullTime(Date.parse(entry.price.valid_to))}</td>
+                  <td>{entry.everywhere ? "every project" : "this project"}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Scroll>
+      )}
+    </Panel>
+  );
+}
+
+function Files({ model }: { model: ModelDetail }) {
+  return (
+    <Panel title="Files" note={plural(model.files.length, "file")} flush>
+      <Scroll label="Files of weights">
+        <table className={kit.table}>
+          <thead>
+            <tr>
+              <th scope="col">Path</th>
+              <th scope="col" className={kit.right}>
+                Size
+              </th>
+              <th scope="col">Digest</th>
+            </tr>
+          </thead>
+          <tbody>
+            {model.files.map((file) => (
+              <tr key={file.path}>
+                <td className="mono" style={{ overflowWrap: "anywhere" }}>
+                  {file.path}
+                </td>
+                <td className={kit.right}>{bytes(file.size)}</td>
+                <td>
+                  <Digest value={file.digest} what="file digest" />
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
+    </Panel>
+  );
+}
