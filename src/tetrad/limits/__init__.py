@@ -1,7 +1,7 @@
 """Limits and budgets: who may use how much, and leases that make it hold in every gateway worker."""
 
 from tetrad.limits._gate import Gate
-from tetrad.limits._layer import LimitLayer, allowed, counted_as
+from tetrad.limits._layer import LimitLayer, counted_as
 from tetrad.limits._model import check_rule, cost_units, money_text, period_of, units
 from tetrad.limits._pockets import Pocket, Pockets, Refused
 from tetrad.limits._protocol import LAST_SEQ, Account, Flow, Grant, Held, LeaseState, Sync, SyncReply
@@ -11,7 +11,6 @@ from tetrad.limits.errors import (
     LimitNotFound,
     LimitReached,
     LimitsUnavailable,
-    ModelNotAllowed,
     PriceUnknown,
     TooManyLimits,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "LimitNotFound",
     "LimitReached",
     "LimitsUnavailable",
-    "ModelNotAllowed",
     "Pocket",
     "Pockets",
     "PriceUnknown",
@@ -38,7 +36,6 @@ __all__ = [
     "Sync",
     "SyncReply",
     "TooManyLimits",
-    "allowed",
     "check_rule",
     "cost_units",
     "counted_as",

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from tetrad.limits._gate import Gate
-from tetrad.limits.errors import ModelNotAllowed
 from tetrad.serving import Dispatch, Exchange, KeyEntry, LimitRule, Route, RouteTable
 from tetrad.serving.ports import Answer, ModelCall
 
@@ -23,7 +22,7 @@ class LimitLayer:
     def bind(self, table: RouteTable, following: Dispatch) -> Dispatch:
         """Return `following` itself where the table limits nobody."""
         self._rules_changed(table.limits)
-        if not table.limits and not any(key.models for key in table.keys.values()):
+        if not table.limits:
             return following
         by_project: dict[str, tuple[LimitRule, ...]] = {}
         for rule in table.limits:
@@ -34,8 +33,6 @@ class LimitLayer:
             key = exchange.key
             if key is None:
                 return await following(exchange, route, call)
-            if key.models:
-                _check_model(key, exchange.model)
             counted = [
                 (rule, instance)
                 for rule in by_project.get(key.project, ())
@@ -77,18 +74,3 @@ def counted_as(rule: LimitRule, key: KeyEntry, exchange: Exchange, route: Route)
     else:
         own = exchange.user
     return own if own and name in ("*", own) else None
-
-
-def _check_model(key: KeyEntry, name: str) -> None:
-    if not allowed(key, name):
-        raise ModelNotAllowed(
-            f"the API key may not call {name[:200]!r}", hint=f"it may call {', '.join(key.models)[:500]}"
-        )
-
-
-def allowed(key: KeyEntry, name: str) -> bool:
-    """Tell whether a key may name that model, app or release; an app's ref belongs to the app."""
-    return not key.models or any(
-        fnmatchcase(name, pattern) or (name.startswith("app:") and fnmatchcase(name.partition("@")[0], pattern))
-        for pattern in key.models
-    )

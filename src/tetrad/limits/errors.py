@@ -44,12 +44,6 @@ class PriceUnknown(Forbidden):
     code = "price_unknown"
 
 
-class ModelNotAllowed(Forbidden):
-    """The key may not call that model."""
-
-    code = "model_not_allowed"
-
-
 class LimitsUnavailable(Unavailable):
     """A limit cannot be checked now, and this worker holds nothing of it any more."""
 

@@ -26,8 +26,8 @@ class KeyEntry(msgspec.Struct, frozen=True, gc=False):
     expires_ns: int = 0
     content: ContentPolicy = "full"
     team: str = ""
-    models: tuple[str, ...] = ()
-    """Patterns of what the key may name as `model`; all of it where there is none."""
+    models: tuple[tuple[str, ...], ...] = ()
+    """Lists of patterns; of each, one must match what a call names as `model`."""
 
 
 class LimitRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -146,6 +147,12 @@ def keeper_of(*rules: LimitRule) -> LocalKeeper:
     return LocalKeeper(*rules, clock=SystemClock())
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0)
+
+
 def spent(keeper: LocalKeeper) -> int:
     return sum(account.spent for account in keeper.store.book.values())
 
@@ -200,8 +207,7 @@ async def test_calls_at_once_are_bounded_and_come_free_again(tmp_path: Path) -> 
     worker.upstream.going.clear()
     async with running(worker):
         first = [asyncio.create_task(worker.ask()) for _ in range(2)]
-        while worker.upstream.calls < 2:
-            await asyncio.sleep(0)
+        await until(lambda: worker.upstream.calls == 2)
         refused = await worker.ask()
         assert (refused.status, refused.code) == (429, "rate_limit_exceeded")
         worker.upstream.going.set()
@@ -309,7 +315,7 @@ async def test_a_key_that_is_rotated_keeps_its_limits(tmp_path: Path) -> None:
 
 async def test_a_key_may_call_what_its_patterns_name(tmp_path: Path) -> None:
     def narrowed(table: Any) -> Any:
-        key = KeyEntry("key_full", "default", ("data",), models=("app:assistant", "local/m*"))
+        key = KeyEntry("key_full", "default", ("data",), models=(("app:assistant", "local/m*"),))
         return msgspec.structs.replace(table, keys={**table.keys, g.key_hash(g.KEY): key})
 
     worker = Worker(tmp_path, keeper_of(), narrowed)
@@ -336,8 +342,7 @@ async def test_while_control_is_away_a_worker_spends_what_it_holds_and_then_refu
         assert held.spent + held.reserved <= held.granted
         keeper.away = False
         worker.leases.wake()
-        while worker.leases.down:
-            await asyncio.sleep(0.01)
+        await until(lambda: not worker.leases.down)
         assert (await worker.ask(max_tokens=100)).status == 200
     assert spent(keeper) == (31 + let_in) * 13_500_000
 
@@ -358,8 +363,7 @@ async def test_who_stops_waiting_takes_nothing_along(tmp_path: Path) -> None:
     keeper = keeper_of(rule("money", 1))
     worker = Worker(tmp_path, keeper)
     task = asyncio.create_task(worker.ask())
-    while not worker.leases.pockets.needy:
-        await asyncio.sleep(0)
+    await until(lambda: worker.leases.pockets.needy)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -385,4 +389,4 @@ async def test_what_a_killed_worker_spent_is_told_by_the_next(tmp_path: Path) ->
         assert (await heir.ask(max_tokens=100)).status == 200
     answered = sum(record.status == 200 for record in (*worker.records, *heir.records))
     assert spent(keeper) == answered * 13_500_000
-    assert not list(tmp_path.glob("*.leases"))
+    assert not any(name.endswith(".leases") for name in os.listdir(tmp_path))

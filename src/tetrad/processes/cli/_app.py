@@ -52,6 +52,7 @@ GROUPS: dict[str, _Group] = {
     "limit": _Group("tetrad.limits.cli", "limits", "Limits: requests, tokens and calls at once."),
     "budget": _Group("tetrad.limits.cli", "budgets", "Budgets: what may be spent, and what was."),
     "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
+    "team": _Group("tetrad.identity.cli", "teams", "Teams: people and keys that belong together."),
     "project": _Group("tetrad.identity.cli", "projects", "Projects."),
     "secret": _Group("tetrad.identity.cli", "secrets", "Provider secrets, encrypted at rest."),
     "audit": _Group("tetrad.identity.cli", "audit", "The audit log: list, verify, export its head."),

@@ -199,7 +199,9 @@ class _tolerant:  # noqa: N801 - reads as a clause of `with`
 
 
 def _key(grant: KeyGrant) -> KeyEntry:
-    return KeyEntry(grant.key_id, grant.project, grant.scopes, grant.expires_ns, grant.content)
+    return KeyEntry(
+        grant.key_id, grant.project, grant.scopes, grant.expires_ns, grant.content, grant.team, grant.models
+    )
 
 
 def _price(found: ModelPrice) -> Price:

@@ -6,12 +6,38 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0022"
-down_revision = "0009"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("api_keys", sa.Column("team", sa.String(63), nullable=False, server_default=sa.text("''")))
+    op.add_column("api_keys", sa.Column("models", sa.Text, nullable=False, server_default="[]"))
+    op.add_column("api_keys", sa.Column("labels", sa.Text, nullable=False, server_default="{}"))
+    op.create_table(
+        "teams",
+        sa.Column("project", sa.String(63), nullable=False),
+        sa.Column("name", sa.String(63), nullable=False),
+        sa.Column("title", sa.String(100), nullable=False),
+        sa.Column("models", sa.Text, nullable=False),
+        sa.Column("labels", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("created_by", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", name="pk_teams"),
+        sa.ForeignKeyConstraint(["project"], ["projects.name"], name="fk_teams_project_projects"),
+    )
+    op.create_table(
+        "team_members",
+        sa.Column("project", sa.String(63), nullable=False),
+        sa.Column("team", sa.String(63), nullable=False),
+        sa.Column("person_id", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("project", "team", "person_id", name="pk_team_members"),
+        sa.ForeignKeyConstraint(["person_id"], ["people.id"], name="fk_team_members_person_id_people"),
+        sa.ForeignKeyConstraint(
+            ["project", "team"], ["teams.project", "teams.name"], name="fk_team_members_project_teams"
+        ),
+    )
     op.create_table(
         "limit_rules",
         sa.Column("id", sa.String(64), nullable=False),
