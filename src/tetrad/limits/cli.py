@@ -125,6 +125,30 @@ def list_alerts(project: InProject = "default", as_json: Json = False) -> None:
     show_rows(ApiClient.from_environment().items(path), columns, as_json, empty="no budget went past a threshold")
 
 
+@budgets.command("usage")
+def show_usage(
+    by: Annotated[str, typer.Option(help="key, team, app, model, user or release.")] = "model",
+    since: Annotated[str, typer.Option(help="A time, such as 2026-01-31; a day ago when left out.")] = "",
+    project: InProject = "default",
+    as_json: Json = False,
+) -> None:
+    """Show what keys, teams, apps, models or users used, from the spans of their calls."""
+    client = ApiClient.from_environment()
+    found = client.get(f"/api/v1/projects/{path_part(project)}/usage", by=by, **{"from": since or None})["items"]
+    columns = {
+        by: lambda row: plain(row["title"]) or "none",
+        "calls": lambda row: f"{row['calls']:,}",
+        "errors": lambda row: f"{row['errors']:,}",
+        "tokens": lambda row: f"{sum(row[kind] for kind in _TOKENS):,}",
+        "cost": lambda row: " + ".join(f"{cost['amount']} {cost['currency']}" for cost in row["costs"]),
+        "without a price": lambda row: row["calls_without_cost"] or "",
+    }
+    show_rows(found, columns, as_json, empty="nothing was called in that time")
+
+
+_TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+
+
 @budgets.command("remove")
 def remove_budget(rule: Id, project: InProject = "default") -> None:
     """Remove a budget with its account."""

@@ -71,12 +71,22 @@ class Upstream(msgspec.Struct, frozen=True):
     max_connections: int = 512
 
 
+class Tier(msgspec.Struct, frozen=True, gc=False):
+    """What a call costs in whole, per million tokens, once its input has more than `start` tokens."""
+
+    start: int
+    input: str
+    output: str
+    cache_read: str | None = None
+    cache_write: str | None = None
+
+
 class Price(msgspec.Struct, frozen=True, gc=False):
     """Decimal texts, per million tokens, in one currency.
 
     Tokens of the cache cost what `input` costs where they have no price of their own; reasoning costs what `output`
-    costs. With `max_input_tokens` the price holds up to that many input tokens only; what a larger call costs is not
-    known.
+    costs. Of `tiers`, in order, the last one that the input passes holds for the whole call. With `max_input_tokens`
+    the price holds up to that many input tokens only; what a larger call costs is not known.
     """
 
     input: str
@@ -85,6 +95,7 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     cache_write: str | None = None
     currency: str = "USD"
     max_input_tokens: int = 0
+    tiers: tuple[Tier, ...] = ()
 
 
 class ModelEntry(msgspec.Struct, frozen=True):

@@ -253,6 +253,7 @@ class ProviderView(ProviderBody):
         for model in known["models"]:
             if model["price"] is not None:
                 model["price"].pop("max_input_tokens")
+                model["price"].pop("tiers")
         return cls(**known)
 
 

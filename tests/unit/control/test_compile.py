@@ -15,7 +15,7 @@ from tetrad.kernel import Digest, NotFound
 from tetrad.models import ModelPrice, PriceTier
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.releases import App, AppRefs, Message, ResolvedRelease, ResolvedVariable
-from tetrad.serving import BindingTarget, ModelEntry, ProviderModel, ProviderSpec, Upstream
+from tetrad.serving import BindingTarget, ModelEntry, Price, ProviderModel, ProviderSpec, Tier, Upstream
 
 GOOD, GONE = Digest("sha256:" + "1" * 64), Digest("sha256:" + "2" * 64)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -117,10 +117,10 @@ def test_two_projects_with_the_same_release_keep_their_own_routes() -> None:
     assert made.releases[f"q/{GOOD}"].project == "q"
 
 
-def test_a_price_with_tiers_holds_up_to_the_first_tier_only() -> None:
+def test_the_tiers_of_a_price_reach_the_gateways() -> None:
     price = ModelPrice("3", "15", tiers=(PriceTier(200_000, "6", "22.5", None, None),), source="list")
     made, _ = table(price=lambda *_: price)
-    assert made.models["acme/big"].price.max_input_tokens == 200_000
+    assert made.models["acme/big"].price == Price("3", "15", tiers=(Tier(200_000, "6", "22.5"),))
 
 
 def bound(app: str = "", env: str = "production", **document: Any) -> Bound:

@@ -26,6 +26,7 @@ from tetrad.serving import (
     ProviderSpec,
     ReleaseRoute,
     RouteTable,
+    Tier,
     Upstream,
     Variable,
 )
@@ -211,7 +212,9 @@ def _price(found: ModelPrice) -> Price:
         found.cache_read,
         found.cache_write,
         found.currency,
-        max_input_tokens=min((tier.start for tier in found.tiers), default=0),
+        tiers=tuple(
+            Tier(tier.start, tier.input, tier.output, tier.cache_read, tier.cache_write) for tier in found.tiers
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from tetrad.models.routes import router as models_router
 from tetrad.processes.control._playground_routes import playground_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
+from tetrad.processes.control._usage import usage_router
 from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import evidence_router, revocation_router, run_router
 from tetrad.registry.routes import router as registry_router
@@ -57,6 +58,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
         limits_router(services.limits, services.leases),
+        usage_router(services.traces, services.identity),
         jobs_router(services.jobs),
         playground_router(services.playground),
     ]
