@@ -125,7 +125,7 @@ class Limits:
             )  # fmt: skip
         self._changed()
 
-    def list(self, project: str, *, money: bool) -> list[StoredRule]:
+    def rules(self, project: str, *, money: bool) -> list[StoredRule]:
         """List the budgets of a project, or all its other limits."""
         with self._store.read() as rows:
             return [each for each in rows.rules(project) if (each.rule.measure == "money") == money]

@@ -63,7 +63,7 @@ def _rates(routes: APIRouter, limits: Limits) -> None:
         """List the limits of requests, tokens and calls at once."""
         listing = f"limits {project}"
         after = _after(listing, page)
-        found = [LimitView.of(each) for each in limits.list(project, money=False) if each.rule.id > after]
+        found = [LimitView.of(each) for each in limits.rules(project, money=False) if each.rule.id > after]
         return cut_page(listing, page, found, lambda view: view.id)
 
     @routes.put(base, dependencies=[requires("admin")], operation_id="put_limit")
@@ -99,7 +99,7 @@ def _budgets(routes: APIRouter, limits: Limits) -> None:
     def get_budget(project: str, rule: RuleId, page: PageParams) -> Page[BudgetView]:
         """Show how a budget stands and stood, the newest period first, and how it was spent hour by hour."""
         listing = f"budget {project} {rule}"
-        skip = int(decode_cursor(listing, page.cursor, [int])[0]) if page.cursor else 0
+        skip = int(str(decode_cursor(listing, page.cursor, [int])[0])) if page.cursor else 0
         states = [(number, each) for number, each in enumerate(limits.budget(project, rule), 1) if number > skip]
         cut = cut_page(listing, page, states, lambda each: each[0])
         return Page(items=[BudgetView.of(state) for _, state in cut.items], next_cursor=cut.next_cursor)

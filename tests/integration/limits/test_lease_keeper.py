@@ -31,10 +31,10 @@ def store(database: Database) -> SqlLimitStore:
 
 
 class Site:
-    def __init__(self, store: SqlLimitStore, clock: FixedClock, **more: int) -> None:
+    def __init__(self, store: SqlLimitStore, clock: FixedClock, max_rules: int = 1000) -> None:
         self.store, self.clock = store, clock
         self.keeper = LeaseKeeper(store, clock)
-        self.limits = Limits(store, clock, changed=self.keeper.reload, **more)
+        self.limits = Limits(store, clock, changed=self.keeper.reload, max_rules=max_rules)
 
 
 def test_a_lease_is_granted_spent_and_given_back_to_the_last_digit(store: SqlLimitStore, clock: FixedClock) -> None:
@@ -126,7 +126,7 @@ def test_a_rule_is_set_changed_removed_and_bounded_in_number(store: SqlLimitStor
     with pytest.raises(LimitNotFound):
         site.limits.get("default", first.rule.id)
     with pytest.raises(LimitNotFound):
-        site.limits.drop(ADMIN, "elsewhere", site.limits.list("default", money=True)[0].rule.id)
+        site.limits.drop(ADMIN, "elsewhere", site.limits.rules("default", money=True)[0].rule.id)
     assert site.keeper.sync(Sync("slot", 2, (LeaseState(1, first.rule.id, "a", spent=1),))).grants[0].gone
 
 

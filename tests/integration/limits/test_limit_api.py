@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from support.identity import ADMIN, INTERNAL_TOKEN, caller, make_app, make_identity
+from tetrad.identity import Identity
 from tetrad.kernel import Conflict, FixedClock
 from tetrad.kit.db import Database
 from tetrad.limits import LeaseState, Sync
@@ -25,8 +26,11 @@ BUDGET = {"subject": "key", "amount": "12.50", "period": "day", "alert_at": [50]
 
 
 class Api:
-    def __init__(self, admin: httpx.AsyncClient, viewer: httpx.AsyncClient, worker: httpx.AsyncClient) -> None:
+    def __init__(
+        self, admin: httpx.AsyncClient, viewer: httpx.AsyncClient, worker: httpx.AsyncClient, identity: Identity
+    ) -> None:
         self.admin, self.viewer, self.worker = admin, viewer, worker
+        self.identity = identity
         self.seq = 0
 
     async def put(self, path: str, body: Any) -> Any:
@@ -60,7 +64,7 @@ async def api(database: Database) -> AsyncIterator[Api]:
         caller(app, key("viewer", "control")) as viewer,
         caller(app, INTERNAL_TOKEN) as worker,
     ):
-        yield Api(admin, viewer, worker)
+        yield Api(admin, viewer, worker, identity)
 
 
 async def test_a_budget_is_set_spent_shown_and_removed(api: Api) -> None:
@@ -160,8 +164,8 @@ async def test_people_of_the_project_join_teams_and_leave_them(api: Api) -> None
     await api.put("/teams/search", {})
     nobody = await api.admin.put(f"{P}/teams/search/members/ada@example.com")
     assert (nobody.status_code, nobody.json()["code"]) == (404, "person_not_found")
-    role = await api.admin.put(f"{P}/people/ada@example.com", json={"role": "viewer"})
-    assert role.is_success, role.text
+    link = api.identity.people.create_link(ADMIN, email="ada@example.com", role="viewer", project="default")
+    api.identity.people.sign_in(link.token)
     for _ in range(2):
         assert (await api.admin.put(f"{P}/teams/search/members/ada@example.com")).status_code == 200
     shown = (await api.viewer.get(f"{P}/teams/search/members")).json()["items"]

@@ -59,11 +59,6 @@ class Teams:
         with self._context.store.read() as rows:
             return existing_team(rows, project, name)
 
-    def list(self, project: str, *, after: str = "", limit: int = 50) -> list[Team]:
-        """List teams by name, beginning after one."""
-        with self._context.store.read() as rows:
-            return rows.teams(project, after, limit)
-
     def drop(self, actor: Principal, project: str, name: str) -> None:
         """Remove a team to which no working key belongs; people only stop being in it."""
         context = self._context
@@ -102,6 +97,11 @@ class Teams:
                     f"{email[:80]!r} is not in the team {name!r}", hint="`tetrad team members` lists it"
                 )
             self._context.note(rows, actor, "team.left", name, project, person=person.id)
+
+    def list(self, project: str, *, after: str = "", limit: int = 50) -> list[Team]:
+        """List teams by name, beginning after one."""
+        with self._context.store.read() as rows:
+            return rows.teams(project, after, limit)
 
 
 def existing_team(rows: Rows, project: str, name: str) -> Team:

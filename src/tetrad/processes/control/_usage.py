@@ -59,7 +59,7 @@ def usage_router(traces: Traces, identity: Identity) -> APIRouter:
         A team's calls are those of the keys that are in it now.
         """
         window = traces.window(parse_time(from_, "from"), parse_time(to, "to"))
-        if by not in ("key", "team"):
+        if by != "key" and by != "team":
             return Page(items=[_view(each, "") for each in traces.used(project, window, by, limit=_MOST)])
         used = traces.used(project, window, "key", limit=_MOST)
         keys = _keys(identity, project)
