@@ -167,7 +167,7 @@ class Gate:
             raise PriceUnknown(
                 f"the price of the model {route.model.entry.name!r} in {rule.currency} is not known, and the budget of "
                 f"{whose(rule, exchange.model)} counts money",
-                hint="set a price with `tetrad model price set`, or let the budget count such calls as unknown",
+                hint="add a price with `POST /api/v1/projects/{project}/model-prices`, or let the budget count such calls as unknown",
             )
         return 0
 

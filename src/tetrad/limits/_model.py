@@ -9,7 +9,7 @@ from typing import get_args
 
 from tetrad.kernel.money import PLACES, Money
 from tetrad.limits.errors import BadLimit
-from tetrad.serving import LimitMeasure, LimitPeriod, LimitRule, LimitSubject
+from tetrad.serving.ports import LimitMeasure, LimitPeriod, LimitRule, LimitSubject
 
 SUBJECTS: tuple[LimitSubject, ...] = get_args(LimitSubject)
 MEASURES: tuple[LimitMeasure, ...] = get_args(LimitMeasure)

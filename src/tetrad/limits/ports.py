@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from tetrad.limits._protocol import Account, Held, Sync, SyncReply
-from tetrad.serving import LimitRule
+from tetrad.serving.ports import LimitRule
 
 
 class Keeper(Protocol):
