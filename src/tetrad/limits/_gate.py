@@ -167,7 +167,7 @@ class Gate:
             raise PriceUnknown(
                 f"the price of the model {route.model.entry.name!r} in {rule.currency} is not known, and the budget of "
                 f"{whose(rule, exchange.model)} counts money",
-                hint="add a price with `POST /api/v1/projects/{project}/model-prices`, or let the budget count such calls as unknown",
+                hint="add a price (`POST /api/v1/projects/PROJECT/model-prices`), or let the budget count such calls",
             )
         return 0
 

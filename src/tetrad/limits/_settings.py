@@ -18,5 +18,12 @@ ASSUMED_OUTPUT = Setting(
     "Tokens of output set aside for a call that states no bound of its own.",
     minimum=1,
 )
+URL = Setting(
+    "limits_url",
+    str,
+    "",
+    "Valkey or Redis that gateways share rates and calls at once in, such as redis://host:6379/0; empty: control does.",
+    secret=True,
+)
 
-SETTINGS = SettingsTable("Limits and budgets", (MAX_RULES, KEEP_DAYS, WAIT_S, ASSUMED_OUTPUT))
+SETTINGS = SettingsTable("Limits and budgets", (MAX_RULES, KEEP_DAYS, WAIT_S, ASSUMED_OUTPUT, URL))

@@ -18,6 +18,7 @@ from tetrad.kernel import Clock, TetradError, new_id
 from tetrad.kit.upstream import Address, BrokenAnswer, Client, Timeouts
 from tetrad.limits import LAST_SEQ, LeaseState, Pockets, Sync, SyncReply
 from tetrad.limits.ports import Keeper
+from tetrad.serving import LimitRule
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +138,53 @@ def _held(path: Path) -> int:
     return file
 
 
+class SharedLeases:
+    """Leases of control; or, where there is a Redis, of control for money and of Redis for all else."""
+
+    def __init__(self, folder: Path, keeper: Keeper, redis_url: str, clock: Clock) -> None:
+        self.control = Leases(folder, keeper, clock)
+        self.shared: Leases | None = None
+        self._rules: dict[str, LimitRule] = {}
+        self._end: Callable[[], None] = lambda: None
+        if redis_url:
+            from tetrad.adapters.limits_redis import RedisKeeper  # only where it is wanted
+
+            redis = RedisKeeper(redis_url, self._rules.get)
+            self.shared, self._end = Leases(None, redis, clock), redis.close
+
+    def use(self, rules: tuple[LimitRule, ...]) -> None:
+        """Go by the rules of a new route table."""
+        self._rules.clear()
+        self._rules.update((rule.id, rule) for rule in rules)
+
+    def pockets(self, rule: LimitRule) -> Pockets:
+        """Return what keeps the buckets of a rule."""
+        if self.shared is not None and rule.measure != "money":
+            return self.shared.pockets
+        return self.control.pockets
+
+    def wake(self) -> None:
+        """Ask soon: a call waits."""
+        self.control.wake()
+        if self.shared is not None:
+            self.shared.wake()
+
+    async def run(self) -> None:
+        """Keep all in step for ever."""
+        async with asyncio.TaskGroup() as group:
+            for each in self._all():
+                group.create_task(each.run())
+
+    async def close(self, deadline_s: float) -> None:
+        """Give everything back before the process ends."""
+        for each in self._all():
+            await each.close(deadline_s)
+        self._end()
+
+    def _all(self) -> list[Leases]:
+        return [self.control] if self.shared is None else [self.control, self.shared]
+
+
 def read_journal(data: bytes) -> tuple[LeaseState, ...]:
     """Return the ends of the leases that a journal tells of."""
     decoder = msgspec.json.Decoder(_Entry)
@@ -154,19 +202,34 @@ def read_journal(data: bytes) -> tuple[LeaseState, ...]:
     )  # fmt: skip
 
 
-class Leases:
-    """Keep a worker's pockets in step with their keeper; `run` until cancelled, then `close`."""
+class _NoJournal:
+    """For a keeper of what is not money, which needs no memory past the worker's death."""
 
-    def __init__(self, folder: Path, keeper: Keeper, clock: Clock) -> None:
+    def note(self, lease: int, rule: str, instance: str, spent: int, reserved: int, unknown: int) -> None:
+        """Nothing is kept."""
+
+    def forget(self, lease: int) -> None:
+        """Nothing was kept."""
+
+    def close(self, *, told: bool) -> None:
+        """Nothing is held."""
+
+
+class Leases:
+    """Keep a worker's pockets in step with their keeper; `run` until cancelled, then `close`.
+
+    Without a folder for a journal its keeper must not be asked for money.
+    """
+
+    def __init__(self, folder: Path | None, keeper: Keeper, clock: Clock) -> None:
         self.slot = new_id("slot")
         self._folder = folder
         self._keeper = keeper
         self._clock = clock
-        self.journal = LeaseJournal(folder, self.slot)
+        self.journal = _NoJournal() if folder is None else LeaseJournal(folder, self.slot)
         self.pockets = Pockets(self.slot, self.journal)
         self._wanted = asyncio.Event()
         self._look_at = 0.0
-        self._limited = False
 
     def wake(self) -> None:
         """Ask soon: a call waits."""
@@ -188,7 +251,7 @@ class Leases:
                 self.pockets.failed(now, self._clock.now_ns())
                 if now >= say_at:
                     say_at = now + _SAY_EVERY_S
-                    log.warning("no leases of limits from control (%s): calls go by what this worker holds", error)
+                    log.warning("no leases of limits (%s): calls go by what this worker holds", error)
                 await asyncio.sleep(wait_s * (0.5 + random.random()))  # noqa: S311 - spreads retries, guards nothing
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
                 continue
@@ -202,9 +265,9 @@ class Leases:
     async def step(self) -> None:
         """Tell and ask once, if there is anything; raises where the keeper is out of reach."""
         now = self._clock.monotonic()
-        if now >= self._look_at:
+        if self._folder is not None and now >= self._look_at:
             self._look_at = now + _LOOK_FOR_LEFT_S
-            await self._tell_for_the_dead()
+            await self._tell_for_the_dead(self._folder)
         message = self.pockets.message(now)
         if message is not None:
             self.pockets.accept(await self._keeper.sync(message), self._clock.monotonic())
@@ -222,8 +285,8 @@ class Leases:
                 log.warning("leases of limits could not be given back (%s); the next worker tells of them", error)
         self.journal.close(told=told)
 
-    async def _tell_for_the_dead(self) -> None:
-        for path, data in _left(self._folder):
+    async def _tell_for_the_dead(self, folder: Path) -> None:
+        for path, data in _left(folder):
             message = Sync(path.name.removesuffix(_SUFFIX), LAST_SEQ, read_journal(data), ends=True)
             await self._keeper.sync(message)
             log.info("told control what a worker that died had spent (%d leases)", len(message.leases))

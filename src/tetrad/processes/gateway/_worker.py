@@ -22,7 +22,7 @@ from tetrad.limits import _settings as limiting
 from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
 from tetrad.processes.gateway._http1 import HttpServer
-from tetrad.processes.gateway._limits import ControlKeeper, Leases
+from tetrad.processes.gateway._limits import ControlKeeper, SharedLeases
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
@@ -60,9 +60,10 @@ class Worker:
         provider = OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=settings.get(own.MAX_ANSWER))
         control = parse_address(control_address(settings))
         token = _FileSecret(home)
-        leases = Leases(home.root / "gateway" / "leases", ControlKeeper(internal, control, token), clock)
+        keeper = ControlKeeper(internal, control, token)
+        leases = SharedLeases(home.root / "gateway" / "leases", keeper, settings.get(limiting.URL), clock)
         gate = Gate(
-            lambda _rule: leases.pockets,
+            leases.pockets,
             clock,
             wake=leases.wake,
             wait_s=settings.get(limiting.WAIT_S),
@@ -73,7 +74,7 @@ class Worker:
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
-            layers=(LimitLayer(gate),),
+            layers=(LimitLayer(gate, rules_changed=leases.use),),
         )
         tables = TableClient(
             client=internal,
