@@ -17,6 +17,7 @@ import platform
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -67,9 +68,10 @@ def pin(running: Running, cpu: int) -> int:
 
 def serve_app(running: Running, upstream: str) -> None:
     """Register the upstream and an app whose prompt has variables, and wait until the gateway knows it."""
-    models = [argument for name in ("mock", STREAM, "mock-d600000") for argument in ("--model", name)]
-    running.cli("provider", "set", "mock", "--base-url", upstream, *models)
     admin = Api(running.control_url, (running.home / "keys" / "admin.key").read_text().strip())
+    models = [{"name": name} for name in ("mock", STREAM, "mock-d600000")]
+    spec = {"base_url": upstream, "models": models, "max_connections": 4_096, "total_timeout_s": 3_600}
+    admin.call("PUT", "/api/v1/projects/default/providers/mock", spec)
     for name in ("mock", STREAM):
         admin.call(
             "POST", "/api/v1/projects/default/models", {"name": f"mock/{name}", "provider": "mock", "model": name}
@@ -133,7 +135,7 @@ def targets(only: set[str]) -> Iterator[tuple[Running, list[tuple[Target, Reques
     mock, proxy = free_port(), free_port()
     with ExitStack() as stack:
         upstream = stack.enter_context(mock_upstream(mock, LOAD_CPU))
-        running = stack.enter_context(tetrad_up())
+        running = stack.enter_context(tetrad_up(gateway_max_in_flight=4_096))
         serve_app(running, upstream)
         gateway = pin(running, PROXY_CPU)
         found: list[tuple[Target, Request, Request]] = [
@@ -262,7 +264,6 @@ def hold(running: Running, target: Target, streams: int) -> dict[str, float]:
     body = json.loads(asked.body) | {"stream": True}
     before = pss_mb(target.pid)
     peak: list[float] = []
-    import threading
 
     def watch() -> None:
         for _ in range(40):
@@ -271,9 +272,10 @@ def hold(running: Running, target: Target, streams: int) -> dict[str, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    limit = int(streams * 1.0)
-    load(dataclasses.replace(asked, body=json.dumps(body).encode()), "hold", limit, seconds=3, cpu=LOAD_CPU)
+    seen = load(dataclasses.replace(asked, body=json.dumps(body).encode()), "hold", streams, seconds=3, cpu=LOAD_CPU)
     watcher.join()
+    if seen.held != streams:
+        raise SystemExit(f"{seen.held} of {streams} streams were open: {seen}")
     return {"streams": streams, "added_mb": round(max(peak) - before, 1), "together_mb": round(max(peak), 1)}
 
 

@@ -23,7 +23,10 @@ BUILT = Path(__file__).resolve().parents[1] / "bench-results" / "native"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a run of the generator saw. `first_*` is the first byte of a body; times are milliseconds."""
+    """What a run of the generator saw.
+
+    `first_*` is the first byte of a body; times are milliseconds. `held` answers had begun and not ended at the end.
+    """
 
     count: int
     errors: int
@@ -33,6 +36,7 @@ class Load:
     p99_ms: float
     first_p50_ms: float
     first_p99_ms: float
+    held: int
 
 
 def built(name: str) -> Path:

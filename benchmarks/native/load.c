@@ -6,7 +6,7 @@
  *   load HOST PORT REQUEST-FILE SECONDS hold CONNECTIONS            opens streams and holds them
  *
  * REQUEST-FILE holds the whole request, head and body. Prints one line of JSON: count, errors, per_s, events_per_s,
- * and milliseconds p50, p99 of whole answers and of first bytes of bodies.
+ * milliseconds p50, p99 of whole answers and of first bytes of bodies, and held: answers that had begun at the end.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -210,11 +210,13 @@ int main(int argc, char **argv) {
     }
   }
   double took = (double)(now_ns() - began) / 1e9;
+  long long held = 0; /* answers that have begun and not ended */
+  for (int slot = 0; slot < used; slot++) held += conns[slot].busy && conns[slot].head && conns[slot].status == 200;
   if (!open_loop) took = took < seconds ? took : seconds;
   qsort(whole_ms, whole_n, sizeof(float), by_size);
   qsort(first_ms, first_n, sizeof(float), by_size);
   printf("{\"count\":%lld,\"errors\":%lld,\"per_s\":%.1f,\"events_per_s\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,"
-         "\"first_p50_ms\":%.3f,\"first_p99_ms\":%.3f}\n",
+         "\"first_p50_ms\":%.3f,\"first_p99_ms\":%.3f,\"held\":%lld}\n",
          done, errors, (double)done / took, (double)events_seen / took, cut(whole_ms, whole_n, .5),
-         cut(whole_ms, whole_n, .99), cut(first_ms, first_n, .5), cut(first_ms, first_n, .99));
+         cut(whole_ms, whole_n, .99), cut(first_ms, first_n, .5), cut(first_ms, first_n, .99), held);
 }

@@ -56,7 +56,7 @@ def wire_changes(database: Database, folder: Path, *, limits: ChangeLimits | Non
     tetrads.add_model(folder)
     made = tetrads.releases.compose_folder(P, write_app(folder / "app"), actor=CAT)
     tetrads.releases.move_ref(P, "bot", "production", made.digest, expected=None, create=True, actor=CAT)
-    store = SqlChangeStore(database)
+    store = SqlChangeStore(database, tetrads.registry.hold)
     changes = Changes(
         store, tetrads.releases, Prompts(tetrads.registry), tetrads.datasets, tetrads.registry, gated.evidence,
         gated.policies, tetrads.clock, audit=gated.audited, limits=limits,

@@ -13,6 +13,7 @@ from tetrad.registry import CollectLimits, Collector, Live
 from tetrad.registry._collect_store import SqlCollectStore
 from tetrad.registry._revocation_store import SqlRevocationStore
 from tetrad.registry._store import SqlRegistryStore
+from tetrad.registry.ports import Roots
 
 
 @dataclass
@@ -37,8 +38,9 @@ class Holding:
 
 
 def wire_collector(
-    tetrads: Tetrads, holding: Holding | None = None, *, limits: CollectLimits | None = None, audit: Any = None
-) -> Collector:
+    tetrads: Tetrads, holding: Holding | None = None, *, limits: CollectLimits | None = None, audit: Any = None,
+    more_roots: Sequence[Roots] = (),
+) -> Collector:  # fmt: skip
     """Wire a collector over all slices that keep something."""
     holds = holding or Holding()
     return Collector(
@@ -48,7 +50,7 @@ def wire_collector(
         tetrads.blobs,
         tetrads.clock,
         deployments=holds,
-        roots=[holds, PushedBatches(tetrads.datasets)],
+        roots=[holds, PushedBatches(tetrads.datasets), *more_roots],
         blob_roots=[holds],
         contents=[DatasetContents(tetrads.datasets)],
         audit=audit,

@@ -86,10 +86,11 @@ class Gated:
 
 def signed_result(
     key: SigningKey, digest: str, result: str = "PASSED", suite: str = "smoke",
-    metrics: Mapping[str, float] | None = None, cases: int = 10, suite_digest: str = "",
+    metrics: Mapping[str, float] | None = None, cases: int = 10, suite_digest: str = "", finished_at: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Sign a test result as a runner does."""
     measured = {"name": suite, "digest": suite_digest, "metrics": dict(metrics or {}), "cases": cases}
+    measured |= {"finished_at": finished_at} if finished_at else {}
     predicate = {"result": result, "configuration": [], "suite": measured}
     return sign_statement(key, Statement(TEST_RESULT, (("release", Digest(digest)),), predicate)).document()
 

@@ -12,7 +12,7 @@ from tetrad.changes._model import ChangeRequest
 from tetrad.kernel import Digest, Principal, short
 from tetrad.registry import Check, Gate, GateCheck, GatePolicy
 
-Kind = Literal["state", "base", "suite", "approval", "licence", "verdict", "break-glass", "policy", "other"]
+Kind = Literal["state", "base", "suite", "approval", "licence", "revoked", "verdict", "break-glass", "policy", "other"]
 _KINDS: frozenset[str] = frozenset(get_args(Kind))
 
 
@@ -49,12 +49,16 @@ def requirements(
     gates: Mapping[str, Gate],
     signers: Sequence[str],
     actor: Principal,
+    revoked: Sequence[str] = (),
 ) -> Checks:
     """Put together what a merge needs: a state, the ref's present release as base, and what each gate answered.
 
-    `gates` are the project's by pattern, `signers` the names of keys whose test results it trusts.
+    `gates` are the project's by pattern, `signers` the names of keys whose test results it trusts. `revoked` says in
+    sentences what of the candidate was revoked, for a ref that no gate governs: gates say it themselves.
     """
     found = [_state(request), _base(request, current)]
+    if not answers:
+        found += [_revoked(reason) for reason in revoked]
     for answer in answers:
         gate = gates.get(answer.rule.pattern)
         policy = gate.policy if gate else None
@@ -97,6 +101,11 @@ def _base(request: ChangeRequest, current: Digest | None) -> Requirement:
     )  # fmt: skip
 
 
+def _revoked(reason: str, pattern: str = "") -> Requirement:
+    missing = "another part; `tetrad revoke --undo` reinstates what was revoked in error"
+    return Requirement("revoked", "revoked", False, reason, pattern, missing, ("its authors", "scope:admin"))
+
+
 def _asked(
     check: Check, pattern: str, policy: GatePolicy, request: ChangeRequest, signers: Sequence[str], *, hidden: bool
 ) -> Requirement:
@@ -112,6 +121,8 @@ def _asked(
     elif kind == "approval":
         missing = f"an approval: `tetrad change approve {request.number}`"
         who = _approvers(policy, rest)
+    elif kind == "revoked":
+        return _revoked(check.reason, pattern)
     elif kind == "licence":
         missing = f"a licence of {', '.join(policy.licences or ())}, or another part"
         who = ("its authors",)

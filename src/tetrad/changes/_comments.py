@@ -249,7 +249,7 @@ class Comments:
             for each in revision.patch if revision else ():
                 if each.content is None:
                     continue
-                spec = self._patches.spec(request.project, each)
+                spec = self._patches.spec(request.project, each, reason=request.title, outcome=request.expected_outcome)
                 if spec.digest == digest:
                     return spec
         return None

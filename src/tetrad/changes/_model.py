@@ -36,13 +36,17 @@ class PartPatch(msgspec.Struct, frozen=True):
 
 
 class ChangedPart(msgspec.Struct, frozen=True):
-    """A part of the candidate that the base does not have. `seal` covers all that the manifest says of it."""
+    """A part of the candidate that the base does not have. `seal` covers all that the manifest says of it.
+
+    `pins` are the artifacts that it rests on: its own, or what a prompt that was given as text includes.
+    """
 
     kind: str
     role: str
     name: str
     label: str
     seal: str
+    pins: tuple[Digest, ...] = ()
 
 
 class Revision(msgspec.Struct, frozen=True):
@@ -63,6 +67,11 @@ class Revision(msgspec.Struct, frozen=True):
     by: str
     by_name: str
     note: str = ""
+
+    def rests_on(self, *, kept: bool) -> frozenset[Digest]:
+        """Return the artifacts that it needs; the candidate is one of them where it is `kept`, as no draft's is."""
+        pins = frozenset(pin for part in self.changed for pin in part.pins)
+        return pins | {self.base, *([self.candidate] if kept else [])}
 
 
 class Review(msgspec.Struct, frozen=True):

@@ -10,9 +10,9 @@ import msgspec
 
 from tetrad.changes._model import ChangedPart, PartPatch, part_in
 from tetrad.changes.errors import BadChange
-from tetrad.kernel import NotFound, Principal, TooLarge
+from tetrad.kernel import Digest, NotFound, Principal, TooLarge
 from tetrad.prompts import ChainSpec, Prompts, PromptSpec, format_prompt_file, prompt_from_document, read_prompt_file
-from tetrad.registry import Registry, parts_of
+from tetrad.registry import Part, Registry, parts_of
 from tetrad.releases import Composed, Planned, PromptText, Releases
 
 MAX_PARTS: Final = 100
@@ -97,15 +97,15 @@ class Patches:
         before = parts_of("release", planned.base, self._releases.release(project, base).manifest)
         known = {part.seal for part in before}
         return tuple(
-            ChangedPart(part.kind, part.role, part.name, part.label(), part.seal)
+            ChangedPart(part.kind, part.role, part.name, part.label(), part.seal, _pins(part, planned))
             for part in parts_of("release", planned.digest, planned.manifest)
             if part.seal not in known
         )
 
-    def spec(self, project: str, patch: PartPatch) -> PromptSpec:
+    def spec(self, project: str, patch: PartPatch, *, reason: str, outcome: str) -> PromptSpec:
         """Return the prompt that a text is, its includes resolved, as committing it would."""
         spec = self._prompts.read(patch.name, patch.content or "", where=f"{patch.name}.md")
-        checked = self._prompts.check(project, spec).spec
+        checked = self._prompts.check(project, spec, reason=reason, expected_outcome=outcome).spec
         assert isinstance(checked, PromptSpec)  # noqa: S101 - a chain was refused when it was read
         return checked
 
@@ -114,6 +114,13 @@ class Patches:
         return format_prompt_file(
             prompt_from_document(entry["name"], self._registry.document(project, entry["digest"]))
         )
+
+
+def _pins(part: Part, planned: Planned) -> tuple[Digest, ...]:
+    draft = planned.drafts.get(part.digest) if part.digest else None
+    if draft is not None:
+        return draft.closure
+    return (*([part.digest] if part.digest else []), *part.adapters)
 
 
 def _split(patch: Sequence[PartPatch]) -> tuple[dict[str, Any], dict[str, PromptText]]:

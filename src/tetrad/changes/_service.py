@@ -50,7 +50,7 @@ from tetrad.changes.ports import Auditor, ChangeStore, Counts, Step
 from tetrad.datasets import Datasets
 from tetrad.kernel import Clock, Digest, Principal, TetradError, canonical_json, parse_digest
 from tetrad.prompts import Prompts
-from tetrad.registry import Evidence, GatePolicies, GatePolicy, RefMoved, Registry, glob_matches
+from tetrad.registry import Evidence, GatePolicies, GatePolicy, RefMoved, Registry, glob_matches, told
 from tetrad.releases import Planned, ReleaseDiff, Releases, ResolvedRelease
 
 MAX_TITLE_CHARS: Final = 200
@@ -414,8 +414,9 @@ class Changes:
             current.digest if current else None,
             answers,
             {gate.rule.pattern: gate for gate in self._gates.all(project)},
-            tuple(key.name for key in self._evidence.keys(project) if key.signs()),
+            tuple(key.name for key in self._evidence.keys(project) if key.signs() and key.project),
             actor,
+            () if draft else [told(cause) for cause in self._registry.revoked(project, request.candidate)],
         )
 
     def merge(
@@ -547,7 +548,8 @@ class Changes:
             return comparisons.diff(project, request.base, request.candidate, rows=rows, files=files)
         newest = self._revision(request)
         planned = self._plan(request, newest)
-        specs = [self._patches.spec(project, each) for each in newest.patch if each.content is not None]
+        words = {"reason": request.title, "outcome": request.expected_outcome}
+        specs = [self._patches.spec(project, each, **words) for each in newest.patch if each.content is not None]
         return comparisons.diff_parts(
             self._releases.parts(project, request.base, rows=0),
             self._releases.planned_parts(project, planned.manifest, planned.drafts, actor=_maker(newest)),
@@ -596,7 +598,7 @@ class Changes:
         return found
 
     def held(self, project: str) -> Iterable[Digest]:
-        """Return the releases that change requests which have not ended stand on; garbage collection leaves them be."""
+        """Return what change requests that have not ended rest on; garbage collection leaves it be."""
         return sorted(self._store.held(project))
 
     # -- inside -------------------------------------------------------------------------------------------------

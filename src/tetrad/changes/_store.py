@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from tetrad.changes._model import ENDED, ChangeRequest, Comment, Happening, Review, Revision, State
 from tetrad.changes.errors import TooManyChanges, full
-from tetrad.changes.ports import CommentStep, Counts, Step
+from tetrad.changes.ports import CommentStep, Counts, Hold, Step
 from tetrad.kernel import Digest
 from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metadata, upsert
 
@@ -133,12 +133,14 @@ change_comments = sa.Table(
 class SqlChangeStore:
     """`ChangeStore` on a relational database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, hold: Hold) -> None:
         self._database = database
+        self._hold = hold
 
     def add(self, request: ChangeRequest, revision: Revision, happening: Happening, *, most: int) -> ChangeRequest:
         project = request.project
         with self._database.write() as connection:
+            self._hold(project, revision.rests_on(kept=request.state != "draft"), connection)
             insert_or_ignore(connection, change_heads, {"project": project, "last": 0})
             # Hold the head's row: the numbers of a project follow one another.
             mine = change_heads.c.project == project
@@ -223,9 +225,37 @@ class SqlChangeStore:
         transaction: Any = None,
     ) -> ChangeRequest | None:
         if transaction is not None:
-            return _update(transaction, project, number, decide)
+            return self._update(transaction, project, number, decide)
         with self._database.write() as connection:
-            return _update(connection, project, number, decide)
+            self._hold(project, (), connection)  # before the row: a merge has them in this order too
+            return self._update(connection, project, number, decide)
+
+    def _update(
+        self,
+        connection: sa.Connection,
+        project: str,
+        number: int,
+        decide: Callable[[ChangeRequest, Sequence[Review]], Step | None],
+    ) -> ChangeRequest | None:
+        request = _held(connection, project, number)
+        if request is None:
+            return None
+        step = decide(request, _reviews(connection, project, number))
+        if step is None:
+            return request
+        connection.execute(
+            sa.update(change_requests)
+            .where(change_requests.c.project == project, change_requests.c.number == number)
+            .values(**_request_row(step.request))
+        )
+        if step.revision is not None:
+            self._hold(project, step.revision.rests_on(kept=step.request.state != "draft"), connection)
+            connection.execute(sa.insert(change_revisions).values(**_revision_row(step.request, step.revision)))
+        if step.review is not None:
+            row = {"project": project, "request": number, **_plain(step.review, change_reviews)}
+            connection.execute(sa.insert(change_reviews).values(**row))
+        _append(connection, step.request, step.happening)
+        return step.request
 
     def comments(self, project: str, number: int) -> Sequence[Comment]:
         with self._database.read() as connection:
@@ -267,38 +297,16 @@ class SqlChangeStore:
             ),
         )
         statement = (
-            sa.select(change_revisions.c.base, change_revisions.c.candidate)
+            sa.select(change_revisions.c.base, change_revisions.c.candidate, change_revisions.c.changed)
             .select_from(joined)
             .where(change_requests.c.project == project, change_requests.c.state.not_in(ENDED))
         )
         with self._database.read() as connection:
-            return {Digest(digest) for row in connection.execute(statement) for digest in row}
-
-
-def _update(
-    connection: sa.Connection,
-    project: str,
-    number: int,
-    decide: Callable[[ChangeRequest, Sequence[Review]], Step | None],
-) -> ChangeRequest | None:
-    request = _held(connection, project, number)
-    if request is None:
-        return None
-    step = decide(request, _reviews(connection, project, number))
-    if step is None:
-        return request
-    connection.execute(
-        sa.update(change_requests)
-        .where(change_requests.c.project == project, change_requests.c.number == number)
-        .values(**_request_row(step.request))
-    )
-    if step.revision is not None:
-        connection.execute(sa.insert(change_revisions).values(**_revision_row(step.request, step.revision)))
-    if step.review is not None:
-        row = {"project": project, "request": number, **_plain(step.review, change_reviews)}
-        connection.execute(sa.insert(change_reviews).values(**row))
-    _append(connection, step.request, step.happening)
-    return step.request
+            found: set[Digest] = set()
+            for base, candidate, changed in connection.execute(statement):
+                found |= {Digest(base), Digest(candidate)}
+                found |= {Digest(pin) for part in changed for pin in part.get("pins", ())}
+            return found
 
 
 def _held(connection: sa.Connection, project: str, number: int) -> ChangeRequest | None:

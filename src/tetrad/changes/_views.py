@@ -390,7 +390,9 @@ class ChangeView(ChangeListed):
 class RequirementView(BaseModel):
     """One thing that a merge needs. `missing` says what is to be done, `who` who could do it."""
 
-    kind: Literal["state", "base", "suite", "approval", "licence", "verdict", "break-glass", "policy", "other"]
+    kind: Literal[
+        "state", "base", "suite", "approval", "licence", "revoked", "verdict", "break-glass", "policy", "other"
+    ]
     name: str
     pattern: str
     passed: bool

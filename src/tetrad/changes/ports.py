@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from tetrad.changes._model import ChangeRequest, Comment, Happening, Review, Revision, State
 from tetrad.kernel import Digest, Principal
+
+
+class Hold(Protocol):
+    """Begins to hold artifacts in a transaction; `tetrad.registry.Registry.hold` fulfils it."""
+
+    def __call__(self, project: str, digests: Iterable[str], transaction: Any) -> None:
+        """Raise where one of them is gone; until the transaction ends none goes."""
+        ...
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -40,6 +48,7 @@ class ChangeStore(Protocol):
     def add(self, request: ChangeRequest, revision: Revision, happening: Happening, *, most: int) -> ChangeRequest:
         """Number a change request and keep it; with a `key` that is known, return the one that has it.
 
+        What its revision rests on is held from the same transaction on, here and in `update`.
         Numbers rise by one from 1 and none is given twice. Raises `TooManyChanges` where `most` are not ended.
         """
         ...
@@ -104,7 +113,7 @@ class ChangeStore(Protocol):
         ...
 
     def held(self, project: str) -> set[Digest]:
-        """Return the bases and candidates of all revisions of change requests that are not ended."""
+        """Return what all revisions of change requests that are not ended rest on: bases, candidates, pins."""
         ...
 
 

@@ -379,6 +379,16 @@ class Models:
             reason=reason,
         )  # fmt: skip
 
+    def delete_alias(
+        self, project: str, name: str, alias: str, *, actor: Principal, expected: str, reason: str = ""
+    ) -> None:
+        """Take an alias away for good: its moves stay in the log, and no alias of the model is called so again.
+
+        Raises `RefMoved` where it does not point to `expected`, and what its gate says where one governs it.
+        """
+        where = alias_ref(check_name(name, "name of a model"), alias)
+        self._registry.delete_ref(project, where, expected=expected, actor=actor, reason=reason)
+
     # -- prices -------------------------------------------------------------------------------------------------
 
     def set_price(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tetrad.kernel import InvalidInput, short
+from tetrad.kernel import InvalidInput, NotFound, short
 from tetrad.kit.api_client import ApiClient, path_part
 from tetrad.kit.cli_output import (
     InProject,
@@ -178,14 +178,26 @@ def move_alias(
     name: Name,
     alias: Annotated[str, typer.Argument(help="The alias, such as best or production.")],
     version: Annotated[str, typer.Argument(help="A number or another alias; the newest without it.")] = "",
+    delete: Annotated[bool, typer.Option("--delete", help="Take the alias away; its name is not used again.")] = False,
     reason: Reason = "",
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Point an alias of a model to a version."""
+    """Point an alias of a model to a version, or take it away."""
+    if delete and version:
+        raise InvalidInput("an alias is moved or taken away, not both", hint="leave out the version, or --delete")
     client, path = ApiClient.from_environment(), f"{_project(project)}/model-aliases"
     there = client.get(path, model=name)["items"]
     current = next((each["digest"] for each in there if each["alias"] == alias), None)
+    if delete:
+        if current is None:
+            raise NotFound(f"the model {name!r} has no alias {alias!r}", hint=f"`tetrad model aliases {name}`")
+        client.request(
+            "DELETE", f"{path}/{path_part(alias)}", params={"model": name, "reason": reason},
+            headers={"if-match": f'"{current}"'},
+        )  # fmt: skip
+        typer.echo(json.dumps({"deleted": alias}) if as_json else f"{name}@{alias} is gone")
+        return
     headers = {"if-match": f'"{current}"'} if current else {"if-none-match": "*"}
     moved = client.request(
         "PUT", f"{path}/{path_part(alias)}", params={"model": name}, body={"version": version, "reason": reason},

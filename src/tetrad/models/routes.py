@@ -484,6 +484,27 @@ def _alias_routes(routes: APIRouter, models: Models) -> None:
         response.headers["etag"] = f'"{moved.digest}"'
         return ModelAliasView.of(moved)
 
+    @routes.delete("/model-aliases/{alias}", operation_id="delete_model_alias", status_code=204)
+    def delete_model_alias(
+        project: Project,
+        alias: Annotated[str, Path(max_length=63)],
+        model: ModelQuery,
+        actor: CurrentPrincipal,
+        if_match: Annotated[str | None, Header(max_length=80, description="Where the alias points now")] = None,
+        reason: Annotated[str, Query(max_length=4000)] = "",
+    ) -> Response:
+        """Take an alias away for good, if it still points where the caller saw it (409 with the digest of now else)."""
+        if if_match is None:
+            raise Conflict(
+                f"say where the alias {alias!r} points now", code="precondition_required", status=428,
+                hint='send If-Match: "<digest>"',
+            )  # fmt: skip
+        models.delete_alias(
+            project, model, alias, actor=actor, reason=reason,
+            expected=parse_digest(if_match.strip().removeprefix("W/").strip('"')),
+        )  # fmt: skip
+        return Response(status_code=204)
+
 
 def _price_routes(routes: APIRouter, models: Models) -> None:
     @routes.get("/model-prices", operation_id="list_model_prices")

@@ -34,6 +34,7 @@ from tetrad.registry._evidence import (
     Envelope,
     Statement,
     Summary,
+    TestResult,
     read_envelope,
     read_predicate,
     read_statement,
@@ -58,6 +59,7 @@ from tetrad.registry.errors import (
     ArtifactNotFound,
     BadEvidence,
     BadSigningKey,
+    EvidenceExpired,
     EvidenceNotFound,
     EvidenceTooLarge,
     SignatureRefused,
@@ -93,7 +95,10 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class Inspected(msgspec.Struct, frozen=True):
-    """An artifact taken apart, with who made each part and how it is licensed, by the part's seal."""
+    """An artifact taken apart, with who made each part and how it is licensed, by the part's seal.
+
+    Who made an adapter is an author of the model that is loaded with it; its licences are by its digest.
+    """
 
     kind: str
     parts: tuple[Part, ...]
@@ -246,7 +251,10 @@ class Evidence:
     # -- statements ---------------------------------------------------------------------------------------------
 
     def add(self, project: str, envelope: object, *, actor: Principal, expires_at: datetime | None = None) -> Judged:
-        """Keep an envelope that a trusted key has signed; sending it again changes nothing.
+        """Keep an envelope that a trusted key has signed; sending it again changes nothing, unless it has expired.
+
+        One that has expired is received anew, as the same words may be the result of another run. Where the statement
+        says when the suite ended, the same words are the same run, and `EvidenceExpired` is raised.
 
         Raises `BadEvidence` for what is malformed, `SignatureRefused` where no trusted key has signed it. Others state
         test results and provenance; approvals, verdicts and exceptions are made here, for actors we authenticated.
@@ -260,7 +268,7 @@ class Evidence:
             raise BadEvidence(
                 f"{statement.predicate_type[:128]!r} cannot be sent", hint=f"one of {', '.join(SIGNED_OUTSIDE)}"
             )
-        read_predicate(statement.predicate_type, statement.predicate)
+        said = read_predicate(statement.predicate_type, statement.predicate)
         now = self._clock.now()
         signers = [
             key
@@ -273,8 +281,17 @@ class Evidence:
             )
         if expires_at is not None and expires_at <= now:
             raise InvalidInput("it has expired already", hint="give an `expires_at` in the future")
-        row = self._keep(project, read, statement, actor, expires_at, self._signer())
-        return self._judge(row, self.keys(project))
+        row = self._row(project, read, statement, actor, expires_at, self._signer())
+        kept = self._store.add(row, [digest for _, digest in statement.subjects])
+        if kept.expires_at is not None and kept.expires_at <= now and kept.revoked_at is None:
+            if isinstance(said, TestResult) and said.suite.finished_at is not None:
+                ended = rfc3339(said.suite.finished_at)
+                raise EvidenceExpired(
+                    f"the result of {said.suite.name[:80]!r} that ended at {ended} has expired",
+                    hint="run the suite again and send what it says then",
+                )
+            kept = self._store.renew(row, now=now) or kept
+        return self._judge(kept, self.keys(project))
 
     def sign(
         self,
@@ -297,13 +314,19 @@ class Evidence:
         self, project: str, envelope: Envelope, statement: Statement, actor: Principal, expires_at: datetime | None,
         signer: SigningKey, transaction: Any = None,
     ) -> EvidenceRow:  # fmt: skip
+        row = self._row(project, envelope, statement, actor, expires_at, signer)
+        return self._store.add(row, [digest for _, digest in statement.subjects], transaction)
+
+    def _row(
+        self, project: str, envelope: Envelope, statement: Statement, actor: Principal, expires_at: datetime | None,
+        signer: SigningKey,
+    ) -> EvidenceRow:  # fmt: skip
         now = self._clock.now()
         receipt = make_receipt(signer, receipt_facts(project, envelope.digest, now, actor.id, expires_at))
-        row = EvidenceRow(
+        return EvidenceRow(
             project, envelope.digest, new_id("evd"), statement.predicate_type,
             canonical_json(envelope.document()).decode("utf-8"), receipt, now, actor.id, actor.name[:256], expires_at,
         )  # fmt: skip
-        return self._store.add(row, [digest for _, digest in statement.subjects], transaction)
 
     def approve(
         self,
@@ -320,8 +343,9 @@ class Evidence:
     ) -> Judged:
         """Approve or reject a release, or only those of its parts that `parts` (kind, then name, seal or empty) names.
 
-        A judgement that is word for word an earlier one is that one. `review` tells apart those that are meant anew: it
-        is the number of the judgement, where the caller counts them.
+        A judgement that is word for word the actor's newest one of these parts is that one; after another one, or once
+        it has expired or was revoked, it is meant anew. `review` is the number of the judgement, where the caller
+        counts them itself.
 
         What is bound are the parts: an approval outlives a release that leaves its parts alone, and says nothing of a
         part that has changed since.
@@ -343,9 +367,37 @@ class Evidence:
             "parts": [msgspec.to_builtins(part.bound()) for part in chosen],
             "comment": words,
             "change_request": change_request[:64],
-        } | ({"review": review} if review else {})
+        }
+        if not review:
+            seals = [part.seal for part in chosen]
+            same, review = self._judged_before(project, actor, seals, predicate, expires_at)
+            if same is not None:
+                return same
+        if review:
+            predicate["review"] = review
         statement = Statement(APPROVAL, tuple((name, each) for each, name in subjects.items()), predicate)
         return self._judge(self.sign(project, statement, actor=actor, expires_at=expires_at), self.keys(project))
+
+    def _judged_before(
+        self, project: str, actor: Principal, seals: Sequence[str], predicate: Mapping[str, Any],
+        expires_at: datetime | None,
+    ) -> tuple[Judged | None, int]:  # fmt: skip
+        """Return an actor's newest judgement of parts if a new one would say the same, and the number of a new one."""
+        keys, mine = self.keys(project), []
+        for row in self._store.about(project, sorted(set(seals))):
+            judged = self._judge(row, keys) if row.predicate_type == APPROVAL else None
+            said = judged.statement.predicate if judged and judged.statement else {}
+            if judged and isinstance(said.get("approver"), Mapping) and said["approver"].get("id") == actor.id:
+                mine.append((judged, said))
+        if not mine:
+            return None, 0
+        judged, said = mine[-1]
+        expiry = judged.row.expires_at
+        holds = judged.counts and (expiry is None or expiry > self._clock.now())
+        same = {name: value for name, value in said.items() if name != "review"} == predicate
+        numbers = (said.get("review") for _, said in mine)
+        counted = [number for number in numbers if isinstance(number, int)]
+        return (judged if holds and same and expiry == expires_at else None), max([len(mine), *counted]) + 1
 
     def break_glass(
         self, project: str, ref: str, digest: str, *, actor: Principal, reason: str, minutes: int
@@ -457,13 +509,17 @@ class Evidence:
         if maker.kind == RELEASE:
             document = parse_json(self._blobs.read(whole), where=f"the artifact {digest}")
         parts = parts_of(maker.kind, whole, document if isinstance(document, dict) else None)
-        makers = self._artifacts.makers(project, [part.digest for part in parts if part.digest], transaction)
+        named = [digest for part in parts for digest in (part.digest, *part.adapters) if digest]
+        makers = self._artifacts.makers(project, named, transaction)
         authors: dict[str, frozenset[str]] = {}
         licences: dict[str, frozenset[str]] = {}
         for part in parts:
             mine = makers.get(part.digest) if part.digest else None
-            authors[part.seal] = maker.authors | (mine.authors if mine else frozenset())
+            adapters = {digest: makers[digest] for digest in part.adapters if digest in makers}
+            theirs = (each.authors for each in (mine, *adapters.values()) if each)
+            authors[part.seal] = maker.authors.union(*theirs)
             licences[part.seal] = mine.licences if mine else frozenset()
+            licences |= {digest: each.licences for digest, each in adapters.items()}
         return Inspected(maker.kind, parts, authors, licences)
 
     # -- the ref log's head -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -113,12 +113,13 @@ class Counted(msgspec.Struct, frozen=True):
 
 
 class SuiteResult(msgspec.Struct, frozen=True):
-    """Which suite ran and what it measured; our extension of in-toto's test result."""
+    """Which suite ran, when it ended and what it measured; our extension of in-toto's test result."""
 
     name: str
     digest: str = ""
     metrics: Mapping[str, float] = {}
     cases: int = 0
+    finished_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 class TestResult(msgspec.Struct, frozen=True):
@@ -128,6 +129,10 @@ class TestResult(msgspec.Struct, frozen=True):
 
     result: Literal["PASSED", "WARNED", "FAILED"]
     suite: SuiteResult
+
+    def fresh_from(self, received_at: datetime) -> datetime:
+        """Return the time that its age counts from: when the suite ended, at the latest when we received it."""
+        return received_at if self.suite.finished_at is None else min(received_at, self.suite.finished_at)
 
 
 class Approver(msgspec.Struct, frozen=True):

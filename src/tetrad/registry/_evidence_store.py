@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -73,6 +74,18 @@ class SqlEvidenceStore:
                         ],
                     )
             return _row(connection.execute(_one(row.project, row.digest)).one())
+
+    def renew(self, row: EvidenceRow, *, now: datetime) -> EvidenceRow | None:
+        expired = sa.and_(
+            evidence.c.project == row.project, evidence.c.digest == row.digest, evidence.c.revoked_at.is_(None),
+            evidence.c.expires_at <= now,
+        )  # fmt: skip
+        names = ("seq", "receipt", "received_at", "received_by", "received_by_name", "expires_at")
+        with self._database.write() as connection:
+            values = {name: getattr(row, name) for name in names}
+            connection.execute(sa.update(evidence).where(expired).values(**values))
+            found = connection.execute(_one(row.project, row.digest)).one_or_none()
+        return None if found is None else _row(found)
 
     def get(self, project: str, digest: str) -> EvidenceRow | None:
         with self._database.read() as connection:

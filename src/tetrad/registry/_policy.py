@@ -121,7 +121,10 @@ def read_policy(value: object) -> GatePolicy:
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A piece of what a ref points to. `seal` is the digest of all that is said of it, its kind included."""
+    """A piece of what a ref points to. `seal` is the digest of all that is said of it, its kind included.
+
+    `adapters` are those that a model is loaded with.
+    """
 
     kind: str
     seal: Digest
@@ -129,6 +132,7 @@ class Part(msgspec.Struct, frozen=True):
     name: str = ""
     digest: Digest | None = None
     weights: bool = False
+    adapters: tuple[Digest, ...] = ()
 
     def label(self) -> str:
         """Say which part it is, for people."""
@@ -167,7 +171,13 @@ def _part(section: str, entry: object, times: int) -> Part:
         section, seal, role if isinstance(role, str) else "",
         next((each for each in (name, step) if isinstance(each, str)), ""),
         Digest(digest) if isinstance(digest, str) else None, entry.get("kind") in ("weights", "adapter"),
+        _adapters(entry.get("adapters")) if section == "model" else (),
     )  # fmt: skip
+
+
+def _adapters(listed: object) -> tuple[Digest, ...]:
+    named = [each.get("digest") for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+    return tuple(Digest(digest) for digest in named if isinstance(digest, str))
 
 
 # -- the decision -------------------------------------------------------------------------------------------------
@@ -175,6 +185,8 @@ def _part(section: str, entry: object, times: int) -> Part:
 
 class Facts(msgspec.Struct, frozen=True):
     """What a gate knows besides evidence. `authors` and `licences` are by a part's seal, `kind` is the candidate's.
+
+    Licences of adapters are by their digests.
 
     `revoked` says in sentences why the candidate is broken: what it contains or derives from was revoked.
     """
@@ -339,7 +351,7 @@ def _suite(
     if not found:
         return Check(name, False, f"no result of the suite {rule.suite!r} for {short(facts.candidate)}")
     each, result = found[-1]
-    if rule.max_age_days is not None and now - each.received_at > timedelta(days=rule.max_age_days):
+    if rule.max_age_days is not None and now - result.fresh_from(each.received_at) > timedelta(days=rule.max_age_days):
         return Check(name, False, f"the newest result of {rule.suite!r} is older than {rule.max_age_days:g} days")
     if result.result != "PASSED":
         return Check(name, False, f"the newest result of {rule.suite!r} is {result.result}")
@@ -435,11 +447,19 @@ def _licences(policy: GatePolicy, facts: Facts) -> list[Check]:
     if policy.licences is None:
         return []
     checks = []
-    for part in facts.parts:
-        licences = facts.licences.get(part.seal, frozenset())
-        if part.weights and not licences:
-            checks.append(Check(f"licence:{part.label()}", False, f"{part.label()} has no recorded licence"))
+    licensed: list[tuple[Part, str, str, bool]] = [
+        (part, part.label(), part.seal, part.weights) for part in facts.parts
+    ]
+    licensed += [
+        (part, f"the adapter {short(adapter)} of {part.label()}", adapter, True)
+        for part in facts.parts
+        for adapter in part.adapters
+    ]
+    for part, label, key, needs_one in licensed:
+        licences = facts.licences.get(key, frozenset())
+        if needs_one and not licences:
+            checks.append(Check(f"licence:{part.label()}", False, f"{label} has no recorded licence"))
         elif licences - set(policy.licences):
             bad = ", ".join(sorted(licences - set(policy.licences)))
-            checks.append(Check(f"licence:{part.label()}", False, f"{part.label()} is licensed {bad}, not allowed"))
+            checks.append(Check(f"licence:{part.label()}", False, f"{label} is licensed {bad}, not allowed"))
     return checks or [Check("licences", True, "every licence is allowed")]

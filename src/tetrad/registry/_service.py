@@ -445,7 +445,6 @@ class Registry:
             passed = self._ask_gates(rules, project, name, old, target, actor, at, words, change_request, transaction)
             if not passed or not all(passed):
                 self._refuse_revoked(project, name, target, transaction)
-            self._ask_gates(rules, project, name, old, target, actor, at, words, change_request, transaction)
             if within is not None:
                 within(transaction)
             return _entry(project, head, name, old, target, actor, at, words, change_request)

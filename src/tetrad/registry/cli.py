@@ -15,7 +15,15 @@ from tetrad.kit.api_client import ApiClient, path_part
 from tetrad.kit.cli_output import InProject, Json, Limit, digest_of, plain, show_rows, shown_time
 from tetrad.kit.plain_yaml import parse_yaml
 from tetrad.kit.seal import write_new_file
-from tetrad.registry._evidence import TEST_RESULT, Statement, read_envelope, read_predicate, read_statement, to_base64
+from tetrad.registry._evidence import (
+    TEST_RESULT,
+    Statement,
+    read_envelope,
+    read_predicate,
+    read_statement,
+    rfc3339,
+    to_base64,
+)
 from tetrad.registry._run_cli import runs
 from tetrad.registry._signing import (
     SigningKey,
@@ -175,6 +183,9 @@ def add_evidence(
     result: Annotated[str, typer.Option(help="PASSED, WARNED or FAILED.")] = "",
     metric: Annotated[list[str] | None, typer.Option(help="What it measured, as NAME=NUMBER; repeat it.")] = None,
     cases: Annotated[int, typer.Option(min=0, help="How many cases ran.")] = 0,
+    finished_at: Annotated[
+        str, typer.Option(help="When the suite ended, such as 2026-12-31T00:00:00Z; now without it.")
+    ] = "",
     key: Annotated[Path | None, typer.Option("--key", help="File with the private key that signs, in PEM.")] = None,
     expires_at: Annotated[str, typer.Option(help="When it stops to count, such as 2026-12-31T00:00:00Z.")] = "",
     project: InProject = "default",
@@ -186,7 +197,11 @@ def add_evidence(
         envelope = _document(file)
     elif target and suite and result and key is not None:
         about = Digest(_digest(client, project, target))
-        measured = {"name": suite, "digest": suite_digest, "metrics": _metrics(metric or []), "cases": cases}
+        ended = finished_at or rfc3339(datetime.now(UTC))
+        measured = {
+            "name": suite, "digest": suite_digest, "metrics": _metrics(metric or []), "cases": cases,
+            "finished_at": ended,
+        }  # fmt: skip
         predicate = {"result": result, "configuration": [{"name": suite}], "suite": measured}
         read_predicate(TEST_RESULT, predicate)
         signer = read_private_pem(_text(key), at=datetime.now(UTC))

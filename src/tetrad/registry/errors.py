@@ -129,6 +129,12 @@ class EvidenceTooLarge(TooLarge):
     code = "evidence_too_large"
 
 
+class EvidenceExpired(Conflict):
+    """The result of a run that has expired is sent again; only another run says something new."""
+
+    code = "evidence_expired"
+
+
 class EvidenceNotFound(NotFound):
     """No evidence by that digest in the project."""
 

@@ -309,7 +309,14 @@ class EvidenceStore(Protocol):
     """The rows of evidence and signing keys. `transaction` is an open one of the same database, to take part in."""
 
     def add(self, row: EvidenceRow, subjects: Sequence[str], transaction: Any = None) -> EvidenceRow:
-        """Keep an envelope, or return the one that is there: what is kept never changes, but for its revocation."""
+        """Keep an envelope, or return the one that is there: it changes by `renew` and `revoke` only."""
+        ...
+
+    def renew(self, row: EvidenceRow, *, now: datetime) -> EvidenceRow | None:
+        """Put a new receipt, sender, time and expiry beside an envelope that had expired by `now`; return the row.
+
+        One that has not expired, or was revoked, stays as it is. None: there is none.
+        """
         ...
 
     def get(self, project: str, digest: str) -> EvidenceRow | None: ...

@@ -213,9 +213,11 @@ class Releases:
         ]
         adapters = self._adapters(project, declaration, models)
         files = self._files(source, declaration)
-        rows = self._check(project, declaration, files)
+        words = {"reason": reason, "expected_outcome": expected_outcome}
+        rows = self._check(project, declaration, files, words)
         if locked is not None:
-            refuse_drift(locked, self._planned(project, source, declaration, files, rows, models, git, adapters))
+            planned = self._planned(project, source, declaration, files, rows, models, git, adapters, words)
+            refuse_drift(locked, planned)
         code = self._code.snapshot(
             project,
             source.below(declaration.code.path),
@@ -224,7 +226,6 @@ class Releases:
             lock=declaration.code.lock,
             runtime=declaration.code.runtime,
         )
-        words = {"reason": reason, "expected_outcome": expected_outcome}
         prompts = [
             (
                 part.role,
@@ -289,11 +290,13 @@ class Releases:
             before = page[-1].seq
         raise BadPart(f"no version of the dataset {reference.name!r} fits {reference.constraint}", hint="import one")
 
-    def _check(self, project: str, declaration: Declaration, files: Mapping[str, bytes]) -> dict[DataPart, CheckedRows]:
+    def _check(
+        self, project: str, declaration: Declaration, files: Mapping[str, bytes], words: Mapping[str, str]
+    ) -> dict[DataPart, CheckedRows]:
         """Refuse what is wrong with prompts and data before any of them is kept; return the rows that are to be."""
         for part in declaration.prompt:
             if part.file:
-                self._prompts.check(project, part.name, files[part.file], where=part.file)
+                self._prompts.check(project, part.name, files[part.file], where=part.file, **words)
             else:
                 self._prompts.version(project, part.name, part.version or None)
         rows: dict[DataPart, CheckedRows] = {}
@@ -325,7 +328,7 @@ class Releases:
     def _planned(
         self, project: str, source: Source, declaration: Declaration, files: Mapping[str, bytes],
         rows: Mapping[DataPart, CheckedRows], models: Iterable[tuple[str, ModelVersion]], git: GitState | None,
-        adapters: Adapters,
+        adapters: Adapters, words: Mapping[str, str],
     ) -> dict[str, Any]:  # fmt: skip
         """Return the manifest that composing would make, keeping nothing."""
         code = self._code.measure(
@@ -334,7 +337,7 @@ class Releases:
         prompts = [
             (
                 part.role,
-                self._prompts.check(project, part.name, files[part.file], where=part.file)
+                self._prompts.check(project, part.name, files[part.file], where=part.file, **words)
                 if part.file
                 else self._prompts.version(project, part.name, part.version or None),
             )

@@ -487,8 +487,8 @@ class StaleGraphs:
             suite = newest.get(found.suite.name)
             results.append(
                 Result(
-                    each.subjects, found.suite.name, found.result, each.received_at, found.suite.digest,
-                    each.expires_at, suite.digest if suite else "", suite.semver if suite else "",
+                    each.subjects, found.suite.name, found.result, found.fresh_from(each.received_at),
+                    found.suite.digest, each.expires_at, suite.digest if suite else "", suite.semver if suite else "",
                 )
             )  # fmt: skip
         return results

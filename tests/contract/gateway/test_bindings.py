@@ -59,6 +59,8 @@ class Site:
             history=lambda *_: [RELEASE],
             resolve=resolved,
             bindings=self.bindings.set_of,
+            candidates=list,
+            resolve_candidate=lambda _candidate: resolved(P, RELEASE),
         )
         table = compile_table(sources, version=self.version, made_ns=self.version)
         self.problems = list(sources.problems)

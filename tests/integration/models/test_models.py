@@ -14,7 +14,7 @@ from support.weights import safetensors
 from tetrad.kernel import digest_bytes
 from tetrad.kit.db import Database
 from tetrad.models import BadModel, ModelNotFound
-from tetrad.registry import BadName, GateMissing, RefMoved
+from tetrad.registry import BadName, GateMissing, RefMoved, RefReserved
 
 
 @pytest.fixture
@@ -157,6 +157,21 @@ def test_an_alias_is_a_ref_that_names_a_version(tetrads: Tetrads, tmp_path: Path
     for bad in ("1.0.0", "a/b", "", "a@b", "A"):
         with pytest.raises(BadModel):
             models.move_alias("default", "local/m", bad, "1.0.0", actor=ALICE, create=True)
+
+
+def test_an_alias_is_taken_away_for_good_by_whoever_saw_where_it_points(tetrads: Tetrads, tmp_path: Path) -> None:
+    models = tetrads.models
+    one = tetrads.add_model(tmp_path, "local/m", b"one")
+    two = tetrads.add_model(tmp_path, "local/m", b"two")
+    models.move_alias("default", "local/m", "best", "1.0.0", actor=ALICE, create=True)
+    with pytest.raises(RefMoved):
+        models.delete_alias("default", "local/m", "best", actor=ALICE, expected=two)
+    models.delete_alias("default", "local/m", "best", actor=ALICE, expected=one, reason="it misleads")
+    assert models.aliases("default", "local/m") == []
+    with pytest.raises(ModelNotFound, match="no alias 'best'"):
+        models.version("default", "local/m", "best")
+    with pytest.raises(RefReserved):
+        models.move_alias("default", "local/m", "best", "1.1.0", actor=ALICE, create=True)
 
 
 def test_an_alias_of_a_longer_name_is_not_one_of_the_shorter(tetrads: Tetrads, tmp_path: Path) -> None:

@@ -24,9 +24,11 @@ from tetrad.registry import (
     BadEvidence,
     BadSigningKey,
     Evidence,
+    EvidenceExpired,
     EvidenceLimits,
     EvidenceNotFound,
     EvidenceTooLarge,
+    Judged,
     SignatureRefused,
     SigningKeyNotFound,
     Statement,
@@ -127,6 +129,64 @@ def test_evidence_expires(gated: Gated) -> None:
     assert not gated.policies.check("default", PROD, one, actor=ADA)[0].passed
     with pytest.raises(InvalidInput, match="expired already"):
         gated.evidence.add("default", signed_result(gated.ci, one), actor=BOT, expires_at=until)
+
+
+def test_the_same_result_of_another_run_counts_after_the_first_has_expired(gated: Gated) -> None:
+    one = gated.release()
+    gated.policies.set("default", PROD, {"suites": [{"suite": "smoke", "max_age_days": 1}]}, actor=CAT)
+    envelope, clock = signed_result(gated.ci, one), gated.tetrads.clock
+
+    def sent(days: int) -> Judged:
+        until = clock.now() + timedelta(days=days)
+        return gated.evidence.add("default", envelope, actor=BOT, expires_at=until)
+
+    first = sent(1)
+    clock.advance(timedelta(days=1, seconds=1))
+    assert not gated.policies.check("default", PROD, one, actor=ADA)[0].passed
+    second = sent(2)
+    assert (second.row.digest, second.counts) == (first.row.digest, True)
+    assert second.row.expires_at == clock.now() + timedelta(days=2)
+    assert gated.policies.check("default", PROD, one, actor=ADA)[0].passed
+    clock.advance(60)
+    assert sent(9).row == second.row  # nothing has expired: the same request, sent again
+    gated.evidence.revoke("default", first.row.digest, actor=CAT, reason="wrong machine")
+    clock.advance(timedelta(days=3))
+    assert not sent(2).counts
+
+
+def test_a_result_that_says_when_it_ended_is_as_old_as_that_and_is_not_renewed(gated: Gated) -> None:
+    one, clock = gated.release(), gated.tetrads.clock
+    gated.policies.set("default", PROD, {"suites": [{"suite": "smoke", "max_age_days": 1}]}, actor=CAT)
+    ended = (clock.now() - timedelta(hours=23)).isoformat()
+    envelope = signed_result(gated.ci, one, finished_at=ended)
+    gated.evidence.add("default", envelope, actor=BOT, expires_at=clock.now() + timedelta(hours=2))
+    assert gated.policies.check("default", PROD, one, actor=ADA)[0].passed
+    clock.advance(timedelta(hours=1, seconds=1))
+    assert not gated.policies.check("default", PROD, one, actor=ADA)[0].passed
+    clock.advance(timedelta(hours=1))
+    with pytest.raises(EvidenceExpired, match="has expired"):
+        gated.evidence.add("default", envelope, actor=BOT, expires_at=clock.now() + timedelta(hours=2))
+    with pytest.raises(BadEvidence, match="finished_at"):
+        gated.evidence.add("default", signed_result(gated.ci, one, finished_at="2026-01-01T00:00:00"), actor=BOT)
+
+
+def test_who_changes_their_mind_twice_has_approved(gated: Gated) -> None:
+    one = gated.release()
+    gated.policies.set("default", PROD, {"approvals": {"minimum": 1}}, actor=CAT)
+
+    def judged(*, reject: bool = False) -> bool:
+        said = gated.evidence.approve("default", one, actor=BEA, reject=reject, comment="as discussed")
+        again = gated.evidence.approve("default", one, actor=BEA, reject=reject, comment="as discussed")
+        assert again.row == said.row
+        return gated.policies.check("default", PROD, one, actor=ADA)[0].passed
+
+    assert [judged(), judged(reject=True), judged(), judged(reject=True), judged()] == [True, False, True, False, True]
+    last = gated.evidence.approve("default", one, actor=BEA, comment="as discussed")
+    gated.evidence.revoke("default", last.row.digest, actor=CAT, reason="a slip")
+    assert judged()
+    until = gated.tetrads.clock.now() + timedelta(hours=1)
+    ends = gated.evidence.approve("default", one, actor=BEA, comment="as discussed", expires_at=until)
+    assert ends.row.expires_at == until
 
 
 def test_what_was_taken_back_stays_to_be_read(gated: Gated) -> None:

@@ -139,6 +139,24 @@ def test_only_allowed_licences_go_out(gated: Gated) -> None:
     assert move(gated, one) == one
 
 
+def test_adapters_of_a_model_are_licensed_like_weights_and_their_makers_are_authors(gated: Gated) -> None:
+    registry = gated.tetrads.registry
+    adapter = registry.put_document("default", "model", {"adapter": 1}, actor=BEA).digest
+    manifest = registry.document("default", gated.release())
+    manifest["model"][0]["adapters"] = [{"digest": adapter, "scale": 1.0}]
+    one = registry.put_document("default", "release", manifest, actor=ADA, parts=[(adapter, "adapter")]).digest
+    govern(gated, licences=["Apache-2.0"])
+    with pytest.raises(GateRefused, match=r"the adapter .* of model primary m has no recorded licence"):
+        move(gated, one)
+    registry.add_version("default", "model", "ada", adapter, actor=BEA, meta={"licence": "CC-BY-NC-4.0"})
+    with pytest.raises(GateRefused, match=r"the adapter .* of model primary m is licensed CC-BY-NC-4\.0, not allowed"):
+        move(gated, one)
+    govern(gated, licences=["Apache-2.0", "CC-BY-NC-4.0"], approvals={"minimum": 1})
+    gated.evidence.approve("default", one, actor=BEA)
+    with pytest.raises(GateRefused, match=r"model primary m has 0 of 1 approvals \(1 of their own authors"):
+        move(gated, one)
+
+
 def test_old_results_are_not_fresh(gated: Gated) -> None:
     one = gated.release()
     govern(gated, suites=[{"suite": "smoke", "max_age_days": 7}])

@@ -15,8 +15,10 @@ from tetrad.code import BadCode, MemorySource
 from tetrad.kernel import Conflict, TetradError
 from tetrad.kit.db import Database
 from tetrad.models import ModelNotFound
+from tetrad.prompts import PromptPolicy
 from tetrad.registry import BadName, RefMoved
 from tetrad.releases import AppNotFound, BadDeclaration, BadPart, Composed, Message, ReleaseNotFound, WrongApp
+from tetrad.releases._lock import lock_of
 
 
 @pytest.fixture
@@ -258,3 +260,18 @@ def test_tools_and_output_schema_of_a_prompt_reach_the_request(tetrads: Tetrads,
     assert (params["temperature"], params["top_p"], params["max_tokens"]) == (0.5, 0.8, 20)
     assert params["tools"] == [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]
     assert params["response_format"]["json_schema"]["schema"] == {"type": "object"}
+
+
+def test_the_reason_of_a_composition_is_that_of_its_prompts_where_the_policy_asks_for_one(
+    database: Database, tmp_path: Path
+) -> None:
+    strict = wire(database, prompt_policy=PromptPolicy(documentation="refuse", fields=("reason", "expected_outcome")))
+    strict.add_model(tmp_path)
+    folder = write_app(tmp_path / "app")
+    with pytest.raises(TetradError, match="reason is empty; expected_outcome is empty"):
+        strict.releases.compose_folder("default", folder, actor=ALICE, git=False)
+    words = {"reason": "the first one", "expected_outcome": "it answers"}
+    made = strict.releases.compose_folder("default", folder, actor=ALICE, git=False, **words)
+    lock = lock_of(made.manifest)
+    again = strict.releases.compose_folder("default", folder, actor=ALICE, git=False, locked=lock, **words)
+    assert again.digest == made.digest

@@ -18,7 +18,8 @@ from tetrad.datasets import PushedRow
 from tetrad.kernel import Principal, digest_json
 from tetrad.kit.db import Database
 from tetrad.registry import ArtifactNotFound
-from tetrad.registry._store import activities, artifacts, lineage_edges, version_names, versions
+from tetrad.registry._activities import activities, lineage_edges
+from tetrad.registry._store import artifacts, version_names, versions
 from tetrad.releases import StalenessLimits, StalenessTooLarge, summarise
 from tetrad.releases.ports import RebuildOrder, Remade
 

@@ -345,6 +345,24 @@ async def test_calls_beyond_the_limit_wait_their_turn_and_all_succeed() -> None:
     await client.close()
 
 
+async def test_two_pools_of_one_origin_keep_their_own_limits() -> None:
+    client = Client()
+    async with raw_server(answering(b"")) as server:
+        wide = [
+            asyncio.create_task(fetch(client, server.url, pool="wide", max_connections=3)) for _ in range(3)
+        ]  # fmt: skip
+        narrow = [
+            asyncio.create_task(fetch(client, server.url, pool="narrow", max_connections=1)) for _ in range(2)
+        ]  # fmt: skip
+        await async_wait_until(lambda: client.counts().get(server.url) == (4, 0, 1))
+        wide.append(asyncio.create_task(fetch(client, server.url, pool="wide", max_connections=4)))
+        await async_wait_until(lambda: client.counts().get(server.url) == (5, 0, 1))
+        for task in (*wide, *narrow):
+            task.cancel()
+        await asyncio.gather(*wide, *narrow, return_exceptions=True)
+    await client.close()
+
+
 async def test_a_full_queue_refuses_at_once_and_a_long_wait_ends() -> None:
     client = Client(Limits(max_connections=1, max_waiting=1))
     async with raw_server(answering(b"")) as server:

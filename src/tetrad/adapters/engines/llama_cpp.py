@@ -143,6 +143,8 @@ class LlamaCppAdapter:
             raise EngineUnusable(f"the model {spec.model} cannot be read: {error}", hint="check the disk") from None
         except BadGguf as error:
             raise EngineUnusable(error.message, hint="llama.cpp reads GGUF files only") from None
+        except EngineUnusable:
+            raise  # it is an `Unavailable` as well, but trying again cannot help
         except Unavailable as error:  # weights in a store that does not answer now: another try may help
             raise EngineFailed(error.message) from None
         except TetradError as error:

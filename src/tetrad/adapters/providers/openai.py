@@ -117,6 +117,7 @@ class OpenAIEndpoint:
                 msgspec.json.encode(fields),
                 timeouts=self._timeouts,
                 max_connections=self._max_connections,
+                pool=self._upstream.name,
             )
         except UpstreamFailure as error:
             # where an upstream answers (a port, a socket in the home, a host of the inner network) is not for clients

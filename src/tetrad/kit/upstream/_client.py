@@ -38,7 +38,7 @@ class Client:
     def __init__(self, limits: Limits | None = None, *, ssl_context: ssl.SSLContext | None = None) -> None:
         self._limits = limits or Limits()
         self._ssl = ssl_context
-        self._pools: dict[Origin, _Pool] = {}
+        self._pools: dict[tuple[Origin, str], _Pool] = {}
         self._closed = False
 
     @staticmethod
@@ -71,12 +71,14 @@ class Client:
         *,
         timeouts: Timeouts | None = None,
         max_connections: int | None = None,
+        pool: str = "",
     ) -> Response:
         """Send a request and return its answer once the head is there; the caller reads it to the end or closes it.
 
         A reused connection that turns out to be closed gives way, once, to a fresh one: always where the method is
         idempotent, else only where it died within `STALE_S` of the request and not one byte of an answer had come.
-        Cancelling closes the connection.
+        Cancelling closes the connection. Calls of one `pool` share connections and `max_connections`; two providers on
+        one origin have a pool each, so that neither waits for the other or takes its limit.
         """
         bounds = timeouts or Timeouts()
         loop = asyncio.get_running_loop()
@@ -86,10 +88,10 @@ class Client:
             head += b"content-length: %d\r\n\r\n" % len(body)
         else:
             head += b"\r\n"
-        pool = self._pool(request.origin, max_connections)
+        places = self._pool(request.origin, pool, max_connections)
         fresh = False
         while True:
-            connection = await pool.acquire(bounds, fresh=fresh)
+            connection = await places.acquire(bounds, fresh=fresh)
             reused, written_at = connection.served > 0, loop.time()
             try:
                 return await connection.exchange(
@@ -102,8 +104,12 @@ class Client:
                 fresh = True
 
     def counts(self) -> dict[str, tuple[int, int, int]]:
-        """Return (open, idle, waiting) by origin."""
-        return {str(origin): (pool.open, len(pool.idle), len(pool.waiting)) for origin, pool in self._pools.items()}
+        """Return (open, idle, waiting) by origin, over all of its pools."""
+        found: dict[str, tuple[int, int, int]] = {}
+        for (origin, _), pool in self._pools.items():
+            opened, idle, waiting = found.get(str(origin), (0, 0, 0))
+            found[str(origin)] = (opened + pool.open, idle + len(pool.idle), waiting + len(pool.waiting))
+        return found
 
     async def close(self) -> None:
         """End every connection; calls in progress fail."""
@@ -112,24 +118,24 @@ class Client:
             pool.close()
         await asyncio.sleep(0)  # lets transports tell their protocols
 
-    def _pool(self, origin: Origin, max_connections: int | None) -> _Pool:
+    def _pool(self, origin: Origin, name: str, max_connections: int | None) -> _Pool:
         if self._closed:
             raise UpstreamBusy("the client is closed")
-        pool = self._pools.get(origin)
+        pool = self._pools.get((origin, name))
         if pool is None:
             context = None
             if origin.scheme == "https":
                 if self._ssl is None:
                     self._ssl = ssl.create_default_context()
                 context = self._ssl
-            pool = self._pools[origin] = _Pool(origin, self._limits, context)
+            pool = self._pools[origin, name] = _Pool(origin, self._limits, context)
         if max_connections is not None:
             pool.max_connections = max_connections
         return pool
 
 
 class _Pool:
-    """The connections of one origin. `open` counts those being made, in use and idle."""
+    """The connections of one pool of an origin. `open` counts those being made, in use and idle."""
 
     def __init__(self, origin: Origin, limits: Limits, ssl_context: ssl.SSLContext | None) -> None:
         self.origin = origin

@@ -79,6 +79,12 @@ def status(as_json: Json = False) -> None:
         out.print(_process_table(state["processes"]))
     if detail:
         out.print(_engine_table(detail["engines"]))
+        table = detail["route_table"]
+        for problem in filter(None, (table["error"], *table["problems"])):
+            out.print(plain(f"NOT SERVED: {problem}"), markup=False)
+        for store in detail["stores"]:
+            if not store["ok"]:
+                out.print(plain(f"STORE {store['name']}: {store['detail']}"), markup=False)
         for each in detail.get("broken", ()):
             where = f"{each['app']}/{each['ref']}" if each["ref"] else f"{each['app']} (pinned)"
             out.print(plain(f"BROKEN: {where} serves {each['digest'][:19]}: {'; '.join(each['causes'])}"), markup=False)

@@ -267,7 +267,7 @@ def build_services(settings: Settings, home: Home) -> Services:
                 listener()
 
         changes = Changes(
-            SqlChangeStore(database),
+            SqlChangeStore(database, registry.hold),
             releases,
             prompts,
             datasets,
