@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from tetrad.adapters.limits_redis._resp import Connection, Value
+from tetrad.adapters.limits_redis._resp import Connection, RedisUnreachable, Value
 from tetrad.limits import Grant, LeaseState, Sync, SyncReply
 from tetrad.serving import LimitRule
 
@@ -166,5 +166,5 @@ def _command(message: Sync, told: LeaseState, rule: LimitRule) -> list[bytes]:
 
 def _numbers(answer: Value) -> list[int]:
     if not isinstance(answer, list):
-        raise ValueError("Redis answered a lease with something else")
+        raise RedisUnreachable("Redis answered a lease with something else", hint="is it Redis 6 or later, or Valkey?")
     return [int(each) for each in answer if isinstance(each, (int, bytes))]
