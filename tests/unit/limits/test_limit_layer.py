@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from support import gateway as g
 from support.limits import LocalKeeper, rule
 from tetrad.kernel import SystemClock, TetradError, Usage
 from tetrad.limits import Gate, LimitLayer
 from tetrad.processes.gateway._limits import Leases
+from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import CHAT, Exchange, KeyEntry, LimitRule, Pipeline, Readiness
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
@@ -194,6 +196,17 @@ async def test_a_client_reads_its_own_limits_and_never_the_upstreams(tmp_path: P
     assert reply.headers["x-request-id"] == "abc"
 
 
+async def test_an_anthropic_client_reads_the_names_of_its_own_protocol(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("requests", 1)))
+    messages = msgspec.structs.replace(CHAT, dialect="anthropic")
+    async with running(worker):
+        first, second = await worker.ask(operation=messages), await worker.ask(operation=messages)
+    assert first.headers["anthropic-ratelimit-requests-limit"] == "1"
+    assert first.headers["anthropic-ratelimit-requests-remaining"] == "0"
+    assert first.headers["anthropic-ratelimit-requests-reset"].endswith("Z")
+    assert (second.status, json.loads(second.body)["error"]["type"]) == (429, "rate_limit_error")
+
+
 async def test_tokens_are_set_aside_by_the_clients_bound_and_settled_by_what_was_used(tmp_path: Path) -> None:
     worker = Worker(tmp_path, keeper_of(rule("tokens", 1000)))
     async with running(worker):
@@ -289,6 +302,19 @@ async def test_a_model_without_a_price_is_refused_by_a_budget_or_counted_as_unkn
     assert [(account.spent, account.unknown) for account in counting.store.book.values()] == [(0, 1)]
 
 
+async def test_calls_without_a_price_are_counted_by_model_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, metrics = Worker(tmp_path, keeper_of()), Metrics("0")
+    async with running(worker):
+        for model in ("local/chatonly", "local/m1", "local/chatonly"):
+            await worker.ask(model)
+    for record in worker.records:
+        metrics.finished(record)
+    assert metrics.unpriced == {"local/chatonly": 2}
+    assert caplog.text.count("the price of the model 'local/chatonly' is not known") == 1
+
+
 async def test_a_soft_budget_refuses_nobody_and_counts_past_its_end(tmp_path: Path) -> None:
     keeper = keeper_of(rule("money", 0.00002, hard=False))
     worker = Worker(tmp_path, keeper)
@@ -327,6 +353,9 @@ async def test_a_key_may_call_what_its_patterns_name(tmp_path: Path) -> None:
         assert (await worker.ask("app:assistant@static")).status == 200
         refused = await worker.ask("local/chatonly")
     assert (refused.status, refused.code) == (403, "model_not_allowed")
+    table = worker.pipeline.current()
+    listed = [name for name, _, _ in table.names(table.table.keys[g.key_hash(g.KEY)])]
+    assert listed == ["app:assistant", "local/m1"]
 
 
 async def test_while_control_is_away_a_worker_spends_what_it_holds_and_then_refuses(tmp_path: Path) -> None:
