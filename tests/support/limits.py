@@ -112,6 +112,9 @@ class MemoryStore:
             and (since is None or self.turns[name[0]][1] >= since)
         )
 
+    def count_accounts(self, rule: str, period: str) -> int:
+        return sum((of, when) == (rule, period) for of, _, when in self.book)
+
     def accounts(self, rules: Sequence[str]) -> list[BucketRow]:
         return [
             BucketRow(rule=of, instance=instance, period=period, account=account, updated_at=START)

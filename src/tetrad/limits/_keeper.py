@@ -33,9 +33,11 @@ class LeaseKeeper:
     After its start a bucket that refills begins empty if it could have been used before, full otherwise.
     """
 
-    def __init__(self, store: LimitStore, clock: Clock) -> None:
+    def __init__(self, store: LimitStore, clock: Clock, *, most_accounts: int = 100_000) -> None:
         self._store = store
         self._clock = clock
+        self._most_accounts = most_accounts
+        self._full: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._rules: dict[str, StoredRule] = {}
         self._flows: dict[tuple[str, str], _Bucket] = {}
@@ -181,7 +183,14 @@ class LeaseKeeper:
         of, lease = known or (period, Held())
         if of != period:  # the period of the lease is over: it gives nothing more, and its worker ends it
             told = _without_wishes(told)
-        account = rows.account(rule.id, told.instance, of) or Account(0)
+        found = rows.account(rule.id, told.instance, of)
+        new = found is None and known is None and rule.name == "*" and not (told.spent or told.reserved)
+        if new and rule.measure == "money" and rows.count_accounts(rule.id, of) >= self._most_accounts:
+            if (rule.id, of) not in self._full:
+                self._full.add((rule.id, of))
+                log.warning("budget %s has %d accounts in %s: no more are opened", rule.id, self._most_accounts, of)
+            return Grant(told.id, 0, retry_s=_NO_RETRY_S)
+        account = found or Account(0)
         account.amount = rule.amount
         before = (account.spent, account.uncertain, account.unknown)
         since = now - SILENT if rule.measure == "concurrency" else None

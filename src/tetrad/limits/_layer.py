@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
@@ -73,4 +74,7 @@ def counted_as(rule: LimitRule, key: KeyEntry, exchange: Exchange, route: Route)
         own = exchange.app
     else:
         own = exchange.user
-    return own if own and name in ("*", own) else None
+    if not own or name not in ("*", own):
+        return None
+    # a client may call itself anything; what databases cannot hold is known by its hash
+    return own if own.isprintable() else "sha256:" + hashlib.sha256(own.encode("utf-8", "surrogatepass")).hexdigest()

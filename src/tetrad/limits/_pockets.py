@@ -260,7 +260,11 @@ class Pockets:
         self._take(pocket, amount, now)
 
     def _end(self, pocket: Pocket) -> None:
-        """Begin to end a lease; calls under way keep it open until they are done."""
+        """Begin to end a lease; calls under way keep it open until they are done, who waits has to come again."""
+        for _, future in (*pocket.asked, *pocket.waiting):
+            if not future.done():
+                future.set_exception(Refused(0.001))
+        pocket.asked, pocket.waiting = [], []
         del self._open[pocket.rule.id, pocket.instance]
         self._ending[pocket.id] = pocket
 

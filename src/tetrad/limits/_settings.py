@@ -8,6 +8,13 @@ MAX_RULES = Setting("limits_per_project", int, 1000, "Limits and budgets that a 
 KEEP_DAYS = Setting(
     "limits_keep_days", int, 400, "Days for which the accounts of ended budget periods are kept.", minimum=31
 )
+MAX_ACCOUNTS = Setting(
+    "limits_accounts_per_budget",
+    int,
+    100_000,
+    "Subjects of which one budget keeps accounts in a period; the calls of more are refused.",
+    minimum=1,
+)
 WAIT_S = Setting(
     "limits_wait_s", float, 2.0, "Longest wait of a call for an answer about its limits.", minimum=0.01, maximum=60
 )
@@ -26,4 +33,4 @@ URL = Setting(
     secret=True,
 )
 
-SETTINGS = SettingsTable("Limits and budgets", (MAX_RULES, KEEP_DAYS, WAIT_S, ASSUMED_OUTPUT, URL))
+SETTINGS = SettingsTable("Limits and budgets", (MAX_RULES, MAX_ACCOUNTS, KEEP_DAYS, WAIT_S, ASSUMED_OUTPUT, URL))

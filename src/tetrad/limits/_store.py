@@ -203,6 +203,10 @@ class SqlLimitRows:
             _held(row).open for row in self._do(chosen).mappings() if but is None or (row["slot"], row["lease"]) != but
         )
 
+    def count_accounts(self, rule: str, period: str) -> int:
+        mine = (accounts.c.rule == rule, accounts.c.period == period)
+        return int(self._do(sa.select(sa.func.count()).select_from(accounts).where(*mine)).scalar_one())
+
     def accounts(self, rules: Sequence[str]) -> list[BucketRow]:
         chosen = sa.select(accounts).where(accounts.c.rule.in_(rules))
         chosen = chosen.order_by(accounts.c.rule, accounts.c.period.desc(), accounts.c.instance)

@@ -123,6 +123,10 @@ class LimitRows(Protocol):
         """Return what the leases of an account hold: all but one, of slots heard of since a time."""
         ...
 
+    def count_accounts(self, rule: str, period: str) -> int:
+        """Return how many subjects have an account of a rule in a period."""
+        ...
+
     def accounts(self, rules: Sequence[str]) -> list[BucketRow]:
         """Return all accounts of rules, the newest period first."""
         ...

@@ -102,6 +102,17 @@ def test_a_budget_alerts_once_at_each_threshold_of_a_period(store: SqlLimitStore
     ]  # fmt: skip
 
 
+def test_a_budget_keeps_a_bounded_number_of_accounts(store: SqlLimitStore, clock: FixedClock) -> None:
+    site = Site(store, clock)
+    budget = site.limits.put(ADMIN, rule("money", 10, subject="user")).rule
+    keeper = LeaseKeeper(store, clock, most_accounts=2)
+    for number, user in enumerate(("ada", "bob", "cat"), 1):
+        state = LeaseState(number, budget.id, user, want=UNIT, need=UNIT, least=UNIT)
+        granted = keeper.sync(Sync("slot", 2 * number, (state,))).grants[0].granted
+        assert granted == (0 if user == "cat" else UNIT)
+        keeper.sync(Sync("slot", 2 * number + 1, (LeaseState(number, budget.id, user, want=UNIT, spent=granted),)))
+
+
 def test_calls_at_once_of_a_worker_that_fell_silent_come_free(store: SqlLimitStore, clock: FixedClock) -> None:
     site = Site(store, clock)
     limit = site.limits.put(ADMIN, rule("concurrency", 2)).rule

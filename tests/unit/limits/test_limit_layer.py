@@ -331,6 +331,17 @@ async def test_each_user_has_a_bucket_of_its_own(tmp_path: Path) -> None:
         assert (await worker.ask()).status == 200
 
 
+@pytest.mark.parametrize("user", ["a\x00b", "line\nbreak", "\u202e", "x" * 300])
+async def test_a_user_of_any_name_has_a_bucket_that_a_database_can_hold(tmp_path: Path, user: str) -> None:
+    keeper = keeper_of(rule("money", 1, subject="user"))
+    worker = Worker(tmp_path, keeper)
+    async with running(worker):
+        assert (await worker.ask(user=user)).status == 200
+    ((_, instance, _),) = keeper.store.book
+    assert instance.isprintable()
+    assert len(instance) <= 256
+
+
 async def test_a_key_that_is_rotated_keeps_its_limits(tmp_path: Path) -> None:
     def rotated(table: Any) -> Any:
         old = table.keys[g.key_hash(g.KEY)]

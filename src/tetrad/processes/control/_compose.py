@@ -44,7 +44,7 @@ from tetrad.kit.settings import Settings
 from tetrad.kit.telemetry_db import open_telemetry
 from tetrad.limits._keeper import LeaseKeeper
 from tetrad.limits._service import Limits
-from tetrad.limits._settings import KEEP_DAYS, MAX_RULES
+from tetrad.limits._settings import KEEP_DAYS, MAX_ACCOUNTS, MAX_RULES
 from tetrad.limits._store import SqlLimitStore
 from tetrad.models import ModelNotFound, Models, PublicPrices
 from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
@@ -286,7 +286,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         engines.restore(_last_table(home, keys.keyring))
         providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
         limit_store = SqlLimitStore(database)
-        leases = LeaseKeeper(limit_store, clock)
+        leases = LeaseKeeper(limit_store, clock, most_accounts=settings.get(MAX_ACCOUNTS))
 
         def limits_changed() -> None:
             leases.reload()
