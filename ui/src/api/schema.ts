@@ -2033,7 +2033,11 @@ export interface paths {
          */
         put: operations["move_model_alias"];
         post?: never;
-        delete?: never;
+        /**
+         * Delete Model Alias
+         * @description Take an alias away for good, if it still points where the caller saw it (409 with the digest of now else).
+         */
+        delete: operations["delete_model_alias"];
         options?: never;
         head?: never;
         patch?: never;
@@ -8741,7 +8745,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "state" | "base" | "suite" | "approval" | "licence" | "verdict" | "break-glass" | "policy" | "other";
+            kind: "state" | "base" | "suite" | "approval" | "licence" | "revoked" | "verdict" | "break-glass" | "policy" | "other";
             /** Missing */
             missing: string;
             /** Name */
@@ -14561,6 +14565,44 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ModelAliasView"];
                 };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_model_alias: {
+        parameters: {
+            query: {
+                /** @description The model's name */
+                model: string;
+                reason?: string;
+            };
+            header?: {
+                /** @description Where the alias points now */
+                "if-match"?: string | null;
+            };
+            path: {
+                alias: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request was refused or failed */
             default: {
