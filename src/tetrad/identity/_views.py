@@ -38,9 +38,9 @@ class KeyBody(Strict):
     expires_at: datetime | None = None
     content: ContentPolicy = "full"
     read_only: bool = False
-    team: Annotated[str, Field(max_length=63)] = ""
-    models: Patterns = []
-    labels: Labels = {}
+    team: Annotated[str, Field(max_length=63)] | None = None
+    models: Patterns | None = None
+    labels: Labels | None = None
 
 
 class KeyChangeBody(Strict):

@@ -158,7 +158,7 @@ def _key_routes(routes: APIRouter, identity: Identity) -> None:
         issued = identity.keys.create(
             actor, project, body.name, body.scopes,
             expires_at=body.expires_at, content=body.content, read_only=body.read_only,
-            team=body.team, models=body.models, labels=body.labels,
+            team=body.team or "", models=body.models or (), labels=body.labels or {},
         )  # fmt: skip
         return IssuedKeyView.of(issued, datetime.now(UTC))
 

@@ -6244,19 +6244,12 @@ export interface components {
             content: "off" | "redacted" | "full";
             /** Expires At */
             expires_at?: string | null;
-            /**
-             * Labels
-             * @default {}
-             */
-            labels: {
+            /** Labels */
+            labels?: {
                 [key: string]: string;
-            };
-            /**
-             * Models
-             * @description Of what may be named as `model`, such as openai/gpt-*; empty: everything
-             * @default []
-             */
-            models: string[];
+            } | null;
+            /** Models */
+            models?: string[] | null;
             /** Name */
             name: string;
             /**
@@ -6266,11 +6259,8 @@ export interface components {
             read_only: boolean;
             /** Scopes */
             scopes: string[];
-            /**
-             * Team
-             * @default
-             */
-            team: string;
+            /** Team */
+            team?: string | null;
         };
         /**
          * KeyChangeBody
