@@ -52,8 +52,6 @@ def list_keys(
         "name": lambda key: key["name"],
         "scopes": lambda key: ", ".join(key["scopes"]) + (" (read only)" if key["read_only"] else ""),
         "state": lambda key: key["state"],
-        "team": lambda key: key["team"],
-        "may call": lambda key: ", ".join(key["models"]) or "everything",
         "content": lambda key: key["content"],
         "secret": lambda key: f"…{key['ending']}",
         "expires": lambda key: _time(key["expires_at"]) or "never",
