@@ -59,7 +59,7 @@ def _verdict(good: bool) -> str:
     return "ok" if good else "MISSED"
 
 
-SCRIPTS = ("gateway", "datasets", "registry", "rollback", "ingest")
+SCRIPTS = ("gateway", "translation", "datasets", "registry", "rollback", "ingest", "semantic_cache")
 """Benchmarks that stand alone."""
 
 

@@ -43,7 +43,7 @@ class Snippet:
     @property
     def needs_product(self) -> bool:
         """It talks to a running installation."""
-        return "OpenAI()" in self.text or "connect()" in self.text
+        return any(made in self.text for made in ("OpenAI()", "Anthropic()", "connect()"))
 
 
 def pages() -> list[Path]:

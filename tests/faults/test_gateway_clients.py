@@ -333,7 +333,7 @@ def test_pipelined_requests_are_answered_in_order(gateway: GatewayProcess) -> No
     [
         ("/", "GET", 404, "unknown_url"),
         ("/v1/responses", "POST", 404, "protocol_not_served"),
-        ("/v1/messages", "POST", 404, "protocol_not_served"),
+        ("/v1/messages", "GET", 405, "method_not_allowed"),
         ("/v1/chat/completions", "GET", 405, "method_not_allowed"),
         ("/v1/models", "DELETE", 405, "method_not_allowed"),
         ("/v1/models", "GET", 401, "missing_api_key"),

@@ -23,6 +23,8 @@ class FakeControl:
     fail_with: int = 0
     refused: int = 0
     streams: int = 0
+    health: dict[str, bytes] = field(default_factory=dict)
+    """The newest report of every gateway worker."""
 
     @property
     def url(self) -> str:
@@ -109,6 +111,9 @@ class FakeControl:
             self.refused += 1
             return self.fail_with, b""
         path, _, query = target.partition("?")
+        if path.startswith("/internal/v1/gateways/"):
+            self.health[path.split("/")[4]] = body
+            return 204, b""
         asked = dict(part.split("=") for part in query.split("&"))
         _, _, _, _, worker, segment = path.split("/")
         batch = read_frames(body, final=asked.get("final") == "true")

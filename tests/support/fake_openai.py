@@ -1,6 +1,6 @@
 """An upstream that speaks the OpenAI protocol on a raw socket and misbehaves as scripted by the model's name.
 
-Model `m1` behaves. A name such as `stall:3` or `reset:2` selects one of `_Script`'s acts with its argument; chunks of a
+Model `m1` behaves. A name such as `stall:3` or `reset:2` selects one of `Script`'s acts with its argument; chunks of a
 stream are HTTP chunks of their own.
 """
 
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+from support.fake_media import AUDIO, media_answer, media_events, read_form
 
 WORDS = ["Hel", "lo ", "wor", "ld", "."]
 
@@ -48,6 +50,11 @@ class FakeOpenAI:
             "completion_tokens_details": {"reasoning_tokens": 1},
         }
     )
+
+    @property
+    def script(self) -> type[Script]:
+        """What it can do."""
+        return Script
 
     @property
     def base_url(self) -> str:
@@ -110,15 +117,19 @@ class FakeOpenAI:
         method, target, _ = lines[0].split(" ")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
         raw = await reader.readexactly(int(headers.get("content-length", 0)))
-        body = json.loads(raw) if raw else None
+        content_type = headers.get("content-type", "")
+        if content_type.startswith("multipart/"):
+            body = read_form(content_type, raw)
+        else:
+            body = json.loads(raw) if raw else None
         self.requests.append(Seen(method, target, headers, body))
         act, _, argument = str((body or {}).get("model", "m1")).partition(":")
-        script = _Script(self, reader, writer, target, body or {}, argument)
+        script = self.script(self, reader, writer, target, body or {}, argument)
         perform: Callable[[], Any] = getattr(script, f"act_{act.replace('-', '_')}", script.act_m1)
         return bool(await perform())
 
 
-class _Script:
+class Script:
     def __init__(
         self,
         fake: FakeOpenAI,
@@ -131,7 +142,7 @@ class _Script:
         self.fake, self.reader, self.writer, self.target, self.body, self.argument = (
             fake, reader, writer, target, body, argument,
         )  # fmt: skip
-        self.streaming = bool(body.get("stream"))
+        self.streaming = body.get("stream") in (True, "true")
 
     # acts; each returns whether the connection goes on
 
@@ -141,6 +152,15 @@ class _Script:
             data = [{"object": "embedding", "index": i, "embedding": [0.1, 0.2]} for i in range(len(inputs))]
             usage = {"prompt_tokens": 3, "total_tokens": 3}
             return await self.json(200, {"object": "list", "model": "e1", "data": data, "usage": usage})
+        if self.target.endswith("/audio/speech"):
+            return await self.sound()
+        found = media_answer(self.target, self.body)
+        if found is not None and self.streaming:
+            return await self.events(media_events(self.target))
+        if isinstance(found, str):
+            return await self.raw(200, "text/plain; charset=utf-8", found.encode())
+        if found is not None:
+            return await self.json(200, found)
         if self.streaming:
             return await self.stream(WORDS)
         return await self.json(200, self.completion("".join(WORDS)))
@@ -200,7 +220,8 @@ class _Script:
 
     async def act_leak(self) -> bool:
         """Quote the request's credential in a 400."""
-        secret = self.fake.requests[-1].headers.get("authorization", "")
+        headers = self.fake.requests[-1].headers
+        secret = headers.get("authorization", "") or headers.get("x-api-key", "")
         return await self.json(400, {"error": {"message": f"you sent {secret}", "code": "leak"}})
 
     async def act_unparsed(self) -> bool:
@@ -254,7 +275,28 @@ class _Script:
         await self.gone()
         return False
 
+    async def act_torn(self) -> bool:
+        """Sound that breaks off."""
+        await self.head(200, "audio/mpeg")
+        await self.chunk(AUDIO[:1000])
+        self.writer.transport.abort()
+        return False
+
     # pieces
+
+    async def sound(self) -> bool:
+        await self.head(200, "audio/mpeg")
+        for start in range(0, len(AUDIO), 10_000):
+            await self.chunk(AUDIO[start : start + 10_000])
+        await self.end()
+        return True
+
+    async def events(self, events: list[bytes]) -> bool:
+        await self.head(200, "text/event-stream")
+        for event in events:
+            await self.chunk(event)
+        await self.end()
+        return True
 
     def completion(self, text: str) -> dict[str, Any]:
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import msgspec
 
@@ -24,6 +24,7 @@ from tetrad.serving import (
     ROUTE_TABLE_AAD,
     AppRoute,
     KeyEntry,
+    Kind,
     MessageTemplate,
     ModelEntry,
     Price,
@@ -63,7 +64,7 @@ def make_table(base_url: str, *, version: int = 1, models: tuple[str, ...] = ("m
     for name in ("m1", *models):
         public = "local/" + name.replace(":", "-")
         price = Price("0.15", "0.6", cache_read="0.075")
-        entries[public] = ModelEntry(public, "up", name, ("chat", "embeddings"), price, digest="sha256:" + "e" * 64)
+        entries[public] = ModelEntry(public, "up", name, get_args(Kind), price, digest="sha256:" + "e" * 64)
     entries["local/chatonly"] = ModelEntry("local/chatonly", "up", "m1")
     entries["local/down"] = ModelEntry("local/down", "down", "m1")
     entries["local/unbound"] = ModelEntry("local/unbound", "nowhere", "m1")

@@ -9,6 +9,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one call; the buckets are disjoint, so their sum is the total and each has one price.
 
     `input` excludes cache reads and writes, `output` excludes reasoning (OpenTelemetry's GenAI counts include both).
+    `cache_write` is what went into the cache for its usual time (Anthropic: five minutes), `cache_write_1h` what went
+    in for an hour, which has a price of its own.
     """
 
     input: int = 0
@@ -16,11 +18,17 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cache_write: int = 0
     output: int = 0
     reasoning: int = 0
+    cache_write_1h: int = 0
+
+    @property
+    def cache_written(self) -> int:
+        """Everything that went into the cache, for however long."""
+        return self.cache_write + self.cache_write_1h
 
     @property
     def input_total(self) -> int:
         """Everything that was read: fresh, from the cache and into the cache."""
-        return self.input + self.cache_read + self.cache_write
+        return self.input + self.cache_read + self.cache_written
 
     @property
     def output_total(self) -> int:
@@ -39,4 +47,5 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
             self.cache_write + other.cache_write,
             self.output + other.output,
             self.reasoning + other.reasoning,
+            self.cache_write_1h + other.cache_write_1h,
         )

@@ -105,6 +105,11 @@ class Home:
         return self.root / "spool"
 
     @property
+    def cache(self) -> Path:
+        """Cached answers that the gateways of this machine share; may be deleted at any time."""
+        return self.root / "cache"
+
+    @property
     def engines(self) -> Path:
         """Calibrations and working files of engines."""
         return self.root / "engines"

@@ -1,5 +1,7 @@
 """The runtime: route tables, providers, engines and the request pipeline."""
 
+from tetrad.serving._cache import Cache
+from tetrad.serving._cache_store import CacheCounts, CachedAnswer, FileAnswers, MemoryAnswers
 from tetrad.serving._dispatch import BoundModel, Dispatch, Layer
 from tetrad.serving._engines import (
     SERVING_STATES,
@@ -22,6 +24,7 @@ from tetrad.serving._model import (
     AppRoute,
     BindingRoute,
     BindingTarget,
+    CachePolicy,
     ContentPolicy,
     KeyEntry,
     Kind,
@@ -40,12 +43,35 @@ from tetrad.serving._model import (
     decode_route_table,
     encode_route_table,
 )
-from tetrad.serving._operations import BY_PATH, CHAT, EMBEDDINGS, OPERATIONS, Dialect, Operation
-from tetrad.serving._pipeline import Pipeline
+from tetrad.serving._operations import (
+    BY_PATH,
+    CHAT,
+    COUNT_TOKENS,
+    EMBEDDINGS,
+    MESSAGES,
+    OPERATIONS,
+    Dialect,
+    Operation,
+)
+from tetrad.serving._pipeline import AnswerTorn, Pipeline
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
 from tetrad.serving._readiness import Readiness
+from tetrad.serving._route_plan import GatewayHealth, TargetHealth
+from tetrad.serving._route_spec import (
+    BreakerPolicy,
+    Condition,
+    Deadlines,
+    Fallbacks,
+    HedgePolicy,
+    ModelRoute,
+    RetryPolicy,
+    RouteTarget,
+    check_route,
+)
 from tetrad.serving._routing import CompiledTable, Route
+from tetrad.serving._translated import translated
 from tetrad.serving.errors import (
+    BadAnswer,
     BadEngineSpec,
     BadRouteTable,
     BindingBroken,
@@ -53,27 +79,40 @@ from tetrad.serving.errors import (
     EngineNotFound,
     EngineUnusable,
     RequestRefused,
+    StreamBroken,
     error_body,
     error_event,
 )
+from tetrad.serving.translation import MessagesUsage, read_messages_usage, usage_of_chat
 
 __all__ = [
     "BY_PATH",
     "CHAT",
+    "COUNT_TOKENS",
     "EMBEDDINGS",
+    "MESSAGES",
     "OPERATIONS",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
+    "AnswerTorn",
     "AppRoute",
     "Attempt",
+    "BadAnswer",
     "BadEngineSpec",
     "BadRouteTable",
     "BindingBroken",
     "BindingRoute",
     "BindingTarget",
     "BoundModel",
+    "BreakerPolicy",
+    "Cache",
+    "CacheCounts",
+    "CachePolicy",
+    "CachedAnswer",
     "CompiledTable",
+    "Condition",
     "ContentPolicy",
+    "Deadlines",
     "Dialect",
     "Dispatch",
     "EngineCaps",
@@ -89,6 +128,10 @@ __all__ = [
     "EngineState",
     "EngineUnusable",
     "Exchange",
+    "Fallbacks",
+    "FileAnswers",
+    "GatewayHealth",
+    "HedgePolicy",
     "KeyEntry",
     "Kind",
     "Layer",
@@ -96,8 +139,11 @@ __all__ = [
     "LimitPeriod",
     "LimitRule",
     "LimitSubject",
+    "MemoryAnswers",
     "MessageTemplate",
+    "MessagesUsage",
     "ModelEntry",
+    "ModelRoute",
     "Operation",
     "Pipeline",
     "Price",
@@ -108,11 +154,16 @@ __all__ = [
     "ReleaseRoute",
     "Reply",
     "RequestRefused",
+    "RetryPolicy",
     "Route",
     "RouteTable",
+    "RouteTarget",
+    "StreamBroken",
+    "TargetHealth",
     "Tier",
     "Upstream",
     "Variable",
+    "check_route",
     "check_spec",
     "decode_route_table",
     "encode_route_table",
@@ -120,4 +171,7 @@ __all__ = [
     "error_event",
     "next_state",
     "possible_events",
+    "read_messages_usage",
+    "translated",
+    "usage_of_chat",
 ]

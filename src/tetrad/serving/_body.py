@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tetrad.serving._operations import Operation
 from tetrad.serving.errors import RequestRefused
 
 Fields = dict[str, msgspec.Raw]
@@ -32,6 +33,10 @@ class Extension(msgspec.Struct, frozen=True):
     session: str = ""
     user: str = ""
     unit: str = ""
+    segment: str = ""
+    sensitivity: str = ""
+    region: str = ""
+    cache: str = ""
 
 
 class _StreamOptions(msgspec.Struct, frozen=True):
@@ -139,6 +144,25 @@ def _take_metadata(fields: Fields, raw: msgspec.Raw) -> bytes:
     return variables
 
 
+class _Metadata(msgspec.Struct, frozen=True):
+    user_id: str | None = None
+
+
+_metadata = msgspec.json.Decoder(_Metadata | None)
+
+
+def anthropic_user(fields: Fields) -> str:
+    """Return who asks, as Anthropic's clients say it; what is malformed is the upstream's to refuse."""
+    raw = fields.get("metadata")
+    if raw is None:
+        return ""
+    try:
+        said = _metadata.decode(raw)
+    except msgspec.MsgspecError:
+        return ""
+    return (said.user_id if said else None) or ""
+
+
 def read_variables(raw: bytes) -> dict[str, Any]:
     """Return the values for a prompt; they must be one JSON object."""
     if not raw:
@@ -161,6 +185,15 @@ def array_field(fields: Fields, name: str) -> bytes:
     data = b"[]" if raw is None else bytes(raw)
     if data[:1] != b"[":
         raise RequestRefused(f"the field {name!r} must be an array", param=name, code="bad_field")
+    return data
+
+
+def seen(fields: Fields, operation: Operation) -> bytes:
+    """Return what the model gets to see, for the record: the input, behind the instructions that stand beside it."""
+    raw = fields.get(operation.input)
+    data = b"" if raw is None else bytes(raw)
+    if operation.system and data[:1] == b"[" and (system := fields.get(operation.system)) is not None:
+        return prepend(b'{"role":"system","content":' + bytes(system) + b"}", data)
     return data
 
 

@@ -7,14 +7,18 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from tetrad.kernel import Clock, TetradError
+from tetrad.serving._body import seen
 from tetrad.serving._exchange import Attempt, Exchange
 from tetrad.serving._model import ModelEntry, RouteTable, Upstream
 from tetrad.serving._pricing import Pricer
+from tetrad.serving._route_plan import plan_of_one
 from tetrad.serving.ports import Answer, Handler, ModelCall
 
 if TYPE_CHECKING:
+    from tetrad.serving._attempts import Runner
     from tetrad.serving._routing import Route
 
+TIMEOUT_HEADER = b"x-tetrad-timeout-ms"
 Dispatch: TypeAlias = "Callable[[Exchange, Route, ModelCall], Awaitable[Answer]]"
 """Answers an exchange's call. The attempt that the answer belongs to is the last of `exchange.attempts`."""
 
@@ -41,20 +45,28 @@ class BoundModel(NamedTuple):
 
 
 class Dispatcher:
-    """Call the route's model once."""
+    """Call the route's model once, or as its plan says where it has one; `runner` runs plans."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, runner: Runner) -> None:
         self._clock = clock
+        self._runner = runner
 
     async def __call__(self, exchange: Exchange, route: Route, call: ModelCall) -> Answer:
         """Return the answer of the route's model, good or bad; see `Dispatch`."""
-        return await attempt(exchange, route.model, call, self._clock)
+        plan = route.plan
+        if plan is None:
+            if TIMEOUT_HEADER not in exchange.headers:
+                return await attempt(exchange, route.model, call, self._clock)
+            plan = plan_of_one(route.model)
+        return await self._runner.run(exchange, plan, call)
 
 
-async def attempt(exchange: Exchange, model: BoundModel, call: ModelCall, clock: Clock) -> Answer:
+async def attempt(exchange: Exchange, model: BoundModel, call: ModelCall, clock: Clock, reason: str = "") -> Answer:
     """Call a model once, and note the attempt; where there is no answer the attempt is settled before the error."""
-    sent = call.fields.get(call.operation.input)
-    made = Attempt(model.entry, model.upstream, b"" if sent is None else bytes(sent), clock.now_ns(), model.pricer)
+    sent = seen(call.fields, call.operation)
+    made = Attempt(model.entry, model.upstream, sent, clock.now_ns(), model.pricer)
+    if reason:
+        made.reason = reason
     exchange.attempts.append(made)
     try:
         answer = await model.handler(call.asking(model.entry.upstream_model))
@@ -83,5 +95,5 @@ def settle(exchange: Exchange, made: Attempt, answer: Answer | None, now_ns: int
         made.error_type, made.error_message = outcome.error_type, outcome.error_message
     if made.error_type and not exchange.error_type:
         exchange.error_type = made.error_type
-    if made.pricer is not None and outcome.usage is not None:
+    if made.pricer is not None and outcome.usage is not None and outcome.priced:
         made.cost, made.currency = made.pricer.cost(outcome.usage), made.pricer.currency

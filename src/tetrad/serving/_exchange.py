@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from tetrad.kernel import TetradError, new_span_id, new_trace_id
+from tetrad.serving._body import Extension
 from tetrad.serving._model import KeyEntry, Kind, ModelEntry, ReleaseRoute, Upstream
 from tetrad.serving._operations import Operation
 from tetrad.serving._pricing import Pricer
@@ -33,7 +34,7 @@ class Reply(Protocol):
 
 
 class Attempt:
-    """One call of one upstream."""
+    """One call of one upstream; where it is not the first, `reason` says why: retry, fallback, hedge or key."""
 
     __slots__ = (
         "cost",
@@ -45,6 +46,7 @@ class Attempt:
         "model",
         "outcome",
         "pricer",
+        "reason",
         "span_id",
         "start_ns",
         "status",
@@ -67,6 +69,7 @@ class Attempt:
         self.error_message = ""
         self.cost: str | None = None
         self.currency = "USD"
+        self.reason = ""
 
 
 class Exchange:
@@ -82,6 +85,7 @@ class Exchange:
         "attempts",
         "binding",
         "body",
+        "cache",
         "code",
         "code_match",
         "end_ns",
@@ -90,6 +94,7 @@ class Exchange:
         "headers",
         "input",
         "key",
+        "labels",
         "model",
         "on_done",
         "operation",
@@ -98,6 +103,7 @@ class Exchange:
         "recorded",
         "ref",
         "release",
+        "route",
         "session",
         "span_id",
         "start_ns",
@@ -131,6 +137,9 @@ class Exchange:
         self.session = ""
         self.user = ""
         self.unit = ""
+        self.route = ""
+        self.labels: Extension | None = None
+        self.cache = ""
         self.unused: tuple[str, ...] = ()
         self.code = ""
         self.code_match = ""

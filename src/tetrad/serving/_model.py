@@ -6,12 +6,14 @@ from typing import Literal
 
 import msgspec
 
+from tetrad.serving._route_spec import ModelRoute
+
 ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
 """What a sealed route table is bound to, so that no other sealed box can stand in for one."""
 
 ContentPolicy = Literal["off", "redacted", "full"]
 TemplateSyntax = Literal["mustache", "jinja2"]
-Kind = Literal["chat", "embeddings"]
+Kind = Literal["chat", "embeddings", "moderations", "rerank", "images", "transcriptions", "speech"]
 LimitSubject = Literal["project", "team", "key", "app", "user", "model"]
 LimitMeasure = Literal["requests", "tokens", "concurrency", "money"]
 LimitPeriod = Literal["minute", "day", "week", "month", "total"]
@@ -62,6 +64,8 @@ class Upstream(msgspec.Struct, frozen=True):
     adapter: str = "openai"
     provider: str = "openai"
     secret: str = ""
+    secrets: tuple[str, ...] = ()
+    """More keys of the same provider; a refused one gives way to another."""
     headers: tuple[tuple[str, str], ...] = ()
     state: str = "ready"
     connect_timeout_s: float = 5.0
@@ -69,6 +73,12 @@ class Upstream(msgspec.Struct, frozen=True):
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    translation: Literal["strict", "lossy"] = "lossy"
+    """What to do with what a client says and this upstream's protocol cannot: refuse it, or leave it out and say so."""
+    max_concurrency: int = 0
+    """Most calls that a worker makes to it at once; 0: no limit but its connections."""
+    max_queue: int = 64
+    queue_target_s: float = 1.0
 
 
 class Tier(msgspec.Struct, frozen=True, gc=False):
@@ -85,7 +95,8 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     """Decimal texts, per million tokens, in one currency.
 
     Tokens of the cache cost what `input` costs where they have no price of their own; reasoning costs what `output`
-    costs. Of `tiers`, in order, the last one that the input passes holds for the whole call. With `max_input_tokens`
+    costs. What an hour in the cache costs is not known where only the usual time has a price. Of `tiers`, in order, the
+    last one that the input passes holds for the whole call. With `max_input_tokens`
     the price holds up to that many input tokens only; what a larger call costs is not known.
     """
 
@@ -96,6 +107,7 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     currency: str = "USD"
     max_input_tokens: int = 0
     tiers: tuple[Tier, ...] = ()
+    cache_write_1h: str | None = None
 
 
 class ModelEntry(msgspec.Struct, frozen=True):
@@ -198,11 +210,34 @@ class AppRoute(msgspec.Struct, frozen=True):
     bindings: dict[str, str] = {}
 
 
+CacheUse = Literal["always", "asked", "never"]
+"""Whose answers are cached: all that do not ask for the contrary, those that ask for it, or none."""
+CacheSharing = Literal["project", "user", "unit"]
+"""Who may get whose answers: everybody of the project, or only the user or unit that asked first."""
+SemanticUse = Literal["off", "cold", "any"]
+"""Whether a similar question is answered too: never, where the temperature says little variety is wanted, or always."""
+SEMANTIC_THRESHOLD = 0.985
+"""The cosine from which two questions pass for one, by default; see `benchmarks/semantic_cache.py`."""
+
+
+class CachePolicy(msgspec.Struct, frozen=True):
+    """How answers of an app are cached. A new `generation` makes everything that is cached unreachable."""
+
+    use: CacheUse = "asked"
+    ttl_s: int = 3600
+    tools: bool = False
+    shared_by: CacheSharing = "project"
+    semantic: SemanticUse = "off"
+    threshold: float = SEMANTIC_THRESHOLD
+    generation: int = 0
+
+
 class RouteTable(msgspec.Struct, frozen=True):
     """One immutable snapshot; `version` only grows.
 
     `keys` is by hex SHA-256 of the whole key; `apps` by `project/name`; `releases` by `project/digest`; `bindings` by
-    `project/ref`; `models` and `upstreams` by name. Versions are compared within one `epoch`; another epoch (a restored
+    `project/ref`; `models` and `upstreams` by name; `caches` by `project/app`, those of a project's other calls by
+    `project/`. Versions are compared within one `epoch`; another epoch (a restored
     or replaced control plane) starts the count anew.
     """
 
@@ -216,6 +251,9 @@ class RouteTable(msgspec.Struct, frozen=True):
     epoch: str = ""
     bindings: dict[str, BindingRoute] = {}
     limits: tuple[LimitRule, ...] = ()
+    routes: dict[str, ModelRoute] = {}
+    """By `project/name`."""
+    caches: dict[str, CachePolicy] = {}
 
 
 _encoder = msgspec.json.Encoder()

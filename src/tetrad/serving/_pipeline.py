@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from tetrad.kernel import Clock, TetradError, Unavailable
+from tetrad.serving._attempts import Runner
 from tetrad.serving._body import (
     NO_EXTENSION,
     Fields,
+    anthropic_user,
     array_field,
     flag_field,
     label,
     read_fields,
+    seen,
     take_extension,
     text_field,
     usage_asked,
 )
 from tetrad.serving._dispatch import Dispatch, Dispatcher, Layer, settle
 from tetrad.serving._exchange import Attempt, Exchange, Reply
+from tetrad.serving._form import Form, described, read_form
 from tetrad.serving._model import RouteTable
 from tetrad.serving._prompting import house_compiler
 from tetrad.serving._routing import BrokenRoute, CompiledTable, Route
-from tetrad.serving.errors import error_body, error_event
+from tetrad.serving.errors import RequestRefused, error_body, error_event
 from tetrad.serving.ports import Answer, ModelCall, PromptCompiler, Provider, Stage
 
 log = logging.getLogger(__name__)
@@ -42,8 +47,13 @@ _STREAM = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+PRIORITY_HEADER = b"x-tetrad-priority"
 CLIENT_GONE = 499
 """The status of a record whose client left before its answer was whole (as nginx logs it)."""
+
+
+class AnswerTorn(Exception):
+    """An answer without a form for errors broke off in the middle: its connection must be cut, so that it shows."""
 
 
 class Pipeline:
@@ -62,20 +72,23 @@ class Pipeline:
         stages: Sequence[Stage] = (),
         layers: Sequence[Layer] = (),
         compiler: PromptCompiler = house_compiler,
+        rng: random.Random | None = None,
+        region: str = "",
     ) -> None:
         self._providers = providers
         self._record = record
         self._clock = clock
         self._stages = tuple(stages)
         self._layers = tuple(layers)
-        self._dispatch: Dispatch = Dispatcher(clock)
+        self._dispatcher = Dispatcher(clock, Runner(clock, rng, region=region))
+        self._dispatch: Dispatch = self._dispatcher
         self._compiler = compiler
         self.table: CompiledTable | None = None
 
     def install(self, table: RouteTable) -> CompiledTable:
         """Compile a table and route by it from the next request on; requests under way keep theirs."""
-        self.table = CompiledTable(table, self._providers, self._stages, self._compiler, self.table)
-        dispatch: Dispatch = Dispatcher(self._clock)
+        self.table = CompiledTable(table, self._providers, self._stages, self._compiler, self.table, clock=self._clock)
+        dispatch: Dispatch = self._dispatcher
         for layer in reversed(self._layers):
             dispatch = layer.bind(table, dispatch)
         self._dispatch = dispatch
@@ -100,7 +113,7 @@ class Pipeline:
         exchange.key = table.authenticate(exchange.headers, exchange.start_ns)
 
     async def serve(self, exchange: Exchange, reply: Reply) -> None:
-        """Answer an authenticated exchange whose body is there; never raises but for cancellation.
+        """Answer an authenticated exchange whose body is there; raises nothing but `AnswerTorn`.
 
         Cancelling gives up the upstream call at once and records what there was.
         """
@@ -111,6 +124,8 @@ class Pipeline:
             await self.refuse(exchange, error, reply)
         except asyncio.CancelledError:
             self.abandon(exchange, "client_disconnected")
+            raise
+        except AnswerTorn:
             raise
         except Exception:
             log.exception("request %s failed inside the gateway", exchange.trace_id)
@@ -141,8 +156,14 @@ class Pipeline:
         if key is None:
             raise TetradError("the exchange was not authenticated")
         operation = exchange.operation
-        fields = read_fields(exchange.body)
+        form: Form | None = None
+        if operation.form:
+            form, fields = read_form(exchange.body, exchange.headers.get(b"content-type", b""))
+        else:
+            fields = read_fields(exchange.body)
         self._note_who(exchange, fields)
+        if form is not None:
+            exchange.input = described(form, fields)
         exchange.model = text_field(fields, "model")
         try:
             route = self.current().resolve(key, exchange.model, operation.kind)
@@ -157,17 +178,27 @@ class Pipeline:
             exchange.app, exchange.ref, exchange.release = route.app, route.ref, route.release.route
             exchange.binding = route.binding
             self._match_code(exchange)
+        unsaid: Fields = {}
         if route.release is not None and operation.prompted:
-            exchange.unused = route.release.apply(fields, exchange.variables)
-        elif operation.input not in fields:
+            exchange.unused, unsaid = route.release.put(operation, fields, exchange.variables)
+        elif operation.input not in fields and form is None:
             text_field(fields, operation.input)
-        return route, ModelCall(operation, fields, stream, stream and usage_asked(fields))
+        headers = exchange.headers
+        passed: tuple[tuple[bytes, bytes], ...] = ()
+        if operation.passed:
+            passed = tuple((name, headers[name]) for name in operation.passed if name in headers)
+        asked = stream and usage_asked(fields)
+        batch = PRIORITY_HEADER in headers and _is_batch(headers[PRIORITY_HEADER])
+        return route, ModelCall(operation, fields, stream, asked, passed, _strictness(headers), batch, unsaid, form)
 
     @staticmethod
     def _note_who(exchange: Exchange, fields: Fields) -> None:
         headers = exchange.headers
         extension = take_extension(fields)
-        if exchange.operation.input == "messages":
+        if exchange.operation.system:
+            array_field(fields, exchange.operation.input)
+            exchange.input = seen(fields, exchange.operation)
+        elif exchange.operation.input == "messages":
             exchange.input = array_field(fields, "messages")
         else:
             exchange.input = bytes(fields.get(exchange.operation.input, b""))
@@ -176,6 +207,8 @@ class Pipeline:
             exchange.variables = bytes(extension.variables)
             exchange.session, exchange.user = extension.session[:_LABEL], extension.user[:_LABEL]
             unit = extension.unit[:_LABEL]
+            exchange.labels = extension
+            exchange.cache = extension.cache
         for name in _LABELS:
             if name in headers:
                 text = label(headers[name], name.decode())
@@ -187,7 +220,9 @@ class Pipeline:
                     unit = text or unit
                 else:
                     exchange.code = text
-        if not exchange.user and "user" in fields:
+        if not exchange.user and exchange.operation.dialect == "anthropic":
+            exchange.user = anthropic_user(fields)[:_LABEL]
+        elif not exchange.user and "user" in fields:
             with contextlib.suppress(msgspec.MsgspecError):  # a malformed `user` is the upstream's to refuse
                 exchange.user = msgspec.json.decode(fields["user"], type=str)[:_LABEL]
         exchange.unit = unit or exchange.session or exchange.user or (exchange.key.id if exchange.key else "")
@@ -229,7 +264,9 @@ class Pipeline:
             answer.close()
 
     async def _stream(self, exchange: Exchange, attempt: Attempt | None, answer: Answer, reply: Reply) -> None:
-        await reply.begin(answer.status, [*_STREAM, *answer.headers, *self._own_headers(exchange, attempt, answer)])
+        events = not any(name == b"content-type" for name, _ in answer.headers)
+        head = _STREAM if events else ()
+        await reply.begin(answer.status, [*head, *answer.headers, *self._own_headers(exchange, attempt, answer)])
         try:
             piece = await answer.read()
             while not answer.done:
@@ -240,6 +277,10 @@ class Pipeline:
             exchange.error, exchange.error_type = error, error.code
             if attempt is not None:
                 attempt.error_type, attempt.error_message = error.code, error.message
+            if not events:
+                self._settle(exchange, attempt, answer)
+                self._done(exchange)
+                raise AnswerTorn(error.message) from error
             piece = error_event(error, exchange.operation.dialect)
         self._settle(exchange, attempt, answer)
         self._done(exchange)
@@ -266,6 +307,11 @@ class Pipeline:
             headers.append((b"x-tetrad-release", exchange.release.digest.encode()))
         if exchange.binding:
             headers.append((b"x-tetrad-binding", exchange.binding.encode()))
+        if exchange.route:
+            headers.append((b"x-tetrad-route", exchange.route.encode()))
+            headers.append((b"x-tetrad-attempts", b"%d" % len(exchange.attempts)))
+        elif len(exchange.attempts) > 1:
+            headers.append((b"x-tetrad-attempts", b"%d" % len(exchange.attempts)))
         if exchange.unused:
             headers.append((b"x-tetrad-unused-variables", _names(exchange.unused)))
         if answer is not None:
@@ -275,6 +321,28 @@ class Pipeline:
                 ours_ns = attempt.start_ns - exchange.ready_ns + self._clock.now_ns() - answer.received_ns
                 headers.append((b"x-tetrad-overhead-ms", b"%.3f" % (max(ours_ns, 0) / 1e6)))
         return headers
+
+
+def _strictness(headers: Mapping[bytes, bytes]) -> bool | None:
+    """Return whether nothing may get lost in translation; None where the client leaves that to the provider."""
+    said = headers.get(b"x-tetrad-translation")
+    if said is None:
+        return None
+    if said not in (b"strict", b"lossy"):
+        raise RequestRefused(
+            "the header x-tetrad-translation must be `strict` or `lossy`",
+            param="x-tetrad-translation",
+            code="bad_field",
+        )
+    return said == b"strict"
+
+
+def _is_batch(said: bytes) -> bool:
+    if said not in (b"batch", b"interactive"):
+        raise RequestRefused(
+            "the header x-tetrad-priority names no priority", param="x-tetrad-priority", hint="interactive or batch"
+        )
+    return said == b"batch"
 
 
 def _names(given: tuple[str, ...]) -> bytes:

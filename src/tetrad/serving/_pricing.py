@@ -26,19 +26,25 @@ class _Rates:
 class Pricer:
     """A price that is parsed once."""
 
-    __slots__ = ("_base", "_most_input", "_tiers", "currency")
+    __slots__ = ("_base", "_cache_write_1h", "_most_input", "_tiers", "currency")
 
     def __init__(self, price: Price) -> None:
         self.currency = price.currency
         self._most_input = price.max_input_tokens
         self._base = _Rates(price)
         self._tiers = tuple((tier.start, _Rates(tier)) for tier in sorted(price.tiers, key=lambda tier: -tier.start))
+        self._cache_write_1h: Decimal | None = None
+        if price.cache_write_1h is not None:
+            self._cache_write_1h = _decimal(price.cache_write_1h)
+        elif price.cache_write is None:
+            self._cache_write_1h = self._base.input
 
     def most(self, input_tokens: int, output_tokens: int) -> str | None:
         """Return the most that a call of so many tokens can cost, whatever part of its input meets the cache."""
         dearer = Usage(cache_write=input_tokens, output=output_tokens)
         plain = Usage(input=input_tokens, output=output_tokens)
-        found = [cost for cost in (self.cost(plain), self.cost(dearer)) if cost is not None]
+        longer = Usage(cache_write_1h=input_tokens, output=output_tokens)
+        found = [cost for each in (plain, dearer, longer) if (cost := self.cost(each)) is not None]
         return max(found, key=Decimal, default=None)
 
     def cost(self, usage: Usage) -> str | None:
@@ -55,6 +61,10 @@ class Pricer:
             amount += rates.cache_read * usage.cache_read
         if usage.cache_write:
             amount += rates.cache_write * usage.cache_write
+        if usage.cache_write_1h:
+            if self._cache_write_1h is None or rates is not self._base:  # no list tells it of a tier
+                return None
+            amount += self._cache_write_1h * usage.cache_write_1h
         return format((amount / _MILLION).normalize(), "f") if amount else "0"
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from tetrad.kernel import TetradError
 from tetrad.serving._body import Fields, append, array_field, is_empty_array, prepend, read_variables
+from tetrad.serving._messages_prompting import PLACEHOLDER, MessagesShape
 from tetrad.serving._model import MessageTemplate, ReleaseRoute, TemplateSyntax, Variable
+from tetrad.serving._operations import Operation
 from tetrad.serving.errors import BadRouteTable, RequestRefused
 from tetrad.serving.ports import Prompt, PromptCompiler
 
 _LEADING = frozenset(("system", "developer"))
-_PLACEHOLDER = "placeholder"
 _SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 """Two names of one limit: a client that gives either has given both."""
 
@@ -22,7 +23,18 @@ _SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_to
 class CompiledRelease:
     """A release's prompt, compiled once, and its parameters; raises `BadRouteTable` for what cannot be."""
 
-    __slots__ = ("_examples", "_fixed", "_known", "_leading", "_params", "_prompt", "_splits", "_static", "route")
+    __slots__ = (
+        "_examples",
+        "_fixed",
+        "_known",
+        "_leading",
+        "_params",
+        "_prompt",
+        "_shapes",
+        "_splits",
+        "_static",
+        "route",
+    )
 
     def __init__(self, route: ReleaseRoute, compiler: PromptCompiler) -> None:
         self.route = route
@@ -32,7 +44,8 @@ class CompiledRelease:
         self._examples = _items([{"role": example.role, "content": example.text} for example in route.examples])
         self._leading = _leading(route.messages)
         self._prompt: Prompt | None = None
-        self._splits = any(message.role == _PLACEHOLDER for message in route.messages)
+        self._shapes: dict[str, MessagesShape] = {}
+        self._splits = any(message.role == PLACEHOLDER for message in route.messages)
         self._static: tuple[bytes, bytes] | None = (self._examples, b"")
         if route.messages or route.variables:
             try:
@@ -42,6 +55,32 @@ class CompiledRelease:
                 self._static = self._joined(self._prompt.render({})) if self._is_static(self._prompt) else None
             except TetradError as error:
                 raise BadRouteTable(f"the prompt of release {route.digest} is broken: {error.message}") from error
+
+    def put(self, operation: Operation, fields: Fields, variables: bytes) -> tuple[tuple[str, ...], Fields]:
+        """Do what `apply` does, in the words of the operation's protocol.
+
+        Returns also the parameters that this protocol cannot say, by their names in chat completions.
+        """
+        if not operation.system:
+            return self.apply(fields, variables), {}
+        shape = self._shapes.get(operation.name)
+        if shape is None:
+            shape = self._shapes[operation.name] = MessagesShape(self.route, operation)
+        messages: list[dict[str, Any]] | None = None
+        unused: tuple[str, ...] = ()
+        if variables or not shape.ready or self._static is None:
+            messages, unused = self._messages(variables)
+        shape.apply(fields, messages)
+        return unused, shape.unsaid
+
+    def _messages(self, variables: bytes) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        """Return prompt and examples as messages, and the names of unknown variables."""
+        examples = [{"role": example.role, "content": example.text} for example in self.route.examples]
+        known, unused = self._values(variables)
+        if self._prompt is None:
+            return examples, unused
+        rendered = self._rendered(self._prompt, known)
+        return [*rendered[: self._leading], *examples, *rendered[self._leading :]], unused
 
     def apply(self, fields: Fields, variables: bytes) -> tuple[str, ...]:
         """Put prompt, examples and parameters into a request's fields, in place.
@@ -80,13 +119,20 @@ class CompiledRelease:
         return unused
 
     def _render(self, variables: bytes) -> tuple[tuple[bytes, bytes], tuple[str, ...]]:
-        given = read_variables(variables)
-        known = {name: value for name, value in given.items() if name in self._known}
-        unused = tuple(name for name in given if name not in known)
+        known, unused = self._values(variables)
         if self._prompt is None:
             return (self._examples, b""), unused
+        return self._joined(self._rendered(self._prompt, known)), unused
+
+    def _values(self, variables: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
+        given = read_variables(variables)
+        known = {name: value for name, value in given.items() if name in self._known}
+        return known, tuple(name for name in given if name not in known)
+
+    @staticmethod
+    def _rendered(prompt: Prompt, known: Mapping[str, Any]) -> list[dict[str, Any]]:
         try:
-            return self._joined(self._prompt.render(known)), unused
+            return prompt.render(known)
         except RequestRefused:
             raise
         except TetradError as error:
@@ -98,7 +144,7 @@ class CompiledRelease:
         """Return what goes before the client's messages and what goes after them."""
         cut, after = self._leading, b""
         if self._splits:
-            place = next((n for n, message in enumerate(messages) if message["role"] == _PLACEHOLDER), len(messages))
+            place = next((n for n, message in enumerate(messages) if message["role"] == PLACEHOLDER), len(messages))
             messages, after = messages[:place], _items(messages[place + 1 :])
         before = b",".join(part for part in (_items(messages[:cut]), self._examples, _items(messages[cut:])) if part)
         return before, after

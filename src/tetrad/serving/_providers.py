@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,7 +13,9 @@ from tetrad.serving._model import Kind, Price
 from tetrad.serving.errors import BadProvider, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
+ADAPTERS = ("openai", "anthropic")
 MAX_MODELS = 500
+MAX_MORE_SECRETS = 31
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -28,9 +30,16 @@ class ProviderModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How to reach a provider. `secret` names a secret of the project, sent as bearer token; empty sends none.
+    """How to reach a provider. `secret` names a secret of the project, sent as its API key; empty sends none.
 
-    `base_url` ends before `/chat/completions`. `system` is the value of `gen_ai.provider.name` on spans and the
+    `secrets` name more keys of the same provider: one that is refused, or at its limit, gives way to another.
+
+    With `max_concurrency` a gateway worker makes so many calls at once, fewer while the provider says it is too much;
+    `max_queue` more wait, and are refused with 429 once no call waits less than `queue_target_s`.
+
+    `adapter` names the protocol that it speaks, one of `ADAPTERS`; `base_url` ends before `/chat/completions`, or
+    before `/messages`. What a client says and that protocol cannot is left out (and named in the answer's headers), or
+    refused where `translation` is `strict`. `system` is the value of `gen_ai.provider.name` on spans and the
     provider's name in the public price list.
     """
 
@@ -41,11 +50,16 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     adapter: str = "openai"
     system: str = "openai"
     secret: str = ""
+    secrets: tuple[str, ...] = ()
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 120.0
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    translation: Literal["strict", "lossy"] = "lossy"
+    max_concurrency: int = 0
+    max_queue: int = 64
+    queue_target_s: float = 1.0
 
 
 def check_provider(spec: ProviderSpec) -> ProviderSpec:
@@ -58,6 +72,13 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
     _check_url(spec.base_url)
     if spec.secret and not _SECRET.fullmatch(spec.secret):
         raise BadProvider(f"{spec.secret[:20]!r}… cannot name a secret", hint="name it; do not give the secret itself")
+    if spec.secrets and not spec.secret:
+        raise BadProvider("`secrets` are given and no `secret`", hint="name the first key in `secret`")
+    every = (spec.secret, *spec.secrets)
+    if len(spec.secrets) > MAX_MORE_SECRETS or len(set(every)) != len(every):
+        raise BadProvider("the secrets are too many, or one is named twice", hint=f"up to {MAX_MORE_SECRETS} more")
+    if not all(_SECRET.fullmatch(each) for each in spec.secrets):
+        raise BadProvider("one of `secrets` cannot name a secret", hint="name it; do not give the secret itself")
     if not 1 <= len(spec.models) <= MAX_MODELS:
         raise BadProvider(f"{len(spec.models)} models are listed", hint=f"list 1 to {MAX_MODELS}")
     for model in spec.models:
@@ -65,11 +86,17 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
             raise BadProvider(f"{model.name[:80]!r} cannot name a model of a provider", hint="such as gpt-5-mini")
     if len({model.name for model in spec.models}) != len(spec.models):
         raise BadProvider("a model is listed twice", hint="list each once")
-    if spec.adapter != "openai":
-        raise BadProvider(f"there is no adapter {spec.adapter!r}", hint="known: openai")
+    if spec.adapter not in ADAPTERS:
+        raise BadProvider(f"there is no adapter {spec.adapter[:40]!r}", hint=f"known: {', '.join(ADAPTERS)}")
+    if spec.adapter == "anthropic" and any("embeddings" in model.kinds for model in spec.models):
+        raise BadProvider("Anthropic's protocol has no embeddings", hint="leave the kind `embeddings` out")
     limits = (spec.connect_timeout_s, spec.first_byte_timeout_s, spec.idle_timeout_s, spec.total_timeout_s)
     if not all(0 < limit <= 86_400 for limit in limits) or not 1 <= spec.max_connections <= 100_000:
         raise BadProvider("a limit is out of range", hint="timeouts: up to 86400 s; max_connections: 1 to 100000")
+    if not 0 <= spec.max_concurrency <= 100_000 or not 0 <= spec.max_queue <= 100_000:
+        raise BadProvider("max_concurrency or max_queue is out of range", hint="0 to 100000")
+    if not 0.001 <= spec.queue_target_s <= 3600:
+        raise BadProvider("queue_target_s is out of range", hint="0.001 to 3600")
     return spec
 
 

@@ -6,13 +6,16 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 
-from tetrad.kernel import Forbidden, NotFound, TetradError, Unauthenticated, Unavailable
+from tetrad.kernel import Clock, Forbidden, NotFound, SystemClock, TetradError, Unauthenticated, Unavailable
 from tetrad.serving._capacity import Capacity
 from tetrad.serving._dispatch import BoundModel
+from tetrad.serving._gate import Gate, GatePolicy
+from tetrad.serving._key_pool import KeyPool
 from tetrad.serving._model import (
     AppRoute,
     BindingRoute,
@@ -26,6 +29,8 @@ from tetrad.serving._model import (
 )
 from tetrad.serving._pricing import Pricer
 from tetrad.serving._prompting import CompiledRelease, house_compiler
+from tetrad.serving._route_plan import MAX_REPORTED, GatewayHealth, Plan, RouteState, Target, alone, plan_of_one
+from tetrad.serving._route_spec import ModelRoute, RouteTarget
 from tetrad.serving.errors import BadRouteTable, BindingBroken, RequestRefused
 from tetrad.serving.ports import Answer, Handler, ModelCall, PromptCompiler, Provider, Stage
 
@@ -56,6 +61,8 @@ class Route(NamedTuple):
     app: str = ""
     ref: str = ""
     binding: str = ""
+    plan: Plan | None = None
+    """How it is called, where that is not once: `model` is then the first of the plan's targets."""
 
 
 class BrokenRoute(BindingBroken):
@@ -77,11 +84,19 @@ class CompiledTable:
         stages: Sequence[Stage] = (),
         compiler: PromptCompiler = house_compiler,
         previous: CompiledTable | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.table = table
         self.problems: dict[str, str] = {}
         self._keys = table.keys
+        self._clock = clock or SystemClock()
         self._models: dict[str, BoundModel] = {}
+        self._pools: dict[str, KeyPool] = {}
+        self._old_pools = previous._pools if previous else {}
+        self._gates: dict[str, Gate] = {}
+        self._old_gates = previous._gates if previous else {}
+        self._states: dict[str, RouteState] = {}
+        self._plans: dict[str, Plan] = {}
         self._releases: dict[tuple[str, str], CompiledRelease] = {}
         for entry in table.models.values():
             self._try(f"model {entry.name}", partial(self._bind, entry, providers, stages))
@@ -92,6 +107,8 @@ class CompiledTable:
                 self._releases[name] = known  # immutable, so compiled once in its life
             else:
                 self._try(f"release {release.project}/{release.digest}", partial(self._compile, release, compiler))
+        for path, spec in table.routes.items():
+            self._try(f"route {path}", partial(self._plan, spec, providers, stages, previous))
         self._capacities = self._kept_capacities(previous)
         self._targets: dict[tuple[str, str], BoundModel | str] = {}
         for path, binding in table.bindings.items():
@@ -145,7 +162,9 @@ class CompiledTable:
         elif name.startswith(RELEASE):
             route = self._pinned(key, name.removeprefix(RELEASE))
         else:
-            route = Route(self._model(key.project, name))
+            route = self._named(key.project, name)
+        if route.plan is not None and kind not in route.model.entry.kinds:
+            route = route._replace(model=route.plan.first(kind) or route.model)
         if kind not in route.model.entry.kinds:
             raise RequestRefused(
                 f"the model {name!r} does not do {kind}",
@@ -172,8 +191,25 @@ class CompiledTable:
             for name, entry in sorted(self.table.models.items())
             if entry.project in ("", key.project)
         ]
-        found = apps + models
+        routes = [
+            (name, key.project, self.table.made_ns // 1_000_000_000)
+            for path, plan in sorted(self._plans.items())
+            if plan.name and path.startswith(prefix)
+            for name in (path.removeprefix(prefix),)
+        ]
+        taken = {name for name, _, _ in routes}
+        found = apps + routes + [model for model in models if model[0] not in taken]
         return [each for each in found if may_name(key, each[0])] if key.models else found
+
+    def health(self) -> GatewayHealth:
+        """Tell how the targets of all routes do as far as this worker has called them, and the keys of providers."""
+        now = self._clock.monotonic()
+        plans = dict.fromkeys(plan for plan in self._plans.values() if plan.name)
+        return GatewayHealth(
+            tuple(islice((each for plan in plans for each in plan.health(now)), MAX_REPORTED)),
+            {name: pool.counts() for name, pool in self._pools.items()},
+            {name: gate.counts() for name, gate in self._gates.items()},
+        )
 
     def _app(self, key: KeyEntry, name: str) -> Route:
         app_name, _, ref = name.removeprefix(APP).partition("@")
@@ -228,7 +264,7 @@ class CompiledTable:
             why = self.problems.get(f"release {project}/{digest}", "it is not in the route table")
             raise Unavailable(f"the release {digest} of {app!r} cannot be served: {why}", code="release_unusable")
         if not bound_by:
-            return Route(self._model(project, release.route.model), release, app, ref)
+            return self._named(project, release.route.model)._replace(release=release, app=app, ref=ref)
         path = f"{project}/{bound_by}"
         binding = self.table.bindings.get(path)
         target = self._targets.get((path, release.route.model))
@@ -236,7 +272,8 @@ class CompiledTable:
         if isinstance(target, BoundModel) and not why:
             return Route(target, release, app, ref, binding.digest if binding else "")
         if target is None and not why and binding is not None:
-            return Route(self._model(project, release.route.model), release, app, ref, binding.digest)
+            named = self._named(project, release.route.model)
+            return named._replace(release=release, app=app, ref=ref, binding=binding.digest)
         raise self._broken(release, app, ref, bound_by, binding, why or str(target))
 
     @staticmethod
@@ -267,7 +304,7 @@ class CompiledTable:
             name = f"model {target.model}"
             return target.problem or self.problems.get(name, f"the {name!r} is not in the route table")
         if target.secret:
-            upstream = msgspec.structs.replace(base.upstream, secret=target.secret)
+            upstream = msgspec.structs.replace(base.upstream, secret=target.secret, secrets=())
             try:
                 base = self._made(base.entry, upstream, providers, stages)
             except TetradError as error:
@@ -277,6 +314,57 @@ class CompiledTable:
             capacity.limit = target.max_concurrency
             base = base._replace(handler=capacity.bind(base.handler))
         return base
+
+    def _named(self, project: str, name: str) -> Route:
+        """Return where a name leads: a route of the project, which hides a model of that name, or a model."""
+        path = f"{project}/{name}"
+        plan = self._plans.get(path)
+        if plan is not None:
+            return Route(plan.targets[0].model, plan=plan)
+        if why := self.problems.get(f"route {path}"):
+            raise Unavailable(f"the route {name!r} cannot be served: {why}", code="route_unusable")
+        model = self._model(project, name)
+        return Route(model, plan=self._plans.get(f"/{name}")) if model.upstream.secrets else Route(model)
+
+    def _plan(
+        self,
+        spec: ModelRoute,
+        providers: Mapping[str, Provider],
+        stages: Sequence[Stage],
+        previous: CompiledTable | None,
+    ) -> None:
+        path = f"{spec.project}/{spec.name}"
+        kept = previous._states.get(path) if previous else None
+        state = self._states[path] = kept.follow(spec) if kept else RouteState(spec)
+
+        def bind(target: RouteTarget) -> Target | None:
+            try:
+                model = self._timed(self._model(spec.project, target.model), spec, providers, stages)
+            except TetradError as error:
+                self.problems[f"target {target.model!r} of route {path}"] = error.message
+                return None
+            return Target(target, model, state.of(target.model), self._pools.get(model.upstream.name))
+
+        plan = Plan(spec, bind, state)
+        if not plan.targets:
+            raise BadRouteTable("none of its targets is in the route table")
+        for name in spec.names:
+            if self._plans.setdefault(f"{spec.project}/{name}", plan) is not plan:
+                self.problems[f"alias {name!r} of route {path}"] = "another route has that name"
+
+    def _timed(
+        self, base: BoundModel, spec: ModelRoute, providers: Mapping[str, Provider], stages: Sequence[Stage]
+    ) -> BoundModel:
+        """Return a model whose calls keep the route's own deadlines."""
+        limits = spec.deadlines
+        if not limits.connect_s and not limits.idle_s:
+            return base
+        upstream = msgspec.structs.replace(
+            base.upstream,
+            connect_timeout_s=limits.connect_s or base.upstream.connect_timeout_s,
+            idle_timeout_s=limits.idle_s or base.upstream.idle_timeout_s,
+        )
+        return self._made(base.entry, upstream, providers, stages)
 
     def _model(self, project: str, name: str) -> BoundModel:
         model = self._models.get(name)
@@ -292,20 +380,47 @@ class CompiledTable:
         upstream = self.table.upstreams.get(entry.upstream)
         if upstream is None:
             raise BadRouteTable(f"it names the upstream {entry.upstream!r}, which is not in the table")
-        self._models[entry.name] = self._made(entry, upstream, providers, stages)
+        self._models[entry.name] = model = self._made(entry, upstream, providers, stages)
+        if upstream.secrets:
+            spec = alone(entry.name, "")
+            state = self._states[f"/{entry.name}"] = RouteState(spec)
+            self._plans[f"/{entry.name}"] = plan_of_one(model, state, self._pools[upstream.name])
 
-    @staticmethod
     def _made(
-        entry: ModelEntry, upstream: Upstream, providers: Mapping[str, Provider], stages: Sequence[Stage]
+        self, entry: ModelEntry, upstream: Upstream, providers: Mapping[str, Provider], stages: Sequence[Stage]
     ) -> BoundModel:
         provider = providers.get(upstream.adapter)
         if provider is None:
             raise BadRouteTable(f"nothing here speaks the protocol {upstream.adapter!r}")
-        handler: Handler = provider.endpoint(upstream).call if upstream.base_url else _nowhere
+        handler: Handler = self._caller(provider, upstream) if upstream.base_url else _nowhere
+        if upstream.max_concurrency:
+            handler = self._gate(upstream).bind(handler)
         for stage in reversed(stages):
             handler = stage.bind(entry, upstream, handler)
         pricer = Pricer(entry.price) if entry.price is not None else None
         return BoundModel(entry, upstream, pricer, handler)
+
+    def _caller(self, provider: Provider, upstream: Upstream) -> Handler:
+        secrets = tuple(dict.fromkeys(each for each in (upstream.secret, *upstream.secrets) if each))
+        if not upstream.secrets:
+            return provider.endpoint(upstream).call
+        pool = self._pools.get(upstream.name)
+        if pool is None:
+            pool = self._old_pools.get(upstream.name) or KeyPool(upstream.name, self._clock)
+            pool.hold(secrets)
+            self._pools[upstream.name] = pool
+        one = [msgspec.structs.replace(upstream, secret=secret, secrets=()) for secret in secrets]
+        return pool.bind([provider.endpoint(each).call for each in one], secrets)
+
+    def _gate(self, upstream: Upstream) -> Gate:
+        """All models of an upstream share its places, whatever secret or deadline they are called with."""
+        policy = GatePolicy(upstream.max_concurrency, upstream.max_queue, upstream.queue_target_s)
+        gate = self._gates.get(upstream.name)
+        if gate is None:
+            gate = self._old_gates.get(upstream.name) or Gate(upstream.name, policy, self._clock)
+            gate.follow(policy)
+            self._gates[upstream.name] = gate
+        return gate
 
     def _compile(self, release: ReleaseRoute, compiler: PromptCompiler) -> None:
         self._releases[release.project, release.digest] = CompiledRelease(release, compiler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +13,10 @@ from tetrad.kernel import Clock
 from tetrad.kit.db import Database, JsonText, Timestamp, metadata, upsert
 from tetrad.serving._engine_directory import StoredEngine
 from tetrad.serving._engines import EngineReport, EngineSpec
+from tetrad.serving._model import CachePolicy
 from tetrad.serving._providers import ProviderSpec
-from tetrad.serving.errors import BadProvider
+from tetrad.serving._route_spec import ModelRoute
+from tetrad.serving.errors import BadProvider, BadRoute
 
 engines = sa.Table(
     "engines",
@@ -34,6 +37,26 @@ providers = sa.Table(
     sa.Column("spec", JsonText, nullable=False),
     sa.Column("changed_at", Timestamp, nullable=False),
     sa.Index(None, "project", "name"),
+)
+
+
+cache_policies = sa.Table(
+    "cache_policies",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("app", sa.String(63), primary_key=True),
+    sa.Column("policy", JsonText, nullable=False),
+    sa.Column("changed_at", Timestamp, nullable=False),
+)
+
+
+model_routes = sa.Table(
+    "model_routes",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("spec", JsonText, nullable=False),
+    sa.Column("changed_at", Timestamp, nullable=False),
 )
 
 
@@ -115,3 +138,82 @@ class SqlProviderStore:
             query = query.where(providers.c.project == project)
         with self._database.read() as connection:
             return [msgspec.convert(spec, ProviderSpec) for spec in connection.execute(query).scalars()]
+
+
+class SqlRouteStore:
+    """`RouteStore` on a database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def put(self, route: ModelRoute, *, most: int) -> None:
+        row = {
+            "project": route.project,
+            "name": route.name,
+            "spec": msgspec.to_builtins(route),
+            "changed_at": self._clock.now(),
+        }
+        # Two routes that take one name at the same moment may both get in on PostgreSQL; the route table then gives
+        # it to the first by name, and says so.
+        others = sa.select(model_routes.c.spec).where(
+            model_routes.c.project == route.project, model_routes.c.name != route.name
+        )
+        with self._database.write() as connection:
+            known = [msgspec.convert(spec, ModelRoute) for spec in connection.execute(others).scalars()]
+            if len(known) >= most:
+                raise BadRoute(f"the project has {len(known)} routes", hint=f"at most {most}", status=409)
+            for other in known:
+                if taken := set(other.names) & set(route.names):
+                    raise BadRoute(
+                        f"the name {min(taken)!r} is taken by the route {other.name!r}",
+                        hint="choose another name, or change that route",
+                        status=409,
+                    )
+            upsert(connection, model_routes, row, key=["project", "name"])
+
+    def drop(self, project: str, name: str) -> bool:
+        with self._database.write() as connection:
+            gone = sa.delete(model_routes).where(model_routes.c.name == name, model_routes.c.project == project)
+            return connection.execute(gone).rowcount > 0
+
+    def all(self, project: str | None = None) -> list[ModelRoute]:
+        query = sa.select(model_routes.c.spec).order_by(model_routes.c.project, model_routes.c.name)
+        if project is not None:
+            query = query.where(model_routes.c.project == project)
+        with self._database.read() as connection:
+            return [msgspec.convert(spec, ModelRoute) for spec in connection.execute(query).scalars()]
+
+
+class SqlCachePolicyStore:
+    """`CachePolicyStore` on a database; the policy of a project's other calls has no app."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def all(self) -> dict[tuple[str, str], CachePolicy]:
+        table = cache_policies
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(table.c.project, table.c.app, table.c.policy)).all()
+        return {(project, app): msgspec.convert(policy, CachePolicy) for project, app, policy in rows}
+
+    def change(
+        self, project: str, app: str, change: Callable[[CachePolicy | None], CachePolicy | None]
+    ) -> CachePolicy | None:
+        table = cache_policies
+        place = (table.c.project == project, table.c.app == app)
+        with self._database.write() as connection:
+            found = connection.execute(sa.select(table.c.policy).where(*place).with_for_update()).scalar()
+            made = change(None if found is None else msgspec.convert(found, CachePolicy))
+            if made is None:
+                connection.execute(sa.delete(table).where(*place))
+            else:
+                row = {
+                    "project": project,
+                    "app": app,
+                    "policy": msgspec.to_builtins(made),
+                    "changed_at": self._clock.now(),
+                }
+                upsert(connection, table, row, key=["project", "app"])
+        return made

@@ -1,14 +1,18 @@
-"""Commands for providers. They call control's API."""
+"""Commands for providers and cached answers, over control's API; `cache stats` reads a gateway's metrics."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from typing import Annotated, Any, Literal
 
 import typer
 
-from tetrad.kernel import InvalidInput
+from tetrad.kernel import InvalidInput, Unavailable
 from tetrad.kit.api_client import ApiClient, path_part
 from tetrad.kit.cli_output import InProject, Json, show_rows
+from tetrad.kit.home import GATEWAY_PORT, reachable_host
+from tetrad.kit.home import SETTINGS as INSTALLATION
+from tetrad.kit.settings import load_settings
 
 providers = typer.Typer(no_args_is_help=True, help="Providers: remote APIs that answer.")
 Name = Annotated[str, typer.Argument(help="The first part of its models' names: `openai` in openai/gpt-5-mini.")]
@@ -25,7 +29,8 @@ def list_providers(project: InProject = "default", as_json: Json = False) -> Non
     columns = {
         "name": lambda row: row["name"],
         "base url": lambda row: row["base_url"],
-        "secret": lambda row: row["secret"] or "none",
+        "protocol": lambda row: row["adapter"],
+        "secret": lambda row: ", ".join([row["secret"], *row["secrets"]]) or "none",
         "models": lambda row: ", ".join(model["name"] for model in row["models"]),
     }
     show_rows(
@@ -44,17 +49,50 @@ def set_provider(
     embeddings: Annotated[
         list[str] | None, typer.Option("--embeddings", help="Which of them embed texts instead of chatting; repeat it.")
     ] = None,
-    secret: Annotated[str, typer.Option(help="Name of the secret with its key; see `tetrad secret set`.")] = "",
-    system: Annotated[str, typer.Option(help="Its name in the public price list and on spans.")] = "openai",
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of the secret with its key, see `tetrad secret set`; repeat it for more keys."),
+    ] = None,
+    max_concurrency: Annotated[
+        int, typer.Option(help="Calls of one gateway worker at once; more wait their turn. 0: no limit.")
+    ] = 0,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            metavar="MODEL=KIND",
+            help="What it does instead of chatting: images, transcriptions, speech, moderations, rerank; repeat it.",
+        ),
+    ] = None,
+    adapter: Annotated[str, typer.Option(help="The protocol that it speaks: openai or anthropic.")] = "openai",
+    system: Annotated[
+        str, typer.Option(help="Its name in the public price list and on spans; the protocol's where it is left out.")
+    ] = "",
+    translation: Annotated[
+        str,
+        typer.Option(help="What of a request its protocol cannot say: leave it out (lossy) or refuse it (strict)."),
+    ] = "lossy",
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Add a provider that speaks OpenAI's protocol, or change it. Clients then call `NAME/MODEL`."""
+    """Add a provider, or change it. Clients of any protocol then call `NAME/MODEL`."""
     embedding = set(embeddings or ())
     if unknown := embedding - set(model):
         raise InvalidInput(f"{min(unknown)!r} is given to --embeddings only", hint="name it with --model too")
-    models = [{"name": each, "kinds": ["embeddings" if each in embedding else "chat"]} for each in model]
-    body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": secret, "system": system}
+    kinds: dict[str, list[str]] = {}
+    for text in kind or ():
+        name_of, equals, what = text.rpartition("=")
+        if not equals or name_of not in model:
+            raise InvalidInput(f"{text!r} names no model of --model", hint="such as --kind gpt-image-1=images")
+        kinds.setdefault(name_of, []).append(what)
+    models = [
+        {"name": each, "kinds": kinds.get(each) or ["embeddings" if each in embedding else "chat"]} for each in model
+    ]
+    first, *more = secret or [""]
+    body: dict[str, Any] = {
+        "base_url": base_url, "models": models, "secret": first, "secrets": more, "system": system or adapter,
+        "adapter": adapter, "translation": translation, "max_concurrency": max_concurrency,
+    }  # fmt: skip
     found = ApiClient.from_environment().put(_path(project, name), body)
     show_rows(
         [{"model": f"{name}/{each['name']}", "kinds": ", ".join(each["kinds"])} for each in found["models"]],
@@ -64,8 +102,134 @@ def set_provider(
     )
 
 
+@providers.command("health")
+def show_health(name: Name, project: InProject = "default", as_json: Json = False) -> None:
+    """Tell how a provider's keys do, and how many calls wait for it."""
+    columns = {
+        "keys": lambda row: (
+            f"{row['keys_ready']} ready, {row['keys_cooling']} cooling, {row['keys_retired']} retired"
+            if row["keys_ready"] + row["keys_cooling"] + row["keys_retired"]
+            else "one"
+        ),
+        "calls": lambda row: (
+            f"{row['in_flight']} of {row['limit']:g} under way, {row['waiting']} waiting, {row['refused']} refused"
+            if row["limit"]
+            else "no limit"
+        ),
+        "gateway workers": lambda row: str(row["workers"]),
+    }
+    found = ApiClient.from_environment().get(f"{_path(project, name)}/health")
+    show_rows([found], columns, as_json, empty="")
+
+
 @providers.command("remove")
 def remove_provider(name: Name, project: InProject = "default") -> None:
     """Remove a provider; calls in flight end as they would have."""
     ApiClient.from_environment().delete(_path(project, name))
     typer.echo(f"removed {name}")
+
+
+caches = typer.Typer(no_args_is_help=True, help="Cached answers: how they are kept, what they save.")
+CachedApp = Annotated[
+    str, typer.Argument(help="The app; `-` for calls of models, and of apps without a policy of their own.")
+]
+_POLICY_COLUMNS = {
+    "app": lambda row: row["app"],
+    "use": lambda row: row["use"],
+    "seconds": lambda row: str(row["ttl_s"]),
+    "tools": lambda row: "yes" if row["tools"] else "no",
+    "shared by": lambda row: row["shared_by"],
+    "similar": lambda row: row["semantic"] if row["semantic"] == "off" else f"{row['semantic']} >= {row['threshold']}",
+}
+_SAMPLE = re.compile(r"tetrad_gateway_cache_(\w+)\{(.*)\} (\S+)")
+
+
+def _cache_path(project: str, app: str = "") -> str:
+    base = f"/api/v1/projects/{path_part(project)}/caches"
+    return f"{base}/{path_part(app)}" if app else base
+
+
+@caches.command("list")
+def list_caches(project: InProject = "default", as_json: Json = False) -> None:
+    """List how the answers of a project's apps are cached."""
+    show_rows(ApiClient.from_environment().items(_cache_path(project)), _POLICY_COLUMNS, as_json, empty="")
+
+
+@caches.command("set")
+def set_cache(
+    app: CachedApp,
+    use: Annotated[
+        Literal["always", "asked", "never"],
+        typer.Option(help="Cache unless a request declines, only where it asks, or never."),
+    ] = "always",
+    ttl: Annotated[int, typer.Option(help="Seconds for which an answer is kept.")] = 3600,
+    tools: Annotated[bool, typer.Option("--tools", help="Keep answers that call tools, too.")] = False,
+    shared_by: Annotated[
+        Literal["project", "user", "unit"], typer.Option(help="Who may get whose answers.")
+    ] = "project",
+    semantic: Annotated[
+        Literal["off", "cold", "any"],
+        typer.Option(help="Give similar questions one answer: never, where temperature is at most 0.2, or always."),
+    ] = "off",
+    threshold: Annotated[
+        float | None, typer.Option(help="Cosine from which two questions are similar.", show_default="measured")
+    ] = None,
+    project: InProject = "default",
+    as_json: Json = False,
+) -> None:
+    """Say how the answers of an app are cached; what is not given is set to its default."""
+    body: dict[str, Any] = {
+        "use": use, "ttl_s": ttl, "tools": tools, "shared_by": shared_by, "semantic": semantic,
+    }  # fmt: skip
+    if threshold is not None:
+        body["threshold"] = threshold
+    found = ApiClient.from_environment().put(_cache_path(project, app), body)
+    show_rows([found], _POLICY_COLUMNS, as_json, empty="")
+
+
+@caches.command("unset")
+def unset_cache(app: CachedApp, project: InProject = "default") -> None:
+    """Take an app's policy away, and with it everything that was cached."""
+    ApiClient.from_environment().delete(_cache_path(project, app))
+    typer.echo(f"{app} has no cache policy of its own any more")
+
+
+@caches.command("clear")
+def clear_cache(app: CachedApp, project: InProject = "default", as_json: Json = False) -> None:
+    """Make everything that was cached for an app unreachable, in every gateway."""
+    cleared = ApiClient.from_environment().post(f"{_cache_path(project, app)}/clear")
+    whose = "calls without a policy of their own" if cleared["app"] == "-" else f"the app {cleared['app']}"
+    show_rows([cleared], {"cleared": lambda _row: whose}, as_json, empty="")
+
+
+@caches.command("stats")
+def show_cache_stats(
+    gateway: Annotated[str, typer.Option(help="Where the gateway answers.", show_default="this installation's")] = "",
+    as_json: Json = False,
+) -> None:
+    """Show what the caches of a gateway's workers did since they started."""
+    rows = _cache_samples(gateway or _own_gateway())
+    columns = {"what": lambda row: row["what"], "count": lambda row: str(row["count"])}
+    show_rows(rows, columns, as_json, empty="the gateway has no cache: TETRAD_GATEWAY_CACHE_BYTES is 0")
+
+
+def _own_gateway() -> str:
+    settings = load_settings([INSTALLATION], partial=True)
+    return f"http://{reachable_host(settings)}:{settings.get(GATEWAY_PORT)}"
+
+
+def _cache_samples(gateway: str) -> list[dict[str, Any]]:
+    import httpx
+
+    try:
+        answer = httpx.get(f"{gateway.rstrip('/')}/metrics", timeout=10.0, trust_env=False).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unavailable(
+            f"no metrics at {gateway!r}: {error}", hint="is the gateway up? see `tetrad status`"
+        ) from None
+    found: dict[str, int] = {}
+    for name, labels, value in _SAMPLE.findall(answer.text):
+        result = re.search(r'result="(\w+)"', labels)
+        what = f"requests: {result[1]}" if result else name.removesuffix("_total").replace("_", " ")
+        found[what] = found.get(what, 0) + int(float(value))
+    return [{"what": what, "count": count} for what, count in found.items()]

@@ -47,6 +47,20 @@ class BindingBroken(Unavailable):
     code = "binding_broken"
 
 
+class BadAnswer(Unavailable):
+    """An upstream's answer is not what its protocol says."""
+
+    code = "upstream_broken"
+    status = 502
+
+
+class StreamBroken(Unavailable):
+    """An upstream's stream ended before the answer did."""
+
+    code = "stream_truncated"
+    status = 502
+
+
 class BadRouteTable(TetradError):
     """A route table contradicts itself; a gateway keeps the one it has."""
 
@@ -94,3 +108,28 @@ class ProviderNotFound(NotFound):
     """The project has no provider of that name."""
 
     code = "provider_not_found"
+
+
+class BadRoute(InvalidInput):
+    """A route cannot be described that way."""
+
+    code = "bad_route"
+
+
+class RouteNotFound(NotFound):
+    """The project has no route of that name."""
+
+    code = "route_not_found"
+
+
+class NoTarget(InvalidInput):
+    """No target of a route may answer this request, by its labels."""
+
+    code = "no_target_for_request"
+
+
+class DeadlinePassed(TetradError):
+    """The request's own deadline passed before any model had answered."""
+
+    code = "deadline_exceeded"
+    status = 504

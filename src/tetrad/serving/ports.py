@@ -9,6 +9,7 @@ import msgspec
 
 from tetrad.kernel import Usage
 from tetrad.serving._engines import EngineCaps, EngineEndpoint, EngineIdentity, EngineMetrics, EngineSpec
+from tetrad.serving._form import Form
 from tetrad.serving._model import LimitMeasure as LimitMeasure  # noqa: PLC0414 - rules are part of this door
 from tetrad.serving._model import LimitPeriod as LimitPeriod  # noqa: PLC0414 - rules are part of this door
 from tetrad.serving._model import LimitRule as LimitRule  # noqa: PLC0414 - rules are part of this door
@@ -22,7 +23,10 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
 
     `fields` is the whole request body by top-level name, ready to be sent: model, messages and the release's parameters
     are in place. `usage_asked` tells whether the client itself asked for usage at the end of a stream. `headers` are
-    those of the client that its protocol means for the upstream. With `strict` nothing may be dropped in translation.
+    those of the client that its protocol means for the upstream. With `strict` nothing may be dropped in translation;
+    None leaves that to the upstream's setting. `unsaid` are parameters of the release that the client's protocol cannot
+    say, by their names in chat completions.
+    A `form` is the body of an operation that takes one; `fields` are its texts, of which only `model` is sent anew.
     """
 
     operation: Operation
@@ -30,16 +34,33 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
     stream: bool = False
     usage_asked: bool = False
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    strict: bool = False
+    strict: bool | None = None
+    batch: bool = False
+    """Nobody waits for it: where calls queue, others go first."""
+    unsaid: dict[str, msgspec.Raw] = {}
+    form: Form | None = None
 
     def asking(self, model: str) -> ModelCall:
         """Return the same call of another model, by the name that its upstream knows."""
         fields = {**self.fields, "model": msgspec.Raw(msgspec.json.encode(model))}
-        return ModelCall(self.operation, fields, self.stream, self.usage_asked, self.headers, self.strict)
+        return ModelCall(
+            self.operation,
+            fields,
+            self.stream,
+            self.usage_asked,
+            self.headers,
+            self.strict,
+            self.batch,
+            self.unsaid,
+            self.form,
+        )
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What an answer turned out to be; `output` is a JSON array of the answer's messages, as the client got them."""
+    """What an answer turned out to be; `output` is a JSON array of the answer's messages, as the client got them.
+
+    `priced` is false where `usage` has tokens (of images, of sound) that cost something else than text.
+    """
 
     usage: Usage | None = None
     response_model: str = ""
@@ -51,6 +72,7 @@ class Outcome(msgspec.Struct, frozen=True):
     error_message: str = ""
     truncated: bool = False
     attributes: dict[str, str] = {}
+    priced: bool = True
 
 
 class Answer(Protocol):
@@ -58,7 +80,10 @@ class Answer(Protocol):
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    """What of the upstream's headers the client should see; never its length, its connection or its secrets."""
+    """What of the upstream's headers the client should see; never its length, its connection or its secrets.
+
+    A stream that names a `content-type` is none of events: it is passed on as it comes.
+    """
     stream: bool
     done: bool
     """True once the piece that `read` just returned is the last one that matters to the client."""
@@ -116,6 +141,39 @@ class Stage(Protocol):
 
     def bind(self, model: ModelEntry, upstream: Upstream, following: Handler) -> Handler:
         """Return what to call instead of `following`."""
+        ...
+
+
+class SharedAnswers(Protocol):
+    """Where the workers of one or more machines find each other's cached answers. Losing any of it is no loss."""
+
+    async def get(self, name: str) -> bytes | None:
+        """Return what was put under a name, whole, or None. Raises `OSError` where the store cannot be read."""
+        ...
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Keep bytes under a name, all or nothing, in the place of earlier ones; the store bounds itself.
+
+        Raises `OSError` where the store takes none.
+        """
+        ...
+
+
+class SimilarQuestions(Protocol):
+    """Questions by their meaning, in partitions that never mix. It may be slow or gone: then nothing is similar."""
+
+    failures: int
+    """How often it could not be asked."""
+
+    async def find(self, partition: str, text: str, threshold: float) -> tuple[bytes, float] | None:
+        """Return the key of the nearest question of the partition and its cosine, where that reaches the threshold.
+
+        Never raises, and never takes longer than its deadline.
+        """
+        ...
+
+    async def add(self, partition: str, text: str, key: bytes, ttl_s: int) -> None:
+        """Remember a question for a while. Never raises."""
         ...
 
 

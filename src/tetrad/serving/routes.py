@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Path, Query
@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.kernel import InvalidInput, Principal
 from tetrad.kit.http import CurrentPrincipal, Page, requires
+from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, EngineStatus
 from tetrad.serving._engines import EngineReport, EngineSpec
-from tetrad.serving._model import ModelEntry, RouteTable
+from tetrad.serving._model import SEMANTIC_THRESHOLD, CachePolicy, ModelEntry, RouteTable
 from tetrad.serving._providers import ProviderDirectory, ProviderSpec
 
 EngineName = Annotated[str, Path(max_length=63)]
@@ -123,7 +124,7 @@ class EngineBody(BaseModel):
     kind: str = Field(max_length=40)
     model: str = Field(max_length=71)
     served_name: str = Field(max_length=127)
-    kinds: list[str] = Field(default=["chat"], max_length=4)
+    kinds: list[str] = Field(default=["chat"], max_length=8)
     ctx: int = 2048
     slots: int = 2
     max_queue: int = 64
@@ -219,7 +220,7 @@ class ProviderModelView(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(max_length=200)
-    kinds: list[str] = Field(default=["chat"], max_length=4)
+    kinds: list[str] = Field(default=["chat"], max_length=8)
     price: PriceView | None = None
 
 
@@ -230,14 +231,23 @@ class ProviderBody(BaseModel):
 
     base_url: str = Field(max_length=2000)
     models: list[ProviderModelView] = Field(max_length=500)
-    adapter: str = Field(default="openai", max_length=40)
+    adapter: str = Field(default="openai", max_length=40, description="The protocol that it speaks: openai, anthropic")
     system: str = Field(default="openai", max_length=63, description="Value of `gen_ai.provider.name` on spans")
     secret: str = Field(default="", max_length=100, description="Name of a secret of the project")
+    secrets: list[str] = Field(default=[], max_length=31, description="Names of more keys of the same provider")
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 120.0
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 512
+    translation: str = Field(
+        default="lossy",
+        max_length=10,
+        description="What its protocol cannot say: `lossy` leaves it out, `strict` refuses",
+    )
+    max_concurrency: int = Field(default=0, description="Calls of one gateway worker at once; 0: no limit")
+    max_queue: int = Field(default=64, description="Calls that wait for a place")
+    queue_target_s: float = Field(default=1.0, description="Waiting longer than this for long refuses more with 429")
 
 
 class ProviderView(ProviderBody):
@@ -254,6 +264,7 @@ class ProviderView(ProviderBody):
             if model["price"] is not None:
                 model["price"].pop("max_input_tokens")
                 model["price"].pop("tiers")
+                model["price"].pop("cache_write_1h")
         return cls(**known)
 
 
@@ -281,6 +292,67 @@ def provider_router(directory: ProviderDirectory) -> APIRouter:
     def delete_provider(project: str, name: EngineName) -> None:
         """Remove a provider; calls in flight end as they would have."""
         directory.drop(project, name)
+
+    return routes
+
+
+class CacheBody(BaseModel):
+    """How answers are cached; see `CachePolicy`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    use: Literal["always", "asked", "never"] = Field(default="asked", description="Whose answers are cached")
+    ttl_s: int = Field(default=3600, description="Seconds for which an answer is kept")
+    tools: bool = Field(default=False, description="Whether answers that call tools are kept")
+    shared_by: Literal["project", "user", "unit"] = Field(default="project", description="Who may get whose answers")
+    semantic: Literal["off", "cold", "any"] = Field(
+        default="off", description="Whether similar questions get one answer; `cold`: where temperature is at most 0.2"
+    )
+    threshold: float = Field(default=SEMANTIC_THRESHOLD, description="Cosine from which questions are similar")
+
+
+class CacheView(CacheBody):
+    """The policy of an app; `-` stands for calls of no app, and of apps without a policy of their own."""
+
+    app: str
+
+    @classmethod
+    def of(cls, app: str, policy: CachePolicy) -> CacheView:
+        """Render a policy."""
+        known = msgspec.to_builtins(policy)
+        known.pop("generation")
+        return cls(app=app, **known)
+
+
+class ClearedView(BaseModel):
+    """Whose policy it was under which nothing is cached any more: an app's, or that of other calls (`-`)."""
+
+    app: str
+
+
+def cache_router(policies: CachePolicies) -> APIRouter:
+    """Return the routes of cache policies, with their prefix."""
+    routes = APIRouter(prefix="/api/v1/projects/{project}/caches", tags=["serving"])
+
+    @routes.get("", dependencies=[requires("control")], operation_id="list_caches")
+    def list_caches(project: str) -> Page[CacheView]:
+        """Return how the answers of a project are cached."""
+        return Page(items=[CacheView.of(app, policy) for app, policy in sorted(policies.of_project(project).items())])
+
+    @routes.put("/{app}", dependencies=[requires("admin")], operation_id="put_cache")
+    def put_cache(project: str, app: EngineName, body: CacheBody) -> CacheView:
+        """Say how the answers of an app are cached; gateways know within a second."""
+        return CacheView.of(app, policies.put(project, app, _converted(body.model_dump(), CachePolicy)))
+
+    @routes.delete("/{app}", dependencies=[requires("admin")], operation_id="delete_cache", status_code=204)
+    def delete_cache(project: str, app: EngineName) -> None:
+        """Take an app's policy away; that of the project's other calls holds, and nothing is cached under it."""
+        policies.drop(project, app)
+
+    @routes.post("/{app}/clear", dependencies=[requires("control")], operation_id="clear_cache")
+    def clear_cache(project: str, app: EngineName) -> ClearedView:
+        """Make what was cached under an app's policy unreachable, in every gateway."""
+        return ClearedView(app=policies.clear(project, app))
 
     return routes
 

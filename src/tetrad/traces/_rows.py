@@ -38,7 +38,19 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _LARGEST_COST = Decimal(1_000_000)
 _SCALE = Decimal("0.000000000001")
-_MODEL_CALLS = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
+_MODEL_CALLS = frozenset(
+    {
+        "chat",
+        "text_completion",
+        "generate_content",
+        "embeddings",
+        "moderations",
+        "rerank",
+        "images",
+        "transcriptions",
+        "speech",
+    }
+)
 _LARGEST_COUNT = 2**53 - 1
 _encode = msgspec.json.Encoder().encode
 
@@ -152,7 +164,7 @@ def _row(
         text(span.response_model, "response_model"), text(span.response_id, "response_id"),
         [text(reason, "finish_reasons") for reason in span.finish_reasons[:16]], 0 if usage is None else 1,
         *((0, 0, 0, 0, 0) if usage is None else (
-            _count(usage.input), _count(usage.cache_read), _count(usage.cache_write), _count(usage.output),
+            _count(usage.input), _count(usage.cache_read), _count(usage.cache_written), _count(usage.output),
             _count(usage.reasoning),
         )),
         cost, currency, 1 if span.stream else 0, min(_count(span.attempt), 65_535),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
+from support.fake_anthropic import FakeAnthropic
 from support.fake_openai import FakeOpenAI
-from support.gateway import GatewayProcess, make_table, prepare_home
+from support.gateway import RELEASE, SECRET, GatewayProcess, make_table, prepare_home
+from tetrad.serving import AppRoute, ModelEntry, Price, RouteTable, Upstream
 
 MODELS = (
     "echo", "slow:0.02", "stall", "stallmid", "reset:0", "reset:2", "garbage", "html", "error:400", "error:401",
-    "error:429", "error:500", "leak", "plain-error", "nodone", "split", "tools", "lingering", "endless",
+    "error:429", "error:500", "leak", "plain-error", "nodone", "split", "tools", "lingering", "endless", "torn",
 )  # fmt: skip
 
 
@@ -30,5 +33,54 @@ def gateway(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> I
             upstream.base_url, models=MODELS, first_byte_timeout_s=1.0, idle_timeout_s=1.0, total_timeout_s=30.0
         ),
     )
+    with GatewayProcess(home) as gateway:
+        yield gateway
+
+
+CLAUDES = (
+    "m1", "split", "tools", "thinking", "thinking:one", "refusal", "overloaded", "lingering", "nodone", "reset:2",
+    "error:400", "error:401", "error:429", "error:529", "html", "leak", "stall",
+)  # fmt: skip
+
+
+def with_claude(table: RouteTable, base_url: str) -> RouteTable:
+    """Add an upstream that speaks Anthropic's protocol, its models as `claude/<name>`, and the app `claude`."""
+    price = Price("3", "15", cache_read="0.3", cache_write="3.75", cache_write_1h="6")
+    entries = {
+        (public := "claude/" + name.replace(":", "-")): ModelEntry(public, "an", name, price=price) for name in CLAUDES
+    }
+    upstream = Upstream(
+        "an", base_url, adapter="anthropic", provider="anthropic", secret=SECRET, first_byte_timeout_s=1.0,
+        idle_timeout_s=1.0,
+    )  # fmt: skip
+    digest = "sha256:" + "7" * 64
+    release = msgspec.structs.replace(
+        table.releases[RELEASE], digest=digest, app="claude", model="claude/m1", fixed=("temperature",)
+    )
+    return msgspec.structs.replace(
+        table,
+        upstreams={**table.upstreams, "an": upstream},
+        models={**table.models, **entries},
+        apps={**table.apps, "default/claude": AppRoute("default", "claude", {"production": digest})},
+        releases={**table.releases, digest: release},
+    )
+
+
+@pytest.fixture(scope="module")
+def claude() -> Iterator[FakeAnthropic]:
+    with FakeAnthropic() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def both(
+    upstream: FakeOpenAI, claude: FakeAnthropic, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """A gateway with an upstream of each protocol."""
+    home = tmp_path_factory.mktemp("home")
+    table = make_table(
+        upstream.base_url, models=MODELS, first_byte_timeout_s=1.0, idle_timeout_s=1.0, total_timeout_s=30.0
+    )
+    prepare_home(home, with_claude(table, claude.base_url))
     with GatewayProcess(home) as gateway:
         yield gateway

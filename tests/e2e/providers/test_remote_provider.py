@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 
+from support.fake_anthropic import FakeAnthropic
 from support.fake_openai import FakeOpenAI
 from support.product import Product, environ_of
 from support.wait import wait_until
@@ -138,3 +140,33 @@ def test_an_impossible_provider_is_refused_with_the_reason(product: Product, bod
     refused = product.control("PUT", "/api/v1/projects/default/providers/bad", json=body)
     assert refused.status_code == 400
     assert told in refused.json()["detail"] + refused.json()["hint"]
+
+
+def test_a_provider_of_anthropics_protocol_answers_clients_of_both(product: Product, client: openai.OpenAI) -> None:
+    env = environ_of(product)
+    with FakeAnthropic() as claude:
+        product.cli(
+            "provider", "set", "claude", "--adapter", "anthropic", "--base-url", claude.base_url,
+            "--secret", "fake-key", "--model", "claude-sonnet-4-5",
+        )  # fmt: skip
+        wait_until(
+            lambda: "claude/claude-sonnet-4-5" in {model.id for model in client.models.list()}, what="the provider"
+        )
+        with anthropic.Anthropic(
+            base_url=env["ANTHROPIC_BASE_URL"], api_key=env["ANTHROPIC_API_KEY"], max_retries=0
+        ) as messages:
+            raw = messages.messages.with_raw_response.create(
+                model="claude/claude-sonnet-4-5", max_tokens=9, messages=[{"role": "user", "content": "Hello"}]
+            )
+        assert claude.requests[-1].headers["x-api-key"] == SECRET
+        span = call_span(product, raw.headers["x-tetrad-trace-id"])
+        assert span["provider"] == "anthropic"
+        # $3 input, $0.30 from the cache, $3.75 into it for five minutes and $6 for an hour, $15 output, per million
+        spent = 10 * Decimal(3) + 2 * Decimal("0.3") + 4 * Decimal("3.75") + 3 * Decimal(6) + 5 * Decimal(15)
+        assert Decimal(span["cost"]) == spent / 1_000_000
+        assert span["usage"]["cache_write"] == 7
+        answer = client.chat.completions.create(
+            model="claude/claude-sonnet-4-5", messages=[{"role": "user", "content": "Hello"}]
+        )
+        assert answer.choices[0].message.content == "Hello world."
+        product.cli("provider", "remove", "claude")

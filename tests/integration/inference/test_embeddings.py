@@ -248,3 +248,37 @@ def test_a_socket_path_that_is_too_long_is_told(tmp_path: Path) -> None:
     )
     assert done.returncode == EX_CONFIG
     assert b"shorter path" in done.stderr
+
+
+def test_similar_questions_are_found_in_their_partition_only(inference: Inference) -> None:
+    key = "ab" * 32
+    entry = {"partition": "1" * 64, "text": "How do I reset my password?", "key": key, "ttl_s": 60}
+    assert inference.http.post("/v1/similar/entries", json=entry).status_code == 200
+
+    def near(partition: str, text: str, threshold: float) -> Any:
+        asked = {"partition": partition * 64, "text": text, "threshold": threshold}
+        answer = inference.http.post("/v1/similar", json=asked)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    found = near("1", "How can I reset my password?", 0.9)
+    assert found["key"] == key
+    assert 0.9 <= found["score"] <= 1
+    assert near("1", "Where is my parcel?", 0.9) == {"key": None, "score": 0.0}
+    assert near("2", "How do I reset my password?", 0.9)["key"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/similar", {"partition": "x", "text": "a", "threshold": 0.9}),
+        ("/v1/similar", {"partition": "1" * 64, "text": "", "threshold": 0.9}),
+        ("/v1/similar", {"partition": "1" * 64, "text": "a" * 8001, "threshold": 0.9}),
+        ("/v1/similar", {"partition": "1" * 64, "text": "a", "threshold": 2}),
+        ("/v1/similar/entries", {"partition": "1" * 64, "text": "a", "key": "short", "ttl_s": 1}),
+        ("/v1/similar/entries", {"partition": "1" * 64, "text": "a", "key": "1" * 64, "ttl_s": 0}),
+        ("/v1/similar", []),
+    ],
+)
+def test_a_malformed_search_is_refused(inference: Inference, path: str, body: Any) -> None:
+    assert inference.http.post(path, json=body).status_code == 400

@@ -57,7 +57,15 @@ def test_a_name_belongs_to_the_project_that_took_it_first(database: Database) ->
         {"secret": "has spaces"},
         {"models": ()},
         {"adapter": "telepathy"},
+        {"adapter": "anthropic"},  # which has no embeddings
         {"connect_timeout_s": 0.0},
+        {"secret": "", "secrets": ("more",)},
+        {"secrets": ("acme-key",)},
+        {"secrets": ("has spaces",)},
+        {"secrets": tuple(f"key-{number}" for number in range(32))},
+        {"max_concurrency": -1},
+        {"max_queue": 100_001},
+        {"queue_target_s": 0.0},
         {"max_connections": 0},
     ],
 )

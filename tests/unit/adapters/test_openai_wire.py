@@ -8,15 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tetrad.adapters.providers._openai_wire import (
-    StreamReader,
-    end_of_events,
-    end_of_stream,
-    read_error,
-    read_usage,
-    without_usage_events,
-)
+from tetrad.adapters.providers._answers import end_of_events
+from tetrad.adapters.providers._openai_wire import StreamReader, end_of_stream, read_error, without_usage_events
 from tetrad.kernel import Usage
+from tetrad.serving import usage_of_chat
 
 
 @pytest.mark.parametrize(
@@ -58,7 +53,7 @@ from tetrad.kernel import Usage
     ],
 )
 def test_usage_is_read_into_buckets_that_do_not_overlap(said: object, expected: Usage | None) -> None:
-    assert read_usage(json.dumps(said).encode()) == expected
+    assert usage_of_chat(json.dumps(said).encode()) == expected
 
 
 counts = st.integers(0, 10**9)
@@ -73,7 +68,7 @@ def test_the_buckets_add_up_to_what_was_said(fresh: int, cached: int, visible: i
         "prompt_tokens_details": {"cached_tokens": cached},
         "completion_tokens_details": {"reasoning_tokens": reasoning},
     }
-    usage = read_usage(json.dumps(said).encode())
+    usage = usage_of_chat(json.dumps(said).encode())
     assert usage == Usage(input=fresh, cache_read=cached, output=visible, reasoning=reasoning)
     assert usage.total == said["total_tokens"]
 

@@ -15,7 +15,19 @@ from tetrad.kernel import Digest, NotFound
 from tetrad.models import ModelPrice, PriceTier
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.releases import App, AppRefs, Message, ResolvedRelease, ResolvedVariable
-from tetrad.serving import BindingTarget, ModelEntry, Price, ProviderModel, ProviderSpec, Tier, Upstream
+from tetrad.serving import (
+    BindingTarget,
+    ModelEntry,
+    ModelRoute,
+    Price,
+    ProviderModel,
+    ProviderSpec,
+    RouteTarget,
+    Tier,
+    Upstream,
+    decode_route_table,
+    encode_route_table,
+)
 
 GOOD, GONE = Digest("sha256:" + "1" * 64), Digest("sha256:" + "2" * 64)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -123,6 +135,16 @@ def test_the_tiers_of_a_price_reach_the_gateways() -> None:
     assert made.models["acme/big"].price == Price("3", "15", tiers=(Tier(200_000, "6", "22.5"),))
 
 
+def test_an_hour_in_anthropics_cache_costs_twice_the_input_and_elsewhere_nobody_knows() -> None:
+    price = ModelPrice("3.5", "15", cache_write="3.75", source="list")
+    spec = msgspec.structs.replace(SPEC, adapter="anthropic", system="anthropic", translation="strict")
+    made, _ = table(price=lambda *_: price, providers=lambda: [spec])
+    assert made.models["acme/big"].price.cache_write_1h == "7.0"
+    assert (made.upstreams["acme"].adapter, made.upstreams["acme"].translation) == ("anthropic", "strict")
+    made, _ = table(price=lambda *_: price)
+    assert made.models["acme/big"].price.cache_write_1h is None
+
+
 def bound(app: str = "", env: str = "production", **document: Any) -> Bound:
     ref = ref_of(env, app)
     binding = read_binding(document)
@@ -228,3 +250,32 @@ def test_a_bug_is_not_swallowed() -> None:
     except msgspec.ValidationError:
         return
     raise AssertionError("faults of ours must surface")
+
+
+def test_a_provider_keeps_the_keys_that_are_there() -> None:
+    def secret(_project: str, name: str) -> str:
+        if name == "gone":
+            raise NotFound("the secret is gone")
+        return f"value of {name}"
+
+    spec = msgspec.structs.replace(SPEC, secret="one", secrets=("two", "gone", "three"), max_concurrency=7)
+    made, problems = table(providers=lambda: [spec], secret=secret)
+    upstream = made.upstreams["acme"]
+    assert (upstream.secret, upstream.secrets) == ("value of one", ("value of two", "value of three"))
+    assert upstream.max_concurrency == 7
+    assert any("gone" in problem for problem in problems)
+
+
+def test_routes_are_in_the_table_and_a_model_that_is_not_there_is_told() -> None:
+    targets = (RouteTarget("acme/big"), RouteTarget("acme/none"), RouteTarget("local/m"))
+    routes = [
+        ModelRoute(name="smart", project="p", targets=targets),
+        ModelRoute(name="foreign", project="q", targets=(RouteTarget("acme/big"),)),
+    ]
+    made, problems = table(routes=lambda: routes)
+    assert made.routes == {"p/smart": routes[0], "q/foreign": routes[1]}
+    assert decode_route_table(encode_route_table(made)).routes == made.routes
+    assert [problem for problem in problems if "route" in problem] == [
+        "route 'smart' of 'p' names the model 'acme/none', which is not there",
+        "route 'foreign' of 'q' names the model 'acme/big', which is not there",
+    ]

@@ -458,3 +458,17 @@ def test_the_list_of_models_shows_a_key_its_own_projects_apps(bench: Bench) -> N
     assert "app:assistant" in mine
     assert not any(name.startswith("app:") for name in others)
     assert "local/m1" in others
+
+
+async def test_the_static_part_of_a_release_is_the_same_bytes_in_every_request(bench: Bench) -> None:
+    """Upstreams cache prompts by their first bytes: what changes from request to request must come after them."""
+    sent = []
+    for text in ("a", "b", "c" * 5000):
+        await bench.chat("app:assistant@static", [{"role": "user", "content": text}])
+        sent.append(bytes(bench.provider.calls[-1].fields["messages"]))
+    await bench.chat("app:assistant@static", [{"role": "user", "content": "d"}], tetrad={"variables": {"odd": 1}})
+    sent.append(bytes(bench.provider.calls[-1].fields["messages"]))
+    static = sent[0][: sent[0].index(b'{"role": "user"')]
+    assert b"Be brief." in static
+    assert b"Begin." in static
+    assert all(each.startswith(static) for each in sent)

@@ -1042,6 +1042,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/caches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Caches
+         * @description Return how the answers of a project are cached.
+         */
+        get: operations["list_caches"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/caches/{app}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Cache
+         * @description Say how the answers of an app are cached; gateways know within a second.
+         */
+        put: operations["put_cache"];
+        post?: never;
+        /**
+         * Delete Cache
+         * @description Take an app's policy away; that of the project's other calls holds, and nothing is cached under it.
+         */
+        delete: operations["delete_cache"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/caches/{app}/clear": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Clear Cache
+         * @description Make what was cached under an app's policy unreachable, in every gateway.
+         */
+        post: operations["clear_cache"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/change-requests": {
         parameters: {
             query?: never;
@@ -2487,6 +2551,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/providers/{name}/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Provider Health
+         * @description Tell how the keys of a provider do, and how many calls wait for it.
+         */
+        get: operations["get_provider_health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/refs": {
         parameters: {
             query?: never;
@@ -2747,6 +2831,74 @@ export interface paths {
          * @description List revocations, newest first.
          */
         get: operations["list_revocations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Model Routes
+         * @description Return the routes of a project.
+         */
+        get: operations["list_model_routes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/routes/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Model Route
+         * @description Return one route.
+         */
+        get: operations["get_model_route"];
+        /**
+         * Put Model Route
+         * @description Add a route, or change it; gateways know within a second.
+         */
+        put: operations["put_model_route"];
+        post?: never;
+        /**
+         * Delete Model Route
+         * @description Remove a route; calls in flight end as they would have.
+         */
+        delete: operations["delete_model_route"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/routes/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Model Route Health
+         * @description Tell how the targets of the project's routes do, as far as gateways have called them.
+         */
+        get: operations["get_model_route_health"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3328,6 +3480,26 @@ export interface paths {
          * @description Take the worker's report of one engine.
          */
         put: operations["report_engine"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/gateways/{worker}/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Report Gateway Health
+         * @description Take a gateway worker's report of how the targets of routes do.
+         */
+        put: operations["report_gateway_health"];
         post?: never;
         delete?: never;
         options?: never;
@@ -4090,6 +4262,42 @@ export interface components {
             version: string;
         };
         /**
+         * BreakerBody
+         * @description When a target is left alone; see `BreakerPolicy`.
+         */
+        BreakerBody: {
+            /**
+             * Consecutive
+             * @default 5
+             */
+            consecutive: number;
+            /**
+             * Longest Open S
+             * @default 120
+             */
+            longest_open_s: number;
+            /**
+             * Min Calls
+             * @default 20
+             */
+            min_calls: number;
+            /**
+             * Open S
+             * @default 5
+             */
+            open_s: number;
+            /**
+             * Ratio
+             * @default 0.5
+             */
+            ratio: number;
+            /**
+             * Window S
+             * @default 30
+             */
+            window_s: number;
+        };
+        /**
          * BreakGlassBody
          * @description Which ref may move once past its gate, to what, and why.
          */
@@ -4278,6 +4486,98 @@ export interface components {
             hour: string;
             /** Spent */
             spent: string;
+        };
+        /**
+         * CacheBody
+         * @description How answers are cached; see `CachePolicy`.
+         */
+        CacheBody: {
+            /**
+             * Semantic
+             * @description Whether similar questions get one answer; `cold`: where temperature is at most 0.2
+             * @default off
+             * @enum {string}
+             */
+            semantic: "off" | "cold" | "any";
+            /**
+             * Shared By
+             * @description Who may get whose answers
+             * @default project
+             * @enum {string}
+             */
+            shared_by: "project" | "user" | "unit";
+            /**
+             * Threshold
+             * @description Cosine from which questions are similar
+             * @default 0.985
+             */
+            threshold: number;
+            /**
+             * Tools
+             * @description Whether answers that call tools are kept
+             * @default false
+             */
+            tools: boolean;
+            /**
+             * Ttl S
+             * @description Seconds for which an answer is kept
+             * @default 3600
+             */
+            ttl_s: number;
+            /**
+             * Use
+             * @description Whose answers are cached
+             * @default asked
+             * @enum {string}
+             */
+            use: "always" | "asked" | "never";
+        };
+        /**
+         * CacheView
+         * @description The policy of an app; `-` stands for calls of no app, and of apps without a policy of their own.
+         */
+        CacheView: {
+            /** App */
+            app: string;
+            /**
+             * Semantic
+             * @description Whether similar questions get one answer; `cold`: where temperature is at most 0.2
+             * @default off
+             * @enum {string}
+             */
+            semantic: "off" | "cold" | "any";
+            /**
+             * Shared By
+             * @description Who may get whose answers
+             * @default project
+             * @enum {string}
+             */
+            shared_by: "project" | "user" | "unit";
+            /**
+             * Threshold
+             * @description Cosine from which questions are similar
+             * @default 0.985
+             */
+            threshold: number;
+            /**
+             * Tools
+             * @description Whether answers that call tools are kept
+             * @default false
+             */
+            tools: boolean;
+            /**
+             * Ttl S
+             * @description Seconds for which an answer is kept
+             * @default 3600
+             */
+            ttl_s: number;
+            /**
+             * Use
+             * @description Whose answers are cached
+             * @default asked
+             * @enum {string}
+             */
+            use: "always" | "asked" | "never";
         };
         /**
          * ChainStepView
@@ -4722,6 +5022,14 @@ export interface components {
             warnings: string[];
         };
         /**
+         * ClearedView
+         * @description Whose policy it was under which nothing is cached any more: an app's, or that of other calls (`-`).
+         */
+        ClearedView: {
+            /** App */
+            app: string;
+        };
+        /**
          * CloseChangeBody
          * @description Why a change request ends without a merge.
          */
@@ -5061,6 +5369,27 @@ export interface components {
             sequence: number;
         };
         /**
+         * ConditionBody
+         * @description Which requests a target may answer, by their labels; an empty list lets all through.
+         */
+        ConditionBody: {
+            /**
+             * Regions
+             * @default []
+             */
+            regions: string[];
+            /**
+             * Segments
+             * @default []
+             */
+            segments: string[];
+            /**
+             * Sensitivities
+             * @default []
+             */
+            sensitivities: string[];
+        };
+        /**
          * ConditionView
          * @description One condition of a gate.
          */
@@ -5214,6 +5543,32 @@ export interface components {
             semver: string;
             /** Size */
             size: number;
+        };
+        /**
+         * DeadlinesBody
+         * @description Seconds; 0 leaves what the provider says.
+         */
+        DeadlinesBody: {
+            /**
+             * Connect S
+             * @default 0
+             */
+            connect_s: number;
+            /**
+             * First Token S
+             * @default 0
+             */
+            first_token_s: number;
+            /**
+             * Idle S
+             * @default 0
+             */
+            idle_s: number;
+            /**
+             * Total S
+             * @default 0
+             */
+            total_s: number;
         };
         /**
          * DeriveBody
@@ -5689,6 +6044,32 @@ export interface components {
             message: string;
         };
         /**
+         * FallbacksBody
+         * @description Which models take over, by what went wrong.
+         */
+        FallbacksBody: {
+            /**
+             * Content Policy
+             * @default []
+             */
+            content_policy: components["schemas"]["RouteTargetBody"][];
+            /**
+             * Context Window
+             * @default []
+             */
+            context_window: components["schemas"]["RouteTargetBody"][];
+            /**
+             * Error
+             * @default []
+             */
+            error: components["schemas"]["RouteTargetBody"][];
+            /**
+             * Rate Limit
+             * @default []
+             */
+            rate_limit: components["schemas"]["RouteTargetBody"][];
+        };
+        /**
          * FieldChangeView
          * @description Anything but a message, by its path, such as `variables.tone` or `params.temperature`.
          */
@@ -5940,6 +6321,32 @@ export interface components {
             sequence: number;
             /** Sound */
             sound: boolean;
+        };
+        /**
+         * HedgeBody
+         * @description When the next target is asked too; see `HedgePolicy`.
+         */
+        HedgeBody: {
+            /**
+             * Budget Percent
+             * @default 2
+             */
+            budget_percent: number;
+            /**
+             * Enabled
+             * @default false
+             */
+            enabled: boolean;
+            /**
+             * Min Samples
+             * @default 20
+             */
+            min_samples: number;
+            /**
+             * Min Wait S
+             * @default 0.1
+             */
+            min_wait_s: number;
         };
         /**
          * HolderView
@@ -6990,6 +7397,162 @@ export interface components {
             valid_to: string | null;
         };
         /**
+         * ModelRouteBody
+         * @description One name for several models; see `ModelRoute`.
+         */
+        ModelRouteBody: {
+            /**
+             * Affinity
+             * @default none
+             * @enum {string}
+             */
+            affinity: "none" | "session" | "unit" | "prompt";
+            /**
+             * Aliases
+             * @default []
+             */
+            aliases: string[];
+            /**
+             * @default {
+             *       "consecutive": 5,
+             *       "longest_open_s": 120,
+             *       "min_calls": 20,
+             *       "open_s": 5,
+             *       "ratio": 0.5,
+             *       "window_s": 30
+             *     }
+             */
+            breaker: components["schemas"]["BreakerBody"];
+            /**
+             * @default {
+             *       "connect_s": 0,
+             *       "first_token_s": 0,
+             *       "idle_s": 0,
+             *       "total_s": 0
+             *     }
+             */
+            deadlines: components["schemas"]["DeadlinesBody"];
+            /**
+             * @default {
+             *       "content_policy": [],
+             *       "context_window": [],
+             *       "error": [],
+             *       "rate_limit": []
+             *     }
+             */
+            fallbacks: components["schemas"]["FallbacksBody"];
+            /**
+             * @default {
+             *       "budget_percent": 2,
+             *       "enabled": false,
+             *       "min_samples": 20,
+             *       "min_wait_s": 0.1
+             *     }
+             */
+            hedge: components["schemas"]["HedgeBody"];
+            /**
+             * Max Attempts
+             * @default 4
+             */
+            max_attempts: number;
+            /**
+             * @default {
+             *       "budget_percent": 20,
+             *       "first_pause_s": 0.2,
+             *       "longest_pause_s": 5,
+             *       "retries": 1
+             *     }
+             */
+            retry: components["schemas"]["RetryBody"];
+            /**
+             * Strategy
+             * @default order
+             * @enum {string}
+             */
+            strategy: "order" | "weighted" | "least-busy" | "latency" | "cost";
+            /** Targets */
+            targets: components["schemas"]["RouteTargetBody"][];
+        };
+        /**
+         * ModelRouteView
+         * @description A route of a project.
+         */
+        ModelRouteView: {
+            /**
+             * Affinity
+             * @default none
+             * @enum {string}
+             */
+            affinity: "none" | "session" | "unit" | "prompt";
+            /**
+             * Aliases
+             * @default []
+             */
+            aliases: string[];
+            /**
+             * @default {
+             *       "consecutive": 5,
+             *       "longest_open_s": 120,
+             *       "min_calls": 20,
+             *       "open_s": 5,
+             *       "ratio": 0.5,
+             *       "window_s": 30
+             *     }
+             */
+            breaker: components["schemas"]["BreakerBody"];
+            /**
+             * @default {
+             *       "connect_s": 0,
+             *       "first_token_s": 0,
+             *       "idle_s": 0,
+             *       "total_s": 0
+             *     }
+             */
+            deadlines: components["schemas"]["DeadlinesBody"];
+            /**
+             * @default {
+             *       "content_policy": [],
+             *       "context_window": [],
+             *       "error": [],
+             *       "rate_limit": []
+             *     }
+             */
+            fallbacks: components["schemas"]["FallbacksBody"];
+            /**
+             * @default {
+             *       "budget_percent": 2,
+             *       "enabled": false,
+             *       "min_samples": 20,
+             *       "min_wait_s": 0.1
+             *     }
+             */
+            hedge: components["schemas"]["HedgeBody"];
+            /**
+             * Max Attempts
+             * @default 4
+             */
+            max_attempts: number;
+            /** Name */
+            name: string;
+            /**
+             * @default {
+             *       "budget_percent": 20,
+             *       "first_pause_s": 0.2,
+             *       "longest_pause_s": 5,
+             *       "retries": 1
+             *     }
+             */
+            retry: components["schemas"]["RetryBody"];
+            /**
+             * Strategy
+             * @default order
+             * @enum {string}
+             */
+            strategy: "order" | "weighted" | "least-busy" | "latency" | "cost";
+            /** Targets */
+            targets: components["schemas"]["RouteTargetBody"][];
+        };
+        /**
          * ModelView
          * @description A version of a model. `price` is null where nobody knows it; `licence_id` is SPDX's name, or `unknown`.
          *
@@ -7190,6 +7753,13 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[CacheView] */
+        Page_CacheView_: {
+            /** Items */
+            items: components["schemas"]["CacheView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[ChangeEventView] */
         Page_ChangeEventView_: {
             /** Items */
@@ -7278,6 +7848,13 @@ export interface components {
         Page_ModelAliasView_: {
             /** Items */
             items: components["schemas"]["ModelAliasView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[ModelRouteView] */
+        Page_ModelRouteView_: {
+            /** Items */
+            items: components["schemas"]["ModelRouteView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -7390,6 +7967,13 @@ export interface components {
         Page_SecretView_: {
             /** Items */
             items: components["schemas"]["SecretView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[TargetSummaryView] */
+        Page_TargetSummaryView_: {
+            /** Items */
+            items: components["schemas"]["TargetSummaryView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -7986,6 +8570,7 @@ export interface components {
         ProviderBody: {
             /**
              * Adapter
+             * @description The protocol that it speaks: openai, anthropic
              * @default openai
              */
             adapter: string;
@@ -8007,18 +8592,42 @@ export interface components {
              */
             idle_timeout_s: number;
             /**
+             * Max Concurrency
+             * @description Calls of one gateway worker at once; 0: no limit
+             * @default 0
+             */
+            max_concurrency: number;
+            /**
              * Max Connections
              * @default 512
              */
             max_connections: number;
+            /**
+             * Max Queue
+             * @description Calls that wait for a place
+             * @default 64
+             */
+            max_queue: number;
             /** Models */
             models: components["schemas"]["ProviderModelView"][];
+            /**
+             * Queue Target S
+             * @description Waiting longer than this for long refuses more with 429
+             * @default 1
+             */
+            queue_target_s: number;
             /**
              * Secret
              * @description Name of a secret of the project
              * @default
              */
             secret: string;
+            /**
+             * Secrets
+             * @description Names of more keys of the same provider
+             * @default []
+             */
+            secrets: string[];
             /**
              * System
              * @description Value of `gen_ai.provider.name` on spans
@@ -8030,6 +8639,46 @@ export interface components {
              * @default 600
              */
             total_timeout_s: number;
+            /**
+             * Translation
+             * @description What its protocol cannot say: `lossy` leaves it out, `strict` refuses
+             * @default lossy
+             */
+            translation: string;
+        };
+        /**
+         * ProviderHealthView
+         * @description How a provider does, over the gateway workers that told within 30 s; see `ProviderHealth`.
+         */
+        ProviderHealthView: {
+            /** In Flight */
+            in_flight: number;
+            /** Keys Cooling */
+            keys_cooling: number;
+            /**
+             * Keys Ready
+             * @description Of a provider with several keys, in the worker where the fewest are ready
+             */
+            keys_ready: number;
+            /**
+             * Keys Retired
+             * @description Refused by the provider; used again when their secret changes
+             */
+            keys_retired: number;
+            /**
+             * Limit
+             * @description Calls at once that it gets now, where they are limited
+             */
+            limit: number;
+            /**
+             * Refused
+             * @description Calls refused because too many waited, since each worker began
+             */
+            refused: number;
+            /** Waiting */
+            waiting: number;
+            /** Workers */
+            workers: number;
         };
         /**
          * ProviderModelView
@@ -8054,6 +8703,7 @@ export interface components {
         ProviderView: {
             /**
              * Adapter
+             * @description The protocol that it speaks: openai, anthropic
              * @default openai
              */
             adapter: string;
@@ -8075,20 +8725,44 @@ export interface components {
              */
             idle_timeout_s: number;
             /**
+             * Max Concurrency
+             * @description Calls of one gateway worker at once; 0: no limit
+             * @default 0
+             */
+            max_concurrency: number;
+            /**
              * Max Connections
              * @default 512
              */
             max_connections: number;
+            /**
+             * Max Queue
+             * @description Calls that wait for a place
+             * @default 64
+             */
+            max_queue: number;
             /** Models */
             models: components["schemas"]["ProviderModelView"][];
             /** Name */
             name: string;
+            /**
+             * Queue Target S
+             * @description Waiting longer than this for long refuses more with 429
+             * @default 1
+             */
+            queue_target_s: number;
             /**
              * Secret
              * @description Name of a secret of the project
              * @default
              */
             secret: string;
+            /**
+             * Secrets
+             * @description Names of more keys of the same provider
+             * @default []
+             */
+            secrets: string[];
             /**
              * System
              * @description Value of `gen_ai.provider.name` on spans
@@ -8100,6 +8774,12 @@ export interface components {
              * @default 600
              */
             total_timeout_s: number;
+            /**
+             * Translation
+             * @description What its protocol cannot say: `lossy` leaves it out, `strict` refuses
+             * @default lossy
+             */
+            translation: string;
         };
         /**
          * PushChangeBody
@@ -8769,6 +9449,32 @@ export interface components {
             keep_days?: number | null;
         };
         /**
+         * RetryBody
+         * @description How often a call is made again on the same target; see `RetryPolicy`.
+         */
+        RetryBody: {
+            /**
+             * Budget Percent
+             * @default 20
+             */
+            budget_percent: number;
+            /**
+             * First Pause S
+             * @default 0.2
+             */
+            first_pause_s: number;
+            /**
+             * Longest Pause S
+             * @default 5
+             */
+            longest_pause_s: number;
+            /**
+             * Retries
+             * @default 1
+             */
+            retries: number;
+        };
+        /**
          * ReviewChangeBody
          * @description A judgement of what revision `revision` changes, or of those of its parts that `parts` names by label.
          */
@@ -8927,6 +9633,38 @@ export interface components {
             problems: string[];
             /** Version */
             version: string;
+        };
+        /**
+         * RouteTargetBody
+         * @description One model of a route; see `RouteTarget`.
+         */
+        RouteTargetBody: {
+            /**
+             * Max In Flight
+             * @description More of a worker's calls go to the next target; 0: no limit
+             * @default 0
+             */
+            max_in_flight: number;
+            /** Model */
+            model: string;
+            /**
+             * Priority
+             * @default 0
+             */
+            priority: number;
+            /**
+             * Weight
+             * @default 1
+             */
+            weight: number;
+            /**
+             * @default {
+             *       "regions": [],
+             *       "segments": [],
+             *       "sensitivities": []
+             *     }
+             */
+            when: components["schemas"]["ConditionBody"];
         };
         /**
          * RowChangeView
@@ -9848,6 +10586,44 @@ export interface components {
             signed_by: string;
             /** Suite */
             suite: string;
+        };
+        /**
+         * TargetSummaryView
+         * @description How a target does, over all gateway workers that told within 30 s; see `TargetSummary`.
+         */
+        TargetSummaryView: {
+            /**
+             * Cooling
+             * @description Workers that were asked by it to pause
+             */
+            cooling: number;
+            /** First Token S */
+            first_token_s: number | null;
+            /**
+             * Half Open
+             * @description Workers that try it again by one call at a time
+             */
+            half_open: number;
+            /** In Flight */
+            in_flight: number;
+            /** Model */
+            model: string;
+            /**
+             * Open
+             * @description Workers that leave it alone
+             */
+            open: number;
+            /**
+             * Outcomes
+             * @description Calls by how they went, since each worker began
+             */
+            outcomes: {
+                [key: string]: number;
+            };
+            /** Route */
+            route: string;
+            /** Workers */
+            workers: number;
         };
         /** TeamBody */
         TeamBody: {
@@ -12335,6 +13111,139 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_caches: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_CacheView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_cache: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                app: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CacheBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_cache: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                app: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    clear_cache: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                app: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClearedView"];
+                };
             };
             /** @description The request was refused or failed */
             default: {
@@ -15588,6 +16497,39 @@ export interface operations {
             };
         };
     };
+    get_provider_health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderHealthView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_refs: {
         parameters: {
             query?: {
@@ -16097,6 +17039,171 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_RevocationView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_model_routes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelRouteView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_model_route: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRouteView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_model_route: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelRouteBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRouteView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_model_route: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_model_route_health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TargetSummaryView_"];
                 };
             };
             /** @description The request was refused or failed */
@@ -17380,6 +18487,42 @@ export interface operations {
             header?: never;
             path: {
                 name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    report_gateway_health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                worker: string;
             };
             cookie?: never;
         };

@@ -9,28 +9,11 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import Usage
+from tetrad.serving import usage_of_chat
 
 _NOTHING = msgspec.Raw(b"")
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _DONE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:\r?\n){0,2}")
-
-
-class _PromptDetails(msgspec.Struct, frozen=True, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct, frozen=True, gc=False):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, frozen=True):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
-    prompt_cache_hit_tokens: int | None = None
 
 
 class _Choice(msgspec.Struct, frozen=True):
@@ -111,7 +94,6 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 _completions = msgspec.json.Decoder(Completion)
 _chunks = msgspec.json.Decoder(_Chunk)
 _tails = msgspec.json.Decoder(_Tail)
-_usages = msgspec.json.Decoder(_Usage | None)
 _errors = msgspec.json.Decoder(_ErrorBody)
 _error_details = msgspec.json.Decoder(_ErrorDetail)
 
@@ -121,36 +103,6 @@ def read_completion(body: bytes) -> Completion:
     return _completions.decode(body)
 
 
-def read_usage(raw: msgspec.Raw | bytes) -> Usage | None:
-    """Return disjoint buckets; None where nothing (readable) was said.
-
-    OpenAI counts cached tokens in `prompt_tokens` and reasoning in `completion_tokens`. Where a dialect counts
-    reasoning beside the completion, the total tells.
-    """
-    data = bytes(raw)
-    if not data:
-        return None
-    try:
-        said = _usages.decode(data)
-    except msgspec.MsgspecError:
-        return None
-    if said is None or (said.prompt_tokens is None and said.completion_tokens is None):
-        return None
-    prompt, completion = said.prompt_tokens or 0, said.completion_tokens or 0
-    details = said.prompt_tokens_details
-    cached = (details.cached_tokens if details else None) or said.prompt_cache_hit_tokens or 0
-    written = (details.cache_write_tokens if details else None) or 0
-    reasoning = (said.completion_tokens_details.reasoning_tokens if said.completion_tokens_details else None) or 0
-    beside = reasoning > completion or (reasoning > 0 and said.total_tokens == prompt + completion + reasoning)
-    return Usage(
-        input=max(prompt - cached - written, 0),
-        cache_read=cached,
-        cache_write=written,
-        output=completion if beside else completion - reasoning,
-        reasoning=reasoning,
-    )
-
-
 def read_error(body: bytes) -> tuple[str, str] | None:
     """Return (code, message) of an error body; None where it is not one."""
     try:
@@ -158,12 +110,6 @@ def read_error(body: bytes) -> tuple[str, str] | None:
     except msgspec.MsgspecError:
         return None
     return str(error.code or error.type or ""), error.message or ""
-
-
-def end_of_events(data: bytes) -> int:
-    """Return how many bytes at the front are whole server-sent events."""
-    newline, carriage = data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n")
-    return max(newline + 2 if newline >= 0 else 0, carriage + 4 if carriage >= 0 else 0)
 
 
 def end_of_stream(events: bytes) -> int | None:
@@ -242,7 +188,7 @@ class StreamReader:
         self.id = self.id or chunk.id or ""
         self.model = self.model or chunk.model or ""
         if bytes(chunk.usage):
-            self.usage = read_usage(chunk.usage) or self.usage
+            self.usage = usage_of_chat(chunk.usage) or self.usage
         if bytes(chunk.error) not in (b"", b"null"):
             self._take_error(bytes(chunk.error))
         for choice in chunk.choices or ():

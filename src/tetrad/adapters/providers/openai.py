@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections import deque
-
 import msgspec
 
+from tetrad.adapters.providers._answers import (
+    MAX_ERROR,
+    CredentialRefused,
+    Drainer,
+    EventStream,
+    Whole,
+    covered,
+    passed,
+)
+from tetrad.adapters.providers._media import KINDS, PassedStream, comes_as_it_is, read_outcome, request_of
 from tetrad.adapters.providers._openai_wire import (
     StreamReader,
-    end_of_events,
     end_of_stream,
     read_completion,
     read_error,
-    read_usage,
     without_usage_events,
 )
 from tetrad.kernel import Clock, InvalidInput, TetradError
@@ -27,24 +31,15 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import Upstream, error_body
+from tetrad.serving import OPERATIONS, Upstream, error_body, translated, usage_of_chat
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _PATHS: dict[str, str] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
 """Where upstreams of this protocol answer an operation, by its name."""
+_MEDIA = tuple(operation for operation in OPERATIONS if operation.kind in KINDS)
 _PASSED = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry"))
-_MAX_EVENT = 4 * 1024 * 1024
-_MAX_ERROR = 1024 * 1024
-_TAIL_BYTES = 65_536
-_DRAIN_S = 1.0
 _CALLERS_FAULT = ("Failed to parse messages:", "Failed to parse tools:")
 """How llama.cpp's server begins what it says of a malformed request; it says so with 500, and clients try again."""
-
-
-class CredentialRefused(UpstreamFailure):
-    """The upstream does not accept our secret: our operator's problem, not the client's."""
-
-    code = "upstream_credential_refused"
 
 
 class OpenAIProvider:
@@ -61,7 +56,7 @@ class OpenAIProvider:
         self.clock = clock
         self.keep_bytes = keep_bytes
         self.answer_bytes = answer_bytes
-        self._draining: set[asyncio.Task[None]] = set()
+        self.drainer = Drainer()
 
     def endpoint(self, upstream: Upstream) -> OpenAIEndpoint:
         """Prepare request heads for an upstream."""
@@ -69,15 +64,8 @@ class OpenAIProvider:
 
     async def close(self) -> None:
         """End all connections."""
-        for task in list(self._draining):
-            task.cancel()
+        self.drainer.close()
         await self.client.close()
-
-    def drain(self, response: Response) -> None:
-        """Read what follows the end marker, so that the connection can be used again."""
-        task = asyncio.get_running_loop().create_task(_drain(response))
-        self._draining.add(task)
-        task.add_done_callback(self._draining.discard)
 
 
 class OpenAIEndpoint:
@@ -93,8 +81,12 @@ class OpenAIEndpoint:
             self._requests: dict[str, PreparedRequest] = {
                 name: provider.client.prepare("POST", address, path, headers) for name, path in _PATHS.items()
             }
+            for operation in _MEDIA:
+                given = headers[1:] if operation.form else headers  # a form's content type names its boundary
+                path = operation.path.removeprefix("/v1")
+                self._requests[operation.name] = provider.client.prepare("POST", address, path, given)
         except InvalidInput as error:
-            raise _covered(error, upstream.secret) from None
+            raise covered(error, upstream.secret) from None
         self._provider = provider
         self._upstream = upstream
         self._secret = upstream.secret.encode()
@@ -108,13 +100,20 @@ class OpenAIEndpoint:
 
     async def call(self, call: ModelCall) -> Answer:
         """Send a call; see `tetrad.serving.ports.Endpoint`."""
-        fields = call.fields
-        if call.stream and not call.usage_asked:
-            fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
+        request = self._requests.get(call.operation.name)
+        if request is None:
+            return await translated(call, self._requests, self._upstream, self.call)
+        if call.operation.kind in KINDS:
+            request, body = request_of(request, call)
+        else:
+            fields = call.fields
+            if call.stream and not call.usage_asked:
+                fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
+            body = msgspec.json.encode(fields)
         try:
             response = await self._provider.client.send(
-                self._requests[call.operation.name],
-                msgspec.json.encode(fields),
+                request,
+                body,
                 timeouts=self._timeouts,
                 max_connections=self._max_connections,
                 pool=self._upstream.name,
@@ -138,6 +137,8 @@ class OpenAIEndpoint:
             return await self._refusal(response)
         if status >= 300:
             raise BrokenAnswer(f"the upstream {name!r} redirects ({status})", hint="correct its base URL")
+        if call.operation.kind in KINDS:
+            return await self._media_answer(call, response)
         if (response.header(b"content-type") or b"").startswith(b"text/event-stream"):
             return _Stream(self._provider, response, strip=not call.usage_asked)
         body = self._uncover(await response.read_all(self._provider.answer_bytes))
@@ -151,18 +152,35 @@ class OpenAIEndpoint:
             ) from None
         chat = call.operation.name == "chat"
         outcome = Outcome(
-            usage=read_usage(completion.usage),
+            usage=usage_of_chat(completion.usage),
             response_model=completion.model or "",
             response_id=completion.id or "",
             finish_reasons=completion.finish_reasons,
             output=completion.messages if chat else b"",
             attributes={} if chat else {"embeddings.count": str(len(completion.data))},
         )
-        return _Whole(status, body, outcome, received_ns, _passed(response))
+        return Whole(status, body, outcome, received_ns, passed(response, _PASSED))
+
+    async def _media_answer(self, call: ModelCall, response: Response) -> Answer:
+        provider, name = self._provider, self._upstream.name
+        if comes_as_it_is(call, response):
+            return PassedStream(response, provider.clock, name, provider.answer_bytes)
+        content_type = response.header(b"content-type") or b"application/json"
+        body = self._uncover(await response.read_all(provider.answer_bytes))
+        received_ns = provider.clock.now_ns()
+        try:
+            outcome = read_outcome(call, body, content_type)
+        except msgspec.MsgspecError as error:
+            raise BrokenAnswer(
+                f"the upstream {name!r} answered {response.status} with what is no {call.operation.name} answer: "
+                f"{error}",
+                hint="check that its base URL is that of an OpenAI-compatible API",
+            ) from None
+        return Whole(response.status, body, outcome, received_ns, passed(response, _PASSED), content_type)
 
     async def _refusal(self, response: Response) -> Answer:
         status, name = response.status, self._upstream.name
-        body = self._uncover(await response.read_all(_MAX_ERROR))
+        body = self._uncover(await response.read_all(MAX_ERROR))
         if status in (401, 403):
             # the body of such an answer quotes the key, and 401 would tell the client that its own key is wrong
             raise CredentialRefused(
@@ -180,144 +198,28 @@ class OpenAIEndpoint:
                 status, code = 400, "bad_field"
                 body = error_body(InvalidInput(message, code=code, status=status))
         outcome = Outcome(error_type=code or f"http_{status}", error_message=message)
-        return _Whole(status, body, outcome, self._provider.clock.now_ns(), _passed(response))
+        return Whole(status, body, outcome, self._provider.clock.now_ns(), passed(response, _PASSED))
 
     def _uncover(self, body: bytes) -> bytes:
         """Never hand our secret to a client, even if the upstream echoes it."""
         return body.replace(self._secret, b"[secret]") if self._secret and self._secret in body else body
 
 
-class _Whole:
-    """An answer that is there."""
-
-    stream = False
-    done = True
-    dropped: tuple[str, ...] = ()
-
-    def __init__(
-        self, status: int, body: bytes, outcome: Outcome, received_ns: int, headers: list[tuple[bytes, bytes]]
-    ) -> None:
-        self.status = status
-        self.headers = [(b"content-type", b"application/json"), *headers]
-        self.received_ns = received_ns
-        self._body = body
-        self._outcome = outcome
-
-    async def read(self) -> bytes:
-        return self._body
-
-    def outcome(self) -> Outcome:
-        return self._outcome
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class _Stream:
-    """Server-sent events on their way through.
-
-    Pieces end where events end, so that the usage event which we asked for can be taken out whole, and the end marker
-    is seen before the client sees it.
-    """
-
-    stream = True
-    dropped: tuple[str, ...] = ()
+class _Stream(EventStream):
+    """The usage event which we asked for, and the client did not, is taken out."""
 
     def __init__(self, provider: OpenAIProvider, response: Response, *, strip: bool) -> None:
-        self.status = response.status
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.done = False
-        self.received_ns = provider.clock.now_ns()
-        self._provider = provider
-        self._response = response
+        super().__init__(response, clock=provider.clock, drainer=provider.drainer, keep_bytes=provider.keep_bytes)
         self._strip = strip
-        self._pending = b""
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
-        self._tail: deque[bytes] = deque()
-        self._tail_bytes = 0
-        self._first_ns = 0
-        self._marked = False
 
-    async def read(self) -> bytes:
-        while True:
-            piece = await self._response.read()
-            if not piece:
-                self.done = True
-                self._keep(self._pending)
-                return self._pending
-            if not self._first_ns:
-                self._first_ns = self._provider.clock.now_ns()
-            data = self._pending + piece if self._pending else piece
-            cut = end_of_events(data)
-            if cut < len(data):
-                self._pending = data[cut:]
-                if len(self._pending) > _MAX_EVENT:
-                    raise BrokenAnswer(f"an event of the upstream is larger than {_MAX_EVENT:,} bytes")
-                if not cut:
-                    continue
-                data = data[:cut]
-            else:
-                self._pending = b""
-            end = end_of_stream(data)
-            if end is not None:
-                self.done = self._marked = True
-                data = data[:end]
-            self._keep(data)
-            if self._strip:
-                data = without_usage_events(data)
-            if data or self.done:
-                return data
+    def _end(self, events: bytes) -> int | None:
+        return end_of_stream(events)
 
-    def outcome(self) -> Outcome:
-        reader = StreamReader()
-        reader.feed(b"".join(self._kept))
-        if self._tail:
-            reader.feed(b"".join(self._tail), torn=True)
-        if self.done and not self._marked and not reader.finish_reasons and not reader.error_type:
-            reader.error_type, reader.error_message = "stream_truncated", "the stream ended without finish or marker"
-        return Outcome(
-            usage=reader.usage,
-            response_model=reader.model,
-            response_id=reader.id,
-            finish_reasons=reader.finish_reasons,
-            output=reader.messages,
-            first_chunk_ns=self._first_ns,
-            error_type=reader.error_type,
-            error_message=reader.error_message,
-            truncated=bool(self._tail),
-            attributes={"stream.unread_events": str(reader.unread)} if reader.unread else {},
-        )
+    def _shown(self, events: bytes) -> bytes:
+        return without_usage_events(events) if self._strip else events
 
-    def close(self) -> None:
-        if not self.done:
-            self._response.close()
-        elif not self._response.complete:
-            self._provider.drain(self._response)
-
-    def _keep(self, data: bytes) -> None:
-        if not self._tail and self._kept_bytes + len(data) <= self._provider.keep_bytes:
-            self._kept.append(data)
-            self._kept_bytes += len(data)
-            return
-        # past the limit only the end matters: finish reasons and usage
-        self._tail.append(data)
-        self._tail_bytes += len(data)
-        while len(self._tail) > 2 and self._tail_bytes - len(self._tail[0]) >= _TAIL_BYTES:
-            self._tail_bytes -= len(self._tail.popleft())
-
-
-async def _drain(response: Response) -> None:
-    try:
-        async with asyncio.timeout(_DRAIN_S):
-            with contextlib.suppress(UpstreamFailure):
-                await response.read_all(_TAIL_BYTES)
-    except TimeoutError:
-        response.close()
-
-
-def _passed(response: Response) -> list[tuple[bytes, bytes]]:
-    return [(name, value) for name, value in response.headers if name in _PASSED]
+    def _reader(self) -> StreamReader:
+        return StreamReader()
 
 
 def _with_usage(raw: msgspec.Raw | None) -> msgspec.Raw:
@@ -326,8 +228,3 @@ def _with_usage(raw: msgspec.Raw | None) -> msgspec.Raw:
         options = msgspec.json.decode(raw, type=dict[str, msgspec.Raw] | None) or {}
     options["include_usage"] = msgspec.Raw(b"true")
     return msgspec.Raw(msgspec.json.encode(options))
-
-
-def _covered(error: InvalidInput, secret: str) -> InvalidInput:
-    message = error.message.replace(secret, "[secret]") if secret else error.message
-    return InvalidInput(message, hint=error.hint, code=error.code)

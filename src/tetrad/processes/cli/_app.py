@@ -48,6 +48,8 @@ GROUPS: dict[str, _Group] = {
     "trace": _Group("tetrad.traces.cli", "traces", "Traces: list, show, follow."),
     "engine": _Group("tetrad.adapters.engines.cli", "engines", "Engines: list, show, pull the bundled models."),
     "provider": _Group("tetrad.serving.cli", "providers", "Providers: remote APIs that answer."),
+    "route": _Group("tetrad.serving.route_cli", "routes", "Routes: one name for several models, and its fallbacks."),
+    "cache": _Group("tetrad.serving.cli", "caches", "Cached answers: how they are kept, what they save."),
     "job": _Group("tetrad.kit.jobs.cli", "jobs", "Durable jobs."),
     "limit": _Group("tetrad.limits.cli", "limits", "Limits: requests, tokens and calls at once."),
     "budget": _Group("tetrad.limits.cli", "budgets", "Budgets: what may be spent, and what was."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import msgspec
 
@@ -18,10 +19,12 @@ from tetrad.serving import (
     AppRoute,
     BindingRoute,
     BindingTarget,
+    CachePolicy,
     KeyEntry,
     LimitRule,
     MessageTemplate,
     ModelEntry,
+    ModelRoute,
     Price,
     ProviderSpec,
     ReleaseRoute,
@@ -32,6 +35,9 @@ from tetrad.serving import (
 )
 
 log = logging.getLogger(__name__)
+_HOUR_IN_CACHE = {"anthropic": 2}
+"""What an hour in the cache costs, as a multiple of fresh input, by the provider's own list (platform.claude.com/docs,
+"Prompt caching"): the public price list knows the usual time only."""
 _json = msgspec.json.Encoder()
 
 
@@ -52,6 +58,8 @@ class Sources:
     resolve_candidate: Callable[[Candidate], ResolvedRelease]
     limits: Callable[[], Iterable[LimitRule]] = tuple
     bindings: Callable[[str], BindingSet] = lambda _project: BindingSet()
+    routes: Callable[[], Iterable[ModelRoute]] = lambda: ()
+    caches: Callable[[], dict[str, CachePolicy]] = dict
     problems: list[str] = field(default_factory=list)
 
 
@@ -100,6 +108,8 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         releases=releases,
         bindings=binder.routes(),
         limits=tuple(sources.limits()),
+        routes=_routes(sources, models),
+        caches=sources.caches(),
     )
 
 
@@ -205,7 +215,8 @@ def _key(grant: KeyGrant) -> KeyEntry:
     )
 
 
-def _price(found: ModelPrice) -> Price:
+def _price(found: ModelPrice, system: str = "") -> Price:
+    hour = found.cache_write is not None and system in _HOUR_IN_CACHE
     return Price(
         found.input,
         found.output,
@@ -215,6 +226,7 @@ def _price(found: ModelPrice) -> Price:
         tiers=tuple(
             Tier(tier.start, tier.input, tier.output, tier.cache_read, tier.cache_write) for tier in found.tiers
         ),
+        cache_write_1h=format(Decimal(found.input) * _HOUR_IN_CACHE[system], "f") if hour else None,
     )
 
 
@@ -228,11 +240,16 @@ def _add_provider(
         adapter=spec.adapter,
         provider=spec.system,
         secret=secret,
+        secrets=tuple(_more_secrets(sources, spec)),
         connect_timeout_s=spec.connect_timeout_s,
         first_byte_timeout_s=spec.first_byte_timeout_s,
         idle_timeout_s=spec.idle_timeout_s,
         total_timeout_s=spec.total_timeout_s,
         max_connections=spec.max_connections,
+        translation=spec.translation,
+        max_concurrency=spec.max_concurrency,
+        max_queue=spec.max_queue,
+        queue_target_s=spec.queue_target_s,
     )
     for model in spec.models:
         name = f"{spec.name}/{model.name}"
@@ -242,9 +259,30 @@ def _add_provider(
             upstream=spec.name,
             upstream_model=model.name,
             kinds=model.kinds,
-            price=model.price or (_price(found) if found else None),
+            price=model.price or (_price(found, spec.system) if found else None),
             project=spec.project,
         )
+
+
+def _more_secrets(sources: Sources, spec: ProviderSpec) -> Iterable[str]:
+    """One key that is gone must not take a provider that has others."""
+    for name in spec.secrets:
+        with _tolerant(sources, f"secret {name!r} of provider {spec.name!r}"):
+            yield sources.secret(spec.project, name)
+
+
+def _routes(sources: Sources, models: Mapping[str, ModelEntry]) -> dict[str, ModelRoute]:
+    """Return the routes by `project/name`; a model that is not there is told, and gateways pass it over."""
+    found = {}
+    for route in sources.routes():
+        found[f"{route.project}/{route.name}"] = route
+        for name in route.models():
+            entry = models.get(name)
+            if entry is None or entry.project not in ("", route.project):
+                said = f"route {route.name!r} of {route.project!r} names the model {name!r}, which is not there"
+                sources.problems.append(said)
+                log.warning("%s", said)
+    return found
 
 
 def release_route(resolved: ResolvedRelease) -> ReleaseRoute:

@@ -101,8 +101,10 @@ from tetrad.serving import (
     Upstream,
     decode_route_table,
 )
+from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
-from tetrad.serving._store import SqlEngineStore, SqlProviderStore
+from tetrad.serving._route_directory import RouteDirectory, RouteHealth
+from tetrad.serving._store import SqlCachePolicyStore, SqlEngineStore, SqlProviderStore, SqlRouteStore
 from tetrad.traces._quarantine import Quarantine
 from tetrad.traces._service import Traces
 from tetrad.traces._settings import limits_from as trace_limits
@@ -143,6 +145,9 @@ class Services:
     providers: ProviderDirectory
     limits: Limits
     leases: LeaseKeeper
+    routes: RouteDirectory
+    route_health: RouteHealth
+    caches: CachePolicies
     jobs: JobClient
     playground: Playground
     publisher: RouteTablePublisher
@@ -299,6 +304,10 @@ def build_services(settings: Settings, home: Home) -> Services:
             audit=identity.audit.record,
             changed=limits_changed,
         )
+        routes = RouteDirectory(SqlRouteStore(database, clock), on_change=changed)
+        caches = CachePolicies(
+            SqlCachePolicyStore(database, clock), clock, on_change=changed, refuse_unknown_app=releases.app
+        )
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
@@ -346,9 +355,11 @@ def build_services(settings: Settings, home: Home) -> Services:
             ],
             resolve=releases.resolve,
             bindings=bindings.set_of,
+            routes=routes.all,
             candidates=changes.candidates,
             resolve_candidate=changes.resolve,
             limits=limits.every_rule,
+            caches=caches.all,
         )
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
@@ -402,6 +413,9 @@ def build_services(settings: Settings, home: Home) -> Services:
             providers=providers,
             limits=limits,
             leases=leases,
+            routes=routes,
+            route_health=RouteHealth(clock),
+            caches=caches,
             jobs=jobs,
             playground=playground,
             publisher=publisher,

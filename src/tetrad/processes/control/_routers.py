@@ -24,7 +24,8 @@ from tetrad.registry.routes import router as registry_router
 from tetrad.releases._reproduction_routes import reproduction_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.releases.routes import staleness_router
-from tetrad.serving.routes import provider_router
+from tetrad.serving._route_api import gateway_health_router, route_router
+from tetrad.serving.routes import cache_router, provider_router
 from tetrad.serving.routes import router as serving_router
 from tetrad.traces.routes import router as traces_router
 
@@ -59,6 +60,9 @@ def all_routers(services: Services) -> list[APIRouter]:
         provider_router(services.providers),
         limits_router(services.limits, services.leases),
         usage_router(services.traces, services.identity),
+        route_router(services.routes, services.route_health),
+        gateway_health_router(services.route_health, services.providers),
+        cache_router(services.caches),
         jobs_router(services.jobs),
         playground_router(services.playground),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from tetrad.kernel import TetradError
 from tetrad.processes.gateway._core import GatewayCore, Gone, shutting_down
-from tetrad.serving import Exchange, Operation
+from tetrad.serving import AnswerTorn, Exchange, Operation
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -69,6 +69,8 @@ class GatewayApp(GatewayCore):
             watcher = asyncio.get_running_loop().create_task(_watch(receive, gone))
         try:
             await self.pipeline.serve(exchange, reply)
+        except AnswerTorn:
+            return  # an answer that is not ended: the server cuts the connection
         except asyncio.CancelledError:
             if gone.called:
                 gone.task.uncancel()

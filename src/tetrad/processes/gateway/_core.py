@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -13,7 +15,8 @@ from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import BY_PATH, Exchange, Operation, Pipeline, RequestRefused, error_body
 
 JSON = (b"content-type", b"application/json")
-_NOT_YET = ("/v1/messages", "/v1/responses", "/v1/completions", "/v1/images", "/v1/audio")
+_NOT_YET = ("/v1/responses", "/v1/completions")
+_MESSAGES = "/v1/messages"
 _PAGES = frozenset(("/healthz", "/readyz", "/metrics", "/v1/models"))
 
 Page = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -95,7 +98,8 @@ class GatewayCore:
                 extra.append((b"allow", b"POST" if path in BY_PATH else b"GET, HEAD"))
             if error.retry_after_s is not None:
                 extra.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
-            return error.status, extra, error_body(error, _dialect(path))
+            dialect = "anthropic" if b"anthropic-version" in headers else _dialect(path)
+            return error.status, extra, error_body(error, dialect)
         return status, [(b"content-type", content_type)], body
 
     def _page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
@@ -118,9 +122,9 @@ class GatewayCore:
             return 200, b"application/json", self._models(path, headers)
         if path.startswith(_NOT_YET):
             raise RequestRefused(
-                f"{path[:200]} is not served yet: the gateway speaks chat completions, embeddings and models of the "
-                "OpenAI protocol",
-                hint="use an OpenAI client with the same model and key",
+                f"{path[:200]} is not served yet: the gateway speaks chat completions, embeddings, images, audio, "
+                "moderations and models of the OpenAI protocol, and messages of Anthropic's",
+                hint="use one of these with the same model and key",
                 status=404,
                 code="protocol_not_served",
             )
@@ -134,11 +138,16 @@ class GatewayCore:
     def _models(self, path: str, headers: Mapping[bytes, bytes]) -> bytes:
         table = self.pipeline.current()
         key = table.authenticate(headers, time.time_ns())
-        entries = [
+        entries: list[dict[str, Any]] = [
             {"id": name, "object": "model", "created": made_s, "owned_by": owner}
             for name, owner, made_s in table.names(key)
         ]
         wanted = path.removeprefix("/v1/models").strip("/")
+        if b"anthropic-version" in headers:
+            entries = [_anthropic_model(entry) for entry in entries]
+        if not wanted and b"anthropic-version" in headers:
+            ends = {"first_id": entries[0]["id"], "last_id": entries[-1]["id"]} if entries else {}
+            return msgspec.json.encode({"data": entries, "has_more": False, **ends})
         if not wanted:
             return msgspec.json.encode({"object": "list", "data": entries})
         for entry in entries:
@@ -151,6 +160,11 @@ class GatewayCore:
             status=404,
             code="model_not_found",
         )
+
+
+def _anthropic_model(entry: dict[str, Any]) -> dict[str, Any]:
+    made = datetime.fromtimestamp(entry["created"], UTC).isoformat().replace("+00:00", "Z")
+    return {"type": "model", "id": entry["id"], "display_name": entry["id"], "created_at": made}
 
 
 class Gone:
@@ -177,5 +191,4 @@ def shutting_down() -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
 
 
 def _dialect(path: str) -> str:
-    operation = BY_PATH.get(path)
-    return operation.dialect if operation else "openai"
+    return "anthropic" if path == _MESSAGES or path.startswith(_MESSAGES + "/") else "openai"

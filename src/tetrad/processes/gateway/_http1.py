@@ -30,7 +30,7 @@ from tetrad.processes.gateway._wire import (
     MAX_HEAD_BYTES,
     without_upgrade,
 )
-from tetrad.serving import Exchange, error_body
+from tetrad.serving import AnswerTorn, Exchange, error_body
 
 log = logging.getLogger(__name__)
 
@@ -357,6 +357,8 @@ class HttpConnection(asyncio.Protocol):
                 self._closing = True
             else:
                 self.abort()
+        except AnswerTorn:
+            self.abort()
         except Exception:
             log.exception("the answer to trace %s failed", exchange.trace_id)
             self.abort()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from tetrad.kit.spool import SpoolWriter
-from tetrad.serving import Exchange
+from tetrad.serving import Cache, Exchange, GatewayHealth
 
 log = logging.getLogger(__name__)
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _FRESH_S = 30.0
+_BREAKERS = {"closed": 0, "half_open": 1, "open": 2}
 _HELP = {
     "tetrad_gateway_requests_total": ("counter", "Requests answered, by operation and status."),
     "tetrad_gateway_errors_total": ("counter", "Requests that failed, by error code."),
@@ -30,6 +31,22 @@ _HELP = {
     "tetrad_gateway_table_version": ("gauge", "Version of the route table in force, 0 before the first."),
     "tetrad_gateway_control_connected": ("gauge", "1 while control streams route tables to this worker."),
     "tetrad_gateway_upstream_connections": ("gauge", "Open connections to upstreams, by state."),
+    "tetrad_gateway_target_calls_total": ("counter", "Calls of a route's target, by how they went."),
+    "tetrad_gateway_target_in_flight": ("gauge", "Calls of a route's target under way."),
+    "tetrad_gateway_target_state": ("gauge", "Breaker of a route's target: 0 closed, 1 half open, 2 open."),
+    "tetrad_gateway_provider_keys": ("gauge", "Keys of a provider that has several, by state."),
+    "tetrad_gateway_provider_limit": ("gauge", "Calls that a provider gets at once now."),
+    "tetrad_gateway_provider_in_flight": ("gauge", "Calls of a provider under way, where they are limited."),
+    "tetrad_gateway_provider_waiting": ("gauge", "Calls that wait for their turn at a provider."),
+    "tetrad_gateway_provider_refused_total": ("counter", "Calls refused because too many waited at a provider."),
+    "tetrad_gateway_cache_requests_total": ("counter", "Requests of which the cache was asked, by what came of it."),
+    "tetrad_gateway_cache_stored_total": ("counter", "Answers that were cached."),
+    "tetrad_gateway_cache_evicted_total": ("counter", "Cached answers that had to make room."),
+    "tetrad_gateway_cache_failures_total": ("counter", "Cached answers that the shared store did not give or take."),
+    "tetrad_gateway_cache_similar_failures_total": ("counter", "Searches for similar questions that failed."),
+    "tetrad_gateway_cache_saved_tokens_total": ("counter", "Tokens that no model had to read or write."),
+    "tetrad_gateway_cache_entries": ("gauge", "Answers in the worker's memory."),
+    "tetrad_gateway_cache_bytes": ("gauge", "Bytes of answers in the worker's memory."),
     "tetrad_gateway_resident_bytes": ("gauge", "Memory of the worker."),
 }
 
@@ -52,6 +69,8 @@ class Metrics:
         self.shipped_bytes = 0
         self.table_version = 0
         self.connected = False
+        self.routes: Callable[[], GatewayHealth] = GatewayHealth
+        self.cache: Cache | None = None
         self._requests: dict[tuple[str, int], int] = {}
         self._errors: dict[str, int] = {}
         self.unpriced: dict[str, int] = {}
@@ -117,7 +136,39 @@ class Metrics:
         yield "tetrad_gateway_upstream_connections", 'state="open"', sum(c[0] for c in connections.values())
         yield "tetrad_gateway_upstream_connections", 'state="idle"', sum(c[1] for c in connections.values())
         yield "tetrad_gateway_upstream_connections", 'state="waiting"', sum(c[2] for c in connections.values())
+        yield from _route_samples(self.routes())
+        if self.cache is not None:
+            yield from _cache_samples(self.cache)
         yield "tetrad_gateway_resident_bytes", "", _resident_bytes()
+
+
+def _route_samples(health: GatewayHealth) -> Iterator[tuple[str, str, float]]:
+    for target in health.targets:
+        labels = f'route="{_label(target.route)}",model="{_label(target.model)}"'
+        for kind, count in sorted(target.counts.items()):
+            yield "tetrad_gateway_target_calls_total", f'{labels},outcome="{kind}"', count
+        yield "tetrad_gateway_target_in_flight", labels, target.in_flight
+        yield "tetrad_gateway_target_state", labels, _BREAKERS[target.state]
+    for upstream, gate in health.gates.items():
+        for name, value in gate.items():
+            family = "refused_total" if name == "refused" else name
+            yield f"tetrad_gateway_provider_{family}", f'upstream="{_label(upstream)}"', value
+    for upstream, counts in health.keys.items():
+        for state, count in counts.items():
+            yield "tetrad_gateway_provider_keys", f'upstream="{_label(upstream)}",state="{state}"', count
+
+
+def _cache_samples(cache: Cache) -> Iterator[tuple[str, str, float]]:
+    counts = cache.counts
+    for result, count in counts.results.items():
+        yield "tetrad_gateway_cache_requests_total", f'result="{result}"', count
+    yield "tetrad_gateway_cache_stored_total", "", counts.stored
+    yield "tetrad_gateway_cache_evicted_total", "", cache.memory.evicted
+    yield "tetrad_gateway_cache_failures_total", "", counts.store_failures
+    yield "tetrad_gateway_cache_similar_failures_total", "", cache.similar_failures
+    yield "tetrad_gateway_cache_saved_tokens_total", "", counts.saved_tokens
+    yield "tetrad_gateway_cache_entries", "", len(cache.memory)
+    yield "tetrad_gateway_cache_bytes", "", cache.memory.bytes
 
 
 def write_snapshot(folder: Path, snapshot: Snapshot) -> None:

@@ -49,6 +49,8 @@ class Recorder:
     def _root(self, x: Exchange, policy: ContentPolicy) -> OwnFields:
         outcome = (x.attempts[-1].outcome if x.attempts else None) or _NOTHING
         attributes = {"gateway.table_version": str(x.table_version)}
+        if x.route:
+            attributes["tetrad.route"] = x.route
         if x.variables and policy == "full" and len(x.variables) <= self._record_bytes:
             attributes["tetrad.variables"] = x.variables.decode("utf-8", "replace")
         failed, message = bool(x.error_type), ""
@@ -83,6 +85,8 @@ class Recorder:
     def _child(self, x: Exchange, policy: ContentPolicy, number: int, attempt: Attempt) -> OwnFields:
         outcome, model, upstream = attempt.outcome or _NOTHING, attempt.model, attempt.upstream
         attributes = {"upstream": upstream.name, "tetrad.model": model.name, **outcome.attributes}
+        if attempt.reason:
+            attributes["tetrad.attempt.reason"] = attempt.reason
         if model.digest:
             attributes["tetrad.model.digest"] = model.digest
         if outcome.truncated:

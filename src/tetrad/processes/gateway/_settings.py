@@ -47,6 +47,38 @@ SPOOL_SEGMENT_BYTES = Setting(
     "gateway_spool_segment_bytes", int, 8 * MIB, "Size at which a spool segment is finished.", minimum=16 * 1024
 )
 
+REGION = Setting(
+    "gateway_region",
+    str,
+    "",
+    "Where this gateway runs, as conditions of routes name it; for requests that name no region.",
+)
+CACHE_BYTES = Setting(
+    "gateway_cache_bytes", int, 64 * MIB, "Most memory of one worker's cached answers; 0: nothing is cached.", minimum=0
+)
+CACHE_ENTRIES = Setting("gateway_cache_entries", int, 10_000, "Most answers that one worker keeps cached.", minimum=1)
+CACHE_ENTRY_BYTES = Setting(
+    "gateway_cache_entry_bytes", int, MIB, "Largest answer that is cached.", minimum=1024, maximum=16 * MIB
+)
+CACHE_DISK_BYTES = Setting(
+    "gateway_cache_disk_bytes",
+    int,
+    0,
+    "Most bytes of cached answers in the home folder, which the workers of a machine share; 0: none.",
+    minimum=0,
+)
+CACHE_WAIT_S = Setting(
+    "gateway_cache_wait_s", float, 30.0, "Longest wait of a call for an equal one that is under way.", minimum=0
+)
+SIMILAR_DEADLINE_S = Setting(
+    "gateway_similar_deadline_s",
+    float,
+    0.25,
+    "Longest search for a similar question; past it there is none.",
+    minimum=0.01,
+    maximum=60,
+)
+
 SETTINGS = SettingsTable(
     "Gateway",
     (
@@ -59,7 +91,14 @@ SETTINGS = SettingsTable(
         DRAIN_S,
         SERVER,
         RECORD_BYTES,
+        REGION,
         SPOOL_BYTES,
         SPOOL_SEGMENT_BYTES,
+        CACHE_BYTES,
+        CACHE_ENTRIES,
+        CACHE_ENTRY_BYTES,
+        CACHE_DISK_BYTES,
+        CACHE_WAIT_S,
+        SIMILAR_DEADLINE_S,
     ),
 )

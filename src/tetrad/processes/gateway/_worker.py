@@ -10,8 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tetrad.adapters.providers.anthropic import AnthropicProvider
 from tetrad.adapters.providers.openai import OpenAIProvider
-from tetrad.kernel import SystemClock, TetradError, Unavailable
+from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
 from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
 from tetrad.kit.settings import Settings
@@ -21,13 +22,16 @@ from tetrad.limits import Gate, LimitLayer
 from tetrad.limits import _settings as limiting
 from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
+from tetrad.processes.gateway._health import HealthTeller
 from tetrad.processes.gateway._http1 import HttpServer
 from tetrad.processes.gateway._limits import ControlKeeper, SharedLeases
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
+from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
-from tetrad.serving import Pipeline, Readiness, RouteTable
+from tetrad.serving import Cache, FileAnswers, GatewayHealth, MemoryAnswers, Pipeline, Readiness, RouteTable
+from tetrad.serving.ports import Provider
 
 if TYPE_CHECKING:
     from tetrad.processes.gateway._server import GatewayServer
@@ -57,7 +61,12 @@ class Worker:
             folder, cap_bytes=settings.get(own.SPOOL_BYTES), segment_bytes=settings.get(own.SPOOL_SEGMENT_BYTES)
         )
         record_bytes = settings.get(own.RECORD_BYTES)
-        provider = OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=settings.get(own.MAX_ANSWER))
+        cache = self._cache(clock, internal)
+        largest = settings.get(own.MAX_ANSWER)
+        providers: dict[str, Provider] = {
+            "openai": OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
+            "anthropic": AnthropicProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
+        }
         control = parse_address(control_address(settings))
         token = _FileSecret(home)
         keeper = ControlKeeper(internal, control, token)
@@ -70,12 +79,14 @@ class Worker:
             assumed_output=settings.get(limiting.ASSUMED_OUTPUT),
         )
         pipeline = Pipeline(
-            {"openai": provider},
+            providers,
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
-            layers=(LimitLayer(gate, rules_changed=leases.use),),
+            region=settings.get(own.REGION),
+            layers=(LimitLayer(gate, rules_changed=leases.use), *(() if cache is None else (cache,))),
         )
+        self.metrics.routes = partial(_health, pipeline)
         tables = TableClient(
             client=internal,
             control=control,
@@ -85,6 +96,13 @@ class Worker:
             install=partial(self._install, pipeline),
         )
         shipper = Shipper(spool, home.spool, client=internal, control=control, token=token, shipped=self._count_shipped)
+        teller = HealthTeller(
+            f"{socket.gethostname()}-{self.index}",
+            partial(_health, pipeline),
+            client=internal,
+            control=control,
+            token=token,
+        )
         app = GatewayApp(
             pipeline,
             self.metrics,
@@ -99,6 +117,7 @@ class Worker:
             asyncio.create_task(tables.run(), name="route-tables"),
             asyncio.create_task(shipper.run(), name="shipper"),
             asyncio.create_task(leases.run(), name="leases"),
+            asyncio.create_task(teller.run(), name="health"),
             asyncio.create_task(self._keep_house(tables, spool, client), name="housekeeping"),
         ]
         ended = partial(_tell, server.stop)
@@ -114,9 +133,31 @@ class Worker:
             await leases.close(_FLUSH_S)
             await shipper.flush(_FLUSH_S)
             shipper.close()
-            await provider.close()
+            if cache is not None:
+                await cache.close()
+            for provider in providers.values():
+                await provider.close()
             await internal.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
+
+    def _cache(self, clock: Clock, internal: Client) -> Cache | None:
+        settings = self.settings
+        most_bytes = settings.get(own.CACHE_BYTES)
+        if not most_bytes:
+            return None
+        disk_bytes = settings.get(own.CACHE_DISK_BYTES)
+        cache = Cache(
+            MemoryAnswers(most_bytes=most_bytes, most_entries=settings.get(own.CACHE_ENTRIES)),
+            clock,
+            shared=FileAnswers(self.home.cache, most_bytes=disk_bytes) if disk_bytes else None,
+            similar=InferenceSimilar(
+                internal, self.home.run / "inference.sock", deadline_s=settings.get(own.SIMILAR_DEADLINE_S)
+            ),
+            entry_bytes=settings.get(own.CACHE_ENTRY_BYTES),
+            wait_s=settings.get(own.CACHE_WAIT_S),
+        )
+        self.metrics.cache = cache
+        return cache
 
     def _server(self, app: GatewayApp) -> HttpServer | GatewayServer:
         settings = self.settings
@@ -150,6 +191,10 @@ class Worker:
             with contextlib.suppress(OSError):  # a full disk costs the siblings a look at our counters, nothing else
                 write_snapshot(self.home.run, self.metrics.snapshot(spool, client.counts()))
             await asyncio.sleep(_HOUSEKEEPING_S)
+
+
+def _health(pipeline: Pipeline) -> GatewayHealth:
+    return pipeline.table.health() if pipeline.table is not None else GatewayHealth()
 
 
 class _FileSecret:

@@ -1,4 +1,4 @@
-"""`/v1/embeddings` as OpenAI's clients know it (ASGI)."""
+"""`/v1/embeddings` as OpenAI's clients know it, and `/v1/similar` for the gateway's cache (ASGI)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import base64
 import json
 import logging
 import struct
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from tetrad.kernel import InvalidInput, NotFound, TetradError, TooLarge
 from tetrad.processes.inference._embedder import Embedder
+from tetrad.processes.inference._similar import SimilarIndex
 
 log = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_T = TypeVar("_T")
 _TYPES = {400: "invalid_request_error", 404: "invalid_request_error", 413: "invalid_request_error"}
 
 
@@ -31,11 +35,44 @@ class EmbeddingRequest(msgspec.Struct, frozen=True):
     user: str = ""
 
 
-class InferenceApp:
-    """Answers `/v1/embeddings`, `/v1/models`, `/healthz` and `/readyz`."""
+_RECENT = 256
+_Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Question = Annotated[str, msgspec.Meta(min_length=1, max_length=8000)]
 
-    def __init__(self, embedder: Embedder, model: str, *, max_inputs: int, max_body: int) -> None:
+
+class SimilarRequest(msgspec.Struct, frozen=True):
+    """Which earlier question of a partition is nearest to this one, if its cosine reaches the threshold."""
+
+    partition: _Digest
+    text: _Question
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class SimilarEntry(msgspec.Struct, frozen=True):
+    """A question to remember, and the key under which its answer lies."""
+
+    partition: _Digest
+    text: _Question
+    key: _Digest
+    ttl_s: Annotated[int, msgspec.Meta(ge=1, le=31 * 86_400)]
+
+
+class InferenceApp:
+    """Answers `/v1/embeddings`, `/v1/similar`, `/v1/models`, `/healthz` and `/readyz`."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        model: str,
+        *,
+        max_inputs: int,
+        max_body: int,
+        similar: SimilarIndex,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
         self._embedder, self._model = embedder, model
+        self._similar, self._now_s = similar, now_s
+        self._recent: OrderedDict[str, bytes] = OrderedDict()
         self._max_inputs, self._max_body = max_inputs, max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +106,32 @@ class InferenceApp:
             return json.dumps({"object": "list", "data": [{"id": self._model, "object": "model"}]}).encode()
         if path == "/v1/embeddings" and method == "POST":
             return await self._embeddings(await self._body(receive))
+        if path == "/v1/similar" and method == "POST":
+            return await self._nearest(_decoded(await self._body(receive), SimilarRequest))
+        if path == "/v1/similar/entries" and method == "POST":
+            return await self._remember(_decoded(await self._body(receive), SimilarEntry))
         raise NotFound(f"there is no {method} {path[:100]}", hint="POST /v1/embeddings")
+
+    async def _nearest(self, asked: SimilarRequest) -> bytes:
+        vector = await self._vector(asked.text)
+        found = self._similar.find(asked.partition, vector, asked.threshold, self._now_s())
+        key, score = found if found is not None else (None, 0.0)
+        return msgspec.json.encode({"key": key, "score": score})
+
+    async def _remember(self, entry: SimilarEntry) -> bytes:
+        vector = await self._vector(entry.text)
+        self._similar.add(entry.partition, vector, entry.key, self._now_s() + entry.ttl_s)
+        return b"{}"
+
+    async def _vector(self, text: str) -> bytes:
+        """Return a text's vector; one that was just looked for is mostly remembered next."""
+        found = self._recent.get(text)
+        if found is None:
+            found = (await self._embedder.embed([text])).data
+            self._recent[text] = found
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+        return found
 
     async def _body(self, receive: Receive) -> bytes:
         body = bytearray()
@@ -114,6 +176,13 @@ def _read(body: bytes) -> EmbeddingRequest:
         return msgspec.json.decode(body, type=EmbeddingRequest)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the request cannot be read: {error}", hint='{"model": …, "input": "text"}') from None
+
+
+def _decoded(body: bytes, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the request cannot be read: {error}", hint=f"send a {kind.__name__}") from None
 
 
 def _texts(given: Any, most: int) -> list[str]:

@@ -25,6 +25,8 @@ from tetrad.processes.inference._settings import (
     INFERENCE_MAX_INPUTS,
     INFERENCE_MAX_TOKENS,
     INFERENCE_QUEUE,
+    INFERENCE_SIMILAR,
+    INFERENCE_SIMILAR_EACH,
     INFERENCE_THREADS,
     SETTINGS,
 )
@@ -91,6 +93,7 @@ async def _serve(settings: Settings, home: Home, listener: socket.socket) -> Non
     import uvicorn
 
     from tetrad.processes.inference._app import InferenceApp
+    from tetrad.processes.inference._similar import SimilarIndex
 
     name, embedder = _embedder(settings, home)
     app: Any = InferenceApp(
@@ -98,6 +101,9 @@ async def _serve(settings: Settings, home: Home, listener: socket.socket) -> Non
         name,
         max_inputs=settings.get(INFERENCE_MAX_INPUTS),
         max_body=settings.get(INFERENCE_MAX_BODY_KB) * 1000,
+        similar=SimilarIndex(
+            most_rows=settings.get(INFERENCE_SIMILAR_EACH), most_together=settings.get(INFERENCE_SIMILAR)
+        ),
     )
     config = uvicorn.Config(
         app,

@@ -23,6 +23,22 @@ INFERENCE_MAX_TOKENS = Setting(
 INFERENCE_MAX_BODY_KB = Setting(
     "inference_max_body_kb", int, 4096, "Largest body of an embedding request, in kB.", minimum=1, maximum=1_000_000
 )
+INFERENCE_SIMILAR = Setting(
+    "inference_similar_questions",
+    int,
+    16_384,
+    "Questions that are remembered for the cache of similar ones, all together (1.5 kB each).",
+    minimum=1,
+    maximum=1_000_000,
+)
+INFERENCE_SIMILAR_EACH = Setting(
+    "inference_similar_questions_each",
+    int,
+    1024,
+    "Questions that are remembered of one partition: same project, app, release, model and earlier messages.",
+    minimum=1,
+    maximum=100_000,
+)
 
 SETTINGS = SettingsTable(
     "Inference",
@@ -34,5 +50,7 @@ SETTINGS = SettingsTable(
         INFERENCE_MAX_INPUTS,
         INFERENCE_MAX_TOKENS,
         INFERENCE_MAX_BODY_KB,
+        INFERENCE_SIMILAR,
+        INFERENCE_SIMILAR_EACH,
     ),
 )

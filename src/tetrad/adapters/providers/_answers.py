@@ -1,0 +1,243 @@
+"""Answers on their way from an upstream to a client, in the upstream's own protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Collection
+from typing import Protocol
+
+from tetrad.kernel import Clock, InvalidInput, Usage
+from tetrad.kit.upstream import BrokenAnswer, Response, UpstreamFailure
+from tetrad.serving.ports import Outcome
+
+MAX_EVENT = 4 * 1024 * 1024
+MAX_ERROR = 1024 * 1024
+TAIL_BYTES = 65_536
+DRAIN_S = 1.0
+
+
+class CredentialRefused(UpstreamFailure):
+    """The upstream does not accept our secret: our operator's problem, not the client's."""
+
+    code = "upstream_credential_refused"
+
+
+class Collected(Protocol):
+    """What puts the events of a stream together again."""
+
+    id: str
+    model: str
+    error_type: str
+    error_message: str
+    unread: int
+
+    def feed(self, events: bytes, *, torn: bool = False) -> None:
+        """Read whole events; where the front is `torn`, what cannot be read there does not count."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the call consumed, as far as it was told."""
+        ...
+
+    @property
+    def finish_reasons(self) -> tuple[str, ...]:
+        """Why the answer ended; empty while it has not."""
+        ...
+
+    @property
+    def messages(self) -> bytes:
+        """The messages, as a JSON array; b"" where there was none."""
+        ...
+
+
+class Drainer:
+    """Reads what follows the end of streams, so that their connections can be used again."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def drain(self, response: Response) -> None:
+        """Read the rest of a response that is as good as over."""
+        task = asyncio.get_running_loop().create_task(_drain(response))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Give up on what is being drained."""
+        for task in list(self._tasks):
+            task.cancel()
+
+
+class Whole:
+    """An answer that is there."""
+
+    stream = False
+    done = True
+    dropped: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        outcome: Outcome,
+        received_ns: int,
+        headers: list[tuple[bytes, bytes]],
+        content_type: bytes = b"application/json",
+    ) -> None:
+        self.status = status
+        self.headers = [(b"content-type", content_type), *headers]
+        self.received_ns = received_ns
+        self._body = body
+        self._outcome = outcome
+
+    async def read(self) -> bytes:
+        return self._body
+
+    def outcome(self) -> Outcome:
+        return self._outcome
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class EventStream:
+    """Server-sent events on their way through; a protocol says how one ends and what of it the client sees.
+
+    Pieces end where events end, so that events can be taken out whole, and the end is seen before the client sees it.
+    Of the events at most `keep_bytes` are kept for the record.
+    """
+
+    stream = True
+    dropped: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        response: Response,
+        *,
+        clock: Clock,
+        drainer: Drainer,
+        keep_bytes: int,
+        headers: list[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        self.status = response.status
+        self.headers: list[tuple[bytes, bytes]] = headers or []
+        self.done = False
+        self.received_ns = clock.now_ns()
+        self._clock = clock
+        self._drainer = drainer
+        self._keep_bytes = keep_bytes
+        self._response = response
+        self._pending = b""
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._tail: deque[bytes] = deque()
+        self._tail_bytes = 0
+        self._first_ns = 0
+        self._marked = False
+
+    def _end(self, events: bytes) -> int | None:
+        """Return where the last event of the protocol ends; None where it is absent."""
+        raise NotImplementedError
+
+    def _shown(self, events: bytes) -> bytes:
+        """Return what of the events the client sees."""
+        return events
+
+    def _reader(self) -> Collected:
+        """Return what puts the events together again."""
+        raise NotImplementedError
+
+    async def read(self) -> bytes:
+        while True:
+            piece = await self._response.read()
+            if not piece:
+                self.done = True
+                self._keep(self._pending)
+                return self._pending
+            if not self._first_ns:
+                self._first_ns = self._clock.now_ns()
+            data = self._pending + piece if self._pending else piece
+            cut = end_of_events(data)
+            if cut < len(data):
+                self._pending = data[cut:]
+                if len(self._pending) > MAX_EVENT:
+                    raise BrokenAnswer(f"an event of the upstream is larger than {MAX_EVENT:,} bytes")
+                if not cut:
+                    continue
+                data = data[:cut]
+            else:
+                self._pending = b""
+            end = self._end(data)
+            if end is not None:
+                self.done = self._marked = True
+                data = data[:end]
+            self._keep(data)
+            data = self._shown(data)
+            if data or self.done:
+                return data
+
+    def outcome(self) -> Outcome:
+        reader = self._reader()
+        reader.feed(b"".join(self._kept))
+        if self._tail:
+            reader.feed(b"".join(self._tail), torn=True)
+        if self.done and not self._marked and not reader.finish_reasons and not reader.error_type:
+            reader.error_type, reader.error_message = "stream_truncated", "the stream ended without finish or marker"
+        return Outcome(
+            usage=reader.usage,
+            response_model=reader.model,
+            response_id=reader.id,
+            finish_reasons=reader.finish_reasons,
+            output=reader.messages,
+            first_chunk_ns=self._first_ns,
+            error_type=reader.error_type,
+            error_message=reader.error_message,
+            truncated=bool(self._tail),
+            attributes={"stream.unread_events": str(reader.unread)} if reader.unread else {},
+        )
+
+    def close(self) -> None:
+        if not self.done:
+            self._response.close()
+        elif not self._response.complete:
+            self._drainer.drain(self._response)
+
+    def _keep(self, data: bytes) -> None:
+        if not self._tail and self._kept_bytes + len(data) <= self._keep_bytes:
+            self._kept.append(data)
+            self._kept_bytes += len(data)
+            return
+        # past the limit only the end matters: finish reasons and usage
+        self._tail.append(data)
+        self._tail_bytes += len(data)
+        while len(self._tail) > 2 and self._tail_bytes - len(self._tail[0]) >= TAIL_BYTES:
+            self._tail_bytes -= len(self._tail.popleft())
+
+
+async def _drain(response: Response) -> None:
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            with contextlib.suppress(UpstreamFailure):
+                await response.read_all(TAIL_BYTES)
+    except TimeoutError:
+        response.close()
+
+
+def passed(response: Response, names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return those headers of an upstream's answer that its client should see."""
+    return [(name, value) for name, value in response.headers if name in names]
+
+
+def covered(error: InvalidInput, secret: str) -> InvalidInput:
+    """Return the error without the secret that it may quote."""
+    message = error.message.replace(secret, "[secret]") if secret else error.message
+    return InvalidInput(message, hint=error.hint, code=error.code)
+
+
+def end_of_events(data: bytes) -> int:
+    """Return how many bytes at the front are whole server-sent events."""
+    newline, carriage = data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n")
+    return max(newline + 2 if newline >= 0 else 0, carriage + 4 if carriage >= 0 else 0)

@@ -1,0 +1,65 @@
+"""Tell control how the targets of routes do, for the console; requests never wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from urllib.parse import quote
+
+import msgspec
+
+from tetrad.kernel import TetradError
+from tetrad.kit.upstream import Address, Client, Timeouts
+from tetrad.serving import GatewayHealth
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 5.0
+_TIMEOUTS = Timeouts(connect_s=2.0, first_byte_s=5.0, idle_s=5.0, total_s=10.0)
+
+
+class HealthTeller:
+    """Send a report every few seconds while there is anything to tell. A report that is lost is not sent again."""
+
+    def __init__(
+        self,
+        name: str,
+        health: Callable[[], GatewayHealth],
+        *,
+        client: Client,
+        control: Address,
+        token: Callable[[], str],
+    ) -> None:
+        self._path = f"/internal/v1/gateways/{quote(name, safe='')}/health"
+        self._health = health
+        self._client = client
+        self._control = control
+        self._token = token
+        self._failed = False
+
+    async def run(self) -> None:
+        """Tell for ever."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            await self.tell()
+
+    async def tell(self) -> bool:
+        """Tell once; return whether control has it. Nothing is sent where nothing is known."""
+        health = self._health()
+        if not health.targets and not health.keys:
+            return False
+        try:
+            headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/json")]
+            request = self._client.prepare("PUT", self._control, self._path, headers)
+            response = await self._client.send(request, msgspec.json.encode(health), timeouts=_TIMEOUTS)
+            body = await response.read_all(65_536)
+            if response.status >= 300:
+                raise TetradError(f"control answered {response.status}: {body[:300].decode('utf-8', 'replace')}")
+        except (TetradError, OSError) as error:
+            if not self._failed:
+                log.warning("control was not told how the targets of routes do: %s", error)
+            self._failed = True
+            return False
+        self._failed = False
+        return True

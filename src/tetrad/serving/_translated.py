@@ -1,0 +1,103 @@
+"""Calls to upstreams that do not speak the client's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from tetrad.serving._model import Upstream
+from tetrad.serving.errors import RequestRefused
+from tetrad.serving.ports import Answer, Handler, ModelCall, Outcome
+from tetrad.serving.translation import Translation, find
+
+_PAUSE_EVERY = 64
+"""So many pieces of a stream may say nothing before others get their turn."""
+
+
+async def translated(call: ModelCall, spoken: Collection[str], upstream: Upstream, following: Handler) -> Answer:
+    """Call `following`, which speaks the operations `spoken` (the best first), for a client that speaks another one.
+
+    Endpoints do this with themselves, for every call whose operation is not theirs. Raises `RequestRefused` where there
+    is no way from the one to the other, or where a strict call says what the other cannot.
+    """
+    translate = find(call.operation.name, spoken)
+    if translate is None:
+        raise RequestRefused(
+            f"the upstream {upstream.name!r} cannot do {call.operation.name}: it speaks {', '.join(spoken)} only",
+            param="model",
+            hint="ask for a model of a provider that can",
+            code="operation_not_served",
+        )
+    strict = call.strict if call.strict is not None else upstream.translation == "strict"
+    translation = translate(call, strict)
+    answer = await following(translation.call)
+    if answer.stream:
+        return _Stream(answer, translation)
+    try:
+        body = await answer.read()
+        if answer.status >= 400:
+            status, body = translation.error(answer.status, body)
+        else:
+            status, body = answer.status, translation.whole(body)
+        return _Whole(answer, translation, status, body)
+    except BaseException:
+        answer.close()
+        raise
+
+
+class _Whole:
+    stream = False
+    done = True
+
+    def __init__(self, answer: Answer, translation: Translation, status: int, body: bytes) -> None:
+        self.status = status
+        self.headers = answer.headers
+        self.received_ns = answer.received_ns
+        self.dropped = translation.dropped
+        self._answer = answer
+        self._translation = translation
+        self._body = body
+
+    async def read(self) -> bytes:
+        return self._body
+
+    def outcome(self) -> Outcome:
+        return self._translation.outcome(self._answer.outcome())
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+class _Stream:
+    stream = True
+
+    def __init__(self, answer: Answer, translation: Translation) -> None:
+        self.status = answer.status
+        self.headers = answer.headers
+        self.received_ns = answer.received_ns
+        self.dropped = translation.dropped
+        self.done = False
+        self._answer = answer
+        self._translation = translation
+        self._events = translation.events()
+
+    async def read(self) -> bytes:
+        silent = 0
+        while True:
+            piece = await self._answer.read()
+            said = self._events.feed(piece) if piece else b""
+            if self._answer.done or self._events.done:
+                said += self._events.end()
+                self.done = True
+                return said
+            if said:
+                return said
+            silent += 1
+            if not silent % _PAUSE_EVERY:
+                await asyncio.sleep(0)
+
+    def outcome(self) -> Outcome:
+        return self._translation.outcome(self._answer.outcome())
+
+    def close(self) -> None:
+        self._answer.close()

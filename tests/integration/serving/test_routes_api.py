@@ -1,0 +1,169 @@
+"""The API and the commands of routes, through the guard."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.identity import ADMIN, INTERNAL_TOKEN, ORIGIN, caller, make_app, make_identity
+from support.routes import holes
+from support.sync_app import SyncApp
+from tetrad.kernel import Conflict, FixedClock
+from tetrad.kit.api_client import ApiClient
+from tetrad.kit.db import Database
+from tetrad.processes.cli._app import run
+from tetrad.serving import ProviderDirectory
+from tetrad.serving._route_api import gateway_health_router, route_router
+from tetrad.serving._route_directory import RouteDirectory, RouteHealth
+from tetrad.serving._store import SqlProviderStore, SqlRouteStore
+from tetrad.serving.routes import provider_router
+
+P = "/api/v1/projects/default/routes"
+TOLD = {
+    "targets": [
+        {
+            "route": "default/smart", "model": "acme/big", "state": "open", "in_flight": 1, "cooling": False,
+            "first_token_s": None, "counts": {"timeout": 4},
+        }
+    ],
+    "keys": {"acme": {"ready": 1, "cooling": 0, "retired": 1}},
+}  # fmt: skip
+
+
+def made(database: Database) -> tuple[Any, Any, str]:
+    identity = make_identity(database)
+    for project in ("default", "other"):
+        with contextlib.suppress(Conflict):
+            identity.projects.create(ADMIN, project, project)
+    health = RouteHealth(FixedClock())
+    routes = RouteDirectory(SqlRouteStore(database, FixedClock()))
+    providers = ProviderDirectory(SqlProviderStore(database, FixedClock()))
+    app = make_app(
+        identity, route_router(routes, health), gateway_health_router(health, providers), provider_router(providers)
+    )
+    return app, identity, identity.keys.create(ADMIN, "default", "ann", ["control", "admin"]).secret
+
+
+@pytest.fixture
+async def http(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    app, _, key = made(database)
+    async with caller(app, key) as client:
+        yield client
+
+
+async def test_no_route_lets_in_whom_it_must_not(database: Database) -> None:
+    app, identity, _ = made(database)
+    assert await holes(app, identity) == []
+
+
+async def test_a_route_is_put_read_changed_and_removed(http: httpx.AsyncClient) -> None:
+    body = {
+        "targets": [{"model": "acme/big", "when": {"regions": ["eu"]}}],
+        "strategy": "latency",
+        "aliases": ["gpt-9"],
+    }
+    made = await http.put(f"{P}/smart", json=body)
+    assert made.status_code == 200, made.text
+    assert made.json()["targets"][0]["when"]["regions"] == ["eu"]
+    assert (await http.get(f"{P}/smart")).json() == made.json() == (await http.get(P)).json()["items"][0]
+    again = {name: value for name, value in made.json().items() if name != "name"}
+    assert (await http.put(f"{P}/smart", json=again)).json() == made.json()
+    assert (await http.put(f"{P}/other", json={**body, "aliases": ["smart"]})).status_code == 409
+    assert (await http.delete(f"{P}/smart")).status_code == 204
+    assert (await http.delete(f"{P}/smart")).json()["code"] == "route_not_found"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"targets": []},
+        {"targets": [{"model": "a"}], "strategy": "luck"},
+        {"targets": [{"model": "a"}], "surprise": 1},
+        {"targets": [{"model": "a", "weight": -1}]},
+        {"targets": [{"model": "a"}] * 33},
+        {"targets": [{"model": "a"}], "deadlines": {"total_s": "soon"}},
+    ],
+)
+async def test_what_cannot_be_a_route_is_refused(http: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    answer = await http.put(f"{P}/smart", json=body)
+    assert answer.status_code in (400, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_the_console_sees_what_gateways_tell(database: Database) -> None:
+    app, _, key = made(database)
+    async with caller(app, INTERNAL_TOKEN) as gateway, caller(app, key) as person:
+        sent = await gateway.put("/internal/v1/gateways/host-0/health", json=TOLD)
+        assert sent.status_code == 204, sent.text
+        assert (await gateway.put("/internal/v1/gateways/host-1/health", json={"targets": [{}]})).status_code == 400
+        (found,) = (await person.get(f"{P}/health")).json()["items"]
+        path = "/api/v1/projects/default/providers/acme"
+        assert (await person.get(f"{path}/health")).json()["code"] == "provider_not_found"
+        body = {"base_url": "https://acme.example/v1", "models": [{"name": "big"}], "secret": "a", "secrets": ["b"]}
+        assert (await person.put(path, json=body)).json()["secrets"] == ["b"]
+        health = (await person.get(f"{path}/health")).json()
+        assert (health["keys_ready"], health["keys_retired"], health["limit"]) == (1, 1, 0)
+    assert (found["route"], found["open"], found["workers"], found["outcomes"]) == ("smart", 1, 1, {"timeout": 4})
+
+
+@pytest.fixture
+def tetrad(database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command as a person would; return its status and what it printed."""
+    app, _, key = made(database)
+    monkeypatch.setattr(ApiClient, "from_environment", lambda: ApiClient(ORIGIN, key, transport=SyncApp(app)))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        status = run(list(arguments))
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return call
+
+
+def test_the_commands_set_show_list_and_remove(tetrad: Any, tmp_path: Path) -> None:
+    status, out, err = tetrad(
+        "route", "set", "smart", "-t", "local/m", "-t", "acme/big=3", "--strategy", "weighted", "--alias", "gpt-9",
+        "--fallback", "context_window=acme/long", "--timeout", "30", "--hedge", "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    (route,) = json.loads(out)
+    assert [target["weight"] for target in route["targets"]] == [1, 3]
+    assert route["fallbacks"]["context_window"][0]["model"] == "acme/long"
+    assert (route["deadlines"]["total_s"], route["hedge"]["enabled"]) == (30, True)
+    shown = tetrad("route", "show", "smart")[1]
+    file = tmp_path / "route.yaml"
+    file.write_text(shown)
+    assert tetrad("route", "set", "copy", "--file", str(file))[0] == 1, "its alias is taken"
+    file.write_text(shown.replace("gpt-9", "gpt-10"))
+    assert tetrad("route", "set", "copy", "--file", str(file))[0] == 0
+    assert "acme/big=3" in tetrad("route", "list")[1]
+    given = ["--base-url", "https://acme.example/v1", "-m", "big", "--secret", "a", "--secret", "b"]
+    assert tetrad("provider", "set", "acme", *given, "--max-concurrency", "5")[0] == 0
+    assert "a, b" in tetrad("provider", "list")[1]
+    assert "no limit" in tetrad("provider", "health", "acme")[1]
+    assert "no gateway has told" in tetrad("route", "health")[2]
+    assert tetrad("route", "remove", "smart")[0] == 0
+    assert tetrad("route", "remove", "smart")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-t", "a=heavy"], "no whole number"),
+        (["-t", "a", "--fallback", "luck=b"], "no KIND=MODEL"),
+        (["-t", "a", "--file", "x.yaml"], "--file says everything"),
+        (["--file", "not/there.yaml"], "cannot be read"),
+        ([], "0 targets"),
+    ],
+)
+def test_a_command_that_cannot_be_says_why(tetrad: Any, arguments: list[str], told: str) -> None:
+    status, _, err = tetrad("route", "set", "smart", *arguments)
+    assert status == 2
+    assert told in err

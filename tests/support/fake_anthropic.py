@@ -1,0 +1,220 @@
+"""An upstream that speaks Anthropic's Messages on a raw socket and misbehaves as scripted by the model's name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from support.fake_openai import WORDS, FakeOpenAI, Script
+
+SIGNATURE = "EqoBCkgIARABGAIiQL=="
+THOUGHTS = ["Two and two", " are four."]
+TOOLS = [
+    ("toolu_1", "weather", '{"city": "Oslo"}'),
+    ("toolu_2", "weather", '{"city": "Bergen"}'),
+    ("toolu_3", "now", ""),
+]
+
+
+@dataclass
+class FakeAnthropic(FakeOpenAI):
+    """Like `FakeOpenAI`, in Anthropic's protocol."""
+
+    usage: dict[str, Any] = field(
+        default_factory=lambda: {
+            "input_tokens": 10,
+            "cache_creation_input_tokens": 7,
+            "cache_read_input_tokens": 2,
+            "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3},
+            "output_tokens": 5,
+            "output_tokens_details": {"thinking_tokens": 1},
+        }
+    )
+
+    @property
+    def script(self) -> type[Script]:
+        return AnthropicScript
+
+
+class AnthropicScript(Script):
+    """Acts of Anthropic's protocol; those that only break connections are `Script`'s."""
+
+    closed = False
+
+    async def act_m1(self) -> bool:
+        if self.target.endswith("/count_tokens"):
+            return await self.json(200, {"input_tokens": 14})
+        if self.streaming:
+            return await self.stream(WORDS)
+        return await self.json(200, self.completion("".join(WORDS)), extra=LIMITS)
+
+    async def act_tools(self) -> bool:
+        """Three calls, the last without arguments; a stream cuts the arguments in two."""
+        content = [
+            {"type": "tool_use", "id": id_, "name": name, "input": json.loads(arguments or "{}")}
+            for id_, name, arguments in TOOLS
+        ]
+        if not self.streaming:
+            return await self.json(200, self.message(content, "tool_use"))
+        events = [self.start()]
+        for index, (id_, name, arguments) in enumerate(TOOLS):
+            block = {"type": "tool_use", "id": id_, "name": name, "input": {}}
+            pieces = [arguments[:5], arguments[5:]] if arguments else []
+            events += self.block(index, block, [{"type": "input_json_delta", "partial_json": p} for p in ("", *pieces)])
+        return await self.events([*events, *self.finish_events("tool_use")])
+
+    async def act_thinking(self) -> bool:
+        """Signed thinking, a redacted thought, then an answer."""
+        thinking = {"type": "thinking", "thinking": "".join(THOUGHTS), "signature": SIGNATURE}
+        content = [thinking, {"type": "redacted_thinking", "data": "xyz"}, {"type": "text", "text": "4"}]
+        if self.argument == "one":
+            content.pop(1)
+        if not self.streaming:
+            return await self.json(200, self.message(content, "end_turn"))
+        deltas = [{"type": "thinking_delta", "thinking": text} for text in THOUGHTS]
+        deltas.append({"type": "signature_delta", "signature": SIGNATURE})
+        events = [self.start(), *self.block(0, {"type": "thinking", "thinking": "", "signature": ""}, deltas)]
+        for index, block in enumerate(content[1:], 1):
+            if block["type"] == "text":
+                events += self.block(index, {"type": "text", "text": ""}, [{"type": "text_delta", "text": "4"}])
+            else:
+                events += self.block(index, block, [])
+        return await self.events([*events, *self.finish_events("end_turn")])
+
+    async def act_refusal(self) -> bool:
+        details = {"type": "refusal", "category": "bio", "explanation": "no"}
+        return await self.json(200, {**self.message([], "refusal"), "stop_details": details})
+
+    async def act_overloaded(self) -> bool:
+        """Give up in the middle of a stream."""
+        await self.head(200, "text/event-stream")
+        await self.chunk(self.start() + self.begin_text() + self.word("Hel"))
+        error = {"type": "overloaded_error", "message": "Overloaded"}
+        await self.chunk(self.event({"type": "error", "error": error}))
+        await self.end()
+        return True
+
+    async def act_error(self) -> bool:
+        status = int(self.argument)
+        kind = {429: "rate_limit_error", 529: "overloaded_error"}.get(status, f"error_{status}")
+        body = {"type": "error", "error": {"type": kind, "message": "as scripted"}, "request_id": "req_1"}
+        return await self.json(status, body, extra="retry-after: 7\r\n" + LIMITS)
+
+    async def act_endless(self) -> bool:
+        await self.head(200, "text/event-stream")
+        await self.chunk(self.start() + self.begin_text())
+        try:
+            while True:
+                await self.chunk(self.word("x" * 4000))
+        except ConnectionError:
+            self.fake.aborted += 1
+            raise
+
+    async def act_stallmid(self) -> bool:
+        await self.head(200, "text/event-stream")
+        await self.chunk(self.start() + self.begin_text() + self.word("Hel"))
+        await self.gone()
+        return False
+
+    async def act_reset(self) -> bool:
+        count = int(self.argument or 0)
+        if count:
+            await self.head(200, "text/event-stream")
+            await self.chunk(self.start() + self.begin_text() + b"".join(map(self.word, WORDS[:count])))
+        self.writer.transport.abort()
+        return False
+
+    async def act_nodone(self) -> bool:
+        """A stream without the event that ends it."""
+        await self.head(200, "text/event-stream")
+        await self.chunk(b"".join([self.start(), self.begin_text(), *map(self.word, WORDS)]))
+        await self.end()
+        return True
+
+    async def act_split(self) -> bool:
+        events = b"".join([self.start(), self.begin_text(), *map(self.word, WORDS), *self.finish_events("end_turn")])
+        await self.head(200, "text/event-stream")
+        for i in range(len(events)):
+            await self.chunk(events[i : i + 1])
+        await self.end()
+        return True
+
+    async def act_lingering(self) -> bool:
+        await self.head(200, "text/event-stream")
+        await self.chunk(b"".join([self.start(), self.begin_text(), self.word("hi"), *self.finish_events("end_turn")]))
+        await self.gone()
+        return False
+
+    # pieces
+
+    def message(self, content: list[dict[str, Any]], reason: str | None) -> dict[str, Any]:
+        return {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "claude-2026",
+            "content": content,
+            "stop_reason": reason,
+            "stop_sequence": None,
+            "usage": self.fake.usage,
+        }
+
+    def completion(self, text: str) -> dict[str, Any]:
+        return self.message([{"type": "text", "text": text}], "end_turn")
+
+    def event(self, chunk: dict[str, Any]) -> bytes:
+        return f"event: {chunk['type']}\ndata: {json.dumps(chunk)}\n\n".encode()
+
+    def start(self) -> bytes:
+        message = {**self.message([], None), "usage": {**self.fake.usage, "output_tokens": 1}}
+        return self.event({"type": "message_start", "message": message})
+
+    def block(self, index: int, block: dict[str, Any], deltas: list[dict[str, Any]]) -> list[bytes]:
+        self.closed = True
+        return [
+            self.event({"type": "content_block_start", "index": index, "content_block": block}),
+            *(self.event({"type": "content_block_delta", "index": index, "delta": delta}) for delta in deltas),
+            self.event({"type": "content_block_stop", "index": index}),
+        ]
+
+    def begin_text(self) -> bytes:
+        block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+        return self.event(block) + self.event({"type": "ping"})
+
+    def word(self, word: str) -> bytes:
+        return self.event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}})
+
+    def finish_events(self, reason: str) -> list[bytes]:
+        stop = [] if self.closed else [self.event({"type": "content_block_stop", "index": 0})]
+        delta = {"stop_reason": reason, "stop_sequence": None}
+        usage = {name: self.fake.usage[name] for name in ("output_tokens", "output_tokens_details")}
+        return [
+            *stop,
+            self.event({"type": "message_delta", "delta": delta, "usage": usage}),
+            self.event({"type": "message_stop"}),
+        ]
+
+    async def events(self, events: list[bytes]) -> bool:
+        await self.head(200, "text/event-stream")
+        for event in events:
+            await self.chunk(event)
+        await self.end()
+        return True
+
+    async def stream(self, words: list[str], pause_s: float = 0.0) -> bool:
+        await self.head(200, "text/event-stream")
+        try:
+            await self.chunk(self.start() + self.begin_text())
+            for word in words:
+                await self.chunk(self.word(word))
+        except ConnectionError:
+            self.fake.aborted += 1
+            raise
+        for event in self.finish_events("end_turn"):
+            await self.chunk(event)
+        await self.end()
+        return True
+
+
+LIMITS = "anthropic-ratelimit-requests-remaining: 41\r\nrequest-id: req_1\r\nanthropic-organization-id: secret-org\r\n"

@@ -1,0 +1,34 @@
+"""What people watch of routes and providers stands on the metrics page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tetrad.kit.spool import SpoolFolder, SpoolWriter
+from tetrad.processes.gateway._metrics import Metrics, render
+from tetrad.serving import GatewayHealth, TargetHealth
+
+
+def test_targets_keys_and_gates_are_samples_with_names_that_cannot_break_the_page(tmp_path: Path) -> None:
+    metrics = Metrics("0")
+    target = TargetHealth('default/"smart"', "acme/big", "half_open", 2, False, None, {"ok": 3, "timeout": 1})
+    metrics.routes = lambda: GatewayHealth(
+        (target,),
+        {"acme": {"ready": 1, "cooling": 0, "retired": 2}},
+        {"acme": {"limit": 7.5, "in_flight": 7, "waiting": 5, "refused": 4}},
+    )
+    folder = SpoolFolder.claim_own(tmp_path, "0")
+    writer = SpoolWriter(folder, cap_bytes=1_000_000, segment_bytes=100_000)
+    page = render([metrics.snapshot(writer, {})]).decode()
+    folder.close()
+    labels = 'worker="0",route="default/\\"smart\\"",model="acme/big"'
+    for line in (
+        f'tetrad_gateway_target_calls_total{{{labels},outcome="timeout"}} 1',
+        f"tetrad_gateway_target_state{{{labels}}} 1",
+        f"tetrad_gateway_target_in_flight{{{labels}}} 2",
+        'tetrad_gateway_provider_keys{worker="0",upstream="acme",state="retired"} 2',
+        'tetrad_gateway_provider_limit{worker="0",upstream="acme"} 7.5',
+        'tetrad_gateway_provider_waiting{worker="0",upstream="acme"} 5',
+        'tetrad_gateway_provider_refused_total{worker="0",upstream="acme"} 4',
+    ):
+        assert line in page.splitlines()

@@ -1,0 +1,95 @@
+"""Requests, answers and streams as the public API references of both protocols describe them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from support.translation import call_of, data_of, events_of, translated
+from tetrad.serving import OPERATIONS, RequestRefused
+
+FOLDER = Path(__file__).parents[2] / "golden" / "translation"
+NAMED = {operation.name: operation for operation in OPERATIONS}
+
+
+def cases(name: str) -> list[Any]:
+    return [
+        pytest.param(case, id=f"{case.get('client', name)}: {case['name']}")
+        for case in json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    ]
+
+
+@pytest.mark.parametrize("case", cases("chat_to_messages"))
+def test_a_chat_request_in_anthropics_words(case: dict[str, Any]) -> None:
+    check(case, "chat", "messages")
+
+
+@pytest.mark.parametrize("case", cases("messages_to_chat"))
+def test_a_message_request_in_openais_words(case: dict[str, Any]) -> None:
+    check(case, "messages", "chat")
+
+
+def check(case: dict[str, Any], client: str, upstream: str) -> None:
+    translation = translated(client, upstream, case["request"])
+    sent = {name: json.loads(bytes(raw)) for name, raw in translation.call.fields.items()}
+    assert sent == case["sent"]
+    assert list(translation.dropped) == case["dropped"]
+    assert translation.call.operation is NAMED[upstream]
+    if case["dropped"]:
+        with pytest.raises(RequestRefused) as caught:
+            translated(client, upstream, case["request"], strict=True)
+        assert caught.value.param == case["dropped"][0]
+        assert (caught.value.code, caught.value.status) == ("cannot_translate", 400)
+    else:
+        assert translated(client, upstream, case["request"], strict=True).call.fields == translation.call.fields
+
+
+@pytest.mark.parametrize("case", cases("answers"))
+def test_an_answer_in_the_clients_words(case: dict[str, Any]) -> None:
+    translation = translated(case["client"], case["upstream"], {"model": "m", "messages": []})
+    told = json.loads(translation.whole(msgspec.json.encode(case["answer"])))
+    wanted = case["told"]
+    if "created" in told:
+        told["created"] = wanted["created"]
+    assert told == wanted
+
+
+@pytest.mark.parametrize("case", cases("streams"))
+def test_a_stream_in_the_clients_words(case: dict[str, Any]) -> None:
+    raw = events_of(case["events"])
+    request = {"model": "m", "messages": [], "stream": True}
+    whole = stream(case, request, [raw])
+    assert [plain(item) for item in data_of(whole)] == [plain(item) for item in case["told"]]
+    for cut in range(1, len(raw)):
+        assert without_time(stream(case, request, [raw[:cut], raw[cut:]])) == without_time(whole)
+    assert without_time(stream(case, request, [raw[i : i + 1] for i in range(len(raw))])) == without_time(whole)
+    carriage = raw.replace(b"\n", b"\r\n")
+    pieces = [carriage[i : i + 1] for i in range(len(carriage))]
+    assert without_time(stream(case, request, pieces)) == without_time(whole)
+
+
+def stream(case: dict[str, Any], request: dict[str, Any], pieces: list[bytes]) -> bytes:
+    translation = translated(case["client"], case["upstream"], request, usage_asked=case.get("usage_asked", False))
+    events = translation.events()
+    said = b"".join(events.feed(piece) for piece in pieces)
+    said += events.end()
+    assert events.done
+    return said
+
+
+def plain(item: Any) -> Any:
+    return {**item, "created": 1} if isinstance(item, dict) and "created" in item else item
+
+
+def without_time(data: bytes) -> list[Any]:
+    return [plain(item) for item in data_of(data)]
+
+
+def test_the_helpers_read_what_they_write() -> None:
+    events = [{"type": "ping"}, "[DONE]"]
+    assert data_of(events_of(events)) == events
+    assert call_of("chat", {"model": "m"}).operation is NAMED["chat"]

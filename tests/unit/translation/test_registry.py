@@ -1,0 +1,170 @@
+"""Which protocols reach which, and what a call gets that no translator can help."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pytest
+
+from tetrad.serving import (
+    CHAT,
+    EMBEDDINGS,
+    BadAnswer,
+    Operation,
+    RequestRefused,
+    StreamBroken,
+    Upstream,
+    translated,
+)
+from tetrad.serving.ports import ModelCall, Outcome
+from tetrad.serving.translation import TRANSLATORS, find
+
+NEAR, FAR = Operation("near", "/near", "chat"), Operation("far", "/far", "chat")
+CALL = ModelCall(NEAR, {"model": msgspec.Raw(b'"m"')}, stream=True)
+
+
+class Marked:
+    """Says everything as it is, with a mark."""
+
+    done = False
+
+    def __init__(self, call: ModelCall, mark: bytes) -> None:
+        self.call, self._mark = call, mark
+        self.dropped: tuple[str, ...] = (mark.decode(), "both")
+
+    def whole(self, body: bytes) -> bytes:
+        return body + self._mark
+
+    feed = whole
+
+    def end(self) -> bytes:
+        return b"end " + self._mark
+
+    def error(self, status: int, body: bytes) -> tuple[int, bytes]:
+        return status + 1, body + self._mark
+
+    def events(self) -> Marked:
+        return self
+
+    def outcome(self, outcome: Outcome) -> Outcome:
+        return msgspec.structs.replace(outcome, output=outcome.output + self._mark)
+
+
+@pytest.fixture
+def pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = ModuleType("support_translators")
+    module.near = lambda call, _strict: Marked(call, b"N")
+    module.far = lambda call, _strict: Marked(msgspec.structs.replace(call, operation=FAR), b"F")
+    monkeypatch.setitem(sys.modules, "support_translators", module)
+    monkeypatch.setitem(TRANSLATORS, ("near", "chat"), "support_translators:near")
+    monkeypatch.setitem(TRANSLATORS, ("chat", "far"), "support_translators:far")
+
+
+def test_two_translators_that_meet_at_chat_make_one(pairs: None) -> None:
+    translate = find("near", ["nothing", "far"])
+    assert translate is not None
+    both = translate(CALL, False)
+    assert both.call.operation is FAR
+    assert both.dropped == ("N", "both", "F")
+    assert both.whole(b"-") == b"-FN"
+    assert both.error(400, b"-") == (402, b"-FN")
+    assert both.outcome(Outcome(output=b"-")).output == b"-FN"
+    events = both.events()
+    assert (events.feed(b"-"), events.end()) == (b"-FN", b"end FNend N")
+
+
+@pytest.mark.parametrize(
+    ("asked", "setting", "refused"),
+    [(None, "lossy", False), (None, "strict", True), (False, "strict", False), (True, "lossy", True)],
+)
+async def test_the_client_decides_about_strictness_else_the_provider(
+    asked: bool | None, setting: Any, refused: bool
+) -> None:
+    reached: list[ModelCall] = []
+
+    async def following(call: ModelCall) -> Any:
+        reached.append(call)
+        raise BadAnswer("enough")
+
+    fields = {"model": msgspec.Raw(b'"m"'), "messages": msgspec.Raw(b"[]"), "seed": msgspec.Raw(b"1")}
+    call = ModelCall(CHAT, fields, strict=asked)
+    with pytest.raises(RequestRefused if refused else BadAnswer):
+        await translated(call, ["messages"], Upstream("up", "", translation=setting), following)
+    assert len(reached) == (0 if refused else 1)
+
+
+class Answered:
+    """A stream whose first pieces say nothing to a client of the other protocol."""
+
+    status, stream, done, received_ns, dropped = 200, True, False, 0, ()
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._pieces = pieces
+        self.closed = 0
+
+    async def read(self) -> bytes:
+        piece = self._pieces.pop(0)
+        self.done = not self._pieces
+        return piece
+
+    def outcome(self) -> Outcome:
+        return Outcome(finish_reasons=("end_turn",))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+async def test_a_stream_waits_for_something_to_say_and_ends_with_it() -> None:
+    start = b'data: {"type":"message_start","message":{"id":"m","model":"c"}}\n\n'
+    text = b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}\n\n'
+    reason = b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\n'
+    pings = [b'data: {"type":"ping"}\n\n'] * 200
+    source = Answered([start, *pings, text, reason, b'data: {"type":"message_stop"}\n\n'])
+
+    async def following(call: ModelCall) -> Any:
+        assert call.operation.name == "messages"
+        return source
+
+    call = ModelCall(CHAT, {"model": msgspec.Raw(b'"m"'), "messages": msgspec.Raw(b"[]")}, stream=True)
+    answer = await translated(call, ["messages"], Upstream("up", ""), following)
+    pieces = []
+    while not answer.done:
+        pieces.append(await answer.read())
+    assert all(pieces)
+    assert b'"content":"a"' in pieces[1]
+    assert pieces[-1].endswith(b"data: [DONE]\n\n")
+    assert answer.outcome().finish_reasons == ("stop",)
+    answer.close()
+    assert source.closed == 1
+
+
+async def test_a_stream_that_ends_too_early_is_an_error() -> None:
+    start = b'data: {"type":"message_start","message":{"id":"m","model":"c"}}\n\n'
+
+    async def following(_call: ModelCall) -> Any:
+        return Answered([start, b""])
+
+    call = ModelCall(CHAT, {"model": msgspec.Raw(b'"m"'), "messages": msgspec.Raw(b"[]")}, stream=True)
+    answer = await translated(call, ["messages"], Upstream("up", ""), following)
+    await answer.read()
+    with pytest.raises(StreamBroken):
+        await answer.read()
+
+
+def test_there_is_not_always_a_way(pairs: None) -> None:
+    assert find("far", ["near"]) is None
+    assert find("near", []) is None
+
+
+async def test_a_call_that_nobody_can_translate_is_refused_and_says_what_the_upstream_speaks() -> None:
+    async def never(call: ModelCall) -> Any:
+        raise AssertionError
+
+    call = ModelCall(EMBEDDINGS, {})
+    with pytest.raises(RequestRefused, match="'up' cannot do embeddings: it speaks messages only") as caught:
+        await translated(call, ["messages"], Upstream("up", ""), never)
+    assert caught.value.code == "operation_not_served"
