@@ -13,7 +13,7 @@ import pytest
 
 from support.browser import find_chromium
 
-KEPT_VARIABLES = {"TETRAD_CACHE", "TETRAD_REQUIRE_BROWSER"}
+KEPT_VARIABLES = {"TETRAD_CACHE", "TETRAD_REQUIRE_BROWSER", "TETRAD_TEST_REDIS"}
 _homes = itertools.count(1)
 
 hypothesis.settings.register_profile(

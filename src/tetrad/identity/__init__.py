@@ -11,6 +11,7 @@ from tetrad.identity._model import (
     Project,
     Role,
     SecretInfo,
+    Team,
     hash_secret,
     secret_is_well_formed,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Role",
     "SecretInfo",
     "SignedIn",
+    "Team",
     "check_chain",
     "hash_secret",
     "machine_keys",

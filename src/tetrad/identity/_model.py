@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import secrets as entropy
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Literal, get_args
@@ -32,6 +32,11 @@ _RANDOM_CHARS, _CHECK_CHARS = 43, 6  # 32 bytes and a CRC-32 in base 62
 _SECRET = re.compile(r"tetrad_([a-z]{3,10})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SECRET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
+MAX_PATTERNS = 100
+MAX_LABELS = 32
+MAX_LABEL_CHARS = 256
+_PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._:/@+*?\[\]-]{0,199}")
+_LABEL = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,186}[A-Za-z0-9])?")
 
 
@@ -48,7 +53,8 @@ class Project:
 class ApiKey:
     """What is known of a key; its secret is not. `id` stays when the secret is rotated.
 
-    `project` None means all projects. `content` says what of the traffic under this key may be kept.
+    `project` None means all projects. `content` says what of the traffic under this key may be kept. `models` are
+    patterns of what it may name as `model`, all of it where there is none; `labels` are for people to find keys by.
     """
 
     id: str
@@ -64,6 +70,9 @@ class ApiKey:
     rotated_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
+    team: str = ""
+    models: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def state(self, now: datetime) -> KeyState:
         """Tell whether the key works."""
@@ -108,6 +117,22 @@ class KeyGrant:
     scopes: tuple[str, ...]
     content: ContentPolicy
     expires_ns: int
+    team: str = ""
+    models: tuple[tuple[str, ...], ...] = ()
+    """Lists of patterns, the key's own and its team's; of each, one must match what a call names as `model`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """People and keys of a project that belong together; its keys may call only what `models` allows."""
+
+    project: str
+    name: str
+    title: str
+    models: tuple[str, ...]
+    labels: Mapping[str, str]
+    created_at: datetime
+    created_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +261,39 @@ def check_project_name(name: str) -> str:
             hint="use 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit",
         )
     return name
+
+
+def check_team_name(name: str) -> str:
+    """Return a team's name, or refuse it."""
+    if not _SLUG.fullmatch(name):
+        raise BadName(
+            f"{name[:80]!r} cannot name a team",
+            hint="use 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit",
+        )
+    return name
+
+
+def check_models(patterns: Iterable[str]) -> tuple[str, ...]:
+    """Return patterns of models' names, each once, or refuse them."""
+    given = tuple(dict.fromkeys(patterns))
+    if len(given) > MAX_PATTERNS:
+        raise BadKeyRequest(f"{len(given)} patterns are too many", hint=f"at most {MAX_PATTERNS}; use * in them")
+    for pattern in given:
+        if not _PATTERN.fullmatch(pattern):
+            raise BadKeyRequest(f"{pattern[:80]!r} is no pattern of models", hint="such as openai/gpt-* or app:support")
+    return given
+
+
+def check_labels(given: Mapping[str, str]) -> dict[str, str]:
+    """Return labels in their order, or refuse them."""
+    if len(given) > MAX_LABELS:
+        raise BadKeyRequest(f"{len(given)} labels are too many", hint=f"at most {MAX_LABELS}")
+    for name, value in given.items():
+        if not _LABEL.fullmatch(name) or len(value) > MAX_LABEL_CHARS or not (value.isprintable() or not value):
+            raise BadKeyRequest(
+                f"{name[:70]!r} is no label", hint=f"a name of a-z, 0-9, _ . - and up to {MAX_LABEL_CHARS} characters"
+            )
+    return dict(sorted(given.items()))
 
 
 def check_title(text: str, what: str) -> str:

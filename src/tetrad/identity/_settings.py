@@ -25,6 +25,7 @@ CONSOLE_URL = Setting("console_url", str, "", "Address of the console in sign-in
 MAX_PROJECTS = Setting("max_projects", int, 1000, "Projects of the installation.", minimum=1)
 MAX_KEYS_PER_PROJECT = Setting("max_keys_per_project", int, 1000, "Keys of a project that still work.", minimum=1)
 MAX_SECRETS_PER_PROJECT = Setting("max_secrets_per_project", int, 200, "Provider secrets of a project.", minimum=1)
+MAX_TEAMS_PER_PROJECT = Setting("max_teams_per_project", int, 200, "Teams of a project.", minimum=1)
 
 SETTINGS = SettingsTable(
     "Identity",
@@ -37,5 +38,6 @@ SETTINGS = SettingsTable(
         MAX_PROJECTS,
         MAX_KEYS_PER_PROJECT,
         MAX_SECRETS_PER_PROJECT,
+        MAX_TEAMS_PER_PROJECT,
     ),
 )

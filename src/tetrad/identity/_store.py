@@ -20,6 +20,7 @@ from tetrad.identity._model import (
     SecretInfo,
     Session,
     SignInLink,
+    Team,
 )
 from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metadata, upsert
 
@@ -49,7 +50,29 @@ api_keys = sa.Table(
     sa.Column("rotated_at", Timestamp, nullable=True),
     sa.Column("revoked_at", Timestamp, nullable=True),
     sa.Column("last_used_at", Timestamp, nullable=True),
+    sa.Column("team", sa.String(63), nullable=False, server_default=sa.text("''")),
+    sa.Column("models", JsonText, nullable=False, server_default="[]"),
+    sa.Column("labels", JsonText, nullable=False, server_default="{}"),
     sa.Index(None, "project", "id"),
+)
+teams = sa.Table(
+    "teams",
+    metadata,
+    sa.Column("project", sa.String(63), sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("title", sa.String(100), nullable=False),
+    sa.Column("models", JsonText, nullable=False),
+    sa.Column("labels", JsonText, nullable=False),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("created_by", sa.String(64), nullable=False),
+)
+team_members = sa.Table(
+    "team_members",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("team", sa.String(63), primary_key=True),
+    sa.Column("person_id", sa.String(64), sa.ForeignKey("people.id"), primary_key=True),
+    sa.ForeignKeyConstraint(["project", "team"], ["teams.project", "teams.name"]),
 )
 api_key_secrets = sa.Table(
     "api_key_secrets",
@@ -190,8 +213,10 @@ class SqlRows:
             chosen = chosen.where(api_keys.c.id < before)
         return [_key(row) for row in self._do(chosen).mappings()]
 
-    def count_working_keys(self, project: str | None, now: datetime) -> int:
+    def count_working_keys(self, project: str | None, now: datetime, *, team: str | None = None) -> int:
         chosen = sa.select(sa.func.count()).where(_of(api_keys.c.project, project), *_works(api_keys, now))
+        if team is not None:
+            chosen = chosen.where(api_keys.c.team == team)
         return int(self._do(chosen.where(api_keys.c.revoked_at.is_(None))).scalar_one())
 
     def add_key(self, key: ApiKey, secret: KeySecret) -> None:
@@ -242,6 +267,46 @@ class SqlRows:
             key = {name: row[name] for name in row if not name.startswith("secret_")}
             out.append((_key(key), KeySecret(**secret)))
         return out
+
+    # Teams
+
+    def team(self, project: str, name: str) -> Team | None:
+        row = self._do(sa.select(teams).where(*_team_of(project, name))).mappings().one_or_none()
+        return None if row is None else _team(row)
+
+    def teams(self, project: str | None, after: str, limit: int) -> list[Team]:
+        chosen = sa.select(teams).where(teams.c.name > after).order_by(teams.c.name, teams.c.project).limit(limit)
+        if project is not None:
+            chosen = chosen.where(teams.c.project == project)
+        return [_team(row) for row in self._do(chosen).mappings()]
+
+    def count_teams(self, project: str) -> int:
+        return int(self._do(sa.select(sa.func.count()).where(teams.c.project == project)).scalar_one())
+
+    def put_team(self, team: Team) -> None:
+        row = {name: getattr(team, name) for name in Team.__dataclass_fields__}
+        row |= {"models": list(team.models), "labels": dict(team.labels)}
+        upsert(self._connection, teams, row, key=("project", "name"))
+
+    def delete_team(self, project: str, name: str) -> None:
+        self._do(api_keys.update().where(api_keys.c.project == project, api_keys.c.team == name).values(team=""))
+        mine = (team_members.c.project == project, team_members.c.team == name)
+        self._do(team_members.delete().where(*mine))
+        self._do(teams.delete().where(*_team_of(project, name)))
+
+    def team_members(self, project: str, name: str) -> list[Person]:
+        joined = people.join(team_members, team_members.c.person_id == people.c.id)
+        mine = (team_members.c.project == project, team_members.c.team == name)
+        chosen = sa.select(*people.c).select_from(joined).where(*mine).order_by(people.c.email)
+        return [Person(**row) for row in self._do(chosen).mappings()]
+
+    def add_team_member(self, project: str, name: str, person_id: str) -> bool:
+        row = {"project": project, "team": name, "person_id": person_id}
+        return insert_or_ignore(self._connection, team_members, row) == 1
+
+    def delete_team_member(self, project: str, name: str, person_id: str) -> bool:
+        mine = (team_members.c.project == project, team_members.c.team == name, team_members.c.person_id == person_id)
+        return self._do(team_members.delete().where(*mine)).rowcount == 1
 
     # People
 
@@ -417,11 +482,23 @@ def _works(table: sa.Table, now: datetime) -> tuple[sa.ColumnElement[bool], ...]
 
 
 def _key(row: Mapping[Any, Any]) -> ApiKey:
-    return ApiKey(**{**row, "scopes": tuple(row["scopes"])})
+    return ApiKey(**{**row, "scopes": tuple(row["scopes"]), "models": tuple(row["models"])})
 
 
 def _key_row(key: ApiKey) -> dict[str, Any]:
-    return {name: getattr(key, name) for name in ApiKey.__dataclass_fields__} | {"scopes": list(key.scopes)}
+    return {name: getattr(key, name) for name in ApiKey.__dataclass_fields__} | {
+        "scopes": list(key.scopes),
+        "models": list(key.models),
+        "labels": dict(key.labels),
+    }
+
+
+def _team_of(project: str, name: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return teams.c.project == project, teams.c.name == name
+
+
+def _team(row: Mapping[Any, Any]) -> Team:
+    return Team(**{**row, "models": tuple(row["models"])})
 
 
 def _secret(row: Mapping[Any, Any]) -> tuple[SecretInfo, bytes]:

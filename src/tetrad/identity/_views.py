@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.identity._chain import AuditCheck, AuditEntry
-from tetrad.identity._model import ApiKey, ContentPolicy, IssuedKey, KeyState, Person, Project, Role, SecretInfo
+from tetrad.identity._model import ApiKey, ContentPolicy, IssuedKey, KeyState, Person, Project, Role, SecretInfo, Team
 from tetrad.kernel import Principal
 
 Title = Annotated[str, Field(min_length=1, max_length=100)]
@@ -25,12 +25,60 @@ class ProjectBody(Strict):
     title: Annotated[str, Field(max_length=100)] = ""
 
 
+Patterns = Annotated[
+    list[Annotated[str, Field(max_length=200)]],
+    Field(max_length=100, description="Of what may be named as `model`, such as openai/gpt-*; empty: everything"),
+]
+Labels = Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=32)]
+
+
 class KeyBody(Strict):
     name: Title
     scopes: Annotated[list[str], Field(min_length=1, max_length=8)]
     expires_at: datetime | None = None
     content: ContentPolicy = "full"
     read_only: bool = False
+    team: Annotated[str, Field(max_length=63)] | None = None
+    models: Patterns | None = None
+    labels: Labels | None = None
+
+
+class KeyChangeBody(Strict):
+    """What is null stays as it is."""
+
+    team: Annotated[str | None, Field(max_length=63, description="Empty: none")] = None
+    models: Patterns | None = None
+    labels: Labels | None = None
+
+
+class TeamBody(Strict):
+    title: Annotated[str, Field(max_length=100)] = ""
+    models: Patterns = []
+    labels: Labels = {}
+
+
+class TeamView(TeamBody):
+    """A team of a project."""
+
+    name: str
+    created_at: datetime
+    created_by: str
+
+    @classmethod
+    def of(cls, team: Team) -> TeamView:
+        return cls(
+            name=team.name, title=team.title, models=list(team.models), labels=dict(team.labels),
+            created_at=team.created_at, created_by=team.created_by,
+        )  # fmt: skip
+
+
+class TeamMemberView(BaseModel):
+    email: str
+    name: str
+
+    @classmethod
+    def of(cls, person: Person) -> TeamMemberView:
+        return cls(email=person.email, name=person.name)
 
 
 class RotationBody(Strict):
@@ -113,11 +161,14 @@ class KeyView(BaseModel):
     rotated_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    team: str
+    models: list[str]
+    labels: dict[str, str]
 
     @classmethod
     def of(cls, key: ApiKey, now: datetime) -> KeyView:
-        fields = {name: getattr(key, name) for name in cls.model_fields if name not in ("state", "scopes")}
-        return cls(**fields, scopes=list(key.scopes), state=key.state(now))
+        fields = {name: getattr(key, name) for name in cls.model_fields if name not in ("state", "scopes", "models")}
+        return cls(**fields, scopes=list(key.scopes), models=list(key.models), state=key.state(now))
 
 
 class IssuedKeyView(BaseModel):

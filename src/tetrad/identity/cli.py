@@ -21,6 +21,7 @@ from tetrad.kernel import InvalidInput, TetradError, parse_json
 from tetrad.kit.api_client import ApiClient, path_part
 
 keys = typer.Typer(no_args_is_help=True, help="API keys: create, rotate, revoke.")
+teams = typer.Typer(no_args_is_help=True, help="Teams: people and keys that belong together.")
 projects = typer.Typer(no_args_is_help=True, help="Projects.")
 secrets = typer.Typer(no_args_is_help=True, help="Provider secrets, encrypted at rest.")
 audit = typer.Typer(no_args_is_help=True, help="The audit log: list, verify, export its head.")
@@ -31,6 +32,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 InProject = Annotated[str, typer.Option("--project", "-p", envvar="TETRAD_PROJECT", help="The project.")]
 Everywhere = Annotated[bool, typer.Option("--all-projects", help="Of the whole installation, not of one project.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many at most.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help="What it may call, such as openai/gpt-* or app:support; repeat it."),
+]
+Labels = Annotated[list[str] | None, typer.Option("--label", "-l", help="NAME=VALUE; repeat it.")]
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -65,6 +71,9 @@ def create_key(
     expires_in: Annotated[str, typer.Option(help="Such as 90d or 12h; never when left out.")] = "",
     content: Annotated[str, typer.Option(help="What of its traffic is kept: off, redacted or full.")] = "full",
     read_only: Annotated[bool, typer.Option("--read-only", help="It may look, not change.")] = False,
+    team: Annotated[str, typer.Option(help="The team that it belongs to.")] = "",
+    model: Models = None,
+    label: Labels = None,
     as_json: Json = False,
 ) -> None:
     """Make a key and print its secret, this once."""
@@ -73,6 +82,9 @@ def create_key(
         "scopes": scope or ["data"],
         "content": content,
         "read_only": read_only,
+        "team": team,
+        "models": model or [],
+        "labels": _labels(label or []),
         "expires_at": (datetime.now(UTC) + _duration(expires_in)).isoformat() if expires_in else None,
     }
     _issued(ApiClient.from_environment().post(_base(project, all_projects, "keys"), body), as_json)
@@ -105,6 +117,107 @@ def revoke_key(
         typer.confirm(f"Revoke {key_id}? Whoever uses it is refused from now on.", abort=True, err=True)
     ended = ApiClient.from_environment().delete(f"{_base(project, all_projects, 'keys')}/{path_part(key_id)}")
     _done(ended, f"revoked {ended['id']} ({ended['name']})", as_json)
+
+
+@keys.command("change")
+def change_key(
+    key: Annotated[str, typer.Argument(help="Its id.")],
+    team: Annotated[str | None, typer.Option(help="The team that it belongs to; an empty text for none.")] = None,
+    model: Models = None,
+    any_model: Annotated[bool, typer.Option("--any-model", help="It may call everything again.")] = False,
+    label: Labels = None,
+    project: InProject = DEFAULT_PROJECT,
+    as_json: Json = False,
+) -> None:
+    """Change a key's team, what it may call, or its labels; its secret stays."""
+    body = {
+        "team": team,
+        "models": [] if any_model else model,
+        "labels": None if label is None else _labels(label),
+    }
+    changed = ApiClient.from_environment().request("PATCH", _base(project, False, f"keys/{path_part(key)}"), body=body)
+    columns = {
+        "id": lambda each: each["id"],
+        "name": lambda each: each["name"],
+        "team": lambda each: each["team"] or "none",
+        "may call": lambda each: ", ".join(each["models"]) or "everything",
+        "labels": lambda each: ", ".join(f"{name}={value}" for name, value in each["labels"].items()),
+    }
+    _show([changed], columns, as_json, empty="")
+
+
+TeamName = Annotated[str, typer.Argument(help="Its name: a-z, 0-9 and -.")]
+EmailOf = Annotated[str, typer.Argument(help="The address that they sign in with.")]
+
+
+def _team_path(project: str, name: str = "", more: str = "") -> str:
+    return _base(project, False, "teams") + (f"/{path_part(name)}" if name else "") + more
+
+
+@teams.command("list")
+def list_teams(project: InProject = DEFAULT_PROJECT, as_json: Json = False) -> None:
+    """List the teams of a project."""
+    _show_teams(list(ApiClient.from_environment().items(_team_path(project))), as_json)
+
+
+@teams.command("set")
+def set_team(
+    name: TeamName,
+    title: Annotated[str, typer.Option(help="What people call it.")] = "",
+    model: Models = None,
+    label: Labels = None,
+    project: InProject = DEFAULT_PROJECT,
+    as_json: Json = False,
+) -> None:
+    """Make a team, or change it."""
+    body = {"title": title, "models": model or [], "labels": _labels(label or [])}
+    _show_teams([ApiClient.from_environment().put(_team_path(project, name), body)], as_json)
+
+
+@teams.command("remove")
+def remove_team(name: TeamName, project: InProject = DEFAULT_PROJECT) -> None:
+    """Remove a team to which no working key belongs."""
+    ApiClient.from_environment().delete(_team_path(project, name))
+
+
+@teams.command("members")
+def team_members(name: TeamName, project: InProject = DEFAULT_PROJECT, as_json: Json = False) -> None:
+    """List the people of a team."""
+    found = list(ApiClient.from_environment().items(_team_path(project, name, "/members")))
+    columns = {"email": lambda each: each["email"], "name": lambda each: each["name"]}
+    _show(found, columns, as_json, empty="nobody; `tetrad team add TEAM EMAIL` adds somebody")
+
+
+@teams.command("add")
+def add_to_team(name: TeamName, email: EmailOf, project: InProject = DEFAULT_PROJECT) -> None:
+    """Put somebody who has a role in the project into a team."""
+    ApiClient.from_environment().put(_team_path(project, name, f"/members/{path_part(email)}"))
+
+
+@teams.command("leave")
+def leave_team(name: TeamName, email: EmailOf, project: InProject = DEFAULT_PROJECT) -> None:
+    """Take somebody out of a team."""
+    ApiClient.from_environment().delete(_team_path(project, name, f"/members/{path_part(email)}"))
+
+
+def _show_teams(found: list[dict[str, Any]], as_json: bool) -> None:
+    columns = {
+        "name": lambda each: each["name"],
+        "title": lambda each: each["title"],
+        "may call": lambda each: ", ".join(each["models"]) or "everything",
+        "labels": lambda each: ", ".join(f"{name}={value}" for name, value in each["labels"].items()),
+    }
+    _show(found, columns, as_json, empty="no teams; `tetrad team set NAME` makes one")
+
+
+def _labels(given: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise InvalidInput(f"{each[:80]!r} is no label", hint="write NAME=VALUE")
+        found[name] = value
+    return found
 
 
 @projects.command("list")

@@ -47,6 +47,18 @@ class KeyNotFound(NotFound):
     code = "key_not_found"
 
 
+class TeamNotFound(NotFound):
+    """No such team in this project."""
+
+    code = "team_not_found"
+
+
+class TeamInUse(Conflict):
+    """Working keys belong to the team."""
+
+    code = "team_in_use"
+
+
 class SecretNotFound(NotFound):
     """No such secret in this project."""
 

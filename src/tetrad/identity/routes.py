@@ -17,6 +17,7 @@ from tetrad.identity._views import (
     AuditView,
     IssuedKeyView,
     KeyBody,
+    KeyChangeBody,
     KeyView,
     MemberView,
     ProjectBody,
@@ -29,6 +30,9 @@ from tetrad.identity._views import (
     SignInBody,
     SignInLinkBody,
     SignInLinkView,
+    TeamBody,
+    TeamMemberView,
+    TeamView,
 )
 from tetrad.kit.http import (
     CurrentPrincipal,
@@ -68,6 +72,7 @@ def router(identity: Identity) -> APIRouter:
     _session_routes(routes, identity)
     _project_routes(routes, identity)
     _key_routes(routes, identity)
+    _team_routes(routes, identity)
     _secret_routes(routes, identity)
     _people_routes(routes, identity)
     _audit_routes(routes, identity)
@@ -153,6 +158,7 @@ def _key_routes(routes: APIRouter, identity: Identity) -> None:
         issued = identity.keys.create(
             actor, project, body.name, body.scopes,
             expires_at=body.expires_at, content=body.content, read_only=body.read_only,
+            team=body.team or "", models=body.models or (), labels=body.labels or {},
         )  # fmt: skip
         return IssuedKeyView.of(issued, datetime.now(UTC))
 
@@ -178,6 +184,12 @@ def _key_routes(routes: APIRouter, identity: Identity) -> None:
     ) -> IssuedKeyView:
         """Give a key a new secret; the old one works until the grace ends."""
         return rotated(project, key_id, body, actor)
+
+    @routes.patch(f"{PROJECT}/keys/{{key_id}}", dependencies=[requires("admin")], operation_id="change_key")
+    def change_key(project: str, key_id: KeyId, body: KeyChangeBody, actor: CurrentPrincipal) -> KeyView:
+        """Change a key's team, what it may call, or its labels; its secret stays."""
+        changed = identity.keys.change(actor, project, key_id, team=body.team, models=body.models, labels=body.labels)
+        return KeyView.of(changed, datetime.now(UTC))
 
     @routes.delete(f"{PROJECT}/keys/{{key_id}}", dependencies=[requires("admin")], operation_id="revoke_key")
     def revoke_key(project: str, key_id: KeyId, actor: CurrentPrincipal) -> KeyView:
@@ -207,6 +219,48 @@ def _key_routes(routes: APIRouter, identity: Identity) -> None:
     def revoke_installation_key(key_id: KeyId, actor: CurrentPrincipal) -> KeyView:
         """Revoke a key of the whole installation."""
         return KeyView.of(identity.keys.revoke(actor, None, key_id), datetime.now(UTC))
+
+
+def _team_routes(routes: APIRouter, identity: Identity) -> None:
+    team, admin = f"{PROJECT}/teams/{{name}}", [requires("admin")]
+
+    @routes.get(f"{PROJECT}/teams", dependencies=[requires("control")], operation_id="list_teams")
+    def list_teams(project: str, page: PageParams) -> Page[TeamView]:
+        """List the teams of a project."""
+        listing = f"teams {project}"
+        found = identity.teams.list(project, after=_after_name(listing, page), limit=page.limit + 1)
+        return _page(listing, page, [TeamView.of(each) for each in found], lambda each: each.name)
+
+    @routes.get(team, dependencies=[requires("control")], operation_id="get_team")
+    def get_team(project: str, name: Name) -> TeamView:
+        """Show a team."""
+        return TeamView.of(identity.teams.get(project, name))
+
+    @routes.put(team, dependencies=admin, operation_id="put_team")
+    def put_team(project: str, name: Name, body: TeamBody, actor: CurrentPrincipal) -> TeamView:
+        """Make a team, or change it."""
+        made = identity.teams.put(actor, project, name, title=body.title, models=body.models, labels=body.labels)
+        return TeamView.of(made)
+
+    @routes.delete(team, dependencies=admin, operation_id="delete_team", status_code=204)
+    def delete_team(project: str, name: Name, actor: CurrentPrincipal) -> None:
+        """Remove a team to which no working key belongs."""
+        identity.teams.drop(actor, project, name)
+
+    @routes.get(f"{team}/members", dependencies=[requires("control")], operation_id="list_team_members")
+    def list_team_members(project: str, name: Name) -> Page[TeamMemberView]:
+        """List the people of a team."""
+        return Page(items=[TeamMemberView.of(each) for each in identity.teams.members(project, name)])
+
+    @routes.put(f"{team}/members/{{email}}", dependencies=admin, operation_id="put_team_member")
+    def put_team_member(project: str, name: Name, email: Email, actor: CurrentPrincipal) -> TeamMemberView:
+        """Put somebody who has a role in the project into a team."""
+        return TeamMemberView.of(identity.teams.add(actor, project, name, email))
+
+    @routes.delete(f"{team}/members/{{email}}", dependencies=admin, operation_id="delete_team_member", status_code=204)
+    def delete_team_member(project: str, name: Name, email: Email, actor: CurrentPrincipal) -> None:
+        """Take somebody out of a team."""
+        identity.teams.remove(actor, project, name, email)
 
 
 def _secret_routes(routes: APIRouter, identity: Identity) -> None:

@@ -33,7 +33,9 @@ class Money:
         if not self.amount.is_finite():
             raise InvalidInput(f"{self.amount} is no amount of money", code="bad_money")
         if abs(self.amount) > LARGEST:
-            raise InvalidInput(f"{self.amount:.6g} is beyond the largest amount of money, 10^18", code="bad_money")
+            raise InvalidInput(
+                f"{self.amount:.6g} is beyond the largest amount of money", code="bad_money", hint="at most 10^18"
+            )
         if self.amount.normalize(_EXACT).as_tuple().exponent < -PLACES:  # type: ignore[operator] # finite, see above
             raise InvalidInput(f"{self.amount} has more than {PLACES} decimal places", code="bad_money")
         if not _CURRENCY.fullmatch(self.currency):

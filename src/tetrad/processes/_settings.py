@@ -22,6 +22,7 @@ _TABLES = (
     "tetrad.responses._settings",
     "tetrad.traces._settings",
     "tetrad.serving._settings",
+    "tetrad.limits._settings",
     "tetrad.processes.worker._settings",
     "tetrad.processes.inference._settings",
 )

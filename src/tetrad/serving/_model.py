@@ -14,6 +14,9 @@ ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
 ContentPolicy = Literal["off", "redacted", "full"]
 TemplateSyntax = Literal["mustache", "jinja2"]
 Kind = Literal["chat", "embeddings", "moderations", "rerank", "images", "transcriptions", "speech"]
+LimitSubject = Literal["project", "team", "key", "app", "user", "model"]
+LimitMeasure = Literal["requests", "tokens", "concurrency", "money"]
+LimitPeriod = Literal["minute", "day", "week", "month", "total"]
 
 
 class KeyEntry(msgspec.Struct, frozen=True, gc=False):
@@ -24,6 +27,29 @@ class KeyEntry(msgspec.Struct, frozen=True, gc=False):
     scopes: tuple[str, ...]
     expires_ns: int = 0
     content: ContentPolicy = "full"
+    team: str = ""
+    models: tuple[tuple[str, ...], ...] = ()
+    """Lists of patterns; of each, one must match what a call names as `model`."""
+
+
+class LimitRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What one subject may use: calls or tokens a minute, calls at once, or money in a period.
+
+    `name` says which subject; `*` means each of them on its own, and for models a pattern means all that match,
+    together. `amount` counts calls or tokens, or for money 10^-12 of the currency. A rule that is not `hard` refuses
+    nobody and only alerts. `unknown` says what becomes of a call whose price is not known.
+    """
+
+    id: str
+    project: str
+    subject: LimitSubject
+    measure: LimitMeasure
+    amount: int
+    name: str = "*"
+    period: LimitPeriod = "minute"
+    currency: str = "USD"
+    hard: bool = True
+    unknown: Literal["refuse", "count"] = "refuse"
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -57,11 +83,22 @@ class Upstream(msgspec.Struct, frozen=True):
     queue_target_s: float = 1.0
 
 
+class Tier(msgspec.Struct, frozen=True, gc=False):
+    """What a call costs in whole, per million tokens, once its input has more than `start` tokens."""
+
+    start: int
+    input: str
+    output: str
+    cache_read: str | None = None
+    cache_write: str | None = None
+
+
 class Price(msgspec.Struct, frozen=True, gc=False):
     """Decimal texts, per million tokens, in one currency.
 
     Tokens of the cache cost what `input` costs where they have no price of their own; reasoning costs what `output`
-    costs. What an hour in the cache costs is not known where only the usual time has a price. With `max_input_tokens`
+    costs. What an hour in the cache costs is not known where only the usual time has a price. Of `tiers`, in order, the
+    last one that the input passes holds for the whole call. With `max_input_tokens`
     the price holds up to that many input tokens only; what a larger call costs is not known.
     """
 
@@ -71,6 +108,7 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     cache_write: str | None = None
     currency: str = "USD"
     max_input_tokens: int = 0
+    tiers: tuple[Tier, ...] = ()
     cache_write_1h: str | None = None
 
 
@@ -225,6 +263,7 @@ class RouteTable(msgspec.Struct, frozen=True):
     releases: dict[str, ReleaseRoute] = {}
     epoch: str = ""
     bindings: dict[str, BindingRoute] = {}
+    limits: tuple[LimitRule, ...] = ()
     routes: dict[str, ModelRoute] = {}
     """By `project/name`."""
     caches: dict[str, CachePolicy] = {}

@@ -140,7 +140,7 @@ class Pipeline:
         exchange.error_type = exchange.error_type or error.code
         exchange.status = error.status
         self._done(exchange)
-        headers = [_JSON, *self._own_headers(exchange)]
+        headers = [_JSON, *self._own_headers(exchange), *getattr(error, "headers", ())]
         if error.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
         await reply.whole(error.status, headers, error_body(error, exchange.operation.dialect))

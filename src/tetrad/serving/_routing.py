@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -42,6 +43,14 @@ class ModelNotFound(NotFound):
 
     code = "model_not_found"
     param = "model"
+
+
+def may_name(key: KeyEntry, name: str) -> bool:
+    """Tell whether a key may name that model, app or release; an app's ref belongs to the app."""
+    app = name.partition("@")[0] if name.startswith(APP) else name
+    return all(
+        any(fnmatchcase(name, pattern) or fnmatchcase(app, pattern) for pattern in patterns) for patterns in key.models
+    )
 
 
 class Route(NamedTuple):
@@ -142,6 +151,12 @@ class CompiledTable:
 
     def resolve(self, key: KeyEntry, name: str, kind: Kind) -> Route:
         """Find what a client means by `model`; raises `TetradError` saying what is wrong with it."""
+        if key.models and not may_name(key, name):
+            raise Forbidden(
+                f"the API key may not call {name[:200]!r}",
+                hint="GET /v1/models lists what this key may call",
+                code="model_not_allowed",
+            )
         if name.startswith(APP):
             route = self._app(key, name)
         elif name.startswith(RELEASE):
@@ -183,7 +198,8 @@ class CompiledTable:
             for name in (path.removeprefix(prefix),)
         ]
         taken = {name for name, _, _ in routes}
-        return apps + routes + [model for model in models if model[0] not in taken]
+        found = apps + routes + [model for model in models if model[0] not in taken]
+        return [each for each in found if may_name(key, each[0])] if key.models else found
 
     def health(self) -> GatewayHealth:
         """Tell how the targets of all routes do as far as this worker has called them, and the keys of providers."""

@@ -10,6 +10,10 @@ import msgspec
 from tetrad.kernel import Usage
 from tetrad.serving._engines import EngineCaps, EngineEndpoint, EngineIdentity, EngineMetrics, EngineSpec
 from tetrad.serving._form import Form
+from tetrad.serving._model import LimitMeasure as LimitMeasure  # noqa: PLC0414 - rules are part of this door
+from tetrad.serving._model import LimitPeriod as LimitPeriod  # noqa: PLC0414 - rules are part of this door
+from tetrad.serving._model import LimitRule as LimitRule  # noqa: PLC0414 - rules are part of this door
+from tetrad.serving._model import LimitSubject as LimitSubject  # noqa: PLC0414 - rules are part of this door
 from tetrad.serving._model import ModelEntry, TemplateSyntax, Upstream, Variable
 from tetrad.serving._operations import Operation
 

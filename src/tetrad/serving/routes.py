@@ -269,6 +269,7 @@ class ProviderView(ProviderBody):
         for model in known["models"]:
             if model["price"] is not None:
                 model["price"].pop("max_input_tokens")
+                model["price"].pop("tiers")
                 model["price"].pop("cache_write_1h")
         return cls(**known)
 

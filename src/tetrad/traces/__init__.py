@@ -25,6 +25,8 @@ from tetrad.traces._views import (
     TraceFilter,
     TracePage,
     TraceSummary,
+    Used,
+    UsedBy,
     Window,
 )
 
@@ -52,6 +54,8 @@ __all__ = [
     "TracePage",
     "TraceSummary",
     "Traces",
+    "Used",
+    "UsedBy",
     "Window",
     "decode_frames",
     "encode_frame",

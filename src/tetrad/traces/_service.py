@@ -29,6 +29,8 @@ from tetrad.traces._views import (
     TraceFilter,
     TracePage,
     TraceSummary,
+    Used,
+    UsedBy,
     Window,
 )
 from tetrad.traces.errors import BadWindow, SpanNotFound, TraceNotFound
@@ -202,6 +204,10 @@ class Traces:
         now_ns = self._clock.now_ns()
         window = self.window(now_ns - last_s * _SECOND_NS, now_ns + 60 * _SECOND_NS)
         return self._store.announced(project, window, app, limit)
+
+    def used(self, project: str, window: Window, by: UsedBy, *, limit: int = 1000) -> list[Used]:
+        """Add up the calls of models in a window, by who or what made them; those with most calls first."""
+        return self._store.used(project, window, by, limit)
 
     def follow(self, project: str, wake: Callable[[], None]) -> Follower:
         """Return a mailbox of traces that arrive from now on; `wake` is called from another thread."""

@@ -30,6 +30,8 @@ from tetrad.traces._views import (
     TracePage,
     TraceSummary,
     TraceSums,
+    Used,
+    UsedBy,
     Window,
 )
 
@@ -119,6 +121,15 @@ _SORTS: dict[SortField, tuple[str, str, bool]] = {
     "tokens": ("ifNull(tokens, 0)", "UInt64", True),
     "cost": ("ifNull(cost_sum, toDecimal128(-1, 12))", "Decimal(38, 12)", True),
     "first_token": ("if(ttft_ns > 0, ttft_ns, ifNull(first_token, 0))", "UInt64", True),
+}
+
+
+_USED_BY: dict[UsedBy, str] = {
+    "key": "key_id",
+    "app": "app",
+    "model": "if(attributes['tetrad.model'] != '', attributes['tetrad.model'], request_model)",
+    "user": "user",
+    "release": "release",
 }
 
 
@@ -319,6 +330,14 @@ class ColumnStore:
         )
         return [Announced(*row) for row in found]
 
+    def used(self, project: str, window: Window, by: UsedBy, limit: int) -> list[Used]:
+        found = self._db.select(
+            f"SELECT toString({_USED_BY[by]}) AS used_by, {_SUMS} FROM spans FINAL WHERE {_IN_WINDOW} AND call = 1 "
+            f"GROUP BY used_by ORDER BY countIf(call = 1) DESC, used_by LIMIT {{limit:UInt32}}",
+            {**_window(project, window), "limit": limit},
+        )
+        return [_used(row) for row in found]
+
     def _grouped(self, parameters: Mapping[str, object]) -> dict[_Group, Measures]:
         """Add a window up in several ways in one pass: requests by the spans that stand for traces, the rest by calls.
 
@@ -427,6 +446,11 @@ def _sums(row: Sequence[Any]) -> TraceSums:
     return TraceSums(
         spans, errors, calls, unpriced, Tokens(*tokens), _costs(currencies, amounts), tuple(models), int(first)
     )
+
+
+def _used(row: Sequence[Any]) -> Used:
+    sums = _sums([*row[1:14], [], 0])
+    return Used(row[0], sums.calls, sums.errors, sums.calls_without_cost, sums.tokens, sums.costs)
 
 
 def _measure(heads: Sequence[Any], calls: Sequence[Any] | None) -> Measures:

@@ -189,6 +189,20 @@ class Measures(msgspec.Struct, frozen=True):
     costs: tuple[Cost, ...] = ()
 
 
+UsedBy = Literal["key", "app", "model", "user", "release"]
+
+
+class Used(msgspec.Struct, frozen=True):
+    """What one key, app, model, user or release used of models, in calls."""
+
+    name: str
+    calls: int
+    errors: int
+    calls_without_cost: int
+    tokens: Tokens
+    costs: tuple[Cost, ...]
+
+
 class Point(msgspec.Struct, frozen=True):
     """One bucket of a series."""
 

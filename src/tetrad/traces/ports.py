@@ -19,6 +19,8 @@ from tetrad.traces._views import (
     TracePage,
     TraceSummary,
     TraceSums,
+    Used,
+    UsedBy,
     Window,
 )
 
@@ -74,6 +76,10 @@ class SpanStore(Protocol):
 
     def announced(self, project: str, window: Window, app: str, limit: int) -> list[Announced]:
         """Return the code that requests of an app announced, the newest first."""
+        ...
+
+    def used(self, project: str, window: Window, by: UsedBy, limit: int) -> list[Used]:
+        """Add up the calls of models in a window, by who or what made them; those with most calls first."""
         ...
 
     def drop_before(self, day: int) -> Dropped:

@@ -19,9 +19,11 @@ from tetrad.serving import (
     BindingTarget,
     ModelEntry,
     ModelRoute,
+    Price,
     ProviderModel,
     ProviderSpec,
     RouteTarget,
+    Tier,
     Upstream,
     decode_route_table,
     encode_route_table,
@@ -127,10 +129,10 @@ def test_two_projects_with_the_same_release_keep_their_own_routes() -> None:
     assert made.releases[f"q/{GOOD}"].project == "q"
 
 
-def test_a_price_with_tiers_holds_up_to_the_first_tier_only() -> None:
+def test_the_tiers_of_a_price_reach_the_gateways() -> None:
     price = ModelPrice("3", "15", tiers=(PriceTier(200_000, "6", "22.5", None, None),), source="list")
     made, _ = table(price=lambda *_: price)
-    assert made.models["acme/big"].price.max_input_tokens == 200_000
+    assert made.models["acme/big"].price == Price("3", "15", tiers=(Tier(200_000, "6", "22.5"),))
 
 
 def test_an_hour_in_anthropics_cache_costs_twice_the_input_and_elsewhere_nobody_knows() -> None:

@@ -974,6 +974,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/budget-alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Budget Alerts
+         * @description List the newest alerts of budgets that went past a threshold; at most 200.
+         */
+        get: operations["list_budget_alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Budgets
+         * @description Show how budgets stand in their present periods, for each subject that has used them.
+         */
+        get: operations["list_budgets"];
+        /**
+         * Put Budget
+         * @description Set what a subject may spend, or change it; what is spent stays spent.
+         */
+        put: operations["put_budget"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/budgets/{rule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Budget
+         * @description Show how a budget stands and stood, the newest period first, and how it was spent hour by hour.
+         */
+        get: operations["get_budget"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Budget
+         * @description Remove a budget with its account.
+         */
+        delete: operations["delete_budget"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/caches": {
         parameters: {
             query?: never;
@@ -1904,7 +1972,11 @@ export interface paths {
         delete: operations["revoke_key"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change Key
+         * @description Change a key's team, what it may call, or its labels; its secret stays.
+         */
+        patch: operations["change_key"];
         trace?: never;
     };
     "/api/v1/projects/{project}/keys/{key_id}/rotate": {
@@ -1922,6 +1994,50 @@ export interface paths {
          */
         post: operations["rotate_key"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Limits
+         * @description List the limits of requests, tokens and calls at once.
+         */
+        get: operations["list_limits"];
+        /**
+         * Put Limit
+         * @description Set what a subject may use, or change it; gateways know within a second.
+         */
+        put: operations["put_limit"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/limits/{rule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Limit
+         * @description Remove a limit.
+         */
+        delete: operations["delete_limit"];
         options?: never;
         head?: never;
         patch?: never;
@@ -3029,6 +3145,98 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/teams": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Teams
+         * @description List the teams of a project.
+         */
+        get: operations["list_teams"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/teams/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Team
+         * @description Show a team.
+         */
+        get: operations["get_team"];
+        /**
+         * Put Team
+         * @description Make a team, or change it.
+         */
+        put: operations["put_team"];
+        post?: never;
+        /**
+         * Delete Team
+         * @description Remove a team to which no working key belongs.
+         */
+        delete: operations["delete_team"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/teams/{name}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Team Members
+         * @description List the people of a team.
+         */
+        get: operations["list_team_members"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/teams/{name}/members/{email}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Team Member
+         * @description Put somebody who has a role in the project into a team.
+         */
+        put: operations["put_team_member"];
+        post?: never;
+        /**
+         * Delete Team Member
+         * @description Take somebody out of a team.
+         */
+        delete: operations["delete_team_member"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/traces": {
         parameters: {
             query?: never;
@@ -3101,6 +3309,48 @@ export interface paths {
          * @description Follow traces as they arrive. With `Last-Event-ID`, begin with what arrived since.
          */
         get: operations["stream_traces"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/unpriced-models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Unpriced Models
+         * @description List the models that were called in the last day and whose price is not known for some of these calls.
+         */
+        get: operations["list_unpriced_models"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Usage
+         * @description Add up the calls of models in a window (by default the last day); those with most calls first, 1000 at most.
+         *
+         *     A team's calls are those of the keys that are in it now.
+         */
+        get: operations["get_usage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3251,6 +3501,26 @@ export interface paths {
          */
         put: operations["report_gateway_health"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/limits/leases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sync Leases
+         * @description Take in what a gateway worker tells of its leases, and grant more.
+         */
+        post: operations["sync_leases"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3549,6 +3819,27 @@ export interface components {
             targets: string[];
             /** Type */
             type: string;
+        };
+        /**
+         * AlertView
+         * @description A budget that went past a threshold.
+         */
+        AlertView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Budget */
+            budget: string;
+            /** Instance */
+            instance: string;
+            /** Period Name */
+            period_name: string;
+            /** Spent */
+            spent: string;
+            /** Threshold */
+            threshold: number;
         };
         /**
          * AmountView
@@ -4101,6 +4392,168 @@ export interface components {
             project: string;
             /** Ref */
             ref: string;
+        };
+        /**
+         * BudgetBody
+         * @description What one subject may spend in a period, in UTC. `name` is its name or id; `*` means each on its own.
+         */
+        BudgetBody: {
+            /**
+             * Alert At
+             * @description Per cent of the amount
+             * @default [
+             *       50,
+             *       80,
+             *       100
+             *     ]
+             */
+            alert_at: number[];
+            /**
+             * Amount
+             * @description Plain decimal, such as 12.50
+             */
+            amount: string;
+            /**
+             * Currency
+             * @default USD
+             */
+            currency: string;
+            /**
+             * Hard
+             * @description Refuse what it does not cover; otherwise only alert
+             * @default true
+             */
+            hard: boolean;
+            /**
+             * Name
+             * @default *
+             */
+            name: string;
+            /**
+             * Period
+             * @default month
+             * @enum {string}
+             */
+            period: "day" | "week" | "month" | "total";
+            /**
+             * Subject
+             * @enum {string}
+             */
+            subject: "project" | "team" | "key" | "app" | "user" | "model";
+            /**
+             * Unknown
+             * @description Calls whose price is not known
+             * @default refuse
+             * @enum {string}
+             */
+            unknown: "refuse" | "count";
+        };
+        /**
+         * BudgetView
+         * @description A budget and how it stands for one subject in one period.
+         *
+         *     `spent` is exact; `uncertain` is the estimated cost of calls that were cut off when a gateway died; `held` is what
+         *     gateways may still spend without asking. `unknown_calls` counts calls whose price was not known.
+         */
+        BudgetView: {
+            /**
+             * Alert At
+             * @description Per cent of the amount
+             * @default [
+             *       50,
+             *       80,
+             *       100
+             *     ]
+             */
+            alert_at: number[];
+            /**
+             * Amount
+             * @description Plain decimal, such as 12.50
+             */
+            amount: string;
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /**
+             * Currency
+             * @default USD
+             */
+            currency: string;
+            /** Ends At */
+            ends_at: string | null;
+            /**
+             * Hard
+             * @description Refuse what it does not cover; otherwise only alert
+             * @default true
+             */
+            hard: boolean;
+            /** Held */
+            held: string;
+            /** Id */
+            id: string;
+            /** Instance */
+            instance: string;
+            /**
+             * Name
+             * @default *
+             */
+            name: string;
+            /**
+             * Period
+             * @default month
+             * @enum {string}
+             */
+            period: "day" | "week" | "month" | "total";
+            /** Period Name */
+            period_name: string;
+            /** Remaining */
+            remaining: string;
+            /** Series */
+            series: components["schemas"]["BurnView"][];
+            /** Spent */
+            spent: string;
+            /** Starts At */
+            starts_at: string | null;
+            /**
+             * Subject
+             * @enum {string}
+             */
+            subject: "project" | "team" | "key" | "app" | "user" | "model";
+            /** Uncertain */
+            uncertain: string;
+            /**
+             * Unknown
+             * @description Calls whose price is not known
+             * @default refuse
+             * @enum {string}
+             */
+            unknown: "refuse" | "count";
+            /** Unknown Calls */
+            unknown_calls: number;
+            /** Used Percent */
+            used_percent: number;
+        };
+        /**
+         * BurnView
+         * @description How much had been spent by the end of an hour.
+         */
+        BurnView: {
+            /**
+             * Hour
+             * Format: date-time
+             */
+            hour: string;
+            /** Spent */
+            spent: string;
         };
         /**
          * CacheBody
@@ -6266,6 +6719,12 @@ export interface components {
             content: "off" | "redacted" | "full";
             /** Expires At */
             expires_at?: string | null;
+            /** Labels */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** Models */
+            models?: string[] | null;
             /** Name */
             name: string;
             /**
@@ -6275,6 +6734,25 @@ export interface components {
             read_only: boolean;
             /** Scopes */
             scopes: string[];
+            /** Team */
+            team?: string | null;
+        };
+        /**
+         * KeyChangeBody
+         * @description What is null stays as it is.
+         */
+        KeyChangeBody: {
+            /** Labels */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** Models */
+            models?: string[] | null;
+            /**
+             * Team
+             * @description Empty: none
+             */
+            team?: string | null;
         };
         /**
          * KeyView
@@ -6299,8 +6777,14 @@ export interface components {
             expires_at: string | null;
             /** Id */
             id: string;
+            /** Labels */
+            labels: {
+                [key: string]: string;
+            };
             /** Last Used At */
             last_used_at: string | null;
+            /** Models */
+            models: string[];
             /** Name */
             name: string;
             /** Project */
@@ -6318,6 +6802,8 @@ export interface components {
              * @enum {string}
              */
             state: "active" | "expired" | "revoked";
+            /** Team */
+            team: string;
         };
         /**
          * LabelBody
@@ -6352,6 +6838,84 @@ export interface components {
              * @enum {string}
              */
             state: "proven" | "differs" | "cannot" | "not_tried";
+        };
+        /**
+         * LimitBody
+         * @description What one subject may use. `name` is its name or id; `*` means each on its own.
+         */
+        LimitBody: {
+            /**
+             * Amount
+             * @description Calls or tokens a minute, or calls at once
+             */
+            amount: number;
+            /**
+             * Hard
+             * @description Refuse what is past it; otherwise it is only counted
+             * @default true
+             */
+            hard: boolean;
+            /**
+             * Measure
+             * @enum {string}
+             */
+            measure: "requests" | "tokens" | "concurrency";
+            /**
+             * Name
+             * @default *
+             */
+            name: string;
+            /**
+             * Subject
+             * @enum {string}
+             */
+            subject: "project" | "team" | "key" | "app" | "user" | "model";
+        };
+        /**
+         * LimitView
+         * @description A limit of a project.
+         */
+        LimitView: {
+            /**
+             * Amount
+             * @description Calls or tokens a minute, or calls at once
+             */
+            amount: number;
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /**
+             * Hard
+             * @description Refuse what is past it; otherwise it is only counted
+             * @default true
+             */
+            hard: boolean;
+            /** Id */
+            id: string;
+            /**
+             * Measure
+             * @enum {string}
+             */
+            measure: "requests" | "tokens" | "concurrency";
+            /**
+             * Name
+             * @default *
+             */
+            name: string;
+            /**
+             * Subject
+             * @enum {string}
+             */
+            subject: "project" | "team" | "key" | "app" | "user" | "model";
         };
         /**
          * LineageNameView
@@ -7215,6 +7779,13 @@ export interface components {
              */
             window: "15m" | "1h" | "24h" | "7d";
         };
+        /** Page[AlertView] */
+        Page_AlertView_: {
+            /** Items */
+            items: components["schemas"]["AlertView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[AppView] */
         Page_AppView_: {
             /** Items */
@@ -7240,6 +7811,13 @@ export interface components {
         Page_BindingMoveView_: {
             /** Items */
             items: components["schemas"]["BindingMoveView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[BudgetView] */
+        Page_BudgetView_: {
+            /** Items */
+            items: components["schemas"]["BudgetView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -7310,6 +7888,13 @@ export interface components {
         Page_KeyView_: {
             /** Items */
             items: components["schemas"]["KeyView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[LimitView] */
+        Page_LimitView_: {
+            /** Items */
+            items: components["schemas"]["LimitView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -7460,10 +8045,31 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[TeamMemberView] */
+        Page_TeamMemberView_: {
+            /** Items */
+            items: components["schemas"]["TeamMemberView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[TeamView] */
+        Page_TeamView_: {
+            /** Items */
+            items: components["schemas"]["TeamView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[TraceItem] */
         Page_TraceItem_: {
             /** Items */
             items: components["schemas"]["TraceItem"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[UsageView] */
+        Page_UsageView_: {
+            /** Items */
+            items: components["schemas"]["UsageView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -9712,6 +10318,16 @@ export interface components {
             variant: string;
         };
         /**
+         * SpentView
+         * @description Exact decimal text of one currency.
+         */
+        SpentView: {
+            /** Amount */
+            amount: string;
+            /** Currency */
+            currency: string;
+        };
+        /**
          * StaleCauseView
          * @description One reason, in a sentence (`said`) and in parts. `digest` is what is pinned, `newest_digest` what it is today.
          *
@@ -10089,6 +10705,67 @@ export interface components {
             /** Workers */
             workers: number;
         };
+        /** TeamBody */
+        TeamBody: {
+            /**
+             * Labels
+             * @default {}
+             */
+            labels: {
+                [key: string]: string;
+            };
+            /**
+             * Models
+             * @description Of what may be named as `model`, such as openai/gpt-*; empty: everything
+             * @default []
+             */
+            models: string[];
+            /**
+             * Title
+             * @default
+             */
+            title: string;
+        };
+        /** TeamMemberView */
+        TeamMemberView: {
+            /** Email */
+            email: string;
+            /** Name */
+            name: string;
+        };
+        /**
+         * TeamView
+         * @description A team of a project.
+         */
+        TeamView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /**
+             * Labels
+             * @default {}
+             */
+            labels: {
+                [key: string]: string;
+            };
+            /**
+             * Models
+             * @description Of what may be named as `model`, such as openai/gpt-*; empty: everything
+             * @default []
+             */
+            models: string[];
+            /** Name */
+            name: string;
+            /**
+             * Title
+             * @default
+             */
+            title: string;
+        };
         /**
          * TopOut
          * @description What one model, release or app had of the whole; `app` is the app of a release.
@@ -10271,6 +10948,34 @@ export interface components {
             reasoning: number;
             /** Total */
             total: number;
+        };
+        /**
+         * UsageView
+         * @description What one of them used. `calls_without_cost` are not in `costs`: nobody knows what they cost.
+         */
+        UsageView: {
+            /** Cache Read Tokens */
+            cache_read_tokens: number;
+            /** Cache Write Tokens */
+            cache_write_tokens: number;
+            /** Calls */
+            calls: number;
+            /** Calls Without Cost */
+            calls_without_cost: number;
+            /** Costs */
+            costs: components["schemas"]["SpentView"][];
+            /** Errors */
+            errors: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Name */
+            name: string;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Reasoning Tokens */
+            reasoning_tokens: number;
+            /** Title */
+            title: string;
         };
         /**
          * ValueChangeView
@@ -12312,6 +13017,180 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["BindingBackView"];
                 };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_budget_alerts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AlertView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_budgets: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_BudgetView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BudgetBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_budget: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_BudgetView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request was refused or failed */
             default: {
@@ -14384,6 +15263,43 @@ export interface operations {
             };
         };
     };
+    change_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key_id: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KeyChangeBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     rotate_key: {
         parameters: {
             query?: never;
@@ -14408,6 +15324,110 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["IssuedKeyView"];
                 };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_limits: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_LimitView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_limit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LimitBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LimitView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_limit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request was refused or failed */
             default: {
@@ -16820,6 +17840,243 @@ export interface operations {
             };
         };
     };
+    list_teams: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TeamView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_team: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeamView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_team: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TeamBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeamView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_team: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_team_members: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TeamMemberView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_team_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                email: string;
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeamMemberView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_team_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                email: string;
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_traces: {
         parameters: {
             query?: {
@@ -16995,6 +18252,76 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": unknown;
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_unpriced_models: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_UsageView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_usage: {
+        parameters: {
+            query?: {
+                by?: "key" | "team" | "app" | "model" | "user" | "release";
+                /** @description RFC 3339, or nanoseconds since the epoch */
+                from?: string | null;
+                /** @description RFC 3339, or nanoseconds since the epoch */
+                to?: string | null;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_UsageView_"];
                 };
             };
             /** @description The request was refused or failed */
@@ -17289,6 +18616,38 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sync_leases: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };

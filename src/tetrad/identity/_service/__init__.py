@@ -22,6 +22,7 @@ from tetrad.identity._service._people import IssuedLink, People, SignedIn
 from tetrad.identity._service._policy import IdentityPolicy
 from tetrad.identity._service._projects import Projects
 from tetrad.identity._service._secrets import Secrets
+from tetrad.identity._service._teams import Teams
 from tetrad.identity.errors import SessionEnded
 from tetrad.identity.ports import IdentityStore, Shown
 from tetrad.kernel import Clock, Principal, SystemClock
@@ -49,6 +50,7 @@ class Identity:
         self.projects = Projects(self._context)
         self.keys = Keys(self._context)
         self.people = People(self._context)
+        self.teams = Teams(self._context)
         self.secrets = Secrets(self._context, keyring)
         self.audit = Audit(self._context)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -15,6 +15,9 @@ from tetrad.identity._model import (
     IssuedKey,
     KeyGrant,
     KeySecret,
+    Team,
+    check_labels,
+    check_models,
     check_scopes,
     check_title,
     hash_secret,
@@ -23,7 +26,9 @@ from tetrad.identity._model import (
     secret_is_well_formed,
 )
 from tetrad.identity._service._context import Context, existing_project, log
+from tetrad.identity._service._teams import existing_team
 from tetrad.identity.errors import BadKeyRequest, KeyEnded, KeyNotFound, KeyRefused, LimitReached
+from tetrad.identity.ports import Rows
 from tetrad.kernel import Principal, TetradError, new_id
 
 MAX_GRACE = timedelta(days=30)
@@ -31,6 +36,7 @@ MAX_LIFE = timedelta(days=3650)
 NOTE_USE_EVERY_S = 60.0
 _MAX_SECRETS = 5
 _MAX_UNNOTED = 10_000
+_ALL_TEAMS = 1_000_000
 
 
 class Keys:
@@ -52,6 +58,9 @@ class Keys:
         expires_at: datetime | None = None,
         content: ContentPolicy = "full",
         read_only: bool = False,
+        team: str = "",
+        models: Iterable[str] = (),
+        labels: Mapping[str, str] | None = None,
     ) -> IssuedKey:
         """Make a key and return its secret, which nobody can be shown again."""
         context, now = self._context, self._context.clock.now()
@@ -63,10 +72,12 @@ class Keys:
         key = ApiKey(
             id=new_id("key"), project=project, name=check_title(name, "a key"), scopes=given, created_at=now,
             created_by=actor.id, content=content, read_only=read_only, ending=secret[-4:], expires_at=expires_at,
+            team=team, models=check_models(models), labels=check_labels(labels or {}),
         )  # fmt: skip
         with context.store.write() as rows:
             if project is not None:
                 existing_project(rows, project)
+            _check_team(rows, project, team)
             if rows.count_working_keys(project, now) >= context.policy.max_keys:
                 raise LimitReached(
                     f"{context.policy.max_keys} keys work already", hint="revoke some, or raise max_keys_per_project"
@@ -75,6 +86,7 @@ class Keys:
             context.note(
                 rows, actor, "key.created", key.id, project, name=key.name, scopes=list(given), content=content,
                 read_only=read_only, expires_at=None if expires_at is None else expires_at.isoformat(),
+                team=team, models=list(key.models),
             )  # fmt: skip
         context.changed()
         return IssuedKey(key, secret)
@@ -106,6 +118,42 @@ class Keys:
             context.note(rows, actor, "key.rotated", key_id, project, grace_s=int(wait.total_seconds()))
         context.changed()
         return IssuedKey(rotated, secret)
+
+    def change(
+        self,
+        actor: Principal,
+        project: str | None,
+        key_id: str,
+        *,
+        team: str | None = None,
+        models: Iterable[str] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> ApiKey:
+        """Change a key's team, what it may call, or its labels; what is None stays. Its secrets stay."""
+        context, now = self._context, self._context.clock.now()
+        with context.store.write() as rows:
+            key = rows.lock_key(key_id)
+            if key is None or key.project != project:
+                raise _no_key(key_id)
+            if key.state(now) != "active":
+                raise KeyEnded(f"the key {key.name!r} is {key.state(now)}", hint="make a new key")
+            if team is not None:
+                _check_team(rows, project, team)
+            changed = replace(
+                key,
+                team=key.team if team is None else team,
+                models=key.models if models is None else check_models(models),
+                labels=key.labels if labels is None else check_labels(labels),
+            )
+            if changed == key:
+                return key
+            rows.save_key(changed)
+            context.note(
+                rows, actor, "key.changed", key_id, project, team=changed.team, models=list(changed.models),
+                labels=dict(changed.labels),
+            )  # fmt: skip
+        context.changed()
+        return changed
 
     def revoke(self, actor: Principal, project: str | None, key_id: str) -> ApiKey:
         """End a key and all its secrets at once, for good. Revoking twice changes nothing."""
@@ -155,7 +203,8 @@ class Keys:
         now = self._context.clock.now()
         with self._context.store.read() as rows:
             working = rows.working_keys(now)
-        return tuple(_grant(key, secret) for key, secret in working)
+            teams = {(team.project, team.name): team for team in rows.teams(None, "", _ALL_TEAMS)}
+        return tuple(_grant(key, secret, teams.get((key.project or "", key.team))) for key, secret in working)
 
     def note_use(self, used: dict[str, datetime]) -> None:
         """Note when keys (by id) were last used, as gateways report it."""
@@ -182,10 +231,18 @@ class Keys:
                 log.exception("the last use of keys could not be noted")
 
 
-def _grant(key: ApiKey, secret: KeySecret) -> KeyGrant:
+def _grant(key: ApiKey, secret: KeySecret, team: Team | None) -> KeyGrant:
     ends = [end for end in (key.expires_at, secret.expires_at) if end is not None]
+    models = tuple(each for each in (key.models, team.models if team else ()) if each)
     expires_ns = micros(min(ends)) * 1_000 if ends else 0
-    return KeyGrant(secret.hash, key.id, key.project or "", key.scopes, key.content, expires_ns)
+    return KeyGrant(secret.hash, key.id, key.project or "", key.scopes, key.content, expires_ns, key.team, models)
+
+
+def _check_team(rows: Rows, project: str | None, team: str) -> None:
+    if team and project is None:
+        raise BadKeyRequest("a key of all projects is in no team", hint="teams belong to one project")
+    if team and project is not None:
+        existing_team(rows, project, team)
 
 
 def _check_end(expires_at: datetime | None, now: datetime) -> None:

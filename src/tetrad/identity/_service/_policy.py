@@ -24,6 +24,7 @@ class IdentityPolicy:
     max_projects: int = 1000
     max_keys: int = 1000
     max_secrets: int = 200
+    max_teams: int = 200
 
     @classmethod
     def from_settings(cls, settings: Settings) -> IdentityPolicy:
@@ -39,4 +40,5 @@ class IdentityPolicy:
             max_projects=settings.get(named.MAX_PROJECTS),
             max_keys=settings.get(named.MAX_KEYS_PER_PROJECT),
             max_secrets=settings.get(named.MAX_SECRETS_PER_PROJECT),
+            max_teams=settings.get(named.MAX_TEAMS_PER_PROJECT),
         )

@@ -53,7 +53,10 @@ GROUPS: dict[str, _Group] = {
     "route": _Group("tetrad.serving.route_cli", "routes", "Routes: one name for several models, and its fallbacks."),
     "cache": _Group("tetrad.serving.cli", "caches", "Cached answers: how they are kept, what they save."),
     "job": _Group("tetrad.kit.jobs.cli", "jobs", "Jobs: long work that outlives a restart; list, run, cancel."),
+    "limit": _Group("tetrad.limits.cli", "limits", "Limits: requests, tokens and calls at once."),
+    "budget": _Group("tetrad.limits.cli", "budgets", "Budgets: what may be spent, and what was."),
     "key": _Group("tetrad.identity.cli", "keys", "API keys: create, rotate, revoke."),
+    "team": _Group("tetrad.identity.cli", "teams", "Teams: people and keys that belong together."),
     "project": _Group("tetrad.identity.cli", "projects", "Projects: list, create."),
     "secret": _Group("tetrad.identity.cli", "secrets", "Secrets of providers: list, set, delete; encrypted at rest."),
     "audit": _Group("tetrad.identity.cli", "audit", "The audit log: list, verify, export its head."),
@@ -82,7 +85,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Releases and where they serve": ("app", "release", "ref", "binding", "rollback", "stale", "reproduce"),
     "Review and proof": ("change", "gate", "evidence", "audit"),
     "What runs": ("trace", "run", "job", "engine", "provider", "route", "cache"),
-    "Access and keeping": ("project", "key", "secret", "revoke", "erase", "gc"),
+    "Access and keeping": ("project", "team", "key", "limit", "budget", "secret", "revoke", "erase", "gc"),
 }
 """The commands as `tetrad --help` shows them: what a newcomer needs first comes first."""
 

@@ -22,6 +22,7 @@ from tetrad.serving import (
     BindingTarget,
     CachePolicy,
     KeyEntry,
+    LimitRule,
     MessageTemplate,
     ModelEntry,
     ModelRoute,
@@ -29,6 +30,7 @@ from tetrad.serving import (
     ProviderSpec,
     ReleaseRoute,
     RouteTable,
+    Tier,
     Upstream,
     Variable,
 )
@@ -55,6 +57,7 @@ class Sources:
     resolve: Callable[[str, Digest], ResolvedRelease]
     candidates: Callable[[], Iterable[Candidate]]
     resolve_candidate: Callable[[Candidate], ResolvedRelease]
+    limits: Callable[[], Iterable[LimitRule]] = tuple
     bindings: Callable[[str], BindingSet] = lambda _project: BindingSet()
     routes: Callable[[], Iterable[ModelRoute]] = lambda: ()
     caches: Callable[[], dict[str, CachePolicy]] = dict
@@ -105,6 +108,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         apps=apps,
         releases=releases,
         bindings=binder.routes(),
+        limits=tuple(sources.limits()),
         routes=_routes(sources, models),
         caches=sources.caches(),
     )
@@ -207,7 +211,9 @@ class _tolerant:  # noqa: N801 - reads as a clause of `with`
 
 
 def _key(grant: KeyGrant) -> KeyEntry:
-    return KeyEntry(grant.key_id, grant.project, grant.scopes, grant.expires_ns, grant.content)
+    return KeyEntry(
+        grant.key_id, grant.project, grant.scopes, grant.expires_ns, grant.content, grant.team, grant.models
+    )
 
 
 def _price(found: ModelPrice, system: str = "") -> Price:
@@ -218,7 +224,9 @@ def _price(found: ModelPrice, system: str = "") -> Price:
         found.cache_read,
         found.cache_write,
         found.currency,
-        max_input_tokens=min((tier.start for tier in found.tiers), default=0),
+        tiers=tuple(
+            Tier(tier.start, tier.input, tier.output, tier.cache_read, tier.cache_write) for tier in found.tiers
+        ),
         cache_write_1h=format(Decimal(found.input) * _HOUR_IN_CACHE[system], "f") if hour else None,
     )
 

@@ -42,6 +42,10 @@ from tetrad.kit.jobs import JobClient
 from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.telemetry_db import open_telemetry
+from tetrad.limits._keeper import LeaseKeeper
+from tetrad.limits._service import Limits
+from tetrad.limits._settings import KEEP_DAYS, MAX_ACCOUNTS, MAX_RULES
+from tetrad.limits._store import SqlLimitStore
 from tetrad.models import ModelNotFound, Models, PublicPrices
 from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
 from tetrad.models._settings import limits_from as model_limits
@@ -143,6 +147,8 @@ class Services:
     engines: EngineDirectory
     providers: ProviderDirectory
     responses: Responses
+    limits: Limits
+    leases: LeaseKeeper
     routes: RouteDirectory
     route_health: RouteHealth
     caches: CachePolicies
@@ -157,6 +163,8 @@ class Services:
         first_start(self)
         if swept := self.datasets.sweep():
             log.info("%d rows of imports that were stopped are gone", swept)
+        if forgotten := self.limits.forget(self.settings.get(KEEP_DAYS)):
+            log.info("%d accounts of ended budget periods are gone", forgotten)
         self.traces.start()
         self._closers.callback(self.traces.stop)
         self.publisher.start()
@@ -286,6 +294,20 @@ def build_services(settings: Settings, home: Home) -> Services:
         )
         engines.restore(_last_table(home, keys.keyring))
         providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
+        limit_store = SqlLimitStore(database)
+        leases = LeaseKeeper(limit_store, clock, most_accounts=settings.get(MAX_ACCOUNTS))
+
+        def limits_changed() -> None:
+            leases.reload()
+            changed()
+
+        limits = Limits(
+            limit_store,
+            clock,
+            max_rules=settings.get(MAX_RULES),
+            audit=identity.audit.record,
+            changed=limits_changed,
+        )
         routes = RouteDirectory(SqlRouteStore(database, clock), on_change=changed)
         caches = CachePolicies(
             SqlCachePolicyStore(database, clock), clock, on_change=changed, refuse_unknown_app=releases.app
@@ -340,6 +362,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             routes=routes.all,
             candidates=changes.candidates,
             resolve_candidate=changes.resolve,
+            limits=limits.every_rule,
             caches=caches.all,
         )
         publisher = RouteTablePublisher(
@@ -393,6 +416,8 @@ def build_services(settings: Settings, home: Home) -> Services:
             engines=engines,
             providers=providers,
             responses=Responses(SqlResponseStore(database), clock, response_limits(settings)),
+            limits=limits,
+            leases=leases,
             routes=routes,
             route_health=RouteHealth(clock),
             caches=caches,

@@ -12,10 +12,12 @@ from tetrad.code.routes import router as code_router
 from tetrad.datasets.routes import router as datasets_router
 from tetrad.identity.routes import router as identity_router
 from tetrad.kit.jobs.routes import router as jobs_router
+from tetrad.limits.routes import router as limits_router
 from tetrad.models.routes import router as models_router
 from tetrad.processes.control._playground_routes import playground_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
+from tetrad.processes.control._usage import usage_router
 from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import evidence_router, revocation_router, run_router
 from tetrad.registry.routes import router as registry_router
@@ -58,6 +60,8 @@ def all_routers(services: Services) -> list[APIRouter]:
         serving_router(services.engines, lambda: services.publisher.table, project_of),
         provider_router(services.providers),
         responses_router(services.responses),
+        limits_router(services.limits, services.leases),
+        usage_router(services.traces, services.identity),
         route_router(services.routes, services.route_health),
         gateway_health_router(services.route_health, services.providers),
         cache_router(services.caches),

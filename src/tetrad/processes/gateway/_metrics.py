@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +13,14 @@ import msgspec
 from tetrad.kit.spool import SpoolWriter
 from tetrad.serving import Cache, Exchange, GatewayHealth
 
+log = logging.getLogger(__name__)
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _FRESH_S = 30.0
 _BREAKERS = {"closed": 0, "half_open": 1, "open": 2}
 _HELP = {
     "tetrad_gateway_requests_total": ("counter", "Requests answered, by operation and status."),
     "tetrad_gateway_errors_total": ("counter", "Requests that failed, by error code."),
+    "tetrad_gateway_unpriced_calls_total": ("counter", "Calls whose cost is not known, by model."),
     "tetrad_gateway_in_flight": ("gauge", "Requests being worked on."),
     "tetrad_gateway_seconds": ("histogram", "Seconds from a request's head to the end of its answer."),
     "tetrad_gateway_unrecorded_total": ("counter", "Requests whose spans could not be encoded."),
@@ -70,6 +73,7 @@ class Metrics:
         self.cache: Cache | None = None
         self._requests: dict[tuple[str, int], int] = {}
         self._errors: dict[str, int] = {}
+        self.unpriced: dict[str, int] = {}
         self._buckets = [0] * (len(_BUCKETS_S) + 1)
         self._seconds = 0.0
 
@@ -82,6 +86,9 @@ class Metrics:
             if code not in self._errors and len(self._errors) >= 200:
                 code = "other"  # upstreams invent codes; a metric has a bounded number of series
             self._errors[code] = self._errors.get(code, 0) + 1
+        for made in exchange.attempts:
+            if made.cost is None and made.outcome is not None and made.outcome.usage is not None:
+                self._count_unpriced(made.model.name)
         seconds = (exchange.end_ns - exchange.start_ns) / 1e9
         self._seconds += seconds
         place = 0
@@ -90,6 +97,14 @@ class Metrics:
                 break
             place += 1
         self._buckets[place] += 1
+
+    def _count_unpriced(self, model: str) -> None:
+        if model not in self.unpriced:
+            if len(self.unpriced) >= 200:
+                model = "other"
+            else:
+                log.warning("the price of the model %r is not known: its calls cost nobody knows what", model)
+        self.unpriced[model] = self.unpriced.get(model, 0) + 1
 
     def snapshot(self, spool: SpoolWriter, connections: dict[str, tuple[int, int, int]]) -> Snapshot:
         """Return all samples now."""
@@ -102,6 +117,8 @@ class Metrics:
             yield "tetrad_gateway_requests_total", f'operation="{kind}",status="{status}"', count
         for code, count in sorted(self._errors.items()):
             yield "tetrad_gateway_errors_total", f'code="{_label(code)}"', count
+        for model, count in sorted(self.unpriced.items()):
+            yield "tetrad_gateway_unpriced_calls_total", f'model="{_label(model)}"', count
         yield "tetrad_gateway_in_flight", "", self.in_flight
         total = 0
         for bound, count in zip((*map(str, _BUCKETS_S), "+Inf"), self._buckets, strict=True):

@@ -18,10 +18,13 @@ from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.kit.upstream import Client, Limits, parse_address
+from tetrad.limits import Gate, LimitLayer
+from tetrad.limits import _settings as limiting
 from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
 from tetrad.processes.gateway._health import HealthTeller
 from tetrad.processes.gateway._http1 import HttpServer
+from tetrad.processes.gateway._limits import ControlKeeper, SharedLeases
 from tetrad.processes.gateway._memory import ControlMemory
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
@@ -80,12 +83,27 @@ class Worker:
         token = _FileSecret(home)
         stored = Client(Limits(max_connections=settings.get(own.STORED_CONNECTIONS)))
         memory = ControlMemory(stored, control, token)
+        keeper = ControlKeeper(internal, control, token)
+        leases = SharedLeases(home.root / "gateway" / "leases", keeper, settings.get(limiting.URL), clock)
+        gate = Gate(
+            leases.pockets,
+            clock,
+            wake=leases.wake,
+            wait_s=settings.get(limiting.WAIT_S),
+            assumed_output=settings.get(limiting.ASSUMED_OUTPUT),
+        )
         pipeline = Pipeline(
             providers,
             record=Recorder(spool, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
-            layers=(Remembering(memory), Chaining(clock), Enforcing(clock), *(() if cache is None else (cache,))),
+            layers=(
+                Remembering(memory),
+                LimitLayer(gate, rules_changed=leases.use),
+                Chaining(clock),
+                Enforcing(clock),
+                *(() if cache is None else (cache,)),
+            ),
             region=settings.get(own.REGION),
         )
         self.metrics.routes = partial(_health, pipeline)
@@ -119,6 +137,7 @@ class Worker:
         background = [
             asyncio.create_task(tables.run(), name="route-tables"),
             asyncio.create_task(shipper.run(), name="shipper"),
+            asyncio.create_task(leases.run(), name="leases"),
             asyncio.create_task(teller.run(), name="health"),
             asyncio.create_task(self._keep_house(tables, spool, client), name="housekeeping"),
         ]
@@ -132,6 +151,7 @@ class Worker:
                 task.remove_done_callback(ended)
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            await leases.close(_FLUSH_S)
             await shipper.flush(_FLUSH_S)
             shipper.close()
             if cache is not None:

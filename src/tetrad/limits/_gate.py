@@ -1,0 +1,298 @@
+"""The door of a worker: who is counted for a call, what is set aside before it, what it really used after."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from tetrad.kernel import Clock, Usage
+from tetrad.limits._model import cost_units, money_text
+from tetrad.limits._pockets import Pocket, Pockets, Refused
+from tetrad.limits.errors import BudgetSpent, LimitReached, LimitsUnavailable, PriceUnknown
+from tetrad.serving import Attempt, Exchange, LimitRule, Route
+from tetrad.serving.ports import ModelCall, Outcome
+
+BYTES_PER_TOKEN = 3
+"""Cautious: text has about four bytes a token, other alphabets and code have fewer."""
+_OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_MOST = 10**9
+ESTIMATED = "tetrad.cost.estimated"
+
+Counted = tuple[LimitRule, str]
+Headers = list[tuple[bytes, bytes]]
+
+
+class Estimate(msgspec.Struct, frozen=True, gc=False):
+    """What a call may use at most, as far as it can be told before: tokens of input and output."""
+
+    input: int
+    output: int
+
+    @classmethod
+    def of(cls, call: ModelCall, assumed_output: int) -> Estimate:
+        """Tell it from the size of the input and from the client's own bound on the output, by each answer asked."""
+        sent = call.fields.get(call.operation.input)
+        size = 0 if sent is None else len(bytes(sent))
+        if call.operation.kind == "embeddings":
+            return cls(size // BYTES_PER_TOKEN + 1, 0)
+        bound = next((found for name in _OUTPUT_FIELDS if (found := _number(call, name)) is not None), assumed_output)
+        return cls(size // BYTES_PER_TOKEN + 1, min(bound * max(1, _number(call, "n") or 1), _MOST))
+
+
+class Hold:
+    """What is set aside for one exchange, until it is over."""
+
+    __slots__ = ("_clock", "_estimate", "_taken")
+
+    def __init__(self, clock: Clock, estimate: Estimate) -> None:
+        self._clock = clock
+        self._estimate = estimate
+        self._taken: list[tuple[Pocket, int, Pockets]] = []
+
+    def add(self, pocket: Pocket, amount: int, pockets: Pockets) -> None:
+        """Note that so much of a pocket is set aside."""
+        self._taken.append((pocket, amount, pockets))
+
+    def cancel(self) -> None:
+        """Give everything back: nothing was called."""
+        now = self._clock.monotonic()
+        for pocket, amount, pockets in self._taken:
+            pockets.give_back(pocket, amount, 0, now)
+        self._taken = []
+
+    def settle(self, exchange: Exchange) -> None:
+        """Give back what was not used, and count what was; estimates are marked on the span of their call."""
+        now, taken = self._clock.monotonic(), self._taken
+        self._taken = []
+        for made in exchange.attempts:
+            self._complete(made)
+        for pocket, amount, pockets in taken:
+            measure, unknown, spent = pocket.rule.measure, 0, 0
+            if measure == "money":
+                spent, unknown = _spent(exchange.attempts, pocket.rule.currency)
+            elif measure == "tokens":
+                spent = sum(self._tokens(made) for made in exchange.attempts)
+            elif measure == "requests":
+                spent = 1 if exchange.attempts else 0
+            pockets.give_back(pocket, amount, spent, now, unknown=unknown)
+
+    def headers(self, dialect: str) -> Headers:
+        """Return what clients of a protocol read about their limits."""
+        found: Headers = []
+        for measure in ("requests", "tokens"):
+            pockets = [pocket for pocket, _, _ in self._taken if pocket.rule.measure == measure and pocket.rule.hard]
+            if pockets:
+                tightest = min(pockets, key=lambda pocket: pocket.remaining + max(0, pocket.free))
+                found += limit_headers(tightest, dialect, self._clock.now())
+        return found
+
+    def _complete(self, made: Attempt) -> None:
+        """Estimate the cost of a call that was cut off before its usage was told."""
+        told = made.outcome is not None and made.outcome.usage is not None
+        if told or made.cost is not None or made.pricer is None or not self._was_used(made):
+            return
+        made.cost, made.currency = made.pricer.cost(self._usage(made)), made.pricer.currency
+        outcome = made.outcome or Outcome()
+        made.outcome = msgspec.structs.replace(outcome, attributes={**outcome.attributes, ESTIMATED: "true"})
+
+    def _tokens(self, made: Attempt) -> int:
+        if made.outcome is not None and made.outcome.usage is not None:
+            return made.outcome.usage.total
+        return self._usage(made).total if self._was_used(made) else 0
+
+    def _usage(self, made: Attempt) -> Usage:
+        if made.outcome is not None and made.outcome.usage is not None:
+            return made.outcome.usage
+        output = -(-len(made.outcome.output) // BYTES_PER_TOKEN) if made.outcome is not None else 0
+        return Usage(input=self._estimate.input, output=output)
+
+    @staticmethod
+    def _was_used(made: Attempt) -> bool:
+        """Tell whether an upstream may ask money for a call: it answered well, or it was left while it worked."""
+        if made.outcome is not None and made.outcome.usage is not None:
+            return True
+        return 200 <= made.status < 300 or (not made.status and made.error_type in _LEFT)
+
+
+_LEFT = frozenset({"cancelled", "upstream_timeout", "upstream_lost", "upstream_broken"})
+
+
+class Gate:
+    """Set aside what a call may use of every bucket that it counts in, or refuse it.
+
+    `wake` is called when a pocket has to be asked for; a call waits `wait_s` at most for the answer.
+    """
+
+    def __init__(
+        self,
+        pockets: Callable[[LimitRule], Pockets],
+        clock: Clock,
+        *,
+        wake: Callable[[], None],
+        wait_s: float,
+        assumed_output: int,
+    ) -> None:
+        self._pockets = pockets
+        self._clock = clock
+        self._wake = wake
+        self._wait_s = wait_s
+        self._assumed_output = assumed_output
+
+    async def enter(self, counted: Sequence[Counted], exchange: Exchange, route: Route, call: ModelCall) -> Hold:
+        """Return what is set aside; raises `LimitReached`, `PriceUnknown` or `LimitsUnavailable`."""
+        estimate = Estimate.of(call, self._assumed_output)
+        hold = Hold(self._clock, estimate)
+        try:
+            for rule, instance in counted:
+                await self._take(hold, rule, instance, self._amount(rule, route, estimate, exchange), exchange)
+        except BaseException:
+            hold.cancel()
+            raise
+        return hold
+
+    def _amount(self, rule: LimitRule, route: Route, estimate: Estimate, exchange: Exchange) -> int:
+        if rule.measure == "tokens":
+            return estimate.input + estimate.output
+        if rule.measure != "money":
+            return 1
+        pricer = route.model.pricer
+        cost = pricer.most(estimate.input, estimate.output) if pricer is not None else None
+        if pricer is not None and cost is not None and pricer.currency == rule.currency:
+            return cost_units(cost)
+        if rule.unknown == "refuse" and rule.hard:
+            raise PriceUnknown(
+                f"the price of the model {route.model.entry.name!r} in {rule.currency} is not known, and the budget of "
+                f"{whose(rule, exchange.model)} counts money",
+                hint="add a price (`POST /api/v1/projects/PROJECT/model-prices`), or let the budget count such calls",
+            )
+        return 0
+
+    async def _take(self, hold: Hold, rule: LimitRule, instance: str, amount: int, exchange: Exchange) -> None:
+        pockets = self._pockets(rule)
+        pocket = pockets.of(rule, instance, self._clock.monotonic())
+        try:
+            if not pockets.try_take(pocket, amount, self._clock.monotonic(), self._clock.now_ns()):
+                await self._ask(pockets, pocket, amount)
+        except Refused as refused:
+            raise _refusal(pocket, refused, amount, exchange, self._clock.now()) from None
+        hold.add(pocket, amount, pockets)
+
+    async def _ask(self, pockets: Pockets, pocket: Pocket, amount: int) -> None:
+        waiting = pockets.wait(pocket, amount)
+        self._wake()
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await asyncio.shield(waiting)
+        except TimeoutError:
+            if not waiting.done():
+                waiting.cancel()
+                raise Refused(None) from None
+            self._give_up(pockets, pocket, amount, waiting)
+            raise Refused(None) from None
+        except asyncio.CancelledError:
+            self._give_up(pockets, pocket, amount, waiting)
+            raise
+
+    def _give_up(self, pockets: Pockets, pocket: Pocket, amount: int, waiting: asyncio.Future[None]) -> None:
+        if not waiting.done():
+            waiting.cancel()
+        elif not waiting.cancelled() and waiting.exception() is None:
+            pockets.give_back(pocket, amount, 0, self._clock.monotonic())
+
+
+def whose(rule: LimitRule, instance: str) -> str:
+    """Name whom a limit is of, for people."""
+    if rule.subject == "project":
+        return f"the project {rule.project!r}"
+    return f"the {rule.subject} {instance!r}" if instance else f"each {rule.subject}"
+
+
+def limit_headers(pocket: Pocket, dialect: str, now: datetime) -> Headers:
+    """Return a limit's state by the names that a protocol's clients read: OpenAI's, or Anthropic's."""
+    rule, what = pocket.rule, pocket.rule.measure
+    left = max(0, min(pocket.remaining + max(0, pocket.free), rule.amount))
+    reset_s = (rule.amount - left) * 60 / rule.amount if rule.amount else 3600.0
+    if dialect == "anthropic":
+        at = (now + timedelta(seconds=reset_s)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        name = f"anthropic-ratelimit-{what}-".encode()
+        return [
+            (name + b"limit", b"%d" % rule.amount), (name + b"remaining", b"%d" % left), (name + b"reset", at.encode())
+        ]  # fmt: skip
+    name = b"x-ratelimit-"
+    kind = what.encode()
+    return [
+        (name + b"limit-" + kind, b"%d" % rule.amount),
+        (name + b"remaining-" + kind, b"%d" % left),
+        (name + b"reset-" + kind, _duration(reset_s)),
+    ]
+
+
+def _duration(seconds: float) -> bytes:
+    """Write a duration as OpenAI does: `250ms`, `1.5s`, `6m0s`."""
+    if seconds < 1:
+        return b"%dms" % round(seconds * 1000)
+    minutes, rest = divmod(seconds, 60)
+    if not minutes:
+        return f"{rest:.3g}s".encode()
+    return b"%dm%ds" % (minutes, rest)
+
+
+def _refusal(pocket: Pocket, refused: Refused, amount: int, exchange: Exchange, now: datetime) -> Exception:
+    rule = pocket.rule
+    of = whose(rule, pocket.instance)
+    if refused.retry_s is None:
+        return LimitsUnavailable(
+            f"the limit of {rule.measure} of {of} cannot be checked now, and this worker holds nothing of it",
+            hint="the control plane does not answer; try again in a moment",
+            retry_after_s=2.0,
+        )
+    if rule.measure == "money":
+        error: LimitReached = BudgetSpent(
+            f"the budget of {of} does not cover this call: of {money_text(rule.amount)} {rule.currency} "
+            f"({'in all' if rule.period == 'total' else 'a ' + rule.period}) {money_text(max(0, pocket.remaining))} "
+            f"are left, and it may cost {money_text(amount)}",
+            hint="raise the budget, ask for fewer tokens, or wait for the next period",
+            retry_after_s=refused.retry_s,
+        )
+    elif rule.measure == "concurrency":
+        error = LimitReached(
+            f"{of} has {rule.amount} calls under way, which is its limit",
+            hint="wait until one is done",
+            retry_after_s=max(1.0, refused.retry_s),
+        )
+    else:
+        error = LimitReached(
+            f"{of} may use {rule.amount} {rule.measure} a minute, and this call needs {amount} of which too few are "
+            "left now",
+            hint="try again later" if amount <= rule.amount else "the call is larger than the limit; ask for less",
+            retry_after_s=refused.retry_s,
+        )
+    if rule.measure in ("requests", "tokens"):
+        error.headers = limit_headers(pocket, exchange.operation.dialect, now)
+    return error
+
+
+def _spent(attempts: Sequence[Attempt], currency: str) -> tuple[int, int]:
+    """Return what calls cost, and how many of them cost nobody knows what."""
+    spent = unknown = 0
+    for made in attempts:
+        if made.cost is not None and made.currency == currency:
+            spent += cost_units(made.cost)
+        elif Hold._was_used(made):
+            unknown += 1
+    return spent, int(unknown > 0)
+
+
+def _number(call: ModelCall, name: str) -> int | None:
+    raw = call.fields.get(name)
+    if raw is None:
+        return None
+    with contextlib.suppress(msgspec.MsgspecError):  # what is malformed is the upstream's to refuse
+        found = msgspec.json.decode(raw, type=int | None)
+        if found is not None:
+            return max(0, min(found, _MOST))
+    return None

@@ -1,0 +1,80 @@
+"""Limits as a layer of the pipeline: bound per route table, free of cost where nothing limits a call."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+from tetrad.limits._gate import Gate
+from tetrad.serving import Dispatch, Exchange, KeyEntry, LimitRule, Route, RouteTable
+from tetrad.serving.ports import Answer, ModelCall
+
+_UPSTREAMS = (b"x-ratelimit-", b"anthropic-ratelimit-")
+
+
+class LimitLayer:
+    """Count every call in the limits and budgets that concern it; see `tetrad.serving.Layer`."""
+
+    def __init__(self, gate: Gate, *, rules_changed: Callable[[tuple[LimitRule, ...]], None] = lambda _: None) -> None:
+        self._gate = gate
+        self._rules_changed = rules_changed
+
+    def bind(self, table: RouteTable, following: Dispatch) -> Dispatch:
+        """Return `following` itself where the table limits nobody."""
+        self._rules_changed(table.limits)
+        if not table.limits:
+            return following
+        by_project: dict[str, tuple[LimitRule, ...]] = {}
+        for rule in table.limits:
+            by_project[rule.project] = (*by_project.get(rule.project, ()), rule)
+        gate = self._gate
+
+        async def limited(exchange: Exchange, route: Route, call: ModelCall) -> Answer:
+            key = exchange.key
+            if key is None:
+                return await following(exchange, route, call)
+            counted = [
+                (rule, instance)
+                for rule in by_project.get(key.project, ())
+                if (instance := counted_as(rule, key, exchange, route)) is not None
+            ]
+            if not counted:
+                return await following(exchange, route, call)
+            hold = await gate.enter(counted, exchange, route, call)
+            exchange.on_done.append(hold.settle)
+            headers = hold.headers(exchange.operation.dialect)
+            answer = await following(exchange, route, call)
+            if headers:
+                theirs = [each for each in answer.headers if not each[0].startswith(_UPSTREAMS)]
+                answer.headers = [*theirs, *headers]
+            return answer
+
+        return limited
+
+
+def counted_as(rule: LimitRule, key: KeyEntry, exchange: Exchange, route: Route) -> str | None:
+    """Return as whom a rule counts a call: the name of its bucket; None where the rule does not concern the call.
+
+    A key is known by its id, which stays when its secret is rotated.
+    """
+    subject, name = rule.subject, rule.name
+    if subject == "project":
+        return ""
+    if subject == "model":
+        model = route.model.entry.name
+        if name == "*":
+            return model
+        return name if fnmatchcase(model, name) else None
+    if subject == "key":
+        own = key.id
+    elif subject == "team":
+        own = key.team
+    elif subject == "app":
+        own = exchange.app
+    else:
+        own = exchange.user
+    if not own or name not in ("*", own):
+        return None
+    # a client may call itself anything; what databases cannot hold is known by its hash
+    return own if own.isprintable() else "sha256:" + hashlib.sha256(own.encode("utf-8", "surrogatepass")).hexdigest()

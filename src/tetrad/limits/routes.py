@@ -1,0 +1,123 @@
+"""The API of limits and budgets, and the door through which gateways ask for leases."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Path, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from tetrad.kernel import InvalidInput, TooLarge
+from tetrad.kit.http import CurrentPrincipal, Page, PageParams, PageQuery, cut_page, decode_cursor, requires
+from tetrad.limits._keeper import LeaseKeeper
+from tetrad.limits._protocol import Sync
+from tetrad.limits._service import Limits
+from tetrad.limits._views import AlertView, BudgetBody, BudgetView, LimitBody, LimitView
+
+SYNC_PATH = "/internal/v1/limits/leases"
+MAX_SYNC_BYTES = 4 * 1024 * 1024
+RuleId = Annotated[str, Path(max_length=64)]
+_decoder = msgspec.json.Decoder(Sync)
+
+
+def router(limits: Limits, keeper: LeaseKeeper) -> APIRouter:
+    """Return the routes; they bring their prefixes with them."""
+    routes = APIRouter(tags=["limits"])
+    _rates(routes, limits)
+    _budgets(routes, limits)
+
+    @routes.post(
+        SYNC_PATH,
+        dependencies=[requires("internal")],
+        operation_id="sync_leases",
+        response_class=Response,
+        openapi_extra={"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}},
+    )
+    async def sync_leases(request: Request) -> Response:
+        """Take in what a gateway worker tells of its leases, and grant more."""
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_SYNC_BYTES:
+                raise TooLarge(f"the message has more than {MAX_SYNC_BYTES:,} bytes", hint="tell fewer leases at once")
+        try:
+            message = _decoder.decode(bytes(body))
+        except msgspec.MsgspecError as error:
+            raise InvalidInput(f"this is no message about leases: {error}", hint="are both of one version?") from None
+        reply = await run_in_threadpool(keeper.sync, message)
+        return Response(msgspec.json.encode(reply), media_type="application/json")
+
+    return routes
+
+
+def _after(listing: str, page: PageQuery) -> str:
+    return str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
+
+
+def _rates(routes: APIRouter, limits: Limits) -> None:
+    base = "/api/v1/projects/{project}/limits"
+
+    @routes.get(base, dependencies=[requires("control")], operation_id="list_limits")
+    def list_limits(project: str, page: PageParams) -> Page[LimitView]:
+        """List the limits of requests, tokens and calls at once."""
+        listing = f"limits {project}"
+        after = _after(listing, page)
+        found = [LimitView.of(each) for each in limits.rules(project, money=False) if each.rule.id > after]
+        return cut_page(listing, page, found, lambda view: view.id)
+
+    @routes.put(base, dependencies=[requires("admin")], operation_id="put_limit")
+    def put_limit(project: str, body: LimitBody, actor: CurrentPrincipal) -> LimitView:
+        """Set what a subject may use, or change it; gateways know within a second."""
+        return LimitView.of(limits.put(actor, body.rule(project)))
+
+    @routes.delete(f"{base}/{{rule}}", dependencies=[requires("admin")], operation_id="delete_limit", status_code=204)
+    def delete_limit(project: str, rule: RuleId, actor: CurrentPrincipal) -> None:
+        """Remove a limit."""
+        limits.drop(actor, project, rule)
+
+
+def _budgets(routes: APIRouter, limits: Limits) -> None:
+    base = "/api/v1/projects/{project}/budgets"
+
+    @routes.get(base, dependencies=[requires("control")], operation_id="list_budgets")
+    def list_budgets(project: str, page: PageParams) -> Page[BudgetView]:
+        """Show how budgets stand in their present periods, for each subject that has used them."""
+        listing = f"budgets {project}"
+        after = _after(listing, page)
+        views = [BudgetView.of(state) for state in limits.budgets(project)]
+        found = [view for view in views if _place(view) > after]
+        return cut_page(listing, page, sorted(found, key=_place), _place)
+
+    @routes.put(base, dependencies=[requires("admin")], operation_id="put_budget")
+    def put_budget(project: str, body: BudgetBody, actor: CurrentPrincipal) -> BudgetView:
+        """Set what a subject may spend, or change it; what is spent stays spent."""
+        stored = limits.put(actor, body.rule(project), tuple(body.alert_at))
+        return BudgetView.of(limits.budget(project, stored.rule.id)[0])
+
+    @routes.get(f"{base}/{{rule}}", dependencies=[requires("control")], operation_id="get_budget")
+    def get_budget(project: str, rule: RuleId, page: PageParams) -> Page[BudgetView]:
+        """Show how a budget stands and stood, the newest period first, and how it was spent hour by hour."""
+        listing = f"budget {project} {rule}"
+        skip = int(str(decode_cursor(listing, page.cursor, [int])[0])) if page.cursor else 0
+        states = [(number, each) for number, each in enumerate(limits.budget(project, rule), 1) if number > skip]
+        cut = cut_page(listing, page, states, lambda each: each[0])
+        return Page(items=[BudgetView.of(state) for _, state in cut.items], next_cursor=cut.next_cursor)
+
+    @routes.delete(f"{base}/{{rule}}", dependencies=[requires("admin")], operation_id="delete_budget", status_code=204)
+    def delete_budget(project: str, rule: RuleId, actor: CurrentPrincipal) -> None:
+        """Remove a budget with its account."""
+        limits.drop(actor, project, rule)
+
+    @routes.get(
+        "/api/v1/projects/{project}/budget-alerts",
+        dependencies=[requires("control")],
+        operation_id="list_budget_alerts",
+    )
+    def list_budget_alerts(project: str) -> Page[AlertView]:
+        """List the newest alerts of budgets that went past a threshold; at most 200."""
+        return Page(items=[AlertView.of(each) for each in limits.alerts(project)])
+
+
+def _place(view: BudgetView) -> str:
+    return f"{view.id}/{view.instance}"

@@ -1,0 +1,435 @@
+"""Calls through the pipeline with limits in force: who is counted, refused, and with which words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from support import gateway as g
+from support.limits import LocalKeeper, rule
+from tetrad.kernel import SystemClock, TetradError, Usage
+from tetrad.limits import Gate, LimitLayer
+from tetrad.processes.gateway._limits import Leases
+from tetrad.processes.gateway._metrics import Metrics
+from tetrad.serving import CHAT, Exchange, KeyEntry, LimitRule, Pipeline, Readiness
+from tetrad.serving.ports import Answer, ModelCall, Outcome
+
+
+class SlowAnswer:
+    """An answer whose pieces come when the test lets them."""
+
+    def __init__(self, call: ModelCall, upstream: Upstream) -> None:
+        self.status, self.stream, self.done = upstream.status, call.stream, False
+        self.headers = [(b"x-ratelimit-limit-requests", b"99999"), (b"x-request-id", b"abc")]
+        self.received_ns, self.dropped = time.time_ns(), ()
+        self._upstream = upstream
+        self._left = 2 if call.stream else 1
+        self._read = 0
+
+    async def read(self) -> bytes:
+        await self._upstream.going.wait()
+        self._read += 1
+        if self._read == 2 and self._upstream.hangs:
+            await asyncio.Event().wait()
+        self.done = self._read >= self._left
+        return b"{}"
+
+    def outcome(self) -> Outcome:
+        if self.done:
+            return Outcome(usage=self._upstream.usage, output=b'["whole"]')
+        return Outcome(output=b"x" * 300)
+
+    def close(self) -> None:
+        return None
+
+
+class Upstream:
+    def __init__(self) -> None:
+        self.calls = 0
+        self.going = asyncio.Event()
+        self.going.set()
+        self.hangs = False
+        self.status = 200
+        self.error: TetradError | None = None
+        self.usage: Usage | None = Usage(input=10, output=20)
+
+    def endpoint(self, _: object) -> Upstream:
+        return self
+
+    async def call(self, call: ModelCall) -> Answer:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        return SlowAnswer(call, self)
+
+    async def close(self) -> None:
+        return None
+
+
+class Reply:
+    def __init__(self) -> None:
+        self.status, self.headers, self.body, self.begun = 0, {}, b"", asyncio.Event()
+
+    async def whole(self, status: int, headers: Any, body: bytes) -> None:
+        await self.begin(status, headers)
+        self.body = body
+
+    async def begin(self, status: int, headers: Any) -> None:
+        self.status, self.headers = status, {name.decode(): value.decode() for name, value in headers}
+        self.begun.set()
+
+    async def write(self, piece: bytes) -> None:
+        self.body += piece
+
+    async def end(self, piece: bytes) -> None:
+        self.body += piece
+
+    @property
+    def code(self) -> str:
+        return str(json.loads(self.body)["error"]["code"])
+
+    @property
+    def message(self) -> str:
+        return str(json.loads(self.body)["error"]["message"])
+
+
+class Worker:
+    """A worker's pipeline and its leases, over a keeper that several may share."""
+
+    def __init__(self, folder: Path, keeper: LocalKeeper, change: Callable[[Any], Any] = lambda table: table) -> None:
+        self.upstream, self.keeper = Upstream(), keeper
+        self.leases = Leases(folder, keeper, SystemClock())
+        self.records: list[Exchange] = []
+        gate = Gate(lambda _: self.leases.pockets, SystemClock(), wake=self.leases.wake, wait_s=5.0, assumed_output=100)
+        self.pipeline = Pipeline(
+            {"openai": self.upstream}, record=self.records.append, clock=SystemClock(), stages=(Readiness(),),
+            layers=(LimitLayer(gate),),
+        )  # fmt: skip
+        limits = tuple(each.rule for each in keeper.store.all.values())
+        table = msgspec.structs.replace(g.make_table("http://127.0.0.1:1/v1"), limits=limits)
+        self.pipeline.install(change(table))
+
+    async def ask(self, model: str = "local/m1", key: str = g.KEY, operation: Any = CHAT, **fields: Any) -> Reply:
+        reply = Reply()
+        await self.serve(reply, model, key, operation, **fields)
+        return reply
+
+    async def serve(self, reply: Reply, model: str, key: str = g.KEY, operation: Any = CHAT, **fields: Any) -> None:
+        exchange = Exchange(operation, {b"authorization": f"Bearer {key}".encode()}, time.time_ns())
+        self.pipeline.authenticate(exchange)
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **fields}
+        exchange.body = json.dumps(body).encode()
+        await self.pipeline.serve(exchange, reply)
+
+
+@asynccontextmanager
+async def running(*workers: Worker) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(worker.leases.run()) for worker in workers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for worker in workers:
+            await worker.leases.close(1.0)
+
+
+def keeper_of(*rules: LimitRule) -> LocalKeeper:
+    return LocalKeeper(*rules, clock=SystemClock())
+
+
+def left_in(folder: Path) -> list[Path]:
+    return list(folder.glob("*.leases"))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - a condition of another module, which has no event
+            await asyncio.sleep(0)
+
+
+def spent(keeper: LocalKeeper) -> int:
+    return sum(account.spent for account in keeper.store.book.values())
+
+
+async def test_a_table_without_limits_costs_nothing(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of())
+    following = object()
+    layer = LimitLayer(None)  # type: ignore[arg-type] # nothing may ask it
+    assert layer.bind(worker.pipeline.current().table, following) is following  # type: ignore[arg-type]
+
+
+async def test_a_burst_over_two_workers_lets_exactly_the_limit_through(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("requests", 10))
+    workers = [Worker(tmp_path, keeper), Worker(tmp_path, keeper)]
+    async with running(*workers):
+        replies = await asyncio.gather(*(workers[number % 2].ask() for number in range(40)))
+    assert sorted(reply.status for reply in replies) == [200] * 10 + [429] * 30
+    refused = next(reply for reply in replies if reply.status == 429)
+    assert refused.code == "rate_limit_exceeded"
+    assert "the key 'key_full' may use 10 requests a minute" in refused.message
+    assert 1 <= int(refused.headers["retry-after"]) <= 6
+    assert (refused.headers["x-ratelimit-limit-requests"], refused.headers["x-ratelimit-remaining-requests"]) == (
+        "10", "0",
+    )  # fmt: skip
+
+
+async def test_a_client_reads_its_own_limits_and_never_the_upstreams(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("requests", 10), rule("tokens", 10_000)))
+    async with running(worker):
+        reply = await worker.ask(max_tokens=50)
+    assert reply.status == 200
+    assert reply.headers["x-ratelimit-limit-requests"] == "10"
+    assert reply.headers["x-ratelimit-remaining-requests"] == "9"
+    assert reply.headers["x-ratelimit-limit-tokens"] == "10000"
+    assert reply.headers["x-ratelimit-reset-requests"] == "6s"
+    assert reply.headers["x-request-id"] == "abc"
+
+
+async def test_an_anthropic_client_reads_the_names_of_its_own_protocol(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("requests", 1)))
+    messages = msgspec.structs.replace(CHAT, dialect="anthropic")
+    async with running(worker):
+        first, second = await worker.ask(operation=messages), await worker.ask(operation=messages)
+    assert first.headers["anthropic-ratelimit-requests-limit"] == "1"
+    assert first.headers["anthropic-ratelimit-requests-remaining"] == "0"
+    assert first.headers["anthropic-ratelimit-requests-reset"].endswith("Z")
+    assert (second.status, json.loads(second.body)["error"]["type"]) == (429, "rate_limit_error")
+
+
+async def test_tokens_are_set_aside_by_the_clients_bound_and_settled_by_what_was_used(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("tokens", 1000)))
+    async with running(worker):
+        assert (await worker.ask(max_tokens=2000)).status == 429
+        assert worker.upstream.calls == 0
+        for _ in range(8):
+            assert (await worker.ask(max_tokens=500)).status == 200
+        pocket = next(iter(worker.leases.pockets))
+        assert (pocket.spent, pocket.reserved) == (8 * 30, 0)
+
+
+async def test_calls_at_once_are_bounded_and_come_free_again(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("concurrency", 2)))
+    worker.upstream.going.clear()
+    async with running(worker):
+        first = [asyncio.create_task(worker.ask()) for _ in range(2)]
+        await until(lambda: worker.upstream.calls == 2)
+        refused = await worker.ask()
+        assert (refused.status, refused.code) == (429, "rate_limit_exceeded")
+        worker.upstream.going.set()
+        assert [reply.status for reply in await asyncio.gather(*first)] == [200, 200]
+        assert (await worker.ask()).status == 200
+
+
+async def test_a_budget_counts_the_exact_cost_and_says_insufficient_quota_when_it_is_spent(tmp_path: Path) -> None:
+    # 10 tokens in at 0.15 and 20 out at 0.6 USD a million: 13.5 millionths; at most 10 in and 100 out are set aside
+    keeper = keeper_of(rule("money", 0.0001, subject="project"))
+    worker = Worker(tmp_path, keeper)
+    async with running(worker):
+        replies = [await worker.ask(max_tokens=100) for _ in range(6)]
+    assert [reply.status for reply in replies] == [200, 200, 200, 429, 429, 429]
+    assert replies[-1].code == "insufficient_quota"
+    assert (
+        "the budget of the project 'default' does not cover this call: of 0.0001 USD (a month)" in replies[-1].message
+    )
+    assert spent(keeper) == 3 * 13_500_000
+    assert [exchange.attempts[-1].cost for exchange in worker.records[:3]] == ["0.0000135"] * 3
+
+
+async def test_a_concurrent_burst_cannot_pass_a_budget(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 0.0003, subject="project"))
+    workers = [Worker(tmp_path, keeper), Worker(tmp_path, keeper)]
+    for worker in workers:
+        worker.upstream.usage = Usage(input=20, output=100)
+    async with running(*workers):
+        replies = await asyncio.gather(*(workers[number % 2].ask(max_tokens=100) for number in range(60)))
+    let_in = sum(reply.status == 200 for reply in replies)
+    assert spent(keeper) == let_in * 63_000_000 <= 300_000_000
+    assert let_in >= 3
+
+
+async def test_a_stream_that_its_client_leaves_is_counted_and_its_span_says_estimated(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1))
+    worker = Worker(tmp_path, keeper)
+    worker.upstream.hangs = True
+    async with running(worker):
+        reply = Reply()
+        task = asyncio.create_task(worker.serve(reply, "local/m1", stream=True))
+        await reply.begun.wait()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    made = worker.records[-1].attempts[-1]
+    assert made.cost is not None
+    assert made.outcome is not None
+    assert made.outcome.attributes["tetrad.cost.estimated"] == "true"
+    # 100 tokens of output for 300 bytes, and about 12 of input
+    assert 60_000_000 < spent(keeper) < 70_000_000
+    assert f"{spent(keeper) / 10**12:.12f}".rstrip("0") == made.cost
+
+
+async def test_a_call_that_the_upstream_refused_costs_nothing(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1), rule("requests", 10))
+    worker = Worker(tmp_path, keeper)
+    worker.upstream.status, worker.upstream.usage = 400, None
+    async with running(worker):
+        assert (await worker.ask()).status == 400
+    assert spent(keeper) == 0
+
+
+async def test_a_model_without_a_price_is_refused_by_a_budget_or_counted_as_unknown_never_as_nothing(
+    tmp_path: Path,
+) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("money", 1)))
+    async with running(worker):
+        refused = await worker.ask("local/chatonly")
+    assert (refused.status, refused.code) == (403, "price_unknown")
+    assert worker.upstream.calls == 0
+    counting = keeper_of(rule("money", 1, unknown="count"))
+    worker = Worker(tmp_path, counting)
+    async with running(worker):
+        assert (await worker.ask("local/chatonly")).status == 200
+    assert [(account.spent, account.unknown) for account in counting.store.book.values()] == [(0, 1)]
+
+
+async def test_calls_without_a_price_are_counted_by_model_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, metrics = Worker(tmp_path, keeper_of()), Metrics("0")
+    async with running(worker):
+        for model in ("local/chatonly", "local/m1", "local/chatonly"):
+            await worker.ask(model)
+    for record in worker.records:
+        metrics.finished(record)
+    assert metrics.unpriced == {"local/chatonly": 2}
+    assert caplog.text.count("the price of the model 'local/chatonly' is not known") == 1
+
+
+async def test_a_soft_budget_refuses_nobody_and_counts_past_its_end(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 0.00002, hard=False))
+    worker = Worker(tmp_path, keeper)
+    async with running(worker):
+        assert [(await worker.ask()).status for _ in range(4)] == [200] * 4
+    assert spent(keeper) == 4 * 13_500_000
+
+
+async def test_each_user_has_a_bucket_of_its_own(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("requests", 1, subject="user")))
+    async with running(worker):
+        asked = ["ada", "ada", "bob", "bob"]
+        assert [(await worker.ask(user=user)).status for user in asked] == [200, 429, 200, 429]
+        assert (await worker.ask()).status == 200
+
+
+@pytest.mark.parametrize("user", ["a\x00b", "line\nbreak", "\u202e", "x" * 300])
+async def test_a_user_of_any_name_has_a_bucket_that_a_database_can_hold(tmp_path: Path, user: str) -> None:
+    keeper = keeper_of(rule("money", 1, subject="user"))
+    worker = Worker(tmp_path, keeper)
+    async with running(worker):
+        assert (await worker.ask(user=user)).status == 200
+    ((_, instance, _),) = keeper.store.book
+    assert instance.isprintable()
+    assert len(instance) <= 256
+
+
+async def test_a_key_that_is_rotated_keeps_its_limits(tmp_path: Path) -> None:
+    def rotated(table: Any) -> Any:
+        old = table.keys[g.key_hash(g.KEY)]
+        return msgspec.structs.replace(table, keys={**table.keys, g.key_hash("tetrad_data_new"): old})
+
+    worker = Worker(tmp_path, keeper_of(rule("requests", 1)), rotated)
+    async with running(worker):
+        assert (await worker.ask()).status == 200
+        assert (await worker.ask(key="tetrad_data_new")).status == 429
+
+
+async def test_a_key_may_call_what_its_patterns_name(tmp_path: Path) -> None:
+    def narrowed(table: Any) -> Any:
+        key = KeyEntry("key_full", "default", ("data",), models=(("app:assistant", "local/m*"),))
+        return msgspec.structs.replace(table, keys={**table.keys, g.key_hash(g.KEY): key})
+
+    worker = Worker(tmp_path, keeper_of(), narrowed)
+    async with running(worker):
+        assert (await worker.ask("local/m1")).status == 200
+        assert (await worker.ask("app:assistant@static")).status == 200
+        refused = await worker.ask("local/chatonly")
+    assert (refused.status, refused.code) == (403, "model_not_allowed")
+    table = worker.pipeline.current()
+    listed = [name for name, _, _ in table.names(table.table.keys[g.key_hash(g.KEY)])]
+    assert listed == ["app:assistant", "local/m1"]
+
+
+async def test_while_control_is_away_a_worker_spends_what_it_holds_and_then_refuses(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1))
+    worker = Worker(tmp_path, keeper)
+    async with running(worker):
+        for _ in range(30):
+            assert (await worker.ask(max_tokens=100)).status == 200
+        keeper.away = True
+        held = next(iter(worker.leases.pockets))
+        let_in = 0
+        while (reply := await worker.ask(max_tokens=100)).status == 200:
+            let_in += 1
+        assert reply.status == 503
+        assert reply.code == "limits_unavailable"
+        assert held.spent + held.reserved <= held.granted
+        keeper.away = False
+        worker.leases.wake()
+        await until(lambda: not worker.leases.down)
+        assert (await worker.ask(max_tokens=100)).status == 200
+    assert spent(keeper) == (31 + let_in) * 13_500_000
+
+
+async def test_while_control_is_away_rates_go_on_within_an_even_share(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("requests", 60_000))
+    worker = Worker(tmp_path, keeper)
+    async with running(worker):
+        assert (await worker.ask()).status == 200
+        keeper.away = True
+        statuses = [(await worker.ask()).status for _ in range(50)]
+        assert statuses.count(200) >= 1
+        assert set(statuses) <= {200, 429}
+        keeper.away = False
+
+
+async def test_who_stops_waiting_takes_nothing_along(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1))
+    worker = Worker(tmp_path, keeper)
+    task = asyncio.create_task(worker.ask())
+    await until(lambda: worker.leases.pockets.needy)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    async with running(worker):
+        assert (await worker.ask()).status == 200
+    assert spent(keeper) == 13_500_000
+
+
+async def test_what_a_killed_worker_spent_is_told_by_the_next(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1))
+    worker = Worker(tmp_path, keeper)
+    run = asyncio.create_task(worker.leases.run())
+    assert (await worker.ask(max_tokens=100)).status == 200
+    keeper.away = True
+    for _ in range(3):
+        await worker.ask(max_tokens=100)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    worker.leases.journal.close(told=False)  # as the kernel would, of a process that was killed
+    keeper.away = False
+    heir = Worker(tmp_path, keeper)
+    async with running(heir):
+        assert (await heir.ask(max_tokens=100)).status == 200
+    answered = sum(record.status == 200 for record in (*worker.records, *heir.records))
+    assert spent(keeper) == answered * 13_500_000
+    assert left_in(tmp_path) == []

@@ -1,0 +1,58 @@
+"""What calls cost, against sums done by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from tetrad.kernel import Usage
+from tetrad.serving import Price, Tier
+from tetrad.serving._pricing import Pricer
+from tetrad.serving.errors import BadRouteTable
+
+MINI = Price("0.15", "0.6", cache_read="0.075")
+SONNET = Price("3", "15", cache_read="0.3", cache_write="3.75", tiers=(Tier(200_000, "6", "22.5", "0.6", "7.5"),))
+
+
+@pytest.mark.parametrize(
+    ("price", "usage", "cost"),
+    [
+        # 1,000 x 0.15 + 500 x 0.60 = 150 + 300 = 450 millionths
+        (MINI, Usage(input=1000, output=500), "0.00045"),
+        # 200 x 0.15 + 800 x 0.075 + 100 x 0.60 = 30 + 60 + 60 = 150 millionths
+        (MINI, Usage(input=200, cache_read=800, output=100), "0.00015"),
+        # reasoning costs what output costs: 10 x 0.15 + (5 + 95) x 0.60 = 1.5 + 60 = 61.5 millionths
+        (MINI, Usage(input=10, output=5, reasoning=95), "0.0000615"),
+        # 1 x 0.15 millionths, not rounded
+        (MINI, Usage(input=1), "0.00000015"),
+        # 100 x 3 + 50,000 x 0.30 + 10,000 x 3.75 + 200 x 15 = 300 + 15,000 + 37,500 + 3,000 = 55,800 millionths
+        (SONNET, Usage(input=100, cache_read=50_000, cache_write=10_000, output=200), "0.0558"),
+        # at the start of the tier the base price holds: 200,000 x 3 = 600,000 millionths
+        (SONNET, Usage(input=200_000), "0.6"),
+        # one past it, the tier holds for all: 200,001 x 6 + 10 x 22.50 = 1,200,006 + 225 = 1,200,231 millionths
+        (SONNET, Usage(input=200_001, output=10), "1.200231"),
+        # the cache counts towards the tier: 1 x 6 + 200,000 x 0.60 = 120,006 millionths
+        (SONNET, Usage(input=1, cache_read=200_000), "0.120006"),
+        # no price of its own for the cache: 10 x 2 + 10 x 2 = 40 millionths
+        (Price("2", "8"), Usage(cache_read=10, cache_write=10), "0.00004"),
+        (Price("0", "0"), Usage(input=10, output=10), "0"),
+        (Price("3", "15", max_input_tokens=100), Usage(input=101), None),
+    ],
+)
+def test_a_call_costs_what_a_sum_by_hand_says(price: Price, usage: Usage, cost: str | None) -> None:
+    assert Pricer(price).cost(usage) == cost
+
+
+def test_the_most_that_a_call_may_cost_takes_the_dearest_way_through_the_cache() -> None:
+    # 1,000 x 3.75 + 100 x 15 = 5,250 millionths; reading from the cache would be cheaper
+    assert Pricer(SONNET).most(1000, 100) == "0.00525"
+    # 1,000 x 0.15 + 100 x 0.60 = 210 millionths
+    assert Pricer(MINI).most(1000, 100) == "0.00021"
+    assert Pricer(Price("3", "15", max_input_tokens=100)).most(101, 1) is None
+
+
+@pytest.mark.parametrize("text", ["", "free", "-1", "NaN", "Infinity"])
+def test_what_is_no_price_breaks_its_model_and_is_never_nothing(text: str) -> None:
+    with pytest.raises(BadRouteTable, match="is no price"):
+        Pricer(Price(text, "1"))
+    with pytest.raises(BadRouteTable, match="is no price"):
+        Pricer(Price("1", "1", tiers=(Tier(10, "1", text),)))
