@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import os
 import re
 import stat
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -173,6 +176,12 @@ def card_licence(card: Path | None) -> str:
     return named[:120] if isinstance(named, str) else ""
 
 
+_DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
+    ValueError,
+)  # fmt: skip
+
+
 def unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
     """Unpack an archive into an empty folder: regular files only, below that folder, within the limits.
 
@@ -184,7 +193,18 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
             _unzip(archive, folder, budget)
         else:
             _untar(archive, folder, budget)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        name = Path(str(error.filename)).name[:80]
+        raise BadModel(
+            f"{archive.name!r} has {name!r} twice, or as a file and as a folder",
+            hint="unpack it yourself, and look at it",
+        ) from None
+    except _DAMAGED as error:
+        raise BadModel(f"{archive.name!r} is damaged: {str(error)[:200]}", hint="fetch it again") from None
+    except OSError as error:
+        # What is the machine's, such as a full disk, has another number; decompressors name none.
+        if error.errno not in (None, errno.EINVAL):  # a place before the beginning of the file
+            raise
         raise BadModel(f"{archive.name!r} is damaged: {str(error)[:200]}", hint="fetch it again") from None
 
 
