@@ -209,7 +209,8 @@ def test_no_flipped_byte_of_an_archive_is_anything_but_a_refusal(tmp_path: Path,
     for at in range(0, len(whole), max(1, len(whole) // 150)):
         archive.write_bytes(whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1 :])
         try:
-            unpack(archive, tmp_path / f"out{at}", LIMITS)
+            with opened_model(archive, LIMITS, scratch=tmp_path):
+                pass
         except BadModel:
             refused += 1
     assert refused
@@ -222,3 +223,16 @@ def test_no_flipped_byte_of_an_archive_is_anything_but_a_refusal(tmp_path: Path,
 def test_the_path_of_a_file_that_is_sent_stays_below_its_model(path: str) -> None:
     with pytest.raises(BadModel, match="no path"):
         check_file_path(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path, kind: bytes, first: bool) -> None:
+    header, member = tarfile.TarInfo("x"), tarfile.TarInfo("model.onnx")
+    header.type, header.size, member.size = kind, 1 << 40, 512  # nothing of it need be there to be asked for
+    blocks = [member.tobuf(tarfile.GNU_FORMAT) + b"x" * 512, header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 512]
+    (tmp_path / "m.tar").write_bytes(b"".join(reversed(blocks) if first else blocks) + b"\0" * 1024)
+    with pytest.raises(BadModel, match="a header of"):
+        unpack(tmp_path / "m.tar", tmp_path / "out", LIMITS)
+    with pytest.raises(BadModel, match="a header of"), opened_model(tmp_path / "m.tar", LIMITS, scratch=tmp_path):
+        pass
