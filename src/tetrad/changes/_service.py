@@ -166,7 +166,7 @@ class Changes:
         if BINDINGS in (app.partition("/")[0], ref.partition("/")[0] if "/" in ref else ""):
             raise BadChange(
                 f"{app[:60]}/{ref[:60]} binds an environment; change requests are for refs of apps",
-                hint="`tetrad binding put` changes a binding, through the gates of its ref; `tetrad evidence approve` approves one",
+                hint="`tetrad binding put` changes one, through its gates; `tetrad evidence approve` approves it",
             )
         if key and (known := self._store.by_key(project, key)) is not None:
             if (known.app, known.ref, known.title, known.author) != (app, ref, words["title"], actor.id):
