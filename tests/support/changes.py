@@ -56,11 +56,17 @@ def wire_changes(database: Database, folder: Path, *, limits: ChangeLimits | Non
     tetrads.add_model(folder)
     made = tetrads.releases.compose_folder(P, write_app(folder / "app"), actor=CAT)
     tetrads.releases.move_ref(P, "bot", "production", made.digest, expected=None, create=True, actor=CAT)
-    store = SqlChangeStore(database, tetrads.registry.hold)
+    return site_of(gated, made.digest, limits=limits)
+
+
+def site_of(gated: Gated, first: Digest, *, limits: ChangeLimits | None = None) -> Site:
+    """Wire change requests over services and an app that are there."""
+    tetrads = gated.tetrads
+    store = SqlChangeStore(tetrads.database, tetrads.registry.hold)
     changes = Changes(
         store, tetrads.releases, Prompts(tetrads.registry), tetrads.datasets, tetrads.registry, gated.evidence,
         gated.policies, tetrads.clock, audit=gated.audited, limits=limits,
     )  # fmt: skip
-    site = Site(gated, changes, store, made.digest)
+    site = Site(gated, changes, store, first)
     changes.on_change(lambda: site.told.append("changed"))
     return site

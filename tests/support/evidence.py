@@ -102,9 +102,13 @@ def wire_gated(
     clock: FixedClock | None = None,
     max_reached: int = 100_000,
     audit_log: AuditLog | None = None,
+    blobs: Any = None,
+    keyring: Keyring | None = None,
+    ci: SigningKey | None = None,
 ) -> Gated:
-    """Wire the services with their evidence."""
-    blobs, clock, audited, keyring = MemoryBlobs(), clock or FixedClock(), Audited(), Keyring(new_seal_key())
+    """Wire the services with their evidence; with the bytes, the keys and the runner of before they are opened anew."""
+    blobs, clock, audited = blobs if blobs is not None else MemoryBlobs(), clock or FixedClock(), Audited()
+    keyring = keyring or Keyring(new_seal_key())
     note = audit or audited
     evidence = Evidence(
         SqlEvidenceStore(database), SqlRegistryStore(database), blobs, keyring, clock, audit=note, audit_log=audit_log
@@ -117,6 +121,7 @@ def wire_gated(
     tetrads.registry.on_refusal(gate.note_refusal)
     policies = GatePolicies(tetrads.registry, evidence, gate, clock, audit=note)
     evidence.first_start(SYSTEM)
-    ci = new_key("default", "ci", at=clock.now(), by="ci")
-    evidence.trust("default", "ci", ci.public, actor=CAT)
+    if ci is None:
+        ci = new_key("default", "ci", at=clock.now(), by="ci")
+        evidence.trust("default", "ci", ci.public, actor=CAT)
     return Gated(tetrads, evidence, policies, audited, keyring, ci, revocations)

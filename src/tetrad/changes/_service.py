@@ -50,7 +50,7 @@ from tetrad.changes.ports import Auditor, ChangeStore, Counts, Step
 from tetrad.datasets import Datasets
 from tetrad.kernel import Clock, Digest, Principal, TetradError, canonical_json, parse_digest
 from tetrad.prompts import Prompts
-from tetrad.registry import Evidence, GatePolicies, GatePolicy, RefMoved, Registry, glob_matches, told
+from tetrad.registry import BINDINGS, Evidence, GatePolicies, GatePolicy, RefMoved, Registry, glob_matches, told
 from tetrad.releases import Planned, ReleaseDiff, Releases, ResolvedRelease
 
 MAX_TITLE_CHARS: Final = 200
@@ -163,6 +163,11 @@ class Changes:
         """
         words = _texts(title=title, description=description, expected_outcome=expected_outcome)
         _text(key, "key", MAX_KEY_CHARS)
+        if BINDINGS in (app.partition("/")[0], ref.partition("/")[0] if "/" in ref else ""):
+            raise BadChange(
+                f"{app[:60]}/{ref[:60]} binds an environment; change requests are for refs of apps",
+                hint="`tetrad binding put` changes one, through its gates; `tetrad evidence approve` approves it",
+            )
         if key and (known := self._store.by_key(project, key)) is not None:
             if (known.app, known.ref, known.title, known.author) != (app, ref, words["title"], actor.id):
                 raise KeyTaken(f"the key {key[:40]!r} opened change request #{known.number}", hint="use another key")

@@ -300,12 +300,16 @@ class Datasets:
 
     def _is_made_of(self, project: str, made: DatasetVersion, source: DatasetVersion) -> bool:
         whence = {"name": source.name, "digest": source.digest, "order": source.order}
+        return self._comes_from(project, made.name, made.digest, made.order, whence)
+
+    def _comes_from(self, project: str, name: str, digest: str, order: str, whence: Mapping[str, Any]) -> bool:
+        """Tell whether the lineage of rows under a name says already that they were made of `whence`."""
         return any(
-            each.params.get("name") == made.name
-            and each.params.get("order") == made.order
+            each.params.get("name") == name
+            and each.params.get("order") == order
             and isinstance(each.params.get("from"), dict)
             and whence.items() <= each.params["from"].items()
-            for each in self._makers(project, made.digest)
+            for each in self._makers(project, digest)
         )
 
     def push(
@@ -436,7 +440,12 @@ class Datasets:
             semver=words.get("semver"), reason=words.get("reason", ""),
             expected_outcome=words.get("expected_outcome", ""),
         )  # fmt: skip
-        if new or not self._makers(project, digest):
+        told = params.get("from")
+        if (
+            new
+            or not self._makers(project, digest)
+            or (told and not self._comes_from(project, name, digest, order, told))
+        ):
             self._registry.record(
                 project, kind, [*edges, Edge(digest, "out", "dataset")], actor=actor,
                 params={**params, "name": name, "semver": version.semver, "order": order},

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import os
 import re
 import stat
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from tetrad.kit.plain_yaml import BadYaml, parse_yaml
 from tetrad.models._origin import check_file_path
@@ -76,7 +79,13 @@ def opened_model(path: Path, limits: ArchiveLimits, *, scratch: Path | None = No
 
 
 def _is_archive(path: Path) -> bool:
-    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    if zipfile.is_zipfile(path):
+        return True
+    try:
+        tarfile.open(path, tarinfo=_Member).close()
+    except (tarfile.TarError, EOFError):
+        return False
+    return True
 
 
 def _inner(folder: Path) -> Path:
@@ -173,6 +182,16 @@ def card_licence(card: Path | None) -> str:
     return named[:120] if isinstance(named, str) else ""
 
 
+_HEADERS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+_MAX_HEADER_BYTES = 1 << 20
+_DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
+    ValueError,
+)  # fmt: skip
+
+
 def unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
     """Unpack an archive into an empty folder: regular files only, below that folder, within the limits.
 
@@ -184,7 +203,18 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
             _unzip(archive, folder, budget)
         else:
             _untar(archive, folder, budget)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        name = Path(str(error.filename)).name[:80]
+        raise BadModel(
+            f"{archive.name!r} has {name!r} twice, or as a file and as a folder",
+            hint="unpack it yourself, and look at it",
+        ) from None
+    except _DAMAGED as error:
+        raise BadModel(f"{archive.name!r} is damaged: {str(error)[:200]}", hint="fetch it again") from None
+    except OSError as error:
+        # What is the machine's, such as a full disk, has another number; decompressors name none.
+        if error.errno not in (None, errno.EINVAL):  # a place before the beginning of the file
+            raise
         raise BadModel(f"{archive.name!r} is damaged: {str(error)[:200]}", hint="fetch it again") from None
 
 
@@ -225,8 +255,19 @@ def _unzip(archive: Path, folder: Path, budget: _Budget) -> None:
                 _write(source, folder / name, budget)
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose headers are of a sane size: those of long names and attributes are read into memory whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        made = super().frombuf(buf, encoding, errors)
+        if made.type in _HEADERS and made.size > _MAX_HEADER_BYTES:
+            raise BadModel(f"the archive has a header of {made.size} bytes", hint=f"at most {_MAX_HEADER_BYTES}")
+        return made
+
+
 def _untar(archive: Path, folder: Path, budget: _Budget) -> None:
-    with tarfile.open(archive) as opened:
+    with tarfile.open(archive, tarinfo=_Member) as opened:
         for member in opened:
             if member.isdir():
                 continue

@@ -133,12 +133,12 @@ def _apply(
     elif action.kind in ("adopt", "pull"):
         assert there is not None  # noqa: S101 - decided so
         if action.kind == "pull":
-            _write_over(folder / file, local.text if local else None, action.text)
+            _write_over(_within(folder, file), local.text if local else None, action.text)
         state[name] = Synced(file, there.source, there.digest)
     elif action.kind in ("push", "merge"):
         made = remote.commit(name, action.text, expected=there.digest if there else "", reason=reason)
         if action.kind == "merge":
-            _write_over(folder / file, local.text if local else None, action.text)
+            _write_over(_within(folder, file), local.text if local else None, action.text)
         state[name] = Synced(file, made.source, made.digest)
     elif action.kind == "removed":
         state[name] = replace(state[name], removed=True)
@@ -146,7 +146,7 @@ def _apply(
         assert there is not None  # noqa: S101 - decided so
         base = state.get(name, Synced(file, "", ""))
         # The file first: a state that knows of a conflict without its file would look decided.
-        marker = folder / (file + CONFLICT)
+        marker = _within(folder, file + CONFLICT)
         if marker.exists() and marker.read_bytes() != action.text.encode():
             raise PromptError(f"{file}{CONFLICT} is in the way", hint="move it, then sync again")
         _write_new(marker, action.text)
@@ -168,7 +168,8 @@ def read_folder(folder: Path) -> tuple[dict[str, LocalPrompt], list[str]]:
             )
         file = path.relative_to(folder).as_posix()
         try:
-            data = path.read_bytes()
+            with path.open("rb") as opened:
+                data = opened.read(MAX_FILE_BYTES + 1)
             if len(data) > MAX_FILE_BYTES:
                 raise PromptError(f"{file}: more than {MAX_FILE_BYTES:,} bytes", hint="a prompt file is text")
             text = data.decode("utf-8")
@@ -194,13 +195,25 @@ def _markdown(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(root) / name
-            if name.endswith(".md") and not path.is_symlink():
+            if name.endswith(".md") and not path.is_symlink() and path.is_file():  # a pipe would never end
                 yield path
 
 
 def _is_prompt(text: str) -> bool:
     first = next((line.rstrip() for line in text.removeprefix("\ufeff").splitlines() if line.strip()), "")
     return first == "---" or first in _HEADINGS
+
+
+def _within(folder: Path, file: str) -> Path:
+    """Return where a file of the folder is written; refuse a way there by a link, which may lead anywhere."""
+    path = folder
+    for part in file.split("/"):
+        path /= part
+        if path.is_symlink():
+            raise PromptError(
+                f"{file}: {part!r} is a symbolic link", hint="put the file itself there; none is followed"
+            )
+    return path
 
 
 def _write_over(path: Path, seen: str | None, text: str) -> None:

@@ -19,6 +19,8 @@ Direction = Literal["in", "out"]
 Invalidation = Literal["rebuild", "revalidate", "reevaluate", "none"]
 
 INVALIDATIONS: tuple[Invalidation, ...] = ("rebuild", "revalidate", "reevaluate", "none")
+REMADE: tuple[Invalidation, ...] = ("rebuild", "reevaluate")
+"""The policies of inputs that an artifact's bytes came from: a change of one asks for another artifact."""
 COLLECTOR = "gc"
 """Who has erased what nothing needed any more."""
 KEPT_AGAIN_AFTER = timedelta(minutes=10)
@@ -183,11 +185,17 @@ class Revocation(msgspec.Struct, frozen=True):
 
 
 class Link(msgspec.Struct, frozen=True):
-    """`below` contains `above` (role of the part), or was made from it (kind of the activity)."""
+    """`below` contains `above` (role of the part), or was made from it (kind of the activity).
+
+    `activity` is empty for parts. `remakes` says that the activity is done and that another `above` would ask for
+    another `below`: only such a link can prove that an artifact has a sound origin.
+    """
 
     above: Digest
     below: Digest
     how: str
+    activity: str = ""
+    remakes: bool = False
 
 
 class Cause(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ import msgspec
 from tetrad.kernel import Clock, Digest, InvalidInput, Principal, canonical_json, new_id, parse_digest, short
 from tetrad.registry._attest import Evidence, tags
 from tetrad.registry._evidence import REVOCATION, Statement
-from tetrad.registry._model import Cause, Impact, Live, Revocation, Touched
-from tetrad.registry._walk import Step, walk
+from tetrad.registry._model import Cause, Impact, Link, Live, Revocation, Touched
+from tetrad.registry._walk import Step, Walk, tainted, walk
 from tetrad.registry.errors import ArtifactNotFound, ArtifactRevoked, RevocationNotFound
 from tetrad.registry.ports import Auditor, Deployments, RegistryStore, RevocationStore
 
@@ -40,7 +40,8 @@ class Revocations:
     """What is not to be used any more, per project. Safe to use from many threads.
 
     A revocation spreads to everything that contains the artifact, or was made from it by an edge whose policy is not
-    `none`. It stops refs from moving there; what is served already goes on being served, and is named.
+    `none`, unless the same bytes were also made of sound inputs only. It stops refs from moving there; what is served
+    already goes on being served, and is named.
     """
 
     def __init__(
@@ -143,7 +144,8 @@ class Revocations:
         for project in self._store.projects():
             reached = walk(self._store.standing(project), self._downwards(project), limit=self._max_reached)
             suspects = [live for live in self._deployments.live(project) if live.digest in reached]
-            found += [Broken(project, live, self.causes(project, live.digest)) for live in suspects]
+            judged = [Broken(project, live, self.causes(project, live.digest)) for live in suspects]
+            found += [each for each in judged if each.causes]
         return found
 
     def causes(self, project: str, digest: str, transaction: Any = None) -> tuple[Cause, ...]:
@@ -155,25 +157,45 @@ class Revocations:
         if not standing:
             return ()
 
-        def step(digests: Sequence[Digest]) -> list[tuple[Digest, Digest]]:
-            return [(link.below, link.above) for link in self._store.above(project, digests, transaction)]
+        above: dict[Digest, list[Link]] = {}
 
-        found = walk([parse_digest(digest)], step, limit=self._max_reached)
+        def step(digests: Sequence[Digest]) -> list[tuple[Digest, Digest]]:
+            links = self._store.above(project, digests, transaction)
+            for link in links:
+                above.setdefault(link.below, []).append(link)
+            return [(link.below, link.above) for link in links]
+
+        root = parse_digest(digest)
+        found = walk([root], step, limit=self._max_reached)
         if not found.complete:
             raise ArtifactRevoked(
                 f"{short(digest)} has more than {self._max_reached} ancestors, so that none can be proven sound",
                 hint="`tetrad revoke --list` shows what is revoked",
             )
+        if standing.keys().isdisjoint(found.reached):
+            return ()
+        bad = tainted((link for links in above.values() for link in links), standing)
+        if root not in bad:
+            return ()
+        through = walk(
+            [root],
+            lambda digests: [
+                (each, link.above) for each in digests for link in above.get(each, ()) if link.above in bad
+            ],
+            limit=self._max_reached,
+        )
         return tuple(
-            Cause(standing[each], tuple(reversed(found.path(each)))) for each in found.reached if each in standing
+            Cause(standing[each], tuple(reversed(through.path(each)))) for each in through.reached if each in standing
         )
 
     def impact(self, project: str, digest: str) -> Impact:
-        """Name every artifact, version, ref and live deployment that a revocation of an artifact reaches."""
+        """Name every artifact, version, ref and live deployment that a revocation of an artifact reaches.
+
+        What else is revoked counts too: an artifact with two origins falls with the second of them.
+        """
         root = parse_digest(digest)
         self._kind(project, root)
-
-        found = walk([root], self._downwards(project), limit=self._max_reached)
+        found = self._reached(project, root)
         reached = found.reached
         kinds = self._store.kinds(project, reached)
         versions = self._store.named_by(project, reached)
@@ -188,6 +210,16 @@ class Revocations:
         )  # fmt: skip
         live = tuple(each for each in self._deployments.live(project) if each.digest in found)
         return Impact(root, touched, live, found.complete)
+
+    def _reached(self, project: str, root: Digest) -> Walk:
+        """Walk from an artifact to all that rest on it; where that is too much, also to what may be sound."""
+        down = self._downwards(project)
+        revoked = {root, *self._store.standing(project)}
+        suspects = walk(revoked, down, limit=self._max_reached)
+        if not suspects.complete:
+            return walk([root], down, limit=self._max_reached).cut()
+        bad = tainted(self._store.above(project, suspects.reached), revoked)
+        return walk([root], lambda digests: [edge for edge in down(digests) if edge[1] in bad], limit=self._max_reached)
 
     def _downwards(self, project: str) -> Step:
         return lambda digests: [(link.above, link.below) for link in self._store.below(project, digests)]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tetrad.kernel import Digest
 from tetrad.kit.db import Database
 from tetrad.registry._activities import activities, lineage_edges
-from tetrad.registry._model import Link, Ref, Revocation, Version
+from tetrad.registry._model import REMADE, Link, Ref, Revocation, Version
 from tetrad.registry._store import (
     artifact_parts,
     artifacts,
@@ -89,7 +89,7 @@ class SqlRevocationStore:
     def _links(self, project: str, digests: Sequence[str], transaction: Any, *, upwards: bool) -> list[Link]:
         with self._reading(transaction) as connection:
             return [
-                Link(Digest(row.above), Digest(row.below), row.how)
+                Link(Digest(row.above), Digest(row.below), row.how, row.activity, bool(row.remakes))
                 for start in range(0, len(digests), _CHUNK)
                 for statement in _edges(project, digests[start : start + _CHUNK], upwards=upwards)
                 for row in connection.execute(statement)
@@ -154,13 +154,18 @@ def _edges(project: str, digests: Sequence[str], *, upwards: bool) -> tuple[sa.S
     """Return two queries for links at some digests: through parts, and through activities."""
     made, used = lineage_edges.alias("made"), lineage_edges.alias("used")
     contained = sa.select(
-        artifact_parts.c.part.label("above"), artifact_parts.c.digest.label("below"), artifact_parts.c.role.label("how")
+        artifact_parts.c.part.label("above"), artifact_parts.c.digest.label("below"),
+        artifact_parts.c.role.label("how"), sa.literal("").label("activity"), sa.literal(0).label("remakes"),
     ).where(
         artifact_parts.c.project == project,
         (artifact_parts.c.digest if upwards else artifact_parts.c.part).in_(digests),
-    )
+    )  # fmt: skip
+    remakes = sa.and_(activities.c.state == "done", used.c.policy.in_(REMADE))
     derived = (
-        sa.select(used.c.digest.label("above"), made.c.digest.label("below"), activities.c.kind.label("how"))
+        sa.select(
+            used.c.digest.label("above"), made.c.digest.label("below"), activities.c.kind.label("how"),
+            activities.c.id.label("activity"), sa.case((remakes, 1), else_=0).label("remakes"),
+        )
         .join(made, sa.and_(made.c.project == used.c.project, made.c.activity == used.c.activity))
         .join(activities, sa.and_(activities.c.project == used.c.project, activities.c.id == used.c.activity))
         .where(
@@ -171,7 +176,7 @@ def _edges(project: str, digests: Sequence[str], *, upwards: bool) -> tuple[sa.S
             (made.c.digest if upwards else used.c.digest).in_(digests),
         )
         .distinct()
-    )
+    )  # fmt: skip
     return contained, derived
 
 

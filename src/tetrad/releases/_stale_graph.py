@@ -248,11 +248,9 @@ class StaleGraphs:
         spoilt = [_Pin(Slot("part", "", part), "rebuild", "part", None) for part in load.spoilt.get(slot.digest, ())]
         document = load.documents.get(slot.digest)
         if slot.kind == RELEASE and document is not None:
-            return [("derive", "", self._manifest_pins(load, document))]
+            return [("derive", "", _with(self._manifest_pins(load, document), spoilt))]
         if document is not None and self._is_described(load, slot):
-            pins = _prompt_pins(load, document)
-            held = {pin.slot.digest for pin in pins}
-            return [("compose", "", [*pins, *(pin for pin in spoilt if pin.slot.digest not in held)])]
+            return [("compose", "", _with(_prompt_pins(load, document), spoilt))]
         made = [each for each in load.made.get(slot.digest, ()) if _is_of(each, slot)]
         found = [(each.kind, each.id, [*self._edge_pins(load, slot, each), *spoilt]) for each in made]
         # That bytes came in from outside says nothing of what they were made of, where something else does.
@@ -288,7 +286,9 @@ class StaleGraphs:
     def _manifest_pins(self, load: _Load, manifest: Mapping[str, Any]) -> list[_Pin]:
         code, app = manifest["code"], str(manifest["app"])
         parts = [part for section in KINDS for part in manifest[section]]
-        missing = [str(part["digest"]) for part in parts if str(part["digest"]) not in load.named]
+        adapters = [(str(part["role"]), each) for part in manifest["model"] for each in part.get("adapters", ())]
+        told = [str(each["digest"]) for each in [*parts, *(each for _, each in adapters)]]
+        missing = [digest for digest in told if digest not in load.named]
         for version in self._registry.naming(load.project, missing) if missing else ():
             load.named.setdefault(version.digest, []).append(version)
         pins = [_Pin(Slot(CODE, app, str(code["digest"]), short(str(code.get("tree", "")))), "reevaluate", CODE)]
@@ -298,6 +298,9 @@ class StaleGraphs:
                     load, str(part["digest"]), str(part["name"]), str(part.get("order", "")), kind
                 )
                 pins.append(_Pin(pinned, "reevaluate", str(part["role"])))
+        for role, each in adapters:
+            # By its digest: which adapter is meant is a choice of its own, so that a newer one replaces none.
+            pins.append(_Pin(self._named_slot(load, str(each["digest"])), "reevaluate", f"adapter:{role}", None))
         for section, values in manifest.get("config", {}).items():
             for value in values:
                 digest = value.get("digest") if isinstance(value, dict) else value
@@ -532,6 +535,12 @@ def _is_of(activity: Activity, slot: Slot) -> bool:
     if slot.kind != DATASET or not slot.name or name is None:
         return True
     return name == slot.name and (not slot.order or order is None or order == slot.order)
+
+
+def _with(pins: Sequence[_Pin], more: Sequence[_Pin]) -> list[_Pin]:
+    """Return pins, and of the others those of what is not pinned yet."""
+    held = {pin.slot.digest for pin in pins}
+    return [*pins, *(pin for pin in more if pin.slot.digest not in held)]
 
 
 def _slot(version: Version) -> Slot:

@@ -204,7 +204,9 @@ def decide(graph: Graph, now: datetime) -> dict[str, Standing]:
     moved leave the artifact as it is, UNVALIDATED; `none` says nothing. Linear in nodes and edges, and cycles of names
     (a of b, the next b of a) are no trouble: the least fixed point is taken.
     """
-    broken = _least(graph, lambda node: bool(node.revoked) or node.erased, lambda _: False, lambda each: each.id)
+    broken = _least(
+        graph, lambda node: bool(node.revoked) or node.erased, lambda _: False, lambda each: each.id, _proving
+    )  # fmt: skip
     unsettled = _least(
         graph,
         lambda _: False,
@@ -215,11 +217,16 @@ def decide(graph: Graph, now: datetime) -> dict[str, Standing]:
 
 
 def _least(
-    graph: Graph, itself: Callable[[Node], bool], seeds: Callable[[Input], bool], through: Callable[[Input], str]
+    graph: Graph,
+    itself: Callable[[Node], bool],
+    seeds: Callable[[Input], bool],
+    through: Callable[[Input], str],
+    counted: Callable[[Node], Sequence[Way]] = lambda node: node.ways,
 ) -> set[str]:
     """Return the least set of artifacts that are in it themselves, or whose every way has a bad input.
 
-    An input is bad where `seeds` says so, or where what it leads to by `through` (empty: nothing) is in the set.
+    An input is bad where `seeds` says so, or where what it leads to by `through` (empty: nothing) is in the set. Of an
+    artifact's ways those that are `counted` matter.
     """
     found: set[str] = set()
     good: dict[str, int] = {}
@@ -237,16 +244,16 @@ def _least(
             todo.append(name)
 
     for name, node in graph.nodes.items():
-        good[name] = len(node.ways)
+        good[name] = len(counted(node))
         if itself(node):
             found.add(name)
             todo.append(name)
-        for number, way in enumerate(node.ways):
+        for number, way in enumerate(counted(node)):
             for each in way.inputs:
                 if each.remakes:
                     waiting[through(each)].append((name, number))
     for name, node in graph.nodes.items():
-        for number, way in enumerate(node.ways):
+        for number, way in enumerate(counted(node)):
             if any(each.remakes and seeds(each) for each in way.inputs):
                 spoil(name, number)
     while todo:
@@ -279,7 +286,18 @@ def best_way(node: Node, broken: set[str], unsettled: set[str]) -> Way | None:
         found = [_bad(each, broken, unsettled) for each in way.inputs if each.remakes]
         return max(found, default=0)
 
-    return min(reversed(node.ways), key=badness, default=None)
+    ways = _proving(node) if node.id in broken else node.ways
+    return min(reversed(ways), key=badness, default=None)
+
+
+def _proving(node: Node) -> Sequence[Way]:
+    """Return the ways that can prove an artifact sound: not those in which its own bytes went in, if there are others.
+
+    A filter that takes nothing away makes the same digest under another name, which proves nothing of where it is from.
+    """
+    return [
+        way for way in node.ways if not any(each.remakes and each.digest == node.digest for each in way.inputs)
+    ] or node.ways
 
 
 def _bad(each: Input, broken: set[str], unsettled: set[str]) -> int:

@@ -197,3 +197,32 @@ def test_a_move_that_races_with_a_revocation_is_refused_or_named(gated: Gated) -
         thread.join()
         named = any(ref in each.refs for each in impact.touched)
         assert outcome == (["moved"] if named else ["refused"])
+
+
+def test_what_was_also_made_of_sound_inputs_only_is_sound(gated: Gated) -> None:
+    release = gated.release("one")
+    weights = next(d for d, role in gated.tetrads.registry.parts("default", release) if role == "model")
+    bad, clean, seed = document(gated, "rows"), document(gated, "clean rows"), document(gated, "seed")
+    made(gated, bad, weights)
+    gated.revocations.serve_from(Serving(Live("bot", "production", release)))
+    gated.revocations.revoke("default", bad, actor=CAT, reason="poisoned")
+    assert [each.live.digest for each in gated.revocations.served()] == [release]
+    edges = [Edge(clean, "in", "rows", "rebuild"), Edge(seed, "in", "seed", "rebuild"), Edge(weights, "out")]
+    for unproven in ("failed", "running"):  # what has not ended well proves nothing
+        gated.tetrads.registry.record("default", "train", edges, actor=ADA, state=unproven)  # type: ignore[arg-type]
+    gated.tetrads.registry.record("default", "import", [Edge(weights, "out")], actor=ADA)  # nor what came from outside
+    made(gated, clean, weights, "revalidate")
+    with pytest.raises(ArtifactRevoked, match="poisoned"):
+        move(gated, release)
+    gated.tetrads.registry.record("default", "train", edges, actor=ADA)
+    assert gated.tetrads.registry.revoked("default", release) == ()
+    assert gated.revocations.served() == []
+    assert {each.digest for each in gated.revocations.impact("default", bad).touched} == {bad}
+    assert move(gated, release) == release
+    _, impact = gated.revocations.revoke("default", seed, actor=CAT, reason="stolen")  # one bad input spoils a way
+    assert {each.digest: each.path for each in impact.touched} == {
+        seed: (seed,), weights: (seed, weights), release: (seed, weights, release),
+    }  # fmt: skip
+    with pytest.raises(ArtifactRevoked):
+        move(gated, release, "bot/staging")
+    assert {cause.revocation.digest for cause in gated.tetrads.registry.revoked("default", release)} == {bad, seed}

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from support.apps import YAML, write_app
+from support.collecting import wire_collector
 from support.evidence import signed_result
 from support.identity import ADMIN, INTERNAL_TOKEN, caller, make_app, make_identity
 from support.models import CHAT_MODEL
@@ -537,3 +538,13 @@ def test_an_engine_that_is_not_what_the_release_asks_for_is_not_recorded_on(real
         "default", real.digest, {"model.primary": "local/other"}, actor=ALICE
     )
     assert derived.manifest["model"][0]["engine"]["context"] == 1024, "it is the app's, whatever the weights"
+
+
+@pytest.mark.parametrize("kind", ["model", "prompt", "code", "data"])
+def test_whatever_part_was_erased_is_said_to_be_erased_and_not_damaged(site: Site, kind: str) -> None:
+    manifest = site.manifest()
+    digest = manifest["code"]["digest"] if kind == "code" else manifest[kind][0]["digest"]
+    wire_collector(site.tetrads).erase("default", digest, actor=SYSTEM, reason="a person asked to be forgotten")
+    assert site.tetrads.registry.artifact("default", digest).erased_at is not None
+    report = site.prove()
+    assert (site.part(report, kind).state, report.cap, report.proven, report.succeeded) == ("erased", "none", (), False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from support.weights import gguf, hub_folder, safetensors
 from tetrad.models._folder import ArchiveLimits, card_licence, find_files, opened_model, unpack
+from tetrad.models._origin import check_file_path
 from tetrad.models.errors import BadModel
 
 LIMITS = ArchiveLimits(max_files=20, max_bytes=1 << 20, max_ratio=200)
@@ -171,3 +173,66 @@ def test_a_damaged_archive_is_said(tmp_path: Path) -> None:
     (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadModel, match=r"damaged|neither"):
         unpack(tmp_path / "cut.tar.gz", tmp_path / "out2", LIMITS)
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "a/b"), ("a/b", "a")])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_name_that_is_there_twice_or_as_a_folder_too_is_refused(
+    tmp_path: Path, kind: str, names: tuple[str, str]
+) -> None:
+    archive = tmp_path / f"m.{kind}"
+    if kind == "tar":
+        tar(archive, *((tarfile.TarInfo(name), b"x") for name in names))
+    else:
+        with zipfile.ZipFile(archive, "w") as out, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of duplicates, and writes them
+            for name in names:
+                out.writestr(name, b"x")
+    with pytest.raises(BadModel, match="twice"):
+        unpack(archive, tmp_path / "out", LIMITS)
+
+
+@pytest.mark.parametrize("mode", ["zip", "w:gz", "w:bz2", "w:xz", "w"])
+def test_no_flipped_byte_of_an_archive_is_anything_but_a_refusal(tmp_path: Path, mode: str) -> None:
+    content = bytes(range(256)) * 8
+    archive = tmp_path / "m"
+    if mode == "zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+            out.writestr("model.safetensors", content)
+    else:
+        with tarfile.open(archive, mode) as out_tar:  # type: ignore[call-overload]
+            info = tarfile.TarInfo("model.safetensors")
+            info.size = len(content)
+            out_tar.addfile(info, io.BytesIO(content))
+    whole = archive.read_bytes()
+    refused = 0
+    for at in range(0, len(whole), max(1, len(whole) // 150)):
+        archive.write_bytes(whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1 :])
+        try:
+            with opened_model(archive, LIMITS, scratch=tmp_path):
+                pass
+        except BadModel:
+            refused += 1
+    assert refused
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", "../x", "a/../x", "./x", "a//b", "/etc/x", "a\\b", "a\0b", "a\nb", " x", "a" * 300, "a/b/c/d/e/f/g/h/i"],
+)
+def test_the_path_of_a_file_that_is_sent_stays_below_its_model(path: str) -> None:
+    with pytest.raises(BadModel, match="no path"):
+        check_file_path(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path, kind: bytes, first: bool) -> None:
+    header, member = tarfile.TarInfo("x"), tarfile.TarInfo("model.onnx")
+    header.type, header.size, member.size = kind, 1 << 40, 512  # nothing of it need be there to be asked for
+    blocks = [member.tobuf(tarfile.GNU_FORMAT) + b"x" * 512, header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 512]
+    (tmp_path / "m.tar").write_bytes(b"".join(reversed(blocks) if first else blocks) + b"\0" * 1024)
+    with pytest.raises(BadModel, match="a header of"):
+        unpack(tmp_path / "m.tar", tmp_path / "out", LIMITS)
+    with pytest.raises(BadModel, match="a header of"), opened_model(tmp_path / "m.tar", LIMITS, scratch=tmp_path):
+        pass

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tetrad.kernel import InvalidInput, NotFound
-from tetrad.prompts import PromptMoved, format_prompt_file, read_prompt_file
+from tetrad.prompts import PromptMoved, _sync, format_prompt_file, read_prompt_file
 from tetrad.prompts._sync import STATE, SyncReport, sync_folder
 from tetrad.prompts.ports import RemotePrompt
 
@@ -251,3 +252,46 @@ def test_links_are_not_followed(tmp_path: Path, remote: MemoryRemote) -> None:
     folder.mkdir()
     (folder / "link.md").symlink_to(outside)
     assert sync(folder, remote).actions == ()
+
+
+def test_nothing_is_written_by_way_of_a_link(tmp_path: Path, remote: MemoryRemote) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.mkdir()
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a-one.md").write_text(prompt("a-one", *TEN))
+    sync(folder, remote)
+    (folder / "sub" / "a-one.md").rename(outside / "a-one.md")
+    before = files(outside)
+    (folder / "sub").rmdir()
+    (folder / "sub").symlink_to(outside)
+    remote.edit("a-one", prompt("a-one", *changed(TEN, 1, "Theirs.")))
+    sync(folder, remote)
+    assert files(outside) == before
+    (folder / STATE).unlink()
+    (folder / "sub").unlink()
+    (folder / "a-one.md").symlink_to(outside / "new.md")  # dangling: to be written through
+    report = sync(folder, remote)
+    assert files(outside) == before
+    assert any("symbolic link" in problem for problem in report.problems)
+
+
+def test_pipes_and_files_that_are_too_large_are_not_read(tmp_path: Path, remote: MemoryRemote) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    with (tmp_path / "big.md").open("wb") as big:
+        big.write(b"# system\n\n")
+        big.truncate(1 << 40)  # a hole: it takes no room, and would not fit into memory
+    report = sync(tmp_path, remote)
+    assert report.actions == ()
+    (problem,) = report.problems
+    assert "big.md: more than" in problem
+
+
+def test_a_folder_of_too_many_files_is_refused(
+    tmp_path: Path, remote: MemoryRemote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sync, "MAX_FILES", 2)
+    for name in ("a-one", "a-two", "a-three"):
+        (tmp_path / f"{name}.md").write_text(prompt(name, "Hi."))
+    with pytest.raises(InvalidInput, match="more than 2"):
+        sync(tmp_path, remote)
+    assert remote.commits == []
