@@ -15,6 +15,7 @@ from tetrad.traces._spool_format import (
     encode_frame,
     encode_group,
     read_frames,
+    whole_frames,
 )
 from tetrad.traces._views import (
     Announced,
@@ -61,4 +62,5 @@ __all__ = [
     "encode_frame",
     "encode_group",
     "read_frames",
+    "whole_frames",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -143,7 +144,23 @@ def _spans_of(payload: memoryview) -> list[Span]:
     return [_decoder.decode(payload)]
 
 
-def decode_frames(data: bytes | bytearray | memoryview) -> tuple[list[Span], int]:
+def _unread(_payload: memoryview) -> list[Span]:
+    return []
+
+
+def whole_frames(data: bytes | bytearray | memoryview, *, final: bool = False) -> tuple[int, list[FrameFault]]:
+    """Return what `read_frames` says of a chunk, without reading the spans: how much is dealt with, and the damage.
+
+    For whoever only passes frames on: reading a megabyte of spans would hold an event loop up for tens of milliseconds.
+    Payloads that are whole and yet no span are not seen here.
+    """
+    batch = read_frames(data, final=final, read=_unread)
+    return batch.consumed, batch.faults
+
+
+def decode_frames(
+    data: bytes | bytearray | memoryview, *, read: Callable[[memoryview], list[Span]] = _spans_of
+) -> tuple[list[Span], int]:
     """Return the spans of the whole frames at the front, and how many bytes they take.
 
     Stops before the first frame that is torn or damaged; `read_frames` tells which, and reads on behind damage.
@@ -159,14 +176,19 @@ def decode_frames(data: bytes | bytearray | memoryview) -> tuple[list[Span], int
         if zlib.crc32(payload) != checksum:
             break
         try:
-            spans += _spans_of(payload)
+            spans += read(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             break
         at = end
     return spans, at
 
 
-def read_frames(data: bytes | bytearray | memoryview, *, final: bool = False) -> FrameBatch:
+def read_frames(
+    data: bytes | bytearray | memoryview,
+    *,
+    final: bool = False,
+    read: Callable[[memoryview], list[Span]] = _spans_of,
+) -> FrameBatch:
     """Return every readable span of a chunk; damage is skipped and told, never raised.
 
     An unfinished frame at the end stays for later (`consumed` points before it), unless `final` says that nothing
@@ -177,7 +199,7 @@ def read_frames(data: bytes | bytearray | memoryview, *, final: bool = False) ->
     faults: list[FrameFault] = []
     budget = SCAN_BUDGET_BYTES
     while at < size:
-        good, taken = decode_frames(view[at:])
+        good, taken = decode_frames(view[at:], read=read)
         spans += good
         at += taken
         if at >= size:

@@ -21,6 +21,7 @@ from tetrad.traces import (
     encode_frame,
     encode_group,
     read_frames,
+    whole_frames,
 )
 from tetrad.traces._spool_format import MAX_FRAME_BYTES
 
@@ -129,3 +130,11 @@ def test_shared_and_own_fields_are_all_that_a_span_has_but_those_that_no_request
     together = {*SharedFields.__struct_fields__, *OwnFields.__struct_fields__}
     assert set(Span.__struct_fields__) - together == {"variant"}
     assert together <= set(Span.__struct_fields__)
+
+
+def test_frames_can_be_passed_on_without_reading_their_spans() -> None:
+    frame = encode_frame(a_span(name="one"))
+    data = frame + b"noise" * 7 + frame + frame[:-3]
+    batch = read_frames(data)
+    assert whole_frames(data) == (batch.consumed, batch.faults)
+    assert whole_frames(data, final=True) == read_frames(data, final=True)[1:]

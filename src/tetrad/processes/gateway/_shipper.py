@@ -14,7 +14,7 @@ import msgspec
 from tetrad.kernel import TetradError
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.kit.upstream import Address, Client, Timeouts
-from tetrad.traces import read_frames
+from tetrad.traces import whole_frames
 
 log = logging.getLogger(__name__)
 
@@ -118,26 +118,26 @@ class Shipper:
             if not data:
                 break
             final = not active and len(data) < size
-            batch = read_frames(data, final=final)
-            for fault in batch.faults:
+            consumed, faults = whole_frames(data, final=final)
+            for fault in faults:
                 log.error(
                     "segment %s of spool %s: %d bytes at %d are no span (%s); skipped",
                     segment, folder.name, fault.length, offset + fault.offset, fault.reason,
                 )  # fmt: skip
-            if not batch.consumed:
+            if not consumed:
                 if len(data) == size and size < _LARGEST_CHUNK:
                     size *= 2  # one frame larger than a chunk
                     continue
                 break
-            taken = batch.consumed
-            if batch.spans:
+            taken = consumed
+            if consumed > sum(fault.length for fault in faults):
                 try:
-                    taken = await self._post(folder.name, segment, offset, data[: batch.consumed], final=final)
+                    taken = await self._post(folder.name, segment, offset, data[:consumed], final=final)
                 except _Poisoned as error:
-                    aside = folder.set_aside(segment, offset, data[: batch.consumed])
+                    aside = folder.set_aside(segment, offset, data[:consumed])
                     log.error(  # noqa: TRY400 - the message says it all
                         "control will never take %d bytes of segment %s (%s); kept as %s",
-                        batch.consumed, segment, error, aside,
+                        consumed, segment, error, aside,
                     )  # fmt: skip
             offset += taken
             size = CHUNK_BYTES
