@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from tetrad.kit.egress import OWN, Reach, parse_egress
 from tetrad.serving._route_spec import ModelRoute
 
 ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
@@ -81,6 +82,16 @@ class Upstream(msgspec.Struct, frozen=True):
     """Most calls that a worker makes to it at once; 0: no limit but its connections."""
     max_queue: int = 64
     queue_target_s: float = 1.0
+    egress: str | None = None
+    """What `egress_allow` says, for what a project configured; None: what Tetrad itself put on this machine."""
+    internal: bool = False
+    """Whether an administrator of the installation put it inside the network."""
+    ca: str = ""
+    """PEM certificates that sign its own, in place of the system's."""
+
+    def reach(self) -> Reach:
+        """Return where connections to it may go; give it to `parse_address` with the base URL."""
+        return OWN if self.egress is None else Reach(parse_egress(self.egress), self.internal, self.ca)
 
 
 class Tier(msgspec.Struct, frozen=True, gc=False):

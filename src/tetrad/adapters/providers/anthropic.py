@@ -83,7 +83,7 @@ class AnthropicEndpoint:
     """One upstream. Request heads are encoded once, and once more for each version and set of betas that is asked."""
 
     def __init__(self, provider: AnthropicProvider, upstream: Upstream) -> None:
-        self._address = parse_address(upstream.base_url)
+        self._address = parse_address(upstream.base_url, upstream.reach())
         self._origin = str(self._address.origin)
         self._provider = provider
         self._upstream = upstream

@@ -84,7 +84,7 @@ class OpenAIEndpoint:
         headers = [("content-type", "application/json"), *upstream.headers]
         if upstream.secret:
             headers.append(("authorization", f"Bearer {upstream.secret}"))
-        address = parse_address(upstream.base_url)
+        address = parse_address(upstream.base_url, upstream.reach())
         self._origin = str(address.origin)
         try:
             self._requests: dict[str, PreparedRequest] = {

@@ -35,6 +35,7 @@ from tetrad.kernel import Principal, SystemClock, TetradError
 from tetrad.kit.blobs import BlobStore, OpenBlobs, open_blobs
 from tetrad.kit.db import Database, DatabaseDamaged, open_database
 from tetrad.kit.db.migrate import migrate
+from tetrad.kit.egress import EGRESS_ALLOW, parse_egress
 from tetrad.kit.extensions import Extensions, Kind
 from tetrad.kit.home import BLOBS_URL, GATEWAY_PORT, HOST, Home, reachable_host
 from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, Upload, guard
@@ -293,7 +294,8 @@ def build_services(settings: Settings, home: Home) -> Services:
             SqlEngineStore(database), clock, on_change=changed, fixed=[_embedder(home)] if _has_embedder(home) else []
         )
         engines.restore(_last_table(home, keys.keyring))
-        providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
+        egress = parse_egress(settings.get(EGRESS_ALLOW))
+        providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed, egress=egress)
         limit_store = SqlLimitStore(database)
         leases = LeaseKeeper(limit_store, clock, most_accounts=settings.get(MAX_ACCOUNTS))
 
@@ -364,6 +366,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             resolve_candidate=changes.resolve,
             limits=limits.every_rule,
             caches=caches.all,
+            egress=egress.text,
         )
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock

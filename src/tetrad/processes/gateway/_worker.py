@@ -66,7 +66,7 @@ class Worker:
         """Serve on a listening socket until SIGTERM or SIGINT."""
         settings, home = self.settings, self.home
         clock = SystemClock()
-        client = Client(Limits(high_water_bytes=131_072))
+        client = Client(Limits(high_water_bytes=131_072), bounded=True)
         internal = Client(Limits(max_connections=4))
         folder = _claim(home, self.index)
         spool = SpoolWriter(
