@@ -15,6 +15,8 @@ ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
 ContentPolicy = Literal["off", "redacted", "full"]
 TemplateSyntax = Literal["mustache", "jinja2"]
 Kind = Literal["chat", "embeddings", "moderations", "rerank", "images", "transcriptions", "speech"]
+Priority = Literal["high", "normal", "low"]
+"""Whose calls are turned away last when a gateway has too much to do."""
 LimitSubject = Literal["project", "team", "key", "app", "user", "model"]
 LimitMeasure = Literal["requests", "tokens", "concurrency", "money"]
 LimitPeriod = Literal["minute", "day", "week", "month", "total"]
@@ -31,6 +33,7 @@ class KeyEntry(msgspec.Struct, frozen=True, gc=False):
     team: str = ""
     models: tuple[tuple[str, ...], ...] = ()
     """Lists of patterns; of each, one must match what a call names as `model`."""
+    priority: Priority = "normal"
 
 
 class LimitRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):

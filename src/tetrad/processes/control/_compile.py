@@ -214,7 +214,14 @@ class _tolerant:  # noqa: N801 - reads as a clause of `with`
 
 def _key(grant: KeyGrant) -> KeyEntry:
     return KeyEntry(
-        grant.key_id, grant.project, grant.scopes, grant.expires_ns, grant.content, grant.team, grant.models
+        grant.key_id,
+        grant.project,
+        grant.scopes,
+        grant.expires_ns,
+        grant.content,
+        grant.team,
+        grant.models,
+        grant.priority,
     )
 
 
