@@ -104,11 +104,12 @@ class Home:
 
     def seal_key(self, settings: Settings) -> Path:
         """The file with the key that seals; it need not be there where the key is in the environment."""
-        return settings.get(SEAL_KEY_FILE) or self.keys / "seal.key"
+        named: Path | None = settings[SEAL_KEY_FILE.name]
+        return named or self.keys / "seal.key"
 
     def keyring(self, settings: Settings, *, create: bool) -> Keyring:
         """Return the ring that seals: of the settings, else of the file; made where it may be and there is none."""
-        text, named = settings.get(SEAL_KEY), settings.get(SEAL_KEY_FILE)
+        text, named = settings.get(SEAL_KEY), settings[SEAL_KEY_FILE.name]
         if text and named is not None:
             raise BadSettings(f"{SEAL_KEY.variable} and {SEAL_KEY_FILE.variable} are both set", hint="keep one of them")
         if text:

@@ -6,7 +6,6 @@ from typing import Literal
 
 import msgspec
 
-from tetrad.kit.egress import OWN, Reach, parse_egress
 from tetrad.serving._route_spec import ModelRoute
 
 ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
@@ -91,10 +90,6 @@ class Upstream(msgspec.Struct, frozen=True):
     """Whether an administrator of the installation put it inside the network."""
     ca: str = ""
     """PEM certificates that sign its own, in place of the system's."""
-
-    def reach(self) -> Reach:
-        """Return where connections to it may go; give it to `parse_address` with the base URL."""
-        return OWN if self.egress is None else Reach(parse_egress(self.egress), self.internal, self.ca)
 
 
 class Tier(msgspec.Struct, frozen=True, gc=False):

@@ -76,13 +76,12 @@ async def test_a_blocked_loop_is_seen() -> None:
     ("granted", "asked", "found"),
     [
         ("normal", b"", "normal"),
-        ("normal", b"low", "low"),
-        ("normal", b" LOW ", "low"),
-        ("normal", b"high", "normal"),
+        ("normal", b"batch", "low"),
+        ("normal", b"interactive", "normal"),
+        ("low", b"interactive", "low"),
         ("low", b"high", "low"),
-        ("low", b"normal", "low"),
-        ("high", b"normal", "normal"),
-        ("high", b"low", "low"),
+        ("high", b"interactive", "high"),
+        ("high", b"batch", "low"),
         ("high", b"urgent", "high"),
     ],
 )
@@ -100,7 +99,7 @@ class _KnowsOneKey:
 
 
 @pytest.mark.parametrize(
-    ("priority", "asked", "admitted"), [("normal", b"", 95), ("normal", b"low", 75), ("high", b"", 100)]
+    ("priority", "asked", "admitted"), [("normal", b"", 95), ("normal", b"batch", 75), ("high", b"", 100)]
 )
 def test_the_gateway_turns_away_by_the_keys_priority(priority: str, asked: bytes, admitted: int) -> None:
     metrics = Metrics("0")

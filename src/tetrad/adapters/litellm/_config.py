@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from tetrad.adapters.litellm._kinds import KINDS, MODES, STRATEGIES, Reached, split_model
 from tetrad.kernel import InvalidInput
@@ -545,7 +545,7 @@ def _slug(text: str, *, dots: bool = False) -> str:
     return made or "model"
 
 
-def _number(value: Any, least: float | None = None) -> bool:
+def _number(value: Any, least: float | None = None) -> TypeGuard[int | float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return value > 0 if least is None else value >= least

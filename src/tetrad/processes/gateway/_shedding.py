@@ -11,8 +11,6 @@ from tetrad.serving import Priority
 
 PRIORITY_HEADER = b"x-tetrad-priority"
 Reason = Literal["in_flight", "lag"]
-_ORDER: dict[Priority, int] = {"low": 0, "normal": 1, "high": 2}
-_NAMES: dict[bytes, Priority] = {b"low": "low", b"normal": "normal", b"high": "high"}
 _KEPT_FREE: dict[Priority, int] = {"low": 4, "normal": 20, "high": 0}
 """Of a worker's places one in so many is kept for those above; 0: none."""
 _PATIENCE: dict[Priority, float] = {"low": 0.5, "normal": 1.0, "high": 2.0}
@@ -68,6 +66,5 @@ class Shedder:
 
 
 def priority_of(granted: Priority, headers: Mapping[bytes, bytes]) -> Priority:
-    """Return a call's priority: its key's, or the lower one that the client asks for; it cannot ask for more."""
-    asked = _NAMES.get(headers.get(PRIORITY_HEADER, b"").strip().lower(), granted)
-    return asked if _ORDER[asked] < _ORDER[granted] else granted
+    """Return a call's priority: its key's, or `low` where the client says that it can wait; it cannot ask for more."""
+    return "low" if headers.get(PRIORITY_HEADER) == b"batch" else granted
