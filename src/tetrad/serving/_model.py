@@ -91,6 +91,9 @@ class Upstream(msgspec.Struct, frozen=True):
     ca: str = ""
     """PEM certificates that sign its own, in place of the system's."""
 
+    def __repr__(self) -> str:
+        return f"Upstream({self.name!r}, {self.base_url!r})"
+
 
 class Tier(msgspec.Struct, frozen=True, gc=False):
     """What a call costs in whole, per million tokens, once its input has more than `start` tokens."""
@@ -208,6 +211,9 @@ class BindingTarget(msgspec.Struct, frozen=True):
     max_concurrency: int = 0
     capacity: str = ""
     problem: str = ""
+
+    def __repr__(self) -> str:
+        return f"BindingTarget({self.model!r}, problem={self.problem!r})"
 
 
 class BindingRoute(msgspec.Struct, frozen=True):

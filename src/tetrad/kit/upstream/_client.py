@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tetrad.kit.egress import EgressRefused, Reach
 from tetrad.kit.upstream._address import Address, Origin
@@ -34,7 +34,7 @@ class PreparedRequest:
 
     method: str
     origin: Origin
-    head: bytes
+    head: bytes = field(repr=False)  # it holds the upstream's key
     reach: Reach | None = None
 
 
