@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -177,24 +178,43 @@ class SpoolWriter:
         self._log_at = 0.0
         self._failing = 0
 
-    def append(self, records: bytes) -> bool:
-        """Hand whole records to the kernel; tell whether it took them. All or none of them are kept."""
+    def append(self, record: bytes) -> bool:
+        """Hand a whole record to the kernel; tell whether it took it. All or nothing of it is kept."""
         try:
-            if self._descriptor < 0 or self._size >= self._segment_bytes:
-                self.roll()
-                self._open()
-            if self.folder.bytes + len(records) > self._cap:
-                self._make_room(len(records))
-            self._write(records)
+            self._take(record)
         except OSError as error:
             self._refuse(error)
             return False
-        self.appended += 1
+        self._taken(1)
+        return True
+
+    def extend(self, records: Sequence[bytes]) -> None:
+        """Hand records to the kernel in one write; where it does not take them together, one by one."""
+        if len(records) > 1:
+            try:
+                self._take(b"".join(records))
+            except OSError:  # some of them may fit all the same, and each that does not is counted
+                pass
+            else:
+                self._taken(len(records))
+                return
+        for record in records:
+            self.append(record)
+
+    def _take(self, records: bytes) -> None:
+        if self._descriptor < 0 or self._size >= self._segment_bytes:
+            self.roll()
+            self._open()
+        if self.folder.bytes + len(records) > self._cap:
+            self._make_room(len(records))
+        self._write(records)
+
+    def _taken(self, count: int) -> None:
+        self.appended += count
         if self._failing:
             log.warning("the spool takes records again; %d were lost", self._failing)
             self._failing = 0
             self._log_at = 0.0
-        return True
 
     def roll(self) -> None:
         """Finish the segment; the next record begins a new one."""

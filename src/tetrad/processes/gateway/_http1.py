@@ -190,6 +190,9 @@ class HttpConnection(asyncio.Protocol):
         self._size = 0
         self._fault = ""
         self._missing = 0
+        self._turn = server.core.turn
+        self._owed = 0
+        self._close_when_paid = False
         self._learned: _KnownHead | None = None
 
     # asyncio
@@ -421,7 +424,7 @@ class HttpConnection(asyncio.Protocol):
                 self._task = self._loop.create_task(self._answer_stored(request))
                 return
             status, headers, body = self._core.page(request.method, request.path, request.head)
-            self._transport.write(self._whole(request, status, headers, body))
+            self._write(self._whole(request, status, headers, body))
             self._ended(request)
             return
         exchange.ready_ns = time.time_ns()
@@ -503,12 +506,15 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = self._loop.time() + self._core.body_timeout_s
         if request.expects:
             request.expects = False
-            self._transport.write(_CONTINUE)
+            self._write(_CONTINUE)
 
     def _close(self) -> None:
         self._closing = True
         self.deadline = 0
-        self._transport.close()
+        if self._owed:
+            self._close_when_paid = True
+        else:
+            self._transport.close()
 
     def _give_up(self, request: _Request) -> None:
         """Record a request whose client left before its turn."""
@@ -567,7 +573,7 @@ class HttpConnection(asyncio.Protocol):
             self._give_up(self._receiving)
             self._receiving = None
         if not self._busy() and not answered_already:
-            self._transport.write(
+            self._write(
                 b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
                 % (_STATUS[status], len(body), body)
             )
@@ -588,6 +594,34 @@ class HttpConnection(asyncio.Protocol):
         return path.decode("latin-1")
 
     # writing
+
+    def _write(self, data: bytes) -> None:
+        """Write behind what is held back until the turn ends."""
+        if self._owed and self._turn is not None:
+            self._owed += 1
+            self._turn.end(self, data)
+        else:
+            self._transport.write(data)
+
+    def write_end(self, data: bytes) -> None:
+        """Write the end of an answer, after its record was written: when the turn ends, or now where it is large."""
+        turn = self._turn
+        if turn is None:
+            self._transport.write(data)
+        elif len(data) > _WRITE_HIGH:
+            turn.flush()
+            self._transport.write(data)
+        else:
+            self._owed += 1
+            turn.end(self, data)
+
+    def put(self, data: bytes) -> None:
+        """Take what was held back; see `_turn.Line`."""
+        self._owed -= 1
+        if not self._lost and not self._transport.is_closing():
+            self._transport.write(data)
+            if self._close_when_paid and not self._owed:
+                self._transport.close()
 
     def _whole(self, request: _Request, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:
         lines = [_STATUS.get(status) or b"HTTP/1.1 %d Status\r\n" % status, self._server.date]
@@ -630,7 +664,7 @@ class _Reply:
     async def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         connection = self._connection
         self.begun = True
-        connection._transport.write(connection._whole(self._request, status, headers, body))
+        connection.write_end(connection._whole(self._request, status, headers, body))
         if connection._drained is not None:
             await connection._drained
 
@@ -645,19 +679,21 @@ class _Reply:
         if not piece:
             return
         data = piece if self._request.http10 else b"%x\r\n%b\r\n" % (len(piece), piece)
-        await self._send(data)
-
-    async def end(self, piece: bytes) -> None:
-        if self._request.http10:
-            await self._send(piece)
-        else:
-            await self._send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(piece), piece) if piece else _LAST_CHUNK)
-
-    async def _send(self, data: bytes) -> None:
         connection = self._connection
         if self._held:
             data, self._held = self._held + data, b""
-        connection._transport.write(data)
+        connection._write(data)
+        if connection._drained is not None:
+            await connection._drained
+
+    async def end(self, piece: bytes) -> None:
+        data = piece
+        if not self._request.http10:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(piece), piece) if piece else _LAST_CHUNK
+        connection = self._connection
+        if self._held:
+            data, self._held = self._held + data, b""
+        connection.write_end(data)
         if connection._drained is not None:
             await connection._drained
 
@@ -665,7 +701,7 @@ class _Reply:
         if self._held:
             held, self._held = self._held, b""
             if not self._connection._lost:
-                self._connection._transport.write(held)
+                self._connection._write(held)
 
 
 def _name_of(data: bytes, end: int) -> tuple[bytes, bytes]:

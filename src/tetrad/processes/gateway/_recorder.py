@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from tetrad.kernel import TetradError
-from tetrad.kit.spool import SpoolWriter
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import Attempt, ContentPolicy, Exchange, KeyEntry
 from tetrad.serving.ports import Outcome
@@ -19,10 +18,18 @@ _STRUCTURE = frozenset(("role", "type", "index", "finish_reason", "format", "det
 _HEAD_CHARS = 4096
 
 
+class Frames(Protocol):
+    """Where records go: the spool, or what collects them for it until the end of an answer may be sent."""
+
+    def append(self, frame: bytes, /) -> object:
+        """Take a record; never raises."""
+        ...
+
+
 class Recorder:
     """Write an exchange's spans to the spool, in one piece, before its answer is whole."""
 
-    def __init__(self, spool: SpoolWriter, metrics: Metrics, *, record_bytes: int) -> None:
+    def __init__(self, spool: Frames, metrics: Metrics, *, record_bytes: int) -> None:
         self._spool = spool
         self._metrics = metrics
         self._record_bytes = record_bytes
