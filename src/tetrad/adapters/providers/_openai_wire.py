@@ -35,13 +35,19 @@ class Completion(msgspec.Struct, frozen=True):
     @property
     def finish_reasons(self) -> tuple[str, ...]:
         """Why each choice ended, in the order of the choices."""
-        return tuple(choice.finish_reason or "" for choice in self.choices)
+        choices = self.choices
+        if len(choices) == 1:
+            return (choices[0].finish_reason or "",)
+        return tuple(choice.finish_reason or "" for choice in choices)
 
     @property
     def messages(self) -> bytes:
         """The messages of all choices, or the texts of legacy completions, as a JSON array."""
+        choices = self.choices
+        if len(choices) == 1:
+            return b"[%b]" % (bytes(choices[0].message) or bytes(choices[0].text) or b"null")
         return (
-            b"[" + b",".join(bytes(choice.message) or bytes(choice.text) or b"null" for choice in self.choices) + b"]"
+            b"[" + b",".join(bytes(choice.message) or bytes(choice.text) or b"null" for choice in choices) + b"]"
         )
 
 

@@ -38,6 +38,7 @@ from tetrad.kit.upstream import (
 from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, usage_of_chat
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
+_encode = msgspec.json.Encoder().encode
 _PATHS: dict[str, str] = {
     "chat": "/chat/completions",
     "responses": "/responses",
@@ -121,7 +122,7 @@ class OpenAIEndpoint:
             fields = call.fields
             if call.stream and not call.usage_asked and call.operation is not RESPONSES:
                 fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
-            body = msgspec.json.encode(fields)
+            body = _encode(fields)
         try:
             response = await self._provider.client.send(
                 request,
@@ -269,11 +270,11 @@ class _ResponsesStream(EventStream):
 def _completion_outcome(body: bytes) -> Outcome:
     completion = read_completion(body)
     return Outcome(
-        usage=usage_of_chat(completion.usage),
-        response_model=completion.model or "",
-        response_id=completion.id or "",
-        finish_reasons=completion.finish_reasons,
-        output=completion.messages,
+        usage_of_chat(completion.usage),
+        completion.model or "",
+        completion.id or "",
+        completion.finish_reasons,
+        completion.messages,
     )
 
 

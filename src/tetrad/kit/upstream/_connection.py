@@ -222,7 +222,7 @@ class Connection(asyncio.Protocol):
         self._timeouts = timeouts
         self._total_at = total_at
         head_at = now + timeouts.first_byte_s
-        self._head_at = head_at = head_at if head_at < total_at else total_at
+        self._head_at = head_at = min(head_at, total_at)
         self._last = now
         self._silent = 0
         self._taken = 0
