@@ -283,10 +283,14 @@ class Pipeline:
         head = _STREAM if events else ()
         await reply.begin(answer.status, [*head, *answer.headers, *self._own_headers(exchange, attempt, answer)])
         try:
-            piece = await answer.read()
-            while not answer.done:
-                await reply.write(piece)
+            pump, put = getattr(answer, "pump", None), getattr(reply, "put", None)
+            while True:
+                if pump is not None and put is not None:
+                    await pump(put)
                 piece = await answer.read()
+                if answer.done:
+                    break
+                await reply.write(piece)
         except TetradError as error:
             # the head is out: the protocol tells an error as an event, and ends the stream without its end marker
             exchange.error, exchange.error_type = error, error.code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
@@ -24,6 +25,7 @@ class Response:
         "_chunks",
         "_connection",
         "_error",
+        "_listener",
         "_waiter",
         "complete",
         "headers",
@@ -39,6 +41,7 @@ class Response:
         self._buffered = 0
         self._error: UpstreamFailure | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._listener: Callable[[bytes], bool] | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of a header (lower-case name), None where it is absent."""
@@ -89,6 +92,26 @@ class Response:
             self._connection.resume()
         return body
 
+    async def flow(self, listener: Callable[[bytes], bool]) -> None:
+        """Hand the pieces of the body to a listener as they come, without waking a task for each.
+
+        Returns when the listener returned False, or nothing more will come; `read` tells what then holds, and returns
+        what the listener was not given. A cancelled flow closes the connection. The listener must not raise.
+        """
+        self._listener = listener
+        try:
+            self.pass_on()
+            while self._listener is not None and not self.complete and self._error is None:
+                await self._wait()
+        finally:
+            self._listener = None
+
+    def pass_on(self) -> None:
+        """Give the listener what is there."""
+        if self._chunks and self._listener is not None and not self._listener(self.at_hand()):
+            self._listener = None
+            self.wake()
+
     @property
     def buffered(self) -> int:
         """How many bytes of the body are there and were not read."""
@@ -105,7 +128,7 @@ class Response:
     def take(self, body: bytes) -> int:
         self._chunks.append(body)
         self._buffered += len(body)
-        if self._waiter is not None:
+        if self._waiter is not None and self._listener is None:
             self.wake()
         return self._buffered
 
@@ -279,6 +302,9 @@ class Connection(asyncio.Protocol):
             else:
                 self.abort()  # the answer was whole; what follows it is not HTTP
             return
+        finally:
+            if response._listener is not None:
+                response.pass_on()
         if self._ended:
             self._done()
         elif self._silent > self._limits.head_bytes:

@@ -686,6 +686,18 @@ class _Reply:
         if connection._drained is not None:
             await connection._drained
 
+    def put(self, piece: bytes) -> bool:
+        """Write a piece of a stream without waiting; tell whether the client takes more now."""
+        connection = self._connection
+        data = piece if self._request.http10 else b"%x\r\n%b\r\n" % (len(piece), piece)
+        if self._held:
+            data, self._held = self._held + data, b""
+        if connection._owed:
+            connection._write(data)
+        else:
+            connection._transport.write(data)
+        return connection._drained is None and not connection._lost
+
     async def end(self, piece: bytes) -> None:
         data = piece
         if not self._request.http10:
