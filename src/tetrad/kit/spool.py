@@ -190,9 +190,10 @@ class SpoolWriter:
 
     def extend(self, records: Sequence[bytes]) -> None:
         """Hand records to the kernel in one write; where it does not take them together, one by one."""
-        if len(records) > 1:
+        together = b"".join(records) if len(records) > 1 else b""
+        if together and len(together) <= self._segment_bytes:
             try:
-                self._take(b"".join(records))
+                self._take(together)
             except OSError:  # some of them may fit all the same, and each that does not is counted
                 pass
             else:

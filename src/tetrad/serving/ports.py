@@ -62,7 +62,7 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an answer turned out to be; `output` is a JSON array of the answer's messages, as the client got them.
 
     `priced` is false where `usage` has tokens (of images, of sound) that cost something else than text.

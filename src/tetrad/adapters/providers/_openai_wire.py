@@ -16,14 +16,14 @@ _BLANK = re.compile(rb"\r?\n\r?\n")
 _DONE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:\r?\n){0,2}")
 
 
-class _Choice(msgspec.Struct, frozen=True):
+class _Choice(msgspec.Struct, frozen=True, gc=False):
     index: int = 0
     message: msgspec.Raw = _NOTHING
     text: msgspec.Raw = _NOTHING
     finish_reason: str | None = None
 
 
-class Completion(msgspec.Struct, frozen=True):
+class Completion(msgspec.Struct, frozen=True, gc=False):
     """A whole chat completion or list of embeddings."""
 
     id: str | None = None
@@ -46,9 +46,7 @@ class Completion(msgspec.Struct, frozen=True):
         choices = self.choices
         if len(choices) == 1:
             return b"[%b]" % (bytes(choices[0].message) or bytes(choices[0].text) or b"null")
-        return (
-            b"[" + b",".join(bytes(choice.message) or bytes(choice.text) or b"null" for choice in choices) + b"]"
-        )
+        return b"[" + b",".join(bytes(choice.message) or bytes(choice.text) or b"null" for choice in choices) + b"]"
 
 
 class _Function(msgspec.Struct, frozen=True, gc=False):

@@ -43,6 +43,7 @@ class Client:
         self._ssl = ssl_context
         self._pools: dict[tuple[Origin, str], _Pool] = {}
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @staticmethod
     def prepare(method: str, address: Address, path: str, headers: Iterable[tuple[str, str]] = ()) -> PreparedRequest:
@@ -84,8 +85,11 @@ class Client:
         one origin have a pool each, so that neither waits for the other or takes its limit.
         """
         bounds = timeouts or Timeouts()
-        loop = asyncio.get_running_loop()
-        total_at = loop.time() + bounds.total_s
+        loop = self._loop
+        if loop is None:  # asked once: the answer costs a system call
+            loop = self._loop = asyncio.get_running_loop()
+        now = loop.time()
+        total_at = now + bounds.total_s
         if body or request.method not in ("GET", "HEAD"):
             head = b"%bcontent-length: %d\r\n\r\n" % (request.head, len(body))
         else:
@@ -96,15 +100,14 @@ class Client:
             connection = None if fresh else places.take()
             if connection is None:
                 connection = await places.acquire(bounds, fresh=fresh)
-            reused, written_at = connection.served > 0, loop.time()
+                now = loop.time()
+            reused = connection.served > 0
             try:
-                response = connection.begin(
-                    head, body, bodiless=request.method == "HEAD", timeouts=bounds, total_at=total_at
-                )
+                response = connection.begin(head, body, request.method == "HEAD", bounds, now, total_at)
                 await response.head()
                 return response
             except ConnectionLost as error:
-                stale = request.method in _IDEMPOTENT or loop.time() - written_at < STALE_S
+                stale = request.method in _IDEMPOTENT or loop.time() - now < STALE_S
                 if fresh or not reused or error.received or not stale:
                     raise
                 fresh = True

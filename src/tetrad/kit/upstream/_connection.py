@@ -13,7 +13,7 @@ from tetrad.kit.upstream._limits import Limits, Timeouts
 
 Headers = list[tuple[bytes, bytes]]
 _BODILESS = frozenset((204, 304))
-_JOINED_BYTES = 65_536
+_JOINED_BYTES = 16_384
 """A body up to this size is copied behind its head: cheaper than a write of two pieces."""
 
 
@@ -234,12 +234,13 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def begin(self, head: bytes, body: bytes, *, bodiless: bool, timeouts: Timeouts, total_at: float) -> Response:
+    def begin(
+        self, head: bytes, body: bytes, bodiless: bool, timeouts: Timeouts, now: float, total_at: float
+    ) -> Response:
         """Write a request and return its answer, which has neither status nor headers yet."""
         transport = self._transport
         if transport is None or self._response is not None:
             raise ConnectionLost("the connection is not ready for a request", received=False)
-        now = self.loop.time()
         self._response = response = Response(self)
         self._bodiless = bodiless
         self._timeouts = timeouts

@@ -16,6 +16,8 @@ SERVICE = "tetrad-gateway"
 _NOTHING = Outcome()
 _STRUCTURE = frozenset(("role", "type", "index", "finish_reason", "format", "detail"))
 _HEAD_CHARS = 4096
+_REPEATED = 1024
+"""An input of so many bytes is not written a second time, where it ends an attempt's."""
 
 
 class Frames(Protocol):
@@ -48,9 +50,15 @@ class Recorder:
 
     def group(self, exchange: Exchange, key: KeyEntry) -> SpanGroup:
         """Return the spans of a finished exchange, the root first."""
-        own = [self._root(exchange, key.content)]
+        root = self._root(exchange, key.content)
+        own = [root]
         for number, attempt in enumerate(exchange.attempts, 1):
-            own.append(self._child(exchange, key.content, number, attempt))
+            child = self._child(exchange, key.content, number, attempt)
+            if len(root.input) >= _REPEATED and child.input.endswith(memoryview(root.input)[1:]):
+                # what the client said is the end of what the model got: behind the prompt, and behind the bracket
+                rest = len(root.input) - 1
+                child = msgspec.structs.replace(child, input=child.input[:-rest], input_rest=rest)
+            own.append(child)
         return SpanGroup(_shared(exchange, key), tuple(own))
 
     def _root(self, x: Exchange, policy: ContentPolicy) -> OwnFields:
