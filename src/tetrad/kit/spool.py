@@ -25,6 +25,8 @@ _SUFFIX = ".seg"
 _BAD = ".bad"
 _LOG_EVERY_S = 10.0
 _CLAIMS = 64
+_CURSOR_BYTES = 128
+"""Longer than any cursor, so that a new one covers all of the last."""
 
 
 class _Cursor(msgspec.Struct, frozen=True):
@@ -39,6 +41,7 @@ class SpoolFolder:
         self.path = path
         self.name = path.name
         self._lock = lock
+        self._cursor_file = -1
         self._cursor = self._read_cursor()
         self.bytes = sum(self._size(entry) for entry in [*path.glob(f"*{_SUFFIX}"), *path.glob(f"*{_BAD}")])
 
@@ -99,10 +102,12 @@ class SpoolFolder:
         Where it does not, a successor sends some again, which does no harm: the receiver knows segment and offset.
         """
         self._cursor = _Cursor(segment, offset)
-        draft = self.path / ".cursor.tmp"
         with contextlib.suppress(OSError):
-            draft.write_bytes(msgspec.json.encode(self._cursor))
-            draft.replace(self.path / "cursor")
+            if self._cursor_file < 0:
+                self._cursor_file = os.open(self.path / "cursor", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # In place, not by a new file's renaming, which makes some file systems write to the disk at once: 3 ms in
+            # which nobody is answered. What a dead machine leaves of it torn is read as no cursor, and does no harm.
+            os.pwrite(self._cursor_file, msgspec.json.encode(self._cursor).ljust(_CURSOR_BYTES), 0)
 
     def discard(self, segment: str) -> int:
         """Delete a segment; return its size."""
@@ -127,6 +132,9 @@ class SpoolFolder:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+        if self._cursor_file >= 0:
+            os.close(self._cursor_file)
+            self._cursor_file = -1
 
     def _read_cursor(self) -> _Cursor:
         try:
