@@ -211,7 +211,7 @@ def seen(fields: Fields, operation: Operation) -> bytes:
 
 def is_empty_array(data: bytes) -> bool:
     """Tell whether JSON bytes are an array without items."""
-    return _EMPTY_ARRAY.fullmatch(data) is not None
+    return data[1:2] != b"{" and _EMPTY_ARRAY.fullmatch(data) is not None
 
 
 def prepend(items: bytes, array: bytes) -> bytes:

@@ -399,13 +399,20 @@ class Connection(asyncio.Protocol):
     @staticmethod
     def _framing(status: int, headers: Headers) -> bool:
         """Tell whether the body's end is marked; refuse what two readers could take differently (RFC 9112 §6.3)."""
-        lengths = [value for name, value in headers if name == b"content-length"]
-        codings = [value for name, value in headers if name == b"transfer-encoding"]
-        if codings and (lengths or len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
+        length: bytes | None = None
+        coding: bytes | None = None
+        for name, value in headers:
+            if name == b"content-length":
+                if length is not None or not value.strip().isdigit():
+                    raise BrokenAnswer("Content-Length is no number, or is there twice")
+                length = value
+            elif name == b"transfer-encoding":
+                if coding is not None or value.strip().lower() != b"chunked":
+                    raise BrokenAnswer("Transfer-Encoding says more than `chunked`")
+                coding = value
+        if length is not None and coding is not None:
             raise BrokenAnswer("Content-Length and Transfer-Encoding disagree about where the answer ends")
-        if len(lengths) > 1 or (lengths and not lengths[0].strip().isdigit()):
-            raise BrokenAnswer("Content-Length is no number")
-        return bool(lengths or codings or status in _BODILESS)
+        return length is not None or coding is not None or status in _BODILESS
 
     def _broken(self, why: str) -> None:
         self.fail(

@@ -218,7 +218,8 @@ class Worker:
         while True:
             self.metrics.connected = tables.connected
             with contextlib.suppress(OSError):  # a full disk costs the siblings a look at our counters, nothing else
-                write_snapshot(self.home.run, self.metrics.snapshot(spool, client.counts()))
+                # in a thread: some file systems take milliseconds to rename a file, in which nobody would be answered
+                await asyncio.to_thread(write_snapshot, self.home.run, self.metrics.snapshot(spool, client.counts()))
             await asyncio.sleep(_HOUSEKEEPING_S)
 
 
