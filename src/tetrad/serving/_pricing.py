@@ -35,7 +35,8 @@ class Pricer:
     def __init__(self, price: Price) -> None:
         self.currency = price.currency
         self._most_input = price.max_input_tokens
-        places = max(_places(text) for each in (price, *price.tiers) for text in _rates_of(each))
+        said = [*_rates_of(price), *(text for tier in price.tiers for text in _rates_of(tier))]
+        places = max(_places(text) for text in said)
         self._places = places + _MILLION_PLACES
         self._base = _Rates(price, places)
         self._tiers = tuple(

@@ -101,10 +101,13 @@ class Response:
         self._listener = listener
         try:
             self.pass_on()
-            while self._listener is not None and not self.complete and self._error is None:
+            while self._flows() and not self.complete and self._error is None:
                 await self._wait()
         finally:
             self._listener = None
+
+    def _flows(self) -> bool:
+        return self._listener is not None
 
     def pass_on(self) -> None:
         """Give the listener what is there."""
