@@ -94,7 +94,9 @@ class Client:
             head = b"%bcontent-length: %d\r\n\r\n" % (request.head, len(body))
         else:
             head = request.head + b"\r\n"
-        places = self._pool(request.origin, pool, max_connections)
+        places = self._pools.get((request.origin, pool))
+        if places is None or self._closed or max_connections != places.max_connections:
+            places = self._pool(request.origin, pool, max_connections)
         fresh = False
         while True:
             connection = None if fresh else places.take()
