@@ -52,6 +52,11 @@ class Asked(msgspec.Struct, frozen=True):
     messages: Sequence[Mapping[str, Any]] = ()
     params: Mapping[str, Any] = {}
 
+    @property
+    def pinned(self) -> bool:
+        """Whether it names a release by its digest, which needs the scope `pin`."""
+        return self.model.startswith("release:") or (self.model.startswith(APP) and "@sha256:" in self.model)
+
 
 class Prepared(msgspec.Struct, frozen=True):
     """The body for the gateway, and what it says: whose model, which messages (None: the gateway renders them)."""
@@ -147,7 +152,10 @@ class Playground:
                 return kept[0]
             secret = mint_secret("data")
             expires_ns = now_ns + _KEY_S * 1_000_000_000
-            self._keys[project] = secret, KeyGrant(hash_secret(secret), KEY_ID, project, ("data",), "full", expires_ns)
+            self._keys[project] = (
+                secret,
+                KeyGrant(hash_secret(secret), KEY_ID, project, ("data", "pin"), "full", expires_ns),
+            )
         self._changed()
         return secret
 
