@@ -166,12 +166,15 @@ async def test_a_key_that_gateways_do_not_know_yet_is_shown_again() -> None:
 
 
 async def test_what_the_gateway_refuses_and_a_gateway_that_is_away_are_told_as_problems() -> None:
-    refused = b"HTTP/1.1 404 Not Found\r\ncontent-length: %d\r\n\r\n%s" % (len(REFUSED), REFUSED)
+    refused = b"HTTP/1.1 404 Not Found\r\nx-tetrad-trace-id: %s\r\ncontent-length: %d\r\n\r\n%s" % (
+        b"ab" * 16, len(REFUSED), REFUSED,
+    )  # fmt: skip
     async with raw_server(answering(refused)) as server:
         playground, _ = a_playground(server.url)
         found = await events(playground, Prepared(b"{}", "m"))
         await playground.close()
     assert found.startswith("event: problem")
+    assert f'"trace_id":"{"ab" * 16}"' in found, "what failed can be looked at too"
     assert '"status":404,"code":"model_not_found","detail":"the model is unknown"' in found
     away, _ = a_playground("http://127.0.0.1:1")
     assert (await events(away, Prepared(b"{}", "m"))).startswith("event: problem")

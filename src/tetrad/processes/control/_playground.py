@@ -187,7 +187,9 @@ class Playground:
         response = await self._ask(project, prepared.body, user)
         try:
             if response.status != 200:
-                yield _event("problem", _refusal(response.status, await response.read_all(_MAX_REFUSAL_BYTES)))
+                refusal = _refusal(response.status, await response.read_all(_MAX_REFUSAL_BYTES))
+                trace_id = _text(response.header(b"x-tetrad-trace-id"))
+                yield _event("problem", {**refusal, "trace_id": trace_id} if trace_id else refusal)
                 return
             yield _event("start", {
                 "trace_id": _text(response.header(b"x-tetrad-trace-id")),

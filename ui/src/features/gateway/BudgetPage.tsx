@@ -86,8 +86,11 @@ export function BudgetPage() {
         <Panel label="Budget">{query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading rows={8} />}</Panel>
       ) : (
         <>
-          <Standing budget={shown} project={project} names={names} />
-          <BurnDown budget={shown} />
+          <Standing budget={shown} />
+          <div className={css.columns}>
+            <BurnDown budget={shown} />
+            <About budget={shown} project={project} names={names} />
+          </div>
           <Panel title="Periods" note="the newest first, in UTC" flush>
             <Periods states={mine} shown={shown} choose={(name) => set({ period: name === mine[0]?.period_name ? undefined : name })} />
             <More has={query.hasNextPage} busy={query.isFetchingNextPage} load={() => void query.fetchNextPage()} what="older periods" />
@@ -109,13 +112,10 @@ function isOver(budget: Budget): boolean {
   return budget.period !== "total" && budget.ends_at === null;
 }
 
-function Standing({ budget, project, names }: { budget: Budget; project: string; names: ReadonlyMap<string, string> }) {
+function Standing({ budget }: { budget: Budget }) {
   const now = useNow();
-  const alerts = useQuery(budgetAlertsQuery(project));
   const over = isOver(budget);
-  const near = nearness(budget, now);
   const { rate, atEnd, emptyAt } = projectBudget(budget, now);
-  const told = (alerts.data ?? []).filter((alert) => alert.budget === budget.id && alert.instance === budget.instance && alert.period_name === budget.period_name).map((alert) => alert.threshold);
   const sum = (value: number): string => money(value.toFixed(9), budget.currency);
   const used = Number(budget.spent) + Number(budget.uncertain);
   const tiles: { label: string; value: string; note: string; bad?: boolean }[] = [
@@ -131,32 +131,40 @@ function Standing({ budget, project, names }: { budget: Budget; project: string;
     { label: "Unknown cost", value: plural(budget.unknown_calls, "call"), note: budget.unknown === "refuse" ? "others were refused" : "made, and in no sum", bad: budget.unknown_calls > 0 },
   ];
   return (
-    <>
-      <dl className={css.tiles} style={{ margin: 0 }} aria-label="How it stands">
-        {tiles.map((tile) => (
-          <div key={tile.label} className={css.tile}>
-            <dt>{tile.label}</dt>
-            <dd data-tone={tile.bad ? "bad" : undefined}>
-              {tile.value}
-              <div className={css.tileNote}>{tile.note}</div>
-            </dd>
-          </div>
-        ))}
-      </dl>
-      <Panel label="About this budget">
-        <Facts
-          items={[
-            ["Whose", accountOf(budget, names)],
-            ["Period", `${budget.period_name}${over ? ", over" : ""}`],
-            ["State", over ? "" : <Chip key="s" tone={NEARNESS[near].tone} tip={NEARNESS[near].tip}>{NEARNESS[near].word}</Chip>],
-            ["Ends", budget.ends_at === null ? "" : <Ago key="e" at={budget.ends_at} />],
-            ["Past it", budget.hard ? "calls are refused" : "it only alerts"],
-            ["Alerts at", `${budget.alert_at.join(", ")} %${told.length > 0 ? `; told in this period: ${told.sort((a, b) => a - b).join(", ")} %` : ""}`],
-            ["Cut off", Number(budget.uncertain) > 0 ? `${money(budget.uncertain, budget.currency)} is estimated, of calls that ended with their gateway` : ""],
-          ]}
-        />
-      </Panel>
-    </>
+    <dl className={css.tiles} style={{ margin: 0 }} aria-label="How it stands">
+      {tiles.map((tile) => (
+        <div key={tile.label} className={css.tile}>
+          <dt>{tile.label}</dt>
+          <dd data-tone={tile.bad ? "bad" : undefined}>
+            {tile.value}
+            <div className={css.tileNote}>{tile.note}</div>
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function About({ budget, project, names }: { budget: Budget; project: string; names: ReadonlyMap<string, string> }) {
+  const now = useNow();
+  const alerts = useQuery(budgetAlertsQuery(project));
+  const over = isOver(budget);
+  const near = nearness(budget, now);
+  const told = (alerts.data ?? []).filter((alert) => alert.budget === budget.id && alert.instance === budget.instance && alert.period_name === budget.period_name).map((alert) => alert.threshold);
+  return (
+    <Panel title="About it">
+      <Facts
+        items={[
+          ["Whose", accountOf(budget, names)],
+          ["Period", `${budget.period_name}${over ? ", over" : ""}`],
+          ["State", over ? "" : <Chip key="s" tone={NEARNESS[near].tone} tip={NEARNESS[near].tip}>{NEARNESS[near].word}</Chip>],
+          ["Ends", budget.ends_at === null ? "" : <Ago key="e" at={budget.ends_at} />],
+          ["Past it", budget.hard ? "calls are refused" : "it only alerts"],
+          ["Alerts at", `${budget.alert_at.join(", ")} %${told.length > 0 ? `; told in this period: ${told.sort((a, b) => a - b).join(", ")} %` : ""}`],
+          ["Cut off", Number(budget.uncertain) > 0 ? `${money(budget.uncertain, budget.currency)} is estimated, of calls that ended with their gateway` : ""],
+        ]}
+      />
+    </Panel>
   );
 }
 
