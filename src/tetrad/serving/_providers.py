@@ -210,12 +210,13 @@ class ProviderDirectory:
         return spec
 
     def _internal(self, spec: ProviderSpec, everywhere: bool) -> bool:
+        before = next((each for each in self._store.all(spec.project) if each.name == spec.name), None)
+        stays = before is not None and before.origin == spec.origin and before.internal is not False
         if everywhere:
-            return looks_inner(spec.host) if spec.internal is None else spec.internal
+            return looks_inner(spec.host) or (stays if spec.internal is None else spec.internal)
         if spec.internal is False:
             return False
-        before = next((each for each in self._store.all(spec.project) if each.name == spec.name), None)
-        if before is not None and before.origin == spec.origin and before.internal is not False:
+        if stays:
             return True
         if spec.internal:
             raise EgressRefused(

@@ -99,6 +99,9 @@ async def test_only_an_administrator_says_that_a_public_name_resolves_inside(mad
     assert (await put(made.editor, "https://llm.example.com/v1", internal=True))[0] == 403
     assert (await put(made.administrator, "https://llm.example.com/v1"))[1]["internal"] is False
     assert (await put(made.administrator, "https://llm.example.com/v1", internal=True))[1]["internal"] is True
+    assert (await put(made.administrator, "https://llm.example.com/v2"))[1]["internal"] is True, "as before"
+    assert (await put(made.administrator, "http://localhost:11434", internal=False))[1]["internal"] is True
+    assert (await put(made.administrator, "https://llm.example.com/v1", internal=True))[1]["internal"] is True
     status, said = await put(made.editor, "https://llm.example.com/v1", internal=False)
     assert (status, said["internal"]) == (200, False)
     assert (await put(made.editor, "https://llm.example.com/v1", internal=True))[0] == 403
