@@ -74,6 +74,7 @@ from tetrad.serving._route_spec import (
     check_route,
 )
 from tetrad.serving._routing import CompiledTable, Route
+from tetrad.serving._shelf import PROVIDERS, ProviderMaker, ProviderShelf, provider_names
 from tetrad.serving._translated import translated
 from tetrad.serving.errors import (
     BadAnswer,
@@ -88,7 +89,17 @@ from tetrad.serving.errors import (
     error_body,
     error_event,
 )
-from tetrad.serving.translation import MessagesUsage, read_messages_usage, usage_of_chat
+from tetrad.serving.translation import (
+    ConverseEvent,
+    GeminiAnswer,
+    MessagesUsage,
+    read_converse,
+    read_converse_event,
+    read_gemini,
+    read_gemini_error,
+    read_messages_usage,
+    usage_of_chat,
+)
 
 __all__ = [
     "BY_PATH",
@@ -98,6 +109,7 @@ __all__ = [
     "EMBEDDINGS",
     "MESSAGES",
     "OPERATIONS",
+    "PROVIDERS",
     "RESPONSES",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
@@ -120,6 +132,7 @@ __all__ = [
     "CompiledTable",
     "Condition",
     "ContentPolicy",
+    "ConverseEvent",
     "Deadlines",
     "Dialect",
     "Dispatch",
@@ -140,6 +153,7 @@ __all__ = [
     "Fallbacks",
     "FileAnswers",
     "GatewayHealth",
+    "GeminiAnswer",
     "HedgePolicy",
     "KeyEntry",
     "Kind",
@@ -157,7 +171,9 @@ __all__ = [
     "Pipeline",
     "Price",
     "ProviderDirectory",
+    "ProviderMaker",
     "ProviderModel",
+    "ProviderShelf",
     "ProviderSpec",
     "Readiness",
     "ReleaseRoute",
@@ -181,6 +197,11 @@ __all__ = [
     "error_event",
     "next_state",
     "possible_events",
+    "provider_names",
+    "read_converse",
+    "read_converse_event",
+    "read_gemini",
+    "read_gemini_error",
     "read_messages_usage",
     "translated",
     "usage_of_chat",

@@ -24,6 +24,7 @@ from tetrad.serving import Upstream
 
 MAX_FRAME = 16 * 1024 * 1024
 """The largest message of an event stream, by its specification."""
+_REGION = re.compile(r"://[a-z0-9.-]+\.([a-z]{2}(?:-[a-z]+)+-\d+)\.amazonaws\.com")
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _PRELUDE, _CHECK = 12, 4
 _FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
@@ -77,7 +78,7 @@ class Signed:
 
     def __init__(self, upstream: Upstream, clock: Clock, service: str) -> None:
         self._credential = credential = read_credential(upstream)
-        self._region = upstream.options.get("region") or credential.region
+        self._region = upstream.options.get("region") or credential.region or _region_of(upstream.base_url)
         self._service = upstream.options.get("service") or service
         self._clock = clock
         self._key: tuple[str, bytes] = ("", b"")
@@ -87,10 +88,12 @@ class Signed:
                 f"the upstream {upstream.name!r} names no AWS region", hint="set the option region", code="bad_login"
             )
 
-    async def lines(self, address: Address, target: str, body: bytes) -> bytes:
+    async def lines(self, method: str, address: Address, target: str, body: bytes) -> bytes:
         now = datetime.fromtimestamp(self._clock.now_ns() / 1e9, UTC)
-        headers = {"content-type": "application/json", "host": address.authority}
-        return "".join(f"{name}: {value}\r\n" for name, value in self.sign("POST", target, headers, body, now)).encode()
+        headers = {"host": address.authority}
+        if method == "POST":
+            headers["content-type"] = "application/json"
+        return "".join(f"{name}: {value}\r\n" for name, value in self.sign(method, target, headers, body, now)).encode()
 
     def sign(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes, now: datetime
@@ -133,6 +136,11 @@ class Signed:
                 key = hmac.new(key, part.encode(), hashlib.sha256).digest()
             self._key = (day, key)
         return self._key[1]
+
+
+def _region_of(url: str) -> str:
+    found = _REGION.search(url)
+    return found[1] if found else ""
 
 
 class Frame(NamedTuple):

@@ -110,7 +110,7 @@ class PooledEndpoint:
     async def _send(self, head: Head, body: bytes, more: bytes = b"") -> Response:
         request = head.request
         if self._login.each:
-            more += await self._login.lines(self._address, head.target, body)
+            more += await self._login.lines(request.method, self._address, head.target, body)
         if more:
             request = dataclasses.replace(request, head=request.head + more)
         try:
@@ -145,7 +145,7 @@ class PooledEndpoint:
                 f"the upstream {name!r} refused this gateway's credential ({status})",
                 hint="an administrator must check the provider's secret",
             )
-        said = self._read_error(body)
+        said = self._read_error(body, response)
         if said is None:
             text = body[:500].decode("utf-8", "replace").strip()
             code, message = "upstream_error", f"the upstream {name!r} answered {status}: {text or 'nothing'}"
@@ -157,7 +157,7 @@ class PooledEndpoint:
         headers = [*passed(response, self.passed), *self._pause(status, body, response)]
         return Whole(status, body, outcome, self._provider.clock.now_ns(), headers)
 
-    def _read_error(self, body: bytes) -> tuple[str, str] | None:
+    def _read_error(self, body: bytes, response: Response) -> tuple[str, str] | None:
         """Return (code, message) of an error body; None where it is not one of this protocol."""
         raise NotImplementedError
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -79,7 +78,7 @@ class GoogleToken:
         self._until_ns = 0
         self.secrets = (self._account.private_key.encode(),)
 
-    async def lines(self, address: Address, target: str, body: bytes) -> bytes:  # noqa: ARG002 - the protocol's names
+    async def lines(self, method: str, address: Address, target: str, body: bytes) -> bytes:  # noqa: ARG002 - the protocol's names
         if self._clock.now_ns() >= self._until_ns:
             async with self._lock:
                 if self._clock.now_ns() >= self._until_ns:
@@ -144,8 +143,3 @@ def _read_key(text: str) -> RSAPrivateKey:
     if not isinstance(key, RSAPrivateKey):
         raise TypeError("it is no RSA key")
     return key
-
-
-def fingerprint(secret: str) -> str:
-    """Return what tells secrets apart without telling them."""
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -25,7 +25,7 @@ class Login(Protocol):
     secrets: tuple[bytes, ...]
     each: bool
 
-    async def lines(self, address: Address, target: str, body: bytes) -> bytes:
+    async def lines(self, method: str, address: Address, target: str, body: bytes) -> bytes:
         """Return header lines, each ended; raises `TetradError` where there are none to be had."""
         ...
 
@@ -40,7 +40,7 @@ class Fixed:
         self.query = query
         self.secrets = (secret.encode(),) if secret else ()
 
-    async def lines(self, address: Address, target: str, body: bytes) -> bytes:  # noqa: ARG002 - the protocol's names
+    async def lines(self, method: str, address: Address, target: str, body: bytes) -> bytes:  # noqa: ARG002 - the protocol's names
         return b""
 
 

@@ -65,7 +65,7 @@ class AnthropicEndpoint(PooledEndpoint):
             return await translated(call, _PATHS, self._upstream, self.call)
         if call.headers:
             head = self._variant(call)
-        fields, lost = self._origin_only(call)
+        fields, lost = origin_only(call, self._upstream)
         response = await self._send(head, msgspec.json.encode(fields))
         try:
             answer = await self._answer(call, response)
@@ -79,28 +79,6 @@ class AnthropicEndpoint(PooledEndpoint):
     async def models(self) -> tuple[str, ...]:
         """Return the names of the models that the upstream lists."""
         return names_in(await self._listed("/models?limit=1000", tuple(self._asked(()))), "data", "id")
-
-    def _origin_only(self, call: ModelCall) -> tuple[dict[str, msgspec.Raw], tuple[str, ...]]:
-        """Return what is sent, and what is left out of it, or refused where that is wanted.
-
-        Parameters of a release that this protocol has no words for, and thinking that Anthropic has not signed: it came
-        from another upstream, in an earlier turn of the conversation, and would be refused.
-        """
-        fields, lost = call.fields, tuple(call.unsaid)
-        messages = fields.get("messages")
-        if messages is not None and UNSIGNED.search(messages) is not None:
-            kept, places = without_unsigned(messages)
-            if places:
-                fields, lost = {**fields, "messages": kept}, (*lost, *places)
-        strict = call.strict if call.strict is not None else self._upstream.translation == "strict"
-        if lost and strict:
-            raise RequestRefused(
-                f"the upstream {self._upstream.name!r} cannot be told {lost[0]!r}",
-                param=lost[0],
-                hint="leave it out, or send the header x-tetrad-translation: lossy",
-                code="cannot_translate",
-            )
-        return fields, lost
 
     def _variant(self, call: ModelCall) -> Head:
         headers = call.headers
@@ -131,8 +109,31 @@ class AnthropicEndpoint(PooledEndpoint):
             raise self._not_one(call, response.status, error) from None
         return Whole(response.status, body, outcome, received_ns, passed(response, self.passed))
 
-    def _read_error(self, body: bytes) -> tuple[str, str] | None:
+    def _read_error(self, body: bytes, response: Response) -> tuple[str, str] | None:  # noqa: ARG002 - others look
         return read_error(body)
+
+
+def origin_only(call: ModelCall, upstream: Upstream) -> tuple[dict[str, msgspec.Raw], tuple[str, ...]]:
+    """Return what is sent, and what is left out of it, or refused where that is wanted.
+
+    Parameters of a release that this protocol has no words for, and thinking that Anthropic has not signed: it came
+    from another upstream, in an earlier turn of the conversation, and would be refused.
+    """
+    fields, lost = call.fields, tuple(call.unsaid)
+    messages = fields.get("messages")
+    if messages is not None and UNSIGNED.search(messages) is not None:
+        kept, places = without_unsigned(messages)
+        if places:
+            fields, lost = {**fields, "messages": kept}, (*lost, *places)
+    strict = call.strict if call.strict is not None else upstream.translation == "strict"
+    if lost and strict:
+        raise RequestRefused(
+            f"the upstream {upstream.name!r} cannot be told {lost[0]!r}",
+            param=lost[0],
+            hint="leave it out, or send the header x-tetrad-translation: lossy",
+            code="cannot_translate",
+        )
+    return fields, lost
 
 
 def read_outcome(call: ModelCall, body: bytes) -> Outcome:

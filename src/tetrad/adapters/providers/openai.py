@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from tetrad.adapters.providers._answers import Collected, Coming, EventStream, Whole, passed
+from tetrad.adapters.providers._aws_stream import CONTENT_TYPE
 from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, model_of, names_in
 from tetrad.adapters.providers._login import Login, fixed_login
 from tetrad.adapters.providers._media import KINDS, PassedStream, comes_as_it_is, read_outcome, request_of
@@ -19,7 +20,7 @@ from tetrad.adapters.providers._openai_wire import (
 )
 from tetrad.adapters.providers._responses_wire import ResponsesReader, end_of_response, read_response
 from tetrad.kernel import InvalidInput
-from tetrad.kit.upstream import Response
+from tetrad.kit.upstream import BrokenAnswer, Response
 from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, usage_of_chat
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
@@ -97,6 +98,8 @@ class OpenAIEndpoint(PooledEndpoint):
             return await self._media_answer(call, response)
         if (response.header(b"content-type") or b"").startswith(b"text/event-stream"):
             return self._stream(call, response)
+        if (response.header(b"content-type") or b"").startswith(CONTENT_TYPE):
+            return self._framed_stream(call, response)
         body = self._uncovered(await response.read_all(self._provider.answer_bytes))
         received_ns = self._provider.clock.now_ns()
         try:
@@ -109,6 +112,11 @@ class OpenAIEndpoint(PooledEndpoint):
         if call.operation is RESPONSES:
             return _ResponsesStream(self._provider, response, tuple(call.unsaid))
         return _Stream(self._provider, response, strip=not call.usage_asked)
+
+    def _framed_stream(self, call: ModelCall, response: Response) -> Answer:  # noqa: ARG002 - others read it
+        raise BrokenAnswer(
+            f"the upstream {self._upstream.name!r} answers in an event stream of Amazon's", hint=self.hint
+        )
 
     async def _media_answer(self, call: ModelCall, response: Response) -> Answer:
         provider, name = self._provider, self._upstream.name
@@ -124,7 +132,7 @@ class OpenAIEndpoint(PooledEndpoint):
         headers = passed(response, self.passed)
         return Whole(response.status, body, outcome, received_ns, headers, content_type=content_type)
 
-    def _read_error(self, body: bytes) -> tuple[str, str] | None:
+    def _read_error(self, body: bytes, response: Response) -> tuple[str, str] | None:  # noqa: ARG002 - others look
         return read_error(body)
 
     def _corrected(self, status: int, code: str, message: str, body: bytes) -> tuple[int, str, bytes]:
