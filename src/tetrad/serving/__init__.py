@@ -59,7 +59,9 @@ from tetrad.serving._operations import (
     Operation,
 )
 from tetrad.serving._pipeline import AnswerTorn, Pipeline
-from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
+from tetrad.serving._presets import PRESETS, Preset, find_preset
+from tetrad.serving._probe import ProviderCheck, ProviderProbe
+from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec, upstream_of
 from tetrad.serving._readiness import Readiness
 from tetrad.serving._route_plan import GatewayHealth, TargetHealth
 from tetrad.serving._route_spec import (
@@ -109,6 +111,7 @@ __all__ = [
     "EMBEDDINGS",
     "MESSAGES",
     "OPERATIONS",
+    "PRESETS",
     "PROVIDERS",
     "RESPONSES",
     "ROUTE_TABLE_AAD",
@@ -169,10 +172,13 @@ __all__ = [
     "ModelRoute",
     "Operation",
     "Pipeline",
+    "Preset",
     "Price",
+    "ProviderCheck",
     "ProviderDirectory",
     "ProviderMaker",
     "ProviderModel",
+    "ProviderProbe",
     "ProviderShelf",
     "ProviderSpec",
     "Readiness",
@@ -195,6 +201,7 @@ __all__ = [
     "encode_route_table",
     "error_body",
     "error_event",
+    "find_preset",
     "next_state",
     "possible_events",
     "provider_names",
@@ -204,5 +211,6 @@ __all__ = [
     "read_gemini_error",
     "read_messages_usage",
     "translated",
+    "upstream_of",
     "usage_of_chat",
 ]

@@ -100,9 +100,11 @@ from tetrad.serving import (
     ROUTE_TABLE_AAD,
     ModelEntry,
     ProviderDirectory,
+    ProviderProbe,
     RouteTable,
     Upstream,
     decode_route_table,
+    provider_names,
 )
 from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
@@ -146,6 +148,7 @@ class Services:
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
+    probe: ProviderProbe
     responses: Responses
     limits: Limits
     leases: LeaseKeeper
@@ -293,7 +296,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             SqlEngineStore(database), clock, on_change=changed, fixed=[_embedder(home)] if _has_embedder(home) else []
         )
         engines.restore(_last_table(home, keys.keyring))
-        providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
+        providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed, adapters=provider_names)
         limit_store = SqlLimitStore(database)
         leases = LeaseKeeper(limit_store, clock, most_accounts=settings.get(MAX_ACCOUNTS))
 
@@ -415,6 +418,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             traces=traces,
             engines=engines,
             providers=providers,
+            probe=ProviderProbe(identity.secrets.reveal, clock),
             responses=Responses(SqlResponseStore(database), clock, response_limits(settings)),
             limits=limits,
             leases=leases,
