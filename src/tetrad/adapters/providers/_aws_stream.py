@@ -37,7 +37,7 @@ def event_stream_failed(frame: Frame) -> StreamFailed:
         text = _said.decode(frame.payload).message
     except msgspec.MsgspecError:
         text = None
-    error = StreamFailed(text or headers.get(":error-message") or "the service gave up", code=code)
+    error = StreamFailed(text or headers.get(":error-message") or "the service gave up", code=code.lower())
     error.status = _STATUSES.get(code, 502)
     return error
 
