@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 _LIFE_S, _EARLY_S, _MAX_ANSWER = 3600, 120, 65_536
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 _LOCAL = frozenset(("127.0.0.1", "::1", "localhost"))
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
@@ -110,7 +112,7 @@ class GoogleToken:
             token = msgspec.json.decode(said, type=_Token)
         except msgspec.MsgspecError:
             token = _Token("")
-        if response.status >= 300 or not token.access_token.isascii() or not token.access_token.isprintable():
+        if response.status >= 300 or not _TOKEN.fullmatch(token.access_token):
             raise BrokenAnswer(f"what came instead of a token for the upstream {self._name!r} cannot be read")
         self._token = token.access_token
         self.secrets = (*self.secrets[:1], token.access_token.encode())

@@ -28,7 +28,7 @@ _IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/
 _DOCUMENTS = {
     "application/pdf": "pdf", "text/csv": "csv", "text/html": "html", "text/plain": "txt", "text/markdown": "md",
 }  # fmt: skip
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9 ()\[\]-]+| {2,}")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9()\[\]-]+")
 _CONTROL = "cache_control"
 _LIMITS = ("max_tokens", "max_completion_tokens")
 
