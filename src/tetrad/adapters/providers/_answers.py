@@ -28,8 +28,12 @@ class Coming(Protocol):
     """An upstream's answer that is being read: a `Response`, or what takes one out of its frames."""
 
     status: int
-    complete: bool
     headers: list[tuple[bytes, bytes]]
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether everything has come."""
+        ...
 
     async def read(self) -> bytes:
         """Return the next piece, b"" at the end; raises `UpstreamFailure`."""

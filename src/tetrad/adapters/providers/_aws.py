@@ -82,7 +82,9 @@ class Signed:
         self._service = upstream.options.get("service") or service
         self._clock = clock
         self._key: tuple[str, bytes] = ("", b"")
-        self.secrets = tuple(each.encode() for each in (credential.secret_access_key, credential.session_token) if each)
+        self.secrets: tuple[bytes, ...] = tuple(
+            each.encode() for each in (credential.secret_access_key, credential.session_token) if each
+        )
         if not self._region:
             raise InvalidInput(
                 f"the upstream {upstream.name!r} names no AWS region", hint="set the option region", code="bad_login"

@@ -88,7 +88,7 @@ class ConverseReader:
         return _encode([{"role": "assistant", "content": self._content()}]) if self._begun else b""
 
     def _content(self) -> list[dict[str, Any]]:
-        said = []
+        said: list[dict[str, Any]] = []
         for at in sorted(self._blocks):
             block = self._blocks[at]
             text = {name: "".join(pieces) for (place, name), pieces in self._pieces.items() if place == at}

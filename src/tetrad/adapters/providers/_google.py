@@ -78,7 +78,7 @@ class GoogleToken:
         self._lock = asyncio.Lock()
         self._token = ""
         self._until_ns = 0
-        self.secrets = (self._account.private_key.encode(),)
+        self.secrets: tuple[bytes, ...] = (self._account.private_key.encode(),)
 
     async def lines(self, method: str, address: Address, target: str, body: bytes) -> bytes:  # noqa: ARG002 - the protocol's names
         if self._clock.now_ns() >= self._until_ns:

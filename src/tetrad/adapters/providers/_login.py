@@ -38,7 +38,7 @@ class Fixed:
     def __init__(self, secret: str, *, headers: Mapping[str, str] | None = None, query: str = "") -> None:
         self.headers = tuple((headers or {}).items())
         self.query = query
-        self.secrets = (secret.encode(),) if secret else ()
+        self.secrets: tuple[bytes, ...] = (secret.encode(),) if secret else ()
 
     async def lines(self, method: str, address: Address, target: str, body: bytes) -> bytes:  # noqa: ARG002 - the protocol's names
         return b""

@@ -277,7 +277,7 @@ class ConverseEvents:
 
     def _begin(self, said: list[bytes]) -> None:
         self._begun = True
-        message = {
+        message: dict[str, Any] = {
             "id": new_id("msg"), "type": "message", "role": "assistant", "model": self._model, "content": [],
             "stop_reason": None, "stop_sequence": None, "usage": messages_usage(None),
         }  # fmt: skip

@@ -117,7 +117,8 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 
 
 _answers = msgspec.json.Decoder(GeminiAnswer)
-_error_bodies = msgspec.json.Decoder(_ErrorBody | list[_ErrorBody])
+_error_bodies = msgspec.json.Decoder(_ErrorBody)
+_error_lists = msgspec.json.Decoder(list[_ErrorBody])
 _errors = msgspec.json.Decoder(_Error)
 _recorded = msgspec.json.Decoder(list[_Content])
 _encode = msgspec.json.encode
@@ -131,12 +132,10 @@ def read_gemini(body: bytes) -> GeminiAnswer:
 def read_gemini_error(body: bytes) -> _Error | None:
     """Return what an error body says; None where it is none. Streams are refused with a list of one."""
     try:
-        found = _error_bodies.decode(body)
+        found = _error_lists.decode(body) if body.lstrip().startswith(b"[") else [_error_bodies.decode(body)]
     except (msgspec.MsgspecError, RecursionError):
         return None
-    if isinstance(found, list):
-        return found[0].error if found else None
-    return found.error
+    return found[0].error if found else None
 
 
 def as_error(said: _Error, status: int = 0) -> TetradError:
@@ -240,7 +239,10 @@ def _called(call: _Call, signature: str) -> dict[str, Any]:
 
 
 def _message(content: _Content) -> dict[str, Any]:
-    texts, thoughts, calls, images = [], [], [], []
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
     signature = ""
     for part in content.parts:
         if part.functionCall is not None:
