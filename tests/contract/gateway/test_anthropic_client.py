@@ -113,7 +113,9 @@ def test_tools_come_back_whole_and_streamed(client: anthropic.Anthropic) -> None
     ]
 
 
-def test_tokens_are_counted_by_the_upstream_and_estimated_where_it_cannot(client: anthropic.Anthropic, claude: FakeAnthropic) -> None:
+def test_tokens_are_counted_by_the_upstream_and_estimated_where_it_cannot(
+    client: anthropic.Anthropic, claude: FakeAnthropic
+) -> None:
     assert client.messages.count_tokens(model="claude/m1", messages=MESSAGES).input_tokens == 14
     assert claude.requests[-1].target == "/v1/messages/count_tokens"
     counted = client.messages.count_tokens(
