@@ -65,6 +65,8 @@ class GeminiScript(Script):
         return await self.say([[{"text": word}] for word in WORDS])
 
     async def act_tools(self) -> bool:
+        if self.target.endswith(":countTokens"):
+            return await self.act_m1()
         parts = [{"functionCall": {"name": name, "args": given}} for name, given in TOOLS]
         parts[0]["thoughtSignature"] = SIGNATURE
         return await self.say([[part] for part in parts])
