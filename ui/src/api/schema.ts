@@ -12130,9 +12130,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Where the ref points now */
+                /** @description The digest that the caller saw */
                 "if-match"?: string | null;
-                /** @description `*` for a new ref */
+                /** @description `*` for what is new */
                 "if-none-match"?: string | null;
             };
             path: {
@@ -12872,9 +12872,9 @@ export interface operations {
                 app?: string;
             };
             header?: {
-                /** @description The digest in force now */
+                /** @description The digest that the caller saw */
                 "if-match"?: string | null;
-                /** @description `*` for a new binding */
+                /** @description `*` for what is new */
                 "if-none-match"?: string | null;
             };
             path: {
@@ -15519,9 +15519,9 @@ export interface operations {
                 model: string;
             };
             header?: {
-                /** @description Where the alias points now */
+                /** @description The digest that the caller saw */
                 "if-match"?: string | null;
-                /** @description `*` for a new alias */
+                /** @description `*` for what is new */
                 "if-none-match"?: string | null;
             };
             path: {
@@ -15565,8 +15565,10 @@ export interface operations {
                 reason?: string;
             };
             header?: {
-                /** @description Where the alias points now */
+                /** @description The digest that the caller saw */
                 "if-match"?: string | null;
+                /** @description `*` for what is new */
+                "if-none-match"?: string | null;
             };
             path: {
                 alias: string;
@@ -16286,9 +16288,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Where the label points now */
+                /** @description The digest that the caller saw */
                 "if-match"?: string | null;
-                /** @description `*` for a new label */
+                /** @description `*` for what is new */
                 "if-none-match"?: string | null;
             };
             path: {
