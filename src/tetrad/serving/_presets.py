@@ -81,6 +81,12 @@ _PRESETS = (
         "global/publishers/google",
     ),
     Preset(
+        name="vertex-anthropic", title="Anthropic's models on Vertex AI", adapter="vertex-anthropic",
+        system="anthropic", auth="google", holds="the JSON file of a service account",
+        base_url="https://{region}-aiplatform.googleapis.com/v1/projects/{project}/locations/{region}/publishers/anthropic",
+        note="models are named as Vertex does, such as claude-sonnet-4-5@20250929",
+    ),
+    Preset(
         name="bedrock", title="Amazon Bedrock", base_url="https://bedrock-runtime.{region}.amazonaws.com",
         adapter="bedrock", system="aws", auth="sigv4", holds=_AWS,
         note="--auth bearer for an API key of Bedrock's; Anthropic's models are called in their own protocol, all "

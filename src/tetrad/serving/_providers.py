@@ -13,7 +13,7 @@ from tetrad.serving._model import Kind, Price, Upstream
 from tetrad.serving.errors import BadProvider, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
-ADAPTERS = ("anthropic", "azure", "bedrock", "gemini", "invocations", "openai")
+ADAPTERS = ("anthropic", "azure", "bedrock", "gemini", "invocations", "openai", "vertex-anthropic")
 """Those that we ship; others register by an entry point."""
 OPENAI_LIKE = frozenset(("openai", "azure", "invocations"))
 AUTHS = ("bearer", "header", "query", "sigv4", "google", "none")
@@ -137,7 +137,9 @@ def check_provider(spec: ProviderSpec, adapters: Collection[str] = ADAPTERS) -> 
         raise BadProvider("a deployment has a name that cannot be called", hint="such as my-gpt-5-mini, or an ARN")
     if spec.adapter not in adapters:
         raise BadProvider(f"there is no adapter {spec.adapter[:40]!r}", hint=f"known: {', '.join(sorted(adapters))}")
-    if spec.adapter in ("anthropic", "bedrock") and any("embeddings" in model.kinds for model in spec.models):
+    if spec.adapter in ("anthropic", "bedrock", "vertex-anthropic") and any(
+        "embeddings" in model.kinds for model in spec.models
+    ):
         raise BadProvider(f"the adapter {spec.adapter!r} has no embeddings", hint="leave the kind `embeddings` out")
     _check_login(spec)
     if spec.adapter in ADAPTERS and spec.adapter not in OPENAI_LIKE and spec.operations:

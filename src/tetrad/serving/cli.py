@@ -99,7 +99,7 @@ def set_provider(
     adapter: Annotated[
         str,
         typer.Option(
-            help="The protocol that it speaks: openai, anthropic, azure, gemini, bedrock, invocations.",
+            help="The protocol that it speaks: openai, anthropic, azure, gemini, bedrock, invocations, …",
             show_default="the preset's, or openai",
         ),
     ] = "",

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from support.fake_anthropic import FakeAnthropic
+from support.fake_anthropic import FakeAnthropic, FakeVertexAnthropic
 from support.fake_bedrock import FakeBedrock
 from support.fake_gemini import FakeGemini
 from support.fake_openai import FakeOpenAI
@@ -61,6 +61,9 @@ CASES = {
     "gemini": Case("gemini", FakeGemini, OPENAI, acts=EVERYTHING | {"blocked", "midway"}),
     "vertex": Case(
         "gemini", FakeGemini, OPENAI, url="vertex_url", fields={"auth": "bearer"}, acts=EVERYTHING | {"blocked"}
+    ),
+    "vertex, Anthropic's models": Case(
+        "vertex-anthropic", FakeVertexAnthropic, ANTHROPIC, fields={"auth": "bearer"}, acts=frozenset(("tools_whole",))
     ),
     "bedrock": Case(
         "bedrock", FakeBedrock, CONVERSE, acts=EVERYTHING | {"midway"},
@@ -201,7 +204,7 @@ async def test_calls_of_tools_come_whole(case: Case, endpoint: Endpoint, stream:
 async def test_tokens_are_counted_or_said_to_be_estimated(case: Case, endpoint: Endpoint) -> None:
     answer = await endpoint.call(call(case, "m1", operation=COUNT_TOKENS))
     counted = json.loads(await answer.read())["input_tokens"]
-    native = case.adapter in ("anthropic", "gemini", "bedrock")
+    native = case.adapter in ("anthropic", "gemini", "bedrock", "vertex-anthropic")
     assert counted == 14 if native else 1 <= counted < 30
     assert any(name == b"x-tetrad-estimated" for name, _ in answer.headers) is not native
     assert answer.outcome().usage == Usage()

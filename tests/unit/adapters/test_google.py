@@ -104,6 +104,20 @@ async def test_a_statement_is_signed_and_its_token_is_kept_until_it_ends(
     assert await made.lines("POST", ADDRESS, "/", b"") == b"authorization: Bearer ya29.3\r\n"
 
 
+async def test_a_new_route_table_needs_no_new_token(server: RawServer, office: Office, client: Client) -> None:
+    from tetrad.adapters.providers.gemini import GeminiProvider
+
+    account = {"client_email": "x", "private_key": PEM, "token_uri": f"{server.url}/token"}
+    upstream = Upstream("vertex", "http://h", auth="google", secret=json.dumps(account))
+    provider = GeminiProvider(client, Clock())  # type: ignore[arg-type]
+    logins = [provider.endpoint(upstream)._login for _ in range(3)]
+    for each in logins:
+        await each.lines("POST", ADDRESS, "/", b"")
+    assert len(office.asked) == 1
+    other = provider.endpoint(Upstream("other", "http://h", auth="google", secret=json.dumps(account)))
+    assert other._login is not logins[0]
+
+
 @pytest.mark.parametrize(
     ("status", "body", "code"),
     [

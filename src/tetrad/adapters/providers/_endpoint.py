@@ -51,6 +51,8 @@ class PooledProvider:
         self.keep_bytes = keep_bytes
         self.answer_bytes = answer_bytes
         self.drainer = Drainer()
+        self.logins: dict[str, Login] = {}
+        """Logins that hold something worth keeping from one route table to the next."""
 
     def endpoint(self, upstream: Upstream) -> Endpoint:
         """Prepare calls to an upstream; see `tetrad.serving.ports.Provider`."""

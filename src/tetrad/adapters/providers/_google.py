@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
@@ -14,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from tetrad.adapters.providers._answers import CredentialRefused
+from tetrad.adapters.providers._login import Login
 from tetrad.kernel import Clock, InvalidInput, TetradError
 from tetrad.kit.upstream import Address, BrokenAnswer, Client, Timeouts, UpstreamFailure, parse_address
 from tetrad.serving import Upstream
@@ -21,12 +23,28 @@ from tetrad.serving import Upstream
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+MAX_LOGINS = 256
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 _LIFE_S, _EARLY_S, _MAX_ANSWER = 3600, 120, 65_536
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _LOCAL = frozenset(("127.0.0.1", "::1", "localhost"))
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+def google_login(upstream: Upstream, kept: dict[str, Login], client: Client, clock: Clock) -> Login:
+    """Return the login of a service account, the one that is `kept` where it is known: its token outlives route tables.
+
+    Raises `InvalidInput` for what is no service account.
+    """
+    said = "\n".join((upstream.name, upstream.options.get("scope", ""), upstream.secret))
+    key = hashlib.sha256(said.encode()).hexdigest()
+    found = kept.get(key)
+    if found is None:
+        if len(kept) >= MAX_LOGINS:
+            kept.clear()
+        found = kept[key] = GoogleToken(upstream, client, clock)
+    return found
 
 
 class ServiceAccount(msgspec.Struct, frozen=True):

@@ -60,13 +60,10 @@ class AnthropicEndpoint(PooledEndpoint):
 
     async def call(self, call: ModelCall) -> Answer:
         """Send a call; see `tetrad.serving.ports.Endpoint`."""
-        head = self._requests.get(call.operation.name)
-        if head is None:
+        if call.operation.name not in _PATHS:
             return await translated(call, _PATHS, self._upstream, self.call)
-        if call.headers:
-            head = self._variant(call)
         fields, lost = origin_only(call, self._upstream)
-        response = await self._send(head, msgspec.json.encode(fields))
+        response = await self._send(self._at(call), self._body(call, fields))
         try:
             answer = await self._answer(call, response)
         except BaseException:
@@ -79,6 +76,12 @@ class AnthropicEndpoint(PooledEndpoint):
     async def models(self) -> tuple[str, ...]:
         """Return the names of the models that the upstream lists."""
         return names_in(await self._listed("/models?limit=1000", tuple(self._asked(()))), "data", "id")
+
+    def _at(self, call: ModelCall) -> Head:
+        return self._variant(call) if call.headers else self._requests[call.operation.name]
+
+    def _body(self, call: ModelCall, fields: dict[str, msgspec.Raw]) -> bytes:  # noqa: ARG002 - others look at it
+        return msgspec.json.encode(fields)
 
     def _variant(self, call: ModelCall) -> Head:
         headers = call.headers

@@ -14,7 +14,7 @@ import msgspec
 from tetrad.adapters.providers._answers import Coming, EventStream, Whole, passed
 from tetrad.adapters.providers._endpoint import PooledEndpoint, PooledProvider, model_of, names_in
 from tetrad.adapters.providers._gemini_wire import GeminiReader
-from tetrad.adapters.providers._google import GoogleToken
+from tetrad.adapters.providers._google import google_login
 from tetrad.adapters.providers._login import GOOGLE, Login, fixed_login
 from tetrad.kernel import Usage
 from tetrad.kit.upstream import Response
@@ -36,7 +36,7 @@ class GeminiProvider(PooledProvider):
     def endpoint(self, upstream: Upstream) -> GeminiEndpoint:
         login: Login
         if upstream.auth == GOOGLE:
-            login = GoogleToken(upstream, self.client, self.clock)
+            login = google_login(upstream, self.logins, self.client, self.clock)
         else:
             login = fixed_login(upstream, upstream.auth or "header", "x-goog-api-key")
         return GeminiEndpoint(self, upstream, login)
