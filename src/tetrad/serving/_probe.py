@@ -105,7 +105,7 @@ class ProviderProbe:
 
     @asynccontextmanager
     async def _endpoint(self, spec: ProviderSpec) -> AsyncIterator[Endpoint]:
-        secret = self._secret(spec.project, spec.secret) if spec.secret else ""
+        secret = await asyncio.to_thread(self._secret, spec.project, spec.secret) if spec.secret else ""
         shelf = ProviderShelf(self._client(), self._clock, keep_bytes=MAX_ANSWER, answer_bytes=MAX_ANSWER)
         try:
             async with asyncio.timeout(DEADLINE_S):

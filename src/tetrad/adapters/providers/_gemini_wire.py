@@ -61,8 +61,11 @@ class GeminiReader:
         raw = msgspec.json.decode(payload)["candidates"][0].get("content") or {}
         for part in raw.get("parts") or ():
             last = self._parts[-1] if self._parts else {}
-            plain = set(part) <= {"text", "thought"} and "text" in part and set(last) <= {"text", "thought"} and last
-            if plain and bool(last.get("thought")) == bool(part.get("thought")):
+            if _plain(part) and _plain(last) and bool(last.get("thought")) == bool(part.get("thought")):
                 last["text"] += part["text"]
             else:
                 self._parts.append(part)
+
+
+def _plain(part: dict[str, Any]) -> bool:
+    return isinstance(part.get("text"), str) and set(part) <= {"text", "thought"}
