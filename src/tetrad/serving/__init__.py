@@ -100,6 +100,7 @@ from tetrad.serving.translation import (
     read_gemini,
     read_gemini_error,
     read_messages_usage,
+    said_plainly,
     usage_of_chat,
 )
 
@@ -210,6 +211,7 @@ __all__ = [
     "read_gemini",
     "read_gemini_error",
     "read_messages_usage",
+    "said_plainly",
     "translated",
     "upstream_of",
     "usage_of_chat",

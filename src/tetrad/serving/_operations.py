@@ -83,5 +83,6 @@ GEMINI_COUNT = Operation("gemini_count", "", "chat", input="contents", system="s
 GEMINI_EMBEDDINGS = Operation("gemini_embeddings", "", "embeddings", input="requests")
 CONVERSE = Operation("converse", "", "chat", input="messages", streams=True, system="system")
 CONVERSE_COUNT = Operation("converse_count", "", "chat", input="messages", system="system")
-"""What some upstreams speak and no client does: Google's generateContent, Amazon Bedrock's Converse. Neither has a path
-here; adapters know theirs."""
+MISTRAL = Operation("mistral", "", "chat", streams=True)
+"""What some upstreams speak and no client does: Google's generateContent, Amazon Bedrock's Converse, Mistral's dialect
+of chat completions. They have no paths here; adapters know theirs."""

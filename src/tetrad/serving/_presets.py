@@ -93,7 +93,7 @@ _PRESETS = (
         "others (and with --option api=converse those too) through Converse",
     ),
     Preset(
-        name="mistral", title="Mistral", base_url="https://api.mistral.ai/v1", system="mistral",
+        name="mistral", title="Mistral", base_url="https://api.mistral.ai/v1", adapter="mistral", system="mistral",
     ),
     Preset(name="groq", title="Groq", base_url="https://api.groq.com/openai/v1", system="groq"),
     Preset(

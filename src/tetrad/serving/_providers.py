@@ -13,7 +13,7 @@ from tetrad.serving._model import Kind, Price, Upstream
 from tetrad.serving.errors import BadProvider, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
-ADAPTERS = ("anthropic", "azure", "bedrock", "gemini", "invocations", "openai", "vertex-anthropic")
+ADAPTERS = ("anthropic", "azure", "bedrock", "gemini", "invocations", "mistral", "openai", "vertex-anthropic")
 """Those that we ship; others register by an entry point."""
 OPENAI_LIKE = frozenset(("openai", "azure", "invocations"))
 AUTHS = ("bearer", "header", "query", "sigv4", "google", "none")

@@ -14,6 +14,7 @@ import pytest
 from support.fake_anthropic import FakeAnthropic, FakeVertexAnthropic
 from support.fake_bedrock import FakeBedrock
 from support.fake_gemini import FakeGemini
+from support.fake_mistral import FakeMistral
 from support.fake_openai import FakeOpenAI
 from support.fake_paths import FakePaths
 from support.wait import async_wait_until
@@ -58,6 +59,7 @@ CASES = {
         "invocations", FakePaths, OPENAI,
         fields={"auth": "sigv4", "secret": AWS, "options": {"region": "eu-west-1"}},
     ),
+    "mistral": Case("mistral", FakeMistral, OPENAI),
     "gemini": Case("gemini", FakeGemini, OPENAI, acts=EVERYTHING | {"blocked", "midway"}),
     "vertex": Case(
         "gemini", FakeGemini, OPENAI, url="vertex_url", fields={"auth": "bearer"}, acts=EVERYTHING | {"blocked"}
@@ -235,7 +237,7 @@ async def test_a_request_that_is_too_long_is_known_as_that(case: Case, endpoint:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_a_filter_stopped_is_said_to_be_that(case: Case, endpoint: Endpoint, stream: bool) -> None:
-    if case.adapter == "openai" or case.adapter in ("azure", "invocations") or case.usage is ANTHROPIC:
+    if case.adapter in ("openai", "azure", "invocations", "mistral") or case.usage is ANTHROPIC:
         pytest.skip("it is passed on as it comes")
     answer = await endpoint.call(call(case, "refusal", stream=stream))
     data = await read_all(answer)

@@ -51,7 +51,9 @@ class OpenAIEndpoint(PooledEndpoint):
         self._paths = {name: path for name, path in _PATHS.items() if name in upstream.operations}
         self._paths |= {operation.name: operation.path.removeprefix("/v1") for operation in _MEDIA}
         self._forms = {operation.name for operation in _MEDIA if operation.form}
-        self._requests = {} if self.by_model else {name: self._prepared(name, "") for name in self._paths}
+        self._requests: dict[str, Head] = (
+            {} if self.by_model else {name: self._prepared(name, "") for name in self._paths}
+        )
 
     by_model = False
     """Whether the path names the model."""
@@ -111,7 +113,7 @@ class OpenAIEndpoint(PooledEndpoint):
     def _stream(self, call: ModelCall, response: Coming) -> Answer:
         if call.operation is RESPONSES:
             return _ResponsesStream(self._provider, response, tuple(call.unsaid))
-        return _Stream(self._provider, response, strip=not call.usage_asked)
+        return ChatStream(self._provider, response, strip=not call.usage_asked)
 
     def _framed_stream(self, call: ModelCall, response: Response) -> Answer:  # noqa: ARG002 - others read it
         raise BrokenAnswer(
@@ -141,7 +143,7 @@ class OpenAIEndpoint(PooledEndpoint):
         return status, code, body
 
 
-class _Stream(EventStream):
+class ChatStream(EventStream):
     """The usage event which we asked for, and the client did not, is taken out."""
 
     def __init__(self, provider: PooledProvider, response: Coming, *, strip: bool) -> None:
@@ -198,6 +200,7 @@ _OUTCOMES: dict[str, Callable[[bytes], Outcome]] = {
     "completions": _completion_outcome,
     "embeddings": _embeddings_outcome,
     "responses": read_response,
+    "mistral": _completion_outcome,
 }
 
 

@@ -18,6 +18,7 @@ TRANSLATORS: dict[tuple[str, str], str] = {
     ("chat", "gemini"): "tetrad.serving.translation.chat_to_gemini:translate",
     ("embeddings", "gemini_embeddings"): "tetrad.serving.translation.chat_to_gemini:embed",
     ("count_tokens", "gemini_count"): "tetrad.serving.translation.chat_to_gemini:count",
+    ("chat", "mistral"): "tetrad.serving.translation.chat_to_mistral:translate",
     ("messages", "converse"): "tetrad.serving.translation.messages_to_converse:translate",
     ("chat", "converse"): "tetrad.serving.translation.messages_to_converse:translate_chat",
     ("count_tokens", "converse_count"): "tetrad.serving.translation.messages_to_converse:count",
