@@ -10,8 +10,8 @@ from support.fake_openai import FakeOpenAI, Script
 
 KNOWN = {
     "model", "messages", "temperature", "top_p", "stream", "stop", "n", "presence_penalty", "frequency_penalty",
-    "tools", "tool_choice", "parallel_tool_calls", "response_format", "prediction", "safe_prompt", "prompt_mode", "random_seed",
-    "max_tokens", "metadata", "reasoning_effort",
+    "tools", "tool_choice", "parallel_tool_calls", "response_format", "prediction", "safe_prompt", "prompt_mode",
+    "random_seed", "max_tokens", "metadata", "reasoning_effort",
 }  # fmt: skip
 MESSAGES = {"role", "content", "tool_calls", "tool_call_id", "name", "prefix"}
 
