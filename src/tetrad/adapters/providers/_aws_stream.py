@@ -69,16 +69,30 @@ class Unframed:
                 if self._frames.torn:
                     raise BrokenAnswer("the upstream's event stream ended within a message")
                 return b""
-            pieces = []
-            try:
-                for frame in self._frames.feed(piece):
-                    pieces.append(self._said(frame))  # noqa: PERF401 - what came before a failure is said first
-            except UpstreamFailure as error:
-                self._response.close()
-                self._late = error
-            found = b"".join(pieces)
+            found = self._unframed(piece)
             if found:
                 return found
+
+    async def flow(self, listener: Callable[[bytes], bool]) -> None:
+        """Hand what messages hold to a listener as it comes; see `Response.flow`. `read` raises what went wrong."""
+
+        def take(piece: bytes) -> bool:
+            found = self._unframed(piece)
+            goes_on = listener(found) if found else True
+            return goes_on and self._late is None
+
+        await self._response.flow(take)
+
+    def _unframed(self, piece: bytes) -> bytes:
+        """Return what messages say that are whole now; what came before a failure is said first."""
+        pieces = []
+        try:
+            for frame in self._frames.feed(piece):
+                pieces.append(self._said(frame))  # noqa: PERF401 - what was said before a failure counts
+        except UpstreamFailure as error:
+            self._response.close()
+            self._late = error
+        return b"".join(pieces)
 
     async def read_all(self, limit: int) -> bytes:
         found = b""

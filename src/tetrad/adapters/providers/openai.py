@@ -24,6 +24,7 @@ from tetrad.kit.upstream import BrokenAnswer, Response
 from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, usage_of_chat
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
+_encode = msgspec.json.Encoder().encode
 _PATHS: dict[str, str] = {
     "chat": "/chat/completions",
     "responses": "/responses",
@@ -32,6 +33,8 @@ _PATHS: dict[str, str] = {
 }
 """Where upstreams of this protocol answer an operation, by its name."""
 _MEDIA = tuple(operation for operation in OPERATIONS if operation.kind in KINDS)
+_NOTED = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry", b"content-type", b"content-encoding"))
+_STREAMS = (b"text/event-stream", CONTENT_TYPE)
 _CALLERS_FAULT = ("Failed to parse messages:", "Failed to parse tools:")
 """How llama.cpp's server begins what it says of a malformed request; it says so with 500, and clients try again."""
 
@@ -80,9 +83,13 @@ class OpenAIEndpoint(PooledEndpoint):
             fields, more = call.fields, b""
             if call.stream and not call.usage_asked and call.operation is not RESPONSES:
                 fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
-            body = msgspec.json.encode(fields)
+            body = _encode(fields)
         response = await self._send(self._streamed(call, head), body, more)
         try:
+            if response.complete and response.status == 200:  # the usual answer comes in one piece with its head
+                answer = self._at_once(call, response)
+                if answer is not None:
+                    return answer
             return await self._answer(call, response)
         except BaseException:
             response.close()
@@ -91,6 +98,16 @@ class OpenAIEndpoint(PooledEndpoint):
     async def models(self) -> tuple[str, ...]:
         """Return the names of the models that the upstream lists."""
         return names_in(await self._listed("/models"), "data", "id")
+
+    def _at_once(self, call: ModelCall, response: Response) -> Answer | None:
+        """Return a good answer that is there as a whole; None where it takes a longer look."""
+        outcome_of = _OUTCOMES.get(call.operation.name)
+        if outcome_of is None or response.buffered > self._provider.answer_bytes:
+            return None
+        noted = [each for each in response.headers if each[0] in _NOTED]
+        if len(noted) != 1 or noted[0][0] != b"content-type" or noted[0][1].startswith(_STREAMS):
+            return None
+        return self._whole(call, self._uncovered(response.at_hand()), outcome_of, [])
 
     async def _answer(self, call: ModelCall, response: Response) -> Answer:
         refusal = await self._refused(response)
@@ -103,12 +120,23 @@ class OpenAIEndpoint(PooledEndpoint):
         if (response.header(b"content-type") or b"").startswith(CONTENT_TYPE):
             return self._framed_stream(call, response)
         body = self._uncovered(await response.read_all(self._provider.answer_bytes))
+        headers = passed(response, self.passed)
+        return self._whole(call, body, _OUTCOMES[call.operation.name], headers, response.status)
+
+    def _whole(
+        self,
+        call: ModelCall,
+        body: bytes,
+        outcome_of: Callable[[bytes], Outcome],
+        headers: list[tuple[bytes, bytes]],
+        status: int = 200,
+    ) -> Whole:
         received_ns = self._provider.clock.now_ns()
         try:
-            outcome = _OUTCOMES[call.operation.name](body)
+            outcome = outcome_of(body)
         except msgspec.MsgspecError as error:
-            raise self._not_one(call, response.status, error) from None
-        return Whole(response.status, body, outcome, received_ns, passed(response, self.passed), tuple(call.unsaid))
+            raise self._not_one(call, status, error) from None
+        return Whole(status, body, outcome, received_ns, headers, tuple(call.unsaid) if call.unsaid else ())
 
     def _stream(self, call: ModelCall, response: Coming) -> Answer:
         if call.operation is RESPONSES:
@@ -177,11 +205,11 @@ class _ResponsesStream(EventStream):
 def _completion_outcome(body: bytes) -> Outcome:
     completion = read_completion(body)
     return Outcome(
-        usage=usage_of_chat(completion.usage),
-        response_model=completion.model or "",
-        response_id=completion.id or "",
-        finish_reasons=completion.finish_reasons,
-        output=completion.messages,
+        usage_of_chat(completion.usage),
+        completion.model or "",
+        completion.id or "",
+        completion.finish_reasons,
+        completion.messages,
     )
 
 
