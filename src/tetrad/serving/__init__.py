@@ -38,6 +38,7 @@ from tetrad.serving._model import (
     MessageTemplate,
     ModelEntry,
     Price,
+    Priority,
     ReleaseRoute,
     RouteTable,
     Tier,
@@ -62,6 +63,7 @@ from tetrad.serving._pipeline import AnswerTorn, Pipeline
 from tetrad.serving._presets import PRESETS, Preset, find_preset
 from tetrad.serving._probe import ProviderCheck, ProviderProbe
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec, upstream_of
+from tetrad.serving._reach import reach_of
 from tetrad.serving._readiness import Readiness
 from tetrad.serving._route_plan import GatewayHealth, TargetHealth
 from tetrad.serving._route_spec import (
@@ -175,6 +177,7 @@ __all__ = [
     "Pipeline",
     "Preset",
     "Price",
+    "Priority",
     "ProviderCheck",
     "ProviderDirectory",
     "ProviderMaker",
@@ -206,6 +209,7 @@ __all__ = [
     "next_state",
     "possible_events",
     "provider_names",
+    "reach_of",
     "read_converse",
     "read_converse_event",
     "read_gemini",

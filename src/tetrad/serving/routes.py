@@ -267,6 +267,17 @@ class ProviderBody(BaseModel):
     )
     options: dict[str, str] = Field(default={}, max_length=16, description="What the adapter needs besides")
 
+    internal: bool | None = Field(
+        default=None,
+        description="Whether it may be at a private address, which administrators of the whole installation decide; "
+        "left out: as before, else by the look of the host that such an administrator names",
+    )
+    ca: str = Field(
+        default="",
+        max_length=262_144,
+        description="PEM certificates that sign its own, in place of the system's",
+    )
+
 
 class DiscoverBody(ProviderBody):
     """How to reach a provider whose models are not known yet."""
@@ -369,10 +380,10 @@ def provider_router(directory: ProviderDirectory, probe: ProviderProbe) -> APIRo
         return ProviderView.of(directory.get(project, name))
 
     @routes.put("/{name}", dependencies=[requires("admin")], operation_id="put_provider")
-    def put_provider(project: str, name: EngineName, body: ProviderBody) -> ProviderView:
+    def put_provider(project: str, name: EngineName, body: ProviderBody, actor: CurrentPrincipal) -> ProviderView:
         """Add a provider, or change it; gateways know within a second."""
         spec = _converted({**body.model_dump(), "name": name, "project": project}, ProviderSpec)
-        return ProviderView.of(directory.put(spec))
+        return ProviderView.of(directory.put(spec, everywhere=actor.projects is None))
 
     @routes.get("/{name}/models", dependencies=[requires("admin")], operation_id="list_provider_models")
     async def list_provider_models(project: str, name: EngineName) -> Page[ListedModelView]:
@@ -381,11 +392,14 @@ def provider_router(directory: ProviderDirectory, probe: ProviderProbe) -> APIRo
         return Page(items=[ListedModelView(name=each) for each in await probe.models(spec)])
 
     @routes.post("/{name}/discover", dependencies=[requires("admin")], operation_id="discover_provider_models")
-    async def discover_provider_models(project: str, name: EngineName, body: DiscoverBody) -> Page[ListedModelView]:
+    async def discover_provider_models(
+        project: str, name: EngineName, body: DiscoverBody, actor: CurrentPrincipal
+    ) -> Page[ListedModelView]:
         """Ask a provider that is described here, and not kept, which models it has."""
         given = {**body.model_dump(), "name": name, "project": project}
         given["models"] = given["models"] or [{"name": "unknown"}]
-        spec = directory.checked(_converted(given, ProviderSpec))
+        found = _converted(given, ProviderSpec)
+        spec = await run_in_threadpool(directory.checked, found, everywhere=actor.projects is None)
         return Page(items=[ListedModelView(name=each) for each in await probe.models(spec)])
 
     @routes.post("/{name}/test", dependencies=[requires("admin")], operation_id="test_provider")

@@ -20,7 +20,7 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import Upstream, error_body
+from tetrad.serving import Upstream, error_body, reach_of
 from tetrad.serving.ports import Endpoint, ModelCall, Outcome
 
 MAX_HEADS, MAX_HEAD_BYTES = 256, 1024
@@ -72,7 +72,7 @@ class PooledEndpoint:
     """Headers of the upstream's answer that clients see."""
 
     def __init__(self, provider: PooledProvider, upstream: Upstream, login: Login) -> None:
-        self._address = parse_address(upstream.base_url)
+        self._address = parse_address(upstream.base_url, reach_of(upstream))
         self._origin = str(self._address.origin)
         self._provider = provider
         self._upstream = upstream

@@ -18,7 +18,7 @@ from tetrad.adapters.providers._answers import CredentialRefused
 from tetrad.adapters.providers._login import Login
 from tetrad.kernel import Clock, InvalidInput, TetradError
 from tetrad.kit.upstream import Address, BrokenAnswer, Client, Timeouts, UpstreamFailure, parse_address
-from tetrad.serving import Upstream
+from tetrad.serving import Upstream, reach_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -86,7 +86,9 @@ class GoogleToken:
                 hint=f"its token_uri should be {TOKEN_URL}",
                 code="bad_credential",
             )
-        address = parse_address(f"{where.scheme}://{where.netloc}")
+        # where tokens are, the certificates of the upstream itself prove nothing
+        reach = reach_of(msgspec.structs.replace(upstream, ca=""))
+        address = parse_address(f"{where.scheme}://{where.netloc}", reach)
         headers = [("content-type", "application/x-www-form-urlencoded")]
         self._request = client.prepare("POST", address, where.path or "/", headers)
         self._scope = upstream.options.get("scope") or SCOPE

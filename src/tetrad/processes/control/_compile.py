@@ -14,6 +14,7 @@ from tetrad.bindings import BindingSet, Bound, Target, target_of
 from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
+from tetrad.kit.egress import PUBLIC
 from tetrad.models import ModelPrice
 from tetrad.releases import AppRefs, Message, ResolvedRelease, ResolvedStep, ResolvedVariable, refuse_unservable
 from tetrad.serving import (
@@ -63,6 +64,7 @@ class Sources:
     routes: Callable[[], Iterable[ModelRoute]] = lambda: ()
     caches: Callable[[], dict[str, CachePolicy]] = dict
     problems: list[str] = field(default_factory=list)
+    egress: str = PUBLIC
 
 
 def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable:
@@ -213,7 +215,14 @@ class _tolerant:  # noqa: N801 - reads as a clause of `with`
 
 def _key(grant: KeyGrant) -> KeyEntry:
     return KeyEntry(
-        grant.key_id, grant.project, grant.scopes, grant.expires_ns, grant.content, grant.team, grant.models
+        grant.key_id,
+        grant.project,
+        grant.scopes,
+        grant.expires_ns,
+        grant.content,
+        grant.team,
+        grant.models,
+        grant.priority,
     )
 
 
@@ -236,7 +245,7 @@ def _add_provider(
     sources: Sources, spec: ProviderSpec, upstreams: dict[str, Upstream], models: dict[str, ModelEntry]
 ) -> None:
     secret = sources.secret(spec.project, spec.secret) if spec.secret else ""
-    upstreams[spec.name] = upstream_of(spec, secret, tuple(_more_secrets(sources, spec)))
+    upstreams[spec.name] = upstream_of(spec, secret, tuple(_more_secrets(sources, spec)), egress=sources.egress)
     for model in spec.models:
         name = f"{spec.name}/{model.name}"
         found = sources.price(spec.project, name, spec.system, model.name)
