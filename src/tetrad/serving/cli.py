@@ -141,11 +141,11 @@ def set_provider(
         body["auth"] = auth
     if operation:
         body["operations"] = operation
+    body |= {"secret": first, "secrets": more, "translation": translation, "max_concurrency": max_concurrency}
     if internal is not None:
         body["internal"] = internal
     if ca is not None:
         body["ca"] = _text_of(ca)
-    body |= {"secret": first, "secrets": more, "translation": translation, "max_concurrency": max_concurrency}
     client = ApiClient.from_environment()
     names = model or _discovered(client, project, name, body)
     body["models"] = _models(names, embeddings or [], kind or [], _pairs(deployment, "--deployment"), listed=not model)

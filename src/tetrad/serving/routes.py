@@ -267,6 +267,17 @@ class ProviderBody(BaseModel):
     )
     options: dict[str, str] = Field(default={}, max_length=16, description="What the adapter needs besides")
 
+    internal: bool | None = Field(
+        default=None,
+        description="Whether it may be at a private address, which administrators of the whole installation decide; "
+        "left out: as before, else by the look of the host that such an administrator names",
+    )
+    ca: str = Field(
+        default="",
+        max_length=262_144,
+        description="PEM certificates that sign its own, in place of the system's",
+    )
+
 
 class DiscoverBody(ProviderBody):
     """How to reach a provider whose models are not known yet."""
@@ -304,16 +315,6 @@ class PresetView(BaseModel):
     places: list[str]
     local: bool
     note: str
-    internal: bool | None = Field(
-        default=None,
-        description="Whether it may be at a private address, which administrators of the whole installation decide; "
-        "left out: as before, else by the look of the host that such an administrator names",
-    )
-    ca: str = Field(
-        default="",
-        max_length=262_144,
-        description="PEM certificates that sign its own, in place of the system's",
-    )
 
 
 class ProviderView(ProviderBody):
@@ -397,9 +398,8 @@ def provider_router(directory: ProviderDirectory, probe: ProviderProbe) -> APIRo
         """Ask a provider that is described here, and not kept, which models it has."""
         given = {**body.model_dump(), "name": name, "project": project}
         given["models"] = given["models"] or [{"name": "unknown"}]
-        spec = await run_in_threadpool(
-            directory.checked, _converted(given, ProviderSpec), everywhere=actor.projects is None
-        )
+        found = _converted(given, ProviderSpec)
+        spec = await run_in_threadpool(directory.checked, found, everywhere=actor.projects is None)
         return Page(items=[ListedModelView(name=each) for each in await probe.models(spec)])
 
     @routes.post("/{name}/test", dependencies=[requires("admin")], operation_id="test_provider")

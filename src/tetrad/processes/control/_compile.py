@@ -245,7 +245,7 @@ def _add_provider(
     sources: Sources, spec: ProviderSpec, upstreams: dict[str, Upstream], models: dict[str, ModelEntry]
 ) -> None:
     secret = sources.secret(spec.project, spec.secret) if spec.secret else ""
-    upstreams[spec.name] = upstream_of(spec, sources.egress, secret, tuple(_more_secrets(sources, spec)))
+    upstreams[spec.name] = upstream_of(spec, secret, tuple(_more_secrets(sources, spec)), egress=sources.egress)
     for model in spec.models:
         name = f"{spec.name}/{model.name}"
         found = sources.price(spec.project, name, spec.system, model.name)

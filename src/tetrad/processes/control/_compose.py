@@ -302,7 +302,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         engines.restore(_last_table(home, keys.keyring))
         egress = parse_egress(settings.get(EGRESS_ALLOW))
         providers = ProviderDirectory(
-            SqlProviderStore(database, clock), on_change=changed, adapters=provider_names, egress=egress
+            SqlProviderStore(database, clock), on_change=changed, egress=egress, adapters=provider_names
         )
         limit_store = SqlLimitStore(database)
         leases = LeaseKeeper(limit_store, clock, most_accounts=settings.get(MAX_ACCOUNTS))
@@ -426,7 +426,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             traces=traces,
             engines=engines,
             providers=providers,
-            probe=ProviderProbe(identity.secrets.reveal, clock, egress=settings.get(EGRESS_ALLOW)),
+            probe=ProviderProbe(identity.secrets.reveal, clock, egress=egress.text),
             responses=Responses(SqlResponseStore(database), clock, response_limits(settings)),
             limits=limits,
             leases=leases,
