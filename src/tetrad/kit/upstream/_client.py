@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import math
 import re
+import socket
 import ssl
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
+from tetrad.kit.egress import EgressRefused, Reach
 from tetrad.kit.upstream._address import Address, Origin
 from tetrad.kit.upstream._connection import Connection, Response
-from tetrad.kit.upstream._errors import BadRequest, ConnectFailed, ConnectionLost, UpstreamBusy
+from tetrad.kit.upstream._errors import BadRequest, ConnectFailed, ConnectionLost, NotAllowed, UpstreamBusy
 from tetrad.kit.upstream._limits import Limits, Timeouts
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -19,6 +23,10 @@ _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"host", b"upgrade", b"expect"))
 _IDEMPOTENT = frozenset(("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"))
 _SWEEP_S = 5.0
+MAX_ADDRESSES = 16
+"""Of a name with more addresses the first ones are tried; the bound on connecting covers them all."""
+_WATCH_S = 0.01
+"""The least time between two looks at the deadlines of all calls of a pool."""
 STALE_S = 1.0
 """A reused connection that dies this soon after the request was written had been closed before it was read."""
 
@@ -29,17 +37,26 @@ class PreparedRequest:
 
     method: str
     origin: Origin
-    head: bytes
+    head: bytes = field(repr=False)  # it holds the upstream's key
+    reach: Reach | None = None
 
 
 class Client:
-    """Send requests over pooled HTTP/1.1 connections. One per event loop; origins share nothing but the client."""
+    """Send requests over pooled HTTP/1.1 connections. One per event loop; origins share nothing but the client.
 
-    def __init__(self, limits: Limits | None = None, *, ssl_context: ssl.SSLContext | None = None) -> None:
+    Addresses carry how far their connections may reach. With `bounded`, an address that carries nothing may be on the
+    public internet only, sockets of this machine excepted: what forgets to say it reaches nothing that it must not.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, *, ssl_context: ssl.SSLContext | None = None, bounded: bool = False
+    ) -> None:
         self._limits = limits or Limits()
         self._ssl = ssl_context
-        self._pools: dict[tuple[Origin, str], _Pool] = {}
+        self._default = Reach() if bounded else None
+        self._pools: dict[tuple[Origin, str, str], _Pool] = {}
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @staticmethod
     def prepare(method: str, address: Address, path: str, headers: Iterable[tuple[str, str]] = ()) -> PreparedRequest:
@@ -62,7 +79,7 @@ class Client:
             if not _VALUE.fullmatch(text):
                 raise BadRequest(f"the value of the header {name!r} has characters that cannot be sent")
             lines.append(key + b": " + text)
-        return PreparedRequest(method, address.origin, b"\r\n".join(lines) + b"\r\n")
+        return PreparedRequest(method, address.origin, b"\r\n".join(lines) + b"\r\n", address.reach)
 
     async def send(
         self,
@@ -81,24 +98,32 @@ class Client:
         one origin have a pool each, so that neither waits for the other or takes its limit.
         """
         bounds = timeouts or Timeouts()
-        loop = asyncio.get_running_loop()
-        total_at = loop.time() + bounds.total_s
-        head = request.head
+        loop = self._loop
+        if loop is None:  # asked once: the answer costs a system call
+            loop = self._loop = asyncio.get_running_loop()
+        now = loop.time()
+        total_at = now + bounds.total_s
         if body or request.method not in ("GET", "HEAD"):
-            head += b"content-length: %d\r\n\r\n" % len(body)
+            head = b"%bcontent-length: %d\r\n\r\n" % (request.head, len(body))
         else:
-            head += b"\r\n"
-        places = self._pool(request.origin, pool, max_connections)
+            head = request.head + b"\r\n"
+        reach = request.reach
+        places = self._pools.get((request.origin, pool, "" if reach is None else reach.key))
+        if places is None or self._closed or max_connections != places.max_connections:
+            places = self._pool(request, pool, max_connections)
         fresh = False
         while True:
-            connection = await places.acquire(bounds, fresh=fresh)
-            reused, written_at = connection.served > 0, loop.time()
+            connection = None if fresh else places.take()
+            if connection is None:
+                connection = await places.acquire(bounds, fresh=fresh)
+                now = loop.time()
+            reused = connection.served > 0
             try:
-                return await connection.exchange(
-                    head, body, bodiless=request.method == "HEAD", timeouts=bounds, total_at=total_at
-                )
+                response = connection.begin(head, body, request.method == "HEAD", bounds, now, total_at)
+                await response.head()
+                return response
             except ConnectionLost as error:
-                stale = request.method in _IDEMPOTENT or loop.time() - written_at < STALE_S
+                stale = request.method in _IDEMPOTENT or loop.time() - now < STALE_S
                 if fresh or not reused or error.received or not stale:
                     raise
                 fresh = True
@@ -106,7 +131,7 @@ class Client:
     def counts(self) -> dict[str, tuple[int, int, int]]:
         """Return (open, idle, waiting) by origin, over all of its pools."""
         found: dict[str, tuple[int, int, int]] = {}
-        for (origin, _), pool in self._pools.items():
+        for (origin, _, _), pool in self._pools.items():
             opened, idle, waiting = found.get(str(origin), (0, 0, 0))
             found[str(origin)] = (opened + pool.open, idle + len(pool.idle), waiting + len(pool.waiting))
         return found
@@ -118,27 +143,38 @@ class Client:
             pool.close()
         await asyncio.sleep(0)  # lets transports tell their protocols
 
-    def _pool(self, origin: Origin, name: str, max_connections: int | None) -> _Pool:
+    def _pool(self, request: PreparedRequest, name: str, max_connections: int | None) -> _Pool:
         if self._closed:
             raise UpstreamBusy("the client is closed")
-        pool = self._pools.get((origin, name))
+        origin, reach = request.origin, request.reach
+        kept = (origin, name, "" if reach is None else reach.key)
+        pool = self._pools.get(kept)
         if pool is None:
+            if reach is None and origin.scheme != "unix":
+                reach = self._default
             context = None
             if origin.scheme == "https":
-                if self._ssl is None:
-                    self._ssl = ssl.create_default_context()
-                context = self._ssl
-            pool = self._pools[origin, name] = _Pool(origin, self._limits, context)
+                context = self._trusting(reach)
+            pool = self._pools[kept] = _Pool(origin, self._limits, context, reach)
         if max_connections is not None:
             pool.max_connections = max_connections
         return pool
+
+    def _trusting(self, reach: Reach | None) -> ssl.SSLContext:
+        """Certificates and names are always checked; `reach` may only say by whom they have to be signed."""
+        if reach is not None and reach.ca:
+            return ssl.create_default_context(cadata=reach.ca)
+        if self._ssl is None:
+            self._ssl = ssl.create_default_context()
+        return self._ssl
 
 
 class _Pool:
     """The connections of one pool of an origin. `open` counts those being made, in use and idle."""
 
-    def __init__(self, origin: Origin, limits: Limits, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(self, origin: Origin, limits: Limits, ssl_context: ssl.SSLContext | None, reach: Reach | None) -> None:
         self.origin = origin
+        self._reach = reach
         self.max_connections = limits.max_connections
         self.open = 0
         self.idle: list[Connection] = []
@@ -147,14 +183,23 @@ class _Pool:
         self._ssl = ssl_context
         self._all: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self.watched_at = math.inf
+        self._watcher: asyncio.TimerHandle | None = None
+
+    def take(self) -> Connection | None:
+        """Return an idle connection, the newest first; None where there is none."""
+        idle = self.idle
+        while idle:
+            connection = idle.pop()
+            if connection.usable:
+                return connection
+            connection.abort()
+        return None
 
     async def acquire(self, bounds: Timeouts, *, fresh: bool) -> Connection:
-        if not fresh:
-            while self.idle:
-                connection = self.idle.pop()
-                if connection.usable:
-                    return connection
-                connection.abort()
+        """Return a connection that is free for a request; `fresh`: one that has served none."""
+        if not fresh and (connection := self.take()) is not None:
+            return connection
         if self.open >= self.max_connections and self.idle:
             self.idle.pop(0).abort()  # its place is free as soon as the loop turns; one more for that long is fine
             return await self._connect(bounds)
@@ -207,20 +252,14 @@ class _Pool:
         loop = asyncio.get_running_loop()
 
         def factory() -> Connection:
-            return Connection(loop, self._limits, self.release, self._lost)
+            return Connection(loop, self._limits, self)
 
         try:
             async with asyncio.timeout(bounds.connect_s):
                 if self.origin.scheme == "unix":
                     _, connection = await loop.create_unix_connection(factory, self.origin.host)
                 else:
-                    _, connection = await loop.create_connection(
-                        factory,
-                        self.origin.host,
-                        self.origin.port,
-                        ssl=self._ssl,
-                        server_hostname=self.origin.host if self._ssl else None,
-                    )
+                    connection = await self._dial(loop, factory)
         except BaseException as error:
             self.open -= 1
             self._wake()
@@ -238,6 +277,46 @@ class _Pool:
         self._all.add(connection)
         return connection
 
+    async def _dial(self, loop: asyncio.AbstractEventLoop, factory: Callable[[], Connection]) -> Connection:
+        """Connect to the host, or, where the reach is bounded, to an address of it that was looked at.
+
+        The name is resolved once, and what was looked at is what is connected to: a name that resolves otherwise a
+        moment later gains nothing.
+        """
+        host, port, reach = self.origin.host, self.origin.port, self._reach
+        name = host if self._ssl else None
+        if reach is None or reach.own:
+            _, connection = await loop.create_connection(factory, host, port, ssl=self._ssl, server_hostname=name)
+            return connection
+        failed: OSError | None = None
+        for address in await self._addresses(loop, reach):
+            try:
+                transport, connection = await loop.create_connection(
+                    factory, address, port, ssl=self._ssl, server_hostname=name
+                )
+            except OSError as error:
+                failed = failed or error
+                continue
+            peer = transport.get_extra_info("peername")
+            if not peer or ipaddress.ip_address(peer[0]) != ipaddress.ip_address(address):
+                connection.abort()
+                raise NotAllowed(f"{self.origin} was answered from elsewhere than the address that was looked at")
+            return connection
+        raise failed or OSError("its name has no address")
+
+    async def _addresses(self, loop: asyncio.AbstractEventLoop, reach: Reach) -> list[str]:
+        """Resolve the host; all of its addresses must be allowed, so that it does not matter which one is taken."""
+        try:
+            host = reach.check_host(self.origin.host)
+            found = await loop.getaddrinfo(host, self.origin.port, type=socket.SOCK_STREAM)
+            addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))[:MAX_ADDRESSES]
+            for address in addresses:
+                reach.check_address(ipaddress.ip_address(address), self.origin.host)
+        except EgressRefused as refusal:
+            said = refusal.message.replace(repr(self.origin.host), str(self.origin))
+            raise NotAllowed(said, hint=refusal.hint) from None
+        return addresses
+
     def release(self, connection: Connection) -> None:
         """Take back a connection after a whole answer."""
         if not connection.usable or self.open > self.max_connections:
@@ -253,15 +332,34 @@ class _Pool:
         if self._sweeper is None:
             self._sweeper = connection.loop.call_later(_SWEEP_S, self._sweep)
 
+    def watch(self, at: float) -> None:
+        """Look at the deadlines of all calls then, or earlier: one timer for all, since hardly any ever passes."""
+        if at >= self.watched_at:
+            return
+        self.watched_at = at
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self._watcher = asyncio.get_running_loop().call_at(at, self._check)
+
+    def _check(self) -> None:
+        self._watcher, self.watched_at = None, math.inf
+        now = asyncio.get_running_loop().time()
+        due = [at for connection in list(self._all) if (at := connection.check(now)) is not None]
+        if due:
+            self.watch(max(min(due), now + _WATCH_S))
+
     def close(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher, self.watched_at = None, math.inf
         for connection in list(self._all):
             connection.abort()
         self.idle.clear()
 
-    def _lost(self, connection: Connection) -> None:
+    def lost(self, connection: Connection) -> None:
         if connection not in self._all:
             return  # it ended while it was being made; whoever makes it counts that
         self._all.discard(connection)

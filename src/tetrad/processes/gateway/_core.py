@@ -13,6 +13,8 @@ import msgspec
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
 from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
+from tetrad.processes.gateway._shedding import Shedder, priority_of
+from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import BY_PATH, Exchange, Operation, Pipeline, RequestRefused, error_body
 
 JSON = (b"content-type", b"application/json")
@@ -24,7 +26,10 @@ Page = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 class GatewayCore:
-    """Requests in, answers out; `metrics_page` renders the page of all workers."""
+    """Requests in, answers out; `metrics_page` renders the page of all workers.
+
+    Where records are held back until a `turn` ends, so is the end of every answer.
+    """
 
     def __init__(
         self,
@@ -35,7 +40,9 @@ class GatewayCore:
         max_body: int,
         body_timeout_s: float,
         max_in_flight: int,
+        shed_lag_s: float = 0.0,
         memory: ControlMemory | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.metrics = metrics
@@ -43,7 +50,10 @@ class GatewayCore:
         self.body_timeout_s = body_timeout_s
         self._metrics_page = metrics_page
         self._max_in_flight = max_in_flight
+        self.shedder = Shedder(max_in_flight, shed_lag_s)
+        metrics.shedder = self.shedder
         self._memory = memory
+        self.turn = turn
         self.draining = False
 
     @staticmethod
@@ -59,6 +69,11 @@ class GatewayCore:
             self.pipeline.authenticate(exchange)
         except TetradError as error:
             return error
+        key = exchange.key
+        if key is not None:
+            refused = self.shedder.refusal(self.metrics.in_flight, priority_of(key.priority, exchange.headers))
+            if refused is not None:
+                return refused
         if exchange.headers.get(b"content-encoding", b"identity") != b"identity":
             return RequestRefused(
                 "compressed request bodies are not read", hint="send the body as it is", status=415, code="bad_encoding"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Protocol
 
 import msgspec
 
 from tetrad.kernel import TetradError
-from tetrad.kit.spool import SpoolWriter
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import Attempt, ContentPolicy, Exchange, KeyEntry
 from tetrad.serving.ports import Outcome
@@ -15,14 +15,39 @@ from tetrad.traces import OwnFields, SharedFields, SpanGroup, encode_group
 
 SERVICE = "tetrad-gateway"
 _NOTHING = Outcome()
-_STRUCTURE = frozenset(("role", "type", "index", "finish_reason", "format", "detail"))
+_STRUCTURE: dict[str, frozenset[str]] = {
+    "role": frozenset(("system", "developer", "user", "assistant", "tool", "function")),
+    "type": frozenset(
+        ("text", "image_url", "input_audio", "file", "refusal", "function", "message", "input_text", "input_image",
+         "input_file", "output_text", "function_call", "function_call_output", "reasoning", "summary_text",
+         "reasoning_text", "image", "document", "thinking", "redacted_thinking", "tool_use", "tool_result", "base64",
+         "url", "json_object", "json_schema", "custom", "item_reference")
+    ),
+    "finish_reason": frozenset(("stop", "length", "tool_calls", "content_filter", "function_call")),
+    "format": frozenset(("wav", "mp3", "flac", "opus", "pcm16", "pcm", "aac")),
+    "detail": frozenset(("low", "high", "auto", "original")),
+}  # fmt: skip
+"""What stays readable: the words of the protocols, by the fields that hold them. Anything else may be the user's."""
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
+_QUOTING = frozenset(("output.violation",))
+"""Attributes that may quote an answer."""
 _HEAD_CHARS = 4096
+_REPEATED = 1024
+"""An input of so many bytes is not written a second time, where it ends an attempt's."""
+
+
+class Frames(Protocol):
+    """Where records go: the spool, or what collects them for it until the end of an answer may be sent."""
+
+    def append(self, frame: bytes, /) -> object:
+        """Take a record; never raises."""
+        ...
 
 
 class Recorder:
     """Write an exchange's spans to the spool, in one piece, before its answer is whole."""
 
-    def __init__(self, spool: SpoolWriter, metrics: Metrics, *, record_bytes: int) -> None:
+    def __init__(self, spool: Frames, metrics: Metrics, *, record_bytes: int) -> None:
         self._spool = spool
         self._metrics = metrics
         self._record_bytes = record_bytes
@@ -41,9 +66,15 @@ class Recorder:
 
     def group(self, exchange: Exchange, key: KeyEntry) -> SpanGroup:
         """Return the spans of a finished exchange, the root first."""
-        own = [self._root(exchange, key.content)]
+        root = self._root(exchange, key.content)
+        own = [root]
         for number, attempt in enumerate(exchange.attempts, 1):
-            own.append(self._child(exchange, key.content, number, attempt))
+            child = self._child(exchange, key.content, number, attempt)
+            if len(root.input) >= _REPEATED and child.input.endswith(memoryview(root.input)[1:]):
+                # what the client said is the end of what the model got: behind the prompt, and behind the bracket
+                rest = len(root.input) - 1
+                child = msgspec.structs.replace(child, input=child.input[:-rest], input_rest=rest)
+            own.append(child)
         return SpanGroup(_shared(exchange, key), tuple(own))
 
     def _root(self, x: Exchange, policy: ContentPolicy) -> OwnFields:
@@ -85,6 +116,8 @@ class Recorder:
     def _child(self, x: Exchange, policy: ContentPolicy, number: int, attempt: Attempt) -> OwnFields:
         outcome, model, upstream = attempt.outcome or _NOTHING, attempt.model, attempt.upstream
         attributes = {"upstream": upstream.name, "tetrad.model": model.name, **outcome.attributes}
+        if policy != "full":
+            attributes = {name: value for name, value in attributes.items() if name not in _QUOTING}
         if attempt.reason:
             attributes["tetrad.attempt.reason"] = attempt.reason
         if model.digest:
@@ -132,7 +165,7 @@ class Recorder:
 
 
 def redacted(document: bytes) -> bytes:
-    """Return a JSON document's structure: texts by their length, numbers gone, roles and types kept."""
+    """Return a JSON document's structure: texts by their length, numbers gone, roles and types of protocols kept."""
     try:
         return msgspec.json.encode(_redact(msgspec.json.decode(document)))
     except (msgspec.MsgspecError, RecursionError):
@@ -144,8 +177,10 @@ def _redact(value: Any) -> Any:
         return f"[{len(value)} characters]"
     if isinstance(value, dict):
         return {
-            key: item if key in _STRUCTURE and isinstance(item, (str, int)) and len(str(item)) <= 32 else _redact(item)
-            for key, item in value.items()
+            key if _FIELD.fullmatch(key) else f"[field {number}]": item
+            if isinstance(item, str) and item in _STRUCTURE.get(key, ())
+            else _redact(item)
+            for number, (key, item) in enumerate(value.items())
         }
     if isinstance(value, list):
         if value and all(isinstance(item, (int, float)) for item in value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from tetrad.adapters.providers.anthropic import AnthropicProvider
 from tetrad.adapters.providers.openai import OpenAIProvider
 from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
-from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
+from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.kit.upstream import Client, Limits, parse_address
@@ -31,6 +32,7 @@ from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
+from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import (
     Cache,
     Chaining,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _HOUSEKEEPING_S = 2.0
 _FLUSH_S = 5.0
+_COLLECT_EVERY = 20_000
 
 
 class Worker:
@@ -66,12 +69,13 @@ class Worker:
         """Serve on a listening socket until SIGTERM or SIGINT."""
         settings, home = self.settings, self.home
         clock = SystemClock()
-        client = Client(Limits(high_water_bytes=131_072))
+        client = Client(Limits(high_water_bytes=131_072), bounded=True)
         internal = Client(Limits(max_connections=4))
         folder = _claim(home, self.index)
         spool = SpoolWriter(
             folder, cap_bytes=settings.get(own.SPOOL_BYTES), segment_bytes=settings.get(own.SPOOL_SEGMENT_BYTES)
         )
+        turn = Turn(spool)
         record_bytes = settings.get(own.RECORD_BYTES)
         cache = self._cache(clock, internal)
         largest = settings.get(own.MAX_ANSWER)
@@ -94,7 +98,7 @@ class Worker:
         )
         pipeline = Pipeline(
             providers,
-            record=Recorder(spool, self.metrics, record_bytes=record_bytes),
+            record=Recorder(turn, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
             layers=(
@@ -111,7 +115,7 @@ class Worker:
             client=internal,
             control=control,
             token=token,
-            keyring=partial(_keyring, home),
+            keyring=partial(_keyring, settings, home),
             sealed_path=home.route_table,
             install=partial(self._install, pipeline),
         )
@@ -130,15 +134,19 @@ class Worker:
             max_body=settings.get(own.MAX_BODY),
             body_timeout_s=settings.get(own.BODY_TIMEOUT_S),
             max_in_flight=settings.get(own.MAX_IN_FLIGHT),
+            shed_lag_s=settings.get(own.SHED_LAG_S),
             memory=memory,
+            turn=turn,
         )
         server = self._server(app)
         tables.load()
+        _spare_collections()
         background = [
             asyncio.create_task(tables.run(), name="route-tables"),
             asyncio.create_task(shipper.run(), name="shipper"),
             asyncio.create_task(leases.run(), name="leases"),
             asyncio.create_task(teller.run(), name="health"),
+            asyncio.create_task(app.shedder.watch(), name="load"),
             asyncio.create_task(self._keep_house(tables, spool, client), name="housekeeping"),
         ]
         ended = partial(_tell, server.stop)
@@ -151,6 +159,7 @@ class Worker:
                 task.remove_done_callback(ended)
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            turn.flush()
             await leases.close(_FLUSH_S)
             await shipper.flush(_FLUSH_S)
             shipper.close()
@@ -211,8 +220,21 @@ class Worker:
         while True:
             self.metrics.connected = tables.connected
             with contextlib.suppress(OSError):  # a full disk costs the siblings a look at our counters, nothing else
-                write_snapshot(self.home.run, self.metrics.snapshot(spool, client.counts()))
+                # in a thread: some file systems take milliseconds to rename a file, in which nobody would be answered
+                await asyncio.to_thread(write_snapshot, self.home.run, self.metrics.snapshot(spool, client.counts()))
             await asyncio.sleep(_HOUSEKEEPING_S)
+
+
+def _spare_collections() -> None:
+    """Let the collector of cycles look seldom, and at nothing that was there before the first request.
+
+    Requests make no cycles, but while dozens are under way their number of living objects passes the usual 700 again
+    and again: a fiftieth of all time went into looking at them, and each full look at the modules stalled everybody for
+    tens of milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY, 20, 20)
 
 
 def _health(pipeline: Pipeline) -> GatewayHealth:
@@ -243,11 +265,8 @@ def _claim(home: Home, index: int) -> SpoolFolder:
         ) from None
 
 
-def _keyring(home: Home) -> Keyring:
-    path = home.keys / "seal.key"
-    if not path.exists():
-        raise BadSealKey("there is no sealing key yet", hint="control makes it at its first start")
-    return load_keyring(path, create=False)
+def _keyring(settings: Settings, home: Home) -> Keyring:
+    return home.keyring(settings, create=False)
 
 
 def _tell(stop: Callable[[], None], task: asyncio.Task[None]) -> None:
