@@ -60,7 +60,9 @@ from tetrad.serving._operations import (
     Operation,
 )
 from tetrad.serving._pipeline import AnswerTorn, Pipeline
-from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
+from tetrad.serving._presets import PRESETS, Preset, find_preset
+from tetrad.serving._probe import ProviderCheck, ProviderProbe
+from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec, upstream_of
 from tetrad.serving._reach import reach_of
 from tetrad.serving._readiness import Readiness
 from tetrad.serving._route_plan import GatewayHealth, TargetHealth
@@ -76,6 +78,7 @@ from tetrad.serving._route_spec import (
     check_route,
 )
 from tetrad.serving._routing import CompiledTable, Route
+from tetrad.serving._shelf import PROVIDERS, ProviderMaker, ProviderShelf, provider_names
 from tetrad.serving._translated import translated
 from tetrad.serving.errors import (
     BadAnswer,
@@ -90,7 +93,18 @@ from tetrad.serving.errors import (
     error_body,
     error_event,
 )
-from tetrad.serving.translation import MessagesUsage, read_messages_usage, usage_of_chat
+from tetrad.serving.translation import (
+    ConverseEvent,
+    GeminiAnswer,
+    MessagesUsage,
+    read_converse,
+    read_converse_event,
+    read_gemini,
+    read_gemini_error,
+    read_messages_usage,
+    said_plainly,
+    usage_of_chat,
+)
 
 __all__ = [
     "BY_PATH",
@@ -100,6 +114,8 @@ __all__ = [
     "EMBEDDINGS",
     "MESSAGES",
     "OPERATIONS",
+    "PRESETS",
+    "PROVIDERS",
     "RESPONSES",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
@@ -122,6 +138,7 @@ __all__ = [
     "CompiledTable",
     "Condition",
     "ContentPolicy",
+    "ConverseEvent",
     "Deadlines",
     "Dialect",
     "Dispatch",
@@ -142,6 +159,7 @@ __all__ = [
     "Fallbacks",
     "FileAnswers",
     "GatewayHealth",
+    "GeminiAnswer",
     "HedgePolicy",
     "KeyEntry",
     "Kind",
@@ -157,10 +175,15 @@ __all__ = [
     "ModelRoute",
     "Operation",
     "Pipeline",
+    "Preset",
     "Price",
     "Priority",
+    "ProviderCheck",
     "ProviderDirectory",
+    "ProviderMaker",
     "ProviderModel",
+    "ProviderProbe",
+    "ProviderShelf",
     "ProviderSpec",
     "Readiness",
     "ReleaseRoute",
@@ -182,10 +205,18 @@ __all__ = [
     "encode_route_table",
     "error_body",
     "error_event",
+    "find_preset",
     "next_state",
     "possible_events",
+    "provider_names",
     "reach_of",
+    "read_converse",
+    "read_converse_event",
+    "read_gemini",
+    "read_gemini_error",
     "read_messages_usage",
+    "said_plainly",
     "translated",
+    "upstream_of",
     "usage_of_chat",
 ]

@@ -102,9 +102,11 @@ from tetrad.serving import (
     ROUTE_TABLE_AAD,
     ModelEntry,
     ProviderDirectory,
+    ProviderProbe,
     RouteTable,
     Upstream,
     decode_route_table,
+    provider_names,
 )
 from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
@@ -148,6 +150,7 @@ class Services:
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
+    probe: ProviderProbe
     responses: Responses
     limits: Limits
     leases: LeaseKeeper
@@ -298,7 +301,9 @@ def build_services(settings: Settings, home: Home) -> Services:
         )
         engines.restore(_last_table(home, keys.keyring))
         egress = parse_egress(settings.get(EGRESS_ALLOW))
-        providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed, egress=egress)
+        providers = ProviderDirectory(
+            SqlProviderStore(database, clock), on_change=changed, adapters=provider_names, egress=egress
+        )
         limit_store = SqlLimitStore(database)
         leases = LeaseKeeper(limit_store, clock, most_accounts=settings.get(MAX_ACCOUNTS))
 
@@ -421,6 +426,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             traces=traces,
             engines=engines,
             providers=providers,
+            probe=ProviderProbe(identity.secrets.reveal, clock, egress=settings.get(EGRESS_ALLOW)),
             responses=Responses(SqlResponseStore(database), clock, response_limits(settings)),
             limits=limits,
             leases=leases,
