@@ -6,7 +6,7 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from tetrad.kit.upstream._address import Address, Origin
@@ -72,6 +72,7 @@ class Client:
         timeouts: Timeouts | None = None,
         max_connections: int | None = None,
         pool: str = "",
+        pieces: AsyncIterator[bytes] | None = None,
     ) -> Response:
         """Send a request and return its answer once the head is there; the caller reads it to the end or closes it.
 
@@ -79,24 +80,30 @@ class Client:
         idempotent, else only where it died within `STALE_S` of the request and not one byte of an answer had come.
         Cancelling closes the connection. Calls of one `pool` share connections and `max_connections`; two providers on
         one origin have a pool each, so that neither waits for the other or takes its limit.
+
+        A body that does not fit memory comes as `pieces`, each sent when the one before it has left; whatever
+        `TetradError` they raise is raised here. They cannot be sent twice, so their connection is a fresh one.
         """
         bounds = timeouts or Timeouts()
         loop = asyncio.get_running_loop()
         total_at = loop.time() + bounds.total_s
         head = request.head
-        if body or request.method not in ("GET", "HEAD"):
+        if pieces is not None:
+            head += b"transfer-encoding: chunked\r\n\r\n"
+        elif body or request.method not in ("GET", "HEAD"):
             head += b"content-length: %d\r\n\r\n" % len(body)
         else:
             head += b"\r\n"
         places = self._pool(request.origin, pool, max_connections)
-        fresh = False
+        fresh = pieces is not None
         while True:
             connection = await places.acquire(bounds, fresh=fresh)
             reused, written_at = connection.served > 0, loop.time()
             try:
                 return await connection.exchange(
-                    head, body, bodiless=request.method == "HEAD", timeouts=bounds, total_at=total_at
-                )
+                    head, body, bodiless=request.method == "HEAD", timeouts=bounds, total_at=total_at,
+                    pieces=pieces,
+                )  # fmt: skip
             except ConnectionLost as error:
                 stale = request.method in _IDEMPOTENT or loop.time() - written_at < STALE_S
                 if fresh or not reused or error.received or not stale:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import httptools
 
+from tetrad.kernel import TetradError
 from tetrad.kit.upstream._errors import BrokenAnswer, ConnectionLost, TimedOut, UpstreamFailure
 from tetrad.kit.upstream._limits import Limits, Timeouts
 
@@ -152,6 +153,8 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._tainted = False
         self._ended = False
+        self._drained: asyncio.Future[None] | None = None
+        self._upload_failed: TetradError | None = None
         self.gone = False
 
     # for the pool
@@ -169,7 +172,14 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     async def exchange(
-        self, head: bytes, body: bytes, *, bodiless: bool, timeouts: Timeouts, total_at: float
+        self,
+        head: bytes,
+        body: bytes,
+        *,
+        bodiless: bool,
+        timeouts: Timeouts,
+        total_at: float,
+        pieces: AsyncIterator[bytes] | None = None,
     ) -> Response:
         """Write a request and return its answer once status and headers are there."""
         transport = self._transport
@@ -190,6 +200,10 @@ class Connection(asyncio.Protocol):
         self._ended = False
         self._idle_watched = False
         self._timer = self.loop.call_at(self._head_at, self._tick)
+        if pieces is not None:
+            transport.write(head)
+            await self._upload(transport, response, pieces)
+            return response
         if len(body) > 16_384:
             transport.write(head)
             transport.write(body)
@@ -197,6 +211,41 @@ class Connection(asyncio.Protocol):
             transport.write(head + body)
         await response.head()
         return response
+
+    async def _upload(self, transport: asyncio.Transport, response: Response, pieces: AsyncIterator[bytes]) -> None:
+        """Send a body as it comes until it is over or the answer is there, whichever is first."""
+        sending = self.loop.create_task(self._send(transport, pieces))
+        try:
+            await response.head()
+        except UpstreamFailure:
+            if self._upload_failed is not None:
+                raise self._upload_failed from None
+            raise
+        finally:
+            if not sending.done():
+                self._tainted = True  # the rest of the body is not coming
+                sending.cancel()
+
+    async def _send(self, transport: asyncio.Transport, pieces: AsyncIterator[bytes]) -> None:
+        try:
+            async for piece in pieces:
+                if piece:
+                    transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                    if self._drained is not None:
+                        await self._drained
+            transport.write(b"0\r\n\r\n")
+        except TetradError as error:
+            self._upload_failed = error
+            self.fail(ConnectionLost("the body broke off", received=False))
+
+    def pause_writing(self) -> None:
+        if self._drained is None:
+            self._drained = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
 
     def resume(self) -> None:
         """Read on after the consumer took what was buffered."""
