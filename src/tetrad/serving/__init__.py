@@ -24,6 +24,7 @@ from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._memory import Remembering
 from tetrad.serving._model import (
     ROUTE_TABLE_AAD,
+    UNITS,
     AppRoute,
     BindingRoute,
     BindingTarget,
@@ -88,7 +89,7 @@ from tetrad.serving.errors import (
     error_body,
     error_event,
 )
-from tetrad.serving.translation import MessagesUsage, read_messages_usage, usage_of_chat
+from tetrad.serving.translation import MessagesUsage, read_messages_usage, units_of_chat, usage_of_chat
 
 __all__ = [
     "BY_PATH",
@@ -101,6 +102,7 @@ __all__ = [
     "RESPONSES",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
+    "UNITS",
     "AnswerTorn",
     "AppRoute",
     "Attempt",
@@ -183,5 +185,6 @@ __all__ = [
     "possible_events",
     "read_messages_usage",
     "translated",
+    "units_of_chat",
     "usage_of_chat",
 ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
 from tetrad.kernel import Usage
-from tetrad.serving._model import Price, Tier
+from tetrad.serving._model import UNITS, Price, Tier
 from tetrad.serving.errors import BadRouteTable
 
 _MILLION = Decimal(1_000_000)
+_WHOLE = ("image", "character", "second", "search_unit")
+_TOKENS = (("audio_input", "input"), ("image_input", "input"), ("audio_output", "output"), ("image_output", "output"))
 
 
 class _Rates:
@@ -66,6 +69,70 @@ class Pricer:
                 return None
             amount += self._cache_write_1h * usage.cache_write_1h
         return format((amount / _MILLION).normalize(), "f") if amount else "0"
+
+    def cost_of(self, usage: Usage | None, units: Mapping[str, Decimal]) -> str | None:
+        """Return the cost of a call that used something else than text; None where the price does not tell it.
+
+        What was counted beside tokens changes nothing, unless it has a price; tokens of something else do.
+        """
+        if usage is None or any(units.get(name) for name, _ in _TOKENS):
+            return None
+        return self.cost(usage)
+
+
+class UnitPricer(Pricer):
+    """A price that names more than tokens of text."""
+
+    __slots__ = ("_units",)
+
+    def __init__(self, price: Price) -> None:
+        super().__init__(price)
+        unknown = set(price.units) - set(UNITS)
+        if unknown:
+            raise BadRouteTable(f"{min(unknown)[:40]!r} has no price in a route table")
+        self._units = {name: _decimal(text) / UNITS[name] for name, text in price.units.items()}
+
+    def cost(self, usage: Usage) -> str | None:
+        thoughts = self._units.get("reasoning")
+        if thoughts is not None and usage.reasoning:
+            plain = Usage(usage.input, usage.cache_read, usage.cache_write, usage.output, 0, usage.cache_write_1h)
+            return self._sum(super().cost(plain), thoughts * usage.reasoning)
+        return self._sum(super().cost(usage), Decimal(0))
+
+    def cost_of(self, usage: Usage | None, units: Mapping[str, Decimal]) -> str | None:
+        """Return the cost by what was used; None where anything that was used has no price."""
+        whole = [name for name in _WHOLE if name in units and name in self._units]
+        if whole:
+            return self._sum("0", sum((self._units[name] * units[name] for name in whole), Decimal(0)))
+        if usage is None:
+            return None
+        left = {"input": usage.input, "output": usage.output}
+        amount = Decimal(0)
+        for name, kind in _TOKENS:
+            if units.get(name):
+                if name not in self._units:
+                    return None
+                amount += self._units[name] * units[name]
+                left[kind] = max(left[kind] - int(units[name]), 0)
+        rest = Usage(
+            left["input"], usage.cache_read, usage.cache_write, left["output"], usage.reasoning, usage.cache_write_1h
+        )
+        cost = self.cost(rest)
+        return None if cost is None else _text(Decimal(cost) + amount)
+
+    def _sum(self, cost: str | None, more: Decimal) -> str | None:
+        if cost is None:
+            return None
+        return _text(Decimal(cost) + more + self._units.get("request", Decimal(0)))
+
+
+def pricer_of(price: Price) -> Pricer:
+    """Return a price made ready; one of text alone stays as quick as it is."""
+    return UnitPricer(price) if price.units else Pricer(price)
+
+
+def _text(amount: Decimal) -> str:
+    return format(amount.normalize(), "f") if amount else "0"
 
 
 def _decimal(text: str) -> Decimal:

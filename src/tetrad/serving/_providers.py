@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tetrad.serving._model import Kind, Price
-from tetrad.serving.errors import BadProvider, ProviderNotFound
+from tetrad.serving._model import UNITS, Kind, Price
+from tetrad.serving._pricing import pricer_of
+from tetrad.serving.errors import BadProvider, BadRouteTable, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
 ADAPTERS = ("openai", "anthropic")
@@ -97,6 +98,8 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
     for model in spec.models:
         if not _MODEL.fullmatch(model.name) or not model.kinds:
             raise BadProvider(f"{model.name[:80]!r} cannot name a model of a provider", hint="such as gpt-5-mini")
+        if model.price is not None:
+            _check_price(model.name, model.price)
     if len({model.name for model in spec.models}) != len(spec.models):
         raise BadProvider("a model is listed twice", hint="list each once")
     if spec.adapter not in ADAPTERS:
@@ -121,6 +124,16 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
     if not 0.001 <= spec.queue_target_s <= 3600:
         raise BadProvider("queue_target_s is out of range", hint="0.001 to 3600")
     return spec
+
+
+def _check_price(name: str, price: Price) -> None:
+    try:
+        pricer_of(price)
+    except BadRouteTable as error:
+        raise BadProvider(
+            f"the price of {name!r} cannot be read: {error.message}",
+            hint=f"decimals such as 0.15; besides tokens of text: {', '.join(UNITS)}",
+        ) from None
 
 
 def _check_url(text: str) -> None:

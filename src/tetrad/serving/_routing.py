@@ -27,7 +27,7 @@ from tetrad.serving._model import (
     RouteTable,
     Upstream,
 )
-from tetrad.serving._pricing import Pricer
+from tetrad.serving._pricing import pricer_of
 from tetrad.serving._prompting import CompiledRelease, house_compiler
 from tetrad.serving._route_plan import MAX_REPORTED, GatewayHealth, Plan, RouteState, Target, alone, plan_of_one
 from tetrad.serving._route_spec import ModelRoute, RouteTarget
@@ -397,7 +397,7 @@ class CompiledTable:
             handler = self._gate(upstream).bind(handler)
         for stage in reversed(stages):
             handler = stage.bind(entry, upstream, handler)
-        pricer = Pricer(entry.price) if entry.price is not None else None
+        pricer = pricer_of(entry.price) if entry.price is not None else None
         return BoundModel(entry, upstream, pricer, handler)
 
     def _caller(self, provider: Provider, upstream: Upstream) -> Handler:

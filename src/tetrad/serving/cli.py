@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import typer
@@ -13,7 +14,9 @@ from tetrad.kit.cli_output import InProject, Json, show_rows
 from tetrad.kit.home import GATEWAY_PORT, reachable_host
 from tetrad.kit.home import SETTINGS as INSTALLATION
 from tetrad.kit.settings import load_settings
+from tetrad.serving._model import UNITS
 
+_BY_TOKEN = ("input", "output", "cache_read", "cache_write")
 providers = typer.Typer(no_args_is_help=True, help="Providers: remote APIs that answer.")
 Name = Annotated[str, typer.Argument(help="The first part of its models' names: `openai` in openai/gpt-5-mini.")]
 
@@ -78,6 +81,16 @@ def set_provider(
         str,
         typer.Option(help="What of a request its protocol cannot say: leave it out (lossy) or refuse it (strict)."),
     ] = "lossy",
+    price: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--price",
+            metavar="MODEL=WHAT:DECIMAL",
+            help="What it charges, in USD, where the public price list does not know it: input, output, cache_read, "
+            "cache_write, audio_input, audio_output, image_input, image_output, reasoning or character by the million; "
+            "image, request, search_unit or second each; repeat it.",
+        ),
+    ] = None,
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
@@ -91,8 +104,14 @@ def set_provider(
         if not equals or name_of not in model:
             raise InvalidInput(f"{text!r} names no model of --model", hint="such as --kind gpt-image-1=images")
         kinds.setdefault(name_of, []).append(what)
+    prices = _prices(price or (), model)
     models = [
-        {"name": each, "kinds": kinds.get(each) or ["embeddings" if each in embedding else "chat"]} for each in model
+        {
+            "name": each,
+            "kinds": kinds.get(each) or ["embeddings" if each in embedding else "chat"],
+            "price": prices.get(each),
+        }
+        for each in model
     ]
     first, *more = secret or [""]
     body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": first, "secrets": more}
@@ -107,6 +126,22 @@ def set_provider(
         as_json,
         empty="",
     )
+
+
+def _prices(texts: Iterable[str], models: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Read `MODEL=WHAT:DECIMAL`; what a price of tokens leaves out is free."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, equals, said = text.rpartition("=")
+        what, colon, amount = said.partition(":")
+        if not equals or not colon or name not in models or what not in (*_BY_TOKEN, *UNITS):
+            raise InvalidInput(
+                f"{text!r} is no price of a model of --model",
+                hint=f"such as --price tts-1=character:15; {', '.join((*_BY_TOKEN, *UNITS))}",
+            )
+        price = found.setdefault(name, {"input": "0", "output": "0", "units": {}})
+        (price if what in _BY_TOKEN else price["units"])[what] = amount
+    return found
 
 
 @providers.command("health")

@@ -16,7 +16,7 @@ from tetrad.adapters.providers._answers import (
     covered,
     passed,
 )
-from tetrad.adapters.providers._media import KINDS, PassedStream, comes_as_it_is, read_outcome, request_of
+from tetrad.adapters.providers._media import KINDS, PassedStream, asked_units, comes_as_it_is, read_outcome, request_of
 from tetrad.adapters.providers._openai_wire import (
     StreamReader,
     end_of_stream,
@@ -35,7 +35,7 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, usage_of_chat
+from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, units_of_chat, usage_of_chat
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _PATHS: dict[str, str] = {
@@ -168,7 +168,7 @@ class OpenAIEndpoint:
     async def _media_answer(self, call: ModelCall, response: Response) -> Answer:
         provider, name = self._provider, self._upstream.name
         if comes_as_it_is(call, response):
-            return PassedStream(response, provider.clock, name, provider.answer_bytes)
+            return PassedStream(response, provider.clock, name, provider.answer_bytes, asked_units(call))
         content_type = response.header(b"content-type") or b"application/json"
         body = self._uncover(await response.read_all(provider.answer_bytes))
         received_ns = provider.clock.now_ns()
@@ -242,12 +242,15 @@ class _ResponsesStream(EventStream):
 
 def _completion_outcome(body: bytes) -> Outcome:
     completion = read_completion(body)
+    units = units_of_chat(completion.usage)
     return Outcome(
         usage=usage_of_chat(completion.usage),
         response_model=completion.model or "",
         response_id=completion.id or "",
         finish_reasons=completion.finish_reasons,
         output=completion.messages,
+        priced=not units,
+        units=units,
     )
 
 

@@ -6,7 +6,7 @@ translated to and from `chat` reaches every other one: `find` joins two translat
 
 from tetrad.serving.translation._kinds import EventTranslator, Translation, Translator
 from tetrad.serving.translation._registry import TRANSLATORS, find
-from tetrad.serving.translation.usage import MessagesUsage, read_messages_usage, usage_of_chat
+from tetrad.serving.translation.usage import MessagesUsage, read_messages_usage, units_of_chat, usage_of_chat
 
 __all__ = [
     "TRANSLATORS",
@@ -16,5 +16,6 @@ __all__ = [
     "Translator",
     "find",
     "read_messages_usage",
+    "units_of_chat",
     "usage_of_chat",
 ]
