@@ -305,6 +305,18 @@ def test_a_chain_is_pinned_with_the_prompts_of_its_steps_and_routed_step_by_step
     assert parts.prompts[0][1].name == pinned["name"]
 
 
+def test_a_step_of_a_chain_shows_the_examples_that_its_own_prompt_names(tetrads: Tetrads, tmp_path: Path) -> None:
+    compose(tetrads, tmp_path / "before")  # keeps the dataset `bot-shots`
+    for text in (LOOK, SAY.replace("name: bot-say\n", "name: bot-say\nexamples: bot-shots@^1\n")):
+        tetrads.prompts.commit("default", parse_prompt_file(text), actor=ALICE, expected_outcome="x")
+    declared = YAML.replace("data:\n  - {role: fewshot, name: bot-shots, file: data/shots.jsonl}\n", "")
+    made = compose(tetrads, tmp_path / "app", prompts__system_DOT_md=CHAIN, tetrad_DOT_yaml=declared)
+    assert [part["name"] for part in made.manifest["data"]] == ["bot-shots"]
+    look, say = release_route(tetrads.releases.resolve("default", made.digest)).steps
+    assert look.examples == ()
+    assert [(each.role, each.text) for each in say.examples] == [("user", "Hi"), ("assistant", "Hello!")]
+
+
 def test_a_prompt_that_says_nonsense_of_its_answers_is_refused(tetrads: Tetrads, tmp_path: Path) -> None:
     prompt = "---\nmetadata: {output: {on_violation: explode}}\n---\n# system\n\nBe kind.\n"
     with pytest.raises(PromptError, match=r"metadata\.output"):

@@ -212,7 +212,14 @@ class _tolerant:  # noqa: N801 - reads as a clause of `with`
 
 def _key(grant: KeyGrant) -> KeyEntry:
     return KeyEntry(
-        grant.key_id, grant.project, grant.scopes, grant.expires_ns, grant.content, grant.team, grant.models
+        grant.key_id,
+        grant.project,
+        grant.scopes,
+        grant.expires_ns,
+        grant.content,
+        grant.team,
+        grant.models,
+        grant.batch,
     )
 
 
@@ -227,6 +234,7 @@ def _price(found: ModelPrice, system: str = "") -> Price:
         tiers=tuple(
             Tier(tier.start, tier.input, tier.output, tier.cache_read, tier.cache_write) for tier in found.tiers
         ),
+        units=found.units,
         cache_write_1h=format(Decimal(found.input) * _HOUR_IN_CACHE[system], "f") if hour else None,
     )
 
@@ -320,6 +328,7 @@ def _step(resolved: ResolvedRelease, step: ResolvedStep) -> ReleaseRoute:
         syntax="jinja2" if step.syntax == "jinja2" else "mustache",
         messages=_templates(step.messages),
         variables=_variables(step.variables),
+        examples=_templates(step.examples),
         params=_params(step.params),
         output=step.on_violation,  # type: ignore[arg-type] # checked when the prompt was read
         repair=step.repair,
