@@ -20,6 +20,9 @@ from tetrad.adapters.engines.bundled import (
     blob_path,
     bundled_engines,
 )
+from tetrad.batches import Batches, body_limits
+from tetrad.batches import limits_from as batch_limits
+from tetrad.batches._store import SqlBatchStore
 from tetrad.bindings import Bindings
 from tetrad.changes import Changes
 from tetrad.changes import limits_from as change_limits
@@ -51,6 +54,7 @@ from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
 from tetrad.models._settings import limits_from as model_limits
 from tetrad.models._store import SqlModelStore
 from tetrad.models._weights import read_weights
+from tetrad.processes.control._batching import BatchWork, LineGrants
 from tetrad.processes.control._bindings import InstalledHere
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
@@ -147,6 +151,7 @@ class Services:
     engines: EngineDirectory
     providers: ProviderDirectory
     responses: Responses
+    batches: Batches
     limits: Limits
     leases: LeaseKeeper
     routes: RouteDirectory
@@ -315,6 +320,17 @@ def build_services(settings: Settings, home: Home) -> Services:
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
+        batch_store = SqlBatchStore(database)
+        line_grants = LineGrants(keys.keyring.primary, batch_store.open, identity.key_entries, clock, changed)
+        batches = Batches(
+            batch_store,
+            blobs,
+            BatchWork(jobs),
+            line_grants,
+            clock,
+            scratch=home.root / "uploads",
+            limits=batch_limits(settings),
+        )
         reproductions = Reproductions(
             SqlReproductionStore(database),
             registry,
@@ -345,7 +361,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             timeout_s=settings.get(PLAYGROUND_TIMEOUT_S),
         )
         sources = Sources(
-            grants=lambda: [*identity.key_entries(), *playground.grants()],
+            grants=lambda: [*identity.key_entries(), *playground.grants(), *line_grants.grants()],
             upstreams=engines.upstreams,
             models=engines.models,
             providers=providers.all,
@@ -379,7 +395,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             clock,
             deployments=served,
             roots=[PushedBatches(datasets), OpenChanges(changes)],
-            blob_roots=[HeldModels()],
+            blob_roots=[HeldModels(), batches],
             contents=[DatasetContents(datasets)],
             audit=identity.audit.record,
             limits=collect_limits_from(settings),
@@ -416,6 +432,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             engines=engines,
             providers=providers,
             responses=Responses(SqlResponseStore(database), clock, response_limits(settings)),
+            batches=batches,
             limits=limits,
             leases=leases,
             routes=routes,
@@ -564,6 +581,7 @@ def build_app(services: Services) -> FastAPI:
         script_hashes=script_hashes(folder),
         uploads=[
             Upload(DATASET_FILES, services.settings.get(MAX_UPLOAD_BYTES), MAX_UPLOAD_BYTES.name),
+            *(Upload(path, most, setting) for path, most, setting in body_limits(services.settings)),
             Upload(MODEL_FILES, services.settings.get(MAX_FILE_BYTES), MAX_FILE_BYTES.name, total_timeout_s=86_400.0),
         ],
     )
