@@ -614,7 +614,7 @@ class Releases:
             code_dirty=manifest["code"]["patch"] is not None,
             on_violation=prompt.on_violation if prompt else "error",
             repair=prompt.repair if prompt else False,
-            steps=_steps(prompt, manifest, model["name"], shown) if prompt else (),
+            steps=_steps(prompt, manifest, shown) if prompt else (),
         )
 
     def parts(self, project: str, digest: str, *, rows: int = 20) -> ReleaseParts:
@@ -720,7 +720,7 @@ def ref_name(app: str, ref: str) -> str:
 
 
 def _steps(
-    chain: PromptVersion, manifest: Mapping[str, Any], model: str, shown: Mapping[str, tuple[Message, ...]]
+    chain: PromptVersion, manifest: Mapping[str, Any], shown: Mapping[str, tuple[Message, ...]]
 ) -> tuple[ResolvedStep, ...]:
     """Return the steps of a chain, each with the examples that its own prompt names."""
     graph = {step["step"]: step for step in manifest["graph"]}
@@ -728,7 +728,7 @@ def _steps(
         ResolvedStep(
             name=step.name,
             inputs=step.inputs,
-            model=model,
+            model=graph[step.name]["model"],
             prompt_name=step.prompt.name,
             prompt_version=step.prompt.version,
             syntax=step.prompt.syntax,
@@ -797,7 +797,9 @@ def _manifest(
     graph = [step]
     if system:
         step["prompt"] = system.name
-        graph = _chain_graph(system, step, declaration.sampling) if system.steps else graph
+        graph = _chain_graph(system, step, declaration) if system.steps else graph
+    if declaration.steps and not (system and system.steps):
+        raise BadPart("`steps` are given, and the prompt is no chain", hint="leave them out, or name a chain")
     return build_manifest(
         app=declaration.app,
         code=code_part,
@@ -811,15 +813,22 @@ def _manifest(
     )
 
 
-def _chain_graph(chain: PromptVersion, step: Mapping[str, Any], sampling: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _chain_graph(chain: PromptVersion, step: Mapping[str, Any], declaration: Declaration) -> list[dict[str, Any]]:
     """Return a step of the graph per step of a chain; what the app declares of sampling holds for each of them."""
+    unknown = sorted(set(declaration.steps) - {each.name for each in chain.steps})
+    if unknown:
+        raise BadPart(
+            f"the chain {chain.name!r} has no step {unknown[0][:80]!r}",
+            hint=f"its steps: {', '.join(each.name for each in chain.steps)}",
+        )
     following = [[each.name] for each in chain.steps[1:]] + [[]]
     return [
         {
             **step,
             "step": each.name,
             "prompt": each.prompt.name,
-            "sampling": {**each.prompt.params, **sampling},
+            "model": declaration.steps.get(each.name, step["model"]),
+            "sampling": {**each.prompt.params, **declaration.sampling},
             "next": after,
         }
         for each, after in zip(chain.steps, following, strict=True)

@@ -87,7 +87,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
             with _tolerant(sources, f"release {digest} of app {app.name!r}"):
                 releases[f"{app.project}/{digest}"] = release_route(sources.resolve(app.project, digest))
         routed = {digest: releases.get(f"{app.project}/{digest}") for digest in wanted}
-        known = {digest: release.model for digest, release in routed.items() if release is not None}
+        known = {digest: _models_of(release) for digest, release in routed.items() if release is not None}
         apps[f"{app.project}/{app.name}"] = AppRoute(
             project=app.project,
             name=app.name,
@@ -124,7 +124,7 @@ class _Binder:
         self._bound: dict[str, Bound] = {}
         self._targets: dict[str, dict[str, BindingTarget]] = {}
 
-    def bind(self, entry: AppRefs, models: Mapping[Digest, str]) -> dict[str, str]:
+    def bind(self, entry: AppRefs, models: Mapping[Digest, tuple[str, ...]]) -> dict[str, str]:
         """Return which binding holds for each of an app's refs; `models` are those of its releases, by digest.
 
         What the default ref is bound by holds for pinned releases too, whether the ref is there or not.
@@ -140,11 +140,12 @@ class _Binder:
             path = f"{app.project}/{bound.ref}"
             self._bound[path] = bound
             targets = self._targets.setdefault(path, {})
-            for model in models.values():
+            for model in {each: None for found_there in models.values() for each in found_there}:
                 target = target_of(bound.binding, model) if bound.binding is not None else None
                 if target is not None and model not in targets:
                     targets[model] = self._resolved(app.project, path, target)
-            self._note(entry, ref, bound, targets.get(models.get(entry.refs.get(ref, Digest("")), "")))
+            for model in models.get(entry.refs.get(ref, Digest("")), ("",)):
+                self._note(entry, ref, bound, targets.get(model))
         return found
 
     def routes(self) -> dict[str, BindingRoute]:
@@ -335,6 +336,11 @@ def _step(resolved: ResolvedRelease, step: ResolvedStep) -> ReleaseRoute:
         step=step.name,
         inputs=dict(step.inputs),
     )
+
+
+def _models_of(release: ReleaseRoute) -> tuple[str, ...]:
+    """Return the models that a release calls, the primary one first, and those of its steps."""
+    return tuple(dict.fromkeys((release.model, *(step.model for step in release.steps))))
 
 
 def _templates(messages: Iterable[Message]) -> tuple[MessageTemplate, ...]:
