@@ -112,7 +112,7 @@ and characters by the million, the rest each. `request` comes on top of what els
 `character`, `second` or `search_unit` has a price and is told, it is in place of tokens."""
 
 
-class Price(msgspec.Struct, frozen=True):
+class Price(msgspec.Struct, frozen=True, gc=False):
     """Decimal texts, per million tokens, in one currency.
 
     Tokens of the cache cost what `input` costs where they have no price of their own; reasoning costs what `output`

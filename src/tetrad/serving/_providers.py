@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tetrad.serving._model import UNITS, Kind, Price
-from tetrad.serving._pricing import pricer_of
+from tetrad.serving._unit_pricing import pricer_of
 from tetrad.serving.errors import BadProvider, BadRouteTable, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})

@@ -27,15 +27,17 @@ from tetrad.serving._model import (
     RouteTable,
     Upstream,
 )
-from tetrad.serving._pricing import pricer_of
 from tetrad.serving._prompting import CompiledRelease, house_compiler
 from tetrad.serving._route_plan import MAX_REPORTED, GatewayHealth, Plan, RouteState, Target, alone, plan_of_one
 from tetrad.serving._route_spec import ModelRoute, RouteTarget
+from tetrad.serving._unit_pricing import pricer_of
 from tetrad.serving.errors import BadRouteTable, BindingBroken, RequestRefused
 from tetrad.serving.ports import Answer, Handler, ModelCall, PromptCompiler, Provider, Stage
 
 APP = "app:"
 RELEASE = "release:"
+_MAX_ASKED = 4096
+"""So many headers of clients that were let in are known without hashing them again, until the next table comes."""
 
 
 class ModelNotFound(NotFound):
@@ -91,6 +93,7 @@ class CompiledTable:
         self.table = table
         self.problems: dict[str, str] = {}
         self._keys = table.keys
+        self._asked: dict[bytes, KeyEntry] = {}
         self._clock = clock or SystemClock()
         self._models: dict[str, BoundModel] = {}
         self._pools: dict[str, KeyPool] = {}
@@ -121,6 +124,9 @@ class CompiledTable:
     def authenticate(self, headers: Mapping[bytes, bytes], now_ns: int) -> KeyEntry:
         """Return the key that a request was made with; raises `Unauthenticated` or `Forbidden`."""
         authorization = headers.get(b"authorization")
+        known = None if authorization is None else self._asked.get(authorization)
+        if known is not None and (not known.expires_ns or known.expires_ns > now_ns):
+            return known
         if authorization is not None:
             scheme, _, secret = authorization.partition(b" ")
             if scheme.lower() != b"bearer" or not secret:
@@ -149,6 +155,10 @@ class CompiledTable:
                 hint="use a key made with that scope",
                 code="missing_scope",
             )
+        if authorization is not None:
+            if len(self._asked) >= _MAX_ASKED:
+                self._asked.clear()
+            self._asked[authorization] = key
         return key
 
     def resolve(self, key: KeyEntry, name: str, kind: Kind) -> Route:

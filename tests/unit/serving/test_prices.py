@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tetrad.kernel import Usage
 from tetrad.serving import Price, Tier
-from tetrad.serving._pricing import Pricer, pricer_of
+from tetrad.serving._pricing import Pricer
+from tetrad.serving._unit_pricing import pricer_of
 from tetrad.serving.errors import BadRouteTable
 
 MINI = Price("0.15", "0.6", cache_read="0.075")
@@ -110,3 +111,31 @@ def test_sound_at_the_price_of_text_costs_what_text_costs(heard: int, read: int,
     usage = Usage(input=heard + read, output=spoken + written)
     units = {"audio_input": D(heard), "audio_output": D(spoken)}
     assert pricer_of(price).cost_of(usage, units) == Pricer(Price("2", "8")).cost(usage)
+
+
+RATES = st.decimals(0, 10**6, places=9).map(str) | st.sampled_from(["0", "1e-3", "3E+2", "2.50"])
+COUNTS = st.integers(0, 10**12)
+
+
+@given(RATES, RATES, st.none() | RATES, st.none() | RATES, st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS))
+def test_costs_are_what_exact_decimals_say(
+    given_: str, gave: str, read: str | None, write: str | None, usage: Usage
+) -> None:
+    exact = Context(prec=100)
+    amount = Decimal(0)
+    for rate, count in (
+        (given_, usage.input), (gave, usage.output_total), (read or given_, usage.cache_read),
+        (write or given_, usage.cache_write),
+    ):  # fmt: skip
+        amount = exact.add(amount, exact.multiply(Decimal(rate), Decimal(count)))
+    cost = Pricer(Price(given_, gave, cache_read=read, cache_write=write)).cost(usage)
+    assert cost is not None
+    assert Decimal(cost) == exact.divide(amount, Decimal(10**6))
+    assert "E" not in cost
+    assert not ("." in cost and cost.endswith("0"))
+
+
+@pytest.mark.parametrize("text", ["1e31", "1e-31", "0." + "1" * 40, "1e999999999"])
+def test_a_price_of_absurd_size_is_refused(text: str) -> None:
+    with pytest.raises(BadRouteTable, match="is no price"):
+        Pricer(Price(text, "1"))

@@ -14,6 +14,7 @@ from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
 from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.processes.gateway._relay import ControlRelay, relayed
+from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import BY_PATH, AnswerTorn, Exchange, Operation, Pipeline, Reply, RequestRefused, error_body
 
 JSON = (b"content-type", b"application/json")
@@ -25,7 +26,10 @@ Page = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 class GatewayCore:
-    """Requests in, answers out; `metrics_page` renders the page of all workers."""
+    """Requests in, answers out; `metrics_page` renders the page of all workers.
+
+    Where records are held back until a `turn` ends, so is the end of every answer.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class GatewayCore:
         max_in_flight: int,
         memory: ControlMemory | None = None,
         relay: ControlRelay | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.metrics = metrics
@@ -47,6 +52,7 @@ class GatewayCore:
         self._max_in_flight = max_in_flight
         self._memory = memory
         self._relay = relay
+        self.turn = turn
         self.draining = False
 
     @staticmethod

@@ -63,8 +63,10 @@ class ControlRelay:
         target = "/internal/v1/data" + path.removeprefix("/v1") + (f"?{query}" if query else "")
         request = self._client.prepare(method, self._control, target, self._headers(headers, key))
         try:
-            pieces = body if method == "POST" else None
-            response = await self._client.send(request, timeouts=_TIMEOUTS, pieces=pieces)
+            if method == "POST":
+                response = await self._client.upload(request, body, timeouts=_TIMEOUTS)
+            else:
+                response = await self._client.send(request, timeouts=_TIMEOUTS)
         except RequestRefused:
             raise
         except (TetradError, OSError):
