@@ -26,7 +26,7 @@ class LineGrants:
 
     The secret is made from this installation's sealing key and the batch's id: nobody has to keep it, and every control
     of a cluster knows the same. Gateways know it while the batch is open and its key works, under the key's id: limits
-    and budgets count its calls as the key's.
+    and budgets count its calls as the key's. Where a worker sheds load they go first.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class LineGrants:
                 ends = batch.expires_s * 10**9 + _GRACE_NS
                 expires_ns = min(grant.expires_ns, ends) if grant.expires_ns else ends
                 secret = hash_secret(self._derived(batch))
-                found.append(replace(grant, hash=secret, expires_ns=expires_ns, batch=batch.id))
+                found.append(replace(grant, hash=secret, expires_ns=expires_ns, batch=batch.id, priority="low"))
         return found
 
     def _grants(self) -> dict[tuple[str, str], KeyGrant]:
