@@ -29,7 +29,9 @@ def test_a_batch_has_the_rights_of_its_key_under_a_secret_of_its_own_until_it_en
     lines = grants([KEY], [BATCH])
     (found,) = lines.grants()
     secret = lines.secret(BATCH)
-    assert found == replace(KEY, hash=hash_secret(secret), expires_ns=1000 * 10**9 + HOUR_NS, batch="batch_1", priority="low")
+    assert found == replace(
+        KEY, hash=hash_secret(secret), expires_ns=1000 * 10**9 + HOUR_NS, batch="batch_1", priority="low"
+    )
     other = msgspec.structs.replace(BATCH, id="batch_2")
     assert lines.secret(other) != secret == grants([KEY], []).secret(BATCH)
 
