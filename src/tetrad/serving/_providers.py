@@ -11,8 +11,9 @@ import msgspec
 
 from tetrad.kernel import InvalidInput
 from tetrad.kit.egress import PUBLIC, Egress, EgressRefused, Reach, check_ca, looks_inner
-from tetrad.serving._model import Kind, Price, Upstream
-from tetrad.serving.errors import BadProvider, ProviderNotFound
+from tetrad.serving._model import UNITS, Kind, Price, Upstream
+from tetrad.serving._unit_pricing import pricer_of
+from tetrad.serving.errors import BadProvider, BadRouteTable, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
 ADAPTERS = ("anthropic", "azure", "bedrock", "gemini", "invocations", "mistral", "openai", "vertex-anthropic")
@@ -157,6 +158,8 @@ def check_provider(spec: ProviderSpec, adapters: Collection[str] = ADAPTERS) -> 
     for model in spec.models:
         if not _MODEL.fullmatch(model.name) or not model.kinds:
             raise BadProvider(f"{model.name[:80]!r} cannot name a model of a provider", hint="such as gpt-5-mini")
+        if model.price is not None:
+            _check_price(model.name, model.price)
     if len({model.name for model in spec.models}) != len(spec.models):
         raise BadProvider("a model is listed twice", hint="list each once")
     if not all(not model.deployment or _MODEL.fullmatch(model.deployment) for model in spec.models):
@@ -208,6 +211,16 @@ def _check_login(spec: ProviderSpec) -> None:
                 f"the option {name[:40]!r} cannot be used",
                 hint=f"names such as api_version; values of up to {MAX_OPTION_CHARS} printable characters",
             )
+
+
+def _check_price(name: str, price: Price) -> None:
+    try:
+        pricer_of(price)
+    except BadRouteTable as error:
+        raise BadProvider(
+            f"the price of {name!r} cannot be read: {error.message}",
+            hint=f"decimals such as 0.15; besides tokens of text: {', '.join(UNITS)}",
+        ) from None
 
 
 def _check_url(text: str) -> None:

@@ -103,9 +103,14 @@ class PriceView(BaseModel):
 
     input: str
     output: str
-    cache_read: str | None
-    cache_write: str | None
-    currency: str
+    cache_read: str | None = None
+    cache_write: str | None = None
+    currency: str = "USD"
+    units: dict[str, str] = Field(
+        default={},
+        description="What else has a price: audio_input, audio_output, image_input, image_output and reasoning tokens "
+        "and characters by the million, image, request, search_unit and second each",
+    )
 
 
 class RoutedModelView(BaseModel):
@@ -494,6 +499,7 @@ def _routed(model: ModelEntry, table: RouteTable) -> RoutedModelView:
             cache_read=price.cache_read,
             cache_write=price.cache_write,
             currency=price.currency,
+            units=price.units,
         )
         if price
         else None,
