@@ -74,6 +74,7 @@ from tetrad.serving._route_spec import (
     check_route,
 )
 from tetrad.serving._routing import CompiledTable, Route
+from tetrad.serving._tool_servers import AccessSubject, OnChange, Surface, ToolAccess, ToolServerRoute
 from tetrad.serving._translated import translated
 from tetrad.serving.errors import (
     BadAnswer,
@@ -101,6 +102,7 @@ __all__ = [
     "RESPONSES",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
+    "AccessSubject",
     "AnswerTorn",
     "AppRoute",
     "Attempt",
@@ -153,6 +155,7 @@ __all__ = [
     "MessagesUsage",
     "ModelEntry",
     "ModelRoute",
+    "OnChange",
     "Operation",
     "Pipeline",
     "Price",
@@ -169,8 +172,11 @@ __all__ = [
     "RouteTable",
     "RouteTarget",
     "StreamBroken",
+    "Surface",
     "TargetHealth",
     "Tier",
+    "ToolAccess",
+    "ToolServerRoute",
     "Upstream",
     "Variable",
     "check_route",

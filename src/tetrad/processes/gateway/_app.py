@@ -9,7 +9,7 @@ from typing import Any
 
 from tetrad.kernel import TetradError
 from tetrad.processes.gateway._core import GatewayCore, Gone, shutting_down
-from tetrad.serving import AnswerTorn, Exchange, Operation
+from tetrad.serving import AnswerTorn, Exchange
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -30,25 +30,24 @@ class GatewayApp(GatewayCore):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        operation = self.operation(scope["method"], scope["path"])
-        if operation is not None:
-            await self._call_model(operation, scope, receive, send)
-            return
         method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
+        exchange = self.exchange(method, path, headers)
+        if exchange is not None:
+            await self._call_model(exchange, scope, receive, send)
+            return
         if self.stored(path):
             query = scope["query_string"].decode("latin-1")
             await _AsgiReply(send).whole(*await self.stored_page(method, path, query, headers))
             return
         await _AsgiReply(send).whole(*self.page(method, path, headers))
 
-    async def _call_model(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _call_model(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         connection = (scope.get("extensions") or {}).get(CONNECTION)
-        exchange = Exchange(operation, dict(scope["headers"]), time.time_ns())
         reply = _AsgiReply(send, connection)
         declared = exchange.headers.get(b"content-length")
         refusal = self.admit(exchange, None if declared is None else int(declared))
         if refusal is not None:
-            await self.pipeline.refuse(exchange, refusal, reply)
+            await self.refuse(exchange, refusal, reply)
             return
         self.metrics.in_flight += 1
         try:
@@ -60,10 +59,10 @@ class GatewayApp(GatewayCore):
         try:
             exchange.body = await self._read_body(receive, connection)
         except TetradError as error:
-            await self.pipeline.refuse(exchange, error, reply)
+            await self.refuse(exchange, error, reply)
             return
         except ClientGone:
-            self.pipeline.abandon(exchange, "client_disconnected")
+            self.abandon(exchange, "client_disconnected")
             return
         exchange.ready_ns = time.time_ns()
         gone = Gone()
@@ -73,7 +72,7 @@ class GatewayApp(GatewayCore):
         else:
             watcher = asyncio.get_running_loop().create_task(_watch(receive, gone))
         try:
-            await self.pipeline.serve(exchange, reply)
+            await self.serve(exchange, reply)
         except AnswerTorn:
             return  # an answer that is not ended: the server cuts the connection
         except asyncio.CancelledError:

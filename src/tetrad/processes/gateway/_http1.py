@@ -263,12 +263,12 @@ class HttpConnection(asyncio.Protocol):
             parser.get_method().decode("latin-1"), self._path(), keep_alive=parser.should_keep_alive(), http10=http10
         )
         self._receiving = request
-        operation = self._core.operation(request.method, request.path)
-        if operation is None:
+        exchange = self._core.exchange(request.method, request.path, head)
+        if exchange is None:
             request.head = head
             request.query = self._url.partition(b"?")[2].decode("latin-1")
             return
-        request.exchange = exchange = Exchange(operation, head, time.time_ns())
+        request.exchange = exchange
         declared = head.get(b"content-length")
         request.error = self._core.admit(exchange, None if declared is None else int(declared))
         if request.error is not None:
@@ -350,13 +350,13 @@ class HttpConnection(asyncio.Protocol):
         reply = _Reply(self, request)
         try:
             if request.error is not None:
-                await self._core.pipeline.refuse(exchange, request.error, reply)
+                await self._core.refuse(exchange, request.error, reply)
             else:
-                await self._core.pipeline.serve(exchange, reply)
+                await self._core.serve(exchange, reply)
         except asyncio.CancelledError:
             if self._lost:
                 if request.error is None:
-                    self._core.pipeline.abandon(exchange, "client_disconnected")
+                    self._core.abandon(exchange, "client_disconnected")
             elif not reply.begun:
                 await reply.whole(*shutting_down())
                 self._closing = True
@@ -432,7 +432,7 @@ class HttpConnection(asyncio.Protocol):
     def _give_up(self, request: _Request) -> None:
         """Record a request whose client left before its turn."""
         if request.exchange is not None and request.error is None:
-            self._core.pipeline.abandon(request.exchange, "client_disconnected")
+            self._core.abandon(request.exchange, "client_disconnected")
         self._discount(request)
 
     def _discount(self, request: _Request) -> None:

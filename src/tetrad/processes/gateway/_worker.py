@@ -18,7 +18,7 @@ from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.kit.upstream import Client, Limits, parse_address
-from tetrad.limits import Gate, LimitLayer
+from tetrad.limits import Gate, LimitLayer, ToolLimits
 from tetrad.limits import _settings as limiting
 from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
@@ -29,6 +29,7 @@ from tetrad.processes.gateway._memory import ControlMemory
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
+from tetrad.processes.gateway._sightings import ToolSightings
 from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
 from tetrad.serving import (
@@ -44,6 +45,7 @@ from tetrad.serving import (
     RouteTable,
 )
 from tetrad.serving.ports import Provider
+from tetrad.tools import Sessions, ToolProxy
 
 if TYPE_CHECKING:
     from tetrad.processes.gateway._server import GatewayServer
@@ -92,9 +94,10 @@ class Worker:
             wait_s=settings.get(limiting.WAIT_S),
             assumed_output=settings.get(limiting.ASSUMED_OUTPUT),
         )
+        recorder = Recorder(spool, self.metrics, record_bytes=record_bytes)
         pipeline = Pipeline(
             providers,
-            record=Recorder(spool, self.metrics, record_bytes=record_bytes),
+            record=recorder,
             clock=clock,
             stages=(Readiness(),),
             layers=(
@@ -107,6 +110,23 @@ class Worker:
             region=settings.get(own.REGION),
         )
         self.metrics.routes = partial(_health, pipeline)
+        sightings = ToolSightings(internal, control, token)
+        tools = ToolProxy(
+            client,
+            clock,
+            current=pipeline.current,
+            sessions=Sessions(partial(_keyring, home)),
+            record=recorder.tool,
+            limiter=ToolLimits(gate),
+            sightings=sightings,
+            bridge=str(home.run / "tools.sock"),
+            origins=frozenset(
+                each.strip().encode() for each in settings.get(own.TOOL_ORIGINS).split(",") if each.strip()
+            ),
+            answer_bytes=settings.get(own.TOOL_ANSWER_BYTES),
+            streams_per_key=settings.get(own.TOOL_STREAMS),
+        )
+        self.metrics.tool_streams = lambda: tools.streams
         tables = TableClient(
             client=internal,
             control=control,
@@ -131,6 +151,7 @@ class Worker:
             body_timeout_s=settings.get(own.BODY_TIMEOUT_S),
             max_in_flight=settings.get(own.MAX_IN_FLIGHT),
             memory=memory,
+            tools=tools,
         )
         server = self._server(app)
         tables.load()
@@ -139,6 +160,7 @@ class Worker:
             asyncio.create_task(shipper.run(), name="shipper"),
             asyncio.create_task(leases.run(), name="leases"),
             asyncio.create_task(teller.run(), name="health"),
+            asyncio.create_task(sightings.run(), name="tool-sightings"),
             asyncio.create_task(self._keep_house(tables, spool, client), name="housekeeping"),
         ]
         ended = partial(_tell, server.stop)
