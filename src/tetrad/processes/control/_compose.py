@@ -108,6 +108,10 @@ from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
 from tetrad.serving._route_directory import RouteDirectory, RouteHealth
 from tetrad.serving._store import SqlCachePolicyStore, SqlEngineStore, SqlProviderStore, SqlRouteStore
+from tetrad.tools._listing import HttpLister
+from tetrad.tools._service import ToolServers
+from tetrad.tools._settings import COMMANDS, LIST_S
+from tetrad.tools._store import SqlToolServerStore
 from tetrad.traces._quarantine import Quarantine
 from tetrad.traces._service import Traces
 from tetrad.traces._settings import limits_from as trace_limits
@@ -152,6 +156,7 @@ class Services:
     routes: RouteDirectory
     route_health: RouteHealth
     caches: CachePolicies
+    tools: ToolServers
     jobs: JobClient
     playground: Playground
     publisher: RouteTablePublisher
@@ -312,6 +317,17 @@ def build_services(settings: Settings, home: Home) -> Services:
         caches = CachePolicies(
             SqlCachePolicyStore(database, clock), clock, on_change=changed, refuse_unknown_app=releases.app
         )
+        tools = ToolServers(
+            SqlToolServerStore(database, clock),
+            clock,
+            lister=lambda route_of: HttpLister(
+                route_of, bridge=str(home.run / "tools.sock"), deadline_s=settings.get(LIST_S)
+            ),
+            reveal=identity.secrets.reveal,
+            commands=settings.get(COMMANDS),
+            audit=identity.audit.record,
+            on_change=changed,
+        )
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
@@ -364,6 +380,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             resolve_candidate=changes.resolve,
             limits=limits.every_rule,
             caches=caches.all,
+            tool_servers=lambda: [tools.route(each) for each in tools.registered()],
         )
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
@@ -421,6 +438,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             routes=routes,
             route_health=RouteHealth(clock),
             caches=caches,
+            tools=tools,
             jobs=jobs,
             playground=playground,
             publisher=publisher,
