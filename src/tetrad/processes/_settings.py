@@ -26,6 +26,7 @@ _TABLES = (
     "tetrad.tools._settings",
     "tetrad.processes.worker._settings",
     "tetrad.processes.inference._settings",
+    "tetrad.processes.tools._settings",
 )
 
 

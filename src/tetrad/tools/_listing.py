@@ -13,6 +13,7 @@ import msgspec
 from tetrad.kernel import TetradError, Unavailable
 from tetrad.kit.upstream import Address, Client, Limits, Response, Timeouts, parse_address
 from tetrad.serving import ToolServerRoute
+from tetrad.tools._model import command_digest
 from tetrad.tools._rpc import Message, read_message, same_id
 from tetrad.tools._screen import MAX_TOOLS, Digests, instructions
 from tetrad.tools._sse import EventReader
@@ -32,16 +33,21 @@ _META = {
 _encode = msgspec.json.encode
 
 
-class _Info(msgspec.Struct):
+class _Info(msgspec.Struct, frozen=True):
     name: str = ""
     version: str = ""
 
 
-class _Greeting(msgspec.Struct):
+class _Meta(msgspec.Struct, frozen=True):
+    server: _Info = msgspec.field(name="io.modelcontextprotocol/serverInfo", default=_Info())
+
+
+class _Greeting(msgspec.Struct, frozen=True):
     instructions: str = ""
     serverInfo: _Info = _Info()  # noqa: N815 - as MCP spells it
     protocolVersion: str = ""  # noqa: N815
     supportedVersions: tuple[str, ...] = ()  # noqa: N815
+    meta: _Meta = msgspec.field(name="_meta", default=_Meta())
 
 
 class _Page(msgspec.Struct):
@@ -142,6 +148,8 @@ class _Session:
             headers.append(("mcp-method", method))
         if self.identity:
             headers.append(("mcp-session-id", self.identity))
+        if self._route.command:  # the bridge waits for the route table that has it
+            headers.append(("x-tetrad-spec", command_digest(self._route)))
         request = Client.prepare(verb, self._address, self._path, headers)
         data = b"" if body is None else _encode(body)
         response = await self._client.send(request, data, timeouts=self._timeouts)
@@ -207,7 +215,8 @@ async def _listed(session: _Session, began: float) -> Listing:
     if greeting.instructions:
         own = instructions(greeting.instructions)
         seen.append(SeenTool(own.name, own.digest, own.definition.decode()))
-    title = f"{greeting.serverInfo.name} {greeting.serverInfo.version}".strip()[:200]
+    info = greeting.serverInfo if greeting.serverInfo.name else greeting.meta.server
+    title = f"{info.name} {info.version}".strip()[:200]
     return Listing(title, session.version, seen, odd, (time.monotonic() - began) * 1000)
 
 

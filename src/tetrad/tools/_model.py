@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -154,6 +155,11 @@ def may_run(command: Iterable[str], allowed: str) -> bool:
         if wanted and words[: len(wanted)] == wanted:
             return True
     return False
+
+
+def command_digest(route: ToolServerRoute) -> str:
+    """Return what tells one command, with its variables, from another; it tells nothing of their secrets."""
+    return hashlib.sha256(msgspec.json.encode((route.command, route.env))).hexdigest()
 
 
 class StoredTool(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,7 +82,7 @@ class Worker:
             "anthropic": AnthropicProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
         }
         control = parse_address(control_address(settings))
-        token = _FileSecret(home)
+        token = FileSecret(home)
         stored = Client(Limits(max_connections=settings.get(own.STORED_CONNECTIONS)))
         memory = ControlMemory(stored, control, token)
         keeper = ControlKeeper(internal, control, token)
@@ -115,7 +115,7 @@ class Worker:
             client,
             clock,
             current=pipeline.current,
-            sessions=Sessions(partial(_keyring, home)),
+            sessions=Sessions(partial(keyring_of, home)),
             record=recorder.tool,
             limiter=ToolLimits(gate),
             sightings=sightings,
@@ -131,7 +131,7 @@ class Worker:
             client=internal,
             control=control,
             token=token,
-            keyring=partial(_keyring, home),
+            keyring=partial(keyring_of, home),
             sealed_path=home.route_table,
             install=partial(self._install, pipeline),
         )
@@ -241,7 +241,7 @@ def _health(pipeline: Pipeline) -> GatewayHealth:
     return pipeline.table.health() if pipeline.table is not None else GatewayHealth()
 
 
-class _FileSecret:
+class FileSecret:
     """The internal token, read again each time: it may be made, or change, after we started."""
 
     def __init__(self, home: Home) -> None:
@@ -265,7 +265,8 @@ def _claim(home: Home, index: int) -> SpoolFolder:
         ) from None
 
 
-def _keyring(home: Home) -> Keyring:
+def keyring_of(home: Home) -> Keyring:
+    """Read the installation's sealing keys, which control makes."""
     path = home.keys / "seal.key"
     if not path.exists():
         raise BadSealKey("there is no sealing key yet", hint="control makes it at its first start")
