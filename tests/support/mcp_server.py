@@ -107,7 +107,8 @@ def note() -> str:
 if __name__ == "__main__":
     if sys.argv[1] == "stdio":
         if mark := os.environ.get("MARK"):
-            Path(mark).open("a").write(f"{os.getpid()}\n")
+            with Path(mark).open("a") as marks:
+                marks.write(f"{os.getpid()}\n")
         server.run("stdio")
     else:
         import uvicorn

@@ -68,6 +68,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 def read_message(body: bytes) -> Message:
     """Read one message; raises `BadMessage` for batches, for what is no JSON and for what is no message."""
     try:
+        str(body, "utf-8")  # texts are only looked at later, and some never
         found = _fields.decode(body)
     except msgspec.ValidationError:
         batch = body.lstrip()[:1] == b"["
