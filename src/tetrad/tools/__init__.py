@@ -7,7 +7,15 @@ from tetrad.tools._rpc import Message, error_message, read_message, same_id
 from tetrad.tools._screen import Seen
 from tetrad.tools._sessions import Sessions
 from tetrad.tools._sse import Event, EventReader
-from tetrad.tools.errors import BadMessage, BadToolServer, ServerBroken, ToolMoved, ToolNotFound, ToolServerNotFound
+from tetrad.tools.errors import (
+    BadMessage,
+    BadToolServer,
+    ServerBroken,
+    SessionUnknown,
+    ToolMoved,
+    ToolNotFound,
+    ToolServerNotFound,
+)
 
 __all__ = [
     "PREFIX",
@@ -20,6 +28,7 @@ __all__ = [
     "RegisteredServer",
     "Seen",
     "ServerBroken",
+    "SessionUnknown",
     "Sessions",
     "Sightings",
     "StoredTool",
