@@ -141,13 +141,13 @@ class ReviewedTool(_Body):
     digest: _Digest
 
 
-class ApprovalBody(_Body):
+class ToolApprovalBody(_Body):
     """What to approve."""
 
     tools: list[ReviewedTool] = Field(min_length=1, max_length=1000)
 
 
-class WithdrawalBody(_Body):
+class ToolWithdrawalBody(_Body):
     """Whose approval to take back."""
 
     tools: list[_ToolName] = Field(min_length=1, max_length=1000)
@@ -224,14 +224,18 @@ def router(servers: ToolServers) -> APIRouter:
         )
 
     @routes.post(f"{base}/{{name}}/approve", dependencies=[requires("admin")], operation_id="approve_tools")
-    def approve_tools(project: str, name: ServerName, body: ApprovalBody, actor: CurrentPrincipal) -> Page[ToolView]:
+    def approve_tools(
+        project: str, name: ServerName, body: ToolApprovalBody, actor: CurrentPrincipal
+    ) -> Page[ToolView]:
         """Approve definitions as they were read, all or none; refused where one has changed since."""
         found = servers.approve(actor, project, name, {each.name: each.digest for each in body.tools})
         spec = servers.get(project, name)
         return Page(items=[ToolView.of(tool, spec) for tool in found])
 
     @routes.post(f"{base}/{{name}}/withdraw", dependencies=[requires("admin")], operation_id="withdraw_tools")
-    def withdraw_tools(project: str, name: ServerName, body: WithdrawalBody, actor: CurrentPrincipal) -> Page[ToolView]:
+    def withdraw_tools(
+        project: str, name: ServerName, body: ToolWithdrawalBody, actor: CurrentPrincipal
+    ) -> Page[ToolView]:
         """Take approvals back; the tools cannot be called any more."""
         found = servers.withdraw(actor, project, name, body.tools)
         spec = servers.get(project, name)
