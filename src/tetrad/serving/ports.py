@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -20,6 +21,11 @@ from tetrad.serving._tool_servers import OnChange as OnChange  # noqa: PLC0414 -
 from tetrad.serving._tool_servers import Surface as Surface  # noqa: PLC0414 - MCP servers are part of this door
 from tetrad.serving._tool_servers import ToolAccess as ToolAccess  # noqa: PLC0414 - MCP servers are part of this door
 from tetrad.serving._tool_servers import ToolServerRoute as ToolServerRoute  # noqa: PLC0414 - as above
+
+
+@lru_cache(maxsize=4096)
+def _named(model: str) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(model))
 
 
 class ModelCall(msgspec.Struct, frozen=True, gc=False):
@@ -46,7 +52,7 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
 
     def asking(self, model: str) -> ModelCall:
         """Return the same call of another model, by the name that its upstream knows."""
-        fields = {**self.fields, "model": msgspec.Raw(msgspec.json.encode(model))}
+        fields = {**self.fields, "model": _named(model)}
         return ModelCall(
             self.operation,
             fields,
@@ -60,7 +66,7 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an answer turned out to be; `output` is a JSON array of the answer's messages, as the client got them.
 
     `priced` is false where `usage` has tokens (of images, of sound) that cost something else than text.

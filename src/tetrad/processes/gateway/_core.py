@@ -13,6 +13,7 @@ import msgspec
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
 from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
+from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import BY_PATH, Exchange, Pipeline, Reply, RequestRefused, error_body
 from tetrad.tools import PREFIX as MCP
 from tetrad.tools import ToolExchange, ToolProxy
@@ -26,7 +27,10 @@ Page = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 class GatewayCore:
-    """Requests in, answers out; `metrics_page` renders the page of all workers."""
+    """Requests in, answers out; `metrics_page` renders the page of all workers.
+
+    Where records are held back until a `turn` ends, so is the end of every answer.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class GatewayCore:
         max_in_flight: int,
         memory: ControlMemory | None = None,
         tools: ToolProxy | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.metrics = metrics
@@ -47,6 +52,7 @@ class GatewayCore:
         self._metrics_page = metrics_page
         self._max_in_flight = max_in_flight
         self._memory = memory
+        self.turn = turn
         self._tools = tools
         self._draining = False
 
