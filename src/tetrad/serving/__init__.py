@@ -73,7 +73,7 @@ from tetrad.serving._route_spec import (
     RouteTarget,
     check_route,
 )
-from tetrad.serving._routing import CompiledTable, Route
+from tetrad.serving._routing import CompiledTable, Route, may_name
 from tetrad.serving._tool_servers import AccessSubject, OnChange, Surface, ToolAccess, ToolServerRoute
 from tetrad.serving._translated import translated
 from tetrad.serving.errors import (
@@ -185,6 +185,7 @@ __all__ = [
     "encode_route_table",
     "error_body",
     "error_event",
+    "may_name",
     "next_state",
     "possible_events",
     "read_messages_usage",

@@ -23,6 +23,7 @@ from tetrad.serving import (
     RequestRefused,
     RouteTable,
     ToolServerRoute,
+    may_name,
 )
 from tetrad.tools._call import JSON, Call, Server
 from tetrad.tools._exchange import ToolExchange
@@ -34,6 +35,7 @@ from tetrad.tools.errors import ToolServerNotFound
 log = logging.getLogger(__name__)
 
 PREFIX = "/mcp/"
+APP_HEADER = b"x-tetrad-app"
 _DRAIN_S = 1.0
 _MAX_DRAINING = 64
 _LOCAL_ORIGIN = re.compile(rb"https?://(localhost|127(?:\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
@@ -210,6 +212,7 @@ class ToolProxy:
         key = exchange.key
         if key is None:
             raise TetradError("the exchange was not authenticated")
+        self._note_app(exchange, key)
         call = Call(self, exchange, key, self._server(exchange, key))
         if exchange.method == "POST":
             await call.post(reply)
@@ -217,6 +220,38 @@ class ToolProxy:
             await call.listen(reply)
         else:
             await call.end(reply)
+
+    def _note_app(self, exchange: ToolExchange, key: KeyEntry) -> None:
+        """Note for which app, and by which of its releases, a client says that it calls: limits and spans tell it."""
+        said = exchange.headers.get(APP_HEADER)
+        if said is None:
+            return
+        name, _, ref = said.decode("utf-8", "replace").removeprefix("app:").partition("@")
+        compiled = self._current()
+        table = compiled.table
+        app = table.apps.get(f"{key.project}/{name}")
+        if app is None or not may_name(key, f"app:{name}"):
+            raise RequestRefused(
+                f"there is no app {name[:80]!r} that this key may call",
+                param=APP_HEADER.decode(),
+                hint="name one of the project's apps, such as assistant or assistant@staging, or leave the header out",
+                code="app_not_found",
+                status=404,
+            )
+        ref = ref or app.default_ref
+        digest = app.refs.get(ref)
+        if digest is None:
+            raise RequestRefused(
+                f"the app {name!r} has no ref {ref[:80]!r}",
+                param=APP_HEADER.decode(),
+                hint=f"its refs: {', '.join(sorted(app.refs)) or 'none'}",
+                code="app_not_found",
+                status=404,
+            )
+        exchange.app, exchange.ref = name, ref
+        exchange.release = compiled.release(key.project, digest)
+        binding = table.bindings.get(f"{key.project}/{app.bindings.get(ref, '')}")
+        exchange.binding = binding.digest if binding is not None else ""
 
     def compiled(self) -> _Table:
         table = self._current().table

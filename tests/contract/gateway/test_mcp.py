@@ -21,6 +21,8 @@ from support.gateway import (
     OTHER_KEY,
     PIN_KEY,
     REDACTED_KEY,
+    RELEASE,
+    STATIC_RELEASE,
     GatewayProcess,
     make_table,
     prepare_home,
@@ -28,8 +30,9 @@ from support.gateway import (
     spooled,
 )
 from support.mcp_wire import META, McpServer, begin, call, client, mcp_server, post, rpc, text_of
-from support.raw_server import answering, raw_server
+from support.raw_server import answering, raw_server, read_request
 from support.wait import async_wait_until, wait_until
+from tetrad.kernel import digest_json
 from tetrad.serving import LimitRule, RouteTable, ToolAccess, ToolServerRoute
 
 
@@ -111,6 +114,24 @@ async def test_a_call_is_one_span_with_what_the_keys_policy_allows(shared: Gatew
     assert b"secret" not in redacted.input + redacted.output
     assert json.loads(redacted.input) == {"text": "[12 characters]"}
     assert (off.input, off.output) == (b"", b"")
+
+
+async def test_a_call_of_an_app_carries_its_release(shared: GatewayProcess) -> None:
+    url = f"{shared.url}/mcp/small"
+    for said in ("assistant", "app:assistant@static"):
+        status, _, _ = call(url, "echo", {"text": "x"}, headers={"x-tetrad-app": said, "x-tetrad-session": "of an app"})
+        assert status == 200
+    spans = wait_until(
+        lambda: found if len(found := [s for s in spooled(shared.home) if s.session == "of an app"]) == 2 else None,
+        what="two spans",
+    )
+    assert [(span.app, span.ref, span.release) for span in spans] == [
+        ("assistant", "production", RELEASE), ("assistant", "static", STATIC_RELEASE),
+    ]  # fmt: skip
+    assert spans[0].prompt_version == "1.2.0"
+    for said in ("nobody", "assistant@nowhere", "assistant@@", "\xff"):
+        status, _, answer = call(url, "echo", {"text": "x"}, headers={"x-tetrad-app": said})
+        assert (status, answer["error"]["data"]["code"]) == (404, "app_not_found")
 
 
 async def test_failures_are_errors_on_spans_and_counted(shared: GatewayProcess) -> None:
@@ -475,3 +496,52 @@ async def test_a_server_that_stalls_is_given_up_and_one_that_cannot_be_called_co
             await async_wait_until(lambda: raw.open == 0, what="the connection's end")
         finally:
             await asyncio.to_thread(process.__exit__)
+
+
+async def test_a_stream_that_breaks_off_is_resumed_and_judged_as_if_it_had_not(tmp_path: Path) -> None:
+    """What a resumed stream answers was asked elsewhere, so its form tells what it is."""
+    listing = {"tools": [{"name": "good"}, {"name": "evil"}]}
+    asked: list[str] = []
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head, _ = await read_request(reader)
+        asked.append(head)
+        if head.startswith("POST"):
+            writer.write(answer_of(b"id: ev-1\nretry: 10\ndata: \n\n", EVENTS, extra=b"mcp-session-id: upstream-1\r\n"))
+        else:
+            answers = [{"jsonrpc": "2.0", "id": 7, "result": listing}, {"jsonrpc": "2.0", "method": "notifications/x"}]
+            body = b"".join(
+                b"id: ev-%d\ndata: %b\n\n" % (n, json.dumps(each).encode()) for n, each in enumerate(answers)
+            )
+            writer.write(answer_of(body, EVENTS))
+        await writer.drain()
+
+    async with raw_server(act) as raw:
+        pins = {"good": str(digest_json({"name": "good"})), "evil": str(digest_json({"name": "evil", "was": "good"}))}
+        prepare_home(tmp_path, table(ToolServerRoute(name="raw", project="default", url=f"{raw.url}/mcp", pins=pins)))
+        process = GatewayProcess(tmp_path)
+        await asyncio.to_thread(process.start)
+        url = f"{process.url}/mcp/raw"
+
+        def ask() -> tuple[Any, str, str]:
+            first = rpc(url, "tools/call", {"name": "good", "arguments": {}})
+            resumed = post(url, b"", headers={"last-event-id": "ev-1"}, method="GET")[2].decode()
+            unasked = post(url, b"", method="GET")[2].decode()
+            return first, resumed, unasked
+
+        try:
+            first, resumed, unasked = await asyncio.to_thread(ask)
+            (span,) = await asyncio.to_thread(wait_until, lambda: spooled(tmp_path), what="the span")
+        finally:
+            await asyncio.to_thread(process.__exit__)
+    assert (first[0], first[2]) == (200, None)  # only the id to go on from
+    assert "upstream-1" not in str(first)
+    assert (span.status, span.attributes["tetrad.tool.answered"]) == ("unset", "on another stream")
+    assert "last-event-id: ev-1" in asked[1]
+    events = [json.loads(line[6:]) for line in resumed.splitlines() if line.startswith("data: ")]
+    assert events == [
+        {"jsonrpc": "2.0", "id": 7, "result": {"tools": [{"name": "good"}]}},
+        {"jsonrpc": "2.0", "method": "notifications/x"},
+    ]
+    assert '"id":7' not in unasked  # nobody asked on that stream, so it answers nothing
+    assert "notifications/x" in unasked
