@@ -45,4 +45,8 @@ class ToolServerRoute(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 64
+    egress: str | None = None
+    """What `egress_allow` says; None: nothing is asked, Tetrad itself put it there."""
+    internal: bool = False
+    """An administrator of the whole installation put it inside the network."""
     problem: str = ""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tetrad.kernel import NotFound, Overloaded, TetradError
+from tetrad.kit.egress import OWN, Reach, parse_egress
 from tetrad.kit.upstream import Client, Response, Timeouts, parse_address
 from tetrad.serving import Attempt, BoundModel, KeyEntry, ModelEntry, Reply, RequestRefused, ToolServerRoute, Upstream
 from tetrad.serving.ports import Answer, ModelCall
@@ -73,10 +74,10 @@ class Server:
         self.route = route
         self.path = ""
         if route.command:
-            self.address = parse_address(f"unix://{bridge}#/servers/{route.project}/{route.name}")
+            self.address = parse_address(f"unix://{bridge}#/servers/{route.project}/{route.name}", OWN)
         else:
             path = urlsplit(route.url).path
-            self.address = parse_address(route.url)
+            self.address = parse_address(route.url, reach_of_server(route))
             self.path = "/" if path.endswith("/") or not path else ""
         self.upstream = Upstream(f"mcp:{route.name}", route.url, provider="mcp")
         self.timeouts = Timeouts(
@@ -92,6 +93,11 @@ class Server:
         """Return the tool as limits know what is called."""
         name = f"mcp:{self.route.name}/{tool}" if tool else f"mcp:{self.route.name}"
         return BoundModel(ModelEntry(name, self.upstream.name, tool), self.upstream, None, _no_model)
+
+
+def reach_of_server(route: ToolServerRoute) -> Reach:
+    """Return how far connections to a server reach."""
+    return OWN if route.egress is None else Reach(parse_egress(route.egress), route.internal)
 
 
 async def _no_model(_call: ModelCall) -> Answer:

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tetrad.kernel import TetradError, Unavailable
+from tetrad.kit.egress import OWN
 from tetrad.kit.upstream import Address, Client, Limits, Response, Timeouts, parse_address
 from tetrad.serving import ToolServerRoute
+from tetrad.tools._call import reach_of_server
 from tetrad.tools._model import command_digest
 from tetrad.tools._rpc import Message, read_message, same_id
 from tetrad.tools._screen import MAX_TOOLS, Digests, instructions
@@ -81,7 +83,7 @@ class HttpLister:
         return asyncio.run(self._list(route))
 
     async def _list(self, route: ToolServerRoute) -> Listing:
-        client = Client(Limits(max_connections=2, body_bytes=MAX_BYTES))
+        client = Client(Limits(max_connections=2, body_bytes=MAX_BYTES), bounded=True)
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -105,10 +107,10 @@ class _Session:
         self._route = route
         self._path = ""
         if route.command:
-            self._address: Address = parse_address(f"unix://{bridge}#/servers/{route.project}/{route.name}")
+            self._address: Address = parse_address(f"unix://{bridge}#/servers/{route.project}/{route.name}", OWN)
         else:
             path = urlsplit(route.url).path
-            self._address = parse_address(route.url)
+            self._address = parse_address(route.url, reach_of_server(route))
             self._path = "/" if path.endswith("/") or not path else ""
         self._timeouts = Timeouts(route.connect_timeout_s, deadline_s, deadline_s, deadline_s)
         self._number = 0

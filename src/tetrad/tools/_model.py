@@ -68,6 +68,8 @@ class ToolServerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 64
+    internal: bool = False
+    """Whether it may be at a private address; administrators of the whole installation decide that."""
 
     def secrets(self) -> list[str]:
         """Return the names of the secrets that it is called with."""
@@ -209,7 +211,9 @@ class RegisteredServer(msgspec.Struct, frozen=True):
     changed: tuple[str, ...]
 
 
-def server_route(server: RegisteredServer, reveal: Callable[[str, str], str], allowed: str) -> ToolServerRoute:
+def server_route(
+    server: RegisteredServer, reveal: Callable[[str, str], str], allowed: str, egress: str | None = None
+) -> ToolServerRoute:
     """Return what gateways need; where a secret is gone or the command may not run, with the problem."""
     spec, problem = server.spec, ""
     headers: list[tuple[str, str]] = []
@@ -239,6 +243,8 @@ def server_route(server: RegisteredServer, reveal: Callable[[str, str], str], al
         idle_timeout_s=spec.idle_timeout_s,
         total_timeout_s=spec.total_timeout_s,
         max_connections=spec.max_connections,
+        egress=None if spec.command else egress,
+        internal=spec.internal,
         problem=problem,
     )
 

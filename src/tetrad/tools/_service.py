@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from tetrad.kernel import Clock, Principal
+from tetrad.kit.egress import Egress, Reach, looks_inner
+from tetrad.kit.upstream import parse_address
 from tetrad.serving import ToolServerRoute
 from tetrad.tools._model import (
     MAX_SERVERS,
@@ -19,7 +22,7 @@ from tetrad.tools._model import (
     check_server,
     server_route,
 )
-from tetrad.tools.errors import ToolMoved, ToolNotFound, ToolServerNotFound
+from tetrad.tools.errors import BadToolServer, ToolMoved, ToolNotFound, ToolServerNotFound
 from tetrad.tools.ports import Auditor, Listing, SeenTool, ToolLister, ToolServerStore
 
 QUIET = timedelta(seconds=60)
@@ -46,23 +49,49 @@ class ToolServers:
         reveal: Callable[[str, str], str],
         commands: str,
         audit: Auditor,
+        egress: Egress | None = None,
         on_change: Callable[[], Any] = lambda: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._reveal = reveal
         self._commands = commands
+        self._egress = egress or Egress()
         self._lister = lister(lambda spec: self.route(RegisteredServer(spec, {}, ())))
         self._audit = audit
         self._on_change = on_change
 
     def put(self, actor: Principal, spec: ToolServerSpec) -> ToolServerSpec:
         """Register a server, or change it; what is approved of it stays so."""
-        self._store.put(check_server(spec), most=MAX_SERVERS)
+        check_server(spec)
+        if spec.url:
+            spec = self._placed(actor, spec)
+        self._store.put(spec, most=MAX_SERVERS)
         where = spec.url or " ".join(spec.command)
         self._audit(actor, "tool_server.put", spec.name, spec.project, where=where[:500], secrets=spec.secrets())
         self._on_change()
         return spec
+
+    def _placed(self, actor: Principal, spec: ToolServerSpec) -> ToolServerSpec:
+        """Return the spec with whether it is inside the network, or refuse its place; see `tetrad.kit.egress`.
+
+        An administrator of the whole installation who names a private address means it. What such a one allowed stays
+        so for others, as long as the server stays where it is.
+        """
+        host = urlsplit(spec.url).hostname or ""
+        known = [each for each in self._store.all(spec.project) if each.name == spec.name and each.url]
+        stays = any(each.internal and urlsplit(each.url).netloc == urlsplit(spec.url).netloc for each in known)
+        internal = stays
+        if actor.projects is None:
+            internal = spec.internal or stays or looks_inner(host)
+        elif spec.internal and not stays:
+            raise BadToolServer(
+                f"only administrators of the whole installation may say that {host[:253]!r} is internal",
+                hint="ask one of them, or leave `internal` out",
+                status=403,
+            )
+        parse_address(spec.url, Reach(self._egress, internal))
+        return msgspec.structs.replace(spec, internal=internal)
 
     def get(self, project: str, name: str) -> ToolServerSpec:
         """Return a server of a project; raises `ToolServerNotFound`."""
@@ -81,7 +110,7 @@ class ToolServers:
 
     def route(self, server: RegisteredServer) -> ToolServerRoute:
         """Return a server as gateways call it, with its secrets."""
-        return server_route(server, self._reveal, self._commands)
+        return server_route(server, self._reveal, self._commands, self._egress.text)
 
     def drop(self, actor: Principal, project: str, name: str) -> None:
         """Remove a server with what is approved of it; calls in flight end as they would have."""

@@ -27,6 +27,8 @@ class Sessions:
 
     def __init__(self, keyring: Callable[[], Keyring]) -> None:
         self._load = keyring
+        self._source: Keyring | None = None
+        self._primary = b""
         self._ring: Keyring | None = None
         self._loaded_at = 0.0
 
@@ -58,12 +60,17 @@ class Sessions:
             raise _unknown() from None
 
     def _keyring(self) -> Keyring:
-        if self._ring is None:
-            try:
-                self._ring = self._load().derived(_PURPOSE)
-            except OSError as error:
-                raise TetradError(f"the sealing key cannot be read: {error}", code="seal_key_unreadable") from None
-            self._loaded_at = time.monotonic()
+        """Return our keys, made anew where the installation's own were rotated."""
+        try:
+            if self._source is None or self._ring is None:
+                self._source = self._load()
+                self._primary = b""
+                self._loaded_at = time.monotonic()
+            if self._ring is None or self._source.primary != self._primary:
+                self._primary = self._source.primary
+                self._ring = self._source.derived(_PURPOSE)
+        except OSError as error:
+            raise TetradError(f"the sealing key cannot be read: {error}", code="seal_key_unreadable") from None
         return self._ring
 
 

@@ -14,7 +14,7 @@ import pytest
 from support.identity import ADMIN, INTERNAL_TOKEN, caller, make_app, make_identity
 from support.sync_app import SyncApp
 from tetrad.identity import Identity
-from tetrad.kernel import Conflict, FixedClock, SystemClock, digest_json
+from tetrad.kernel import Conflict, FixedClock, SystemClock, TetradError, digest_json
 from tetrad.kit.api_client import ApiClient
 from tetrad.kit.db import Database
 from tetrad.processes.cli._app import run
@@ -266,3 +266,21 @@ def test_the_commands_register_show_and_approve(command: Callable[..., tuple[int
     assert command("mcp", "withdraw", "files", "add")[0] == 0
     assert command("mcp", "remove", "files")[1] == "removed files\n"
     assert command("mcp", "add", "x", "--command", "'open")[0] != 0
+
+
+async def test_only_administrators_of_the_installation_open_private_addresses(
+    world: World, admin: httpx.AsyncClient
+) -> None:
+    inner = {"url": "http://10.1.2.3:9000/mcp"}
+    for body in (inner, {**inner, "internal": True}, {"url": "http://169.254.169.254/mcp"}):
+        assert (await admin.put(f"{P}/files", json=body)).status_code == 403
+    spec = ToolServerSpec(name="files", project="default", url=inner["url"])
+    assert world.servers.put(ADMIN, spec).internal
+    with pytest.raises(TetradError, match=r"169\.254"):
+        world.servers.put(ADMIN, ToolServerSpec(name="files", project="default", url="http://169.254.169.254/mcp"))
+    changed = await admin.put(f"{P}/files", json={**inner, "allow": ["read_*"]})
+    assert (changed.status_code, changed.json()["internal"]) == (200, True)  # as it was, where it was
+    assert (await admin.put(f"{P}/files", json={"url": "http://10.1.2.4:9000/mcp"})).status_code == 403
+    (registered,) = world.servers.registered()
+    route = world.servers.route(registered)
+    assert (route.egress, route.internal) == ("public", True)

@@ -3547,6 +3547,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/seal-key/rotation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate Seal Key
+         * @description Seal everything with a new key; again after a failure, it goes on where it was.
+         */
+        post: operations["rotate_seal_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -8981,6 +9001,12 @@ export interface components {
             /** Base Url */
             base_url: string;
             /**
+             * Ca
+             * @description PEM certificates that sign its own, in place of the system's
+             * @default
+             */
+            ca: string;
+            /**
              * Connect Timeout S
              * @default 5
              */
@@ -8995,6 +9021,11 @@ export interface components {
              * @default 60
              */
             idle_timeout_s: number;
+            /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide; left out: as before, else by the look of the host that such an administrator names
+             */
+            internal?: boolean | null;
             /**
              * Max Concurrency
              * @description Calls of one gateway worker at once; 0: no limit
@@ -9120,6 +9151,12 @@ export interface components {
             /** Base Url */
             base_url: string;
             /**
+             * Ca
+             * @description PEM certificates that sign its own, in place of the system's
+             * @default
+             */
+            ca: string;
+            /**
              * Connect Timeout S
              * @default 5
              */
@@ -9134,6 +9171,11 @@ export interface components {
              * @default 60
              */
             idle_timeout_s: number;
+            /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide; left out: as before, else by the look of the host that such an administrator names
+             */
+            internal?: boolean | null;
             /**
              * Max Concurrency
              * @description Calls of one gateway worker at once; 0: no limit
@@ -10016,6 +10058,37 @@ export interface components {
             took_ms: number;
             /** Tree */
             tree: string;
+        };
+        /**
+         * RotatedView
+         * @description What a rotation of the sealing key did.
+         */
+        RotatedView: {
+            /**
+             * Done
+             * @description The old key is gone
+             */
+            done: boolean;
+            /**
+             * Left
+             * @description Those that need an older key still, which therefore stays
+             */
+            left: number;
+            /**
+             * Made
+             * @description A new key was made; else a rotation that had begun went on
+             */
+            made: boolean;
+            /**
+             * Resealed
+             * @description Secrets, signing keys and route tables that were sealed anew
+             */
+            resealed: number;
+            /**
+             * Why
+             * @description What is to be done where it is not
+             */
+            why: string;
         };
         /** RotationBody */
         RotationBody: {
@@ -11217,6 +11290,12 @@ export interface components {
              */
             idle_timeout_s: number;
             /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide
+             * @default false
+             */
+            internal: boolean;
+            /**
              * Max Connections
              * @description Of one gateway worker
              * @default 64
@@ -11307,6 +11386,12 @@ export interface components {
              * @default 60
              */
             idle_timeout_s: number;
+            /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide
+             * @default false
+             */
+            internal: boolean;
             /**
              * Max Connections
              * @description Of one gateway worker
@@ -19410,6 +19495,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_VersionView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_seal_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RotatedView"];
                 };
             };
             /** @description The request was refused or failed */

@@ -65,7 +65,7 @@ async def _serve(settings: Settings, home: Home, listener: socket.socket) -> Non
         client=client,
         control=parse_address(control_address(settings)),
         token=FileSecret(home),
-        keyring=partial(keyring_of, home),
+        keyring=partial(keyring_of, settings, home),
         sealed_path=home.route_table,
         install=bridge.install,
     )
