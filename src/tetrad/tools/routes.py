@@ -198,7 +198,7 @@ def router(servers: ToolServers) -> APIRouter:
             spec = msgspec.convert({**body.model_dump(), "name": name, "project": project}, ToolServerSpec)
         except msgspec.ValidationError as error:
             raise InvalidInput(f"{error}", hint="see the OpenAPI description") from None
-        servers.put(actor, spec)
+        spec = servers.put(actor, spec)
         return ToolServerView.of(spec, servers.tools(project, name), servers.problem(spec))
 
     @routes.delete(

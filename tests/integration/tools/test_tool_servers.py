@@ -247,7 +247,7 @@ def command(
 
 def test_the_commands_register_show_and_approve(command: Callable[..., tuple[int, str, str]]) -> None:
     code, out, err = command(
-        "mcp", "add", "files", "--url", "https://x/mcp", "--header", "Authorization=Bearer {token}",
+        "mcp", "add", "files", "--url", "https://mcp.example.com/mcp", "--header", "Authorization=Bearer {token}",
         "--allow", "a*", "--key", "key_1=add", "--team", "t",
     )  # fmt: skip
     assert (code, "small 1.0" in out, "tetrad mcp approve files" in err) == (0, True, True)
