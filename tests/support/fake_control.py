@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from support.gateway import TOKEN
 from tetrad.traces import Span, read_frames
@@ -25,6 +26,8 @@ class FakeControl:
     streams: int = 0
     health: dict[str, bytes] = field(default_factory=dict)
     """The newest report of every gateway worker."""
+    sightings: list[dict[str, Any]] = field(default_factory=list)
+    """Definitions of tools that gateways told of."""
 
     @property
     def url(self) -> str:
@@ -113,6 +116,9 @@ class FakeControl:
         path, _, query = target.partition("?")
         if path.startswith("/internal/v1/gateways/"):
             self.health[path.split("/")[4]] = body
+            return 204, b""
+        if path == "/internal/v1/tool-sightings":
+            self.sightings += json.loads(body)
             return 204, b""
         asked = dict(part.split("=") for part in query.split("&"))
         _, _, _, _, worker, segment = path.split("/")

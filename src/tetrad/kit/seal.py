@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -127,9 +128,20 @@ class Keyring:
                 "a sealed box was changed, or was sealed for another purpose", hint="restore it, or make it again"
             ) from None
 
+    def derived(self, purpose: bytes) -> Keyring:
+        """Return keys made from these for one purpose (HMAC-SHA-256, the expand step of HKDF, RFC 5869 §2.3).
+
+        What many strangers can have sealed, such as the ids of sessions, so uses up no boxes of our own keys.
+        """
+        return Keyring(_for_purpose(self.primary, purpose), [_for_purpose(key, purpose) for key in self.older])
+
     def is_current(self, sealed: bytes) -> bool:
         """Tell whether a box was sealed with the primary key; reseal it where not."""
         return bytes(sealed[1:5]) == seal_key_id(self.primary)
+
+
+def _for_purpose(key: bytes, purpose: bytes) -> bytes:
+    return hmac.new(key, purpose + b"\x01", "sha256").digest()
 
 
 class FileKeyring(Keyring):

@@ -5,6 +5,7 @@ from tetrad.limits._layer import LimitLayer, counted_as
 from tetrad.limits._model import check_rule, cost_units, money_text, period_of, units
 from tetrad.limits._pockets import Pocket, Pockets, Refused
 from tetrad.limits._protocol import LAST_SEQ, Account, Flow, Grant, Held, LeaseState, Sync, SyncReply
+from tetrad.limits._tools import ToolLimits
 from tetrad.limits.errors import (
     BadLimit,
     BudgetSpent,
@@ -36,6 +37,7 @@ __all__ = [
     "Sync",
     "SyncReply",
     "TooManyLimits",
+    "ToolLimits",
     "check_rule",
     "cost_units",
     "counted_as",

@@ -25,8 +25,10 @@ _TABLES = (
     "tetrad.traces._settings",
     "tetrad.serving._settings",
     "tetrad.limits._settings",
+    "tetrad.tools._settings",
     "tetrad.processes.worker._settings",
     "tetrad.processes.inference._settings",
+    "tetrad.processes.tools._settings",
 )
 
 

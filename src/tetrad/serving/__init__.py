@@ -78,8 +78,9 @@ from tetrad.serving._route_spec import (
     RouteTarget,
     check_route,
 )
-from tetrad.serving._routing import CompiledTable, Route
+from tetrad.serving._routing import CompiledTable, Route, may_name
 from tetrad.serving._shelf import PROVIDERS, ProviderMaker, ProviderShelf, provider_names
+from tetrad.serving._tool_servers import AccessSubject, OnChange, Surface, ToolAccess, ToolServerRoute
 from tetrad.serving._translated import translated
 from tetrad.serving.errors import (
     BadAnswer,
@@ -122,6 +123,7 @@ __all__ = [
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
     "UNITS",
+    "AccessSubject",
     "AnswerTorn",
     "AppRoute",
     "Attempt",
@@ -176,6 +178,7 @@ __all__ = [
     "MessagesUsage",
     "ModelEntry",
     "ModelRoute",
+    "OnChange",
     "Operation",
     "Pipeline",
     "Preset",
@@ -198,8 +201,11 @@ __all__ = [
     "RouteTable",
     "RouteTarget",
     "StreamBroken",
+    "Surface",
     "TargetHealth",
     "Tier",
+    "ToolAccess",
+    "ToolServerRoute",
     "Upstream",
     "Variable",
     "check_route",
@@ -209,6 +215,7 @@ __all__ = [
     "error_body",
     "error_event",
     "find_preset",
+    "may_name",
     "next_state",
     "possible_events",
     "provider_names",

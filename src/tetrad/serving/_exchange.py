@@ -155,6 +155,12 @@ class Exchange:
         self.recorded = False
         self.on_done: list[Callable[[Exchange], None]] = []
 
+    def join(self, traceparent: str) -> None:
+        """Become part of a trace that was told elsewhere than in the headers; what is malformed changes nothing."""
+        parent = _parent(traceparent.encode("latin-1", "replace"))
+        if parent is not None:
+            self.trace_id, self.parent_id = parent
+
     @property
     def kind(self) -> Kind:
         """What the model is asked to do."""

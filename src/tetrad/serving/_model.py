@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from tetrad.serving._route_spec import ModelRoute
+from tetrad.serving._tool_servers import ToolServerRoute
 
 ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
 """What a sealed route table is bound to, so that no other sealed box can stand in for one."""
@@ -307,6 +308,8 @@ class RouteTable(msgspec.Struct, frozen=True):
     routes: dict[str, ModelRoute] = {}
     """By `project/name`."""
     caches: dict[str, CachePolicy] = {}
+    tool_servers: dict[str, ToolServerRoute] = {}
+    """By `project/name`."""
 
 
 _encoder = msgspec.json.Encoder()

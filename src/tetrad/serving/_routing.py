@@ -213,6 +213,11 @@ class CompiledTable:
         found = apps + routes + [model for model in models if model[0] not in taken]
         return [each for each in found if may_name(key, each[0])] if key.models else found
 
+    def release(self, project: str, digest: str) -> ReleaseRoute | None:
+        """Return a release of a project; None where the table has none that can be served."""
+        found = self._releases.get((project, digest))
+        return found.route if found is not None else None
+
     def health(self) -> GatewayHealth:
         """Tell how the targets of all routes do as far as this worker has called them, and the keys of providers."""
         now = self._clock.monotonic()

@@ -18,6 +18,10 @@ from tetrad.serving._model import LimitRule as LimitRule  # noqa: PLC0414 - rule
 from tetrad.serving._model import LimitSubject as LimitSubject  # noqa: PLC0414 - rules are part of this door
 from tetrad.serving._model import ModelEntry, TemplateSyntax, Upstream, Variable
 from tetrad.serving._operations import Operation
+from tetrad.serving._tool_servers import OnChange as OnChange  # noqa: PLC0414 - MCP servers are part of this door
+from tetrad.serving._tool_servers import Surface as Surface  # noqa: PLC0414 - MCP servers are part of this door
+from tetrad.serving._tool_servers import ToolAccess as ToolAccess  # noqa: PLC0414 - MCP servers are part of this door
+from tetrad.serving._tool_servers import ToolServerRoute as ToolServerRoute  # noqa: PLC0414 - as above
 
 
 @lru_cache(maxsize=4096)

@@ -2123,6 +2123,134 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/mcp-servers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Tool Servers
+         * @description Return the MCP servers of a project.
+         */
+        get: operations["list_tool_servers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/mcp-servers/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Tool Server
+         * @description Return one MCP server.
+         */
+        get: operations["get_tool_server"];
+        /**
+         * Put Tool Server
+         * @description Register an MCP server, or change it; gateways know within a second. What is approved of it stays so.
+         */
+        put: operations["put_tool_server"];
+        post?: never;
+        /**
+         * Delete Tool Server
+         * @description Remove an MCP server with what is approved of it; calls in flight end as they would have.
+         */
+        delete: operations["delete_tool_server"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/mcp-servers/{name}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve Tools
+         * @description Approve definitions as they were read, all or none; refused where one has changed since.
+         */
+        post: operations["approve_tools"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/mcp-servers/{name}/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Refresh Tools
+         * @description Ask a server for its tools now; nothing is approved by it.
+         */
+        post: operations["refresh_tools"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/mcp-servers/{name}/tools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Tools
+         * @description Return what is known of a server's tools, and what changed since they were approved.
+         */
+        get: operations["list_tools"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/mcp-servers/{name}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Withdraw Tools
+         * @description Take approvals back; the tools cannot be called any more.
+         */
+        post: operations["withdraw_tools"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/missing-model-files": {
         parameters: {
             query?: never;
@@ -4405,6 +4533,26 @@ export interface paths {
         get: operations["get_internal_status"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/tool-sightings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Report Tool Sightings
+         * @description Take in definitions that gateways saw and that are not the approved ones.
+         */
+        post: operations["report_tool_sightings"];
         delete?: never;
         options?: never;
         head?: never;
@@ -7941,6 +8089,28 @@ export interface components {
             name: string;
         };
         /**
+         * ListingView
+         * @description What a server said when it was asked, and how its tools stand now.
+         */
+        ListingView: {
+            /**
+             * Odd
+             * @description Tools that cannot be approved, and why
+             */
+            odd: string[];
+            /**
+             * Protocol
+             * @description The revision of MCP that was spoken
+             */
+            protocol: string;
+            /** Server */
+            server: string;
+            /** Took Ms */
+            took_ms: number;
+            /** Tools */
+            tools: components["schemas"]["ToolView"][];
+        };
+        /**
          * LiveView
          * @description A release that is served now for an app, by a ref; without one only to requests that pin it.
          */
@@ -9053,6 +9223,20 @@ export interface components {
         Page_TeamView_: {
             /** Items */
             items: components["schemas"]["TeamView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[ToolServerView] */
+        Page_ToolServerView_: {
+            /** Items */
+            items: components["schemas"]["ToolServerView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[ToolView] */
+        Page_ToolView_: {
+            /** Items */
+            items: components["schemas"]["ToolView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -10694,6 +10878,16 @@ export interface components {
             revision: number;
         };
         /**
+         * ReviewedTool
+         * @description A definition that was read: the tool's name and the digest of what was read.
+         */
+        ReviewedTool: {
+            /** Digest */
+            digest: string;
+            /** Name */
+            name: string;
+        };
+        /**
          * RevocationView
          * @description A revocation; it stands until `reinstated_at`. `evidence` is the signed statement that says the same.
          */
@@ -11136,6 +11330,24 @@ export interface components {
             scopes: string[];
             /** Version */
             version: string;
+        };
+        /**
+         * SightingBody
+         * @description A definition that a gateway saw.
+         */
+        SightingBody: {
+            /** Definition */
+            definition: {
+                [key: string]: unknown;
+            };
+            /** Digest */
+            digest: string;
+            /** Project */
+            project: string;
+            /** Server */
+            server: string;
+            /** Tool */
+            tool: string;
         };
         /** SignInBody */
         SignInBody: {
@@ -11912,6 +12124,294 @@ export interface components {
              * @default
              */
             title: string;
+        };
+        /**
+         * ToolAccessBody
+         * @description Which tools a key, by its id, or a team may use.
+         */
+        ToolAccessBody: {
+            /** Name */
+            name: string;
+            /**
+             * Subject
+             * @enum {string}
+             */
+            subject: "key" | "team";
+            /**
+             * Tools
+             * @default [
+             *       "*"
+             *     ]
+             */
+            tools: string[];
+        };
+        /**
+         * ToolApprovalBody
+         * @description What to approve.
+         */
+        ToolApprovalBody: {
+            /** Tools */
+            tools: components["schemas"]["ReviewedTool"][];
+        };
+        /**
+         * ToolServerBody
+         * @description How to reach an MCP server, and who may call what of it; see `ToolServerSpec`.
+         */
+        ToolServerBody: {
+            /**
+             * Access
+             * @description Only these keys and teams may use it; empty: all of the project
+             * @default []
+             */
+            access: components["schemas"]["ToolAccessBody"][];
+            /**
+             * Allow
+             * @description Patterns of the tools that anybody may use
+             * @default [
+             *       "*"
+             *     ]
+             */
+            allow: string[];
+            /**
+             * Command
+             * @description A program that speaks MCP over stdio, in place of a url
+             * @default []
+             */
+            command: string[];
+            /**
+             * Connect Timeout S
+             * @default 5
+             */
+            connect_timeout_s: number;
+            /**
+             * Env
+             * @description The program's variables; {NAME} stands for a secret of the project
+             * @default {}
+             */
+            env: {
+                [key: string]: string;
+            };
+            /**
+             * First Byte Timeout S
+             * @description Seconds for an answer to begin
+             * @default 60
+             */
+            first_byte_timeout_s: number;
+            /**
+             * Headers
+             * @description Sent to it; {NAME} stands for a secret of the project
+             * @default {}
+             */
+            headers: {
+                [key: string]: string;
+            };
+            /**
+             * Idle Timeout S
+             * @description Longest silence within an answer
+             * @default 60
+             */
+            idle_timeout_s: number;
+            /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide
+             * @default false
+             */
+            internal: boolean;
+            /**
+             * Max Connections
+             * @description Of one gateway worker
+             * @default 64
+             */
+            max_connections: number;
+            /**
+             * On Change
+             * @description What happens to a tool that is not as it was approved, or not approved at all
+             * @default refuse
+             * @enum {string}
+             */
+            on_change: "refuse" | "alert";
+            /**
+             * Serves
+             * @description What of MCP is passed on
+             * @default [
+             *       "tools"
+             *     ]
+             */
+            serves: ("tools" | "resources" | "prompts")[];
+            /**
+             * Total Timeout S
+             * @default 600
+             */
+            total_timeout_s: number;
+            /**
+             * Url
+             * @description The whole address of its endpoint
+             * @default
+             */
+            url: string;
+        };
+        /**
+         * ToolServerView
+         * @description An MCP server of a project, and how many of its tools stand how.
+         */
+        ToolServerView: {
+            /**
+             * Access
+             * @description Only these keys and teams may use it; empty: all of the project
+             * @default []
+             */
+            access: components["schemas"]["ToolAccessBody"][];
+            /**
+             * Allow
+             * @description Patterns of the tools that anybody may use
+             * @default [
+             *       "*"
+             *     ]
+             */
+            allow: string[];
+            /**
+             * Command
+             * @description A program that speaks MCP over stdio, in place of a url
+             * @default []
+             */
+            command: string[];
+            /**
+             * Connect Timeout S
+             * @default 5
+             */
+            connect_timeout_s: number;
+            /**
+             * Env
+             * @description The program's variables; {NAME} stands for a secret of the project
+             * @default {}
+             */
+            env: {
+                [key: string]: string;
+            };
+            /**
+             * First Byte Timeout S
+             * @description Seconds for an answer to begin
+             * @default 60
+             */
+            first_byte_timeout_s: number;
+            /**
+             * Headers
+             * @description Sent to it; {NAME} stands for a secret of the project
+             * @default {}
+             */
+            headers: {
+                [key: string]: string;
+            };
+            /**
+             * Idle Timeout S
+             * @description Longest silence within an answer
+             * @default 60
+             */
+            idle_timeout_s: number;
+            /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide
+             * @default false
+             */
+            internal: boolean;
+            /**
+             * Max Connections
+             * @description Of one gateway worker
+             * @default 64
+             */
+            max_connections: number;
+            /** Name */
+            name: string;
+            /**
+             * On Change
+             * @description What happens to a tool that is not as it was approved, or not approved at all
+             * @default refuse
+             * @enum {string}
+             */
+            on_change: "refuse" | "alert";
+            /**
+             * Problem
+             * @description Why it cannot be called; empty where it can
+             */
+            problem: string;
+            /**
+             * Serves
+             * @description What of MCP is passed on
+             * @default [
+             *       "tools"
+             *     ]
+             */
+            serves: ("tools" | "resources" | "prompts")[];
+            /** Tools */
+            tools: {
+                [key: string]: number;
+            };
+            /**
+             * Total Timeout S
+             * @default 600
+             */
+            total_timeout_s: number;
+            /**
+             * Url
+             * @description The whole address of its endpoint
+             * @default
+             */
+            url: string;
+        };
+        /**
+         * ToolView
+         * @description A tool of a server. `definition` is what it says of itself now, `approved` what was approved.
+         */
+        ToolView: {
+            /**
+             * Allowed
+             * @description Whether the server's list lets it through
+             */
+            allowed: boolean;
+            /** Approved */
+            approved: {
+                [key: string]: unknown;
+            } | null;
+            /** Approved At */
+            approved_at: string | null;
+            /** Approved By */
+            approved_by: string;
+            /** Approved Digest */
+            approved_digest: string;
+            /** Definition */
+            definition: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Diff
+             * @description What changed since the approval, line by line
+             */
+            diff: string[];
+            /**
+             * Digest
+             * @description Of the definition that was last seen
+             */
+            digest: string;
+            /**
+             * Name
+             * @description Empty for the server's instructions to models
+             */
+            name: string;
+            /** Seen At */
+            seen_at: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "approved" | "changed" | "new" | "gone";
+        };
+        /**
+         * ToolWithdrawalBody
+         * @description Whose approval to take back.
+         */
+        ToolWithdrawalBody: {
+            /** Tools */
+            tools: string[];
         };
         /**
          * TopOut
@@ -16777,6 +17277,279 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_tool_servers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ToolServerView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_tool_server: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToolServerView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_tool_server: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ToolServerBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToolServerView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_tool_server: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approve_tools: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ToolApprovalBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ToolView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    refresh_tools: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListingView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_tools: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ToolView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    withdraw_tools: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ToolWithdrawalBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ToolView_"];
+                };
             };
             /** @description The request was refused or failed */
             default: {
@@ -21673,6 +22446,38 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["StatusView"];
                 };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    report_tool_sightings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SightingBody"][];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request was refused or failed */
             default: {

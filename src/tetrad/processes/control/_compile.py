@@ -32,6 +32,7 @@ from tetrad.serving import (
     ReleaseRoute,
     RouteTable,
     Tier,
+    ToolServerRoute,
     Upstream,
     Variable,
     upstream_of,
@@ -63,6 +64,7 @@ class Sources:
     bindings: Callable[[str], BindingSet] = lambda _project: BindingSet()
     routes: Callable[[], Iterable[ModelRoute]] = lambda: ()
     caches: Callable[[], dict[str, CachePolicy]] = dict
+    tool_servers: Callable[[], Iterable[ToolServerRoute]] = lambda: ()
     problems: list[str] = field(default_factory=list)
     egress: str = PUBLIC
 
@@ -114,6 +116,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         limits=tuple(sources.limits()),
         routes=_routes(sources, models),
         caches=sources.caches(),
+        tool_servers=_tool_servers(sources),
     )
 
 
@@ -280,6 +283,17 @@ def _routes(sources: Sources, models: Mapping[str, ModelEntry]) -> dict[str, Mod
                 said = f"route {route.name!r} of {route.project!r} names the model {name!r}, which is not there"
                 sources.problems.append(said)
                 log.warning("%s", said)
+    return found
+
+
+def _tool_servers(sources: Sources) -> dict[str, ToolServerRoute]:
+    found = {}
+    for server in sources.tool_servers():
+        found[f"{server.project}/{server.name}"] = server
+        if server.problem:
+            said = f"the MCP server {server.name!r} of {server.project!r} cannot be called: {server.problem}"
+            sources.problems.append(said)
+            log.error("%s", said)
     return found
 
 

@@ -116,6 +116,10 @@ from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
 from tetrad.serving._route_directory import RouteDirectory, RouteHealth
 from tetrad.serving._store import SqlCachePolicyStore, SqlEngineStore, SqlProviderStore, SqlRouteStore
+from tetrad.tools._listing import HttpLister
+from tetrad.tools._service import ToolServers
+from tetrad.tools._settings import COMMANDS, LIST_S
+from tetrad.tools._store import SqlToolServerStore
 from tetrad.traces._quarantine import Quarantine
 from tetrad.traces._service import Traces
 from tetrad.traces._settings import limits_from as trace_limits
@@ -162,6 +166,7 @@ class Services:
     routes: RouteDirectory
     route_health: RouteHealth
     caches: CachePolicies
+    tools: ToolServers
     rotation: KeyRotation
     jobs: JobClient
     playground: Playground
@@ -327,6 +332,18 @@ def build_services(settings: Settings, home: Home) -> Services:
         caches = CachePolicies(
             SqlCachePolicyStore(database, clock), clock, on_change=changed, refuse_unknown_app=releases.app
         )
+        tools = ToolServers(
+            SqlToolServerStore(database, clock),
+            clock,
+            lister=lambda route_of: HttpLister(
+                route_of, bridge=str(home.run / "tools.sock"), deadline_s=settings.get(LIST_S)
+            ),
+            reveal=identity.secrets.reveal,
+            commands=settings.get(COMMANDS),
+            egress=parse_egress(settings.get(EGRESS_ALLOW)),
+            audit=identity.audit.record,
+            on_change=changed,
+        )
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
@@ -390,6 +407,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             resolve_candidate=changes.resolve,
             limits=limits.every_rule,
             caches=caches.all,
+            tool_servers=lambda: [tools.route(each) for each in tools.registered()],
             egress=egress.text,
         )
         publisher = RouteTablePublisher(
@@ -450,6 +468,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             routes=routes,
             route_health=RouteHealth(clock),
             caches=caches,
+            tools=tools,
             rotation=KeyRotation(
                 keys.keyring,
                 [(identity.secrets, identity.secrets.reseal), (evidence, lambda _actor: evidence.reseal())],

@@ -32,6 +32,7 @@ from tetrad.responses.routes import router as responses_router
 from tetrad.serving._route_api import gateway_health_router, route_router
 from tetrad.serving.routes import cache_router, preset_router, provider_router
 from tetrad.serving.routes import router as serving_router
+from tetrad.tools.routes import router as tools_router
 from tetrad.traces.routes import router as traces_router
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         route_router(services.routes, services.route_health),
         gateway_health_router(services.route_health, services.providers),
         cache_router(services.caches),
+        tools_router(services.tools),
         sealing_router(services.rotation),
         jobs_router(services.jobs),
         playground_router(services.playground),

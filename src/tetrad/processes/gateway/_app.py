@@ -11,7 +11,7 @@ from typing import Any
 from tetrad.kernel import TetradError
 from tetrad.processes.gateway._core import GatewayCore, Gone, shutting_down
 from tetrad.processes.gateway._turn import Turn
-from tetrad.serving import AnswerTorn, Exchange, Operation, RequestRefused
+from tetrad.serving import AnswerTorn, Exchange, RequestRefused
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,15 +32,15 @@ class GatewayApp(GatewayCore):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        operation = self.operation(scope["method"], scope["path"])
-        if operation is not None:
-            await self._call_model(operation, scope, receive, send)
-            return
         method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
         if self.relayed(path):
             query = scope["query_string"].decode("latin-1")
             with contextlib.suppress(AnswerTorn):  # an answer that is not ended: the server cuts the connection
                 await self.relay(method, path, query, headers, self._pieces(receive), _AsgiReply(send))
+            return
+        exchange = self.exchange(method, path, headers)
+        if exchange is not None:
+            await self._call_model(exchange, scope, receive, send)
             return
         if self.stored(path):
             query = scope["query_string"].decode("latin-1")
@@ -48,14 +48,13 @@ class GatewayApp(GatewayCore):
             return
         await _AsgiReply(send).whole(*self.page(method, path, headers))
 
-    async def _call_model(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _call_model(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         connection = (scope.get("extensions") or {}).get(CONNECTION)
-        exchange = Exchange(operation, dict(scope["headers"]), time.time_ns())
         reply = _AsgiReply(send, connection, self.turn)
         declared = exchange.headers.get(b"content-length")
         refusal = self.admit(exchange, None if declared is None else int(declared))
         if refusal is not None:
-            await self.pipeline.refuse(exchange, refusal, reply)
+            await self.refuse(exchange, refusal, reply)
             return
         self.metrics.in_flight += 1
         try:
@@ -67,10 +66,10 @@ class GatewayApp(GatewayCore):
         try:
             exchange.body = await self._read_body(receive, connection)
         except TetradError as error:
-            await self.pipeline.refuse(exchange, error, reply)
+            await self.refuse(exchange, error, reply)
             return
         except ClientGone:
-            self.pipeline.abandon(exchange, "client_disconnected")
+            self.abandon(exchange, "client_disconnected")
             return
         exchange.ready_ns = time.time_ns()
         gone = Gone()
@@ -80,7 +79,7 @@ class GatewayApp(GatewayCore):
         else:
             watcher = asyncio.get_running_loop().create_task(_watch(receive, gone))
         try:
-            await self.pipeline.serve(exchange, reply)
+            await self.serve(exchange, reply)
         except AnswerTorn:
             return  # an answer that is not ended: the server cuts the connection
         except asyncio.CancelledError:

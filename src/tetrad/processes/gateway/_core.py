@@ -16,7 +16,9 @@ from tetrad.processes.gateway._metrics import Metrics
 from tetrad.processes.gateway._relay import ControlRelay, relayed
 from tetrad.processes.gateway._shedding import Shedder, priority_of
 from tetrad.processes.gateway._turn import Turn
-from tetrad.serving import BY_PATH, AnswerTorn, Exchange, Operation, Pipeline, Reply, RequestRefused, error_body
+from tetrad.serving import BY_PATH, AnswerTorn, Exchange, Pipeline, Reply, RequestRefused, error_body
+from tetrad.tools import PREFIX as MCP
+from tetrad.tools import ToolExchange, ToolProxy
 
 JSON = (b"content-type", b"application/json")
 _NOT_SERVED = ("/v1/realtime", "/v1/assistants", "/v1/threads", "/v1/fine_tuning")
@@ -44,6 +46,7 @@ class GatewayCore:
         shed_lag_s: float = 0.0,
         memory: ControlMemory | None = None,
         relay: ControlRelay | None = None,
+        tools: ToolProxy | None = None,
         turn: Turn | None = None,
     ) -> None:
         self.pipeline = pipeline
@@ -57,17 +60,58 @@ class GatewayCore:
         self._memory = memory
         self._relay = relay
         self.turn = turn
-        self.draining = False
+        self._tools = tools
+        self._draining = False
 
-    @staticmethod
-    def operation(method: str, path: str) -> Operation | None:
-        """Return what a request asks of a model; None where it asks for a page."""
-        return BY_PATH.get(path) if method == "POST" else None
+    @property
+    def draining(self) -> bool:
+        """Whether nothing new is begun."""
+        return self._draining
+
+    @draining.setter
+    def draining(self, value: bool) -> None:
+        self._draining = value
+        if value and self._tools is not None:
+            self._tools.drain()
+
+    def exchange(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Exchange | None:
+        """Return what a request asks of a model or of an MCP server; None where it asks for a page."""
+        operation = BY_PATH.get(path) if method == "POST" else None
+        if operation is not None:
+            return Exchange(operation, headers, time.time_ns())
+        if self._tools is not None and self._tools.serves(method, path):
+            return ToolExchange(method, path, headers, time.time_ns())
+        return None
+
+    async def serve(self, exchange: Exchange, reply: Reply) -> None:
+        """Answer an admitted exchange whose body is there; raises nothing but `AnswerTorn`."""
+        if isinstance(exchange, ToolExchange) and self._tools is not None:
+            await self._tools.serve(exchange, reply)
+        else:
+            await self.pipeline.serve(exchange, reply)
+
+    async def refuse(self, exchange: Exchange, error: TetradError, reply: Reply) -> None:
+        """Answer with an error, in the client's protocol."""
+        if isinstance(exchange, ToolExchange) and self._tools is not None:
+            await self._tools.refuse(exchange, error, reply)
+        else:
+            await self.pipeline.refuse(exchange, error, reply)
+
+    def abandon(self, exchange: Exchange, why: str) -> None:
+        """Record an exchange whose client cannot be answered any more."""
+        if isinstance(exchange, ToolExchange) and self._tools is not None:
+            self._tools.abandon(exchange, why)
+        else:
+            self.pipeline.abandon(exchange, why)
 
     def admit(self, exchange: Exchange, declared: int | None) -> TetradError | None:
         """Return why an exchange ends before its body is read; `declared` is the length that its head announces."""
         if self.metrics.in_flight >= self._max_in_flight:
             return self._full()
+        if isinstance(exchange, ToolExchange) and self._tools is not None:
+            refused = self._tools.check_origin(exchange)
+            if refused is not None:
+                return refused
         try:
             self.pipeline.authenticate(exchange)
         except TetradError as error:
@@ -173,6 +217,10 @@ class GatewayCore:
 
     def _page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
         known = path in _PAGES or path.startswith("/v1/models/")
+        if self._tools is not None and path.startswith(MCP):
+            raise RequestRefused(
+                f"{method} is not allowed here", hint="use POST, GET or DELETE", status=405, code="method_not_allowed"
+            )
         if path in BY_PATH or (known and method not in ("GET", "HEAD")):
             wanted = "POST" if path in BY_PATH else "GET"
             raise RequestRefused(

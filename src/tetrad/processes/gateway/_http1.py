@@ -360,8 +360,8 @@ class HttpConnection(asyncio.Protocol):
             parser.get_method().decode("latin-1"), self._path(), keep_alive=parser.should_keep_alive(), http10=http10
         )
         self._receiving = request
-        operation = self._core.operation(request.method, request.path)
-        if operation is None:
+        exchange = self._core.exchange(request.method, request.path, head)
+        if exchange is None:
             request.head = head
             request.query = self._url.partition(b"?")[2].decode("latin-1")
             if self._core.relayed(request.path):
@@ -369,7 +369,7 @@ class HttpConnection(asyncio.Protocol):
                 request.pipe = BodyPipe(self._core.body_timeout_s, self._hold_reading, self._release_reading)
                 self._enqueue(request)
             return
-        request.exchange = exchange = Exchange(operation, head, time.time_ns())
+        request.exchange = exchange
         declared = head.get(b"content-length")
         request.error = self._core.admit(exchange, None if declared is None else int(declared))
         if request.error is not None:
@@ -377,8 +377,9 @@ class HttpConnection(asyncio.Protocol):
             return
         request.counted = True
         self._core.metrics.in_flight += 1
-        if declared is not None and request.keep_alive and not http10 and self._learned is None:
-            self._learned = _KnownHead(operation, head)
+        usual = declared is not None and request.keep_alive and not http10 and type(exchange) is Exchange
+        if usual and self._learned is None:
+            self._learned = _KnownHead(exchange.operation, head)
         request.expects = head.get(b"expect", b"").lower() == b"100-continue"
         if not self._busy():
             self._await_body(request)
@@ -462,13 +463,13 @@ class HttpConnection(asyncio.Protocol):
         reply = _Reply(self, request)
         try:
             if request.error is not None:
-                await self._core.pipeline.refuse(exchange, request.error, reply)
+                await self._core.refuse(exchange, request.error, reply)
             else:
-                await self._core.pipeline.serve(exchange, reply)
+                await self._core.serve(exchange, reply)
         except asyncio.CancelledError:
             if self._lost:
                 if request.error is None:
-                    self._core.pipeline.abandon(exchange, "client_disconnected")
+                    self._core.abandon(exchange, "client_disconnected")
             elif not reply.begun:
                 await reply.whole(*shutting_down())
                 self._closing = True
@@ -579,7 +580,7 @@ class HttpConnection(asyncio.Protocol):
         if request.pipe is not None:
             request.pipe.fail()
         if request.exchange is not None and request.error is None:
-            self._core.pipeline.abandon(request.exchange, "client_disconnected")
+            self._core.abandon(request.exchange, "client_disconnected")
         self._discount(request)
 
     def _discount(self, request: _Request) -> None:

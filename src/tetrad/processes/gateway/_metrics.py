@@ -14,10 +14,12 @@ import msgspec
 from tetrad.kit.spool import SpoolWriter
 from tetrad.processes.gateway._shedding import Shedder
 from tetrad.serving import Cache, Exchange, GatewayHealth
+from tetrad.tools import ToolExchange
 
 log = logging.getLogger(__name__)
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _FRESH_S = 30.0
+_TOOL_METHODS = frozenset(("initialize", "server/discover", "ping", "tools/list", "tools/call"))
 _BREAKERS = {"closed": 0, "half_open": 1, "open": 2}
 _HELP = {
     "tetrad_gateway_requests_total": ("counter", "Requests answered, by operation and status."),
@@ -51,6 +53,9 @@ _HELP = {
     "tetrad_gateway_cache_saved_tokens_total": ("counter", "Tokens that no model had to read or write."),
     "tetrad_gateway_cache_entries": ("gauge", "Answers in the worker's memory."),
     "tetrad_gateway_cache_bytes": ("gauge", "Bytes of answers in the worker's memory."),
+    "tetrad_gateway_tool_requests_total": ("counter", "Requests of MCP servers, by server, method and outcome."),
+    "tetrad_gateway_tool_seconds_total": ("counter", "Seconds that calls of tools took, by server."),
+    "tetrad_gateway_tool_streams": ("gauge", "Streams of MCP servers that clients hold open."),
     "tetrad_gateway_resident_bytes": ("gauge", "Memory of the worker."),
 }
 
@@ -75,6 +80,9 @@ class Metrics:
         self.connected = False
         self.routes: Callable[[], GatewayHealth] = GatewayHealth
         self.cache: Cache | None = None
+        self.tool_streams: Callable[[], int] = int
+        self._tools: dict[tuple[str, str, str], int] = {}
+        self._tool_seconds: dict[str, float] = {}
         self.shedder: Shedder | None = None
         self._requests: dict[tuple[str, int], int] = {}
         self._errors: dict[str, int] = {}
@@ -82,8 +90,21 @@ class Metrics:
         self._buckets = [0] * (len(_BUCKETS_S) + 1)
         self._seconds = 0.0
 
-    def finished(self, exchange: Exchange) -> None:
-        """Count a finished exchange."""
+    def tool_finished(self, exchange: ToolExchange) -> None:
+        """Count a finished exchange with an MCP server; how long a stream was open says nothing of anybody's speed."""
+        self._count(exchange)
+        server = exchange.server or "unknown"
+        method = exchange.rpc if exchange.rpc in _TOOL_METHODS else "stream" if exchange.is_stream else "other"
+        place = (server, method, "error" if exchange.error_type else "ok")
+        if place not in self._tools and len(self._tools) >= 600:
+            place = ("other", "other", place[2])
+        self._tools[place] = self._tools.get(place, 0) + 1
+        if exchange.tool:
+            server = place[0]
+            took = (exchange.end_ns - exchange.start_ns) / 1e9
+            self._tool_seconds[server] = self._tool_seconds.get(server, 0.0) + took
+
+    def _count(self, exchange: Exchange) -> None:
         key = (exchange.kind, exchange.status)
         self._requests[key] = self._requests.get(key, 0) + 1
         code = exchange.error_type
@@ -91,6 +112,10 @@ class Metrics:
             if code not in self._errors and len(self._errors) >= 200:
                 code = "other"  # upstreams invent codes; a metric has a bounded number of series
             self._errors[code] = self._errors.get(code, 0) + 1
+
+    def finished(self, exchange: Exchange) -> None:
+        """Count a finished exchange."""
+        self._count(exchange)
         for made in exchange.attempts:
             if made.cost is None and made.outcome is not None and made.outcome.usage is not None:
                 self._count_unpriced(made.model.name)
@@ -140,6 +165,12 @@ class Metrics:
         yield "tetrad_gateway_upstream_connections", 'state="open"', sum(c[0] for c in connections.values())
         yield "tetrad_gateway_upstream_connections", 'state="idle"', sum(c[1] for c in connections.values())
         yield "tetrad_gateway_upstream_connections", 'state="waiting"', sum(c[2] for c in connections.values())
+        for (server, method, outcome), count in sorted(self._tools.items()):
+            labels = f'server="{_label(server)}",method="{method}",outcome="{outcome}"'
+            yield "tetrad_gateway_tool_requests_total", labels, count
+        for server, seconds in sorted(self._tool_seconds.items()):
+            yield "tetrad_gateway_tool_seconds_total", f'server="{_label(server)}"', seconds
+        yield "tetrad_gateway_tool_streams", "", self.tool_streams()
         yield from _route_samples(self.routes())
         if self.cache is not None:
             yield from _cache_samples(self.cache)

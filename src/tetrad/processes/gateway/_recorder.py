@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -11,6 +12,7 @@ from tetrad.kernel import TetradError
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import Attempt, ContentPolicy, Exchange, KeyEntry
 from tetrad.serving.ports import Outcome
+from tetrad.tools import ToolExchange
 from tetrad.traces import OwnFields, SharedFields, SpanGroup, encode_group
 
 SERVICE = "tetrad-gateway"
@@ -157,6 +159,65 @@ class Recorder:
             attributes,
         )
 
+    def tool_group(self, exchange: ToolExchange, key: KeyEntry) -> SpanGroup:
+        """Return the span of a call of a tool, in the words of OpenTelemetry's GenAI and MCP conventions."""
+        x, policy = exchange, key.content
+        attributes = {
+            "gateway.table_version": str(x.table_version),
+            "gen_ai.tool.name": x.tool,
+            "gen_ai.tool.type": "extension",
+            "mcp.method.name": x.rpc,
+            "tetrad.tool.server": x.server,
+        }
+        if x.digest:
+            attributes["tetrad.tool.digest"] = x.digest
+        if x.protocol:
+            attributes["mcp.protocol.version"] = x.protocol
+        if x.unanswered:
+            attributes["tetrad.tool.answered"] = "on another stream"
+        failed = bool(x.error_type)
+        told = x.error.message if x.error is not None else ""
+        own = OwnFields(
+            f"execute_tool {x.tool}",  # name
+            x.span_id,
+            x.parent_id,
+            "SERVER",
+            x.start_ns,
+            x.end_ns,
+            "error" if failed else "unset" if x.unanswered else "ok",
+            _message(policy, x.error_type, told) if failed else "",
+            x.error_type,
+            x.status,
+            "",  # provider
+            "",
+            "",
+            "",
+            (),
+            None,  # a tool has no usage of tokens
+            None,
+            "USD",
+            0,
+            0,  # attempt
+            self._content(policy, x.arguments),
+            self._content(policy, x.output),
+            attributes,
+        )
+        return SpanGroup(_shared(x, key), (own,))
+
+    def tool(self, exchange: ToolExchange) -> None:
+        """Count an exchange with an MCP server, and record it where it is a call of a tool."""
+        self._metrics.tool_finished(exchange)
+        if exchange.key is not None and exchange.tool:
+            self._write(lambda key: self.tool_group(exchange, key), exchange.key)
+
+    def _write(self, group: Callable[[KeyEntry], SpanGroup], key: KeyEntry) -> None:
+        try:
+            frame = encode_group(group(key))
+        except (TetradError, msgspec.MsgspecError, ValueError):
+            self._metrics.unrecorded += 1
+            return
+        self._spool.append(frame)
+
     def _content(self, policy: ContentPolicy, document: bytes) -> bytes:
         if policy == "off" or not document:
             return b""
@@ -203,7 +264,7 @@ def _shared(x: Exchange, key: KeyEntry) -> SharedFields:
     return SharedFields(
         key.project,
         x.trace_id,
-        x.operation.kind,
+        x.kind,
         x.stream,
         x.app,
         x.ref,

@@ -102,6 +102,28 @@ SIMILAR_DEADLINE_S = Setting(
     minimum=0.01,
     maximum=60,
 )
+TOOL_ANSWER_BYTES = Setting(
+    "gateway_tool_answer_bytes",
+    int,
+    8 * MIB,
+    "Largest answer of an MCP server, and largest event of its streams, in bytes.",
+    minimum=1024,
+    maximum=256 * MIB,
+)
+TOOL_STREAMS = Setting(
+    "gateway_tool_streams",
+    int,
+    32,
+    "Streams of MCP servers that one key may hold open at one worker.",
+    minimum=1,
+    maximum=10_000,
+)
+TOOL_ORIGINS = Setting(
+    "gateway_tool_origins",
+    str,
+    "",
+    "Web origins whose pages may call MCP servers, separated by commas, besides those of this machine.",
+)
 
 SETTINGS = SettingsTable(
     "Gateway",
@@ -127,5 +149,8 @@ SETTINGS = SettingsTable(
         SIMILAR_DEADLINE_S,
         STORED_CONNECTIONS,
         RELAY_CONNECTIONS,
+        TOOL_ANSWER_BYTES,
+        TOOL_STREAMS,
+        TOOL_ORIGINS,
     ),
 )

@@ -17,7 +17,7 @@ from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.kit.upstream import Client, Limits, parse_address
-from tetrad.limits import Gate, LimitLayer
+from tetrad.limits import Gate, LimitLayer, ToolLimits
 from tetrad.limits import _settings as limiting
 from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
@@ -29,6 +29,7 @@ from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, w
 from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._relay import ControlRelay
 from tetrad.processes.gateway._shipper import Shipper
+from tetrad.processes.gateway._sightings import ToolSightings
 from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
 from tetrad.processes.gateway._turn import Turn
@@ -45,6 +46,7 @@ from tetrad.serving import (
     Remembering,
     RouteTable,
 )
+from tetrad.tools import Sessions, ToolProxy
 
 if TYPE_CHECKING:
     from tetrad.processes.gateway._server import GatewayServer
@@ -80,7 +82,7 @@ class Worker:
         largest = settings.get(own.MAX_ANSWER)
         providers = ProviderShelf(client, clock, keep_bytes=record_bytes, answer_bytes=largest)
         control = parse_address(control_address(settings))
-        token = _FileSecret(home)
+        token = FileSecret(home)
         stored = Client(Limits(max_connections=settings.get(own.STORED_CONNECTIONS)))
         relaying = Client(Limits(max_connections=settings.get(own.RELAY_CONNECTIONS)))
         memory = ControlMemory(stored, control, token)
@@ -93,9 +95,10 @@ class Worker:
             wait_s=settings.get(limiting.WAIT_S),
             assumed_output=settings.get(limiting.ASSUMED_OUTPUT),
         )
+        recorder = Recorder(turn, self.metrics, record_bytes=record_bytes)
         pipeline = Pipeline(
             providers,
-            record=Recorder(turn, self.metrics, record_bytes=record_bytes),
+            record=recorder,
             clock=clock,
             stages=(Readiness(),),
             layers=(
@@ -108,11 +111,28 @@ class Worker:
             region=settings.get(own.REGION),
         )
         self.metrics.routes = partial(_health, pipeline)
+        sightings = ToolSightings(internal, control, token)
+        tools = ToolProxy(
+            client,
+            clock,
+            current=pipeline.current,
+            sessions=Sessions(partial(keyring_of, settings, home)),
+            record=recorder.tool,
+            limiter=ToolLimits(gate),
+            sightings=sightings,
+            bridge=str(home.run / "tools.sock"),
+            origins=frozenset(
+                each.strip().encode() for each in settings.get(own.TOOL_ORIGINS).split(",") if each.strip()
+            ),
+            answer_bytes=settings.get(own.TOOL_ANSWER_BYTES),
+            streams_per_key=settings.get(own.TOOL_STREAMS),
+        )
+        self.metrics.tool_streams = lambda: tools.streams
         tables = TableClient(
             client=internal,
             control=control,
             token=token,
-            keyring=partial(_keyring, settings, home),
+            keyring=partial(keyring_of, settings, home),
             sealed_path=home.route_table,
             install=partial(self._install, pipeline),
         )
@@ -134,6 +154,7 @@ class Worker:
             shed_lag_s=settings.get(own.SHED_LAG_S),
             memory=memory,
             relay=ControlRelay(relaying, control, token),
+            tools=tools,
             turn=turn,
         )
         server = self._server(app)
@@ -144,6 +165,7 @@ class Worker:
             asyncio.create_task(shipper.run(), name="shipper"),
             asyncio.create_task(leases.run(), name="leases"),
             asyncio.create_task(teller.run(), name="health"),
+            asyncio.create_task(sightings.run(), name="tool-sightings"),
             asyncio.create_task(app.shedder.watch(), name="load"),
             asyncio.create_task(self._keep_house(tables, spool, client), name="housekeeping"),
         ]
@@ -240,7 +262,7 @@ def _health(pipeline: Pipeline) -> GatewayHealth:
     return pipeline.table.health() if pipeline.table is not None else GatewayHealth()
 
 
-class _FileSecret:
+class FileSecret:
     """The internal token, read again each time: it may be made, or change, after we started."""
 
     def __init__(self, home: Home) -> None:
@@ -264,7 +286,8 @@ def _claim(home: Home, index: int) -> SpoolFolder:
         ) from None
 
 
-def _keyring(settings: Settings, home: Home) -> Keyring:
+def keyring_of(settings: Settings, home: Home) -> Keyring:
+    """Return the installation's sealing keys, which control makes; they follow their file."""
     return home.keyring(settings, create=False)
 
 

@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings([INSTALLATION, SETTINGS], partial=True)
         log_to_stderr("inference", settings.get(LOG_LEVEL))
         home = Home.of(settings)
-        listener = _listen(given.socket or home.run / "inference.sock")
+        listener = listen_on(given.socket or home.run / "inference.sock")
         with listener:
             asyncio.run(_serve(settings, home, listener))
     except TetradError as error:
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _listen(path: Path) -> socket.socket:
+def listen_on(path: Path) -> socket.socket:
     """Listen on a socket that only its owner may use; a dead one of an earlier run is replaced."""
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         raise SocketUnusable(

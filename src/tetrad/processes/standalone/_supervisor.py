@@ -21,6 +21,7 @@ from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, HOST, Home, reachable_ho
 from tetrad.kit.settings import Setting, Settings
 from tetrad.processes.standalone._probe import answers, get_json, ready_probe
 from tetrad.processes.standalone._settings import GATEWAY_WORKERS, LIVENESS_S, READY_TIMEOUT_S, STOP_TIMEOUT_S
+from tetrad.tools._settings import COMMANDS
 
 _BACKLOG = 4096
 _POLICY = RestartPolicy(give_up_after=0)
@@ -146,6 +147,7 @@ class Supervisor:
         places: dict[str, tuple[str, int] | str] = {
             "control": (host, self.settings.get(CONTROL_PORT)),
             "inference": str(self.home.run / "inference.sock"),
+            "tools": str(self.home.run / "tools.sock"),
         }
         if self.settings.get(GATEWAY_WORKERS) == 1:
             places["gateway-0"] = (host, self.settings.get(GATEWAY_PORT))
@@ -215,6 +217,8 @@ class Supervisor:
             self._child("inference", (), probe=ready_probe(str(self.home.run / "inference.sock"), "/healthz")),
             self._child("worker", ()),
         ]
+        if self.settings.get(COMMANDS):
+            children.append(self._child("tools", (), probe=ready_probe(str(self.home.run / "tools.sock"), "/healthz")))
         children.extend(
             self._child(
                 f"gateway-{index}",

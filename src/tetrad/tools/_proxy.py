@@ -1,0 +1,324 @@
+"""Pass messages between clients and MCP servers over Streamable HTTP, as far as rules and approvals let them.
+
+Sources: MCP 2026-07-28, "Streamable HTTP"; MCP 2025-11-25, "Transports", for sessions, the stream of the server and
+resumption. Which revision is spoken is between client and server; the gateway keeps nothing from one request to the
+next but what a worker may forget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from tetrad.kernel import Clock, Overloaded, TetradError, Unavailable
+from tetrad.kit.upstream import Client, Response
+from tetrad.serving import (
+    BoundModel,
+    CompiledTable,
+    KeyEntry,
+    Reply,
+    RequestRefused,
+    RouteTable,
+    ToolServerRoute,
+    may_name,
+)
+from tetrad.tools._call import JSON, Call, Server
+from tetrad.tools._exchange import ToolExchange
+from tetrad.tools._rpc import error_message
+from tetrad.tools._screen import Digests, Seen, patterns_of
+from tetrad.tools._sessions import Sessions
+from tetrad.tools.errors import ToolServerNotFound
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/mcp/"
+APP_HEADER = b"x-tetrad-app"
+_DRAIN_S = 1.0
+_MAX_DRAINING = 64
+_LOCAL_ORIGIN = re.compile(rb"https?://(localhost|127(?:\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
+
+
+class Limiter(Protocol):
+    """Counts requests in the limits of who makes them; see `tetrad.limits`."""
+
+    def bind(self, table: RouteTable) -> Callable[[ToolExchange, BoundModel], Awaitable[None]] | None:
+        """Return what to await before a request goes on, which raises `TetradError` to refuse it; None without limits.
+
+        What is set aside is given back by `exchange.on_done`.
+        """
+        ...
+
+
+class Sightings(Protocol):
+    """Hears what definitions servers show, and remembers which of them are not the approved ones."""
+
+    def note(self, server: ToolServerRoute, shown: list[Seen]) -> None:
+        """Take in what a listing showed; quick, and never raises."""
+        ...
+
+    def drifted(self, server: ToolServerRoute) -> Mapping[str, str]:
+        """Return the digests last seen by this worker of the server's approved tools, as far as any was seen."""
+        ...
+
+
+class ToolRecorder(Protocol):
+    """Writes down a finished exchange: counts it, and makes a span of a call of a tool. Never raises."""
+
+    def __call__(self, exchange: ToolExchange) -> None:
+        """Record."""
+        ...
+
+
+class _Table:
+    """What the proxy made of one route table. `problems` says what of it cannot be called."""
+
+    def __init__(self, table: RouteTable, limiter: Limiter, bridge: str) -> None:
+        self.table = table
+        self.limit = limiter.bind(table)
+        self.servers: dict[str, Server] = {}
+        self.problems: dict[str, str] = {}
+        for path, route in table.tool_servers.items():
+            try:
+                self.servers[path] = Server(route, bridge)
+            except TetradError as error:
+                self.problems[path] = error.message
+
+
+class ToolProxy:
+    """Answer requests at `/mcp/NAME` by the newest route table; see the module.
+
+    `origins` are the web origins that may call besides those of this machine. `record` is called once per exchange of a
+    known key. A server's answer, or one event of a stream, has at most `answer_bytes`.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        *,
+        current: Callable[[], CompiledTable],
+        sessions: Sessions,
+        record: ToolRecorder,
+        limiter: Limiter,
+        sightings: Sightings,
+        bridge: str,
+        origins: frozenset[bytes],
+        answer_bytes: int,
+        streams_per_key: int,
+    ) -> None:
+        self.client = client
+        self.clock = clock
+        self._current = current
+        self.sessions = sessions
+        self._record = record
+        self._limiter = limiter
+        self.sightings = sightings
+        self._bridge = bridge
+        self._origins = origins
+        self.answer_bytes = answer_bytes
+        self._streams_per_key = streams_per_key
+        self._table: _Table | None = None
+        self.digests = Digests()
+        self._streams: dict[str, int] = {}
+        self.open: set[Response] = set()
+        self._finishing: set[asyncio.Task[None]] = set()
+        self.draining = False
+
+    @staticmethod
+    def serves(method: str, path: str) -> bool:
+        """Tell whether a request is one for MCP servers."""
+        return path.startswith(PREFIX) and method in ("POST", "GET", "DELETE")
+
+    @property
+    def streams(self) -> int:
+        """How many streams clients hold open now."""
+        return sum(self._streams.values())
+
+    def check_origin(self, exchange: ToolExchange) -> TetradError | None:
+        """Return why a browser's page may not call: a site can make its own name lead to us (DNS rebinding)."""
+        origin = exchange.headers.get(b"origin")
+        if origin is None or _LOCAL_ORIGIN.fullmatch(origin) or origin in self._origins:
+            return None
+        return RequestRefused(
+            f"pages of {origin[:100].decode('latin-1')!r} may not call MCP servers here",
+            hint="name the origin in TETRAD_GATEWAY_TOOL_ORIGINS",
+            status=403,
+            code="origin_refused",
+        )
+
+    def drain(self) -> None:
+        """Begin no stream, and end those that are open: their clients come back to another worker."""
+        self.draining = True
+        for response in list(self.open):
+            response.close()
+
+    # the three ends of an exchange
+
+    async def serve(self, exchange: ToolExchange, reply: Reply) -> None:
+        """Answer an authenticated exchange whose body is there; raises nothing but `CancelledError`."""
+        try:
+            await self._serve(exchange, reply)
+        except TetradError as error:
+            await self.refuse(exchange, error, reply)
+        except asyncio.CancelledError:
+            self.abandon(exchange, "client_disconnected")
+            raise
+        except Exception:
+            log.exception("MCP request %s failed inside the gateway", exchange.trace_id)
+            await self.refuse(exchange, TetradError("the gateway failed", hint=f"trace {exchange.trace_id}"), reply)
+
+    async def refuse(self, exchange: ToolExchange, error: TetradError, reply: Reply) -> None:
+        """Answer with an error, and record it where the client is known."""
+        exchange.error = error
+        exchange.error_type = exchange.error_type or error.code
+        told = getattr(error, "number", None) == -32602 and bool(bytes(exchange.identity))
+        exchange.status = 200 if told else error.status  # what the request says is wrong, HTTP is not
+        self.done(exchange)
+        headers = [JSON, *self.own_headers(exchange), *getattr(error, "headers", ())]
+        if error.retry_after_s is not None:
+            headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
+        if error.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        await reply.whole(exchange.status, headers, error_message(error, exchange.identity))
+
+    def abandon(self, exchange: ToolExchange, why: str) -> None:
+        """Record an exchange whose client cannot be answered any more."""
+        if not exchange.recorded:
+            exchange.status = 499
+            exchange.error_type = why
+            self.done(exchange)
+
+    def done(self, exchange: ToolExchange) -> None:
+        if exchange.recorded:
+            return
+        exchange.recorded = True
+        exchange.end_ns = self.clock.now_ns()
+        for made in exchange.attempts:
+            made.end_ns = made.end_ns or exchange.end_ns
+            made.status = made.status or exchange.status
+        for listener in exchange.on_done:
+            listener(exchange)
+        self._record(exchange)
+
+    def own_headers(self, exchange: ToolExchange) -> list[tuple[bytes, bytes]]:
+        return [(b"x-tetrad-trace-id", exchange.trace_id.encode())]
+
+    # the way in
+
+    async def _serve(self, exchange: ToolExchange, reply: Reply) -> None:
+        key = exchange.key
+        if key is None:
+            raise TetradError("the exchange was not authenticated")
+        self._note_app(exchange, key)
+        call = Call(self, exchange, key, self._server(exchange, key))
+        if exchange.method == "POST":
+            await call.post(reply)
+        elif exchange.method == "GET":
+            await call.listen(reply)
+        else:
+            await call.end(reply)
+
+    def _note_app(self, exchange: ToolExchange, key: KeyEntry) -> None:
+        """Note for which app, and by which of its releases, a client says that it calls: limits and spans tell it."""
+        said = exchange.headers.get(APP_HEADER)
+        if said is None:
+            return
+        name, _, ref = said.decode("utf-8", "replace").removeprefix("app:").partition("@")
+        compiled = self._current()
+        table = compiled.table
+        app = table.apps.get(f"{key.project}/{name}")
+        if app is None or not may_name(key, f"app:{name}"):
+            raise RequestRefused(
+                f"there is no app {name[:80]!r} that this key may call",
+                param=APP_HEADER.decode(),
+                hint="name one of the project's apps, such as assistant or assistant@staging, or leave the header out",
+                code="app_not_found",
+                status=404,
+            )
+        ref = ref or app.default_ref
+        digest = app.refs.get(ref)
+        if digest is None:
+            raise RequestRefused(
+                f"the app {name!r} has no ref {ref[:80]!r}",
+                param=APP_HEADER.decode(),
+                hint=f"its refs: {', '.join(sorted(app.refs)) or 'none'}",
+                code="app_not_found",
+                status=404,
+            )
+        exchange.app, exchange.ref = name, ref
+        exchange.release = compiled.release(key.project, digest)
+        binding = table.bindings.get(f"{key.project}/{app.bindings.get(ref, '')}")
+        exchange.binding = binding.digest if binding is not None else ""
+
+    def compiled(self) -> _Table:
+        table = self._current().table
+        if self._table is None or self._table.table is not table:
+            self._table = _Table(table, self._limiter, self._bridge)
+            for path, why in self._table.problems.items():
+                log.error("the MCP server %r cannot be called: %s", path, why)
+        return self._table
+
+    def _server(self, exchange: ToolExchange, key: KeyEntry) -> Server:
+        compiled = self.compiled()
+        name = exchange.path.removeprefix(PREFIX)
+        path = f"{key.project}/{name}"
+        route = compiled.table.tool_servers.get(path)
+        if route is None or patterns_of(route, key) is None:
+            raise ToolServerNotFound(
+                f"there is no MCP server {name[:80]!r} that this key may call",
+                hint="`tetrad mcp list` shows the project's servers",
+            )
+        exchange.server = route.name
+        problem = route.problem or compiled.problems.get(path, "")
+        if problem:
+            raise Unavailable(
+                f"the MCP server {name!r} cannot be called: {problem}",
+                hint="`tetrad mcp show` tells more",
+                code="tool_server_unusable",
+            )
+        return compiled.servers[path]
+
+    # streams, as many as a key may hold
+
+    def take_stream(self, key: KeyEntry) -> None:
+        if self.draining:
+            raise Unavailable("the gateway is shutting down", code="shutting_down", retry_after_s=1.0)
+        held = self._streams.get(key.id, 0)
+        if held >= self._streams_per_key:
+            raise Overloaded(
+                f"this key holds {held} streams of MCP servers open at this gateway worker",
+                hint="close some, or raise TETRAD_GATEWAY_TOOL_STREAMS",
+                code="too_many_streams",
+                retry_after_s=5.0,
+            )
+        self._streams[key.id] = held + 1
+
+    def give_stream(self, key: KeyEntry) -> None:
+        left = self._streams.get(key.id, 0) - 1
+        if left > 0:
+            self._streams[key.id] = left
+        else:
+            self._streams.pop(key.id, None)
+
+    def finish(self, response: Response) -> None:
+        """Read what still comes after the last event, which is its end, so that the connection can be used again."""
+        if response.complete:
+            return
+        if len(self._finishing) >= _MAX_DRAINING:
+            response.close()
+            return
+        task = asyncio.get_running_loop().create_task(_read_out(response))
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
+
+async def _read_out(response: Response) -> None:
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            while await response.read():
+                pass
+    except (TetradError, TimeoutError):
+        response.close()

@@ -1,0 +1,116 @@
+"""A small MCP server of the official SDK: over HTTP as a program with a port, or over stdio.
+
+Usage: `python mcp_server.py PORT` or `python mcp_server.py stdio`. Its tool `mutate` changes another's definition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+from mcp.server.mcpserver import Context, MCPServer
+
+server = MCPServer("small", instructions="Use `add` for sums.")
+STARTED = {"slow": 0, "cancelled": 0}
+
+
+@server.tool()
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@server.tool()
+def echo(text: str) -> str:
+    """Say it again."""
+    return text
+
+
+@server.tool()
+def fail(why: str) -> str:
+    """Fail."""
+    raise ValueError(why)
+
+
+@server.tool()
+async def count(to: int, ctx: Context) -> int:
+    """Count, and tell of every step."""
+    for number in range(1, to + 1):
+        await ctx.report_progress(number, to, f"at {number}")
+    return to
+
+
+@server.tool()
+async def slow(seconds: float) -> str:
+    """Take long."""
+    STARTED["slow"] += 1
+    try:
+        await asyncio.sleep(seconds)
+    except BaseException:
+        STARTED["cancelled"] += 1
+        raise
+    return "done"
+
+
+@server.tool()
+def stats() -> dict[str, int]:
+    """Tell what became of slow calls."""
+    return STARTED
+
+
+@server.tool()
+def environment(name: str) -> str:
+    """Tell a variable of the environment."""
+    return os.environ.get(name, "")
+
+
+@server.tool()
+def headers(ctx: Context) -> dict[str, str]:
+    """Tell the headers of the request."""
+    return {name.lower(): value for name, value in (ctx.headers or {}).items()}
+
+
+@server.tool()
+def mutate(description: str) -> str:
+    """Change what `add` says of itself."""
+
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    server.remove_tool("add")
+    server.add_tool(add, description=description)
+    return "changed"
+
+
+@server.tool()
+def die() -> str:
+    """End the process."""
+    os._exit(3)
+
+
+@server.tool()
+def hang() -> str:
+    """Block the whole server."""
+    time.sleep(600)
+    return ""
+
+
+@server.resource("note://one")
+def note() -> str:
+    """Return a note."""
+    return "a note"
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "stdio":
+        if mark := os.environ.get("MARK"):
+            with Path(mark).open("a") as marks:
+                marks.write(f"{os.getpid()}\n")
+        server.run("stdio")
+    else:
+        import uvicorn
+
+        uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
