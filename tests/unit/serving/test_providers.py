@@ -25,6 +25,7 @@ from tetrad.serving import (
     ModelEntry,
     Preset,
     ProviderModel,
+    ProviderProbe,
     ProviderShelf,
     ProviderSpec,
     RouteTable,
@@ -199,3 +200,11 @@ def test_an_estimate_grows_with_what_is_said_and_knows_pictures() -> None:
     st.lists(inner), st.dictionaries(st.text(), inner))))  # fmt: skip
 def test_an_estimate_is_a_number_for_whatever_is_sent(value: Any) -> None:
     assert estimated_tokens({"messages": msgspec.Raw(msgspec.json.encode(value))}) >= 0
+
+
+async def test_asking_a_provider_for_its_models_reaches_no_further_than_its_calls_do() -> None:
+    probe = ProviderProbe(lambda _project, _name: "key", SystemClock())
+    for adapter, url in (("openai", "http://127.0.0.1:9/v1"), ("gemini", "http://169.254.169.254/v1beta")):
+        with pytest.raises(TetradError) as caught:
+            await probe.models(spec(adapter=adapter, base_url=url, secret="s", internal=False))
+        assert caught.value.code == "egress_refused"
