@@ -47,6 +47,7 @@ _HELP = {
     "tetrad_gateway_cache_saved_tokens_total": ("counter", "Tokens that no model had to read or write."),
     "tetrad_gateway_cache_entries": ("gauge", "Answers in the worker's memory."),
     "tetrad_gateway_cache_bytes": ("gauge", "Bytes of answers in the worker's memory."),
+    "tetrad_gateway_tasks": ("gauge", "Tasks that the worker's loop runs: its own few, and one per request under way."),
     "tetrad_gateway_resident_bytes": ("gauge", "Memory of the worker."),
 }
 
@@ -71,6 +72,7 @@ class Metrics:
         self.connected = False
         self.routes: Callable[[], GatewayHealth] = GatewayHealth
         self.cache: Cache | None = None
+        self.tasks: Callable[[], int] = lambda: 0
         self._requests: dict[tuple[str, int], int] = {}
         self._errors: dict[str, int] = {}
         self.unpriced: dict[str, int] = {}
@@ -139,6 +141,7 @@ class Metrics:
         yield from _route_samples(self.routes())
         if self.cache is not None:
             yield from _cache_samples(self.cache)
+        yield "tetrad_gateway_tasks", "", self.tasks()
         yield "tetrad_gateway_resident_bytes", "", _resident_bytes()
 
 

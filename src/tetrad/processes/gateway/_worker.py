@@ -107,6 +107,7 @@ class Worker:
             region=settings.get(own.REGION),
         )
         self.metrics.routes = partial(_health, pipeline)
+        self.metrics.tasks = _count_tasks
         tables = TableClient(
             client=internal,
             control=control,
@@ -217,6 +218,10 @@ class Worker:
 
 def _health(pipeline: Pipeline) -> GatewayHealth:
     return pipeline.table.health() if pipeline.table is not None else GatewayHealth()
+
+
+def _count_tasks() -> int:
+    return len(asyncio.all_tasks())
 
 
 class _FileSecret:
