@@ -1,14 +1,19 @@
-"""The two internal endpoints of control that a gateway talks to, over a raw socket."""
+"""The internal endpoints of control that a gateway talks to, over a raw socket."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
+import msgspec
+
 from support.gateway import TOKEN
+from tetrad.limits import Sync
+from tetrad.limits._keeper import LeaseKeeper
 from tetrad.traces import Span, read_frames
 
 
@@ -25,10 +30,19 @@ class FakeControl:
     streams: int = 0
     health: dict[str, bytes] = field(default_factory=dict)
     """The newest report of every gateway worker."""
+    keeper: LeaseKeeper | None = None
+    """Grants leases of limits, where there are limits."""
+    take: Callable[[list[Span]], None] | None = None
+    """Takes spans as they come, instead of their being kept."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections gateways have to it."""
+        return len(self._tasks)
 
     def publish(self, sealed: bytes) -> None:
         """Send a table to every gateway that follows, and to those that come."""
@@ -114,10 +128,15 @@ class FakeControl:
         if path.startswith("/internal/v1/gateways/"):
             self.health[path.split("/")[4]] = body
             return 204, b""
+        if self.keeper is not None and path == "/internal/v1/limits/leases":
+            return 200, msgspec.json.encode(self.keeper.sync(msgspec.json.decode(body, type=Sync)))
         asked = dict(part.split("=") for part in query.split("&"))
         _, _, _, _, worker, segment = path.split("/")
         batch = read_frames(body, final=asked.get("final") == "true")
-        self.spans += batch.spans
+        if self.take is None:
+            self.spans += batch.spans
+        else:
+            self.take(batch.spans)
         offset = int(asked["offset"])
         self.chunks.append((worker, segment, offset, len(body)))
         return 200, b'{"next_offset": %d}' % (offset + batch.consumed)
