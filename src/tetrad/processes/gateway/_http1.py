@@ -28,7 +28,6 @@ from tetrad.processes.gateway._wire import (
     FRAMING_PER_BYTE,
     MAX_DISCARDED_BYTES,
     MAX_HEAD_BYTES,
-    without_upgrade,
 )
 from tetrad.serving import AnswerTorn, Exchange, error_body
 
@@ -42,6 +41,8 @@ _ONCE = frozenset((b"host", b"authorization", b"x-api-key", b"content-length", b
 """Headers that a request may have only once: two of them could be read two ways."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
+_MAX_OFFERS = 16
+"""How many requests that offer another protocol are read from one piece of input."""
 
 
 class HttpServer:
@@ -166,6 +167,7 @@ class HttpConnection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._size = 0
         self._fault = ""
+        self._offered = False
 
     # asyncio
 
@@ -208,20 +210,45 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._in_head:
             self._head_bytes += len(data)
-            if b"pgrade" in data:
-                data = without_upgrade(data)
         else:
             self._framing_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400, "this server changes no protocols", "malformed_http")
+        except httptools.HttpParserUpgrade as offer:
+            self._read_past_offers(data, offer)
         except httptools.HttpParserError as error:
             self._refuse(400, self._fault or _plain(error), "malformed_http")
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self._closing:
             self._refuse(431, f"the request's headers are larger than {MAX_HEAD_BYTES:,} bytes", "headers_too_large")
         elif self._framing_bytes > MAX_HEAD_BYTES and not self._closing:
             self._refuse(400, "the body's framing and trailers are larger than the body allows", "malformed_http")
+
+    def _read_past_offers(self, data: bytes, offer: httptools.HttpParserUpgrade) -> None:
+        """Read requests that offer another protocol as if they did not (RFC 9110 7.8; Java's client offers h2c).
+
+        llhttp takes the bodies of such requests for that protocol's bytes and reads no further.
+        """
+        for _ in range(_MAX_OFFERS):
+            data = self._without_offer() + data[offer.args[0] :]
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as another:
+                offer = another
+            except httptools.HttpParserError as error:
+                self._refuse(400, self._fault or _plain(error), "malformed_http")
+                return
+            else:
+                return
+        self._refuse(400, "too many requests offer to change protocols at once", "malformed_http")
+
+    def _without_offer(self) -> bytes:
+        """Return the head that was just read, without its offer, for a new parser."""
+        parser, self._parser = self._parser, httptools.HttpRequestParser(self)
+        version = parser.get_http_version().encode("latin-1")
+        lines = [b"%b %b HTTP/%b\r\n" % (parser.get_method(), self._url, version)]
+        lines += [b"%b: %b\r\n" % (name, value) for name, value in self._head.items() if name != b"upgrade"]
+        self._offered = False
+        return b"".join(lines) + b"\r\n"
 
     # httptools
 
@@ -246,6 +273,9 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         parser, head = self._parser, self._head
+        if b"upgrade" in head and parser.should_upgrade():
+            self._offered = True  # it will be read anew
+            return
         version = parser.get_http_version()
         http10 = version == "1.0"
         if version not in ("1.0", "1.1"):
@@ -257,10 +287,17 @@ class HttpConnection(asyncio.Protocol):
         if head.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             self._fault = "the only transfer coding that is read is chunked"
             raise ValueError(self._fault)
+        if http10 and b"transfer-encoding" in head:
+            self._fault = "HTTP/1.0 has no transfer codings"  # who understands none frames the body otherwise
+            raise ValueError(self._fault)
+        if parser.should_upgrade():  # only CONNECT is left
+            self._fault = "this is no proxy"
+            raise ValueError(self._fault)
+        path = self._path()
         self._in_head = False
         self._head_bytes = self._framing_bytes = self._discarded = self._size = 0
         request = _Request(
-            parser.get_method().decode("latin-1"), self._path(), keep_alive=parser.should_keep_alive(), http10=http10
+            parser.get_method().decode("latin-1"), path, keep_alive=parser.should_keep_alive(), http10=http10
         )
         self._receiving = request
         operation = self._core.operation(request.method, request.path)
@@ -296,6 +333,8 @@ class HttpConnection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
+        if self._offered:
+            return
         self._in_head = True
         self._begun = False
         self._framing_bytes = self._head_bytes = 0
@@ -500,7 +539,11 @@ class HttpConnection(asyncio.Protocol):
     def _path(self) -> str:
         url = self._url
         if not url.startswith(b"/"):
-            url = httptools.parse_url(url).path or b"/"
+            try:
+                url = httptools.parse_url(url).path or b"/"
+            except httptools.HttpParserInvalidURLError:
+                self._fault = "the request's target is no URL"
+                raise
         path = url.partition(b"?")[0]
         if b"%" in path:
             path = unquote_to_bytes(path)
