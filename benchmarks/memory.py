@@ -43,6 +43,8 @@ def main() -> int:
             request, mode = kinds[turn % len(kinds)]
             seen = load(request, mode, 64, seconds=ROUND_S, cpu=LOAD_CPU)
             done, errors, turn = done + seen.count, errors + seen.errors, turn + 1
+            if running.processes()["gateway-0"] != gateway:
+                raise SystemExit("the gateway was started again while it was weighed; see its log")
             weighed.append((done, pss_mb(gateway)))
     warm = next(mb for count, mb in weighed if count >= given.requests // 10)
     end, most = weighed[-1][1], max(mb for count, mb in weighed if count >= given.requests // 10)
