@@ -9,7 +9,7 @@ import dataclasses
 
 import msgspec
 
-from tetrad.kernel import Clock, Usage
+from tetrad.kernel import UNREADABLE, Clock, Usage
 from tetrad.kit.upstream import BrokenAnswer, PreparedRequest, Response
 from tetrad.serving.ports import ModelCall, Outcome
 
@@ -135,7 +135,7 @@ class PassedStream:
                 continue
             try:
                 answer = _answers.decode(line[5:])
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 break
             if (answer.type or "").endswith(_LAST_EVENTS):
                 return _outcome(answer)

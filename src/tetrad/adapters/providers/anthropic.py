@@ -21,7 +21,7 @@ from tetrad.adapters.providers._anthropic_wire import (
     read_message,
     without_unsigned,
 )
-from tetrad.kernel import Clock, InvalidInput, TetradError, Usage
+from tetrad.kernel import UNREADABLE, Clock, InvalidInput, TetradError, Usage
 from tetrad.kit.upstream import (
     BrokenAnswer,
     Client,
@@ -197,7 +197,7 @@ class AnthropicEndpoint:
             message = read_message(body)
             if (message.input_tokens is None) if counting else (message.type != "message"):
                 raise msgspec.ValidationError("it has not the fields of one")
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise BrokenAnswer(
                 f"the upstream {name!r} answered {status} with what is no {call.operation.name} answer: {error}",
                 hint="check that its base URL is that of an API in Anthropic's protocol, up to and with /v1",

@@ -25,7 +25,7 @@ from tetrad.adapters.providers._openai_wire import (
     without_usage_events,
 )
 from tetrad.adapters.providers._responses_wire import ResponsesReader, end_of_response, read_response
-from tetrad.kernel import Clock, InvalidInput, TetradError
+from tetrad.kernel import UNREADABLE, Clock, InvalidInput, TetradError
 from tetrad.kit.upstream import (
     BrokenAnswer,
     Client,
@@ -158,7 +158,7 @@ class OpenAIEndpoint:
         received_ns = self._provider.clock.now_ns()
         try:
             outcome = _OUTCOMES[call.operation.name](body)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise BrokenAnswer(
                 f"the upstream {name!r} answered {status} with what is no {call.operation.name} answer: {error}",
                 hint="check that its base URL is that of an OpenAI-compatible API",
@@ -174,7 +174,7 @@ class OpenAIEndpoint:
         received_ns = provider.clock.now_ns()
         try:
             outcome = read_outcome(call, body, content_type)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise BrokenAnswer(
                 f"the upstream {name!r} answered {response.status} with what is no {call.operation.name} answer: "
                 f"{error}",

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import TetradError
+from tetrad.kernel import UNREADABLE, TetradError
 from tetrad.kit.spool import SpoolWriter
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import Attempt, ContentPolicy, Exchange, KeyEntry
@@ -135,7 +135,7 @@ def redacted(document: bytes) -> bytes:
     """Return a JSON document's structure: texts by their length, numbers gone, roles and types kept."""
     try:
         return msgspec.json.encode(_redact(msgspec.json.decode(document)))
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return msgspec.json.encode({"redacted": True, "bytes": len(document)})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import Usage
+from tetrad.kernel import UNREADABLE, Usage
 
 
 class _PromptDetails(msgspec.Struct, frozen=True, gc=False):
@@ -87,7 +87,7 @@ def usage_of_chat(raw: msgspec.Raw | bytes) -> Usage | None:
         return None
     try:
         said = _chat.decode(data)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     if said is None or (said.prompt_tokens is None and said.completion_tokens is None):
         return None
@@ -113,7 +113,7 @@ def read_messages_usage(raw: msgspec.Raw | bytes) -> MessagesUsage | None:
         return None
     try:
         said: MessagesUsage | None = _messages.decode(data)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     return said
 
