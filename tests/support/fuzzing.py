@@ -91,7 +91,9 @@ def fuzz_http(data: bytes) -> None:
     at_once = asyncio.run(feed([data] if data else []))
     cut = asyncio.run(feed(list(pieces(data, step))))
     assert at_once.in_flight == cut.in_flight == 0
-    assert cut.asked == at_once.asked, f"{cut.asked} is not {at_once.asked}"
+    # what is no HTTP ends a connection after the answer that is under way; in pieces, more was answered before it came
+    known = len(at_once.asked) if at_once.closed else None
+    assert cut.asked[:known] == at_once.asked, f"{cut.asked} is not {at_once.asked}"
     refused = sum(400 <= status < 500 for status in at_once.statuses)
     answers = [status for status in at_once.statuses if status >= 200]
     assert len(answers) <= len(at_once.asked) + refused
