@@ -278,3 +278,51 @@ def test_connections_that_vanish_by_the_hundred_leave_nothing_behind(
     wait_until(lambda: gateway.metric("tetrad_gateway_in_flight") == 0)
     wait_until(lambda: upstream.open_connections <= 8, what="the upstream calls to be closed")
     assert gateway.get("/healthz")[0] == 200
+
+
+def test_a_head_that_was_read_before_is_taken_with_another_length_and_in_any_pieces(
+    gateway: GatewayProcess, upstream: FakeOpenAI
+) -> None:
+    texts = ["first", "a longer one than the first", "x" * 3_000, "last"]
+    bodies = [BODY.replace(b'"hi"', b'"%s"' % text.encode()) for text in texts]
+    asked = [ask(body, close=False) for body in bodies]
+    seen = len(upstream.requests)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for request in asked:
+            for cut in (0, request.index(b"\r\n\r\n") + 4, len(request) // 2, len(request) - 1):
+                client.sendall(request[:cut])
+                client.sendall(request[cut:])
+                answer = b""
+                while b"\r\n\r\n" not in answer or not answer.endswith(b"}"):
+                    answer += client.recv(65_536)
+                assert statuses(answer) == [200]
+    told = [request.body["messages"][-1]["content"] for request in upstream.requests[seen:]]
+    assert told == [text for text in texts for _ in range(4)]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_follows_a_request_whose_head_was_read_before_is_a_request_of_its_own(
+    gateway: GatewayProcess, times: int
+) -> None:
+    plain = ask(close=False)
+    page = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    assert statuses(talk(gateway, plain * times + page)) == [200] * (times + 1)
+    assert statuses(talk(gateway, plain[:-1], plain[-1:] + plain + page)) == [200, 200, 200]
+
+
+def test_a_head_that_was_read_before_hides_nothing_when_its_body_is_not_whole(gateway: GatewayProcess) -> None:
+    whole = ask(close=False)
+    statuses(talk(gateway, ask()))
+    longer = whole.replace(b"content-length: %d" % len(BODY), b"content-length: %d" % (len(BODY) + 4))
+    page = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    for pieces in ([whole + longer + page], [whole, longer + page]):
+        assert statuses(talk(gateway, *pieces)).count(200) <= 1, "what stands in a body was answered"
+
+
+def test_a_head_that_was_read_before_is_read_anew_where_it_must_be_refused(own: GatewayProcess) -> None:
+    plain = ask(close=False)
+    huge = plain.replace(b"content-length: %d" % len(BODY), b"content-length: 999999999")
+    assert statuses(talk(own, plain, huge))[-1:] == [413]
+    twice = plain.replace(b"host: x\r\n", b"host: x\r\ncontent-length: 5\r\n")
+    assert statuses(talk(own, plain, twice)).count(200) == 1

@@ -172,6 +172,12 @@ def test_a_budget_adds_up_with_the_spans_after_gateways_and_control_were_killed_
             process.kill()
             process.wait()
             site.gateways[number].start()
+            wait_until(
+                lambda at=number: site.ask(at, user="load").is_success,
+                timeout_s=60,
+                what="the gateway to be back",
+                retry_on=(httpx.HTTPError,),
+            )
             goes_on()
         site.kill_control()
         answered = statuses.count(200)

@@ -8,8 +8,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.fed_http import Fed, feed
+from support.fed_http import Core, Fed, feed
 from support.http_requests import CHAT, HIDDEN, good_requests, odd_requests, pieces_of, read_by_h11
+from tetrad.processes.gateway._http1 import HttpServer
 
 
 def fed(pieces: list[bytes]) -> Fed:
@@ -65,3 +66,32 @@ def test_bytes_of_any_kind_end_in_order(noise: bytes, data: st.DataObject) -> No
     assert seen.in_flight == 0
     for head in re.findall(rb"HTTP/1.1 4\d\d [^\r]*\r\n(?:[^\r]+\r\n)*", seen.written):
         assert b"connection: close\r\n" in head
+
+
+@given(st.data())
+def test_what_was_learned_of_one_request_is_never_another_ones(data: st.DataObject) -> None:
+    """Heads that were read before are not parsed again: a head must stand for itself, whatever came with it."""
+    heads = [
+        b"POST /nowhere HTTP/1.1\r\nhost: x\r\nContent-Length: %d\r\n\r\n",
+        b"POST " + CHAT + b" HTTP/1.1\r\nhost: x\r\nx-a: 1\r\ncontent-length: %d\r\n\r\n",
+        b"POST " + CHAT + b" HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\nContent-Length: %d\r\n\r\n",
+        b"POST /v1/embeddings HTTP/1.1\r\nContent-Length: %d\r\nhost: x\r\n\r\n",
+    ]
+    bodies = st.lists(st.binary(max_size=20), min_size=1, max_size=4)
+
+    async def connections() -> None:
+        server = None
+        for _ in range(4):
+            chosen = [(data.draw(st.sampled_from(heads)), body) for body in data.draw(bodies)]
+            whole = b"".join(head % len(body) + body for head, body in chosen)
+            expected = [
+                ("POST", path := head.split(b" ")[1].decode(), b"" if path == "/nowhere" else body)
+                for head, body in chosen
+            ]
+            if server is None:
+                server = HttpServer(Core([], 100_000), header_timeout_s=10, keep_alive_s=10, drain_s=1)
+            seen = await feed(data.draw(pieces_of(whole)), server=server)
+            assert seen.asked == expected
+            assert seen.in_flight == 0
+
+    asyncio.run(connections())

@@ -133,6 +133,63 @@ def test_rendering_is_substitution(values: list[str], before: str, between: str)
     assert prompt.render(dict(zip(names, values, strict=True)))[0]["content"] == before + between.join(values)
 
 
+_PLAIN = st.sampled_from(
+    [
+        "{{a}}",
+        "{{ b }}",
+        "{{{a}}}",
+        "{{&b}}",
+        "{{! said }}",
+        "{{n}}",
+        "{{#xs}}\n- {{.}}\n{{/xs}}\n",
+        "{{#xs}}{{.}}, {{.}}{{/xs}}",
+        "{{#xs}}x{{/xs}}",
+        "{{#xs}}{{a}}{{/xs}}",
+        "{{#xs}}\n{{/xs}}\n",
+        "{{^xs}}none{{/xs}}",
+        "{{#a}}{{.}}{{/a}}",
+    ]
+)
+
+
+@given(
+    st.lists(_PLAIN | WORDS.map(lambda text: text.replace("{", "(").replace("}", ")")), max_size=6).map("".join),
+    st.dictionaries(st.sampled_from(["a", "b"]), WORDS),
+    st.lists(WORDS, max_size=4) | st.lists(JSON, max_size=3) | st.none(),
+    st.none() | st.integers(-5, 5),
+)
+def test_templates_of_texts_are_filled_as_the_template_engine_fills_them(
+    template: str, texts: dict[str, str], items: Any, number: Any
+) -> None:
+    variables = [
+        VariableSpec("a"), VariableSpec("b", default="b's default"), VariableSpec("xs", "array", ["x", "y"]),
+        VariableSpec("n", "integer", None),
+    ]  # fmt: skip
+    values = {"a": "", **texts, **({} if items is None else {"xs": items}), **({} if number is None else {"n": number})}
+    ours, engine = (compile_prompt([("user", template)], variables=variables) for _ in range(2))
+    engine._plain = {}
+    assert _told(ours, values) == _told(engine, values)
+
+
+def test_the_usual_templates_need_no_template_engine() -> None:
+    text = "You are {{who}}.\n{{#rules}}\n- {{.}}\n{{/rules}}\n"
+    prompt = compile_prompt([("system", text)], variables=[VariableSpec("who"), VariableSpec("rules", "array")])
+    prompt._render_template = None if prompt._render_template is None else _no_engine
+    [message] = prompt.render({"who": "Ann", "rules": ["be brief", "{{who}}"]})
+    assert message["content"] == "You are Ann.\n- be brief\n- {{who}}\n"
+
+
+def _no_engine(*_: object, **__: object) -> str:
+    raise AssertionError("the template engine was asked")
+
+
+def _told(prompt: Any, values: dict[str, Any]) -> Any:
+    try:
+        return prompt.render(values)
+    except Exception as error:  # noqa: BLE001 - the same error of either is what is asked
+        return type(error), str(error)
+
+
 @given(st.text(max_size=80), st.sampled_from(["mustache", "jinja2"]))
 def test_any_text_compiles_or_is_refused_by_an_error_of_ours(template: str, syntax: Any) -> None:
     from tetrad.prompts import PromptError

@@ -95,11 +95,17 @@ class Core(GatewayCore):
         return 200, [], b"page"
 
 
-async def feed(pieces: list[bytes], *, max_body: int = 100_000) -> Fed:
-    """Feed a connection, let it answer after each piece, and end it as a client does that has left."""
+async def feed(pieces: list[bytes], *, max_body: int = 100_000, server: HttpServer | None = None) -> Fed:
+    """Feed a connection, let it answer after each piece, and end it as a client does that has left.
+
+    A `server` that was used before knows what it has learned; its `core` keeps the requests of all its connections.
+    """
     asked: list[tuple[str, str, bytes]] = []
     core = Core(asked, max_body)
-    server = HttpServer(core, header_timeout_s=10, keep_alive_s=10, drain_s=1)
+    if server is None:
+        server = HttpServer(core, header_timeout_s=10, keep_alive_s=10, drain_s=1)
+    else:
+        server.core = core
     transport = Transport()
     connection = HttpConnection(server, asyncio.get_running_loop())
     connection.connection_made(transport)  # type: ignore[arg-type]

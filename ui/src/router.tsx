@@ -7,10 +7,12 @@ import { sessionQuery } from "./api/session";
 import { readAuditSearch } from "./features/audit/search";
 import { readBindingSearch } from "./features/bindings/search";
 import { readDatasetDiffSearch, readDatasetSearch, readDatasetsSearch } from "./features/datasets/search";
+import { readBudgetSearch, readBudgetsSearch, readCacheSearch, readProviderSearch, readProvidersSearch, readRoutesSearch } from "./features/gateway/search";
 import { readLineageSearch } from "./features/lineage/search";
 import { readCompareSearch, readModelSearch, readModelsSearch, readRunsSearch } from "./features/models/search";
 import { readDeriveSearch, readReleaseDiffSearch, readReleaseSearch, readReleasesSearch } from "./features/releases/search";
 import { readChangeSearch, readChangesSearch } from "./features/changes/search";
+import { readPlaygroundSearch } from "./features/playground/search";
 import { readPromptSearch, readPromptsSearch } from "./features/prompts/search";
 import { readTracesSearch } from "./features/traces/search";
 import { lazyPage, preloadPages } from "./shell/lazyPage";
@@ -246,10 +248,76 @@ const binding = createRoute({
   ...lazyPage(() => import("./features/bindings/BindingPage").then((m) => m.BindingPage)),
 });
 
+const gateway = createRoute({
+  getParentRoute: () => project,
+  path: "gateway",
+  beforeLoad: ({ params }) => {
+    throw redirect({ to: "/p/$project/gateway/providers", params, replace: true });
+  },
+});
+
+const providers = createRoute({
+  getParentRoute: () => project,
+  path: "gateway/providers",
+  validateSearch: readProvidersSearch,
+  ...lazyPage(() => import("./features/gateway/ProvidersPage").then((m) => m.ProvidersPage)),
+});
+
+const provider = createRoute({
+  getParentRoute: () => project,
+  path: "gateway/providers/$provider",
+  validateSearch: readProviderSearch,
+  ...lazyPage(() => import("./features/gateway/ProviderPage").then((m) => m.ProviderPage)),
+});
+
 const keys = createRoute({
   getParentRoute: () => project,
-  path: "settings/keys",
+  path: "gateway/keys",
   ...lazyPage(() => import("./features/keys/KeysPage").then((m) => m.KeysPage)),
+});
+
+/** Where the keys were; links to it stand in notes of people. */
+const oldKeys = createRoute({
+  getParentRoute: () => project,
+  path: "settings/keys",
+  beforeLoad: ({ params }) => {
+    throw redirect({ to: "/p/$project/gateway/keys", params, replace: true });
+  },
+});
+
+const budgets = createRoute({
+  getParentRoute: () => project,
+  path: "gateway/budgets",
+  validateSearch: readBudgetsSearch,
+  ...lazyPage(() => import("./features/gateway/BudgetsPage").then((m) => m.BudgetsPage)),
+});
+
+const budget = createRoute({
+  getParentRoute: () => project,
+  path: "gateway/budgets/$budget",
+  validateSearch: readBudgetSearch,
+  ...lazyPage(() => import("./features/gateway/BudgetPage").then((m) => m.BudgetPage)),
+});
+
+const modelRoutes = createRoute({
+  getParentRoute: () => project,
+  path: "gateway/routes",
+  validateSearch: readRoutesSearch,
+  ...lazyPage(() => import("./features/gateway/RoutesPage").then((m) => m.RoutesPage)),
+});
+
+const cache = createRoute({
+  getParentRoute: () => project,
+  path: "gateway/cache",
+  validateSearch: readCacheSearch,
+  ...lazyPage(() => import("./features/gateway/CachePage").then((m) => m.CachePage)),
+});
+
+const playground = createRoute({
+  getParentRoute: () => project,
+  path: "playground",
+  validateSearch: readPlaygroundSearch,
+  ...lazyPage(() => import("./features/playground/PlaygroundPage").then((m) => m.PlaygroundPage)),
 });
 
 const system = createRoute({
@@ -258,7 +326,7 @@ const system = createRoute({
   ...lazyPage(() => import("./features/system/SystemPage").then((m) => m.SystemPage)),
 });
 
-const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, bindings, binding, audit, keys, system])])]);
+const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, bindings, binding, audit, gateway, providers, provider, keys, oldKeys, budgets, budget, modelRoutes, cache, playground, system])])]);
 
 export function makeRouter(queries: QueryClient) {
   preloadPages();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from tetrad.bindings._read import read_binding
 from tetrad.bindings._service import Bindings
@@ -21,8 +21,7 @@ from tetrad.bindings._views import (
     BindingView,
 )
 from tetrad.bindings.errors import BindingUnreadable
-from tetrad.kernel import InvalidInput, parse_digest
-from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, requires
+from tetrad.kit.http import CurrentPrincipal, Expected, Page, PageParams, cut_page, decode_cursor, requires
 
 Project = Annotated[str, Path(max_length=63)]
 Env = Annotated[str, Path(max_length=63, description="The environment, such as `production`")]
@@ -101,17 +100,13 @@ def _writing(routes: APIRouter, bindings: Bindings) -> None:
         body: BindingBody,
         actor: CurrentPrincipal,
         response: Response,
+        seen: Expected,
         app: App = "",
-        if_match: Annotated[str | None, Header(max_length=80, description="The digest in force now")] = None,
-        if_none_match: Annotated[str | None, Header(max_length=80, description="`*` for a new binding")] = None,
     ) -> BindingPutView:
         """Keep a binding and put it in force, if what is in force is what the caller saw (409 with its digest else)."""
-        if if_none_match not in (None, "*"):
-            raise InvalidInput("If-None-Match is `*` or absent", hint="send If-None-Match: * for a new binding")
         done = bindings.put(
-            project, env, body.binding, app=app, actor=actor, create=if_none_match == "*", reason=body.reason,
-            expected=None if if_match is None else parse_digest(if_match.strip().removeprefix("W/").strip('"')),
-            expected_outcome=body.expected_outcome,
+            project, env, body.binding, app=app, actor=actor, create=seen.create, reason=body.reason,
+            expected=seen.digest, expected_outcome=body.expected_outcome,
         )  # fmt: skip
         response.headers["etag"] = f'"{done.bound.ref.digest}"'
         return BindingPutView.of(done)

@@ -18,8 +18,9 @@ from tetrad.changes._model import (
     replaced,
     standing,
 )
+from tetrad.changes._reader import Candidate, Looked, role_of
 from tetrad.changes._rebase import RebasedPart, RebasePlan
-from tetrad.changes._service import Candidate, ChangeLimits, Changes, Looked, role_of
+from tetrad.changes._service import ChangeLimits, Changes
 from tetrad.changes._settings import SETTINGS, limits_from
 from tetrad.changes.errors import (
     BadChange,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -24,20 +23,17 @@ from tetrad.changes._model import (
     PartPatch,
     Review,
     Revision,
-    Standing,
     State,
-    allows,
     judgements,
     next_state,
     standing,
 )
-from tetrad.changes._patch import Patches
+from tetrad.changes._reader import ChangeReader, drifted, edits, maker_of, role_of, standing_of
 from tetrad.changes._rebase import RebasePlan, rebased
 from tetrad.changes.errors import (
     BadChange,
     ChangeBehind,
     ChangeMoved,
-    ChangeNotFound,
     KeyTaken,
     NothingChanges,
     NotYours,
@@ -46,19 +42,18 @@ from tetrad.changes.errors import (
     TooManyChanges,
     full,
 )
-from tetrad.changes.ports import Auditor, ChangeStore, Counts, Step
+from tetrad.changes.ports import Auditor, ChangeStore, Step
 from tetrad.datasets import Datasets
-from tetrad.kernel import Clock, Digest, Principal, TetradError, canonical_json, parse_digest
+from tetrad.kernel import Clock, Digest, Principal, canonical_json, parse_digest
 from tetrad.prompts import Prompts
-from tetrad.registry import BINDINGS, Evidence, GatePolicies, GatePolicy, RefMoved, Registry, glob_matches, told
-from tetrad.releases import Planned, ReleaseDiff, Releases, ResolvedRelease
+from tetrad.registry import BINDINGS, Evidence, GatePolicies, RefMoved, Registry, told
+from tetrad.releases import Releases
 
 MAX_TITLE_CHARS: Final = 200
 MAX_DESCRIPTION_CHARS: Final = 20_000
 MAX_TEXT_CHARS: Final = 4_000
 MAX_NOTE_CHARS: Final = 500
 MAX_KEY_CHARS: Final = 128
-_CACHED: Final = 1_000
 _logger = logging.getLogger(__name__)
 
 
@@ -72,37 +67,7 @@ class ChangeLimits:
     max_comments: int = 500
 
 
-class Candidate(msgspec.Struct, frozen=True):
-    """The release that a change request which has not ended would bring; that of a draft is kept nowhere."""
-
-    project: str
-    number: int
-    digest: Digest
-    draft: bool = False
-
-
-class Looked(msgspec.Struct, frozen=True):
-    """A change request with all that is shown of it. `newest` is its newest revision, with the patch.
-
-    `problems` say which reviews' evidence does not count, and why.
-    """
-
-    request: ChangeRequest
-    newest: Revision
-    revisions: tuple[Revision, ...]
-    reviews: tuple[Review, ...]
-    problems: Mapping[int, str]
-    counts: Counts
-    ref_digest: Digest | None
-    allowed: tuple[str, ...]
-
-    @property
-    def behind(self) -> bool:
-        """Whether the ref has moved since the patch was put on its release."""
-        return self.request.state not in ENDED and self.ref_digest != self.request.base
-
-
-class Changes:
+class Changes(ChangeReader):
     """The change requests of all projects. Safe to use from many threads.
 
     A draft keeps nothing in the registry. What is proposed is a release like any other, made of the ref's release and
@@ -123,17 +88,9 @@ class Changes:
         audit: Auditor | None = None,
         limits: ChangeLimits | None = None,
     ) -> None:
-        self._store = store
-        self._releases = releases
-        self._registry = registry
-        self._evidence = evidence
-        self._gates = gates
-        self._clock = clock
+        super().__init__(store, releases, prompts, registry, evidence, gates, clock)
         self._audit = audit
         self._limits = limits or ChangeLimits()
-        self._patches = Patches(releases, prompts, registry)
-        self._planned: dict[tuple[str, str], ResolvedRelease] = {}
-        self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
         self.comments = Comments(self, store, registry, datasets, self._patches, clock, most=self._limits.max_comments)
 
@@ -325,7 +282,7 @@ class Changes:
                 len(before) + 1, actor.id, actor.name[:256], role_of(actor), decision, words, revision, seals,
                 tuple(part.label for part in chosen), judged.row.digest, at, own,
             )  # fmt: skip
-            now = _standing(current, newest, [*before, review])
+            now = standing_of(current, newest, [*before, review])
             after = self._moved(current, next_state(current.state, decision, now, number=number))
             return Step(after, happening, review=review)
 
@@ -392,7 +349,7 @@ class Changes:
         patch = [said.get(part.part) or part.patch for part in plan.parts]
         authors = tuple(dict.fromkeys([*request.authors, *([actor.id] if said else [])]))
         newest = self._revision(request)
-        maker = actor if said else _maker(newest)
+        maker = actor if said else maker_of(newest)
         revision = self._made(
             project, plan.new_base, [each for each in patch if each is not None], actor=maker, authors=authors,
             keep=request.state != "draft", number=request.revision + 1, kind="rebase", title=request.title,
@@ -462,7 +419,7 @@ class Changes:
                 if (current.candidate, current.base) != (candidate, request.base):
                     raise ChangeMoved(number, candidate, current.revision, current.candidate)
                 counted = [review for review in reviews if review.sequence not in lost]
-                before = _standing(current, newest, counted) if current.state in LIVE else current.state
+                before = standing_of(current, newest, counted) if current.state in LIVE else current.state
                 state = next_state(before, event, "open", number=number)
                 now = self._clock.now()
                 merge = Merge(now, actor.id, actor.name[:256], request.base, candidate, glass or words, bool(glass))
@@ -496,116 +453,6 @@ class Changes:
                 request.number, request.ref_name, request.base, current.digest if current else None
             )  # fmt: skip
 
-    # -- reading ------------------------------------------------------------------------------------------------
-
-    def get(self, project: str, number: int) -> ChangeRequest:
-        """Return a change request of the project, or raise `ChangeNotFound`."""
-        found = self._store.get(project, number)
-        if found is None:
-            raise ChangeNotFound(
-                f"the project {project!r} has no change request #{number}", hint="`tetrad change list` shows them"
-            )
-        return found
-
-    def find(
-        self, project: str, *, app: str | None = None, ref: str | None = None, states: Collection[State] = (),
-        limit: int = 50, before: int | None = None,
-    ) -> list[tuple[ChangeRequest, Counts, bool]]:  # fmt: skip
-        """Return change requests, newest first, each with its comments counted and whether it is behind its ref.
-
-        A state is what the reviews came to when something last happened to the request.
-        """
-        found = self._store.list(project, app=app, ref=ref, states=states, limit=limit, before=before)
-        counts = self._store.counts(project, [each.number for each in found])
-        refs = {name: self._registry.find_ref(project, name) for name in {each.ref_name for each in found}}
-        listed = []
-        for each in found:
-            now = refs[each.ref_name]
-            behind = each.state not in ENDED and (now is None or now.digest != each.base)
-            listed.append((each, counts.get(each.number, Counts()), behind))
-        return listed
-
-    def look(self, project: str, number: int, *, actor: Principal) -> Looked:
-        """Return a change request with its revisions, its reviews (each verified now), and what the actor may do."""
-        request, problems = self._now(self.get(project, number))
-        current = self._registry.find_ref(project, request.ref_name)
-        return Looked(
-            request,
-            self._revision(request),
-            tuple(self._store.revisions(project, number)),
-            tuple(self._store.reviews(project, number)),
-            problems,
-            self._store.counts(project, [number]).get(number, Counts()),
-            current.digest if current else None,
-            self._allowed(request, actor),
-        )
-
-    def events(self, project: str, number: int, *, limit: int = 50, before: int | None = None) -> Sequence[Happening]:
-        """Return what happened to a change request, newest first."""
-        self.get(project, number)
-        return self._store.events(project, number, limit=limit, before=before)
-
-    def diff(self, project: str, number: int, *, rows: int = 20, files: int = 200) -> ReleaseDiff:
-        """Say what the candidate changes on its base, part by part; for a draft too."""
-        request = self.get(project, number)
-        comparisons = self._releases.comparisons
-        if request.state != "draft":
-            return comparisons.diff(project, request.base, request.candidate, rows=rows, files=files)
-        newest = self._revision(request)
-        planned = self._plan(request, newest)
-        words = {"reason": request.title, "outcome": request.expected_outcome}
-        specs = [self._patches.spec(project, each, **words) for each in newest.patch if each.content is not None]
-        return comparisons.diff_parts(
-            self._releases.parts(project, request.base, rows=0),
-            self._releases.planned_parts(project, planned.manifest, planned.drafts, actor=_maker(newest)),
-            documents={spec.digest: spec.document() for spec in specs}, rows=rows, files=files,
-        )  # fmt: skip
-
-    def manifest(self, request: ChangeRequest) -> Mapping[str, Any]:
-        """Return the manifest of the candidate; that of a draft is worked out."""
-        if request.state != "draft":
-            return self._releases.release(request.project, request.candidate).manifest
-        return self._plan(request, self._revision(request)).manifest
-
-    def base_manifest(self, request: ChangeRequest) -> Mapping[str, Any]:
-        """Return the manifest of the release that the patch is on."""
-        return self._releases.release(request.project, request.base).manifest
-
-    # -- candidates ---------------------------------------------------------------------------------------------
-
-    def candidates(self) -> list[Candidate]:
-        """Return the candidates of all change requests that have not ended, drafts too: to be tried before a merge."""
-        return [
-            Candidate(each.project, each.number, each.candidate, each.state == "draft")
-            for each in self._store.unended(None)
-        ]
-
-    def resolve(self, candidate: Candidate) -> ResolvedRelease:
-        """Return a candidate as requests need it, kept or not.
-
-        Raises `BadChange` where a draft is not what it was any more: a prompt that it includes by a range has a newer
-        version.
-        """
-        if not candidate.draft:
-            return self._releases.resolve(candidate.project, candidate.digest)
-        key = (candidate.project, candidate.digest)
-        found = self._planned.get(key)
-        if found is None:
-            request = self.get(candidate.project, candidate.number)
-            planned = self._plan(request, self._revision(request))
-            if planned.digest != candidate.digest:
-                raise _drifted(planned.digest, candidate.digest)
-            found = self._releases.resolve_planned(candidate.project, planned.manifest, planned.drafts)
-            with self._lock:
-                if len(self._planned) >= _CACHED:
-                    self._planned.pop(next(iter(self._planned)))
-                self._planned[key] = found
-        return found
-
-    def held(self, project: str) -> Iterable[Digest]:
-        """Return what change requests that have not ended rest on; garbage collection leaves it be."""
-        return sorted(self._store.held(project))
-
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _made(
@@ -635,30 +482,11 @@ class Changes:
     def _keep(self, request: ChangeRequest, revision: Revision) -> None:
         """Keep what a draft made, in the name of who made it: proposing it for somebody makes nobody an author."""
         kept = self._patches.keep(
-            request.project, revision.base, revision.patch, actor=_maker(revision), reason=request.title,
+            request.project, revision.base, revision.patch, actor=maker_of(revision), reason=request.title,
             outcome=request.expected_outcome, authors=request.authors,
         )  # fmt: skip
         if kept.digest != revision.candidate:  # a name that the patch includes means another version by now
-            raise _drifted(kept.digest, revision.candidate)
-
-    def _plan(self, request: ChangeRequest, revision: Revision) -> Planned:
-        return self._patches.plan(
-            request.project, revision.base, revision.patch, reason=request.title, outcome=request.expected_outcome
-        )
-
-    def _now(self, request: ChangeRequest) -> tuple[ChangeRequest, dict[int, str]]:
-        """Return a request in the state that its reviews come to now, and why which of them do not count any more."""
-        reviews = self._store.reviews(request.project, request.number)
-        problems = {each.sequence: why for each in reviews if (why := self._problem(request.project, each))}
-        if request.state not in LIVE or not problems:
-            return request, problems
-        counted = [each for each in reviews if each.sequence not in problems]
-        return msgspec.structs.replace(request, state=_standing(request, self._revision(request), counted)), problems
-
-    def _revision(self, request: ChangeRequest) -> Revision:
-        found = self._store.revision(request.project, request.number, request.revision)
-        assert found is not None  # noqa: S101 - written in the transaction that numbered it
-        return found
+            raise drifted(kept.digest, revision.candidate)
 
     def _revised(
         self, request: ChangeRequest, revision: Revision, authors: Sequence[str], event: Event, happening: Happening
@@ -685,7 +513,7 @@ class Changes:
 
         def decide(current: ChangeRequest, reviews: Sequence[Review]) -> Step:
             self._same(current, request.revision)
-            state = next_state(current.state, event, _standing(current, newest, reviews), number=current.number)
+            state = next_state(current.state, event, standing_of(current, newest, reviews), number=current.number)
             after = msgspec.structs.replace(self._moved(current, state), **changed)
             return Step(after, happening)
 
@@ -711,48 +539,12 @@ class Changes:
 
     def _of(self, request: ChangeRequest, actor: Principal) -> ChangeRequest:
         """Return a request that the actor may change: an author's own, or any for an editor of the project."""
-        if actor.id in request.authors or _edits(actor):
+        if actor.id in request.authors or edits(actor):
             return request
         raise NotYours(
             f"change request #{request.number} is {request.author_name}'s",
             hint="comment on it, review it, or ask an editor of the project",
         )
-
-    def _allowed(self, request: ChangeRequest, actor: Principal) -> tuple[str, ...]:
-        may: list[str] = []
-        if "review" not in actor.scopes:
-            return ()
-        ours = actor.id in request.authors or _edits(actor)
-        if request.state not in ENDED:
-            may.append("comment")
-        if request.state in LIVE:
-            own = actor.id in request.authors
-            if not own or any(policy.approvals.self_approval for policy in self._policies(request)):
-                may.append("approve")
-            if not own:
-                may.append("request_changes")
-        if ours and request.state not in ENDED:
-            may.append("edit")
-            events: tuple[Event, ...] = ("push", "propose", "rebase", "withdraw", "close")
-            may += [event for event in events if allows(request.state, event)]
-        if _edits(actor) and allows(request.state, "merge"):
-            may.append("merge")
-        return tuple(may)
-
-    def _policies(self, request: ChangeRequest) -> list[GatePolicy]:
-        return [
-            gate.policy
-            for gate in self._gates.all(request.project)
-            if gate.policy is not None and glob_matches(gate.rule.pattern, request.ref_name)
-        ]
-
-    def _problem(self, project: str, review: Review) -> str:
-        try:
-            judged = self._evidence.get(project, review.evidence)
-        except TetradError as error:
-            return error.message
-        ended = judged.row.expires_at is not None and judged.row.expires_at <= self._clock.now()
-        return judged.problem or ("it has expired" if ended else "")
 
     def _happening(self, actor: Principal, kind: str, **detail: Any) -> Happening:
         return Happening(kind, actor.id, actor.name[:256], self._clock.now(), detail)
@@ -767,32 +559,6 @@ class Changes:
                 listener()
             except Exception:  # what changed is durable; a deaf listener must not make it look undone
                 _logger.exception("a listener failed after a change request changed")
-
-
-def role_of(actor: Principal) -> str:
-    """Name the role that an actor's scopes are those of, as `tetrad login --role` gives it."""
-    if "admin" in actor.scopes:
-        return "admin"
-    if "review" not in actor.scopes:
-        return "viewer"
-    return "reviewer" if actor.read_only else "editor"
-
-
-def _edits(actor: Principal) -> bool:
-    return "control" in actor.scopes and not actor.read_only
-
-
-def _standing(request: ChangeRequest, revision: Revision, reviews: Iterable[Review]) -> Standing:
-    return standing([part.seal for part in revision.changed], reviews, request.authors)
-
-
-def _maker(revision: Revision) -> Principal:
-    """Return who pushed a revision, as what is kept of it names its author. It may do nothing."""
-    return Principal(revision.by, "process", revision.by_name, frozenset())
-
-
-def _drifted(now: Digest, was: Digest) -> BadChange:
-    return BadChange(f"the draft's parts resolve to {now} now, not to {was}", hint="push it again")
 
 
 def _last_of(reviews: Sequence[Review], actor: str) -> Review | None:

@@ -25,8 +25,8 @@ from tetrad.changes._model import (
     coverage,
     judgements,
 )
+from tetrad.changes._reader import Looked
 from tetrad.changes._rebase import RebasePlan
-from tetrad.changes._service import Looked
 from tetrad.changes.errors import BadChange
 from tetrad.changes.ports import Counts
 from tetrad.kernel import Digest

@@ -18,7 +18,8 @@ from tetrad.datasets._model import (
     order_digest,
     place,
 )
-from tetrad.datasets._service import Datasets, PushedRow, Rebuilt, Recount
+from tetrad.datasets._reader import Recount
+from tetrad.datasets._service import Datasets, PushedRow, Rebuilt
 from tetrad.datasets._settings import DATASET_FILES, MAX_UPLOAD_BYTES, SETTINGS, limits_from
 from tetrad.datasets._sources import DataFile, Folder, hub_reference, read_folder, read_pointer
 from tetrad.datasets._steps import check_steps, split_steps

@@ -15,8 +15,9 @@ from starlette.concurrency import run_in_threadpool
 
 from tetrad.datasets._formats import CsvForm, Format, csv_lines
 from tetrad.datasets._model import ROLES, DatasetDiff, DatasetVersion, Row, RowChange
+from tetrad.datasets._reader import ChangeKind
 from tetrad.datasets._scratch import batches
-from tetrad.datasets._service import ChangeKind, Datasets, PushedRow
+from tetrad.datasets._service import Datasets, PushedRow
 from tetrad.datasets._sources import check_provenance
 from tetrad.datasets._steps import split_steps
 from tetrad.kernel import InvalidInput, parse_json

@@ -61,7 +61,10 @@ def _sixteen() -> str:
 
 def new_trace_id() -> str:
     """Return 32 hex digits, never all zero (W3C Trace Context)."""
-    return _sixteen() + _sixteen()
+    try:
+        return _random.pop() + _random.pop()
+    except IndexError:
+        return _sixteen() + _sixteen()
 
 
 def new_span_id() -> str:

@@ -12,6 +12,9 @@ from tetrad.serving import LimitRule
 
 IDLE_S = 5.0
 AHEAD_S = 2.0
+MONEY_AHEAD_S = 30.0
+"""How long calls go on by what a worker holds of a budget when control goes away: its restart, and then some."""
+_PACE_HALVES_S = 5.0
 MAX_POCKETS = 10_000
 _ASK_AGAIN_S = 1.0
 _HEARTBEAT_S = 5.0
@@ -32,7 +35,7 @@ class Pocket:
     """
 
     __slots__ = (
-        "asked", "dirty", "ends_at", "fallback", "final", "granted", "id", "instance", "peak", "refused",
+        "asked", "dirty", "ends_at", "fallback", "final", "granted", "id", "instance", "pace", "peak", "refused",
         "refused_until", "remaining", "reserved", "rule", "said_at", "spent", "taken", "unknown", "used_at", "waiting",
     )  # fmt: skip
 
@@ -43,6 +46,7 @@ class Pocket:
         self.granted = self.spent = self.reserved = self.unknown = 0
         self.remaining = rule.amount
         self.taken = self.peak = 0
+        self.pace = 0.0
         self.used_at = self.said_at = now
         self.ends_at = float("inf")
         self.refused, self.refused_until = 0, 0.0
@@ -75,7 +79,7 @@ class Pocket:
         self.waiting = []
         amounts = [amount for amount, future in self.asked if not future.done()]
         need = max(0, sum(amounts) - max(0, self.free))
-        want = self.used + sum(amounts) + self._ahead(now)
+        want = self.used + sum(amounts) + self._ahead(now, sum(amounts))
         if now >= self.ends_at:
             want, need = self.used, 0
         self.granted = min(self.granted, max(want, self.used))
@@ -92,12 +96,21 @@ class Pocket:
             self.id, self.rule.id, self.instance, self.used, 0, 0, self.spent, self.reserved, self.unknown, final=True
         )
 
-    def _ahead(self, now: float) -> int:
-        """What the next two seconds will use if they are like the time since the keeper was told last."""
+    def _ahead(self, now: float, waiting: int) -> int:
+        """What the next two seconds will use if they are like the time since the keeper was told last.
+
+        Of a budget with plenty left it is half a minute's worth, of the fastest pace lately: rates have a fallback
+        without the keeper and money has none, so what is held is all that outlasts a restart of control.
+        """
         if self.rule.measure == "concurrency":
             return max(0, self.peak - self.reserved)
         since = max(now - self.said_at, 0.05)
-        return round(self.taken * min(AHEAD_S / since, 10.0))
+        soon = round(self.taken * min(AHEAD_S / since, 10.0))
+        if self.rule.measure != "money":
+            return soon
+        self.pace = max((self.taken + waiting) / max(since, 1.0), self.pace * 0.5 ** (since / _PACE_HALVES_S))
+        plenty = self.remaining * 5 > self.rule.amount
+        return max(soon, round(self.pace * MONEY_AHEAD_S)) if plenty else soon
 
 
 class Pockets:

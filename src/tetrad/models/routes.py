@@ -6,12 +6,22 @@ import io
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from tetrad.kernel import Conflict, Digest, InvalidInput, parse_digest
-from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, parse_sort, requires
+from tetrad.kernel import Digest, parse_digest
+from tetrad.kit.http import (
+    CurrentPrincipal,
+    Expected,
+    Page,
+    PageParams,
+    cut_page,
+    decode_cursor,
+    missing,
+    parse_sort,
+    requires,
+)
 from tetrad.models._body import BodyReader
 from tetrad.models._licences import spdx_id
 from tetrad.models._model import AdapterFacts, Derivation, ModelPrice, ModelVersion, PriceEntry
@@ -466,20 +476,13 @@ def _alias_routes(routes: APIRouter, models: Models) -> None:
         body: ModelAliasBody,
         actor: CurrentPrincipal,
         response: Response,
-        if_match: Annotated[str | None, Header(max_length=80, description="Where the alias points now")] = None,
-        if_none_match: Annotated[str | None, Header(max_length=80, description="`*` for a new alias")] = None,
+        seen: Expected,
     ) -> ModelAliasView:
         """Point an alias to a version, if it still points where the caller saw it (409 with the digest of now else)."""
-        if if_none_match not in (None, "*"):
-            raise InvalidInput("If-None-Match is `*` or absent", hint="send If-None-Match: * for a new alias")
-        if if_match is None and if_none_match is None:
-            raise Conflict(
-                f"say where the alias {alias!r} points now", code="precondition_required", status=428,
-                hint='send If-Match: "<digest>", or If-None-Match: * for a new alias',
-            )  # fmt: skip
+        seen.required(f"the alias {alias!r}", new="alias")
         moved = models.move_alias(
-            project, model, alias, body.version, actor=actor, reason=body.reason, create=if_none_match == "*",
-            expected=None if if_match is None else parse_digest(if_match.strip().removeprefix("W/").strip('"')),
+            project, model, alias, body.version, actor=actor, reason=body.reason, create=seen.create,
+            expected=seen.digest,
         )  # fmt: skip
         response.headers["etag"] = f'"{moved.digest}"'
         return ModelAliasView.of(moved)
@@ -490,19 +493,13 @@ def _alias_routes(routes: APIRouter, models: Models) -> None:
         alias: Annotated[str, Path(max_length=63)],
         model: ModelQuery,
         actor: CurrentPrincipal,
-        if_match: Annotated[str | None, Header(max_length=80, description="Where the alias points now")] = None,
+        seen: Expected,
         reason: Annotated[str, Query(max_length=4000)] = "",
     ) -> Response:
         """Take an alias away for good, if it still points where the caller saw it (409 with the digest of now else)."""
-        if if_match is None:
-            raise Conflict(
-                f"say where the alias {alias!r} points now", code="precondition_required", status=428,
-                hint='send If-Match: "<digest>"',
-            )  # fmt: skip
-        models.delete_alias(
-            project, model, alias, actor=actor, reason=reason,
-            expected=parse_digest(if_match.strip().removeprefix("W/").strip('"')),
-        )  # fmt: skip
+        if seen.digest is None:
+            raise missing(f"the alias {alias!r}")
+        models.delete_alias(project, model, alias, actor=actor, reason=reason, expected=seen.digest)
         return Response(status_code=204)
 
 

@@ -27,6 +27,7 @@ from tetrad.prompts._mustache import (
     translate,
     undeclared,
 )
+from tetrad.prompts._plain import PlainTemplate, plain_template
 from tetrad.prompts._variables import Signature, VariableSpec
 from tetrad.prompts.errors import PromptError, bad_variables, past_limit
 
@@ -43,6 +44,7 @@ class CompiledPrompt:
         "_has_placeholders",
         "_lock",
         "_looks_up",
+        "_plain",
         "_plan",
         "_render_template",
         "_signature",
@@ -83,6 +85,10 @@ class CompiledPrompt:
         self._static = not templates and all(
             role != PLACEHOLDER or text == CLIENT_MESSAGES for role, text, _ in self._plan
         )
+        self._plain: dict[str, PlainTemplate] = {}
+        if syntax == "mustache":
+            found = {name: plain_template(template.source) for name, template in templates.items()}
+            self._plain = {name: plain for name, plain in found.items() if plain is not None}
         self._looks_up = any("_look(" in template.source for template in templates.values())
         if templates:
             self._compile(templates, syntax, messages)
@@ -101,12 +107,15 @@ class CompiledPrompt:
         if self._looks_up:
             bound["_values"] = dict(bound)
         messages: list[dict[str, Any]] = []
+        plain = self._plain
         with self._lock:
             for role, text, name in self._plan:
                 if role == PLACEHOLDER and text != CLIENT_MESSAGES:
                     messages += messages_of(text, bound[text])
                     continue
-                if name and render is not None:
+                if name in plain and (filled := plain[name].fill(bound, MAX_OUTPUT_CHARS)) is not None:
+                    text = filled
+                elif name and render is not None:
                     self._spent = 0
                     try:
                         text = render(name, **bound)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
-from tetrad.kernel import Conflict, InvalidInput, parse_digest
+from tetrad.kernel import InvalidInput
 from tetrad.kit.http import (
     CurrentPrincipal,
+    Expected,
     Page,
     PageParams,
     cut_page,
@@ -170,20 +171,13 @@ def _labels(routes: APIRouter, prompts: Prompts) -> None:
         body: LabelBody,
         actor: CurrentPrincipal,
         response: Response,
-        if_match: Annotated[str | None, Header(max_length=80, description="Where the label points now")] = None,
-        if_none_match: Annotated[str | None, Header(max_length=80, description="`*` for a new label")] = None,
+        seen: Expected,
     ) -> PromptLabelView:
         """Point a label to a version, if it still points where the caller saw it (409 with the current digest else)."""
-        if if_none_match not in (None, "*"):
-            raise InvalidInput("If-None-Match is `*` or absent", hint="send If-None-Match: * for a new label")
-        if if_match is None and if_none_match is None:
-            raise Conflict(
-                f"say where the label {label!r} points now", code="precondition_required", status=428,
-                hint='send If-Match: "<digest>", or If-None-Match: * for a new label',
-            )  # fmt: skip
+        seen.required(f"the label {label!r}", new="label")
         moved = prompts.move_label(
-            project, name, label, body.version, actor=actor, reason=body.reason, create=if_none_match == "*",
-            expected=None if if_match is None else parse_digest(if_match.strip().removeprefix("W/").strip('"')),
+            project, name, label, body.version, actor=actor, reason=body.reason, create=seen.create,
+            expected=seen.digest,
         )  # fmt: skip
         response.headers["etag"] = f'"{moved.digest}"'
         return PromptLabelView.of(moved)

@@ -30,6 +30,7 @@ from tetrad.registry._evidence import (
     read_statement,
 )
 from tetrad.registry._gate import GATE, EvidenceGate, Gate, GateCheck, GatePolicies
+from tetrad.registry._lineage import Lineage, LineageNode, RegistryLimits
 from tetrad.registry._model import (
     AUTHORS,
     BINDINGS,
@@ -77,7 +78,7 @@ from tetrad.registry._runs import (
     Series,
     compare_params,
 )
-from tetrad.registry._service import ABSENT, Lineage, LineageNode, Registry, RegistryLimits
+from tetrad.registry._service import ABSENT, Registry
 from tetrad.registry._settings import SETTINGS, collect_limits_from, evidence_limits_from, limits_from, run_limits_from
 from tetrad.registry._signing import SigningKey, new_key, sign_statement
 from tetrad.registry.errors import (

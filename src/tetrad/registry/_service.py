@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
@@ -18,18 +17,15 @@ from tetrad.kernel import (
     Principal,
     canonical_json,
     digest_bytes,
-    new_id,
     parse_digest,
     parse_json,
     short,
 )
+from tetrad.registry._lineage import Lineages, RegistryLimits
 from tetrad.registry._model import (
-    INVALIDATIONS,
-    Activity,
     Artifact,
     Bump,
     Cause,
-    Edge,
     LogCheck,
     Ref,
     RefEntry,
@@ -76,35 +72,7 @@ class _Absent:
 ABSENT: Final = _Absent()
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryLimits:
-    """What is refused as too much."""
-
-    max_document_bytes: int = 16 << 20
-    max_parts: int = 50_000
-    max_lineage: int = 2_000
-
-
-class LineageNode(msgspec.Struct, frozen=True):
-    """An artifact of a lineage: what it is and what it is called; the newest version of each name."""
-
-    digest: Digest
-    kind: str
-    size: int = 0
-    versions: tuple[Version, ...] = ()
-    erased: bool = False
-
-
-class Lineage(msgspec.Struct, frozen=True):
-    """The activities around an artifact, the artifacts they name, and whether the walk stopped at a limit."""
-
-    root: Digest
-    activities: tuple[Activity, ...]
-    complete: bool
-    nodes: tuple[LineageNode, ...] = ()
-
-
-class Registry:
+class Registry(Lineages):
     """Artifacts, versions, refs and lineage of all projects. Safe to use from many threads.
 
     A digest grants nothing: every read names the project, and what the project may not see is not there.
@@ -120,11 +88,9 @@ class Registry:
         limits: RegistryLimits | None = None,
         revocations: RevocationCheck | None = None,
     ) -> None:
-        self._store = store
+        super().__init__(store, clock, limits or RegistryLimits())
         self._blobs = blobs
-        self._clock = clock
         self._gates: dict[str, RefGate] = dict(gates or {})
-        self._limits = limits or RegistryLimits()
         self._listeners: list[Listener] = []
         self._refusals: list[Refusals] = []
         self._revocations = revocations
@@ -224,15 +190,6 @@ class Registry:
             )
         return kept
 
-    def artifact(self, project: str, digest: str) -> Artifact:
-        """Return an artifact of a project, or raise `ArtifactNotFound`."""
-        found = self._store.artifact(project, parse_digest(digest))
-        if found is None:
-            raise ArtifactNotFound(
-                f"the project {project!r} has no artifact {digest}", hint="check the digest and the project"
-            )
-        return found
-
     def touch(self, project: str, digest: str) -> bool:
         """Tell whether an artifact is there with its content, and keep collections from it for their grace period.
 
@@ -278,6 +235,26 @@ class Registry:
         if not isinstance(value, dict):
             raise ArtifactConflict(f"{digest} is no JSON object", hint="read its bytes instead")
         return value
+
+    def documents(self, project: str, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the JSON artifacts among the digests that are objects and whose bytes are there."""
+        wanted = sorted(set(digests))
+        seen = self._store.visible(project, wanted)
+        found: dict[str, dict[str, Any]] = {}
+        for digest in wanted:
+            if digest not in seen or not self._blobs.exists(Digest(digest)):
+                continue
+            value = parse_json(self._small(digest), where=f"the artifact {digest}")
+            if isinstance(value, dict):
+                found[digest] = value
+        return found
+
+    def _small(self, digest: str) -> bytes:
+        if (size := self._blobs.size(Digest(digest))) > self._limits.max_document_bytes:
+            raise ArtifactTooLarge(
+                f"{digest} has {size} bytes", hint=f"at most {self._limits.max_document_bytes} are read at once"
+            )
+        return self._blobs.read(Digest(digest))
 
     def _readable(self, project: str, digest: str, max_bytes: int | None) -> None:
         known = self._store.artifact(project, parse_digest(digest))
@@ -621,154 +598,6 @@ class Registry:
     def rules(self, project: str) -> list[RefRule]:
         """Return the rules that govern a project's refs."""
         return self._store.rules(project)
-
-    # -- lineage ------------------------------------------------------------------------------------------------
-
-    def record(
-        self,
-        project: str,
-        kind: str,
-        edges: Iterable[Edge],
-        *,
-        actor: Principal,
-        started_at: datetime | None = None,
-        state: Literal["running", "done", "failed"] = "done",
-        params: Mapping[str, Any] | None = None,
-        environment: Mapping[str, Any] | None = None,
-    ) -> Activity:
-        """Keep what was made from what; all artifacts must be the project's."""
-        kept = tuple(edges)
-        if len(kept) > self._limits.max_parts:
-            raise ArtifactTooLarge(f"an activity with {len(kept)} edges", hint=f"at most {self._limits.max_parts}")
-        for edge in kept:
-            if edge.policy not in INVALIDATIONS or edge.direction not in ("in", "out"):
-                raise InvalidInput(f"{edge.policy!r}, {edge.direction!r} is no edge", hint=", ".join(INVALIDATIONS))
-        missing = {edge.digest for edge in kept} - self._store.visible(project, [edge.digest for edge in kept])
-        if missing:
-            raise ArtifactNotFound(f"the project {project!r} has no artifact {min(missing)}")
-        now = self._clock.now()
-        activity = Activity(
-            project, new_id("act"), check_kind(kind), actor.id, started_at or now, None if state == "running" else now,
-            state, dict(params or {}), dict(environment or {}), kept,
-        )  # fmt: skip
-        self._store.add_activity(activity)
-        return activity
-
-    def lineage(
-        self,
-        project: str,
-        digest: str,
-        *,
-        direction: Literal["upstream", "downstream", "both"] = "upstream",
-        depth: int = 10,
-    ) -> Lineage:
-        """Walk from an artifact to what it was made from, to what was made from it, or both ways, breadth first.
-
-        Both ways, each way is walked for itself: what else was made from a common origin is not part of it.
-        """
-        root = self.artifact(project, digest).digest
-        found: dict[str, Activity] = {}
-        whole = True
-        for way in ("upstream", "downstream") if direction == "both" else (direction,):
-            whole = self._walk(project, root, way == "upstream", depth, found) and whole
-        activities = tuple(list(found.values())[: self._limits.max_lineage])
-        named = list(dict.fromkeys([root, *(edge.digest for each in activities for edge in each.edges)]))
-        shown = named[: self._limits.max_lineage]
-        return Lineage(
-            root,
-            activities,
-            whole and len(found) <= self._limits.max_lineage and len(shown) == len(named),
-            self._nodes(project, shown),
-        )
-
-    def _walk(self, project: str, root: Digest, upstream: bool, depth: int, found: dict[str, Activity]) -> bool:
-        side, other = ("out", "in") if upstream else ("in", "out")
-        seen: set[Digest] = {root}
-        passed: set[str] = set()
-        frontier = [root]
-        for _ in range(depth):
-            if not frontier or len(found) >= self._limits.max_lineage:
-                break
-            reached: list[Digest] = []
-            for activity in self._store.activities_of(project, frontier, side):
-                if activity.id in passed:
-                    continue
-                passed.add(activity.id)
-                found[activity.id] = activity
-                reached += [e.digest for e in activity.edges if e.direction == other and e.digest not in seen]
-                seen.update(reached)
-            frontier = sorted(set(reached))
-        return not frontier
-
-    def _nodes(self, project: str, digests: Sequence[Digest]) -> tuple[LineageNode, ...]:
-        """What is only a part of an artifact has no kind of its own: it is called `part`."""
-        artifacts = {artifact.digest: artifact for artifact in self._store.artifacts_of(project, digests)}
-        newest: dict[Digest, dict[tuple[str, str], Version]] = {}
-        for version in self._store.versions_of_all(project, digests):
-            newest.setdefault(version.digest, {}).setdefault((version.kind, version.name), version)
-        return tuple(
-            LineageNode(
-                digest,
-                artifact.kind if (artifact := artifacts.get(digest)) else "part",
-                artifact.size if artifact else 0,
-                tuple(newest.get(digest, {}).values()),
-                artifact is not None and artifact.erased_at is not None,
-            )
-            for digest in digests
-        )
-
-    # -- many at once -------------------------------------------------------------------------------------------
-
-    def ancestors(self, project: str, digests: Iterable[str], *, limit: int) -> list[str]:
-        """Return artifacts and everything that they were made of, along edges whose policy is not `none`.
-
-        At most `limit`: as many as that may mean that there are more.
-        """
-        return self._store.ancestors(project, [parse_digest(each) for each in digests], limit=limit)
-
-    def artifacts(self, project: str, digests: Iterable[str]) -> list[Artifact]:
-        """Return those of the digests that are artifacts of the project."""
-        return self._store.artifacts(project, list(digests))
-
-    def naming(self, project: str, digests: Iterable[str]) -> list[Version]:
-        """Return the versions that name any of the digests; of one name the older come first."""
-        return self._store.naming(project, list(digests))
-
-    def newest(self, project: str, kind: str, names: Iterable[str]) -> list[Version]:
-        """Return the newest version of each of the names that is there."""
-        return self._store.newest(project, kind, list(names))
-
-    def makers(self, project: str, digests: Iterable[str]) -> list[Activity]:
-        """Return the activities that any of the digests came out of, oldest first."""
-        return self._store.activities_of(project, sorted(set(digests)), "out")
-
-    def holding(self, project: str, parts: Iterable[str], *, limit: int) -> list[tuple[str, str]]:
-        """Return (artifact, part) of what refers to any of `parts`."""
-        return self._store.holding(project, list(parts), limit=limit)
-
-    def holders(self, project: str, parts: Sequence[str], *, limit: int) -> list[str]:
-        """Return the artifacts, such as releases, that refer to every one of `parts`, the newest first."""
-        return self._store.holders(project, parts, limit=limit)
-
-    def documents(self, project: str, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Return the JSON artifacts among the digests that are objects and whose bytes are there."""
-        wanted = sorted(set(digests))
-        seen = self._store.visible(project, wanted)
-        found: dict[str, dict[str, Any]] = {}
-        for digest in wanted:
-            if digest not in seen or not self._blobs.exists(Digest(digest)):
-                continue
-            value = parse_json(self._small(digest), where=f"the artifact {digest}")
-            if isinstance(value, dict):
-                found[digest] = value
-        return found
-
-    def _small(self, digest: str) -> bytes:
-        if (size := self._blobs.size(Digest(digest))) > self._limits.max_document_bytes:
-            raise ArtifactTooLarge(
-                f"{digest} has {size} bytes", hint=f"at most {self._limits.max_document_bytes} are read at once"
-            )
-        return self._blobs.read(Digest(digest))
 
 
 def _entry(

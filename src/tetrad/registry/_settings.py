@@ -7,8 +7,8 @@ from datetime import timedelta
 from tetrad.kit.settings import Setting, Settings, SettingsTable
 from tetrad.registry._attest import EvidenceLimits
 from tetrad.registry._collect import CollectLimits
+from tetrad.registry._lineage import RegistryLimits
 from tetrad.registry._run_log import RunLimits
-from tetrad.registry._service import RegistryLimits
 
 MAX_DOCUMENT_BYTES = Setting(
     "artifact_max_document_bytes",

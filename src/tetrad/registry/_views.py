@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tetrad.registry._lineage import Lineage, LineageNode
 from tetrad.registry._model import Activity, Artifact, LogCheck, Ref, RefEntry, Version
-from tetrad.registry._service import Lineage, LineageNode
 
 MAX_SHOWN_NAMES = 20
 

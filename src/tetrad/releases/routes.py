@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.kernel import InvalidInput, Principal, parse_digest
-from tetrad.kit.http import CurrentPrincipal, Page, PageParams, cut_page, decode_cursor, requires
+from tetrad.kit.http import CurrentPrincipal, Expected, Page, PageParams, cut_page, decode_cursor, requires, unquoted
 from tetrad.registry import Ref
 from tetrad.releases._compare import SHOWN_FILES, SHOWN_ROWS
 from tetrad.releases._diff_views import (
@@ -130,14 +130,11 @@ def _ref_routes(routes: APIRouter, releases: Releases) -> None:
         body: MoveBody,
         actor: CurrentPrincipal,
         response: Response,
-        if_match: Annotated[str | None, Header(max_length=80, description="Where the ref points now")] = None,
-        if_none_match: Annotated[str | None, Header(max_length=80, description="`*` for a new ref")] = None,
+        seen: Expected,
     ) -> AppRefView:
         """Point a ref to a release, if it still points where the caller saw it (409 with the current digest else)."""
-        if if_none_match not in (None, "*"):
-            raise InvalidInput("If-None-Match is `*` or absent", hint="send If-None-Match: * for a new ref")
         moved = releases.move_ref(
-            project, app, ref, body.digest, expected=_unquoted(if_match), create=if_none_match == "*", actor=actor,
+            project, app, ref, body.digest, expected=seen.digest, create=seen.create, actor=actor,
             reason=body.reason,
         )  # fmt: skip
         response.headers["etag"] = f'"{moved.digest}"'
@@ -244,7 +241,7 @@ def _rollback_routes(routes: APIRouter, releases: Releases, sightings: CodeSight
         """Point a ref to the release that it had before, whole and at once; 409 where it moved meanwhile."""
         target = releases.find(project, body.to, app=app) if body.to else None
         done = releases.rollbacks.roll_back(
-            project, app, ref, actor=actor, to=target, expected=_unquoted(body.expected), reason=body.reason,
+            project, app, ref, actor=actor, to=target, expected=unquoted(body.expected), reason=body.reason,
             force=body.force,
         )  # fmt: skip
         response.headers["etag"] = f'"{done.new}"'
@@ -298,7 +295,3 @@ def _number(listing: str, cursor: str | None) -> int | None:
         return None
     value = decode_cursor(listing, cursor, [int])[0]
     return value if isinstance(value, int) else None
-
-
-def _unquoted(etag: str | None) -> str | None:
-    return None if etag is None else parse_digest(etag.strip().removeprefix("W/").strip('"'))

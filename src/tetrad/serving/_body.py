@@ -21,6 +21,7 @@ _fields = msgspec.json.Decoder(Fields)
 _text = msgspec.json.Decoder(str)
 _flag = msgspec.json.Decoder(bool | None)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
+_values = msgspec.json.Decoder(dict[str, Any])
 _EMPTY_ARRAY = re.compile(rb"\[\s*\]")
 VARIABLES_KEY = "tetrad.variables"
 MAX_LABEL_CHARS = 256
@@ -168,7 +169,7 @@ def read_variables(raw: bytes) -> dict[str, Any]:
     if not raw:
         return {}
     try:
-        values: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
+        values = _values.decode(raw)
     except msgspec.MsgspecError as error:
         raise RequestRefused(
             f"the variables are no JSON object: {error}",
@@ -210,7 +211,7 @@ def seen(fields: Fields, operation: Operation) -> bytes:
 
 def is_empty_array(data: bytes) -> bool:
     """Tell whether JSON bytes are an array without items."""
-    return _EMPTY_ARRAY.fullmatch(data) is not None
+    return data[1:2] != b"{" and _EMPTY_ARRAY.fullmatch(data) is not None
 
 
 def prepend(items: bytes, array: bytes) -> bytes:
@@ -219,7 +220,7 @@ def prepend(items: bytes, array: bytes) -> bytes:
         return array
     if is_empty_array(array):
         return b"[" + items + b"]"
-    return b"[" + items + b"," + array[1:]
+    return b"".join((b"[", items, b",", memoryview(array)[1:]))
 
 
 def append(array: bytes, items: bytes) -> bytes:

@@ -51,14 +51,14 @@ class Dispatcher:
         self._clock = clock
         self._runner = runner
 
-    async def __call__(self, exchange: Exchange, route: Route, call: ModelCall) -> Answer:
+    def __call__(self, exchange: Exchange, route: Route, call: ModelCall) -> Awaitable[Answer]:
         """Return the answer of the route's model, good or bad; see `Dispatch`."""
         plan = route.plan
         if plan is None:
             if TIMEOUT_HEADER not in exchange.headers:
-                return await attempt(exchange, route.model, call, self._clock)
+                return attempt(exchange, route.model, call, self._clock)
             plan = plan_of_one(route.model)
-        return await self._runner.run(exchange, plan, call)
+        return self._runner.run(exchange, plan, call)
 
 
 async def attempt(exchange: Exchange, model: BoundModel, call: ModelCall, clock: Clock, reason: str = "") -> Answer:

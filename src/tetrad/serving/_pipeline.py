@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 Recorder = Callable[[Exchange], None]
 _LABEL = 256
 _LABELS = (b"x-tetrad-session", b"x-tetrad-user", b"x-tetrad-unit", b"x-tetrad-code")
+_NO_LABELS = frozenset(_LABELS).isdisjoint
 _NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 _JSON = (b"content-type", b"application/json")
 _STREAM = (
@@ -224,7 +225,7 @@ class Pipeline:
             unit = extension.unit[:_LABEL]
             exchange.labels = extension
             exchange.cache = extension.cache
-        for name in _LABELS:
+        for name in () if _NO_LABELS(headers) else _LABELS:
             if name in headers:
                 text = label(headers[name], name.decode())
                 if name == b"x-tetrad-session":
@@ -296,10 +297,14 @@ class Pipeline:
         self, exchange: Exchange, attempt: Attempt | None, answer: Answer, reply: Reply, *, events: bool
     ) -> None:
         try:
-            piece = await answer.read()
-            while not answer.done:
-                await reply.write(piece)
+            pump, put = getattr(answer, "pump", None), getattr(reply, "put", None)
+            while True:
+                if pump is not None and put is not None:
+                    await pump(put)
                 piece = await answer.read()
+                if answer.done:
+                    break
+                await reply.write(piece)
         except TetradError as error:
             # the head is out: the protocol tells an error as an event, and ends the stream without its end marker
             exchange.error, exchange.error_type = error, error.code

@@ -25,6 +25,7 @@ from tetrad.serving._operations import RESPONSES, Operation
 from tetrad.serving.errors import BadRouteTable, RequestRefused
 from tetrad.serving.ports import Prompt, PromptCompiler
 
+_encode = msgspec.json.Encoder().encode
 _LEADING = frozenset(("system", "developer"))
 _SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 """Two names of one limit: a client that gives either has given both."""
@@ -159,6 +160,8 @@ class CompiledRelease:
 
     def _values(self, variables: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
         given = read_variables(variables)
+        if self._known.issuperset(given):
+            return given, ()
         known = {name: value for name, value in given.items() if name in self._known}
         return known, tuple(name for name in given if name not in known)
 
@@ -179,6 +182,9 @@ class CompiledRelease:
         if self._splits:
             place = next((n for n, message in enumerate(messages) if message["role"] == PLACEHOLDER), len(messages))
             messages, after = messages[:place], _items(messages[place + 1 :])
+        if cut >= len(messages):  # the usual prompt is what the system says
+            said = _items(messages)
+            return (b",".join((said, self._examples)) if said and self._examples else said or self._examples), after
         before = b",".join(part for part in (_items(messages[:cut]), self._examples, _items(messages[cut:])) if part)
         return before, after
 
@@ -213,7 +219,7 @@ def _leading(messages: Sequence[MessageTemplate]) -> int:
 
 
 def _items(messages: Sequence[dict[str, Any]]) -> bytes:
-    return msgspec.json.encode(messages)[1:-1]
+    return _encode(messages)[1:-1]
 
 
 def _checked_param(name: str, raw: msgspec.Raw) -> bytes:

@@ -36,6 +36,8 @@ from tetrad.serving.ports import Answer, Handler, ModelCall, PromptCompiler, Pro
 
 APP = "app:"
 RELEASE = "release:"
+_MAX_ASKED = 4096
+"""So many headers of clients that were let in are known without hashing them again, until the next table comes."""
 
 
 class ModelNotFound(NotFound):
@@ -89,6 +91,7 @@ class CompiledTable:
         self.table = table
         self.problems: dict[str, str] = {}
         self._keys = table.keys
+        self._asked: dict[bytes, KeyEntry] = {}
         self._clock = clock or SystemClock()
         self._models: dict[str, BoundModel] = {}
         self._pools: dict[str, KeyPool] = {}
@@ -119,6 +122,9 @@ class CompiledTable:
     def authenticate(self, headers: Mapping[bytes, bytes], now_ns: int) -> KeyEntry:
         """Return the key that a request was made with; raises `Unauthenticated` or `Forbidden`."""
         authorization = headers.get(b"authorization")
+        known = None if authorization is None else self._asked.get(authorization)
+        if known is not None and (not known.expires_ns or known.expires_ns > now_ns):
+            return known
         if authorization is not None:
             scheme, _, secret = authorization.partition(b" ")
             if scheme.lower() != b"bearer" or not secret:
@@ -147,6 +153,10 @@ class CompiledTable:
                 hint="use a key made with that scope",
                 code="missing_scope",
             )
+        if authorization is not None:
+            if len(self._asked) >= _MAX_ASKED:
+                self._asked.clear()
+            self._asked[authorization] = key
         return key
 
     def resolve(self, key: KeyEntry, name: str, kind: Kind) -> Route:

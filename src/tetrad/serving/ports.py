@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -16,6 +17,11 @@ from tetrad.serving._model import LimitRule as LimitRule  # noqa: PLC0414 - rule
 from tetrad.serving._model import LimitSubject as LimitSubject  # noqa: PLC0414 - rules are part of this door
 from tetrad.serving._model import ModelEntry, TemplateSyntax, Upstream, Variable
 from tetrad.serving._operations import Operation
+
+
+@lru_cache(maxsize=4096)
+def _named(model: str) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(model))
 
 
 class ModelCall(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +48,7 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
 
     def asking(self, model: str) -> ModelCall:
         """Return the same call of another model, by the name that its upstream knows."""
-        fields = {**self.fields, "model": msgspec.Raw(msgspec.json.encode(model))}
+        fields = {**self.fields, "model": _named(model)}
         return ModelCall(
             self.operation,
             fields,
@@ -56,7 +62,7 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an answer turned out to be; `output` is a JSON array of the answer's messages, as the client got them.
 
     `priced` is false where `usage` has tokens (of images, of sound) that cost something else than text.

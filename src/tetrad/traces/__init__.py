@@ -4,7 +4,7 @@ from tetrad.traces._ingest import IngestLimits, Receipt
 from tetrad.traces._model import CodeMatch, Span, SpanKind, SpanStatus
 from tetrad.traces._quarantine import Quarantine
 from tetrad.traces._rows import RowLimits
-from tetrad.traces._service import TraceLimits, Traces
+from tetrad.traces._service import TraceLimits, Traces, WindowName
 from tetrad.traces._spool_format import (
     FrameBatch,
     FrameFault,
@@ -19,6 +19,8 @@ from tetrad.traces._spool_format import (
 )
 from tetrad.traces._views import (
     Announced,
+    CacheUse,
+    CallFailure,
     Overview,
     SpanContent,
     SpanRow,
@@ -26,6 +28,8 @@ from tetrad.traces._views import (
     TraceFilter,
     TracePage,
     TraceSummary,
+    Traffic,
+    UpstreamTraffic,
     Used,
     UsedBy,
     Window,
@@ -33,6 +37,8 @@ from tetrad.traces._views import (
 
 __all__ = [
     "Announced",
+    "CacheUse",
+    "CallFailure",
     "CodeMatch",
     "FrameBatch",
     "FrameFault",
@@ -55,9 +61,12 @@ __all__ = [
     "TracePage",
     "TraceSummary",
     "Traces",
+    "Traffic",
+    "UpstreamTraffic",
     "Used",
     "UsedBy",
     "Window",
+    "WindowName",
     "decode_frames",
     "encode_frame",
     "encode_group",

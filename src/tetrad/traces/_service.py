@@ -17,6 +17,9 @@ from tetrad.traces._rows import DAY_NS, MAX_FUTURE_NS, RowLimits
 from tetrad.traces._views import (
     SORTS,
     Announced,
+    CachePoint,
+    CacheUse,
+    CallPoint,
     Dropped,
     Measures,
     Overview,
@@ -29,6 +32,7 @@ from tetrad.traces._views import (
     TraceFilter,
     TracePage,
     TraceSummary,
+    Traffic,
     Used,
     UsedBy,
     Window,
@@ -188,16 +192,39 @@ class Traces:
 
     def overview(self, project: str, name: WindowName, *, app: str = "") -> Overview:
         """Add the last 15 minutes, hour, day or week up, beside the time before. Every bucket is there, also empty."""
+        window, bucket_s = self._named(name)
+        found = self._store.overview(project, window, bucket_s, app)
+        points = {point.start_ns: point for point in found.series}
+        series = tuple(points.get(at, Point(at, Measures())) for at in _buckets(window, bucket_s))
+        return msgspec.structs.replace(found, series=series)
+
+    def traffic(self, project: str, name: WindowName = "15m", *, failures: int = 5) -> Traffic:
+        """Tell how each upstream that a project called did in one of the overview's windows. Every bucket is there."""
+        window, bucket_s = self._named(name)
+        found = self._store.traffic(project, window, bucket_s, failures)
+        upstreams = []
+        for each in found.upstreams:
+            points = {point.start_ns: point for point in each.series}
+            series = tuple(points.get(at, CallPoint(at)) for at in _buckets(window, bucket_s))
+            upstreams.append(msgspec.structs.replace(each, series=series))
+        return msgspec.structs.replace(found, upstreams=tuple(upstreams))
+
+    def cache_use(self, project: str, name: WindowName = "24h") -> CacheUse:
+        """Tell what the cache did for a project in one of the overview's windows. Every bucket is there."""
+        window, bucket_s = self._named(name)
+        found = self._store.cache_use(project, window, bucket_s)
+        points = {point.start_ns: point for point in found.series}
+        series = tuple(points.get(at, CachePoint(at)) for at in _buckets(window, bucket_s))
+        return msgspec.structs.replace(found, series=series)
+
+    def _named(self, name: WindowName) -> tuple[Window, int]:
+        """Return the window of that name that ends with the present bucket, and the seconds of a bucket."""
         if name not in WINDOWS:
             raise BadWindow(f"{name!r} is no window of the overview", hint=f"one of {', '.join(WINDOWS)}")
         length_s, bucket_s = WINDOWS[name]
         bucket_ns = bucket_s * _SECOND_NS
         end = -(-self._clock.now_ns() // bucket_ns) * bucket_ns
-        window = Window(end - length_s * _SECOND_NS, end)
-        found = self._store.overview(project, window, bucket_s, app)
-        points = {point.start_ns: point for point in found.series}
-        series = tuple(points.get(at, Point(at, Measures())) for at in range(window.from_ns, window.to_ns, bucket_ns))
-        return msgspec.structs.replace(found, series=series)
+        return Window(end - length_s * _SECOND_NS, end), bucket_s
 
     def announced(self, project: str, app: str, *, last_s: int, limit: int = 100) -> list[Announced]:
         """Return the code that requests of an app announced in the last seconds, by key and service, newest first."""
@@ -231,6 +258,11 @@ class Traces:
     def size(self) -> StoreSize:
         """Tell how much is kept, over all projects."""
         return self._store.size()
+
+
+def _buckets(window: Window, bucket_s: int) -> range:
+    """Return when each bucket of a window begins."""
+    return range(window.from_ns, window.to_ns, bucket_s * _SECOND_NS)
 
 
 def check_filter(only: TraceFilter) -> TraceFilter:

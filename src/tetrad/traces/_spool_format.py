@@ -20,6 +20,7 @@ from tetrad.traces._model import CodeMatch, Span, SpanKind, SpanStatus
 HEADER_BYTES = 8
 MAX_FRAME_BYTES = 24 * 1024 * 1024
 """The largest payload; a length beyond it can only be damage."""
+_MAX_RESTS = 4 * MAX_FRAME_BYTES
 SCAN_BUDGET_BYTES = 128 * 1024 * 1024
 """How many bytes of checksums a search for the next whole frame may cost, so that damage cannot stall a reader."""
 
@@ -74,6 +75,8 @@ class OwnFields(msgspec.Struct, frozen=True, array_like=True, gc=False):
     input: bytes
     output: bytes
     attributes: dict[str, str]
+    input_rest: int = 0
+    """So many bytes of the end of the first span's input follow on `input`: a long prompt is written once."""
 
 
 class SpanGroup(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -85,7 +88,19 @@ class SpanGroup(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def expand(self) -> list[Span]:
         """Return the spans."""
         shared: dict[str, Any] = msgspec.structs.asdict(self.shared)
-        return [Span(**shared, **msgspec.structs.asdict(own)) for own in self.spans]
+        if sum(own.input_rest for own in self.spans) > _MAX_RESTS:
+            raise msgspec.ValidationError("the spans repeat more of their input than a request can")
+        return [Span(**shared, **self._fields(own)) for own in self.spans]
+
+    def _fields(self, own: OwnFields) -> dict[str, Any]:
+        fields: dict[str, Any] = msgspec.structs.asdict(own)
+        rest = fields.pop("input_rest")
+        whole = self.spans[0].input
+        if not 0 <= rest <= len(whole) or (rest and own is self.spans[0]):
+            raise msgspec.ValidationError("a span repeats an input that is not there")
+        if rest:
+            fields["input"] = own.input + whole[len(whole) - rest :]
+        return fields
 
 
 _header = struct.Struct(">II")

@@ -14,6 +14,11 @@ from tetrad.traces._rows import COLUMNS, DAY_NS, ROOT, SERVER, Prepared, encode_
 from tetrad.traces._schema import STEPS
 from tetrad.traces._views import (
     Announced,
+    CachedBy,
+    CachePoint,
+    CacheUse,
+    CallFailure,
+    CallPoint,
     Cost,
     Dropped,
     Measures,
@@ -30,6 +35,8 @@ from tetrad.traces._views import (
     TracePage,
     TraceSummary,
     TraceSums,
+    Traffic,
+    UpstreamTraffic,
     Used,
     UsedBy,
     Window,
@@ -338,6 +345,56 @@ class ColumnStore:
         )
         return [_used(row) for row in found]
 
+    def traffic(self, project: str, window: Window, bucket_s: int, failures: int) -> Traffic:
+        parameters = {**_window(project, window), "bucket": bucket_s, "limit": _MOST_UPSTREAMS, "failures": failures}
+        found = self._db.select(
+            f"SELECT {_UPSTREAM} AS upstream, count(), countIf({_FAILED}), countIf({_GIVEN_UP}), "
+            "quantilesIf(0.5, 0.95)(duration_ns / 1e6, status != 'error'), "
+            "quantilesIf(0.5, 0.95)(ttft_ns / 1e6, ttft_ns > 0 AND status != 'error') "
+            f"FROM spans FINAL WHERE {_IN_WINDOW} AND {_MADE} "
+            "GROUP BY upstream ORDER BY count() DESC, upstream LIMIT {limit:UInt32}",
+            parameters,
+        )
+        points: dict[str, list[CallPoint]] = {}
+        for upstream, at, calls, errors in self._db.select(
+            f"SELECT {_UPSTREAM} AS upstream, {_BUCKET} AS at, count(), countIf({_FAILED}) "
+            f"FROM spans FINAL WHERE {_IN_WINDOW} AND {_MADE} GROUP BY upstream, at ORDER BY at, upstream "
+            f"LIMIT {_MOST_GROUPS}",
+            parameters,
+        ):
+            points.setdefault(upstream, []).append(CallPoint(at, calls, errors))
+        failed: dict[str, list[CallFailure]] = {}
+        for upstream, *failure in self._db.select(
+            f"SELECT {_UPSTREAM} AS upstream, toUnixTimestamp64Nano(start), toString({_USED_BY['model']}), error_type, "
+            f"status_message, http_status, trace_id FROM spans FINAL WHERE {_IN_WINDOW} AND {_MADE} AND {_FAILED} "
+            "ORDER BY start DESC, span_id LIMIT {failures:UInt32} BY upstream LIMIT {limit:UInt32}",
+            {**parameters, "limit": failures * _MOST_UPSTREAMS},
+        ):
+            failed.setdefault(upstream, []).append(CallFailure(*failure))
+        upstreams = [
+            UpstreamTraffic(
+                name, calls, errors, given_up, *latency, *first,
+                tuple(failed.get(name, ())), tuple(points.get(name, ())),
+            )
+            for name, calls, errors, given_up, latency, first in found
+        ]  # fmt: skip
+        return Traffic(window, bucket_s, tuple(upstreams))
+
+    def cache_use(self, project: str, window: Window, bucket_s: int) -> CacheUse:
+        parameters = {**_window(project, window), "bucket": bucket_s}
+        found = self._db.select(
+            f"SELECT toString(app) AS by_app, {_CACHED} FROM spans FINAL WHERE {_IN_WINDOW} AND {_LOOKED_UP} "
+            f"GROUP BY by_app ORDER BY count() DESC, by_app LIMIT {_MOST_GROUPS}",
+            parameters,
+        )
+        points = self._db.select(
+            f"SELECT {_BUCKET} AS at, countIf({_CACHE} = 'hit'), countIf({_CACHE} != 'hit') "
+            f"FROM spans FINAL WHERE {_IN_WINDOW} AND {_LOOKED_UP} GROUP BY at ORDER BY at LIMIT {_MOST_GROUPS}",
+            parameters,
+        )
+        apps = [CachedBy(*row[:8], _costs(row[9], row[10])) for row in found]
+        return CacheUse(window, bucket_s, tuple(apps), tuple(CachePoint(*row) for row in points))
+
     def _grouped(self, parameters: Mapping[str, object]) -> dict[_Group, Measures]:
         """Add a window up in several ways in one pass: requests by the spans that stand for traces, the rest by calls.
 
@@ -400,6 +457,24 @@ class ColumnStore:
         return int(rows[0][0])
 
 
+_MOST_UPSTREAMS = 500
+_UPSTREAM = "attributes['upstream']"
+_CACHE = "attributes['tetrad.cache']"
+# a call that left for an upstream: what the cache answered bears the upstream's name, and did not
+_MADE = f"call = 1 AND {_UPSTREAM} != '' AND {_CACHE} != 'hit'"
+_GIVEN_UP = "(status = 'error' AND error_type = 'cancelled')"
+_FAILED = "(status = 'error' AND error_type != 'cancelled')"
+_LOOKED_UP = f"call = 1 AND {_CACHE} IN ('hit', 'miss', 'refresh')"
+_SAVED = "splitByChar(' ', attributes['cache.saved_cost'])"
+_PRICED_HIT = f"{_CACHE} = 'hit' AND attributes['cache.saved_cost'] != ''"
+_CACHED = f"""
+    countIf({_CACHE} = 'hit'), countIf({_CACHE} = 'hit' AND attributes['cache.kind'] = 'similar'),
+    countIf({_CACHE} = 'miss'), countIf({_CACHE} = 'refresh'),
+    countIf({_CACHE} = 'hit' AND attributes['cache.saved_cost'] = ''),
+    sum(toUInt64OrZero(attributes['cache.saved_tokens'])), sum(toUInt64OrZero(attributes['cache.saved_ms'])),
+    sumMapIf(map({_SAVED}[2], toDecimal128OrZero({_SAVED}[1], 12)), {_PRICED_HIT}) AS by_currency,
+    mapKeys(by_currency), arrayMap(amount -> toString(amount), mapValues(by_currency))
+"""
 _BUCKET = (
     "toInt64(intDiv(toUnixTimestamp64Nano(start) - {from:Int64}, toInt64({bucket:UInt32}) * 1000000000) "
     "* toInt64({bucket:UInt32}) * 1000000000 + {from:Int64})"

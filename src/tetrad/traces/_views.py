@@ -203,6 +203,87 @@ class Used(msgspec.Struct, frozen=True):
     costs: tuple[Cost, ...]
 
 
+class CallFailure(msgspec.Struct, frozen=True):
+    """A call of a model that failed, as far as its key's policy let it be recorded."""
+
+    at_ns: int
+    model: str
+    error_type: str
+    message: str
+    http_status: int
+    trace_id: str
+
+
+class CallPoint(msgspec.Struct, frozen=True):
+    """Calls in one bucket of a series, and how many of them failed."""
+
+    start_ns: int
+    calls: int = 0
+    errors: int = 0
+
+
+class UpstreamTraffic(msgspec.Struct, frozen=True):
+    """How calls of one upstream went. Answers from the cache are none of its calls.
+
+    Calls that their clients gave up are `cancelled` and no errors. Latencies are those of calls that did not fail,
+    None where there are none. `failures` are the newest.
+    """
+
+    name: str
+    calls: int
+    errors: int
+    cancelled: int
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    first_token_p50_ms: float | None
+    first_token_p95_ms: float | None
+    failures: tuple[CallFailure, ...] = ()
+    series: tuple[CallPoint, ...] = ()
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """A window, bucket by bucket, and how each upstream did in it; those with most calls first."""
+
+    window: Window
+    bucket_s: int
+    upstreams: tuple[UpstreamTraffic, ...]
+
+
+class CachedBy(msgspec.Struct, frozen=True):
+    """What the cache did for the calls of one app, those of no app where `app` is empty.
+
+    `misses` were answered by a model, and kept where they could be; `refreshes` asked for that. `saved` adds up what
+    the answers had cost when they were made; that of `unpriced_hits` is not known.
+    """
+
+    app: str
+    hits: int
+    similar_hits: int
+    misses: int
+    refreshes: int
+    unpriced_hits: int
+    saved_tokens: int
+    saved_ms: int
+    saved: tuple[Cost, ...]
+
+
+class CachePoint(msgspec.Struct, frozen=True):
+    """What the cache did in one bucket of a series."""
+
+    start_ns: int
+    hits: int = 0
+    misses: int = 0
+
+
+class CacheUse(msgspec.Struct, frozen=True):
+    """What the cache did in a window: by app, and bucket by bucket."""
+
+    window: Window
+    bucket_s: int
+    apps: tuple[CachedBy, ...]
+    series: tuple[CachePoint, ...]
+
+
 class Point(msgspec.Struct, frozen=True):
     """One bucket of a series."""
 

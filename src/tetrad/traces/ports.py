@@ -8,6 +8,7 @@ from typing import Protocol
 from tetrad.traces._rows import Prepared
 from tetrad.traces._views import (
     Announced,
+    CacheUse,
     Dropped,
     Overview,
     Position,
@@ -19,6 +20,7 @@ from tetrad.traces._views import (
     TracePage,
     TraceSummary,
     TraceSums,
+    Traffic,
     Used,
     UsedBy,
     Window,
@@ -80,6 +82,14 @@ class SpanStore(Protocol):
 
     def used(self, project: str, window: Window, by: UsedBy, limit: int) -> list[Used]:
         """Add up the calls of models in a window, by who or what made them; those with most calls first."""
+        ...
+
+    def traffic(self, project: str, window: Window, bucket_s: int, failures: int) -> Traffic:
+        """Tell how the calls of each upstream went in a window, with so many of its newest failures."""
+        ...
+
+    def cache_use(self, project: str, window: Window, bucket_s: int) -> CacheUse:
+        """Tell what the cache answered in a window, and what that saved; buckets without a call are left out."""
         ...
 
     def drop_before(self, day: int) -> Dropped:

@@ -66,7 +66,8 @@ def test_a_key_is_shown_once_works_and_is_revoked(
     product: Product, console: Page, shot: Callable[[Page, str], None]
 ) -> None:
     page = console
-    page.get_by_role("link", name="API keys").click()
+    page.get_by_role("link", name="Gateway", exact=True).click()
+    page.get_by_role("link", name="Keys").click()
     page.get_by_role("button", name="Create key").click()
     form = page.get_by_role("dialog")
     form.get_by_label("Name").fill("journey")
@@ -155,7 +156,8 @@ def test_the_console_tells_when_control_is_down_and_comes_back_by_itself(
     expect(page.get_by_role("status").filter(has_text="The control plane does not answer")).to_be_visible(
         timeout=30_000
     )
-    page.get_by_role("link", name="API keys").click()
+    page.get_by_role("link", name="Gateway", exact=True).click()
+    page.get_by_role("link", name="Keys").click()
     expect(page.get_by_role("alert")).to_contain_text("The control plane does not answer", timeout=30_000)
     expect(page.get_by_role("alert")).to_contain_text("tetrad up")
     shot(page, "control-down")

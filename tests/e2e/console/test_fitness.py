@@ -63,9 +63,46 @@ def pages(product: Product) -> dict[str, str]:
         "change-history": f"changes/{proposed(product)}?tab=history",
         "bindings": "bindings",
         "binding": f"bindings/{bound(product)}",
-        "keys": "settings/keys",
+        "providers": "gateway/providers",
+        "provider-form": "gateway/providers?add=1",
+        "provider": f"gateway/providers/{provided(product)}",
+        "provider-change": f"gateway/providers/{provided(product)}?edit=1",
+        "keys": "gateway/keys",
+        "budgets": "gateway/budgets",
+        "budget-form": "gateway/budgets?add=budget",
+        "budget": f"gateway/budgets/{budgeted(product)}",
+        "routes": "gateway/routes",
+        "route-form": "gateway/routes?edit=fitness",
+        "cache": "gateway/cache",
+        "playground": "playground?with=app:assistant,local/smollm2-135m",
         "system": "system",
     }
+
+
+def provided(product: Product) -> str:
+    """Return a provider that a route calls too, with a limit; nobody listens at its address."""
+    api = "/api/v1/projects/default"
+    price = {"input": "1", "output": "2", "cache_read": None, "cache_write": None, "currency": "USD"}
+    models = [{"name": "m1"}, {"name": "m2", "price": price}]
+    body = {"base_url": "http://127.0.0.1:9/v1", "models": models, "max_concurrency": 4}
+    made = product.control("PUT", f"{api}/providers/fitness", json=body)
+    assert made.status_code == 200, made.text
+    targets = [{"model": "fitness/m1", "when": {"regions": ["eu"]}}, {"model": "fitness/m2"}]
+    fallbacks = {"error": [{"model": "local/smollm2-135m"}]}
+    made = product.control(
+        "PUT", f"{api}/routes/fitness", json={"targets": targets, "fallbacks": fallbacks, "aliases": ["gpt-fit"]}
+    )
+    assert made.status_code == 200, made.text
+    return "fitness"
+
+
+def budgeted(product: Product) -> str:
+    """Return a budget of a user who calls nothing."""
+    budget = {"subject": "user", "name": "fitness", "amount": "12.50"}
+    made = product.control("PUT", "/api/v1/projects/default/budgets", json=budget)
+    assert made.status_code == 200, made.text
+    product.control("PUT", "/api/v1/projects/default/limits", json={**budget, "measure": "requests", "amount": 600})
+    return str(made.json()["id"])
 
 
 def bound(product: Product) -> str:

@@ -10,7 +10,7 @@ import httpx
 import psutil
 
 from support.ports import free_port
-from support.product import product_environment
+from support.product import product_environment, running_product
 
 
 def test_it_starts_in_the_background_tells_its_state_and_stops(tmp_path: Path) -> None:
@@ -52,6 +52,12 @@ def test_it_starts_in_the_background_tells_its_state_and_stops(tmp_path: Path) -
     home = environment["TETRAD_HOME"]
     named = [p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("TETRAD_HOME") == home]
     assert not named, "no process of this installation is left"
+
+
+def test_without_a_model_of_its_own_it_starts_and_says_what_to_do(tmp_path: Path) -> None:
+    with running_product(tmp_path, bundled_model=False) as product:
+        assert "tetrad provider set" in product.said()
+        assert httpx.get(f"{product.gateway_url}/readyz", trust_env=False).status_code == 200
 
 
 def test_every_command_explains_itself(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ async def test_rows_are_searched_page_by_page(http: httpx.AsyncClient, monkeypat
         page = (await http.get(f"{D}/d/rows", params={"key": key})).json()
         assert ([row["value"]["id"] for row in page["items"]], page["next_cursor"]) == (found, None)
     # Past the limit on what one page reads it goes on by its cursor, and misses nothing.
-    monkeypatch.setattr("tetrad.datasets._service.MAX_SEARCHED", 1000)
+    monkeypatch.setattr("tetrad.datasets._reader.MAX_SEARCHED", 1000)
     assert await search("birne", 50) == [[7], [1007], [2007]]
 
 

@@ -7,13 +7,18 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from support.raw_server import answering, raw_server, read_request
 from support.wait import async_wait_until
-from tetrad.kernel import Digest
+from tetrad.kernel import Digest, Principal
+from tetrad.kit.http import PROBLEM_RESPONSES, Credential, guard
 from tetrad.processes.control._playground import MAX_ANSWER_BYTES, Asked, Playground, Prepared, edited_params
+from tetrad.processes.control._playground_routes import playground_router
 from tetrad.prompts import PromptError, parse_prompt_file
 from tetrad.releases import Message, ResolvedRelease, ResolvedVariable
 from tetrad.releases._prompts import _pinned
@@ -149,7 +154,7 @@ async def test_chunks_come_as_they_are_behind_an_event_that_names_the_trace() ->
     assert found.endswith(SSE.decode())
     assert told == ["changed"]
     (grant,) = playground.grants()
-    assert (grant.key_id, grant.project, grant.scopes) == ("playground", "p", ("data",))
+    assert (grant.key_id, grant.project, grant.scopes) == ("playground", "p", ("data", "pin"))
 
 
 async def test_a_key_that_gateways_do_not_know_yet_is_shown_again() -> None:
@@ -161,12 +166,15 @@ async def test_a_key_that_gateways_do_not_know_yet_is_shown_again() -> None:
 
 
 async def test_what_the_gateway_refuses_and_a_gateway_that_is_away_are_told_as_problems() -> None:
-    refused = b"HTTP/1.1 404 Not Found\r\ncontent-length: %d\r\n\r\n%s" % (len(REFUSED), REFUSED)
+    refused = b"HTTP/1.1 404 Not Found\r\nx-tetrad-trace-id: %s\r\ncontent-length: %d\r\n\r\n%s" % (
+        b"ab" * 16, len(REFUSED), REFUSED,
+    )  # fmt: skip
     async with raw_server(answering(refused)) as server:
         playground, _ = a_playground(server.url)
         found = await events(playground, Prepared(b"{}", "m"))
         await playground.close()
     assert found.startswith("event: problem")
+    assert f'"trace_id":"{"ab" * 16}"' in found, "what failed can be looked at too"
     assert '"status":404,"code":"model_not_found","detail":"the model is unknown"' in found
     away, _ = a_playground("http://127.0.0.1:1")
     assert (await events(away, Prepared(b"{}", "m"))).startswith("event: problem")
@@ -220,3 +228,36 @@ async def _unfinished(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n" + SSE)
     await writer.drain()
     await reader.read()
+
+
+@pytest.mark.parametrize(
+    ("model", "pinned"),
+    [
+        (f"release:{DIGEST}", True),
+        (f"app:bot@{DIGEST}", True),
+        ("app:bot@production", False),
+        ("app:bot", False),
+        ("acme/m@sha256:1", False),
+    ],
+)
+def test_a_release_named_by_its_digest_is_called_by_keys_that_may_pin_only(model: str, pinned: bool) -> None:
+    class Keys:
+        def authenticate(self, credential: Credential) -> Principal:
+            return Principal("key_1", "key", "ann", frozenset(credential.secret.split("+")))
+
+        def in_project(self, principal: Principal, project: str) -> Principal:
+            return principal
+
+    app = FastAPI(responses=PROBLEM_RESPONSES, docs_url=None, redoc_url=None)
+    app.include_router(playground_router(a_playground()[0]))
+    guard(app, Keys())
+    client = TestClient(app, base_url="http://127.0.0.1")
+
+    def call(scopes: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {scopes}"}
+        return client.post("/api/v1/projects/p/playground", json={"model": model}, headers=headers)
+
+    assert call("review+pin").status_code == 200
+    refused = call("review")
+    assert (refused.status_code == 403) is pinned
+    assert ("pin" in refused.text) is pinned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder, redacted
-from tetrad.serving import CHAT, Exchange, KeyEntry
+from tetrad.serving import CHAT, Attempt, Exchange, KeyEntry, ModelEntry, Upstream
 from tetrad.traces import read_frames
 
 secrets = st.text("0123456789abcdefghijklmnopqrstuvwxyz", min_size=6, max_size=30)
@@ -92,6 +93,27 @@ def test_a_record_is_in_the_spool_when_the_call_returns(spool: SpoolWriter) -> N
     Recorder(spool, Metrics("0"), record_bytes=1000)(exchange)
     [span] = read_frames(spool.folder.read(spool.active, 0, 1 << 20)).spans
     assert (span.project, span.key_id, span.trace_id) == ("p", "k", exchange.trace_id)
+
+
+@pytest.mark.parametrize("prompt", ["", "be brief"])
+@pytest.mark.parametrize("policy", ["full", "redacted", "off"])
+@pytest.mark.parametrize("size", [10, 5_000])
+def test_what_the_client_said_is_written_once_and_read_in_both_spans(
+    spool: SpoolWriter, prompt: str, policy: Any, size: int
+) -> None:
+    said = b'[{"role":"user","content":"' + b"x" * size + b'"}]'
+    sent = b'[{"role":"system","content":"' + prompt.encode() + b'"},' + said[1:] if prompt else said
+    exchange = Exchange(CHAT, {}, 1)
+    exchange.key = KeyEntry("k", "p", ("data",), content=policy)
+    exchange.input = said
+    exchange.attempts.append(Attempt(ModelEntry("m", "u", "m"), Upstream("u", "http://u"), sent, 2))
+    Recorder(spool, Metrics("0"), record_bytes=1 << 20)(exchange)
+    data = spool.folder.read(spool.active, 0, 1 << 20)
+    root, child = read_frames(data).spans
+    kept = {"full": lambda document: document, "redacted": redacted, "off": lambda _: b""}[policy]
+    assert (root.input, child.input) == (kept(said), kept(sent))
+    if policy == "full" and size > 1_000:
+        assert len(data) < 1.3 * size
 
 
 def test_one_page_shows_all_living_workers_of_the_machine(spool: SpoolWriter, tmp_path: Path) -> None:

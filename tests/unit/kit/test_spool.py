@@ -36,6 +36,25 @@ def test_records_come_back_in_order_over_many_segments(tmp_path: Path) -> None:
     assert folder.bytes == 2000
 
 
+def test_records_that_come_together_are_one_write_and_all_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = SpoolWriter(folder_at(tmp_path / "0"))
+    writer.append(b"a")
+    writes: list[int] = []
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: writes.append(len(data)) or real(fd, data))
+    writer.extend([b"b", b"cc", b"ddd"])
+    assert (content(writer.folder), writes, writer.appended) == (b"abccddd", [6], 4)
+
+
+def test_of_records_that_do_not_fit_together_those_that_do_are_kept(tmp_path: Path) -> None:
+    writer = SpoolWriter(folder_at(tmp_path / "0"), cap_bytes=250)
+    writer.extend([b"a" * 300, b"b" * 100, b"c" * 100])
+    assert content(writer.folder) == b"b" * 100 + b"c" * 100
+    assert (writer.appended, writer.refused, writer.dropped_segments) == (2, 1, 0)
+
+
 def test_one_process_at_a_time_holds_a_folder(tmp_path: Path) -> None:
     first = folder_at(tmp_path / "0")
     assert SpoolFolder.claim(tmp_path / "0") is None

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.raw_server import answering, raw_server, read_request
+from support.raw_server import Act, answering, raw_server, read_request
 from support.wait import async_wait_until
 from tetrad.kit.upstream import (
     BadRequest,
@@ -516,3 +516,89 @@ def test_what_is_no_base_url_is_refused(url: str) -> None:
 def test_an_address_has_origin_authority_and_prefix(url: str, origin: tuple, authority: str, prefix: str) -> None:
     address = parse_address(url)
     assert (tuple(address.origin), address.authority, address.prefix) == (origin, authority, prefix)
+
+
+def chunks(*texts: bytes, end: bool = True) -> Act:
+    """Send pieces of a body one by one, each once the last was taken."""
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        for text in texts:
+            writer.write(b"%x\r\n%b\r\n" % (len(text), text))
+            await writer.drain()
+            await asyncio.sleep(0)
+        if end:
+            writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    return act
+
+
+async def test_a_body_flows_to_its_listener_until_its_end(client: Client) -> None:
+    async with raw_server(chunks(b"one", b"two", b"three")) as server:
+        response = await client.send(post(client, server.url), b"")
+        heard: list[bytes] = []
+        await response.flow(lambda piece: heard.append(piece) is None)
+        assert (b"".join(heard), response.complete) == (b"onetwothree", True)
+        assert await response.read() == b""
+
+
+async def test_a_listener_that_has_enough_leaves_the_rest_to_be_read(client: Client) -> None:
+    async with raw_server(chunks(b"one", b"two", b"three")) as server:
+        response = await client.send(post(client, server.url), b"")
+        heard: list[bytes] = []
+
+        def once(piece: bytes) -> bool:
+            heard.append(piece)
+            return False
+
+        await response.flow(once)
+        assert len(heard) == 1
+        await response.flow(once)
+        assert len(heard) == 2
+        assert b"".join(heard) + await response.read_all(100) == b"onetwothree"
+
+
+async def test_a_flow_hands_on_what_came_before_a_break_and_read_tells_of_it(client: Client) -> None:
+    async with raw_server(chunks(b"one", b"two", end=False)) as server:
+        response = await client.send(post(client, server.url), b"")
+        heard: list[bytes] = []
+        await response.flow(lambda piece: heard.append(piece) is None)
+        assert b"".join(heard) == b"onetwo"
+        with pytest.raises(ConnectionLost):
+            await response.read()
+
+
+async def test_a_flow_that_stops_is_told_within_its_deadline_though_others_have_longer_ones(client: Client) -> None:
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n")
+        await reader.read()
+
+    async with raw_server(stall) as server:
+        patient = await client.send(post(client, server.url), b"", timeouts=Timeouts(idle_s=30))
+        response = await client.send(post(client, server.url), b"", timeouts=Timeouts(idle_s=0.1))
+        heard: list[bytes] = []
+        await response.flow(lambda piece: heard.append(piece) is None)
+        with pytest.raises(TimedOut, match=r"0\.1 s"):
+            await response.read()
+        assert await patient.read() == b"one"
+        patient.close()
+
+
+async def test_a_cancelled_flow_closes_its_connection(client: Client) -> None:
+    async with raw_server(chunks(b"one", *[b"more"] * 1000)) as server:
+        response = await client.send(post(client, server.url), b"")
+        begun = asyncio.Event()
+
+        def hear(_piece: bytes) -> bool:
+            begun.set()
+            return True
+
+        task = asyncio.create_task(response.flow(hear))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await async_wait_until(lambda: client.counts() == {server.url: (0, 0, 0)})

@@ -390,6 +390,31 @@ async def test_while_control_is_away_a_worker_spends_what_it_holds_and_then_refu
     assert spent(keeper) == (31 + let_in) * 13_500_000
 
 
+async def test_one_call_of_a_large_budget_holds_enough_for_a_restart_of_control(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1000))
+    worker = Worker(tmp_path, keeper)
+    async with running(worker):
+        assert (await worker.ask(max_tokens=100)).status == 200
+        keeper.away = True
+        for _ in range(20):
+            assert (await worker.ask(max_tokens=100)).status == 200
+        keeper.away = False
+
+
+async def test_from_the_last_fifth_of_a_budget_nothing_is_held_ahead_of_need(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1))
+    worker = Worker(tmp_path, keeper)
+    async with running(worker):
+        held = None
+        while held is None or held.remaining * 5 > held.rule.amount:
+            assert (await worker.ask(max_tokens=100)).status == 200
+            held = next(iter(worker.leases.pockets))
+        now = time.monotonic() + 1
+        held.state(now)
+        assert held.state(now + 1).want == held.used, "an idle second gives it all back"
+        assert held.granted == held.used
+
+
 async def test_while_control_is_away_rates_go_on_within_an_even_share(tmp_path: Path) -> None:
     keeper = keeper_of(rule("requests", 60_000))
     worker = Worker(tmp_path, keeper)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Context, Decimal
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tetrad.kernel import Usage
 from tetrad.serving import Price, Tier
@@ -56,3 +60,31 @@ def test_what_is_no_price_breaks_its_model_and_is_never_nothing(text: str) -> No
         Pricer(Price(text, "1"))
     with pytest.raises(BadRouteTable, match="is no price"):
         Pricer(Price("1", "1", tiers=(Tier(10, "1", text),)))
+
+
+RATES = st.decimals(0, 10**6, places=9).map(str) | st.sampled_from(["0", "1e-3", "3E+2", "2.50"])
+COUNTS = st.integers(0, 10**12)
+
+
+@given(RATES, RATES, st.none() | RATES, st.none() | RATES, st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS))
+def test_costs_are_what_exact_decimals_say(
+    given_: str, gave: str, read: str | None, write: str | None, usage: Usage
+) -> None:
+    exact = Context(prec=100)
+    amount = Decimal(0)
+    for rate, count in (
+        (given_, usage.input), (gave, usage.output_total), (read or given_, usage.cache_read),
+        (write or given_, usage.cache_write),
+    ):  # fmt: skip
+        amount = exact.add(amount, exact.multiply(Decimal(rate), Decimal(count)))
+    cost = Pricer(Price(given_, gave, cache_read=read, cache_write=write)).cost(usage)
+    assert cost is not None
+    assert Decimal(cost) == exact.divide(amount, Decimal(10**6))
+    assert "E" not in cost
+    assert not ("." in cost and cost.endswith("0"))
+
+
+@pytest.mark.parametrize("text", ["1e31", "1e-31", "0." + "1" * 40, "1e999999999"])
+def test_a_price_of_absurd_size_is_refused(text: str) -> None:
+    with pytest.raises(BadRouteTable, match="is no price"):
+        Pricer(Price(text, "1"))

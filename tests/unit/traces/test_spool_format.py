@@ -118,7 +118,7 @@ def test_a_group_of_spans_is_one_frame_and_reads_as_its_spans() -> None:
     spans = [root, a_span(name="child", span_id="2" * 16, parent_id="1" * 16, trace_id=root.trace_id)]
     group = SpanGroup(
         SharedFields(**{name: getattr(spans[0], name) for name in SharedFields.__struct_fields__}),
-        tuple(OwnFields(**{name: getattr(span, name) for name in OwnFields.__struct_fields__}) for span in spans),
+        tuple(_own(span) for span in spans),
     )
     frame = encode_group(group)
     batch = read_frames(encode_frame(spans[0]) + frame + frame[:-1])
@@ -126,8 +126,53 @@ def test_a_group_of_spans_is_one_frame_and_reads_as_its_spans() -> None:
     assert batch.consumed == len(encode_frame(spans[0])) + len(frame)
 
 
+def _own(span: Span, **given: object) -> OwnFields:
+    fields = {name: getattr(span, name) for name in OwnFields.__struct_fields__ if name != "input_rest"}
+    return OwnFields(**{**fields, **given})
+
+
+def _group(*own: OwnFields) -> SpanGroup:
+    span = a_span(name="any")
+    return SpanGroup(SharedFields(**{name: getattr(span, name) for name in SharedFields.__struct_fields__}), own)
+
+
+def test_a_span_may_go_on_with_the_end_of_the_first_spans_input() -> None:
+    root = _own(a_span(name="root"), input=b'[{"role":"user"}]')
+    child = _own(a_span(name="child"), input=b'[{"role":"system"},', input_rest=len(root.input) - 1)
+    [_, read] = read_frames(encode_group(_group(root, child))).spans
+    assert read.input == b'[{"role":"system"},{"role":"user"}]'
+
+
+@pytest.mark.parametrize("rest", [-1, 5, 1 << 40])
+def test_a_span_that_goes_on_with_an_input_that_is_not_there_is_damage(rest: int) -> None:
+    root = _own(a_span(name="root"), input=b"[{}]")
+    child = _own(a_span(name="child"), input=b"", input_rest=rest)
+    batch = read_frames(encode_group(_group(root, child)))
+    assert (batch.spans, [fault.reason for fault in batch.faults]) == ([], ["payload"])
+
+
+def test_a_first_span_cannot_go_on_with_itself() -> None:
+    root = _own(a_span(name="root"), input=b"[{}]", input_rest=2)
+    assert read_frames(encode_group(_group(root))).faults[0].reason == "payload"
+
+
+def test_a_group_cannot_unfold_to_more_than_a_request_can_say() -> None:
+    root = _own(a_span(name="root"), input=b"x" * (1 << 20))
+    child = _own(a_span(name="child"), input=b"", input_rest=1 << 20)
+    assert read_frames(encode_group(_group(root, *[child] * 90))).spans[-1].input == root.input
+    assert read_frames(encode_group(_group(root, *[child] * 100))).faults[0].reason == "payload"
+
+
+def test_a_group_written_before_inputs_were_shared_reads_as_ever() -> None:
+    own = msgspec.to_builtins(_own(a_span(name="root"), input=b"[1]"), builtin_types=(bytes,))[:-1]
+    shared = msgspec.to_builtins(_group().shared)
+    payload = msgspec.msgpack.encode([shared, [own]])
+    [span] = read_frames(struct.pack(">II", len(payload), zlib.crc32(payload)) + payload).spans
+    assert span.input == b"[1]"
+
+
 def test_shared_and_own_fields_are_all_that_a_span_has_but_those_that_no_request_sets() -> None:
-    together = {*SharedFields.__struct_fields__, *OwnFields.__struct_fields__}
+    together = {*SharedFields.__struct_fields__, *OwnFields.__struct_fields__} - {"input_rest"}
     assert set(Span.__struct_fields__) - together == {"variant"}
     assert together <= set(Span.__struct_fields__)
 

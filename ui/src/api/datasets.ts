@@ -116,3 +116,10 @@ function readJson(text: string): unknown {
     return undefined;
   }
 }
+
+/** Puts one row behind the others, or in the place of the one with its key; the dataset is made where there is none. */
+export function pushRow(project: string, name: string, row: { idempotency_key: string; key: string; value: Record<string, unknown>; reason: string }): Promise<Dataset> {
+  const { idempotency_key, key, value, reason } = row;
+  const rows = [{ value: value as Record<string, never>, ...(key === "" ? {} : { key }) }];
+  return answer(control.POST("/api/v1/projects/{project}/datasets/{name}/rows", { params: { path: { project, name } }, body: { idempotency_key, rows, reason } }));
+}

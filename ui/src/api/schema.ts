@@ -1042,6 +1042,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/cache-use": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Cache Use
+         * @description Tell how many calls the cache answered, and the tokens, time and money that this saved.
+         */
+        get: operations["get_cache_use"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/caches": {
         parameters: {
             query?: never;
@@ -2497,6 +2517,26 @@ export interface paths {
          * @description Make a version of a prompt file; 200 where the newest version says the same.
          */
         post: operations["commit_prompt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/provider-traffic": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Provider Traffic
+         * @description Tell how the project's calls of each provider and engine went: rates, errors, latencies, newest failures.
+         */
+        get: operations["get_provider_traffic"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -4601,6 +4641,79 @@ export interface components {
             use: "always" | "asked" | "never";
         };
         /**
+         * CachedByView
+         * @description What the cache did for one app; for calls of no app where `app` is empty.
+         *
+         *     `saved` is what the answers had cost when they were made; that of `unpriced_hits` is not known.
+         */
+        CachedByView: {
+            /** App */
+            app: string;
+            /**
+             * Hit Rate
+             * @description Hits of hits and misses; a share of 1
+             */
+            hit_rate: number | null;
+            /** Hits */
+            hits: number;
+            /** Misses */
+            misses: number;
+            /** Refreshes */
+            refreshes: number;
+            /** Saved */
+            saved: components["schemas"]["SpentView"][];
+            /** Saved Ms */
+            saved_ms: number;
+            /** Saved Tokens */
+            saved_tokens: number;
+            /** Similar Hits */
+            similar_hits: number;
+            /** Unpriced Hits */
+            unpriced_hits: number;
+        };
+        /**
+         * CachePointView
+         * @description What the cache did with calls that began in one bucket; refreshes count as misses.
+         */
+        CachePointView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Hits */
+            hits: number;
+            /** Misses */
+            misses: number;
+        };
+        /**
+         * CacheUseView
+         * @description A window, and what the cache did in it, by app and over time.
+         */
+        CacheUseView: {
+            /** Bucket S */
+            bucket_s: number;
+            /**
+             * From
+             * Format: date-time
+             */
+            from: string;
+            /** Items */
+            items: components["schemas"]["CachedByView"][];
+            /** Series */
+            series: components["schemas"]["CachePointView"][];
+            /**
+             * To
+             * Format: date-time
+             */
+            to: string;
+            /**
+             * Window
+             * @enum {string}
+             */
+            window: "15m" | "1h" | "24h" | "7d";
+        };
+        /**
          * CacheView
          * @description The policy of an app; `-` stands for calls of no app, and of apps without a policy of their own.
          */
@@ -4646,6 +4759,45 @@ export interface components {
              * @enum {string}
              */
             use: "always" | "asked" | "never";
+        };
+        /**
+         * CallFailureView
+         * @description A call that failed; its message is empty where the caller's key keeps no content.
+         */
+        CallFailureView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Error Type */
+            error_type: string;
+            /**
+             * Http Status
+             * @description 0: there was no answer
+             */
+            http_status: number;
+            /** Message */
+            message: string;
+            /** Model */
+            model: string;
+            /** Trace Id */
+            trace_id: string;
+        };
+        /**
+         * CallPointView
+         * @description Calls that began in one bucket.
+         */
+        CallPointView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Calls */
+            calls: number;
+            /** Errors */
+            errors: number;
         };
         /**
          * ChainStepView
@@ -10932,6 +11084,70 @@ export interface components {
             truncated: boolean;
         };
         /**
+         * TrafficView
+         * @description A window and what each upstream did in it; those with most calls first.
+         */
+        TrafficView: {
+            /** Bucket S */
+            bucket_s: number;
+            /**
+             * From
+             * Format: date-time
+             */
+            from: string;
+            /** Items */
+            items: components["schemas"]["UpstreamTrafficView"][];
+            /**
+             * To
+             * Format: date-time
+             */
+            to: string;
+            /**
+             * Window
+             * @enum {string}
+             */
+            window: "15m" | "1h" | "24h" | "7d";
+        };
+        /**
+         * UpstreamTrafficView
+         * @description How the calls of one provider or engine went; answers from the cache are not among them.
+         */
+        UpstreamTrafficView: {
+            /** Calls */
+            calls: number;
+            /** Calls Per Minute */
+            calls_per_minute: number;
+            /**
+             * Cancelled
+             * @description Given up by their clients; these are no errors
+             */
+            cancelled: number;
+            /**
+             * Error Rate
+             * @description Errors of the calls that were not given up; a share of 1
+             */
+            error_rate: number | null;
+            /** Errors */
+            errors: number;
+            /**
+             * Failures
+             * @description The newest five
+             */
+            failures: components["schemas"]["CallFailureView"][];
+            /** First Token P50 Ms */
+            first_token_p50_ms: number | null;
+            /** First Token P95 Ms */
+            first_token_p95_ms: number | null;
+            /** Latency P50 Ms */
+            latency_p50_ms: number | null;
+            /** Latency P95 Ms */
+            latency_p95_ms: number | null;
+            /** Name */
+            name: string;
+            /** Series */
+            series: components["schemas"]["CallPointView"][];
+        };
+        /**
          * UsageOut
          * @description Tokens in buckets that do not overlap; `total` is their sum.
          */
@@ -12130,9 +12346,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Where the ref points now */
+                /** @description The digest that the caller saw */
                 "if-match"?: string | null;
-                /** @description `*` for a new ref */
+                /** @description `*` for what is new */
                 "if-none-match"?: string | null;
             };
             path: {
@@ -12872,9 +13088,9 @@ export interface operations {
                 app?: string;
             };
             header?: {
-                /** @description The digest in force now */
+                /** @description The digest that the caller saw */
                 "if-match"?: string | null;
-                /** @description `*` for a new binding */
+                /** @description `*` for what is new */
                 "if-none-match"?: string | null;
             };
             path: {
@@ -13191,6 +13407,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_cache_use: {
+        parameters: {
+            query?: {
+                /** @description The last 15 minutes, hour, day or week */
+                window?: "15m" | "1h" | "24h" | "7d";
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheUseView"];
+                };
             };
             /** @description The request was refused or failed */
             default: {
@@ -15519,9 +15770,9 @@ export interface operations {
                 model: string;
             };
             header?: {
-                /** @description Where the alias points now */
+                /** @description The digest that the caller saw */
                 "if-match"?: string | null;
-                /** @description `*` for a new alias */
+                /** @description `*` for what is new */
                 "if-none-match"?: string | null;
             };
             path: {
@@ -15565,8 +15816,10 @@ export interface operations {
                 reason?: string;
             };
             header?: {
-                /** @description Where the alias points now */
+                /** @description The digest that the caller saw */
                 "if-match"?: string | null;
+                /** @description `*` for what is new */
+                "if-none-match"?: string | null;
             };
             path: {
                 alias: string;
@@ -16286,9 +16539,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Where the label points now */
+                /** @description The digest that the caller saw */
                 "if-match"?: string | null;
-                /** @description `*` for a new label */
+                /** @description `*` for what is new */
                 "if-none-match"?: string | null;
             };
             path: {
@@ -16430,6 +16683,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CommittedView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_provider_traffic: {
+        parameters: {
+            query?: {
+                /** @description The last 15 minutes, hour, day or week */
+                window?: "15m" | "1h" | "24h" | "7d";
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrafficView"];
                 };
             };
             /** @description The request was refused or failed */

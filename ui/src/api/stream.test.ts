@@ -30,6 +30,8 @@ it("a problem keeps what to do next, and a failure of the model is one", () => {
   expect(readEvent({ name: "message", data: '{"error":{"message":"gone","code":"upstream_lost"}}' })[0]?.kind).toBe("problem");
 });
 
+it("a problem whose call was traced names the trace first", () => expect(readEvent({ name: "problem", data: '{"status":503,"detail":"gone","trace_id":"ab"}' }).map((told) => told.kind)).toEqual(["start", "problem"]));
+
 it("what cannot be read says nothing", () => {
   for (const data of ["[DONE]", "", "null", "{", "[]", '{"choices":[null],"usage":null}']) expect(readEvent({ name: "message", data })).toEqual([]);
 });

@@ -50,7 +50,7 @@ export function readEvent(event: StreamEvent): Told[] {
     return [];
   }
   if (!isObject(value)) return [];
-  if (event.name === "problem") return [{ kind: "problem", problem: readProblem(typeof value.status === "number" ? value.status : 500, value) }];
+  if (event.name === "problem") return [...(text(value.trace_id) === "" ? [] : [{ kind: "start" as const, trace_id: text(value.trace_id), model: "", unused: [] }]), { kind: "problem", problem: readProblem(typeof value.status === "number" ? value.status : 500, value) }];
   if (event.name === "start")
     return [{ kind: "start", trace_id: text(value.trace_id), model: text(value.model), unused: Array.isArray(value.unused_variables) ? value.unused_variables.filter((v) => typeof v === "string") : [] }];
   const told: Told[] = [];

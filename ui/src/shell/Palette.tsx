@@ -7,6 +7,7 @@ import { IconApps, IconArrowRight, IconHelp, IconMoon, IconSun, IconTimeline } f
 import { useEffect, useMemo, useState } from "react";
 import { appsQuery } from "@/api/apps";
 import { sessionQuery } from "@/api/session";
+import { GATEWAY_PAGES } from "@/features/gateway/pages";
 import { PAGES } from "./Shell";
 import { useArtifacts } from "./useArtifacts";
 
@@ -41,7 +42,10 @@ export function Palette({ project, close, openHelp }: { project: string; close: 
     }
     groups.push({
       group: "Pages",
-      actions: PAGES.map((page) => ({ id: page.to, label: page.label, leftSection: <page.icon size={16} />, onClick: () => void navigate({ to: page.to, params: { project } }) })),
+      actions: [
+        ...PAGES.map((page) => ({ id: page.to, label: page.label, leftSection: <page.icon size={16} />, onClick: () => void navigate({ to: page.to, params: { project } }) })),
+        ...GATEWAY_PAGES.map((page) => ({ id: page.to, label: `Gateway: ${page.label}`, leftSection: <IconArrowRight size={16} />, onClick: () => void navigate({ to: page.to, params: { project } }) })),
+      ],
     });
     if (apps.data && apps.data.length > 0)
       groups.push({

@@ -5,15 +5,16 @@ import { getRouteApi, Link, Outlet, useNavigate, useRouter, useRouterState } fro
 import {
   IconActivity,
   IconApps,
+  IconArrowFork,
   IconChevronDown,
   IconCpu,
   IconDatabase,
   IconDeviceDesktop,
   IconGitPullRequest,
   IconHelp,
-  IconKey,
   IconLogout,
   IconMessage2Code,
+  IconMessages,
   IconMoon,
   IconPackage,
   IconPlugConnected,
@@ -44,10 +45,11 @@ export const PAGES = [
   { to: "/p/$project/models", label: "Models", icon: IconCpu, key: "m", group: "Release" },
   { to: "/p/$project/releases", label: "Releases", icon: IconPackage, key: "r", group: "Release" },
   { to: "/p/$project/changes", label: "Change requests", icon: IconGitPullRequest, key: "c", group: "Release" },
+  { to: "/p/$project/playground", label: "Playground", icon: IconMessages, key: "y", group: "Release" },
   { to: "/p/$project/traces", label: "Traces", icon: IconTimeline, key: "t", group: "Observe" },
   { to: "/p/$project/audit", label: "Audit", icon: IconShieldCheck, key: "u", group: "Observe" },
+  { to: "/p/$project/gateway", label: "Gateway", icon: IconArrowFork, key: "w", group: "Operate" },
   { to: "/p/$project/bindings", label: "Bindings", icon: IconPlugConnected, key: "b", group: "Operate" },
-  { to: "/p/$project/settings/keys", label: "API keys", icon: IconKey, key: "k", group: "Operate" },
   { to: "/p/$project/system", label: "System", icon: IconServer2, key: "s", group: "Operate" },
 ] as const;
 
@@ -63,7 +65,10 @@ export function Shell() {
 
   useHotkeys([["mod+K", paletteControls.toggle]], []);
   useHotkeys([["shift+?", helpControls.open], ["?", helpControls.open]]);
-  useGoKeys(Object.fromEntries(PAGES.map((page) => [page.key, () => void navigate({ to: page.to, params: { project } })])));
+  useGoKeys({
+    ...Object.fromEntries(PAGES.map((page) => [page.key, () => void navigate({ to: page.to, params: { project } })])),
+    k: () => void navigate({ to: "/p/$project/gateway/keys", params: { project } }),
+  });
 
   const rail = <Rail project={project} openPalette={paletteControls.open} openHelp={helpControls.open} />;
   return (

@@ -34,7 +34,7 @@ export function useGoKeys(targets: Record<string, () => void>): void {
 }
 
 export const SHORTCUTS: { group: string; keys: [string, string][] }[] = [
-  { group: "Anywhere", keys: [["mod K", "Search and commands"], ["?", "This help"], ["g o", "Overview"], ["g a", "Apps"], ["g p", "Prompts"], ["g d", "Datasets"], ["g m", "Models"], ["g r", "Releases"], ["g c", "Change requests"], ["g t", "Traces"], ["g u", "Audit"], ["g b", "Bindings"], ["g k", "API keys"], ["g s", "System"]] },
+  { group: "Anywhere", keys: [["mod K", "Search and commands"], ["?", "This help"], ["g o", "Overview"], ["g a", "Apps"], ["g p", "Prompts"], ["g d", "Datasets"], ["g m", "Models"], ["g r", "Releases"], ["g c", "Change requests"], ["g t", "Traces"], ["g u", "Audit"], ["g y", "Playground"], ["g w", "Gateway"], ["g k", "API keys"], ["g b", "Bindings"], ["g s", "System"]] },
   { group: "Prompts", keys: [["/", "Search"]] },
   { group: "Traces", keys: [["/", "Filter"], ["j  k", "Next and previous trace"], ["Enter", "Open the trace"], ["l", "Follow live"]] },
   { group: "Trace", keys: [["j  k", "Next and previous span"], ["←  →", "Fold and unfold"], ["Esc", "Back to the list"]] },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from tetrad.kernel import Clock, InvalidInput, Usage
@@ -138,6 +138,8 @@ class EventStream:
         self._tail_bytes = 0
         self._first_ns = 0
         self._marked = False
+        self._last = b""
+        self._fault: UpstreamFailure | None = None
 
     def _end(self, events: bytes) -> int | None:
         """Return where the last event of the protocol ends; None where it is absent."""
@@ -153,32 +155,60 @@ class EventStream:
 
     async def read(self) -> bytes:
         while True:
+            if self._fault is not None:
+                raise self._fault
+            if self.done:  # its last piece came while it flowed
+                last, self._last = self._last, b""
+                return last
             piece = await self._response.read()
             if not piece:
                 self.done = True
                 self._keep(self._pending)
                 return self._pending
-            if not self._first_ns:
-                self._first_ns = self._clock.now_ns()
-            data = self._pending + piece if self._pending else piece
-            cut = end_of_events(data)
-            if cut < len(data):
-                self._pending = data[cut:]
-                if len(self._pending) > MAX_EVENT:
-                    raise BrokenAnswer(f"an event of the upstream is larger than {MAX_EVENT:,} bytes")
-                if not cut:
-                    continue
-                data = data[:cut]
-            else:
-                self._pending = b""
-            end = self._end(data)
-            if end is not None:
-                self.done = self._marked = True
-                data = data[:end]
-            self._keep(data)
-            data = self._shown(data)
+            data = self._step(piece)
             if data or self.done:
                 return data
+
+    async def pump(self, put: Callable[[bytes], bool]) -> None:
+        """Hand pieces to `put` as they come, all but the last, until it returns False; `read` then goes on.
+
+        It spares the task that waits for the answer being woken for every piece.
+        """
+
+        def take(piece: bytes) -> bool:
+            try:
+                data = self._step(piece)
+            except UpstreamFailure as error:
+                self._fault = error
+                return False
+            if self.done:
+                self._last = data
+                return False
+            return put(data) if data else True
+
+        await self._response.flow(take)
+
+    def _step(self, piece: bytes) -> bytes:
+        """Return what of a piece of the stream the client sees now."""
+        if not self._first_ns:
+            self._first_ns = self._clock.now_ns()
+        data = self._pending + piece if self._pending else piece
+        cut = len(data) if data.endswith(b"\n\n") else end_of_events(data)
+        if cut < len(data):
+            self._pending = data[cut:]
+            if len(self._pending) > MAX_EVENT:
+                raise BrokenAnswer(f"an event of the upstream is larger than {MAX_EVENT:,} bytes")
+            if not cut:
+                return b""
+            data = data[:cut]
+        else:
+            self._pending = b""
+        end = self._end(data)
+        if end is not None:
+            self.done = self._marked = True
+            data = data[:end]
+        self._keep(data)
+        return self._shown(data)
 
     def outcome(self) -> Outcome:
         reader = self._reader()

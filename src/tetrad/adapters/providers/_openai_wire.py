@@ -16,14 +16,14 @@ _BLANK = re.compile(rb"\r?\n\r?\n")
 _DONE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:\r?\n){0,2}")
 
 
-class _Choice(msgspec.Struct, frozen=True):
+class _Choice(msgspec.Struct, frozen=True, gc=False):
     index: int = 0
     message: msgspec.Raw = _NOTHING
     text: msgspec.Raw = _NOTHING
     finish_reason: str | None = None
 
 
-class Completion(msgspec.Struct, frozen=True):
+class Completion(msgspec.Struct, frozen=True, gc=False):
     """A whole chat completion or list of embeddings."""
 
     id: str | None = None
@@ -35,29 +35,33 @@ class Completion(msgspec.Struct, frozen=True):
     @property
     def finish_reasons(self) -> tuple[str, ...]:
         """Why each choice ended, in the order of the choices."""
-        return tuple(choice.finish_reason or "" for choice in self.choices)
+        choices = self.choices
+        if len(choices) == 1:
+            return (choices[0].finish_reason or "",)
+        return tuple(choice.finish_reason or "" for choice in choices)
 
     @property
     def messages(self) -> bytes:
         """The messages of all choices, or the texts of legacy completions, as a JSON array."""
-        return (
-            b"[" + b",".join(bytes(choice.message) or bytes(choice.text) or b"null" for choice in self.choices) + b"]"
-        )
+        choices = self.choices
+        if len(choices) == 1:
+            return b"[%b]" % (bytes(choices[0].message) or bytes(choices[0].text) or b"null")
+        return b"[" + b",".join(bytes(choice.message) or bytes(choice.text) or b"null" for choice in choices) + b"]"
 
 
-class _Function(msgspec.Struct, frozen=True):
+class _Function(msgspec.Struct, frozen=True, gc=False):
     name: str | None = None
     arguments: str | None = None
 
 
-class _ToolCall(msgspec.Struct, frozen=True):
+class _ToolCall(msgspec.Struct, frozen=True, gc=False):
     index: int = 0
     id: str | None = None
     type: str | None = None
     function: _Function | None = None
 
 
-class _Delta(msgspec.Struct, frozen=True):
+class _Delta(msgspec.Struct, frozen=True, gc=False):
     role: str | None = None
     content: str | None = None
     refusal: str | None = None
@@ -65,14 +69,14 @@ class _Delta(msgspec.Struct, frozen=True):
     tool_calls: list[_ToolCall] | None = None
 
 
-class _DeltaChoice(msgspec.Struct, frozen=True):
+class _DeltaChoice(msgspec.Struct, frozen=True, gc=False):
     index: int = 0
     delta: _Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct, frozen=True):
+class _Chunk(msgspec.Struct, frozen=True, gc=False):
     id: str | None = None
     model: str | None = None
     choices: list[_DeltaChoice] | None = None
@@ -168,13 +172,19 @@ class StreamReader:
 
     def feed(self, events: bytes, *, torn: bool = False) -> None:
         """Read whole events; where the front is `torn`, what cannot be read there does not count."""
-        for payload in _payloads(events):
+        decode, take = _chunks.decode, self._take
+        for line in events.split(b"\n"):
+            if line[:5] != b"data:":
+                continue
+            payload = line[5:].strip()
+            if not payload or payload == b"[DONE]":
+                continue
             try:
-                chunk = _chunks.decode(payload)
+                chunk = decode(payload)
             except UNREADABLE:
                 self.unread += not torn
                 continue
-            self._take(chunk)
+            take(chunk)
 
     @property
     def finish_reasons(self) -> tuple[str, ...]:
@@ -189,11 +199,13 @@ class StreamReader:
         return msgspec.json.encode([_message(self._choices[index]) for index in sorted(self._choices)])
 
     def _take(self, chunk: _Chunk) -> None:
-        self.id = self.id or chunk.id or ""
-        self.model = self.model or chunk.model or ""
-        if bytes(chunk.usage):
+        if not self.id:
+            self.id = chunk.id or ""
+        if not self.model:
+            self.model = chunk.model or ""
+        if chunk.usage is not _NOTHING:
             self.usage = usage_of_chat(chunk.usage) or self.usage
-        if bytes(chunk.error) not in (b"", b"null"):
+        if chunk.error is not _NOTHING and bytes(chunk.error) not in (b"", b"null"):
             self._take_error(bytes(chunk.error))
         for choice in chunk.choices or ():
             if choice.finish_reason:
@@ -202,7 +214,10 @@ class StreamReader:
                 message = self._choices.setdefault(choice.index, {"role": "assistant"})
                 message.setdefault("content", []).append(choice.text)
             if choice.delta is not None:
-                self._take_delta(self._choices.setdefault(choice.index, {"role": "assistant"}), choice.delta)
+                message = self._choices.get(choice.index)
+                if message is None:
+                    message = self._choices[choice.index] = {"role": "assistant"}
+                self._take_delta(message, choice.delta)
 
     def _take_error(self, raw: bytes) -> None:
         try:
@@ -216,10 +231,15 @@ class StreamReader:
     def _take_delta(message: dict[str, Any], delta: _Delta) -> None:
         if delta.role:
             message["role"] = delta.role
-        for name in ("content", "refusal", "reasoning_content"):
-            text = getattr(delta, name)
-            if text:
-                message.setdefault(name, []).append(text)
+        if delta.content:
+            if "content" in message:
+                message["content"].append(delta.content)
+            else:
+                message["content"] = [delta.content]
+        if delta.refusal:
+            message.setdefault("refusal", []).append(delta.refusal)
+        if delta.reasoning_content:
+            message.setdefault("reasoning_content", []).append(delta.reasoning_content)
         for call in delta.tool_calls or ():
             calls = message.setdefault("tool_calls", {})
             known = calls.setdefault(call.index, {"id": "", "type": "function", "name": [], "arguments": []})

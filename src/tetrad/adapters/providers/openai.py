@@ -38,6 +38,7 @@ from tetrad.kit.upstream import (
 from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, usage_of_chat
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
+_encode = msgspec.json.Encoder().encode
 _PATHS: dict[str, str] = {
     "chat": "/chat/completions",
     "responses": "/responses",
@@ -47,6 +48,7 @@ _PATHS: dict[str, str] = {
 """Where upstreams of this protocol answer an operation, by its name."""
 _MEDIA = tuple(operation for operation in OPERATIONS if operation.kind in KINDS)
 _PASSED = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry"))
+_NOTED = _PASSED | {b"content-type", b"content-encoding"}
 _CALLERS_FAULT = ("Failed to parse messages:", "Failed to parse tools:")
 """How llama.cpp's server begins what it says of a malformed request; it says so with 500, and clients try again."""
 
@@ -120,7 +122,7 @@ class OpenAIEndpoint:
             fields = call.fields
             if call.stream and not call.usage_asked and call.operation is not RESPONSES:
                 fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
-            body = msgspec.json.encode(fields)
+            body = _encode(fields)
         try:
             response = await self._provider.client.send(
                 request,
@@ -134,10 +136,24 @@ class OpenAIEndpoint:
             error.message = error.message.replace(self._origin, f"the upstream {self._upstream.name!r}")
             raise
         try:
+            if response.complete and response.status == 200:  # the usual answer comes in one piece with its head
+                answer = self._at_once(call, response)
+                if answer is not None:
+                    return answer
             return await self._answer(call, response)
         except BaseException:
             response.close()
             raise
+
+    def _at_once(self, call: ModelCall, response: Response) -> Answer | None:
+        """Return a good answer that is there as a whole; None where it takes a longer look."""
+        outcome_of = _OUTCOMES.get(call.operation.name)
+        if outcome_of is None or response.buffered > self._provider.answer_bytes:
+            return None
+        noted = [each for each in response.headers if each[0] in _NOTED]
+        if len(noted) != 1 or noted[0][0] != b"content-type" or noted[0][1].startswith(b"text/event-stream"):
+            return None
+        return self._whole(call, self._uncover(response.at_hand()), outcome_of, [])
 
     async def _answer(self, call: ModelCall, response: Response) -> Answer:
         name = self._upstream.name
@@ -155,15 +171,26 @@ class OpenAIEndpoint:
                 return _ResponsesStream(self._provider, response, tuple(call.unsaid))
             return _Stream(self._provider, response, strip=not call.usage_asked)
         body = self._uncover(await response.read_all(self._provider.answer_bytes))
+        return self._whole(call, body, _OUTCOMES[call.operation.name], passed(response, _PASSED), status)
+
+    def _whole(
+        self,
+        call: ModelCall,
+        body: bytes,
+        outcome_of: Callable[[bytes], Outcome],
+        headers: list[tuple[bytes, bytes]],
+        status: int = 200,
+    ) -> Whole:
         received_ns = self._provider.clock.now_ns()
         try:
-            outcome = _OUTCOMES[call.operation.name](body)
+            outcome = outcome_of(body)
         except UNREADABLE as error:
             raise BrokenAnswer(
-                f"the upstream {name!r} answered {status} with what is no {call.operation.name} answer: {error}",
+                f"the upstream {self._upstream.name!r} answered {status} with what is no {call.operation.name} answer: "
+                f"{error}",
                 hint="check that its base URL is that of an OpenAI-compatible API",
             ) from None
-        return Whole(status, body, outcome, received_ns, passed(response, _PASSED), tuple(call.unsaid))
+        return Whole(status, body, outcome, received_ns, headers, tuple(call.unsaid) if call.unsaid else ())
 
     async def _media_answer(self, call: ModelCall, response: Response) -> Answer:
         provider, name = self._provider, self._upstream.name
@@ -243,11 +270,11 @@ class _ResponsesStream(EventStream):
 def _completion_outcome(body: bytes) -> Outcome:
     completion = read_completion(body)
     return Outcome(
-        usage=usage_of_chat(completion.usage),
-        response_model=completion.model or "",
-        response_id=completion.id or "",
-        finish_reasons=completion.finish_reasons,
-        output=completion.messages,
+        usage_of_chat(completion.usage),
+        completion.model or "",
+        completion.id or "",
+        completion.finish_reasons,
+        completion.messages,
     )
 
 

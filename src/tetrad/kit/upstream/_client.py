@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import ssl
 from collections import deque
@@ -19,6 +20,8 @@ _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"host", b"upgrade", b"expect"))
 _IDEMPOTENT = frozenset(("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"))
 _SWEEP_S = 5.0
+_WATCH_S = 0.01
+"""The least time between two looks at the deadlines of all calls of a pool."""
 STALE_S = 1.0
 """A reused connection that dies this soon after the request was written had been closed before it was read."""
 
@@ -40,6 +43,7 @@ class Client:
         self._ssl = ssl_context
         self._pools: dict[tuple[Origin, str], _Pool] = {}
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @staticmethod
     def prepare(method: str, address: Address, path: str, headers: Iterable[tuple[str, str]] = ()) -> PreparedRequest:
@@ -81,24 +85,31 @@ class Client:
         one origin have a pool each, so that neither waits for the other or takes its limit.
         """
         bounds = timeouts or Timeouts()
-        loop = asyncio.get_running_loop()
-        total_at = loop.time() + bounds.total_s
-        head = request.head
+        loop = self._loop
+        if loop is None:  # asked once: the answer costs a system call
+            loop = self._loop = asyncio.get_running_loop()
+        now = loop.time()
+        total_at = now + bounds.total_s
         if body or request.method not in ("GET", "HEAD"):
-            head += b"content-length: %d\r\n\r\n" % len(body)
+            head = b"%bcontent-length: %d\r\n\r\n" % (request.head, len(body))
         else:
-            head += b"\r\n"
-        places = self._pool(request.origin, pool, max_connections)
+            head = request.head + b"\r\n"
+        places = self._pools.get((request.origin, pool))
+        if places is None or self._closed or max_connections != places.max_connections:
+            places = self._pool(request.origin, pool, max_connections)
         fresh = False
         while True:
-            connection = await places.acquire(bounds, fresh=fresh)
-            reused, written_at = connection.served > 0, loop.time()
+            connection = None if fresh else places.take()
+            if connection is None:
+                connection = await places.acquire(bounds, fresh=fresh)
+                now = loop.time()
+            reused = connection.served > 0
             try:
-                return await connection.exchange(
-                    head, body, bodiless=request.method == "HEAD", timeouts=bounds, total_at=total_at
-                )
+                response = connection.begin(head, body, request.method == "HEAD", bounds, now, total_at)
+                await response.head()
+                return response
             except ConnectionLost as error:
-                stale = request.method in _IDEMPOTENT or loop.time() - written_at < STALE_S
+                stale = request.method in _IDEMPOTENT or loop.time() - now < STALE_S
                 if fresh or not reused or error.received or not stale:
                     raise
                 fresh = True
@@ -147,14 +158,23 @@ class _Pool:
         self._ssl = ssl_context
         self._all: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self.watched_at = math.inf
+        self._watcher: asyncio.TimerHandle | None = None
+
+    def take(self) -> Connection | None:
+        """Return an idle connection, the newest first; None where there is none."""
+        idle = self.idle
+        while idle:
+            connection = idle.pop()
+            if connection.usable:
+                return connection
+            connection.abort()
+        return None
 
     async def acquire(self, bounds: Timeouts, *, fresh: bool) -> Connection:
-        if not fresh:
-            while self.idle:
-                connection = self.idle.pop()
-                if connection.usable:
-                    return connection
-                connection.abort()
+        """Return a connection that is free for a request; `fresh`: one that has served none."""
+        if not fresh and (connection := self.take()) is not None:
+            return connection
         if self.open >= self.max_connections and self.idle:
             self.idle.pop(0).abort()  # its place is free as soon as the loop turns; one more for that long is fine
             return await self._connect(bounds)
@@ -207,7 +227,7 @@ class _Pool:
         loop = asyncio.get_running_loop()
 
         def factory() -> Connection:
-            return Connection(loop, self._limits, self.release, self._lost)
+            return Connection(loop, self._limits, self)
 
         try:
             async with asyncio.timeout(bounds.connect_s):
@@ -253,15 +273,34 @@ class _Pool:
         if self._sweeper is None:
             self._sweeper = connection.loop.call_later(_SWEEP_S, self._sweep)
 
+    def watch(self, at: float) -> None:
+        """Look at the deadlines of all calls then, or earlier: one timer for all, since hardly any ever passes."""
+        if at >= self.watched_at:
+            return
+        self.watched_at = at
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self._watcher = asyncio.get_running_loop().call_at(at, self._check)
+
+    def _check(self) -> None:
+        self._watcher, self.watched_at = None, math.inf
+        now = asyncio.get_running_loop().time()
+        due = [at for connection in list(self._all) if (at := connection.check(now)) is not None]
+        if due:
+            self.watch(max(min(due), now + _WATCH_S))
+
     def close(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher, self.watched_at = None, math.inf
         for connection in list(self._all):
             connection.abort()
         self.idle.clear()
 
-    def _lost(self, connection: Connection) -> None:
+    def lost(self, connection: Connection) -> None:
         if connection not in self._all:
             return  # it ended while it was being made; whoever makes it counts that
         self._all.discard(connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
@@ -13,6 +13,8 @@ from tetrad.kit.upstream._limits import Limits, Timeouts
 
 Headers = list[tuple[bytes, bytes]]
 _BODILESS = frozenset((204, 304))
+_JOINED_BYTES = 16_384
+"""A body up to this size is copied behind its head: cheaper than a write of two pieces."""
 
 
 class Response:
@@ -23,6 +25,7 @@ class Response:
         "_chunks",
         "_connection",
         "_error",
+        "_listener",
         "_waiter",
         "complete",
         "headers",
@@ -38,6 +41,7 @@ class Response:
         self._buffered = 0
         self._error: UpstreamFailure | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._listener: Callable[[bytes], bool] | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of a header (lower-case name), None where it is absent."""
@@ -67,6 +71,8 @@ class Response:
 
     async def read_all(self, limit: int) -> bytes:
         """Return the whole body; past `limit` bytes close the connection and raise `BrokenAnswer`."""
+        if self.complete and self._buffered <= limit:
+            return self.at_hand()
         pieces: list[bytes] = []
         size = 0
         while piece := await self.read():
@@ -76,6 +82,43 @@ class Response:
                 raise BrokenAnswer(f"the answer is larger than {limit:,} bytes", hint="ask for less in one call")
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def at_hand(self) -> bytes:
+        """Return all of the body that is there and was not read; the whole of it, where `complete` and nothing was."""
+        chunks = self._chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._chunks, self._buffered = [], 0
+        if self._connection is not None:
+            self._connection.resume()
+        return body
+
+    async def flow(self, listener: Callable[[bytes], bool]) -> None:
+        """Hand the pieces of the body to a listener as they come, without waking a task for each.
+
+        Returns when the listener returned False, or nothing more will come; `read` tells what then holds, and returns
+        what the listener was not given. A cancelled flow closes the connection. The listener must not raise.
+        """
+        self._listener = listener
+        try:
+            self.pass_on()
+            while self._flows() and not self.complete and self._error is None:
+                await self._wait()
+        finally:
+            self._listener = None
+
+    def _flows(self) -> bool:
+        return self._listener is not None
+
+    def pass_on(self) -> None:
+        """Give the listener what is there."""
+        if self._chunks and self._listener is not None and not self._listener(self.at_hand()):
+            self._listener = None
+            self.wake()
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes of the body are there and were not read."""
+        return self._buffered
 
     def close(self) -> None:
         """Give up: an unfinished answer takes its connection with it. Harmless when called again."""
@@ -88,7 +131,8 @@ class Response:
     def take(self, body: bytes) -> int:
         self._chunks.append(body)
         self._buffered += len(body)
-        self.wake()
+        if self._waiter is not None and self._listener is None:
+            self.wake()
         return self._buffered
 
     def end(self, error: UpstreamFailure | None) -> None:
@@ -97,7 +141,8 @@ class Response:
         else:
             self._error = error
         self._connection = None
-        self.wake()
+        if self._waiter is not None:
+            self.wake()
 
     def wake(self) -> None:
         waiter = self._waiter
@@ -111,7 +156,15 @@ class Response:
         while not self.status:
             if self._error is not None:
                 raise self._error
-            await self._wait()
+            connection = self._connection
+            if connection is None:
+                raise ConnectionLost("the answer has no connection", received=True)
+            self._waiter = connection.loop.create_future()
+            try:
+                await self._waiter
+            except BaseException:
+                self.close()
+                raise
 
     async def _wait(self) -> None:
         connection = self._connection
@@ -125,6 +178,25 @@ class Response:
             raise
 
 
+class Pool(Protocol):
+    """What a connection needs of the pool that it belongs to."""
+
+    watched_at: float
+    """When the pool looks at its connections' deadlines next."""
+
+    def watch(self, at: float) -> None:
+        """Look at the deadlines then, or earlier."""
+        ...
+
+    def release(self, connection: Connection) -> None:
+        """Take back a connection after a whole answer."""
+        ...
+
+    def lost(self, connection: Connection) -> None:
+        """Count no longer with a connection."""
+        ...
+
+
 class Connection(asyncio.Protocol):
     """An open connection; carries one request at a time.
 
@@ -136,19 +208,16 @@ class Connection(asyncio.Protocol):
         self,
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
-        release: Callable[[Connection], None],
-        lost: Callable[[Connection], None],
+        pool: Pool,
     ) -> None:
         self.loop = loop
         self.served = 0
         self.idle_since = 0.0
         self._limits = limits
-        self._release = release
-        self._lost = lost
+        self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._response: Response | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._paused = False
         self._tainted = False
         self._ended = False
@@ -168,19 +237,19 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def exchange(
-        self, head: bytes, body: bytes, *, bodiless: bool, timeouts: Timeouts, total_at: float
+    def begin(
+        self, head: bytes, body: bytes, bodiless: bool, timeouts: Timeouts, now: float, total_at: float
     ) -> Response:
-        """Write a request and return its answer once status and headers are there."""
+        """Write a request and return its answer, which has neither status nor headers yet."""
         transport = self._transport
         if transport is None or self._response is not None:
             raise ConnectionLost("the connection is not ready for a request", received=False)
-        now = self.loop.time()
         self._response = response = Response(self)
         self._bodiless = bodiless
         self._timeouts = timeouts
         self._total_at = total_at
-        self._head_at = min(now + timeouts.first_byte_s, total_at)
+        head_at = now + timeouts.first_byte_s
+        self._head_at = head_at = min(head_at, total_at)
         self._last = now
         self._silent = 0
         self._taken = 0
@@ -189,13 +258,13 @@ class Connection(asyncio.Protocol):
         self._delimited = True
         self._ended = False
         self._idle_watched = False
-        self._timer = self.loop.call_at(self._head_at, self._tick)
-        if len(body) > 16_384:
+        if head_at < self._pool.watched_at:
+            self._pool.watch(head_at)
+        if len(body) > _JOINED_BYTES:
             transport.write(head)
             transport.write(body)
         else:
             transport.write(head + body)
-        await response.head()
         return response
 
     def resume(self) -> None:
@@ -237,6 +306,9 @@ class Connection(asyncio.Protocol):
             else:
                 self.abort()  # the answer was whole; what follows it is not HTTP
             return
+        finally:
+            if response._listener is not None:
+                response.pass_on()
         if self._ended:
             self._done()
         elif self._silent > self._limits.head_bytes:
@@ -244,9 +316,7 @@ class Connection(asyncio.Protocol):
         elif not self._idle_watched and response.status:
             # the body goes on: from now on the idle bound may come before the one on the first byte
             self._idle_watched = True
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self.loop.call_at(min(self._last + self._timeouts.idle_s, self._total_at), self._tick)
+            self._pool.watch(min(self._last + self._timeouts.idle_s, self._total_at))
 
     def eof_received(self) -> bool:
         return False
@@ -259,7 +329,7 @@ class Connection(asyncio.Protocol):
             else:
                 when = "in the middle of its answer" if self._received else "before it answered"
                 self._finish(ConnectionLost(f"the upstream closed the connection {when}", received=self._received))
-        self._lost(self)
+        self._pool.lost(self)
 
     # httptools
 
@@ -332,13 +402,20 @@ class Connection(asyncio.Protocol):
     @staticmethod
     def _framing(status: int, headers: Headers) -> bool:
         """Tell whether the body's end is marked; refuse what two readers could take differently (RFC 9112 §6.3)."""
-        lengths = [value for name, value in headers if name == b"content-length"]
-        codings = [value for name, value in headers if name == b"transfer-encoding"]
-        if codings and (lengths or len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
+        length: bytes | None = None
+        coding: bytes | None = None
+        for name, value in headers:
+            if name == b"content-length":
+                if length is not None or not value.strip().isdigit():
+                    raise BrokenAnswer("Content-Length is no number, or is there twice")
+                length = value
+            elif name == b"transfer-encoding":
+                if coding is not None or value.strip().lower() != b"chunked":
+                    raise BrokenAnswer("Transfer-Encoding says more than `chunked`")
+                coding = value
+        if length is not None and coding is not None:
             raise BrokenAnswer("Content-Length and Transfer-Encoding disagree about where the answer ends")
-        if len(lengths) > 1 or (lengths and not lengths[0].strip().isdigit()):
-            raise BrokenAnswer("Content-Length is no number")
-        return bool(lengths or codings or status in _BODILESS)
+        return length is not None or coding is not None or status in _BODILESS
 
     def _broken(self, why: str) -> None:
         self.fail(
@@ -350,10 +427,8 @@ class Connection(asyncio.Protocol):
         if response is None:
             return
         self._response = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self.resume()
+        if self._paused:
+            self.resume()
         self.served += 1
         self._ended = True
         response.end(error)
@@ -364,13 +439,13 @@ class Connection(asyncio.Protocol):
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.abort()
         else:
-            self._release(self)
+            self._pool.release(self)
 
-    def _tick(self) -> None:
+    def check(self, now: float) -> float | None:
+        """Fail a call whose deadline has passed; return when to look again, None where nothing is under way."""
         response = self._response
         if response is None:
-            return
-        now = self.loop.time()
+            return None
         if not response.status:
             due, what = self._head_at, "sent no answer"
         elif self._paused:
@@ -378,12 +453,11 @@ class Connection(asyncio.Protocol):
         else:
             due, what = min(self._last + self._timeouts.idle_s, self._total_at), "stopped in the middle of its answer"
         if now < due - 0.001:
-            self._timer = self.loop.call_at(due, self._tick)
-            return
-        self._timer = None
+            return due
         waited = (
             self._timeouts.total_s
             if now >= self._total_at - 0.001
             else (self._timeouts.idle_s if response.status else self._timeouts.first_byte_s)
         )
         self.fail(TimedOut(f"the upstream {what} within {waited:g} s", hint="try again, or raise its timeout"))
+        return None

@@ -52,6 +52,11 @@ class Asked(msgspec.Struct, frozen=True):
     messages: Sequence[Mapping[str, Any]] = ()
     params: Mapping[str, Any] = {}
 
+    @property
+    def pinned(self) -> bool:
+        """Whether it names a release by its digest, which needs the scope `pin`."""
+        return self.model.startswith("release:") or (self.model.startswith(APP) and "@sha256:" in self.model)
+
 
 class Prepared(msgspec.Struct, frozen=True):
     """The body for the gateway, and what it says: whose model, which messages (None: the gateway renders them)."""
@@ -147,7 +152,10 @@ class Playground:
                 return kept[0]
             secret = mint_secret("data")
             expires_ns = now_ns + _KEY_S * 1_000_000_000
-            self._keys[project] = secret, KeyGrant(hash_secret(secret), KEY_ID, project, ("data",), "full", expires_ns)
+            self._keys[project] = (
+                secret,
+                KeyGrant(hash_secret(secret), KEY_ID, project, ("data", "pin"), "full", expires_ns),
+            )
         self._changed()
         return secret
 
@@ -179,7 +187,9 @@ class Playground:
         response = await self._ask(project, prepared.body, user)
         try:
             if response.status != 200:
-                yield _event("problem", _refusal(response.status, await response.read_all(_MAX_REFUSAL_BYTES)))
+                refusal = _refusal(response.status, await response.read_all(_MAX_REFUSAL_BYTES))
+                trace_id = _text(response.header(b"x-tetrad-trace-id"))
+                yield _event("problem", {**refusal, "trace_id": trace_id} if trace_id else refusal)
                 return
             yield _event("start", {
                 "trace_id": _text(response.header(b"x-tetrad-trace-id")),

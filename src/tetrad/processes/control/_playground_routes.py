@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from tetrad.kernel import Forbidden
 from tetrad.kit.http import CurrentPrincipal, requires
 from tetrad.processes.control._playground import Asked, Playground
 
@@ -63,6 +64,12 @@ def playground_router(playground: Playground) -> APIRouter:
             messages=body.messages,
             params=body.params,
         )
+        if asked.pinned and actor.kind == "key" and "pin" not in actor.scopes:
+            raise Forbidden(
+                "calling a release by its digest needs the scope `pin`",
+                hint="call the app by name, or use a key with that scope",
+                code="missing_scope",
+            )
         prepared = await run_in_threadpool(playground.prepare, project, asked)
 
         async def events() -> AsyncGenerator[bytes]:

@@ -17,6 +17,7 @@ from tetrad.models.routes import router as models_router
 from tetrad.processes.control._playground_routes import playground_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
+from tetrad.processes.control._traffic import traffic_router
 from tetrad.processes.control._usage import usage_router
 from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import evidence_router, revocation_router, run_router
@@ -62,6 +63,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         responses_router(services.responses),
         limits_router(services.limits, services.leases),
         usage_router(services.traces, services.identity),
+        traffic_router(services.traces),
         route_router(services.routes, services.route_health),
         gateway_health_router(services.route_health, services.providers),
         cache_router(services.caches),

@@ -9,6 +9,7 @@ from typing import Any
 
 from tetrad.kernel import TetradError
 from tetrad.processes.gateway._core import GatewayCore, Gone, shutting_down
+from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import AnswerTorn, Exchange, Operation
 
 Scope = MutableMapping[str, Any]
@@ -44,7 +45,7 @@ class GatewayApp(GatewayCore):
     async def _call_model(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         connection = (scope.get("extensions") or {}).get(CONNECTION)
         exchange = Exchange(operation, dict(scope["headers"]), time.time_ns())
-        reply = _AsgiReply(send, connection)
+        reply = _AsgiReply(send, connection, self.turn)
         declared = exchange.headers.get(b"content-length")
         refusal = self.admit(exchange, None if declared is None else int(declared))
         if refusal is not None:
@@ -125,10 +126,11 @@ class GatewayApp(GatewayCore):
 class _AsgiReply:
     """A reply over ASGI; `send` waits while the client's socket is full, and so does whoever reads the upstream."""
 
-    __slots__ = ("_connection", "_send", "begun")
+    __slots__ = ("_connection", "_send", "_turn", "begun")
 
-    def __init__(self, send: Send, connection: Any = None) -> None:
+    def __init__(self, send: Send, connection: Any = None, turn: Turn | None = None) -> None:
         self._send = send
+        self._turn = turn
         self._connection = connection
         self.begun = False
 
@@ -146,6 +148,8 @@ class _AsgiReply:
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def end(self, piece: bytes) -> None:
+        if self._turn is not None:
+            self._turn.flush()  # the record of an answer is written before its end
         await self._send({"type": "http.response.body", "body": piece, "more_body": False})
 
 

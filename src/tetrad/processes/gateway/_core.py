@@ -13,6 +13,7 @@ import msgspec
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
 from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
+from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import BY_PATH, Exchange, Operation, Pipeline, RequestRefused, error_body
 
 JSON = (b"content-type", b"application/json")
@@ -24,7 +25,10 @@ Page = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 class GatewayCore:
-    """Requests in, answers out; `metrics_page` renders the page of all workers."""
+    """Requests in, answers out; `metrics_page` renders the page of all workers.
+
+    Where records are held back until a `turn` ends, so is the end of every answer.
+    """
 
     def __init__(
         self,
@@ -36,6 +40,7 @@ class GatewayCore:
         body_timeout_s: float,
         max_in_flight: int,
         memory: ControlMemory | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.metrics = metrics
@@ -44,6 +49,7 @@ class GatewayCore:
         self._metrics_page = metrics_page
         self._max_in_flight = max_in_flight
         self._memory = memory
+        self.turn = turn
         self.draining = False
 
     @staticmethod

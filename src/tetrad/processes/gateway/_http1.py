@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -29,7 +30,7 @@ from tetrad.processes.gateway._wire import (
     MAX_DISCARDED_BYTES,
     MAX_HEAD_BYTES,
 )
-from tetrad.serving import AnswerTorn, Exchange, error_body
+from tetrad.serving import AnswerTorn, Exchange, Operation, error_body
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,22 @@ _WRITE_HIGH = 65_536
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _ONCE = frozenset((b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding"))
 """Headers that a request may have only once: two of them could be read two ways."""
+_UNLIKE = frozenset((b"expect", b"transfer-encoding", b"upgrade", b"traceparent"))
+"""Headers with which a head is parsed each time: they change what follows, or are another one's each time."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _MAX_OFFERS = 16
 """How many requests that offer another protocol are read from one piece of input."""
+_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})\r\n")
+_MAX_KNOWN_HEADS = 1024
+_MAX_KNOWN_BYTES = 2048
+
+
+class _KnownHead(NamedTuple):
+    """What the parser made of a head: a keep-alive call of a model, by HTTP/1.1, with a length."""
+
+    operation: Operation
+    headers: Mapping[bytes, bytes]
 
 
 class HttpServer:
@@ -57,6 +70,8 @@ class HttpServer:
         self.keep_alive_s = keep_alive_s
         self.date = b""
         self.connections: set[HttpConnection] = set()
+        self.known: dict[bytes, _KnownHead] = {}
+        """Heads of admitted requests, without their length's digits: what is read again need not be parsed again."""
         self._drain_s = drain_s
         self.empty = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -114,6 +129,14 @@ class HttpServer:
                 if connection.deadline and connection.deadline <= now:
                     connection.late()
 
+    def know(self, name: bytes, head: _KnownHead) -> None:
+        """Remember a head. Only those of known clients get here, and not too many of them."""
+        if head.headers.keys() & _UNLIKE:
+            return
+        if len(self.known) >= _MAX_KNOWN_HEADS:
+            self.known.clear()
+        self.known[name] = head
+
     def _tell_date(self) -> None:
         self.date = time.strftime("date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime()).encode()
 
@@ -168,6 +191,12 @@ class HttpConnection(asyncio.Protocol):
         self._size = 0
         self._fault = ""
         self._offered = False
+        self._missing = 0
+        self._turn = server.core.turn
+        self._owed = 0
+        self._close_when_paid = False
+        self._learned: _KnownHead | None = None
+        self._learning = False
 
     # asyncio
 
@@ -208,7 +237,18 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing or (self._last and self._in_head):
             return
+        if self._missing:
+            data = self._fill(data)
+            if not data or self._closing:
+                return
+        name = b""
         if self._in_head:
+            end = data.find(b"\r\n\r\n") + 4
+            if not self._begun and not self._head_bytes:
+                name, digits = _name_of(data, end)
+                if name and self._current is None and self._again(name, digits, data, end):
+                    return
+                self._learned, self._learning = None, bool(name)
             self._head_bytes += len(data)
         else:
             self._framing_bytes += len(data)
@@ -218,6 +258,8 @@ class HttpConnection(asyncio.Protocol):
             self._read_past_offers(data, offer)
         except httptools.HttpParserError as error:
             self._refuse(400, self._fault or _plain(error), "malformed_http")
+        if name and self._learned is not None:
+            self._server.know(name, self._learned)
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self._closing:
             self._refuse(431, f"the request's headers are larger than {MAX_HEAD_BYTES:,} bytes", "headers_too_large")
         elif self._framing_bytes > MAX_HEAD_BYTES and not self._closing:
@@ -250,6 +292,47 @@ class HttpConnection(asyncio.Protocol):
         self._offered = False
         return b"".join(lines) + b"\r\n"
 
+    # heads that were read before
+
+    def _again(self, name: bytes, digits: bytes, data: bytes, end: int) -> bool:
+        """Take a request whose head the parser has read before, all but the length; tell whether that was so.
+
+        The parser stands between two messages before and after, so it misses nothing.
+        """
+        known = self._server.known.get(name)
+        if known is None:
+            return False
+        exchange = Exchange(known.operation, known.headers, time.time_ns())
+        declared, have = int(digits), len(data) - end
+        if have > declared or self._core.admit(exchange, declared) is not None:
+            return False
+        request = _Request("POST", known.operation.path, keep_alive=True, http10=False)
+        request.exchange = exchange
+        request.counted = True
+        self._core.metrics.in_flight += 1
+        if have == declared:
+            self._used = True
+            exchange.body = data[end:]
+            self._enqueue(request)
+            return True
+        self._begun, self._in_head = True, False
+        self._head_bytes = self._framing_bytes = self._discarded = 0
+        self._receiving = request
+        self._size = have
+        self._body = [data[end:]] if have else []
+        self._missing = declared - have
+        self._await_body(request)
+        return True
+
+    def _fill(self, data: bytes) -> bytes:
+        """Take what is missing of a body whose head was known; return what follows it."""
+        piece = data[: self._missing]
+        self._missing -= len(piece)
+        self.on_body(piece)
+        if not self._missing and not self._closing:
+            self.on_message_complete()
+        return data[len(piece) :]
+
     # httptools
 
     def on_message_begin(self) -> None:
@@ -273,6 +356,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         parser, head = self._parser, self._head
+        learning, self._learning = self._learning, False  # of what was named: the first of the heads that came together
         if b"upgrade" in head and parser.should_upgrade():
             self._offered = True  # it will be read anew
             return
@@ -313,6 +397,8 @@ class HttpConnection(asyncio.Protocol):
             return
         request.counted = True
         self._core.metrics.in_flight += 1
+        if declared is not None and request.keep_alive and not http10 and learning:
+            self._learned = _KnownHead(operation, head)
         request.expects = head.get(b"expect", b"").lower() == b"100-continue"
         if not self._busy():
             self._await_body(request)
@@ -379,7 +465,7 @@ class HttpConnection(asyncio.Protocol):
                 self._task = self._loop.create_task(self._answer_stored(request))
                 return
             status, headers, body = self._core.page(request.method, request.path, request.head)
-            self._transport.write(self._whole(request, status, headers, body))
+            self._write(self._whole(request, status, headers, body))
             self._ended(request)
             return
         exchange.ready_ns = time.time_ns()
@@ -461,12 +547,15 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = self._loop.time() + self._core.body_timeout_s
         if request.expects:
             request.expects = False
-            self._transport.write(_CONTINUE)
+            self._write(_CONTINUE)
 
     def _close(self) -> None:
         self._closing = True
         self.deadline = 0
-        self._transport.close()
+        if self._owed:
+            self._close_when_paid = True
+        else:
+            self._transport.close()
 
     def _give_up(self, request: _Request) -> None:
         """Record a request whose client left before its turn."""
@@ -525,7 +614,7 @@ class HttpConnection(asyncio.Protocol):
             self._give_up(self._receiving)
             self._receiving = None
         if not self._busy() and not answered_already:
-            self._transport.write(
+            self._write(
                 b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
                 % (_STATUS[status], len(body), body)
             )
@@ -550,6 +639,34 @@ class HttpConnection(asyncio.Protocol):
         return path.decode("latin-1")
 
     # writing
+
+    def _write(self, data: bytes) -> None:
+        """Write behind what is held back until the turn ends."""
+        if self._owed and self._turn is not None:
+            self._owed += 1
+            self._turn.end(self, data)
+        else:
+            self._transport.write(data)
+
+    def write_end(self, data: bytes) -> None:
+        """Write the end of an answer, after its record was written: when the turn ends, or now where it is large."""
+        turn = self._turn
+        if turn is None:
+            self._transport.write(data)
+        elif len(data) > _WRITE_HIGH:
+            turn.flush()
+            self._transport.write(data)
+        else:
+            self._owed += 1
+            turn.end(self, data)
+
+    def put(self, data: bytes) -> None:
+        """Take what was held back; see `_turn.Line`."""
+        self._owed -= 1
+        if not self._lost and not self._transport.is_closing():
+            self._transport.write(data)
+            if self._close_when_paid and not self._owed:
+                self._transport.close()
 
     def _whole(self, request: _Request, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:
         lines = [_STATUS.get(status) or b"HTTP/1.1 %d Status\r\n" % status, self._server.date]
@@ -592,7 +709,7 @@ class _Reply:
     async def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         connection = self._connection
         self.begun = True
-        connection._transport.write(connection._whole(self._request, status, headers, body))
+        connection.write_end(connection._whole(self._request, status, headers, body))
         if connection._drained is not None:
             await connection._drained
 
@@ -607,19 +724,33 @@ class _Reply:
         if not piece:
             return
         data = piece if self._request.http10 else b"%x\r\n%b\r\n" % (len(piece), piece)
-        await self._send(data)
-
-    async def end(self, piece: bytes) -> None:
-        if self._request.http10:
-            await self._send(piece)
-        else:
-            await self._send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(piece), piece) if piece else _LAST_CHUNK)
-
-    async def _send(self, data: bytes) -> None:
         connection = self._connection
         if self._held:
             data, self._held = self._held + data, b""
-        connection._transport.write(data)
+        connection._write(data)
+        if connection._drained is not None:
+            await connection._drained
+
+    def put(self, piece: bytes) -> bool:
+        """Write a piece of a stream without waiting; tell whether the client takes more now."""
+        connection = self._connection
+        data = piece if self._request.http10 else b"%x\r\n%b\r\n" % (len(piece), piece)
+        if self._held:
+            data, self._held = self._held + data, b""
+        if connection._owed:
+            connection._write(data)
+        else:
+            connection._transport.write(data)
+        return connection._drained is None and not connection._lost
+
+    async def end(self, piece: bytes) -> None:
+        data = piece
+        if not self._request.http10:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(piece), piece) if piece else _LAST_CHUNK
+        connection = self._connection
+        if self._held:
+            data, self._held = self._held + data, b""
+        connection.write_end(data)
         if connection._drained is not None:
             await connection._drained
 
@@ -627,7 +758,18 @@ class _Reply:
         if self._held:
             held, self._held = self._held, b""
             if not self._connection._lost:
-                self._connection._transport.write(held)
+                self._connection._write(held)
+
+
+def _name_of(data: bytes, end: int) -> tuple[bytes, bytes]:
+    """Return a head without the digits of its length, and these; nothing where it has none of the usual form."""
+    if not 4 <= end <= _MAX_KNOWN_BYTES:
+        return b"", b""
+    match = _LENGTH.search(data, 0, end)
+    if match is None:
+        return b"", b""
+    start, stop = match.span(1)
+    return data[:start] + data[stop:end], data[start:stop]
 
 
 def _plain(error: httptools.HttpParserError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -93,12 +94,7 @@ class Metrics:
                 self._count_unpriced(made.model.name)
         seconds = (exchange.end_ns - exchange.start_ns) / 1e9
         self._seconds += seconds
-        place = 0
-        for bound in _BUCKETS_S:
-            if seconds <= bound:
-                break
-            place += 1
-        self._buckets[place] += 1
+        self._buckets[bisect_left(_BUCKETS_S, seconds)] += 1
 
     def _count_unpriced(self, model: str) -> None:
         if model not in self.unpriced:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from tetrad.kernel import UNREADABLE, TetradError
-from tetrad.kit.spool import SpoolWriter
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import Attempt, ContentPolicy, Exchange, KeyEntry
 from tetrad.serving.ports import Outcome
@@ -17,12 +16,22 @@ SERVICE = "tetrad-gateway"
 _NOTHING = Outcome()
 _STRUCTURE = frozenset(("role", "type", "index", "finish_reason", "format", "detail"))
 _HEAD_CHARS = 4096
+_REPEATED = 1024
+"""An input of so many bytes is not written a second time, where it ends an attempt's."""
+
+
+class Frames(Protocol):
+    """Where records go: the spool, or what collects them for it until the end of an answer may be sent."""
+
+    def append(self, frame: bytes, /) -> object:
+        """Take a record; never raises."""
+        ...
 
 
 class Recorder:
     """Write an exchange's spans to the spool, in one piece, before its answer is whole."""
 
-    def __init__(self, spool: SpoolWriter, metrics: Metrics, *, record_bytes: int) -> None:
+    def __init__(self, spool: Frames, metrics: Metrics, *, record_bytes: int) -> None:
         self._spool = spool
         self._metrics = metrics
         self._record_bytes = record_bytes
@@ -41,9 +50,15 @@ class Recorder:
 
     def group(self, exchange: Exchange, key: KeyEntry) -> SpanGroup:
         """Return the spans of a finished exchange, the root first."""
-        own = [self._root(exchange, key.content)]
+        root = self._root(exchange, key.content)
+        own = [root]
         for number, attempt in enumerate(exchange.attempts, 1):
-            own.append(self._child(exchange, key.content, number, attempt))
+            child = self._child(exchange, key.content, number, attempt)
+            if len(root.input) >= _REPEATED and child.input.endswith(memoryview(root.input)[1:]):
+                # what the client said is the end of what the model got: behind the prompt, and behind the bracket
+                rest = len(root.input) - 1
+                child = msgspec.structs.replace(child, input=child.input[:-rest], input_rest=rest)
+            own.append(child)
         return SpanGroup(_shared(exchange, key), tuple(own))
 
     def _root(self, x: Exchange, policy: ContentPolicy) -> OwnFields:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from tetrad.processes.gateway._recorder import Recorder
 from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
+from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import (
     Cache,
     Chaining,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _HOUSEKEEPING_S = 2.0
 _FLUSH_S = 5.0
+_COLLECT_EVERY = 20_000
 
 
 class Worker:
@@ -72,6 +75,7 @@ class Worker:
         spool = SpoolWriter(
             folder, cap_bytes=settings.get(own.SPOOL_BYTES), segment_bytes=settings.get(own.SPOOL_SEGMENT_BYTES)
         )
+        turn = Turn(spool)
         record_bytes = settings.get(own.RECORD_BYTES)
         cache = self._cache(clock, internal)
         largest = settings.get(own.MAX_ANSWER)
@@ -94,7 +98,7 @@ class Worker:
         )
         pipeline = Pipeline(
             providers,
-            record=Recorder(spool, self.metrics, record_bytes=record_bytes),
+            record=Recorder(turn, self.metrics, record_bytes=record_bytes),
             clock=clock,
             stages=(Readiness(),),
             layers=(
@@ -132,9 +136,11 @@ class Worker:
             body_timeout_s=settings.get(own.BODY_TIMEOUT_S),
             max_in_flight=settings.get(own.MAX_IN_FLIGHT),
             memory=memory,
+            turn=turn,
         )
         server = self._server(app)
         tables.load()
+        _spare_collections()
         background = [
             asyncio.create_task(tables.run(), name="route-tables"),
             asyncio.create_task(shipper.run(), name="shipper"),
@@ -152,6 +158,7 @@ class Worker:
                 task.remove_done_callback(ended)
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            turn.flush()
             await leases.close(_FLUSH_S)
             await shipper.flush(_FLUSH_S)
             shipper.close()
@@ -212,8 +219,21 @@ class Worker:
         while True:
             self.metrics.connected = tables.connected
             with contextlib.suppress(OSError):  # a full disk costs the siblings a look at our counters, nothing else
-                write_snapshot(self.home.run, self.metrics.snapshot(spool, client.counts()))
+                # in a thread: some file systems take milliseconds to rename a file, in which nobody would be answered
+                await asyncio.to_thread(write_snapshot, self.home.run, self.metrics.snapshot(spool, client.counts()))
             await asyncio.sleep(_HOUSEKEEPING_S)
+
+
+def _spare_collections() -> None:
+    """Let the collector of cycles look seldom, and at nothing that was there before the first request.
+
+    Requests make no cycles, but while dozens are under way their number of living objects passes the usual 700 again
+    and again: a fiftieth of all time went into looking at them, and each full look at the modules stalled everybody for
+    tens of milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY, 20, 20)
 
 
 def _health(pipeline: Pipeline) -> GatewayHealth:

@@ -171,19 +171,19 @@ class Supervisor:
                 await child.restart(f"gave no answer for {self.settings.get(LIVENESS_S):g} s")
 
     async def wait_engines(self, token: str) -> list[dict[str, Any]]:
-        """Wait until every engine is ready or has failed; return what control knows of them."""
+        """Wait until every engine that should run is ready or has failed; return what control knows of them."""
         deadline = time.monotonic() + self.settings.get(READY_TIMEOUT_S)
         address = (reachable_host(self.settings).strip("[]"), self.settings.get(CONTROL_PORT))
-        engines: list[dict[str, Any]] = []
+        engines: list[dict[str, Any]] | None = None
         while time.monotonic() < deadline and not self._stopping.is_set():
             try:
                 engines = (await get_json(address, "/internal/v1/status", token=token))["engines"]
             except (OSError, TimeoutError, ValueError, KeyError):
-                engines = []
-            if engines and all(engine["state"] in ("ready", "failed") for engine in engines):
+                engines = None
+            if engines is not None and all(engine["state"] in ("ready", "failed") for engine in engines):
                 return engines
             await asyncio.sleep(0.1)
-        return engines
+        return engines or []
 
     async def wait_stopped(self) -> None:
         """Return when somebody called `stop`."""

@@ -53,7 +53,7 @@ async def _run(supervisor: Supervisor, home: Home) -> int:
             if engine["state"] != "ready":
                 _console.print(f"[yellow]![/] engine {engine['name']} is {engine['state']}: {engine['reason']}")
         if not supervisor.stopping:
-            _welcome(supervisor, time.monotonic() - began)
+            _welcome(supervisor, time.monotonic() - began, answers=bool(engines))
             await supervisor.wait_stopped()
         _console.print("stopping …")
     finally:
@@ -62,7 +62,7 @@ async def _run(supervisor: Supervisor, home: Home) -> int:
     return 0
 
 
-def _welcome(supervisor: Supervisor, took_s: float) -> None:
+def _welcome(supervisor: Supervisor, took_s: float, *, answers: bool) -> None:
     from tetrad.kit.api_client import ApiClient
 
     state = read_state(supervisor.home) or {}
@@ -73,7 +73,8 @@ def _welcome(supervisor: Supervisor, took_s: float) -> None:
     _console.print(f"[green]✓[/] ready after {took_s:.1f} s\n")
     _console.print(f"  console   {link}", markup=False)
     _console.print(f"  gateway   {state['gateway_url']}/v1   (OpenAI protocol)", markup=False)
-    _console.print('\n  In another shell:  eval "$(tetrad env)"   then call model "app:assistant"', markup=False)
+    then = 'call model "app:assistant"' if answers else "`tetrad provider set --help`: no model is served yet"
+    _console.print(f'\n  In another shell:  eval "$(tetrad env)"   then {then}', markup=False)
     _console.print("  Admin key:         keys/admin.key in the home folder; `tetrad login` prints a new link")
     _console.print("  Stop with Ctrl-C\n")
 

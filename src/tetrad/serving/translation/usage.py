@@ -93,6 +93,8 @@ def usage_of_chat(raw: msgspec.Raw | bytes) -> Usage | None:
         return None
     prompt, completion = said.prompt_tokens or 0, said.completion_tokens or 0
     details = said.prompt_tokens_details
+    if details is None and said.completion_tokens_details is None and not said.prompt_cache_hit_tokens:
+        return Usage(max(prompt, 0), 0, 0, completion)
     cached = (details.cached_tokens if details else None) or said.prompt_cache_hit_tokens or 0
     written = (details.cache_write_tokens if details else None) or 0
     reasoning = (said.completion_tokens_details.reasoning_tokens if said.completion_tokens_details else None) or 0

@@ -1,25 +1,36 @@
-import { Alert, Button, Menu, Modal, MultiSelect, Select, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { getRouteApi } from "@tanstack/react-router";
-import { IconDots, IconKey, IconPlus, IconRotate, IconTrash } from "@tabler/icons-react";
+import { Autocomplete, Button, Menu, Modal, MultiSelect, Select, TagsInput, TextInput } from "@mantine/core";
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { IconDots, IconEdit, IconKey, IconPlus, IconRotate, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
-import { createKey, keysQuery, revokeKey, rotateKey, type ApiKey, type NewSecret } from "@/api/keys";
-import { asProblem } from "@/api/problem";
+import { routedModelsQuery } from "@/api/gateway";
+import { allKeysQuery, changeKey, createKey, revokeKey, rotateKey, type ApiKey, type NewSecret } from "@/api/keys";
+import { keyUsageQuery, limitsQuery, teamsQuery, type Limit, type Usage } from "@/api/limits";
+import { GatewayPage } from "@/features/gateway/GatewayPage";
+import { amountOf } from "@/features/gateway/words";
+import { useAdmin } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
+import { Failure } from "@/kit/Failure";
+import { count, money } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
-import { Page, Panel, Scroll } from "@/kit/Page";
+import { More } from "@/kit/Lists";
+import { Panel, Scroll } from "@/kit/Page";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 
-const route = getRouteApi("/signed-in/p/$project/settings/keys");
+const route = getRouteApi("/signed-in/p/$project/gateway/keys");
 const TONES: Record<ApiKey["state"], Tone> = { active: "good", expired: "neutral", revoked: "neutral" };
-type Act = { kind: "create" } | { kind: "rotate" | "revoke"; key: ApiKey } | null;
+type Act = { kind: "create" } | { kind: "change" | "rotate" | "revoke"; key: ApiKey } | null;
 
 /** The API keys of a project. A secret is shown once, where it is made, and never again. */
 export function KeysPage() {
   const { project } = route.useParams();
-  const query = useQuery(keysQuery(project));
+  const query = useInfiniteQuery(allKeysQuery(project));
+  const usage = useQuery(keyUsageQuery(project));
+  const limits = useInfiniteQuery(limitsQuery(project));
+  const admin = useAdmin();
+  const keys = query.data?.pages.flatMap((page) => page.items) ?? [];
   const queries = useQueryClient();
   const [act, setAct] = useState<Act>(null);
   const [secret, setSecret] = useState<NewSecret | null>(null);
@@ -34,31 +45,35 @@ export function KeysPage() {
     </Button>
   );
   return (
-    <Page title="API keys" side={query.data && query.data.length > 0 ? create : undefined}>
-      <Panel flush label="Keys">
+    <GatewayPage project={project} title="Keys" side={admin && keys.length > 0 ? create : undefined}>
+      <Panel title="API keys" note="used: the last 24 hours" flush label="Keys">
         {query.data === undefined ? (
           query.isError ? (
             <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} />
           ) : (
             <Loading />
           )
-        ) : query.data.length === 0 ? (
-          <EmptyState icon={<IconKey size={28} stroke={1.4} color="var(--t-accent)" />} title="No keys in this project" more={<div style={{ textAlign: "center" }}>{create}</div>}>
+        ) : keys.length === 0 ? (
+          <EmptyState icon={<IconKey size={28} stroke={1.4} color="var(--t-accent)" />} title="No keys in this project" more={admin ? <div style={{ textAlign: "center" }}>{create}</div> : undefined}>
             A key lets an app call the gateway, and names it in every trace.
           </EmptyState>
         ) : (
-          <KeyTable keys={query.data} onAct={setAct} />
+          <>
+            <KeyTable project={project} keys={keys} usage={usage.data ?? []} limits={limits.data?.pages.flatMap((page) => page.items) ?? []} onAct={admin ? setAct : null} />
+            <More has={query.hasNextPage} busy={query.isFetchingNextPage} load={() => void query.fetchNextPage()} what="older keys" />
+          </>
         )}
       </Panel>
       {act?.kind === "create" && <CreateModal project={project} close={() => setAct(null)} done={done} />}
+      {act?.kind === "change" && <ChangeModal project={project} apiKey={act.key} close={() => setAct(null)} done={() => done(null)} />}
       {act?.kind === "rotate" && <RotateModal project={project} apiKey={act.key} close={() => setAct(null)} done={done} />}
       {act?.kind === "revoke" && <RevokeModal project={project} apiKey={act.key} close={() => setAct(null)} done={() => done(null)} />}
       {secret && <SecretModal made={secret} close={() => setSecret(null)} />}
-    </Page>
+    </GatewayPage>
   );
 }
 
-function KeyTable({ keys, onAct }: { keys: ApiKey[]; onAct: (act: Act) => void }) {
+function KeyTable({ project, keys, usage, limits, onAct }: { project: string; keys: ApiKey[]; usage: Usage[]; limits: Limit[]; onAct: ((act: Act) => void) | null }) {
   return (
     <Scroll label="Keys and their state">
       <table className={kit.table}>
@@ -66,62 +81,108 @@ function KeyTable({ keys, onAct }: { keys: ApiKey[]; onAct: (act: Act) => void }
           <tr>
             <th scope="col">Name</th>
             <th scope="col">State</th>
-            <th scope="col">Scopes</th>
-            <th scope="col">Key</th>
+            <th scope="col">May</th>
+            <th scope="col">Team</th>
+            <th scope="col">Limits</th>
+            <th scope="col">Traces keep</th>
+            <th scope="col" className={kit.right}>
+              Calls
+            </th>
+            <th scope="col" className={kit.right}>
+              Cost
+            </th>
             <th scope="col">Last used</th>
             <th scope="col">Expires</th>
-            <th scope="col">Made</th>
-            <th scope="col">
-              <span className="unseen">Actions</span>
-            </th>
+            {onAct && (
+              <th scope="col">
+                <span className="unseen">Actions</span>
+              </th>
+            )}
           </tr>
         </thead>
         <tbody>
-          {keys.map((key) => (
-            <tr key={key.id} data-key={key.name}>
-              <td style={{ fontWeight: 500 }}>{key.name || key.id}</td>
-              <td>
-                <Chip tone={TONES[key.state]}>{key.state}</Chip>
-              </td>
-              <td>{key.scopes.join(", ")}</td>
-              <td className="mono dim" style={{ whiteSpace: "nowrap" }}>{`…${key.ending}`}</td>
-              <td>
-                <Ago at={key.last_used_at} />
-              </td>
-              <td>{key.expires_at === null ? <span className="dim">never</span> : <Ago at={key.expires_at} />}</td>
-              <td>
-                <Ago at={key.created_at} />
-              </td>
-              <td style={{ textAlign: "right" }}>
-                {key.state !== "revoked" && (
-                  <Menu position="bottom-end">
-                    <Menu.Target>
-                      <Button variant="subtle" color="gray" size="compact-xs" aria-label={`Actions for ${key.name}`}>
-                        <IconDots size={15} />
-                      </Button>
-                    </Menu.Target>
-                    <Menu.Dropdown>
-                      <Menu.Item leftSection={<IconRotate size={14} />} onClick={() => onAct({ kind: "rotate", key })}>
-                        Rotate…
-                      </Menu.Item>
-                      <Menu.Item leftSection={<IconTrash size={14} />} color="red" onClick={() => onAct({ kind: "revoke", key })}>
-                        Revoke…
-                      </Menu.Item>
-                    </Menu.Dropdown>
-                  </Menu>
+          {keys.map((key) => {
+            const used = usage.find((each) => each.name === key.id);
+            return (
+              <tr key={key.id} data-key={key.name}>
+                <td style={{ whiteSpace: "nowrap" }}>
+                  <span style={{ fontWeight: 500 }}>{key.name || key.id}</span> <span className="mono dim">{`…${key.ending}`}</span>
+                </td>
+                <td>
+                  <Chip tone={TONES[key.state]}>{key.state}</Chip>
+                </td>
+                <td title={key.models.length > 0 ? `Only ${key.models.join(", ")}` : ""}>
+                  {key.scopes.join(", ")}
+                  {key.read_only && " (reads only)"}
+                  {key.models.length > 0 && <span className="dim"> some models</span>}
+                </td>
+                <td>{key.team || <span className="dim">none</span>}</td>
+                <td>
+                  <LimitsOf apiKey={key} limits={limits} project={project} />
+                </td>
+                <td>{KEEPS[key.content]}</td>
+                <td className={kit.right}>{used ? count(used.calls) : "0"}</td>
+                <td className={kit.right}>{used ? costOf(used) : "–"}</td>
+                <td style={{ whiteSpace: "nowrap" }}>
+                  <Ago at={key.last_used_at} />
+                </td>
+                <td style={{ whiteSpace: "nowrap" }}>{key.expires_at === null ? <span className="dim">never</span> : <Ago at={key.expires_at} />}</td>
+                {onAct && (
+                  <td style={{ textAlign: "right" }}>
+                    {key.state !== "revoked" && (
+                      <Menu position="bottom-end">
+                        <Menu.Target>
+                          <Button variant="subtle" color="gray" size="compact-xs" aria-label={`Actions for ${key.name}`}>
+                            <IconDots size={15} />
+                          </Button>
+                        </Menu.Target>
+                        <Menu.Dropdown>
+                          <Menu.Item leftSection={<IconEdit size={14} />} onClick={() => onAct({ kind: "change", key })}>
+                            Team and models…
+                          </Menu.Item>
+                          <Menu.Item leftSection={<IconRotate size={14} />} onClick={() => onAct({ kind: "rotate", key })}>
+                            Rotate…
+                          </Menu.Item>
+                          <Menu.Item leftSection={<IconTrash size={14} />} color="red" onClick={() => onAct({ kind: "revoke", key })}>
+                            Revoke…
+                          </Menu.Item>
+                        </Menu.Dropdown>
+                      </Menu>
+                    )}
+                  </td>
                 )}
-              </td>
-            </tr>
-          ))}
+              </tr>
+            );
+          })}
         </tbody>
       </table>
     </Scroll>
   );
 }
 
+const KEEPS: Record<ApiKey["content"], string> = { full: "everything", redacted: "redacted", off: "no content" };
+
+function costOf(used: Usage): string {
+  const known = used.costs.map((cost) => money(cost.amount, cost.currency)).join(" + ");
+  if (used.calls_without_cost === 0) return known || money("0");
+  return known === "" ? "unknown" : `over ${known}`;
+}
+
+/** The limits that hold for a key by itself; those of its team, app and project hold as well. */
+function LimitsOf({ project, apiKey, limits }: { project: string; apiKey: ApiKey; limits: Limit[] }) {
+  const mine = limits.filter((limit) => limit.subject === "key" && ["*", apiKey.id].includes(limit.name));
+  if (mine.length === 0) return <span className="dim">none</span>;
+  return (
+    <Link to="/p/$project/gateway/budgets" params={{ project }} className="link">
+      {mine.map(amountOf).join(", ")}
+    </Link>
+  );
+}
+
 const SCOPES = [
   { value: "data", label: "data: call models and apps" },
   { value: "control", label: "control: read traces, manage apps" },
+  { value: "pin", label: "pin: call a release by its digest" },
   { value: "admin", label: "admin: everything" },
 ];
 const DAYS = [
@@ -138,23 +199,15 @@ const CONTENT: { value: ApiKey["content"]; label: string }[] = [
   { value: "off", label: "Keep none" },
 ];
 
-function Failure({ error }: { error: unknown }) {
-  if (error === null) return null;
-  const problem = asProblem(error);
-  return (
-    <Alert color="red" variant="light" mb="sm" role="alert" title={problem.message}>
-      {problem.hint}
-    </Alert>
-  );
-}
-
 function CreateModal({ project, close, done }: { project: string; close: () => void; done: (made: NewSecret) => void }) {
   const [name, setName] = useState("");
   const [scopes, setScopes] = useState<string[]>(["data"]);
   const [days, setDays] = useState("");
   const [content, setContent] = useState<ApiKey["content"]>("full");
+  const [team, setTeam] = useState("");
+  const [models, setModels] = useState<string[]>([]);
   const create = useMutation({
-    mutationFn: () => createKey(project, { name: name.trim(), scopes, content, read_only: false, expires_at: days === "" ? null : new Date(Date.now() + Number(days) * 86_400_000).toISOString() }),
+    mutationFn: () => createKey(project, { name: name.trim(), scopes, content, read_only: false, team: team === "" ? null : team, models: models.length === 0 ? null : models, expires_at: days === "" ? null : new Date(Date.now() + Number(days) * 86_400_000).toISOString() }),
     onSuccess: done,
   });
   return (
@@ -169,6 +222,7 @@ function CreateModal({ project, close, done }: { project: string; close: () => v
         <Failure error={create.error} />
         <TextInput label="Name" description="What will use it, such as support-bot in production" required value={name} maxLength={100} data-autofocus onChange={(event) => setName(event.currentTarget.value)} />
         <MultiSelect size="xs" label="Scopes" data={SCOPES} value={scopes} onChange={setScopes} error={scopes.length === 0 ? "A key needs a scope" : undefined} comboboxProps={{ withinPortal: true }} />
+        <TeamAndModels project={project} team={team} setTeam={setTeam} models={models} setModels={setModels} />
         <Select label="Expires" data={DAYS} value={days} allowDeselect={false} onChange={(value) => setDays(value ?? "")} />
         <Select label="Prompts and answers" description="What traces keep of the calls made with it" data={CONTENT} value={content} allowDeselect={false} onChange={(value) => setContent(CONTENT.find((c) => c.value === value)?.value ?? "full")} />
         <div style={{ display: "flex", justifyContent: "flex-end", gap: 8 }}>
@@ -177,6 +231,45 @@ function CreateModal({ project, close, done }: { project: string; close: () => v
           </Button>
           <Button type="submit" loading={create.isPending} disabled={name.trim() === "" || scopes.length === 0}>
             Create key
+          </Button>
+        </div>
+      </form>
+    </Modal>
+  );
+}
+
+function TeamAndModels({ project, team, setTeam, models, setModels }: { project: string; team: string; setTeam: (team: string) => void; models: string[]; setModels: (models: string[]) => void }) {
+  const teams = useQuery(teamsQuery(project));
+  const routed = useQuery(routedModelsQuery(project));
+  return (
+    <>
+      <Autocomplete size="xs" label="Team" description="Whose limits and budgets hold for it too; empty: none" data={(teams.data ?? []).map((each) => each.name)} value={team} onChange={setTeam} maxLength={63} />
+      <TagsInput size="xs" label="Only these models" description="Names or patterns such as openai/gpt-*; empty: everything" data={(routed.data ?? []).map((model) => model.name)} value={models} onChange={setModels} maxTags={100} />
+    </>
+  );
+}
+
+function ChangeModal({ project, apiKey, close, done }: { project: string; apiKey: ApiKey; close: () => void; done: () => void }) {
+  const [team, setTeam] = useState(apiKey.team);
+  const [models, setModels] = useState(apiKey.models);
+  const change = useMutation({ mutationFn: () => changeKey(project, apiKey.id, { team, models, labels: null }), onSuccess: done });
+  return (
+    <Modal opened onClose={close} title={`Team and models of ${apiKey.name}`}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          change.mutate();
+        }}
+        style={{ display: "grid", gap: 14 }}
+      >
+        <Failure error={change.error} />
+        <TeamAndModels project={project} team={team} setTeam={setTeam} models={models} setModels={setModels} />
+        <div style={{ display: "flex", justifyContent: "flex-end", gap: 8 }}>
+          <Button variant="default" onClick={close}>
+            Cancel
+          </Button>
+          <Button type="submit" loading={change.isPending}>
+            Save
           </Button>
         </div>
       </form>

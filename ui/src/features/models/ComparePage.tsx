@@ -17,7 +17,7 @@ import { numeral, RunState } from "./RunsPage";
 import { linesOf, RUN_INKS } from "./series";
 import { listOf, type CompareSearch } from "./search";
 
-const StepChart = lazy(() => import("./StepChart"));
+const Lines = lazy(() => import("@/kit/Plot"));
 const route = getRouteApi("/signed-in/p/$project/runs/compare");
 const FIRST_METRICS = 4;
 
@@ -150,7 +150,7 @@ function Plot({ metric, comparison }: { metric: string; comparison: Comparison |
         </p>
       ) : (
         <Suspense fallback={<div style={{ height: 220 }} />}>
-          <StepChart lines={lines} label={`${metric} over steps of ${plural(lines.length, "run")}: ${lines.map((line) => `${line.name} ends at ${numeral(line.points.at(-1)?.[1] ?? null)}`).join(", ")}`} />
+          <Lines axis="step" zoomed height={220} format={numeral} lines={lines} label={`${metric} over steps of ${plural(lines.length, "run")}: ${lines.map((line) => `${line.name} ends at ${numeral(line.points.at(-1)?.[1] ?? null)}`).join(", ")}`} />
         </Suspense>
       )}
     </Panel>

@@ -1,16 +1,13 @@
 import { Autocomplete, Button, NumberInput, Select, Textarea, TextInput } from "@mantine/core";
 import { useSessionStorage } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
 import { IconPlayerPlay, IconPlayerStop } from "@tabler/icons-react";
-import { useEffect, useRef, useState } from "react";
+import { useState } from "react";
+import { routedModelsQuery } from "@/api/gateway";
 import { control, answer } from "@/api/http";
-import { runPlayground, type PlaygroundBody } from "@/api/playground";
-import { asProblem, type ApiProblem } from "@/api/problem";
 import type { PromptVariable } from "@/api/prompts";
-import type { Usage } from "@/api/stream";
-import { traceQuery } from "@/api/traces";
-import { count, duration, money } from "@/kit/format";
+import { Figures } from "@/features/playground/Figures";
+import { isUnderWay, useRuns, type Run } from "@/features/playground/runs";
 import { Panel } from "@/kit/Page";
 import { Failure } from "@/kit/Failure";
 import { inputsOfRow, NO_INPUTS, readValues, type Inputs } from "./inputs";
@@ -23,32 +20,14 @@ export interface Contender {
   text: string;
 }
 
-interface Run {
-  state: "waiting" | "running" | "done" | "stopped";
-  text: string;
-  trace_id: string;
-  usage: Usage | null;
-  finish: string;
-  unused: string[];
-  first_ms: number | null;
-  total_ms: number | null;
-  problem: ApiProblem | null;
-}
-
-const FRESH: Run = { state: "waiting", text: "", trace_id: "", usage: null, finish: "", unused: [], first_ms: null, total_ms: null, problem: null };
-
 /** Runs the prompt as it was and as it is now on the app's own model, side by side. */
 export function Playground({ project, name, contenders, variables, uses, blocked }: { project: string; name: string; contenders: Contender[]; variables: readonly PromptVariable[]; uses: Use[]; blocked: string }) {
   const [inputs, setInputs] = useSessionStorage<Inputs>({ key: `tetrad.play.${project}.${name}`, defaultValue: NO_INPUTS, getInitialValueInEffect: false });
   const [chosen, setChosen] = useState<string | null>(null);
   const [most, setMost] = useState(160);
   const [asked, setAsked] = useState(false);
-  const { runs, start, stop, busy } = useRuns(project);
-  const routed = useQuery({
-    queryKey: ["routed-models", project],
-    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/models", { params: { query: { project } }, signal }))).items,
-    staleTime: 60_000,
-  });
+  const { runs, start, stop, clear, busy } = useRuns(project);
+  const routed = useQuery(routedModelsQuery(project));
   const targets = [...uses.map((use) => `app:${use.app}@${use.ref}`), ...(routed.data ?? []).filter((model) => model.kinds.includes("chat")).map((model) => model.name)];
   const model = chosen ?? targets[0] ?? "";
   const use = uses.find((u) => `app:${u.app}@${u.ref}` === model);
@@ -58,7 +37,8 @@ export function Playground({ project, name, contenders, variables, uses, blocked
     setAsked(true);
     if (wrong || blocked !== "" || model === "") return;
     const messages = inputs.message.trim() === "" ? [] : [{ role: "user", content: inputs.message }];
-    start(contenders.map((each) => ({ title: each.title, body: { model, prompt: { name, text: each.text }, variables: read.values, messages, params: { max_tokens: most } } })));
+    clear();
+    start(contenders.map((each) => ({ id: each.title, body: { model, prompt: { name, text: each.text }, variables: read.values, messages, params: { max_tokens: most } } })));
   };
   return (
     <Panel title="Playground" note={use ? `${use.app}/${use.ref} answers${use.model === "" ? "" : ` with ${use.model}`}` : model !== "" ? `answered by ${model}` : undefined}>
@@ -111,8 +91,8 @@ export function Playground({ project, name, contenders, variables, uses, blocked
             </div>
           </div>
           <div className={css.answers} data-two={contenders.length > 1}>
-            {contenders.map((each, n) => (
-              <Answer key={each.title} title={each.title} run={runs[n]} project={project} />
+            {contenders.map((each) => (
+              <Answer key={each.title} title={each.title} run={runs[each.title]} project={project} />
             ))}
           </div>
         </form>
@@ -135,7 +115,7 @@ function Answer({ title, run, project }: { title: string; run: Run | undefined; 
       ) : (
         <>
           {run.problem && <Failure error={run.problem} />}
-          <div className={css.said} aria-live="polite" aria-busy={run.state === "waiting" || run.state === "running" ? undefined : false}>
+          <div className={css.said} aria-live="polite" aria-busy={isUnderWay(run) ? undefined : false}>
             {run.text.trimStart()}
           </div>
           {run.unused.length > 0 && <p className="dim">This prompt has no variable {run.unused.join(", ")}; what was given for it is left out.</p>}
@@ -143,37 +123,6 @@ function Answer({ title, run, project }: { title: string; run: Run | undefined; 
         </>
       )}
     </section>
-  );
-}
-
-function Figures({ run, project }: { run: Run; project: string }) {
-  // The price is known once the gateway has shipped the span; until then the place is held.
-  const trace = useQuery({ ...traceQuery(project, run.trace_id), enabled: run.state === "done" && run.trace_id !== "", retry: 12, retryDelay: 700, staleTime: Number.POSITIVE_INFINITY });
-  const cost = trace.data ? money(trace.data.trace.cost, trace.data.trace.currency) : "…";
-  const items: [string, string][] = [
-    ["First token", duration(run.first_ms)],
-    ["Whole answer", duration(run.total_ms)],
-    ["Tokens in", run.usage ? count(run.usage.input) : "–"],
-    ["Tokens out", run.usage ? count(run.usage.output) : "–"],
-    ["Cost", run.state === "done" && !trace.isError ? cost : "–"],
-    ["Ended", run.finish === "length" ? "at the token limit" : run.finish || "–"],
-  ];
-  return (
-    <footer className={css.figures}>
-      <dl>
-        {items.map(([label, value]) => (
-          <div key={label}>
-            <dt>{label}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
-      {trace.data && (
-        <Link to="/p/$project/traces/$trace" params={{ project, trace: run.trace_id }} className="link">
-          Trace
-        </Link>
-      )}
-    </footer>
   );
 }
 
@@ -217,43 +166,4 @@ function Rows({ project, variables, use }: { project: string; variables: readonl
       )}
     </div>
   );
-}
-
-/** Runs that go on at the same time; a new start, and leaving the page, end those before. */
-function useRuns(project: string): { runs: Run[]; start: (bodies: { title: string; body: PlaygroundBody }[]) => void; stop: () => void; busy: boolean } {
-  const [runs, setRuns] = useState<Run[]>([]);
-  const current = useRef<AbortController | null>(null);
-  useEffect(() => () => current.current?.abort(), []);
-  const start = (bodies: { title: string; body: PlaygroundBody }[]): void => {
-    current.current?.abort();
-    const controller = new AbortController();
-    current.current = controller;
-    setRuns(bodies.map(() => FRESH));
-    const change = (n: number, next: (run: Run) => Run): void => {
-      if (current.current === controller) setRuns((before) => before.map((run, i) => (i === n ? next(run) : run)));
-    };
-    for (const [n, { body }] of bodies.entries()) {
-      const began = performance.now();
-      runPlayground(
-        project,
-        body,
-        (told) => {
-          const at = performance.now() - began;
-          if (told.kind === "start") change(n, (run) => ({ ...run, trace_id: told.trace_id, unused: told.unused }));
-          else if (told.kind === "text") change(n, (run) => ({ ...run, state: "running", text: run.text + told.text, first_ms: run.first_ms ?? at }));
-          else if (told.kind === "usage") change(n, (run) => ({ ...run, usage: told.usage }));
-          else if (told.kind === "finish") change(n, (run) => ({ ...run, finish: told.reason }));
-          else change(n, (run) => ({ ...run, problem: told.problem }));
-        },
-        controller.signal,
-      )
-        .then(() => change(n, (run) => ({ ...run, state: "done", total_ms: performance.now() - began })))
-        .catch((error: unknown) => {
-          const stopped = controller.signal.aborted;
-          change(n, (run) => ({ ...run, state: stopped ? "stopped" : "done", total_ms: performance.now() - began, problem: stopped ? null : asProblem(error) }));
-        });
-    }
-  };
-  const stop = (): void => current.current?.abort();
-  return { runs, start, stop, busy: runs.some((run) => run.state === "waiting" || run.state === "running") };
 }

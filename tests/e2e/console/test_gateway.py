@@ -1,0 +1,251 @@
+"""The gateway in the console: providers added and played with, budgets that burn, routes that fall back, the cache."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from support.fake_openai import FakeOpenAI
+from support.product import Product
+from support.wait import wait_until
+
+pytestmark = pytest.mark.browser
+API = "/api/v1/projects/default"
+SECRET = "sk-journey-0123456789"
+SLOW, BROKEN = "slow:0.1", "error:503"
+Shot = Callable[[Page, str], None]
+
+
+@pytest.fixture(scope="module")
+def acme() -> Iterator[FakeOpenAI]:
+    """An upstream that speaks the OpenAI protocol."""
+    with FakeOpenAI() as fake:
+        yield fake
+
+
+@pytest.fixture
+def provider(product: Product, acme: FakeOpenAI) -> str:
+    """A provider for what is not about adding one; calls of it cost enough to be seen."""
+    price = {"input": "1000", "output": "1000", "cache_read": None, "cache_write": None, "currency": "USD"}
+    models = [{"name": name, "kinds": ["chat"], "price": price} for name in ("m1", BROKEN)]
+    body = {"base_url": acme.base_url, "models": models}
+    made = product.control("PUT", f"{API}/providers/fixed", json=body)
+    assert made.status_code == 200, made.text
+    wait_until(lambda: "fixed/m1" in callable_names(product), timeout_s=20, what="gateways to know the provider")
+    return "fixed"
+
+
+def callable_names(product: Product) -> list[str]:
+    headers = {"authorization": f"Bearer {product.key}"}
+    found = httpx.get(f"{product.gateway_url}/v1/models", headers=headers, trust_env=False, timeout=20)
+    return [model["id"] for model in found.json()["data"]]
+
+
+def call(product: Product, model: str, **headers: str) -> httpx.Response:
+    return httpx.post(
+        f"{product.gateway_url}/v1/chat/completions",
+        json={"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 16},
+        headers={"authorization": f"Bearer {product.key}", **headers},
+        timeout=60,
+        trust_env=False,
+    )
+
+
+def ask(page: Page, text: str) -> None:
+    page.get_by_role("textbox", name="Your message").fill(text)
+    page.get_by_role("button", name="Send", exact=True).click()
+
+
+@pytest.mark.timeout(240)
+def test_a_provider_is_added_compared_stopped_and_its_health_is_seen(
+    product: Product, console: Page, acme: FakeOpenAI, shot: Shot
+) -> None:
+    page = console
+    page.get_by_role("link", name="Gateway", exact=True).click()
+    page.wait_for_url("**/gateway/providers")
+    page.get_by_role("button", name="Add provider").click()
+    form = page.get_by_role("dialog", name="Add a provider")
+
+    # What is wrong is said where it is, before anything is sent.
+    form.get_by_label("Name", exact=False).first.fill("Acme")
+    form.get_by_role("button", name="Add the provider").click()
+    expect(form).to_contain_text("Small letters, digits and -")
+    expect(form).to_contain_text("An address such as")
+    shot(page, "provider-form")
+
+    form.get_by_label("Name", exact=False).first.fill("acme")
+    form.get_by_role("textbox", name="Address").fill(acme.base_url)
+    form.get_by_role("button", name="New secret").click()
+    keep = page.get_by_role("dialog", name="Keep a secret")
+    keep.get_by_label("Name", exact=False).fill("acme-key")
+    keep.get_by_label("Value", exact=False).first.fill(SECRET)
+    keep.get_by_role("button", name="Keep the secret").click()
+    expect(keep).to_have_count(0)
+    expect(form.get_by_label("API key").first).to_have_value("acme-key")
+    for number, model in enumerate(("m1", SLOW, BROKEN), 1):
+        if number > 1:
+            form.get_by_role("button", name="Another model").click()
+        form.get_by_role("textbox", name=f"Model {number}").fill(model)
+    form.get_by_text("Price from the public list").first.click()
+    for field in ("Input", "Output"):
+        form.get_by_role("textbox", name=f"{field} of m1", exact=True).fill("1000")
+    form.get_by_role("button", name="Add the provider").click()
+    page.wait_for_url("**/gateway/providers/acme")
+    expect(page.get_by_role("region", name="Models")).to_contain_text("acme/m1")
+    assert SECRET not in page.content()
+    stored = product.control("GET", f"{API}/providers/acme").json()
+    assert (stored["secret"], stored["models"][0]["price"]["input"]) == ("acme-key", "1000")
+
+    # Its models answer side by side; one is stopped, and the provider hears of it.
+    page.get_by_role("link", name="Try its models").click()
+    page.wait_for_url("**/playground?with=*")
+    before = acme.aborted
+    ask(page, "Say hello")
+    quick = page.get_by_role("region", name="Answer of acme/m1")
+    slow = page.get_by_role("region", name=f"Answer of acme/{SLOW}")
+    expect(quick).to_contain_text("Hello world.", timeout=30_000)
+    expect(slow).to_contain_text("w1")
+    slow.get_by_role("button", name=f"Stop acme/{SLOW}").click()
+    expect(slow).to_contain_text("Endedstopped")
+    wait_until(lambda: acme.aborted > before, timeout_s=10, what="the upstream to be left")
+    expect(page.get_by_role("region", name=f"Answer of acme/{BROKEN}").get_by_role("alert")).to_be_visible()
+    expect(quick).to_contain_text(re.compile(r"Cost\$0\.0"), timeout=30_000)
+    shot(page, "playground")
+    assert any(seen.headers.get("authorization") == f"Bearer {SECRET}" for seen in acme.requests)
+
+    # The conversation goes on, each with its own answers.
+    page.goto(f"{product.control_url}/p/default/playground?with=acme/m1,acme/echo")
+    ask(page, "First")
+    expect(page.get_by_role("region", name="Answer of acme/m1")).to_contain_text("Hello world.")
+    ask(page, "Second")
+    second = page.get_by_role("article", name="Turn 2").get_by_role("region", name="Answer of acme/m1")
+    expect(second).to_contain_text("Hello world.")
+    sent = [seen.body for seen in acme.requests if seen.body and seen.body.get("model") == "m1"][-1]
+    assert [(m["role"], m["content"]) for m in sent["messages"]] == [
+        ("user", "First"),
+        ("assistant", "Hello world."),
+        ("user", "Second"),
+    ]
+
+    # It is taken away as code, and kept as a row.
+    page.get_by_role("button", name="Code", exact=True).click()
+    code = page.get_by_role("dialog", name="This call as code")
+    expect(code).to_contain_text("curl")
+    code.get_by_role("tab", name="Python").click()
+    expect(code).to_contain_text("client.chat.completions.create")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Save as row").click()
+    row = page.get_by_role("dialog", name="Save as a row of a dataset")
+    row.get_by_label("Dataset", exact=False).first.fill("from-playground")
+    row.get_by_role("button", name="Save the row").click()
+    expect(row.get_by_role("status")).to_contain_text("from-playground 1.0.0", timeout=30_000)
+    kept = product.control("GET", f"{API}/datasets/from-playground/rows").json()["items"]
+    assert kept[0]["value"]["messages"][-1]["content"] == "Second"
+
+    # Its health stands on its page, from the spans of these calls.
+    page.goto(f"{product.control_url}/p/default/gateway/providers/acme")
+    failures = page.get_by_role("region", name="Last failures")
+    expect(failures).to_contain_text("status 503", timeout=30_000)
+    expect(failures.get_by_role("link", name="Trace").first).to_be_visible()
+    expect(page.get_by_role("region", name="Health")).to_contain_text(re.compile("Error rate[0-9]"))
+    expect(page.get_by_role("img", name=re.compile("Calls, last 15 minutes"))).to_be_visible()
+    shot(page, "provider")
+    page.goto(f"{product.control_url}/p/default/gateway/providers")
+    expect(page.locator("tr[data-provider=acme]")).to_contain_text(re.compile("%"))
+    shot(page, "providers")
+
+
+@pytest.mark.timeout(180)
+def test_a_budget_is_set_and_burns(product: Product, console: Page, provider: str, shot: Shot) -> None:
+    page = console
+    page.goto(f"{product.control_url}/p/default/gateway/budgets")
+    page.get_by_role("button", name="Set a budget").first.click()
+    form = page.get_by_role("dialog", name="Set a budget")
+    form.get_by_label("Amount", exact=False).fill("ten")
+    form.get_by_role("button", name="Set the budget").click()
+    expect(form).to_contain_text("A number such as 12.50")
+    form.get_by_label("Amount", exact=False).fill("50")
+    form.get_by_label("Calls whose price is not known").first.click()
+    page.get_by_role("option", name="are made, and counted as unknown").click()
+    form.get_by_role("button", name="Set the budget").click()
+    expect(form).to_have_count(0)
+    row = page.locator("tr[data-budget='the project']")
+    expect(row).to_contain_text("$50.00 a month")
+    for _ in range(3):
+        answered = call(product, f"{provider}/m1")
+        assert answered.status_code == 200, answered.text
+    expect(row).to_contain_text(re.compile(r"\$0\.0[1-9]"), timeout=40_000)
+    shot(page, "budgets")
+    row.get_by_role("link").click()
+    page.wait_for_url("**/gateway/budgets/lim_*")
+    expect(page.get_by_role("img", name=re.compile("What is left of"))).to_be_visible()
+    expect(page.get_by_role("region", name="Burn-down")).to_contain_text("projected")
+    shot(page, "budget")
+
+    page.goto(f"{product.control_url}/p/default/gateway/budgets?add=limit")
+    form = page.get_by_role("dialog", name="Set a limit")
+    form.get_by_label("At most", exact=False).fill("600")
+    form.get_by_role("button", name="Set the limit").click()
+    expect(page.get_by_role("region", name="Limits")).to_contain_text("600 requests a minute")
+    page.get_by_role("button", name="Remove the limit of each key: 600 requests a minute").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove limit").click()
+    expect(page.get_by_role("region", name="Limits")).to_contain_text("No limit is set")
+
+
+@pytest.mark.timeout(180)
+def test_a_route_falls_back_where_its_model_fails(product: Product, console: Page, provider: str, shot: Shot) -> None:
+    page = console
+    page.goto(f"{product.control_url}/p/default/gateway/routes?add=1")
+    form = page.get_by_role("dialog", name="Add a route")
+    form.get_by_label("Name", exact=False).first.fill("smart")
+    form.get_by_role("combobox", name="Target 1").fill(f"{provider}/{BROKEN}")
+    fallback = form.get_by_role("combobox", name="It fails or is silent")
+    fallback.fill(f"{provider}/m1")
+    fallback.press("Enter")
+    shot(page, "route-form")
+    form.get_by_role("button", name="Add the route").click()
+    region = page.get_by_role("region", name="Route smart")
+    expect(region).to_contain_text("fallback: it fails or is silent")
+    wait_until(lambda: "smart" in callable_names(product), timeout_s=20, what="gateways to know the route")
+    region.get_by_role("link", name="Try it").click()
+    page.wait_for_url("**/playground?with=smart")
+    ask(page, "Hello?")
+    expect(page.get_by_role("region", name="Answer of smart")).to_contain_text("Hello world.", timeout=30_000)
+    page.goto(f"{product.control_url}/p/default/gateway/routes")
+    expect(region).to_contain_text(re.compile("[0-9]+ (ok|unavailable|overloaded)"), timeout=30_000)
+    shot(page, "routes")
+    page.get_by_role("button", name="Change the route smart").click()
+    form = page.get_by_role("dialog", name="Change smart")
+    expect(form.get_by_role("combobox", name="Target 1")).to_have_value(f"{provider}/{BROKEN}")
+    form.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Remove the route smart").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove route").click()
+    expect(page.get_by_text("No route in this project")).to_be_visible()
+
+
+@pytest.mark.timeout(180)
+def test_what_the_cache_saves_is_shown_and_it_is_cleared(
+    product: Product, console: Page, provider: str, shot: Shot
+) -> None:
+    results = [call(product, f"{provider}/m1", **{"x-tetrad-cache": "on"}).headers["x-tetrad-cache"] for _ in range(2)]
+    assert results == ["miss", "hit"]
+    page = console
+    page.goto(f"{product.control_url}/p/default/gateway/cache?window=1h")
+    expect(page.get_by_role("img", name=re.compile("1 hits, 1 misses"))).to_be_visible(timeout=30_000)
+    row = page.get_by_role("row", name=re.compile("all other calls"))
+    expect(row).to_contain_text("50 %")
+    expect(row).to_contain_text(re.compile(r"\$0\.0"))
+    shot(page, "cache")
+    row.get_by_role("button", name=re.compile("^Actions")).click()
+    page.get_by_role("menuitem", name="Clear…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+    def misses() -> bool:
+        return call(product, f"{provider}/m1", **{"x-tetrad-cache": "on"}).headers["x-tetrad-cache"] == "miss"
+
+    wait_until(misses, timeout_s=20, what="gateways to have forgotten the answer")

@@ -1,0 +1,193 @@
+import { Button } from "@mantine/core";
+import { useQueries, useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { IconPlus, IconServerBolt } from "@tabler/icons-react";
+import { providerHealthQuery, providersQuery, routeHealthQuery, trafficQuery, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
+import { useAdmin } from "@/features/session/useAdmin";
+import { Chip } from "@/kit/Chips";
+import { Command } from "@/kit/Copy";
+import { count, duration, percent, plural } from "@/kit/format";
+import kit from "@/kit/kit.module.css";
+import { Panel, Scroll } from "@/kit/Page";
+import { EmptyState, ErrorState, Loading } from "@/kit/States";
+import { Ago } from "@/kit/time";
+import css from "./gateway.module.css";
+import { GatewayPage } from "./GatewayPage";
+import { tellsHealth, verdict } from "./health";
+import { ProviderForm } from "./ProviderForm";
+
+const route = getRouteApi("/signed-in/p/$project/gateway/providers");
+
+/** The providers of a project and how they do now. */
+export function ProvidersPage() {
+  const { project } = route.useParams();
+  const { add } = route.useSearch();
+  const navigate = route.useNavigate();
+  const admin = useAdmin();
+  const query = useQuery(providersQuery(project));
+  const traffic = useQuery(trafficQuery(project));
+  const targets = useQuery(routeHealthQuery(project));
+  const open = (on: boolean): void => void navigate({ search: on ? { add: "1" } : {}, replace: true });
+  const button = (
+    <Button leftSection={<IconPlus size={14} />} onClick={() => open(true)}>
+      Add provider
+    </Button>
+  );
+  const known = new Set(query.data?.map((provider) => provider.name));
+  const engines = (traffic.data?.items ?? []).filter((each) => !known.has(each.name));
+  return (
+    <GatewayPage project={project} title="Providers" side={admin && query.data && query.data.length > 0 ? button : undefined}>
+      <Panel title="Providers" note="calls of the last 15 minutes, from their spans" flush>
+        {query.data === undefined ? (
+          query.isError ? (
+            <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} />
+          ) : (
+            <Loading />
+          )
+        ) : query.data.length === 0 ? (
+          <EmptyState
+            icon={<IconServerBolt size={28} stroke={1.4} color="var(--t-accent)" />}
+            title="No provider in this project"
+            more={admin ? <div style={{ textAlign: "center" }}>{button}</div> : <Command text="tetrad provider --help" />}
+          >
+            A provider is a remote API that answers: OpenAI, Anthropic, or anything that speaks their protocols. Its models can be called, routed and pinned by releases.
+          </EmptyState>
+        ) : (
+          <Providers project={project} providers={query.data} traffic={traffic.data?.items ?? []} targets={targets.data ?? []} />
+        )}
+        {query.data && traffic.isError && <p className={css.none}>How they do is not known: {traffic.error.message}</p>}
+      </Panel>
+      {engines.length > 0 && (
+        <Panel title="Others that answered" note="engines of this installation, and providers that are gone; last 15 minutes" flush>
+          <Scroll label="Engines and former providers">
+            <table className={kit.table}>
+              <Head first="Name" />
+              <tbody>
+                {engines.map((each) => (
+                  <tr key={each.name}>
+                    <td>{each.name}</td>
+                    <State name={each.name} traffic={each} targets={targets.data ?? []} />
+                    <td className="dim">–</td>
+                    <Numbers traffic={each} />
+                    <LastFailure project={project} traffic={each} />
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </Scroll>
+        </Panel>
+      )}
+      {add === "1" && (
+        <ProviderForm
+          project={project}
+          taken={[...known]}
+          close={() => open(false)}
+          done={(saved) => void navigate({ to: "/p/$project/gateway/providers/$provider", params: { project, provider: saved.name } })}
+        />
+      )}
+    </GatewayPage>
+  );
+}
+
+function Head({ first }: { first: string }) {
+  return (
+    <thead>
+      <tr>
+        <th scope="col">{first}</th>
+        <th scope="col">State</th>
+        <th scope="col">Models</th>
+        <th scope="col" className={kit.right}>
+          Calls a minute
+        </th>
+        <th scope="col" className={kit.right}>
+          Errors
+        </th>
+        <th scope="col" className={kit.right}>
+          p50
+        </th>
+        <th scope="col" className={kit.right}>
+          p95
+        </th>
+        <th scope="col">Last failure</th>
+      </tr>
+    </thead>
+  );
+}
+
+function Providers({ project, providers, traffic, targets }: { project: string; providers: Provider[]; traffic: UpstreamTraffic[]; targets: TargetHealth[] }) {
+  const telling = providers.filter(tellsHealth);
+  const health = useQueries({ queries: telling.map((provider) => providerHealthQuery(project, provider.name)) });
+  return (
+    <Scroll label="Providers and how they do">
+      <table className={kit.table}>
+        <Head first="Provider" />
+        <tbody>
+          {providers.map((provider) => {
+            const mine = traffic.find((each) => each.name === provider.name);
+            const keys = health[telling.indexOf(provider)]?.data;
+            return (
+              <tr key={provider.name} data-provider={provider.name}>
+                <td>
+                  <Link to="/p/$project/gateway/providers/$provider" params={{ project, provider: provider.name }} className="link" style={{ fontWeight: 500 }}>
+                    {provider.name}
+                  </Link>{" "}
+                  <span className="dim">{provider.adapter}</span>
+                </td>
+                <State name={provider.name} traffic={mine} targets={targets} {...(keys ? { keys } : {})} />
+                <td className="num" title={provider.models.map((model) => model.name).join(", ")}>
+                  {plural(provider.models.length, "model")}
+                </td>
+                <Numbers traffic={mine} />
+                <LastFailure project={project} traffic={mine} />
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+}
+
+function State(given: { name: string; traffic: UpstreamTraffic | undefined; targets: TargetHealth[]; keys?: Parameters<typeof verdict>[3] }) {
+  const { tone, word, why } = verdict(given.name, given.traffic, given.targets, given.keys);
+  return (
+    <td>
+      <Chip tone={tone} tip={why}>
+        {word}
+      </Chip>
+    </td>
+  );
+}
+
+function Numbers({ traffic }: { traffic: UpstreamTraffic | undefined }) {
+  return (
+    <>
+      <td className={kit.right}>{traffic === undefined ? "0" : perMinute(traffic.calls_per_minute)}</td>
+      <td className={kit.right} title={traffic ? `${count(traffic.errors)} of ${count(traffic.calls - traffic.cancelled)} calls; ${count(traffic.cancelled)} given up by clients` : ""}>
+        {percent(traffic?.error_rate)}
+      </td>
+      <td className={kit.right}>{duration(traffic?.latency_p50_ms)}</td>
+      <td className={kit.right}>{duration(traffic?.latency_p95_ms)}</td>
+    </>
+  );
+}
+
+/** `0.067` → `0.07`: few digits are enough to compare by. */
+function perMinute(calls: number): string {
+  return calls >= 10 ? count(calls) : String(Number(calls.toPrecision(2)));
+}
+
+function LastFailure({ project, traffic }: { project: string; traffic: UpstreamTraffic | undefined }) {
+  const last = traffic?.failures[0];
+  if (last === undefined) return <td className="dim">none</td>;
+  return (
+    <td className={css.when}>
+      <Link to="/p/$project/traces/$trace" params={{ project, trace: last.trace_id }} className="link" title={last.message}>
+        {last.error_type || `status ${last.http_status}`}
+      </Link>{" "}
+      <span className="dim">
+        <Ago at={last.at} />
+      </span>
+    </td>
+  );
+}

@@ -1,0 +1,174 @@
+import { ActionIcon, Button } from "@mantine/core";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { getRouteApi } from "@tanstack/react-router";
+import { IconArrowFork, IconEdit, IconPlus, IconTrash } from "@tabler/icons-react";
+import { useState } from "react";
+import { deleteRoute, routedModelsQuery, routeHealthQuery, routesQuery, type ModelRoute, type RouteTarget, type TargetHealth } from "@/api/gateway";
+import { useAdmin } from "@/features/session/useAdmin";
+import { Chip } from "@/kit/Chips";
+import { Command } from "@/kit/Copy";
+import { count, duration, plural } from "@/kit/format";
+import kit from "@/kit/kit.module.css";
+import { LinkButton } from "@/kit/LinkButton";
+import { Panel, Scroll } from "@/kit/Page";
+import { EmptyState, ErrorState, Loading } from "@/kit/States";
+import { Confirm } from "./Confirm";
+import css from "./gateway.module.css";
+import { GatewayPage } from "./GatewayPage";
+import { Breaker } from "./ProviderPage";
+import { AFFINITIES, conditionOf, FALLBACKS, STRATEGIES } from "./routeForm";
+import { RouteForm } from "./RouteForm";
+
+const route = getRouteApi("/signed-in/p/$project/gateway/routes");
+
+/** Names for several models, and what happens where one of them does not answer. */
+export function RoutesPage() {
+  const { project } = route.useParams();
+  const { add, edit } = route.useSearch();
+  const navigate = route.useNavigate();
+  const admin = useAdmin();
+  const query = useQuery(routesQuery(project));
+  const health = useQuery(routeHealthQuery(project));
+  const models = useQuery(routedModelsQuery(project));
+  const [going, setGoing] = useState<ModelRoute | null>(null);
+  const queries = useQueryClient();
+  const close = (): void => void navigate({ search: {}, replace: true });
+  const remove = useMutation({
+    mutationFn: (one: ModelRoute) => deleteRoute(project, one.name),
+    onSuccess: () => {
+      void queries.invalidateQueries({ queryKey: ["model-routes", project] });
+      setGoing(null);
+    },
+  });
+  const routes = query.data ?? [];
+  const editing = edit === undefined ? undefined : routes.find((each) => each.name === edit);
+  const names = routes.flatMap((each) => [each.name, ...each.aliases]);
+  const known = models.data && new Set(models.data.map((model) => model.name));
+  const button = (
+    <Button leftSection={<IconPlus size={14} />} onClick={() => void navigate({ search: { add: "1" }, replace: true })}>
+      Add route
+    </Button>
+  );
+  return (
+    <GatewayPage project={project} title="Routes" side={admin && routes.length > 0 ? button : undefined}>
+      {query.data === undefined ? (
+        <Panel label="Routes">{query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading />}</Panel>
+      ) : routes.length === 0 ? (
+        <Panel label="Routes">
+          <EmptyState icon={<IconArrowFork size={28} stroke={1.4} color="var(--t-accent)" />} title="No route in this project" more={admin ? <div style={{ textAlign: "center" }}>{button}</div> : <Command text="tetrad route --help" />}>
+            A route is one name for several models: calls are spread over them, go elsewhere by their labels, and fall back where a model fails. Clients and releases name it like a model.
+          </EmptyState>
+        </Panel>
+      ) : (
+        routes.map((each) => (
+          <Route
+            key={each.name}
+            project={project}
+            route={each}
+            health={(health.data ?? []).filter((target) => target.route === each.name)}
+            known={known}
+            edit={admin ? () => void navigate({ search: { edit: each.name }, replace: true }) : undefined}
+            remove={admin ? () => setGoing(each) : undefined}
+          />
+        ))
+      )}
+      {add === "1" && <RouteForm project={project} taken={names} close={close} />}
+      {editing && <RouteForm key={editing.name} project={project} route={editing} taken={[]} close={close} />}
+      {going && (
+        <Confirm title={`Remove the route ${going.name}?`} act="Remove route" error={remove.error} busy={remove.isPending} close={() => setGoing(null)} confirm={() => remove.mutate(going)}>
+          Whoever asks for {[going.name, ...going.aliases].join(", ")} is told that there is no such model, unless one has that name. Calls under way end as they would have.
+        </Confirm>
+      )}
+    </GatewayPage>
+  );
+}
+
+function Route({ project, route: { name, aliases, strategy, affinity, targets, fallbacks, max_attempts, retry, hedge }, health, known, edit, remove }: { project: string; route: ModelRoute; health: TargetHealth[]; known: ReadonlySet<string> | undefined; edit: (() => void) | undefined; remove: (() => void) | undefined }) {
+  const weighted = strategy === "weighted" || strategy === "least-busy";
+  const total = targets.reduce((sum, target) => sum + target.weight, 0);
+  const notes = [`calls go ${STRATEGIES.find((one) => one.value === strategy)?.label ?? strategy}`, ...(affinity === "none" ? [] : [`${AFFINITIES.find((one) => one.value === affinity)?.label ?? affinity} stays with its model`]), `${plural(max_attempts, "attempt")} at most`, plural(retry.retries, "retry", "retries"), ...(hedge.enabled ? ["hedged"] : [])];
+  return (
+    <Panel
+      title={
+        <span className={css.chips}>
+          <span className="mono">{name}</span>
+          {aliases.map((alias) => (
+            <Chip key={alias} tip="Another name of the route">
+              {alias}
+            </Chip>
+          ))}
+        </span>
+      }
+      label={`Route ${name}`}
+      note={notes.join(", ")}
+      side={
+        <span className={css.chips}>
+          <LinkButton to="/p/$project/playground" params={{ project }} search={{ with: name }} variant="default" size="compact-xs">
+            Try it
+          </LinkButton>
+          {edit && (
+            <ActionIcon aria-label={`Change the route ${name}`} onClick={edit}>
+              <IconEdit size={15} />
+            </ActionIcon>
+          )}
+          {remove && (
+            <ActionIcon aria-label={`Remove the route ${name}`} onClick={remove}>
+              <IconTrash size={15} />
+            </ActionIcon>
+          )}
+        </span>
+      }
+      flush
+    >
+      <Scroll label={`Targets of ${name}`}>
+        <table className={kit.table}>
+          <thead>
+            <tr>
+              <th scope="col">Model</th>
+              <th scope="col">When</th>
+              <th scope="col" className={kit.right}>
+                {weighted ? "Share" : "Priority"}
+              </th>
+              <th scope="col">Breaker</th>
+              <th scope="col" className={kit.right}>
+                First token
+              </th>
+              <th scope="col">Calls, since workers began</th>
+            </tr>
+          </thead>
+          <tbody>
+            {targets.map((target) => (
+              <TargetRow key={target.model} target={target} when={conditionOf(target) || "any call"} share={weighted ? (total === 0 ? "–" : `${Number(((target.weight / total) * 100).toPrecision(3))} %`) : count(target.priority)} health={health.find((each) => each.model === target.model)} missing={known !== undefined && !known.has(target.model)} />
+            ))}
+            {FALLBACKS.flatMap(({ kind, label }) =>
+              fallbacks[kind].map((target) => <TargetRow key={`${kind} ${target.model}`} target={target} when={`fallback: ${label.charAt(0).toLowerCase()}${label.slice(1)}`} share="" health={health.find((each) => each.model === target.model)} missing={known !== undefined && !known.has(target.model)} />),
+            )}
+          </tbody>
+        </table>
+      </Scroll>
+    </Panel>
+  );
+}
+
+function TargetRow({ target, when, share, health, missing }: { target: RouteTarget; when: string; share: string; health: TargetHealth | undefined; missing: boolean }) {
+  const outcomes = Object.entries(health?.outcomes ?? {}).sort((a, b) => b[1] - a[1]);
+  return (
+    <tr>
+      <td className="mono">
+        <span className={css.chips}>
+          {target.model}
+          {missing && (
+            <Chip tone="warn" tip="No provider or engine has this model now: the route passes it over">
+              not there
+            </Chip>
+          )}
+        </span>
+      </td>
+      <td className={css.text}>{when}</td>
+      <td className={kit.right}>{share}</td>
+      <td>{health ? <Breaker target={health} /> : <span className="dim">not called</span>}</td>
+      <td className={kit.right}>{health && health.first_token_s !== null ? duration(health.first_token_s * 1000) : "–"}</td>
+      <td>{outcomes.length === 0 ? <span className="dim">none</span> : outcomes.map(([kind, n]) => `${count(n)} ${kind.replaceAll("_", " ")}`).join(", ")}</td>
+    </tr>
+  );
+}

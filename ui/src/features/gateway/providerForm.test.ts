@@ -1,0 +1,30 @@
+import { describe, expect, it } from "vitest";
+import { bodyOf, draftOf, NO_MODEL, problemsOf } from "./providerForm";
+
+const draft = { ...draftOf(undefined), name: "acme", base_url: "https://api.acme.example/v1", models: [{ ...NO_MODEL, name: "big" }] };
+
+describe("a provider's form", () => {
+  it("finds nothing wrong with one that is whole", () => expect(problemsOf(draft)).toEqual({}));
+  it.each([
+    ["a name with capitals", { name: "Acme" }, "name"],
+    ["a name that is taken", { name: "taken" }, "name"],
+    ["an address that is none", { base_url: "api.acme.example" }, "base_url"],
+    ["another scheme", { base_url: "ftp://acme.example" }, "base_url"],
+    ["a credential in the address", { base_url: "https://me:secret@acme.example/v1" }, "base_url"],
+    ["more keys without a first", { secrets: ["b"] }, "secret"],
+    ["no model", { models: [] }, "models"],
+    ["a model without a name", { models: [NO_MODEL] }, "models.0.name"],
+    ["a model twice", { models: [...draft.models, ...draft.models] }, "models.1.name"],
+    ["a model that does nothing", { models: [{ ...NO_MODEL, name: "big", kinds: [] }] }, "models.0.kinds"],
+    ["half a price", { models: [{ ...NO_MODEL, name: "big", input: "0.25" }] }, "models.0.output"],
+    ["a price in words", { models: [{ ...NO_MODEL, name: "big", input: "cheap", output: "1" }] }, "models.0.input"],
+  ])("names %s", (_, change, field) => expect(Object.keys(problemsOf({ ...draft, ...change }, ["taken"]))).toEqual([field]));
+
+  it("sends an unknown price as unknown, never as nothing", () => expect(bodyOf(draft).models).toEqual([{ name: "big", kinds: ["chat"], price: null }]));
+  it("sends back what it does not show", () => {
+    const provider = { ...bodyOf(draft), name: "acme", future: "kept", models: [{ name: "big", kinds: ["chat"], price: { input: "0.25", output: "2", cache_read: "0.025", cache_write: null, currency: "USD" } }] };
+    const again = bodyOf(draftOf(provider));
+    expect(again).toMatchObject({ future: "kept", models: provider.models });
+    expect("name" in again).toBe(false);
+  });
+});

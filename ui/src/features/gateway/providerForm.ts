@@ -1,0 +1,111 @@
+import type { Provider, ProviderBody, ProviderModel } from "@/api/gateway";
+
+/** A model as it is typed: prices are texts, empty where they are not known. */
+export interface ModelDraft {
+  name: string;
+  kinds: string[];
+  input: string;
+  output: string;
+  cache_read: string;
+  cache_write: string;
+  currency: string;
+}
+
+export interface ProviderDraft extends Omit<ProviderBody, "models"> {
+  name: string;
+  models: ModelDraft[];
+}
+
+export const KINDS = ["chat", "embeddings", "moderations", "rerank", "images", "transcriptions", "speech"] as const;
+/** Protocols that are spoken here; the server says of any other what it knows. */
+export const ADAPTERS = ["openai", "anthropic"] as const;
+export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], input: "", output: "", cache_read: "", cache_write: "", currency: "USD" };
+
+const NEW: ProviderBody = {
+  base_url: "",
+  models: [],
+  adapter: "openai",
+  system: "openai",
+  secret: "",
+  secrets: [],
+  connect_timeout_s: 5,
+  first_byte_timeout_s: 120,
+  idle_timeout_s: 60,
+  total_timeout_s: 600,
+  max_connections: 512,
+  operations: [],
+  translation: "lossy",
+  max_concurrency: 0,
+  max_queue: 64,
+  queue_target_s: 1,
+};
+
+export function draftOf(provider: Provider | undefined): ProviderDraft {
+  if (provider === undefined) return { ...NEW, name: "", models: [NO_MODEL] };
+  return {
+    ...provider,
+    models: provider.models.map(({ name, kinds, price }) => ({
+      name,
+      kinds,
+      input: price?.input ?? "",
+      output: price?.output ?? "",
+      cache_read: price?.cache_read ?? "",
+      cache_write: price?.cache_write ?? "",
+      currency: price?.currency ?? "USD",
+    })),
+  };
+}
+
+/** What to send for a draft; everything that the form does not show goes back as it came. */
+export function bodyOf(draft: ProviderDraft): ProviderBody {
+  const body: ProviderBody & { name?: string } = { ...draft, base_url: draft.base_url.trim().replace(/\/+$/, ""), models: draft.models.map(modelOf) };
+  delete body.name;
+  return body;
+}
+
+function modelOf({ name, kinds, ...price }: ModelDraft): ProviderModel {
+  const or = (text: string): string | null => (text.trim() === "" ? null : text.trim());
+  const priced = price.input.trim() !== "" || price.output.trim() !== "";
+  return {
+    name: name.trim(),
+    kinds,
+    price: priced ? { input: or(price.input) ?? "0", output: or(price.output) ?? "0", cache_read: or(price.cache_read), cache_write: or(price.cache_write), currency: price.currency.trim().toUpperCase() } : null,
+  };
+}
+
+function urlOf(text: string): URL | null {
+  try {
+    return new URL(text);
+  } catch {
+    return null;
+  }
+}
+
+const DECIMAL = /^\d{1,12}(\.\d{1,12})?$/;
+
+/** What is wrong with a draft, by the field's name; the server judges again. */
+export function problemsOf(draft: ProviderDraft, taken: readonly string[] = []): Record<string, string> {
+  const problems: Record<string, string> = {};
+  if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(draft.name)) problems.name = "Small letters, digits and -, at most 63";
+  else if (taken.includes(draft.name)) problems.name = "There is a provider of that name";
+  const url = urlOf(draft.base_url.trim());
+  if (url === null || !/^https?:$/.test(url.protocol)) problems.base_url = "An address such as https://api.example.com/v1";
+  else if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") problems.base_url = "Without credentials, query or fragment: a key is kept as a secret";
+  if (draft.adapter.trim() === "") problems.adapter = "The protocol that it speaks";
+  if (draft.secrets.length > 0 && draft.secret === "") problems.secret = "Choose the first key too";
+  if (draft.models.length === 0) problems.models = "Name at least one model";
+  const names = draft.models.map((model) => model.name.trim());
+  draft.models.forEach((model, i) => {
+    const name = names[i] ?? "";
+    if (!/^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$/.test(name)) problems[`models.${i}.name`] = "As the provider names it, such as gpt-5-mini";
+    else if (names.indexOf(name) < i) problems[`models.${i}.name`] = "This model is listed already";
+    if (model.kinds.length === 0) problems[`models.${i}.kinds`] = "What does it do?";
+    for (const field of ["input", "output", "cache_read", "cache_write"] as const) {
+      const typed = model[field].trim();
+      if (typed !== "" && !DECIMAL.test(typed)) problems[`models.${i}.${field}`] = "A number such as 0.25";
+    }
+    if ((model.input.trim() === "") !== (model.output.trim() === "")) problems[`models.${i}.${model.input.trim() === "" ? "input" : "output"}`] = "Give both prices, or none";
+    if (!/^[A-Z]{3}$/.test(model.currency.trim().toUpperCase())) problems[`models.${i}.currency`] = "Such as USD";
+  });
+  return problems;
+}
