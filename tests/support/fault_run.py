@@ -41,6 +41,10 @@ from tetrad.traces import Span
 TESTS = Path(__file__).parents[1]
 CANCELLED_WITHIN_S = 0.5
 """How soon an upstream must be told that nobody waits for its answer any more."""
+STALL_S = 3.0
+"""How long an upstream may say nothing: longer than a busy machine keeps a process from its turn."""
+SPARE_FILES = 2
+"""So many files may be open more or less: a segment that is shipped, a lease that is told of just now."""
 BUDGET, AT_ONCE = rule("money", 1_000_000, period="total"), rule("concurrency", 4_000)
 _WARM_UP = 500
 
@@ -150,7 +154,7 @@ class Books:
 def table(port: int) -> RouteTable:
     """Return a table of one upstream under three names: at fault by plan, always well, and at a host that is not."""
     base = f"http://127.0.0.1:{port}/v1"
-    bounds = {"provider": "fake", "first_byte_timeout_s": 0.5, "idle_timeout_s": 0.5, "connect_timeout_s": 2.0}
+    bounds = {"provider": "fake", "first_byte_timeout_s": STALL_S, "idle_timeout_s": STALL_S}
     price = Price(PRICE["input"], PRICE["output"], cache_read=PRICE["cache_read"])
     spec = {
         "project": "default", "targets": [{"model": "fake/flaky"}, {"model": "fake/good"}],
@@ -337,7 +341,7 @@ def check(books: Books) -> None:
     estimated = spans.units - served_units
     assert estimated >= 0, "less was recorded than was served"
     assert books.upstream_open == books.after.idle, f"{books.upstream_open} upstream connections, {books.after}"
-    assert books.after.files <= books.before.files, f"files leak: {books.before} {books.after}"
+    assert books.after.files <= books.before.files + SPARE_FILES, f"files leak: {books.before} {books.after}"
     assert books.after.tasks <= books.before.tasks, f"tasks leak: {books.before} {books.after}"
     lags = books.lags_s
     assert len(lags) == sum(

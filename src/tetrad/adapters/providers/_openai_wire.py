@@ -214,10 +214,10 @@ class StreamReader:
                 message = self._choices.setdefault(choice.index, {"role": "assistant"})
                 message.setdefault("content", []).append(choice.text)
             if choice.delta is not None:
-                message = self._choices.get(choice.index)
-                if message is None:
-                    message = self._choices[choice.index] = {"role": "assistant"}
-                self._take_delta(message, choice.delta)
+                known = self._choices.get(choice.index)
+                if known is None:
+                    known = self._choices[choice.index] = {"role": "assistant"}
+                self._take_delta(known, choice.delta)
 
     def _take_error(self, raw: bytes) -> None:
         try:
