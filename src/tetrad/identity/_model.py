@@ -15,6 +15,7 @@ from tetrad.identity.errors import BadKeyRequest, BadName
 from tetrad.kernel import Principal
 
 ContentPolicy = Literal["off", "redacted", "full"]
+Priority = Literal["high", "normal", "low"]
 Role = Literal["viewer", "reviewer", "editor", "admin"]
 KeyState = Literal["active", "expired", "revoked"]
 
@@ -23,6 +24,9 @@ LOCAL_ADMIN = "admin@localhost"
 KEY_SCOPES = ("data", "control", "admin", "pin")
 ROLES: tuple[Role, ...] = get_args(Role)
 CONTENT_POLICIES: tuple[ContentPolicy, ...] = get_args(ContentPolicy)
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+PRIORITY_LABEL = "priority"
+"""The label of a key that says whose calls a gateway turns away last when it has too much to do."""
 MAX_TITLE_CHARS = 100
 MAX_EMAIL_CHARS = 254
 MAX_SECRET_BYTES = 16 * 1024
@@ -120,6 +124,7 @@ class KeyGrant:
     team: str = ""
     models: tuple[tuple[str, ...], ...] = ()
     """Lists of patterns, the key's own and its team's; of each, one must match what a call names as `model`."""
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +287,28 @@ def check_models(patterns: Iterable[str]) -> tuple[str, ...]:
         if not _PATTERN.fullmatch(pattern):
             raise BadKeyRequest(f"{pattern[:80]!r} is no pattern of models", hint="such as openai/gpt-* or app:support")
     return given
+
+
+def check_priority(labels: Mapping[str, str], before: Mapping[str, str], everywhere: bool) -> None:
+    """Refuse a label `priority` that is none, or a `high` that no administrator of the installation gives.
+
+    Priorities divide what all projects share, so a project's own administrators may only give up theirs.
+    """
+    wanted = labels.get(PRIORITY_LABEL, "normal")
+    if wanted not in PRIORITIES:
+        raise BadKeyRequest(f"{wanted[:40]!r} is no priority", hint=f"one of {', '.join(PRIORITIES)}")
+    if wanted == "high" and not everywhere and before.get(PRIORITY_LABEL) != "high":
+        raise BadKeyRequest(
+            "only administrators of the whole installation give a key the priority high",
+            hint="ask one of them, or leave the label out",
+            status=403,
+        )
+
+
+def priority_of(labels: Mapping[str, str]) -> Priority:
+    """Return the priority that a key's labels name; `normal` where they name none."""
+    found = labels.get(PRIORITY_LABEL, "")
+    return next((each for each in PRIORITIES if each == found), "normal")
 
 
 def check_labels(given: Mapping[str, str]) -> dict[str, str]:

@@ -88,7 +88,7 @@ class RotationBody(Strict):
 
 
 class SecretBody(Strict):
-    value: Annotated[str, Field(min_length=1, max_length=16 * 1024)]
+    value: Annotated[str, Field(min_length=1, max_length=16 * 1024, repr=False)]
 
 
 class RoleBody(Strict):
@@ -96,7 +96,7 @@ class RoleBody(Strict):
 
 
 class SignInBody(Strict):
-    token: Annotated[str, Field(min_length=1, max_length=200)]
+    token: Annotated[str, Field(min_length=1, max_length=200, repr=False)]
 
 
 class SignInLinkBody(Strict):
@@ -175,7 +175,7 @@ class IssuedKeyView(BaseModel):
     """A key and its secret: the one time that it is shown."""
 
     key: KeyView
-    secret: str
+    secret: str = Field(repr=False)
     file: str | None = Field(default=None, description="The key file of this machine that now holds the secret")
 
     @classmethod

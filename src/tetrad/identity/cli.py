@@ -256,6 +256,14 @@ def list_secrets(project: InProject = DEFAULT_PROJECT, limit: Limit = 200, as_js
     _show(found, columns, as_json, empty="no secrets here; `tetrad secret set NAME` keeps one")
 
 
+@secrets.command("rotate-key")
+def rotate_seal_key(as_json: Json = False) -> None:
+    """Seal all secrets of the installation with a new key, while everything runs; again, it goes on where it was."""
+    done = ApiClient.from_environment().post("/api/v1/seal-key/rotation")
+    said = f"{done['resealed']} sealed anew; " + ("the old key is gone" if done["done"] else done["why"])
+    _done(done, said, as_json)
+
+
 @secrets.command("set")
 def set_secret(
     name: Annotated[str, typer.Argument(help="Such as OPENAI_API_KEY.")],

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from tetrad.kernel import Conflict, TetradError
-from tetrad.kit.settings import Setting, Settings, SettingsTable
+from tetrad.kit.seal import Keyring, load_keyring, parse_keyring
+from tetrad.kit.settings import BadSettings, Setting, Settings, SettingsTable
 
 FORMAT = 1
 _MIB = 1024 * 1024
@@ -34,6 +35,16 @@ BLOBS_URL = Setting(
 LOG_LEVEL = Setting(
     "log_level", str, "info", "Least severity that is logged.", choices=("debug", "info", "warning", "error")
 )
+SEAL_KEY = Setting(
+    "seal_key",
+    str,
+    "",
+    "Key that seals secrets (32 bytes in base64; older ones behind it, commas between); empty: keys/seal.key.",
+    secret=True,
+)
+SEAL_KEY_FILE = Setting(
+    "seal_key_file", Path, None, "File with the key that seals secrets, one per line, in place of keys/seal.key."
+)
 MIN_FREE_DISK_MB = Setting("min_free_disk_mb", int, 512, "Free disk, in MB, below which nothing starts.", minimum=0)
 
 SETTINGS = SettingsTable(
@@ -50,6 +61,8 @@ SETTINGS = SettingsTable(
         TELEMETRY_URL,
         BLOBS_URL,
         LOG_LEVEL,
+        SEAL_KEY,
+        SEAL_KEY_FILE,
         MIN_FREE_DISK_MB,
     ),
 )
@@ -88,6 +101,20 @@ class Home:
     def keys(self) -> Path:
         """Secrets of this machine, one 0600 file each."""
         return self.root / "keys"
+
+    def seal_key(self, settings: Settings) -> Path:
+        """The file with the key that seals; it need not be there where the key is in the environment."""
+        named: Path | None = settings[SEAL_KEY_FILE.name]
+        return named or self.keys / "seal.key"
+
+    def keyring(self, settings: Settings, *, create: bool) -> Keyring:
+        """Return the ring that seals: of the settings, else of the file; made where it may be and there is none."""
+        text, named = settings.get(SEAL_KEY), settings[SEAL_KEY_FILE.name]
+        if text and named is not None:
+            raise BadSettings(f"{SEAL_KEY.variable} and {SEAL_KEY_FILE.variable} are both set", hint="keep one of them")
+        if text:
+            return parse_keyring(text, where=SEAL_KEY.variable)
+        return load_keyring(self.seal_key(settings), create=create and named is None)
 
     @property
     def blobs(self) -> Path:

@@ -67,15 +67,39 @@ class Keyring:
     """
 
     def __init__(self, primary: bytes, older: Iterable[bytes] = ()) -> None:
-        self.primary = _checked(primary)
-        self._keys = {seal_key_id(key): key for key in (*older, primary)}
+        self._hold(primary, older)
+
+    def _hold(self, primary: bytes, older: Iterable[bytes]) -> None:
+        # one assignment, so that no thread sees half of a change
+        self._ring = (_checked(primary), {seal_key_id(key): key for key in (*older, primary)})
+
+    def _follow(self) -> None:
+        """Look whether the keys have changed where they are kept."""
 
     def __repr__(self) -> str:
-        return f"Keyring({len(self._keys)} keys)"
+        return f"{type(self).__name__}({len(self._ring[1])} keys)"
+
+    @property
+    def primary(self) -> bytes:
+        """The key that seals."""
+        self._follow()
+        return self._ring[0]
+
+    @property
+    def older(self) -> tuple[bytes, ...]:
+        """The keys that only unseal."""
+        self._follow()
+        primary, keys = self._ring
+        return tuple(key for key in keys.values() if key != primary)
 
     def seal(self, data: bytes, aad: bytes = b"") -> bytes:
         """Seal with the primary key."""
         return seal(self.primary, data, aad)
+
+    def opens(self, sealed: bytes) -> bool:
+        """Tell whether a box was sealed with one of our keys."""
+        self._follow()
+        return bytes(sealed[1:5]) in self._ring[1]
 
     def unseal(self, sealed: bytes, aad: bytes = b"") -> bytes:
         """Unseal with whichever of our keys it was sealed with."""
@@ -89,7 +113,8 @@ class Keyring:
                 f"a sealed box has version {box[0]}; this release reads version {_VERSION}",
                 hint="it is damaged, or a newer Tetrad wrote it",
             )
-        key = self._keys.get(box[1:5])
+        self._follow()
+        key = self._ring[1].get(box[1:5])
         if key is None:
             raise SealBroken(
                 f"a sealed box needs the key {box[1:5].hex()}, which is not on the ring",
@@ -107,14 +132,61 @@ class Keyring:
         return bytes(sealed[1:5]) == seal_key_id(self.primary)
 
 
-def load_keyring(path: Path, *, create: bool = True) -> Keyring:
+class FileKeyring(Keyring):
+    """A ring that follows its file: what rotates the key need not restart who uses it.
+
+    A file that is gone or cannot be read leaves the ring as it is; the next start says so.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp = self._stamped()
+        keys = _read_keys(path)
+        super().__init__(keys[0], keys[1:])
+
+    def _follow(self) -> None:
+        try:
+            stamp = self._stamped()
+            if stamp != self._stamp:
+                keys = _read_keys(self.path)
+                self._hold(keys[0], keys[1:])
+                self._stamp = stamp
+        except (OSError, BadSealKey):
+            return
+
+    def _stamped(self) -> tuple[int, ...]:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return ()
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def parse_keyring(text: str, *, where: str) -> Keyring:
+    """Read keys from a text, the primary first, with commas or white space between; raises `BadSealKey`."""
+    keys = [_parsed(each, where) for each in text.replace(",", " ").split()]
+    if not keys:
+        raise BadSealKey(f"{where} holds no key", hint="32 bytes in base64, such as `openssl rand -base64 32` prints")
+    return Keyring(keys[0], keys[1:])
+
+
+def keyring_text(keys: Iterable[bytes]) -> bytes:
+    """Return what a file of keys holds, the primary first."""
+    return b"".join(base64.b64encode(key) + b"\n" for key in keys)
+
+
+def load_keyring(path: Path, *, create: bool = True) -> FileKeyring:
     """Read a file of keys (base64, one per line, the primary first, `#` comments); make one when absent.
 
     The file is 0600 in a folder of 0700 and appears whole or not at all, so that processes which race agree on one
     key. Raises `BadSealKey` for what cannot be read.
     """
     if create and not path.exists():
-        write_new_file(path, base64.b64encode(new_seal_key()) + b"\n")
+        write_new_file(path, keyring_text([new_seal_key()]))
+    return FileKeyring(path)
+
+
+def _read_keys(path: Path) -> list[bytes]:
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_KEY_FILE_BYTES).decode("ascii")
@@ -123,10 +195,10 @@ def load_keyring(path: Path, *, create: bool = True) -> Keyring:
     except (OSError, UnicodeDecodeError) as error:
         raise BadSealKey(f"{str(path)!r} cannot be read: {error}", hint="restore it from a backup") from None
     lines = [line.strip() for line in text.splitlines()]
-    keys = [_parsed(line, path) for line in lines if line and not line.startswith("#")]
+    keys = [_parsed(line, repr(str(path))) for line in lines if line and not line.startswith("#")]
     if not keys:
         raise BadSealKey(f"{str(path)!r} holds no key", hint="restore it from a backup")
-    return Keyring(keys[0], keys[1:])
+    return keys
 
 
 def write_new_file(path: Path, data: bytes) -> bool:
@@ -147,11 +219,11 @@ def write_new_file(path: Path, data: bytes) -> bool:
     return True
 
 
-def _parsed(line: str, path: Path) -> bytes:
+def _parsed(line: str, where: str) -> bytes:
     try:
         return _checked(base64.b64decode(line, validate=True))
     except (binascii.Error, ValueError, BadSealKey):
-        raise BadSealKey(f"{str(path)!r} holds a line that is no key", hint="restore it from a backup") from None
+        raise BadSealKey(f"{where} holds a line that is no key", hint="restore it from a backup") from None
 
 
 def _checked(key: bytes) -> bytes:

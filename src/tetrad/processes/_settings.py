@@ -11,6 +11,7 @@ _TABLES = (
     "tetrad.processes.standalone._settings",
     "tetrad.processes.gateway._settings",
     "tetrad.processes.control._settings",
+    "tetrad.kit.egress",
     "tetrad.identity._settings",
     "tetrad.registry._settings",
     "tetrad.code._settings",

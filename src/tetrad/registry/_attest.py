@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -230,6 +231,26 @@ class Evidence:
         projects = [INSTALLATION] if project is None else [INSTALLATION, project]
         rows = self._store.keys(projects, transaction)
         return [key for owner, name, sealed in rows for key in self._unsealed(owner, [(name, sealed)])]
+
+    def boxes(self) -> list[bytes]:
+        """Return every sealed signing key as it is kept, to tell with which key it was sealed."""
+        return [sealed for _, _, sealed in self._store.every_key()]
+
+    def reseal(self) -> int:
+        """Seal with the keyring's primary key what an older one sealed; return how many that were."""
+        done = 0
+
+        def decide(project: str, known: list[tuple[str, bytes]]) -> Sequence[tuple[str, bytes, Any]]:
+            nonlocal done
+            old = [(name, sealed) for name, sealed in known if not self._keyring.is_current(sealed)]
+            found = [self._sealed(key) for key in self._unsealed(project, old)]
+            done += len(found)
+            return found
+
+        projects = {project for project, _, sealed in self._store.every_key() if not self._keyring.is_current(sealed)}
+        for project in sorted(projects):
+            self._store.change_keys(project, partial(decide, project))
+        return done
 
     def _sealed(self, key: SigningKey) -> tuple[str, bytes, Any]:
         return key.id, self._keyring.seal(msgspec.json.encode(key), _aad(key.project, key.id)), key.created_at

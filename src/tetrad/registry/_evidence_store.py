@@ -156,6 +156,11 @@ class SqlEvidenceStore:
         with self._reading(transaction) as connection:
             return [(row.project, row.id, bytes(row.sealed)) for row in connection.execute(statement)]
 
+    def every_key(self) -> list[tuple[str, str, bytes]]:
+        statement = sa.select(signing_keys.c.project, signing_keys.c.id, signing_keys.c.sealed)
+        with self._database.read() as connection:
+            return [(row.project, row.id, bytes(row.sealed)) for row in connection.execute(statement)]
+
     def change_keys(
         self, project: str, decide: Callable[[list[tuple[str, bytes]]], Sequence[tuple[str, bytes, Any]]]
     ) -> None:

@@ -341,6 +341,10 @@ class EvidenceStore(Protocol):
         """Return (project, id, sealed key), oldest first; the installation's are those of the project ``."""
         ...
 
+    def every_key(self) -> list[tuple[str, str, bytes]]:
+        """Return project, id and sealed key of every signing key, of all projects."""
+        ...
+
     def change_keys(
         self, project: str, decide: Callable[[list[tuple[str, bytes]]], Sequence[tuple[str, bytes, Any]]]
     ) -> None:

@@ -38,6 +38,7 @@ from tetrad.serving._model import (
     MessageTemplate,
     ModelEntry,
     Price,
+    Priority,
     ReleaseRoute,
     RouteTable,
     Tier,
@@ -60,6 +61,7 @@ from tetrad.serving._operations import (
 )
 from tetrad.serving._pipeline import AnswerTorn, Pipeline
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
+from tetrad.serving._reach import reach_of
 from tetrad.serving._readiness import Readiness
 from tetrad.serving._route_plan import GatewayHealth, TargetHealth
 from tetrad.serving._route_spec import (
@@ -156,6 +158,7 @@ __all__ = [
     "Operation",
     "Pipeline",
     "Price",
+    "Priority",
     "ProviderDirectory",
     "ProviderModel",
     "ProviderSpec",
@@ -181,6 +184,7 @@ __all__ = [
     "error_event",
     "next_state",
     "possible_events",
+    "reach_of",
     "read_messages_usage",
     "translated",
     "usage_of_chat",

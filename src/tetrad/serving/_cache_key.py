@@ -69,9 +69,9 @@ def one_form(call: ModelCall) -> bool:
 def answer_key(exchange: Exchange, route: Route, call: ModelCall, policy: CachePolicy) -> bytes | None:
     """Return the digest that an answer is kept under; None where the policy wants a user or unit and none is named.
 
-    It covers project, release, binding, model, upstream, operation, what the client's protocol tells the upstream
-    beside the body, and every field that may change the answer. Values are compared as they are written, without
-    white space between tokens: two texts that parsers might read differently are never one key.
+    It covers project, release, binding, model, upstream, operation, what of the call may be recorded, what the client's
+    protocol tells the upstream beside the body, and every field that may change the answer. Values are compared as they
+    are written, without white space between tokens: two texts that parsers might read differently are never one key.
     """
     found = _Digest()
     if not _add_scope(found, exchange, route, call, policy):
@@ -92,6 +92,8 @@ def question(exchange: Exchange, route: Route, call: ModelCall, policy: CachePol
     """
     if (
         policy.semantic == "off"
+        or exchange.key is None
+        or exchange.key.content != "full"  # a question that must not be kept is not put into an index
         or call.operation.name != "chat"
         or "tools" in call.fields
         or "functions" in call.fields
@@ -167,6 +169,7 @@ def _add_scope(found: _Digest, exchange: Exchange, route: Route, call: ModelCall
         str(policy.generation),
         str(call.strict),
         policy.shared_by,
+        key.content,  # what may not be recorded must not come back to those whose calls are
     ):
         found.add(text.encode())
     if policy.shared_by != "project":

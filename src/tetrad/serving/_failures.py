@@ -108,6 +108,7 @@ _CODES: dict[str, FailureKind] = {
     "upstream_timeout": "timeout",
     "timeout_error": "timeout",
     "upstream_unreachable": "unavailable",
+    "egress_refused": "missing",
     "upstream_not_ready": "unavailable",
     "upstream_lost": "unavailable",
     "upstream_broken": "broken",

@@ -14,6 +14,8 @@ ROUTE_TABLE_AAD = b"tetrad.route-table.v1"
 ContentPolicy = Literal["off", "redacted", "full"]
 TemplateSyntax = Literal["mustache", "jinja2"]
 Kind = Literal["chat", "embeddings", "moderations", "rerank", "images", "transcriptions", "speech"]
+Priority = Literal["high", "normal", "low"]
+"""Whose calls are turned away last when a gateway has too much to do."""
 LimitSubject = Literal["project", "team", "key", "app", "user", "model"]
 LimitMeasure = Literal["requests", "tokens", "concurrency", "money"]
 LimitPeriod = Literal["minute", "day", "week", "month", "total"]
@@ -30,6 +32,7 @@ class KeyEntry(msgspec.Struct, frozen=True, gc=False):
     team: str = ""
     models: tuple[tuple[str, ...], ...] = ()
     """Lists of patterns; of each, one must match what a call names as `model`."""
+    priority: Priority = "normal"
 
 
 class LimitRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -81,6 +84,15 @@ class Upstream(msgspec.Struct, frozen=True):
     """Most calls that a worker makes to it at once; 0: no limit but its connections."""
     max_queue: int = 64
     queue_target_s: float = 1.0
+    egress: str | None = None
+    """What `egress_allow` says, for what a project configured; None: what Tetrad itself put on this machine."""
+    internal: bool = False
+    """Whether an administrator of the installation put it inside the network."""
+    ca: str = ""
+    """PEM certificates that sign its own, in place of the system's."""
+
+    def __repr__(self) -> str:
+        return f"Upstream({self.name!r}, {self.base_url!r})"
 
 
 class Tier(msgspec.Struct, frozen=True, gc=False):
@@ -199,6 +211,9 @@ class BindingTarget(msgspec.Struct, frozen=True):
     max_concurrency: int = 0
     capacity: str = ""
     problem: str = ""
+
+    def __repr__(self) -> str:
+        return f"BindingTarget({self.model!r}, problem={self.problem!r})"
 
 
 class BindingRoute(msgspec.Struct, frozen=True):

@@ -203,7 +203,8 @@ class Pipeline:
             passed = tuple((name, headers[name]) for name in operation.passed if name in headers)
         asked = stream and operation is not RESPONSES and usage_asked(fields)
         call = ModelCall(operation, fields, stream, asked, passed, _strictness(headers), unsaid, form=form)
-        if PRIORITY_HEADER in headers and _is_batch(headers[PRIORITY_HEADER]):
+        asked_batch = PRIORITY_HEADER in headers and _is_batch(headers[PRIORITY_HEADER])
+        if asked_batch or (exchange.key is not None and exchange.key.priority == "low"):
             call = msgspec.structs.replace(call, batch=True)
         return route, call
 

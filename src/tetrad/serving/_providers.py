@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tetrad.kernel import InvalidInput
+from tetrad.kit.egress import Egress, EgressRefused, Reach, check_ca, looks_inner
 from tetrad.serving._model import Kind, Price
 from tetrad.serving.errors import BadProvider, ProviderNotFound
 
@@ -21,6 +23,7 @@ _OPENAI = "api.openai.com"
 MAX_MORE_SECRETS = 31
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+_PLAIN_URL = re.compile(r"[!-~]+")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -66,6 +69,26 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_concurrency: int = 0
     max_queue: int = 64
     queue_target_s: float = 1.0
+    internal: bool | None = None
+    """Whether it may be at a private address. Administrators of the installation say so, or it is taken from the look
+    of the host that they name; None: it was stored before this was asked, and may."""
+    ca: str = ""
+    """PEM certificates that sign its own, in place of the system's."""
+
+    def reach(self, egress: Egress) -> Reach:
+        """Return where its connections may go."""
+        return Reach(egress, self.internal is not False, self.ca)
+
+    @property
+    def host(self) -> str:
+        """The host that it names."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def origin(self) -> tuple[str, str, int | None]:
+        """What an administrator's word for it holds for: scheme, host and port."""
+        parts = urlsplit(self.base_url)
+        return parts.scheme, parts.hostname or "", parts.port
 
     @property
     def spoken(self) -> tuple[str, ...]:
@@ -120,6 +143,13 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
         raise BadProvider("max_concurrency or max_queue is out of range", hint="0 to 100000")
     if not 0.001 <= spec.queue_target_s <= 3600:
         raise BadProvider("queue_target_s is out of range", hint="0.001 to 3600")
+    if spec.ca:
+        if urlsplit(spec.base_url).scheme != "https":
+            raise BadProvider("`ca` is given and the base URL is no https", hint="certificates prove nothing there")
+        try:
+            check_ca(spec.ca)
+        except InvalidInput as error:
+            raise BadProvider(f"`ca`: {error.message}", hint=error.hint) from None
     return spec
 
 
@@ -131,10 +161,13 @@ def _check_url(text: str) -> None:
         raise BadProvider(f"{text[:100]!r} is no URL", hint="such as https://api.example.com/v1") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise BadProvider(f"{text[:100]!r} is no HTTP address", hint="such as https://api.example.com/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if "@" in parts.netloc or "?" in text or "#" in text:
         raise BadProvider(
             "a base URL has no credentials, query or fragment", hint="keep the key as a secret and name it in `secret`"
         )
+    if not _PLAIN_URL.fullmatch(text) or "\\" in text:
+        # readers disagree about what these mean, and about which host they name
+        raise BadProvider(f"{text[:100]!r} has characters that no base URL has", hint="plain ASCII without `\\`")
 
 
 class ProviderStore(Protocol):
@@ -156,15 +189,41 @@ class ProviderStore(Protocol):
 class ProviderDirectory:
     """Providers of all projects; `on_change` hears of every change after it is stored."""
 
-    def __init__(self, store: ProviderStore, on_change: Callable[[], Any] = lambda: None) -> None:
+    def __init__(
+        self, store: ProviderStore, on_change: Callable[[], Any] = lambda: None, *, egress: Egress | None = None
+    ) -> None:
         self._store = store
         self._on_change = on_change
+        self.egress = egress or Egress()
 
-    def put(self, spec: ProviderSpec) -> ProviderSpec:
-        """Add a provider or change it."""
-        self._store.put(check_provider(spec))
+    def put(self, spec: ProviderSpec, *, everywhere: bool = False) -> ProviderSpec:
+        """Add a provider or change it; raises `EgressRefused` where its host may not be called.
+
+        `everywhere`: an administrator of the whole installation asks, who may name a private address. What such a one
+        configured stays allowed when others change the rest of it.
+        """
+        check_provider(spec)
+        spec = msgspec.structs.replace(spec, internal=self._internal(spec, everywhere))
+        spec.reach(self.egress).check_host(spec.host)
+        self._store.put(spec)
         self._on_change()
         return spec
+
+    def _internal(self, spec: ProviderSpec, everywhere: bool) -> bool:
+        before = next((each for each in self._store.all(spec.project) if each.name == spec.name), None)
+        stays = before is not None and before.origin == spec.origin and before.internal is not False
+        if everywhere:
+            return looks_inner(spec.host) or (stays if spec.internal is None else spec.internal)
+        if spec.internal is False:
+            return False
+        if stays:
+            return True
+        if spec.internal:
+            raise EgressRefused(
+                f"only administrators of the whole installation may say that {spec.host[:253]!r} is internal",
+                hint="ask one of them, or leave `internal` out",
+            )
+        return False
 
     def get(self, project: str, name: str) -> ProviderSpec:
         """Return a provider of a project; raises `ProviderNotFound`."""

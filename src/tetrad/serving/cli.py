@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from tetrad.kernel import InvalidInput, Unavailable
 from tetrad.kit.api_client import ApiClient, path_part
 from tetrad.kit.cli_output import InProject, Json, show_rows
+from tetrad.kit.egress import MAX_CA_BYTES
 from tetrad.kit.home import GATEWAY_PORT, reachable_host
 from tetrad.kit.home import SETTINGS as INSTALLATION
 from tetrad.kit.settings import load_settings
@@ -39,6 +41,14 @@ def list_providers(project: InProject = "default", as_json: Json = False) -> Non
         as_json,
         empty="no providers; `tetrad provider set NAME --base-url … --model …` adds one",
     )
+
+
+def _text_of(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(MAX_CA_BYTES + 1).decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{str(file)!r} cannot be read: {error}", hint="name a file of PEM certificates") from None
 
 
 @providers.command("set")
@@ -78,6 +88,13 @@ def set_provider(
         str,
         typer.Option(help="What of a request its protocol cannot say: leave it out (lossy) or refuse it (strict)."),
     ] = "lossy",
+    ca: Annotated[
+        Path | None, typer.Option(help="File of PEM certificates that sign its own, in place of the system's.")
+    ] = None,
+    internal: Annotated[
+        bool | None,
+        typer.Option(help="Its name resolves to a private address, and may; for administrators of all projects."),
+    ] = None,
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
@@ -100,6 +117,10 @@ def set_provider(
     body["max_concurrency"] = max_concurrency
     if operation:
         body["operations"] = operation
+    if internal is not None:
+        body["internal"] = internal
+    if ca is not None:
+        body["ca"] = _text_of(ca)
     found = ApiClient.from_environment().put(_path(project, name), body)
     show_rows(
         [{"model": f"{name}/{each['name']}", "kinds": ", ".join(each["kinds"])} for each in found["models"]],

@@ -254,6 +254,16 @@ class ProviderBody(BaseModel):
     max_concurrency: int = Field(default=0, description="Calls of one gateway worker at once; 0: no limit")
     max_queue: int = Field(default=64, description="Calls that wait for a place")
     queue_target_s: float = Field(default=1.0, description="Waiting longer than this for long refuses more with 429")
+    internal: bool | None = Field(
+        default=None,
+        description="Whether it may be at a private address, which administrators of the whole installation decide; "
+        "left out: as before, else by the look of the host that such an administrator names",
+    )
+    ca: str = Field(
+        default="",
+        max_length=262_144,
+        description="PEM certificates that sign its own, in place of the system's",
+    )
 
 
 class ProviderView(ProviderBody):
@@ -289,10 +299,10 @@ def provider_router(directory: ProviderDirectory) -> APIRouter:
         return ProviderView.of(directory.get(project, name))
 
     @routes.put("/{name}", dependencies=[requires("admin")], operation_id="put_provider")
-    def put_provider(project: str, name: EngineName, body: ProviderBody) -> ProviderView:
+    def put_provider(project: str, name: EngineName, body: ProviderBody, actor: CurrentPrincipal) -> ProviderView:
         """Add a provider, or change it; gateways know within a second."""
         spec = _converted({**body.model_dump(), "name": name, "project": project}, ProviderSpec)
-        return ProviderView.of(directory.put(spec))
+        return ProviderView.of(directory.put(spec, everywhere=actor.projects is None))
 
     @routes.delete("/{name}", dependencies=[requires("admin")], operation_id="delete_provider", status_code=204)
     def delete_provider(project: str, name: EngineName) -> None:

@@ -16,6 +16,7 @@ SPEC = ProviderSpec(
     base_url="https://api.acme.example/v1",
     models=(ProviderModel("big", price=Price("1", "2")), ProviderModel("vectors", ("embeddings",))),
     secret="acme-key",
+    internal=False,
 )
 
 
@@ -67,6 +68,15 @@ def test_a_name_belongs_to_the_project_that_took_it_first(database: Database) ->
         {"max_queue": 100_001},
         {"queue_target_s": 0.0},
         {"max_connections": 0},
+        {"base_url": "https://user@h/v1"},
+        {"base_url": "https://@h/v1"},
+        {"base_url": "https://h\\@127.0.0.1/v1"},
+        {"base_url": "https://h/v1#"},
+        {"base_url": "https://h/ v1"},
+        {"base_url": "unix:///run/docker.sock"},
+        {"base_url": "file:///etc/passwd"},
+        {"ca": "nothing"},
+        {"ca": "-----BEGIN CERTIFICATE-----", "base_url": "http://h/v1"},
     ],
 )
 def test_what_cannot_be_a_provider_is_refused(change: dict[str, object]) -> None:

@@ -3419,6 +3419,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/seal-key/rotation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate Seal Key
+         * @description Seal everything with a new key; again after a failure, it goes on where it was.
+         */
+        post: operations["rotate_seal_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -8797,6 +8817,12 @@ export interface components {
             /** Base Url */
             base_url: string;
             /**
+             * Ca
+             * @description PEM certificates that sign its own, in place of the system's
+             * @default
+             */
+            ca: string;
+            /**
              * Connect Timeout S
              * @default 5
              */
@@ -8811,6 +8837,11 @@ export interface components {
              * @default 60
              */
             idle_timeout_s: number;
+            /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide; left out: as before, else by the look of the host that such an administrator names
+             */
+            internal?: boolean | null;
             /**
              * Max Concurrency
              * @description Calls of one gateway worker at once; 0: no limit
@@ -8936,6 +8967,12 @@ export interface components {
             /** Base Url */
             base_url: string;
             /**
+             * Ca
+             * @description PEM certificates that sign its own, in place of the system's
+             * @default
+             */
+            ca: string;
+            /**
              * Connect Timeout S
              * @default 5
              */
@@ -8950,6 +8987,11 @@ export interface components {
              * @default 60
              */
             idle_timeout_s: number;
+            /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide; left out: as before, else by the look of the host that such an administrator names
+             */
+            internal?: boolean | null;
             /**
              * Max Concurrency
              * @description Calls of one gateway worker at once; 0: no limit
@@ -9822,6 +9864,37 @@ export interface components {
             took_ms: number;
             /** Tree */
             tree: string;
+        };
+        /**
+         * RotatedView
+         * @description What a rotation of the sealing key did.
+         */
+        RotatedView: {
+            /**
+             * Done
+             * @description The old key is gone
+             */
+            done: boolean;
+            /**
+             * Left
+             * @description Those that need an older key still, which therefore stays
+             */
+            left: number;
+            /**
+             * Made
+             * @description A new key was made; else a rotation that had begun went on
+             */
+            made: boolean;
+            /**
+             * Resealed
+             * @description Secrets, signing keys and route tables that were sealed anew
+             */
+            resealed: number;
+            /**
+             * Why
+             * @description What is to be done where it is not
+             */
+            why: string;
         };
         /** RotationBody */
         RotationBody: {
@@ -18649,6 +18722,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_VersionView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_seal_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RotatedView"];
                 };
             };
             /** @description The request was refused or failed */

@@ -31,7 +31,7 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import RequestRefused, Upstream, error_body, read_messages_usage, translated
+from tetrad.serving import RequestRefused, Upstream, error_body, reach_of, read_messages_usage, translated
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _PATHS: dict[str, str] = {"messages": "/messages", "count_tokens": "/messages/count_tokens"}
@@ -83,7 +83,7 @@ class AnthropicEndpoint:
     """One upstream. Request heads are encoded once, and once more for each version and set of betas that is asked."""
 
     def __init__(self, provider: AnthropicProvider, upstream: Upstream) -> None:
-        self._address = parse_address(upstream.base_url)
+        self._address = parse_address(upstream.base_url, reach_of(upstream))
         self._origin = str(self._address.origin)
         self._provider = provider
         self._upstream = upstream

@@ -35,7 +35,7 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, usage_of_chat
+from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, reach_of, translated, usage_of_chat
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _encode = msgspec.json.Encoder().encode
@@ -86,7 +86,7 @@ class OpenAIEndpoint:
         headers = [("content-type", "application/json"), *upstream.headers]
         if upstream.secret:
             headers.append(("authorization", f"Bearer {upstream.secret}"))
-        address = parse_address(upstream.base_url)
+        address = parse_address(upstream.base_url, reach_of(upstream))
         self._origin = str(address.origin)
         try:
             self._requests: dict[str, PreparedRequest] = {

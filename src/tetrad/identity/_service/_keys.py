@@ -18,11 +18,13 @@ from tetrad.identity._model import (
     Team,
     check_labels,
     check_models,
+    check_priority,
     check_scopes,
     check_title,
     hash_secret,
     key_kind,
     mint_secret,
+    priority_of,
     secret_is_well_formed,
 )
 from tetrad.identity._service._context import Context, existing_project, log
@@ -68,6 +70,7 @@ class Keys:
         _check_end(expires_at, now)
         if content not in CONTENT_POLICIES:
             raise BadKeyRequest(f"{content[:40]!r} is no content policy", hint=f"one of {', '.join(CONTENT_POLICIES)}")
+        check_priority(labels or {}, {}, actor.projects is None)
         secret = mint_secret(key_kind(given))
         key = ApiKey(
             id=new_id("key"), project=project, name=check_title(name, "a key"), scopes=given, created_at=now,
@@ -147,6 +150,7 @@ class Keys:
             )
             if changed == key:
                 return key
+            check_priority(changed.labels, key.labels, actor.projects is None)
             rows.save_key(changed)
             context.note(
                 rows, actor, "key.changed", key_id, project, team=changed.team, models=list(changed.models),
@@ -235,7 +239,17 @@ def _grant(key: ApiKey, secret: KeySecret, team: Team | None) -> KeyGrant:
     ends = [end for end in (key.expires_at, secret.expires_at) if end is not None]
     models = tuple(each for each in (key.models, team.models if team else ()) if each)
     expires_ns = micros(min(ends)) * 1_000 if ends else 0
-    return KeyGrant(secret.hash, key.id, key.project or "", key.scopes, key.content, expires_ns, key.team, models)
+    return KeyGrant(
+        secret.hash,
+        key.id,
+        key.project or "",
+        key.scopes,
+        key.content,
+        expires_ns,
+        key.team,
+        models,
+        priority_of(key.labels),
+    )
 
 
 def _check_team(rows: Rows, project: str | None, team: str) -> None:

@@ -55,9 +55,13 @@ class FirstStart:
     app_key_file: Path
 
 
-def machine_keys(folder: Path) -> MachineKeys:
-    """Read `seal.key` and `internal.token` in the folder `keys`, making what is missing; safe when processes race."""
-    keyring = load_keyring(folder / "seal.key")
+def machine_keys(folder: Path, keyring: Keyring | None = None) -> MachineKeys:
+    """Read `seal.key` and `internal.token` in the folder `keys`, making what is missing; safe when processes race.
+
+    A `keyring` that is kept elsewhere takes the place of `seal.key`.
+    """
+    if keyring is None:
+        keyring = load_keyring(folder / "seal.key")
     path = folder / "internal.token"
     if not path.exists():
         write_new_file(path, (mint_secret("internal") + "\n").encode())

@@ -72,11 +72,21 @@ class Secrets:
             raise _no_secret(project, name)
         return self._keyring.unseal(found[1], _purpose(project, name)).decode("utf-8", "surrogatepass")
 
+    def boxes(self) -> builtins.list[bytes]:
+        """Return every sealed value as it is kept, to tell with which key."""
+        with self._context.store.read() as rows:
+            return [sealed for _, sealed in rows.sealed_secrets()]
+
     def reseal(self, actor: Principal) -> int:
-        """Seal with the keyring's primary key what an older one sealed; return how many that were."""
+        """Seal with the keyring's primary key what an older one sealed; return how many that were.
+
+        What no key of the ring opens stays as it is: a key that is restored later still opens it.
+        """
         with self._context.store.write() as rows:
             old: builtins.list[tuple[SecretInfo, bytes]] = [
-                (info, sealed) for info, sealed in rows.sealed_secrets() if not self._keyring.is_current(sealed)
+                (info, sealed)
+                for info, sealed in rows.sealed_secrets()
+                if not self._keyring.is_current(sealed) and self._keyring.opens(sealed)
             ]
             for info, sealed in old:
                 purpose = _purpose(info.project, info.name)

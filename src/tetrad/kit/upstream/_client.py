@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import math
 import re
+import socket
 import ssl
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
+from tetrad.kit.egress import EgressRefused, Reach
 from tetrad.kit.upstream._address import Address, Origin
 from tetrad.kit.upstream._connection import Connection, Response
-from tetrad.kit.upstream._errors import BadRequest, ConnectFailed, ConnectionLost, UpstreamBusy
+from tetrad.kit.upstream._errors import BadRequest, ConnectFailed, ConnectionLost, NotAllowed, UpstreamBusy
 from tetrad.kit.upstream._limits import Limits, Timeouts
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -20,6 +23,8 @@ _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"host", b"upgrade", b"expect"))
 _IDEMPOTENT = frozenset(("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"))
 _SWEEP_S = 5.0
+MAX_ADDRESSES = 16
+"""Of a name with more addresses the first ones are tried; the bound on connecting covers them all."""
 _WATCH_S = 0.01
 """The least time between two looks at the deadlines of all calls of a pool."""
 STALE_S = 1.0
@@ -32,16 +37,24 @@ class PreparedRequest:
 
     method: str
     origin: Origin
-    head: bytes
+    head: bytes = field(repr=False)  # it holds the upstream's key
+    reach: Reach | None = None
 
 
 class Client:
-    """Send requests over pooled HTTP/1.1 connections. One per event loop; origins share nothing but the client."""
+    """Send requests over pooled HTTP/1.1 connections. One per event loop; origins share nothing but the client.
 
-    def __init__(self, limits: Limits | None = None, *, ssl_context: ssl.SSLContext | None = None) -> None:
+    Addresses carry how far their connections may reach. With `bounded`, an address that carries nothing may be on the
+    public internet only, sockets of this machine excepted: what forgets to say it reaches nothing that it must not.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, *, ssl_context: ssl.SSLContext | None = None, bounded: bool = False
+    ) -> None:
         self._limits = limits or Limits()
         self._ssl = ssl_context
-        self._pools: dict[tuple[Origin, str], _Pool] = {}
+        self._default = Reach() if bounded else None
+        self._pools: dict[tuple[Origin, str, str], _Pool] = {}
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -66,7 +79,7 @@ class Client:
             if not _VALUE.fullmatch(text):
                 raise BadRequest(f"the value of the header {name!r} has characters that cannot be sent")
             lines.append(key + b": " + text)
-        return PreparedRequest(method, address.origin, b"\r\n".join(lines) + b"\r\n")
+        return PreparedRequest(method, address.origin, b"\r\n".join(lines) + b"\r\n", address.reach)
 
     async def send(
         self,
@@ -94,9 +107,10 @@ class Client:
             head = b"%bcontent-length: %d\r\n\r\n" % (request.head, len(body))
         else:
             head = request.head + b"\r\n"
-        places = self._pools.get((request.origin, pool))
+        reach = request.reach
+        places = self._pools.get((request.origin, pool, "" if reach is None else reach.key))
         if places is None or self._closed or max_connections != places.max_connections:
-            places = self._pool(request.origin, pool, max_connections)
+            places = self._pool(request, pool, max_connections)
         fresh = False
         while True:
             connection = None if fresh else places.take()
@@ -117,7 +131,7 @@ class Client:
     def counts(self) -> dict[str, tuple[int, int, int]]:
         """Return (open, idle, waiting) by origin, over all of its pools."""
         found: dict[str, tuple[int, int, int]] = {}
-        for (origin, _), pool in self._pools.items():
+        for (origin, _, _), pool in self._pools.items():
             opened, idle, waiting = found.get(str(origin), (0, 0, 0))
             found[str(origin)] = (opened + pool.open, idle + len(pool.idle), waiting + len(pool.waiting))
         return found
@@ -129,27 +143,38 @@ class Client:
             pool.close()
         await asyncio.sleep(0)  # lets transports tell their protocols
 
-    def _pool(self, origin: Origin, name: str, max_connections: int | None) -> _Pool:
+    def _pool(self, request: PreparedRequest, name: str, max_connections: int | None) -> _Pool:
         if self._closed:
             raise UpstreamBusy("the client is closed")
-        pool = self._pools.get((origin, name))
+        origin, reach = request.origin, request.reach
+        kept = (origin, name, "" if reach is None else reach.key)
+        pool = self._pools.get(kept)
         if pool is None:
+            if reach is None and origin.scheme != "unix":
+                reach = self._default
             context = None
             if origin.scheme == "https":
-                if self._ssl is None:
-                    self._ssl = ssl.create_default_context()
-                context = self._ssl
-            pool = self._pools[origin, name] = _Pool(origin, self._limits, context)
+                context = self._trusting(reach)
+            pool = self._pools[kept] = _Pool(origin, self._limits, context, reach)
         if max_connections is not None:
             pool.max_connections = max_connections
         return pool
+
+    def _trusting(self, reach: Reach | None) -> ssl.SSLContext:
+        """Certificates and names are always checked; `reach` may only say by whom they have to be signed."""
+        if reach is not None and reach.ca:
+            return ssl.create_default_context(cadata=reach.ca)
+        if self._ssl is None:
+            self._ssl = ssl.create_default_context()
+        return self._ssl
 
 
 class _Pool:
     """The connections of one pool of an origin. `open` counts those being made, in use and idle."""
 
-    def __init__(self, origin: Origin, limits: Limits, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(self, origin: Origin, limits: Limits, ssl_context: ssl.SSLContext | None, reach: Reach | None) -> None:
         self.origin = origin
+        self._reach = reach
         self.max_connections = limits.max_connections
         self.open = 0
         self.idle: list[Connection] = []
@@ -234,13 +259,7 @@ class _Pool:
                 if self.origin.scheme == "unix":
                     _, connection = await loop.create_unix_connection(factory, self.origin.host)
                 else:
-                    _, connection = await loop.create_connection(
-                        factory,
-                        self.origin.host,
-                        self.origin.port,
-                        ssl=self._ssl,
-                        server_hostname=self.origin.host if self._ssl else None,
-                    )
+                    connection = await self._dial(loop, factory)
         except BaseException as error:
             self.open -= 1
             self._wake()
@@ -257,6 +276,46 @@ class _Pool:
             raise ConnectFailed(f"{self.origin} closed the connection as soon as it was made")
         self._all.add(connection)
         return connection
+
+    async def _dial(self, loop: asyncio.AbstractEventLoop, factory: Callable[[], Connection]) -> Connection:
+        """Connect to the host, or, where the reach is bounded, to an address of it that was looked at.
+
+        The name is resolved once, and what was looked at is what is connected to: a name that resolves otherwise a
+        moment later gains nothing.
+        """
+        host, port, reach = self.origin.host, self.origin.port, self._reach
+        name = host if self._ssl else None
+        if reach is None or reach.own:
+            _, connection = await loop.create_connection(factory, host, port, ssl=self._ssl, server_hostname=name)
+            return connection
+        failed: OSError | None = None
+        for address in await self._addresses(loop, reach):
+            try:
+                transport, connection = await loop.create_connection(
+                    factory, address, port, ssl=self._ssl, server_hostname=name
+                )
+            except OSError as error:
+                failed = failed or error
+                continue
+            peer = transport.get_extra_info("peername")
+            if not peer or ipaddress.ip_address(peer[0]) != ipaddress.ip_address(address):
+                connection.abort()
+                raise NotAllowed(f"{self.origin} was answered from elsewhere than the address that was looked at")
+            return connection
+        raise failed or OSError("its name has no address")
+
+    async def _addresses(self, loop: asyncio.AbstractEventLoop, reach: Reach) -> list[str]:
+        """Resolve the host; all of its addresses must be allowed, so that it does not matter which one is taken."""
+        try:
+            host = reach.check_host(self.origin.host)
+            found = await loop.getaddrinfo(host, self.origin.port, type=socket.SOCK_STREAM)
+            addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))[:MAX_ADDRESSES]
+            for address in addresses:
+                reach.check_address(ipaddress.ip_address(address), self.origin.host)
+        except EgressRefused as refusal:
+            said = refusal.message.replace(repr(self.origin.host), str(self.origin))
+            raise NotAllowed(said, hint=refusal.hint) from None
+        return addresses
 
     def release(self, connection: Connection) -> None:
         """Take back a connection after a whole answer."""

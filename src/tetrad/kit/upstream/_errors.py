@@ -25,6 +25,12 @@ class ConnectFailed(UpstreamFailure):
     status = 503
 
 
+class NotAllowed(ConnectFailed):
+    """The egress policy allows no connection there. Nothing was sent, and no address is told."""
+
+    code = "egress_refused"
+
+
 class UpstreamBusy(UpstreamFailure):
     """All connections are taken and the queue is full, or waiting took too long. Nothing was sent."""
 

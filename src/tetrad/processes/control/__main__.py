@@ -12,6 +12,7 @@ import uvicorn
 from tetrad import __version__
 from tetrad.kernel import TetradError
 from tetrad.kit.children import EX_CONFIG
+from tetrad.kit.core_dumps import forbid_core_dumps
 from tetrad.kit.home import CONTROL_PORT, HOST, LOG_LEVEL, MIN_FREE_DISK_MB, Home
 from tetrad.kit.http_protocol import bounded
 from tetrad.kit.http_settings import HEAD_TIMEOUT_S
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tetrad.processes.control", description=__doc__)
     parser.add_argument("--fd", type=int, help="a listening socket, inherited")
     options = parser.parse_args(argv)
+    forbid_core_dumps()
     try:
         settings = product_settings()
         home = Home.of(settings)

@@ -14,6 +14,7 @@ from tetrad.bindings import BindingSet, Bound, Target, target_of
 from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
+from tetrad.kit.egress import PUBLIC
 from tetrad.models import ModelPrice
 from tetrad.releases import AppRefs, Message, ResolvedRelease, ResolvedStep, ResolvedVariable, refuse_unservable
 from tetrad.serving import (
@@ -62,6 +63,7 @@ class Sources:
     routes: Callable[[], Iterable[ModelRoute]] = lambda: ()
     caches: Callable[[], dict[str, CachePolicy]] = dict
     problems: list[str] = field(default_factory=list)
+    egress: str = PUBLIC
 
 
 def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable:
@@ -212,7 +214,14 @@ class _tolerant:  # noqa: N801 - reads as a clause of `with`
 
 def _key(grant: KeyGrant) -> KeyEntry:
     return KeyEntry(
-        grant.key_id, grant.project, grant.scopes, grant.expires_ns, grant.content, grant.team, grant.models
+        grant.key_id,
+        grant.project,
+        grant.scopes,
+        grant.expires_ns,
+        grant.content,
+        grant.team,
+        grant.models,
+        grant.priority,
     )
 
 
@@ -252,6 +261,9 @@ def _add_provider(
         max_concurrency=spec.max_concurrency,
         max_queue=spec.max_queue,
         queue_target_s=spec.queue_target_s,
+        egress=sources.egress,
+        internal=spec.internal is not False,
+        ca=spec.ca,
     )
     for model in spec.models:
         name = f"{spec.name}/{model.name}"

@@ -35,6 +35,7 @@ from tetrad.kernel import Principal, SystemClock, TetradError
 from tetrad.kit.blobs import BlobStore, OpenBlobs, open_blobs
 from tetrad.kit.db import Database, DatabaseDamaged, open_database
 from tetrad.kit.db.migrate import migrate
+from tetrad.kit.egress import EGRESS_ALLOW, parse_egress
 from tetrad.kit.extensions import Extensions, Kind
 from tetrad.kit.home import BLOBS_URL, GATEWAY_PORT, HOST, Home, reachable_host
 from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, Upload, guard
@@ -57,6 +58,7 @@ from tetrad.processes.control._console import console_folder, mount_console, scr
 from tetrad.processes.control._playground import Playground
 from tetrad.processes.control._publisher import RouteTablePublisher
 from tetrad.processes.control._reproducing import GatewayRendering, ReproducingJobs, TracedTraffic
+from tetrad.processes.control._sealing import KeyRotation, opened_keyring
 from tetrad.processes.control._served import DatasetContents, HeldModels, OpenChanges, PushedBatches, ServedReleases
 from tetrad.processes.control._settings import EXAMPLE_APP, GATEWAY_URL, PLAYGROUND_RUNS, PLAYGROUND_TIMEOUT_S
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
@@ -152,6 +154,7 @@ class Services:
     routes: RouteDirectory
     route_health: RouteHealth
     caches: CachePolicies
+    rotation: KeyRotation
     jobs: JobClient
     playground: Playground
     publisher: RouteTablePublisher
@@ -191,7 +194,6 @@ def build_services(settings: Settings, home: Home) -> Services:
     """Open the stores, bring them to this version's schema, and make the services; nothing runs yet."""
     clock = SystemClock()
     with ExitStack() as stack:
-        keys = machine_keys(home.keys)
         url = home.database_url(settings)
         refuse_lost_database(home, url)
         database = open_database(url)
@@ -199,13 +201,15 @@ def build_services(settings: Settings, home: Home) -> Services:
         done = migrate(database, MIGRATIONS)
         if done.applied:
             log.info("database migrated from %s to %s", done.before or "nothing", done.after)
+        identity_store, evidence_store = SqlIdentityStore(database), SqlEvidenceStore(database)
+        keys = machine_keys(home.keys, opened_keyring(settings, home, identity_store, evidence_store))
         telemetry = open_telemetry(telemetry_url(settings, home), telemetry_limits(settings))
         stack.callback(telemetry.close)
         columns = ColumnStore(telemetry)
         columns.migrate()
         traces = Traces(columns, clock, Quarantine(home.root / "quarantine"), trace_limits(settings))
         identity = Identity(
-            SqlIdentityStore(database),
+            identity_store,
             keys.keyring,
             internal_token=keys.internal_token,
             policy=IdentityPolicy.from_settings(settings),
@@ -215,7 +219,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         blobs = open_blobs(settings.get(BLOBS_URL), default=home.blobs, adapter=blob_adapter)
         artifacts = SqlRegistryStore(database)
         evidence = Evidence(
-            SqlEvidenceStore(database),
+            evidence_store,
             artifacts,
             blobs,
             keys.keyring,
@@ -293,7 +297,8 @@ def build_services(settings: Settings, home: Home) -> Services:
             SqlEngineStore(database), clock, on_change=changed, fixed=[_embedder(home)] if _has_embedder(home) else []
         )
         engines.restore(_last_table(home, keys.keyring))
-        providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed)
+        egress = parse_egress(settings.get(EGRESS_ALLOW))
+        providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed, egress=egress)
         limit_store = SqlLimitStore(database)
         leases = LeaseKeeper(limit_store, clock, most_accounts=settings.get(MAX_ACCOUNTS))
 
@@ -364,6 +369,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             resolve_candidate=changes.resolve,
             limits=limits.every_rule,
             caches=caches.all,
+            egress=egress.text,
         )
         publisher = RouteTablePublisher(
             lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
@@ -421,6 +427,13 @@ def build_services(settings: Settings, home: Home) -> Services:
             routes=routes,
             route_health=RouteHealth(clock),
             caches=caches,
+            rotation=KeyRotation(
+                keys.keyring,
+                [(identity.secrets, identity.secrets.reseal), (evidence, lambda _actor: evidence.reseal())],
+                route_table=home.route_table,
+                changed=changed,
+                audit=identity.audit.record,
+            ),
             jobs=jobs,
             playground=playground,
             publisher=publisher,

@@ -15,6 +15,7 @@ from tetrad.kit.jobs.routes import router as jobs_router
 from tetrad.limits.routes import router as limits_router
 from tetrad.models.routes import router as models_router
 from tetrad.processes.control._playground_routes import playground_router
+from tetrad.processes.control._sealing import sealing_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
 from tetrad.processes.control._traffic import traffic_router
@@ -67,6 +68,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         route_router(services.routes, services.route_health),
         gateway_health_router(services.route_health, services.providers),
         cache_router(services.caches),
+        sealing_router(services.rotation),
         jobs_router(services.jobs),
         playground_router(services.playground),
     ]

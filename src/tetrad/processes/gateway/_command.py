@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tetrad.kernel import TetradError
+from tetrad.kit.core_dumps import forbid_core_dumps
 from tetrad.kit.home import GATEWAY_PORT, HOST, LOG_LEVEL
 
 _M_TRIM_THRESHOLD = -1
@@ -28,6 +29,7 @@ With --fd a worker serves a listening socket that its parent made. Without, it b
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; return the exit code."""
     options = _parser().parse_args(argv)
+    forbid_core_dumps()
     from tetrad.processes._settings import gateway_settings
 
     try:

@@ -13,6 +13,7 @@ import msgspec
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
 from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
+from tetrad.processes.gateway._shedding import Shedder, priority_of
 from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import BY_PATH, Exchange, Operation, Pipeline, RequestRefused, error_body
 
@@ -39,6 +40,7 @@ class GatewayCore:
         max_body: int,
         body_timeout_s: float,
         max_in_flight: int,
+        shed_lag_s: float = 0.0,
         memory: ControlMemory | None = None,
         turn: Turn | None = None,
     ) -> None:
@@ -48,6 +50,8 @@ class GatewayCore:
         self.body_timeout_s = body_timeout_s
         self._metrics_page = metrics_page
         self._max_in_flight = max_in_flight
+        self.shedder = Shedder(max_in_flight, shed_lag_s)
+        metrics.shedder = self.shedder
         self._memory = memory
         self.turn = turn
         self.draining = False
@@ -65,6 +69,11 @@ class GatewayCore:
             self.pipeline.authenticate(exchange)
         except TetradError as error:
             return error
+        key = exchange.key
+        if key is not None:
+            refused = self.shedder.refusal(self.metrics.in_flight, priority_of(key.priority, exchange.headers))
+            if refused is not None:
+                return refused
         if exchange.headers.get(b"content-encoding", b"identity") != b"identity":
             return RequestRefused(
                 "compressed request bodies are not read", hint="send the body as it is", status=415, code="bad_encoding"

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from tetrad.kit.spool import SpoolWriter
+from tetrad.processes.gateway._shedding import Shedder
 from tetrad.serving import Cache, Exchange, GatewayHealth
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ _HELP = {
     "tetrad_gateway_errors_total": ("counter", "Requests that failed, by error code."),
     "tetrad_gateway_unpriced_calls_total": ("counter", "Calls whose cost is not known, by model."),
     "tetrad_gateway_in_flight": ("gauge", "Requests being worked on."),
+    "tetrad_gateway_loop_lag_seconds": ("gauge", "How late the worker's loop is."),
+    "tetrad_gateway_shed_total": ("counter", "Requests turned away by their priority, and why."),
     "tetrad_gateway_seconds": ("histogram", "Seconds from a request's head to the end of its answer."),
     "tetrad_gateway_unrecorded_total": ("counter", "Requests whose spans could not be encoded."),
     "tetrad_gateway_spool_bytes": ("gauge", "Bytes of spans on disk, shipped or not."),
@@ -74,6 +77,7 @@ class Metrics:
         self.routes: Callable[[], GatewayHealth] = GatewayHealth
         self.cache: Cache | None = None
         self.tasks: Callable[[], int] = lambda: 0
+        self.shedder: Shedder | None = None
         self._requests: dict[tuple[str, int], int] = {}
         self._errors: dict[str, int] = {}
         self.unpriced: dict[str, int] = {}
@@ -118,6 +122,10 @@ class Metrics:
         for model, count in sorted(self.unpriced.items()):
             yield "tetrad_gateway_unpriced_calls_total", f'model="{_label(model)}"', count
         yield "tetrad_gateway_in_flight", "", self.in_flight
+        if self.shedder is not None:
+            yield "tetrad_gateway_loop_lag_seconds", "", self.shedder.lag_s
+            for (priority, reason), count in sorted(self.shedder.shed.items()):
+                yield "tetrad_gateway_shed_total", f'priority="{priority}",reason="{reason}"', count
         total = 0
         for bound, count in zip((*map(str, _BUCKETS_S), "+Inf"), self._buckets, strict=True):
             total += count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol
 
 import msgspec
@@ -14,7 +15,22 @@ from tetrad.traces import OwnFields, SharedFields, SpanGroup, encode_group
 
 SERVICE = "tetrad-gateway"
 _NOTHING = Outcome()
-_STRUCTURE = frozenset(("role", "type", "index", "finish_reason", "format", "detail"))
+_STRUCTURE: dict[str, frozenset[str]] = {
+    "role": frozenset(("system", "developer", "user", "assistant", "tool", "function")),
+    "type": frozenset(
+        ("text", "image_url", "input_audio", "file", "refusal", "function", "message", "input_text", "input_image",
+         "input_file", "output_text", "function_call", "function_call_output", "reasoning", "summary_text",
+         "reasoning_text", "image", "document", "thinking", "redacted_thinking", "tool_use", "tool_result", "base64",
+         "url", "json_object", "json_schema", "custom", "item_reference")
+    ),
+    "finish_reason": frozenset(("stop", "length", "tool_calls", "content_filter", "function_call")),
+    "format": frozenset(("wav", "mp3", "flac", "opus", "pcm16", "pcm", "aac")),
+    "detail": frozenset(("low", "high", "auto", "original")),
+}  # fmt: skip
+"""What stays readable: the words of the protocols, by the fields that hold them. Anything else may be the user's."""
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
+_QUOTING = frozenset(("output.violation",))
+"""Attributes that may quote an answer."""
 _HEAD_CHARS = 4096
 _REPEATED = 1024
 """An input of so many bytes is not written a second time, where it ends an attempt's."""
@@ -100,6 +116,8 @@ class Recorder:
     def _child(self, x: Exchange, policy: ContentPolicy, number: int, attempt: Attempt) -> OwnFields:
         outcome, model, upstream = attempt.outcome or _NOTHING, attempt.model, attempt.upstream
         attributes = {"upstream": upstream.name, "tetrad.model": model.name, **outcome.attributes}
+        if policy != "full":
+            attributes = {name: value for name, value in attributes.items() if name not in _QUOTING}
         if attempt.reason:
             attributes["tetrad.attempt.reason"] = attempt.reason
         if model.digest:
@@ -147,7 +165,7 @@ class Recorder:
 
 
 def redacted(document: bytes) -> bytes:
-    """Return a JSON document's structure: texts by their length, numbers gone, roles and types kept."""
+    """Return a JSON document's structure: texts by their length, numbers gone, roles and types of protocols kept."""
     try:
         return msgspec.json.encode(_redact(msgspec.json.decode(document)))
     except UNREADABLE:
@@ -159,8 +177,10 @@ def _redact(value: Any) -> Any:
         return f"[{len(value)} characters]"
     if isinstance(value, dict):
         return {
-            key: item if key in _STRUCTURE and isinstance(item, (str, int)) and len(str(item)) <= 32 else _redact(item)
-            for key, item in value.items()
+            key if _FIELD.fullmatch(key) else f"[field {number}]": item
+            if isinstance(item, str) and item in _STRUCTURE.get(key, ())
+            else _redact(item)
+            for number, (key, item) in enumerate(value.items())
         }
     if isinstance(value, list):
         if value and all(isinstance(item, (int, float)) for item in value):

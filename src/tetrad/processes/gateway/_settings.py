@@ -15,6 +15,14 @@ MAX_ANSWER = Setting(
 MAX_IN_FLIGHT = Setting(
     "gateway_max_in_flight", int, 1024, "Requests that one worker works on at once; more get 429.", minimum=1
 )
+SHED_LAG_S = Setting(
+    "gateway_shed_lag_s",
+    float,
+    1.0,
+    "Seconds that a worker may be behind before calls get 429, those of low priority at half of it; 0: any.",
+    minimum=0,
+    maximum=60,
+)
 HEADER_TIMEOUT_S = Setting(
     "gateway_header_timeout_s", float, 10.0, "Seconds for a client to send the head of a request.", minimum=0.1
 )
@@ -93,6 +101,7 @@ SETTINGS = SettingsTable(
         MAX_BODY,
         MAX_ANSWER,
         MAX_IN_FLIGHT,
+        SHED_LAG_S,
         HEADER_TIMEOUT_S,
         BODY_TIMEOUT_S,
         KEEP_ALIVE_S,

@@ -15,7 +15,7 @@ from tetrad.adapters.providers.anthropic import AnthropicProvider
 from tetrad.adapters.providers.openai import OpenAIProvider
 from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
-from tetrad.kit.seal import BadSealKey, Keyring, load_keyring
+from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.kit.upstream import Client, Limits, parse_address
@@ -69,7 +69,7 @@ class Worker:
         """Serve on a listening socket until SIGTERM or SIGINT."""
         settings, home = self.settings, self.home
         clock = SystemClock()
-        client = Client(Limits(high_water_bytes=131_072))
+        client = Client(Limits(high_water_bytes=131_072), bounded=True)
         internal = Client(Limits(max_connections=4))
         folder = _claim(home, self.index)
         spool = SpoolWriter(
@@ -116,7 +116,7 @@ class Worker:
             client=internal,
             control=control,
             token=token,
-            keyring=partial(_keyring, home),
+            keyring=partial(_keyring, settings, home),
             sealed_path=home.route_table,
             install=partial(self._install, pipeline),
         )
@@ -135,6 +135,7 @@ class Worker:
             max_body=settings.get(own.MAX_BODY),
             body_timeout_s=settings.get(own.BODY_TIMEOUT_S),
             max_in_flight=settings.get(own.MAX_IN_FLIGHT),
+            shed_lag_s=settings.get(own.SHED_LAG_S),
             memory=memory,
             turn=turn,
         )
@@ -146,6 +147,7 @@ class Worker:
             asyncio.create_task(shipper.run(), name="shipper"),
             asyncio.create_task(leases.run(), name="leases"),
             asyncio.create_task(teller.run(), name="health"),
+            asyncio.create_task(app.shedder.watch(), name="load"),
             asyncio.create_task(self._keep_house(tables, spool, client), name="housekeeping"),
         ]
         ended = partial(_tell, server.stop)
@@ -268,11 +270,8 @@ def _claim(home: Home, index: int) -> SpoolFolder:
         ) from None
 
 
-def _keyring(home: Home) -> Keyring:
-    path = home.keys / "seal.key"
-    if not path.exists():
-        raise BadSealKey("there is no sealing key yet", hint="control makes it at its first start")
-    return load_keyring(path, create=False)
+def _keyring(settings: Settings, home: Home) -> Keyring:
+    return home.keyring(settings, create=False)
 
 
 def _tell(stop: Callable[[], None], task: asyncio.Task[None]) -> None:

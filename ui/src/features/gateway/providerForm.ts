@@ -38,6 +38,7 @@ const NEW: ProviderBody = {
   max_concurrency: 0,
   max_queue: 64,
   queue_target_s: 1,
+  ca: "",
 };
 
 export function draftOf(provider: Provider | undefined): ProviderDraft {
@@ -56,10 +57,12 @@ export function draftOf(provider: Provider | undefined): ProviderDraft {
   };
 }
 
-/** What to send for a draft; everything that the form does not show goes back as it came. */
+/** What to send for a draft; everything that the form does not show goes back as it came, but for whether it is inside
+ *  the network: left out, that stays as it is for the same address, and is judged anew for another one. */
 export function bodyOf(draft: ProviderDraft): ProviderBody {
   const body: ProviderBody & { name?: string } = { ...draft, base_url: draft.base_url.trim().replace(/\/+$/, ""), models: draft.models.map(modelOf) };
   delete body.name;
+  delete body.internal;
   return body;
 }
 
