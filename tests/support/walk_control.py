@@ -33,7 +33,7 @@ async def _malformed(home: Home) -> dict[str, object]:
     return {"count": count, "failures": found}
 
 
-def _generated(home: Home, examples: int, seed: int, seconds: float) -> dict[str, object]:
+def _generated(home: Home, examples: int, seed: int, most: int) -> dict[str, object]:
     from support.generated_calls import wrong_answers
 
     home.prepare(__version__)
@@ -43,7 +43,7 @@ def _generated(home: Home, examples: int, seed: int, seconds: float) -> dict[str
     document = app.openapi()
     key = (home.keys / "admin.key").read_text("utf-8").strip()
     document["paths"] = {path: each for path, each in document["paths"].items() if "stream" not in path}
-    operations, calls, found = wrong_answers(app, document, key, examples=examples, seed=seed, seconds=seconds)
+    operations, calls, found = wrong_answers(app, document, key, examples=examples, seed=seed, most=most)
     return {"operations": operations, "calls": calls, "failures": found}
 
 
@@ -72,8 +72,8 @@ async def _walk(home: Home) -> dict[str, object]:
 if __name__ == "__main__":
     place = Home(Path(sys.argv[1]))
     if "--generated" in sys.argv:
-        examples, seed, seconds = sys.argv[3:6]
-        told = _generated(place, int(examples), int(seed), float(seconds))
+        examples, seed, most = map(int, sys.argv[3:6])
+        told = _generated(place, examples, seed, most)
     else:
         told = asyncio.run((_malformed if "--malformed" in sys.argv else _walk)(place))
     print(json.dumps(told))
