@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Collection
+from decimal import Decimal
 from typing import Protocol
 
 from tetrad.kernel import Clock, InvalidInput, Usage
-from tetrad.kit.upstream import BrokenAnswer, Response, UpstreamFailure
+from tetrad.kit.upstream import BrokenAnswer, UpstreamFailure
 from tetrad.serving.ports import Outcome
 
 MAX_EVENT = 4 * 1024 * 1024
@@ -24,6 +25,34 @@ class CredentialRefused(UpstreamFailure):
     code = "upstream_credential_refused"
 
 
+class Coming(Protocol):
+    """An upstream's answer that is being read: a `Response`, or what takes one out of its frames."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether everything has come."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return the next piece, b"" at the end; raises `UpstreamFailure`."""
+        ...
+
+    async def flow(self, listener: Callable[[bytes], bool]) -> None:
+        """Hand pieces to a listener as they come, until it returns False; see `tetrad.kit.upstream.Response`."""
+        ...
+
+    async def read_all(self, limit: int) -> bytes:
+        """Return everything; past `limit` bytes raise `BrokenAnswer`."""
+        ...
+
+    def close(self) -> None:
+        """Give up. Harmless when called again."""
+        ...
+
+
 class Collected(Protocol):
     """What puts the events of a stream together again."""
 
@@ -32,6 +61,8 @@ class Collected(Protocol):
     error_type: str
     error_message: str
     unread: int
+    units: dict[str, Decimal]
+    """What of `usage` is no text, by the names of `tetrad.serving.UNITS`."""
 
     def feed(self, events: bytes, *, torn: bool = False) -> None:
         """Read whole events; where the front is `torn`, what cannot be read there does not count."""
@@ -59,7 +90,7 @@ class Drainer:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def drain(self, response: Response) -> None:
+    def drain(self, response: Coming) -> None:
         """Read the rest of a response that is as good as over."""
         task = asyncio.get_running_loop().create_task(_drain(response))
         self._tasks.add(task)
@@ -116,7 +147,7 @@ class EventStream:
 
     def __init__(
         self,
-        response: Response,
+        response: Coming,
         *,
         clock: Clock,
         drainer: Drainer,
@@ -228,6 +259,8 @@ class EventStream:
             error_message=reader.error_message,
             truncated=bool(self._tail),
             attributes={"stream.unread_events": str(reader.unread)} if reader.unread else {},
+            priced=not reader.units,
+            units=reader.units,
         )
 
     def close(self) -> None:
@@ -248,7 +281,7 @@ class EventStream:
             self._tail_bytes -= len(self._tail.popleft())
 
 
-async def _drain(response: Response) -> None:
+async def _drain(response: Coming) -> None:
     try:
         async with asyncio.timeout(DRAIN_S):
             with contextlib.suppress(UpstreamFailure):
@@ -257,7 +290,7 @@ async def _drain(response: Response) -> None:
         response.close()
 
 
-def passed(response: Response, names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+def passed(response: Coming, names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
     """Return those headers of an upstream's answer that its client should see."""
     return [(name, value) for name, value in response.headers if name in names]
 

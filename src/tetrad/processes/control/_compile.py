@@ -34,6 +34,7 @@ from tetrad.serving import (
     Tier,
     Upstream,
     Variable,
+    upstream_of,
 )
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
             with _tolerant(sources, f"release {digest} of app {app.name!r}"):
                 releases[f"{app.project}/{digest}"] = release_route(sources.resolve(app.project, digest))
         routed = {digest: releases.get(f"{app.project}/{digest}") for digest in wanted}
-        known = {digest: release.model for digest, release in routed.items() if release is not None}
+        known = {digest: _models_of(release) for digest, release in routed.items() if release is not None}
         apps[f"{app.project}/{app.name}"] = AppRoute(
             project=app.project,
             name=app.name,
@@ -126,7 +127,7 @@ class _Binder:
         self._bound: dict[str, Bound] = {}
         self._targets: dict[str, dict[str, BindingTarget]] = {}
 
-    def bind(self, entry: AppRefs, models: Mapping[Digest, str]) -> dict[str, str]:
+    def bind(self, entry: AppRefs, models: Mapping[Digest, tuple[str, ...]]) -> dict[str, str]:
         """Return which binding holds for each of an app's refs; `models` are those of its releases, by digest.
 
         What the default ref is bound by holds for pinned releases too, whether the ref is there or not.
@@ -142,11 +143,12 @@ class _Binder:
             path = f"{app.project}/{bound.ref}"
             self._bound[path] = bound
             targets = self._targets.setdefault(path, {})
-            for model in models.values():
+            for model in {each: None for found_there in models.values() for each in found_there}:
                 target = target_of(bound.binding, model) if bound.binding is not None else None
                 if target is not None and model not in targets:
                     targets[model] = self._resolved(app.project, path, target)
-            self._note(entry, ref, bound, targets.get(models.get(entry.refs.get(ref, Digest("")), "")))
+            for model in models.get(entry.refs.get(ref, Digest("")), ("",)):
+                self._note(entry, ref, bound, targets.get(model))
         return found
 
     def routes(self) -> dict[str, BindingRoute]:
@@ -222,6 +224,7 @@ def _key(grant: KeyGrant) -> KeyEntry:
         grant.team,
         grant.models,
         grant.priority,
+        grant.batch,
     )
 
 
@@ -236,6 +239,7 @@ def _price(found: ModelPrice, system: str = "") -> Price:
         tiers=tuple(
             Tier(tier.start, tier.input, tier.output, tier.cache_read, tier.cache_write) for tier in found.tiers
         ),
+        units=found.units,
         cache_write_1h=format(Decimal(found.input) * _HOUR_IN_CACHE[system], "f") if hour else None,
     )
 
@@ -244,34 +248,14 @@ def _add_provider(
     sources: Sources, spec: ProviderSpec, upstreams: dict[str, Upstream], models: dict[str, ModelEntry]
 ) -> None:
     secret = sources.secret(spec.project, spec.secret) if spec.secret else ""
-    upstreams[spec.name] = Upstream(
-        name=spec.name,
-        base_url=spec.base_url.rstrip("/"),
-        adapter=spec.adapter,
-        provider=spec.system,
-        secret=secret,
-        secrets=tuple(_more_secrets(sources, spec)),
-        connect_timeout_s=spec.connect_timeout_s,
-        first_byte_timeout_s=spec.first_byte_timeout_s,
-        idle_timeout_s=spec.idle_timeout_s,
-        total_timeout_s=spec.total_timeout_s,
-        max_connections=spec.max_connections,
-        operations=spec.spoken,
-        translation=spec.translation,
-        max_concurrency=spec.max_concurrency,
-        max_queue=spec.max_queue,
-        queue_target_s=spec.queue_target_s,
-        egress=sources.egress,
-        internal=spec.internal is not False,
-        ca=spec.ca,
-    )
+    upstreams[spec.name] = upstream_of(spec, secret, tuple(_more_secrets(sources, spec)), egress=sources.egress)
     for model in spec.models:
         name = f"{spec.name}/{model.name}"
         found = sources.price(spec.project, name, spec.system, model.name)
         models[name] = ModelEntry(
             name=name,
             upstream=spec.name,
-            upstream_model=model.name,
+            upstream_model=model.deployment or model.name,
             kinds=model.kinds,
             price=model.price or (_price(found, spec.system) if found else None),
             project=spec.project,
@@ -332,12 +316,18 @@ def _step(resolved: ResolvedRelease, step: ResolvedStep) -> ReleaseRoute:
         syntax="jinja2" if step.syntax == "jinja2" else "mustache",
         messages=_templates(step.messages),
         variables=_variables(step.variables),
+        examples=_templates(step.examples),
         params=_params(step.params),
         output=step.on_violation,  # type: ignore[arg-type] # checked when the prompt was read
         repair=step.repair,
         step=step.name,
         inputs=dict(step.inputs),
     )
+
+
+def _models_of(release: ReleaseRoute) -> tuple[str, ...]:
+    """Return the models that a release calls, the primary one first, and those of its steps."""
+    return tuple(dict.fromkeys((release.model, *(step.model for step in release.steps))))
 
 
 def _templates(messages: Iterable[Message]) -> tuple[MessageTemplate, ...]:

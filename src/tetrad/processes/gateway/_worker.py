@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tetrad.adapters.providers.anthropic import AnthropicProvider
-from tetrad.adapters.providers.openai import OpenAIProvider
 from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
 from tetrad.kit.seal import Keyring
@@ -29,6 +27,7 @@ from tetrad.processes.gateway._limits import ControlKeeper, SharedLeases
 from tetrad.processes.gateway._memory import ControlMemory
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
+from tetrad.processes.gateway._relay import ControlRelay
 from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
@@ -41,11 +40,11 @@ from tetrad.serving import (
     GatewayHealth,
     MemoryAnswers,
     Pipeline,
+    ProviderShelf,
     Readiness,
     Remembering,
     RouteTable,
 )
-from tetrad.serving.ports import Provider
 
 if TYPE_CHECKING:
     from tetrad.processes.gateway._server import GatewayServer
@@ -79,13 +78,11 @@ class Worker:
         record_bytes = settings.get(own.RECORD_BYTES)
         cache = self._cache(clock, internal)
         largest = settings.get(own.MAX_ANSWER)
-        providers: dict[str, Provider] = {
-            "openai": OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
-            "anthropic": AnthropicProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
-        }
+        providers = ProviderShelf(client, clock, keep_bytes=record_bytes, answer_bytes=largest)
         control = parse_address(control_address(settings))
         token = _FileSecret(home)
         stored = Client(Limits(max_connections=settings.get(own.STORED_CONNECTIONS)))
+        relaying = Client(Limits(max_connections=settings.get(own.RELAY_CONNECTIONS)))
         memory = ControlMemory(stored, control, token)
         keeper = ControlKeeper(internal, control, token)
         leases = SharedLeases(home.root / "gateway" / "leases", keeper, settings.get(limiting.URL), clock)
@@ -137,6 +134,7 @@ class Worker:
             max_in_flight=settings.get(own.MAX_IN_FLIGHT),
             shed_lag_s=settings.get(own.SHED_LAG_S),
             memory=memory,
+            relay=ControlRelay(relaying, control, token),
             turn=turn,
         )
         server = self._server(app)
@@ -166,10 +164,11 @@ class Worker:
             shipper.close()
             if cache is not None:
                 await cache.close()
-            for provider in providers.values():
-                await provider.close()
+            await providers.close()
+            await client.close()
             await internal.close()
             await stored.close()
+            await relaying.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
 
     def _cache(self, clock: Clock, internal: Client) -> Cache | None:
