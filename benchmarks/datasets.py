@@ -1,6 +1,6 @@
 """How fast datasets are imported, compared and exported, in how much memory, and what an edit adds to the disk.
 
-python benchmarks/datasets.py [--rows 1000000] [--no-edit]     prints one line for each, and JSON with --json
+python benchmarks/datasets.py [--rows 1000000] [--no-edit] [--json FILE]     prints one line for each
 
 Rows are chat messages made here, of about 400 bytes. Memory is the peak of a process of its own for each phase, less
 nothing: the interpreter and the libraries count.
@@ -141,7 +141,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--rows", type=int, default=100_000)
     asked.add_argument("--no-edit", action="store_true")
-    asked.add_argument("--json", action="store_true")
+    asked.add_argument("--json", type=Path)
     given = asked.parse_args()
     with tempfile.TemporaryDirectory(prefix="tetrad-bench-") as folder:
         found = bench_rows(given.rows, Path(folder))
@@ -150,8 +150,7 @@ def main() -> None:
             edit.mkdir()
             found.append(bench_edit(edit))
     if given.json:
-        print(json.dumps(found, indent=2))
-        return
+        given.json.write_text(json.dumps(found, indent=1) + "\n")
     for each in found:
         print("  ".join(f"{name} {value:,}" if name != "what" else value for name, value in each.items()))
 

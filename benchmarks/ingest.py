@@ -1,4 +1,6 @@
-"""How fast spans become durable and how fast they are found again: `python benchmarks/ingest.py [--spans N] [--json]`.
+"""How fast spans become durable and how fast they are found again.
+
+    python benchmarks/ingest.py [--spans 100000] [--json FILE]
 
 One process, no HTTP: frames as a gateway spools them go through the same service as in production, and what it answers
 is durable. Each exchange is two spans with 1 KB in and 1 KB out of random words (which compress badly). Reported are
@@ -76,7 +78,7 @@ def pieces(spans: int, span_of_ns: int) -> list[bytes]:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--spans", type=int, default=100_000)
-    options.add_argument("--json", action="store_true")
+    options.add_argument("--json", type=Path)
     options.add_argument("--senders", type=int, default=4, help="pieces that are under way at the same time")
     given = options.parse_args()
     from concurrent.futures import ThreadPoolExecutor
@@ -160,10 +162,9 @@ def main() -> int:
 
     shutil.rmtree(folder)
     if given.json:
-        print(json.dumps(report, indent=2))
-    else:
-        for name, value in report.items():
-            print(f"{name:24} {value}")
+        given.json.write_text(json.dumps(report, indent=1) + "\n")
+    for name, value in report.items():
+        print(f"{name:24} {value}")
     return 0
 
 

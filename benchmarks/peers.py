@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,11 +25,12 @@ BODY = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something that answers chat completions, and the process to weigh."""
+    """Something that answers chat completions, the process to weigh, and its version."""
 
     name: str
     request: Request
     pid: int
+    version: str = ""
 
 
 def request(url: str, model: str, key: str = "") -> Request:
@@ -44,6 +46,17 @@ def _nginx_binary() -> str:
     if found is None:
         raise SystemExit("nginx is missing: apt-get install nginx-light")
     return found
+
+
+def _nginx_version() -> str:
+    told = subprocess.run([_nginx_binary(), "-v"], check=True, capture_output=True, text=True).stderr
+    return told.strip().rpartition("/")[2]
+
+
+def package_version(python: Path, package: str) -> str:
+    """Return the version of a package in an environment."""
+    code = f"import importlib.metadata as m; print(m.version({package!r}))"
+    return subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
 @contextmanager
@@ -78,7 +91,7 @@ def nginx_proxy(port: int, upstream_port: int, cpu: int) -> Iterator[Target]:
         "proxy_buffering on; }"
     )
     with nginx(port, location, cpu, upstream=f"127.0.0.1:{upstream_port}") as pid:
-        yield Target("nginx proxy", request(f"http://127.0.0.1:{port}/v1", "mock"), pid)
+        yield Target("nginx proxy", request(f"http://127.0.0.1:{port}/v1", "mock"), pid, _nginx_version())
 
 
 def python_environment(root: Path, module: str, *requirements: str) -> Path:
@@ -144,7 +157,8 @@ def tensorzero(upstream: str, cpu: int, root: Path, models: Sequence[str] = ()) 
             time.sleep(0.05)
         base = url.read_text()
         wait_port(base, 30, process)
-        yield Target("TensorZero", request(base, "tensorzero::model_name::mock"), process.pid)
+        version = package_version(python, "tensorzero")
+        yield Target("TensorZero", request(base, "tensorzero::model_name::mock"), process.pid, version)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -178,7 +192,8 @@ def portkey(port: int, upstream: str, cpu: int, root: Path) -> Iterator[Target]:
         wait_port(f"http://127.0.0.1:{port}", 60, process)
         asked = request(f"http://127.0.0.1:{port}/v1", "mock", "sk-none")
         asked.headers.update({"x-portkey-provider": "openai", "x-portkey-custom-host": upstream})
-        yield Target("Portkey", asked, process.pid)
+        version = json.loads((server.parents[1] / "package.json").read_text())["version"]
+        yield Target("Portkey", asked, process.pid, version)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -203,5 +218,6 @@ def litellm(port: int, upstream: str, cpu: int, root: Path, models: Sequence[str
     command += ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
     with _process(command, folder, env) as process:
         wait_port(f"http://127.0.0.1:{port}", 120, process)
-        yield Target("LiteLLM proxy", request(f"http://127.0.0.1:{port}/v1", "mock", "sk-bench"), process.pid)
+        version = package_version(python, "litellm")
+        yield Target("LiteLLM proxy", request(f"http://127.0.0.1:{port}/v1", "mock", "sk-bench"), process.pid, version)
     shutil.rmtree(folder, ignore_errors=True)

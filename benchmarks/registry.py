@@ -28,7 +28,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loadgen import wait_port
-from peers import python_environment
+from peers import package_version, python_environment
 from product import Running, free_port, tetrad_up
 
 RESULTS = Path(__file__).resolve().parents[1] / "bench-results"
@@ -152,6 +152,7 @@ def main() -> None:
     asked.add_argument("--json", type=Path)
     given = asked.parse_args()
     times: dict[str, list[float]] = {}
+    versions: dict[str, str] = {}
 
     def note(name: str, work: Callable[[int], None], number: int) -> None:
         timed(times.setdefault(name, []), work, number)
@@ -165,6 +166,7 @@ def main() -> None:
         else:
             with mlflow(RESULTS / "mlflow") as url:
                 theirs = Mlflow(url)
+                versions["MLflow"] = package_version(RESULTS / "mlflow" / "bin" / "python", "mlflow")
                 for number in range(-2, 0):
                     theirs.version(number)
                 _rounds(given.rounds, note, ours, theirs)
@@ -186,7 +188,8 @@ def main() -> None:
                 else f"  {what}: Tetrad takes {1 / ratio:.1f} times MLflow's time"
             )
     if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+        kept = {"rounds": given.rounds, "versions": versions, "times": found}
+        given.json.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def _rounds(

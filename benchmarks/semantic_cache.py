@@ -110,7 +110,9 @@ def main() -> int:
             f"{wrong / len(questions):12.3%}{mark}"
         )
     if options.json:
-        options.json.write_text(json.dumps({"seed": options.seed, "thresholds": results}, indent=2))
+        options.json.write_text(
+            json.dumps({"seed": options.seed, "default": SEMANTIC_THRESHOLD, "thresholds": results}, indent=1)
+        )
     chosen = results[str(SEMANTIC_THRESHOLD)]
     good = chosen["false_hits"] <= MOST_FALSE * chosen["hits"]
     print(f"  false hits at the default: limit {MOST_FALSE:.0%} of hits {'ok' if good else 'MISSED'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -18,7 +19,6 @@ from tetrad.serving.translation import Translation, find
 LIMIT_US = 25.0
 CHUNKS = 200
 ROUNDS = 60
-RESULTS = Path(__file__).resolve().parents[1] / "bench-results"
 NAMED = {operation.name: operation for operation in OPERATIONS}
 
 
@@ -99,6 +99,9 @@ def request_us(client: str, upstream: str) -> float:
 
 
 def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--json", type=Path)
+    given = asked.parse_args()
     streams = {"messages": ("chat", chat_stream()), "chat": ("messages", messages_stream())}
     results: dict[str, float] = {}
     print(f"\nTranslation, microseconds of CPU (a stream of {CHUNKS} chunks, its request included)")
@@ -114,8 +117,8 @@ def main() -> None:
         )
         results[f"{client}_from_{upstream}_chunk_us"] = chunk
         results[f"{client}_from_{upstream}_request_us"] = whole
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "translation.json").write_text(json.dumps(results, indent=2))
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=1) + "\n")
     if missed:
         sys.exit(1)
 

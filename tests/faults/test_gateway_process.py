@@ -276,12 +276,28 @@ def test_a_worker_is_light(tetrad_home: Path) -> None:
 
 def test_the_gateway_imports_nothing_heavy() -> None:
     code = (
-        "import sys, tetrad.processes.gateway._worker, tetrad.processes._settings as s; s.all_tables(); "
-        "print(*{m.split('.')[0] for m in sys.modules})"
+        "import sys, tetrad.processes.gateway._worker, tetrad.processes._settings as s; s.gateway_settings(); "
+        "print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"sqlalchemy", "alembic", "fastapi", "starlette", "pydantic", "pandas", "numpy", "torch", "httpx", "dbos"}
-    assert not heavy & set(loaded)
+    assert not heavy & {module.split(".")[0] for module in loaded}
+    slices = {module.split(".")[1] for module in loaded if module.startswith("tetrad.")}
+    used = {"adapters", "kernel", "kit", "limits", "processes", "responses", "serving", "traces"}
+    assert slices <= used, "slices that no request needs make every start slower, and every worker larger"
+
+
+def test_its_file_may_set_what_other_processes_go_by_and_what_nobody_knows_is_told(tetrad_home: Path) -> None:
+    config = tetrad_home / "tetrad.toml"
+    config.write_text("gateway_max_in_flight = 7\nrun_heartbeat_s = 60\n")
+    code = "from tetrad.processes._settings import gateway_settings; print(gateway_settings()['gateway_max_in_flight'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tetrad_home, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("7\n", "")
+    config.write_text("gateway_max_in_fligth = 7\n")
+    command = [sys.executable, "-m", "tetrad.processes.gateway", "--port", "1"]
+    done = subprocess.run(command, cwd=tetrad_home, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "did you mean 'gateway_max_in_flight'?" in done.stderr
 
 
 def test_a_master_keeps_its_workers_and_drains_them(tetrad_home: Path) -> None:

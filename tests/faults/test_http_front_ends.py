@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from support import gateway as g
 from support.fake_openai import FakeOpenAI
 from support.gateway import GatewayProcess, make_table, prepare_home
+from support.http_requests import odd_requests, pieces_of, read_by_h11
 from support.wait import wait_until
 
 BODY = b'{"model":"local/m1","messages":[{"role":"user","content":"hi"}]}'
@@ -46,8 +50,9 @@ def talk(gateway: GatewayProcess, *pieces: bytes, timeout_s: float = 10) -> byte
     """Send pieces on one connection; return all that comes until it is closed."""
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=timeout_s) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for piece in pieces:
-            client.sendall(piece)
+        with contextlib.suppress(ConnectionError):  # it was closed after a refusal
+            for piece in pieces:
+                client.sendall(piece)
         data = b""
         try:
             while more := client.recv(65_536):
@@ -115,6 +120,46 @@ def test_a_request_that_could_be_framed_two_ways_is_refused_and_the_connection_e
 def test_what_is_twice_there_or_coded_oddly_is_refused(own: GatewayProcess, head: bytes) -> None:
     data = talk(own, b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + AUTH + head + b"\r\n")
     assert statuses(data) == [400]
+
+
+@pytest.mark.parametrize(
+    "start", [b"CONNECT x:1 HTTP/1.1", b"POST http:// HTTP/1.1", b"POST http://x:y/ HTTP/1.1", b"GET x HTTP/1.1"]
+)
+def test_a_target_of_another_kind_gets_one_refusal_that_says_so(own: GatewayProcess, start: bytes) -> None:
+    data = talk(own, start + b"\r\nhost: x\r\n\r\n" + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert statuses(data) == [400]
+    assert b'"malformed_http"' in data
+
+
+def test_codings_in_http_1_0_are_refused(own: GatewayProcess) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.0\r\n" + AUTH + b"transfer-encoding: chunked\r\n\r\n"
+    assert statuses(talk(own, head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY))) == [400]
+
+
+def test_an_offer_to_change_protocols_is_ignored_in_whatever_pieces_it_comes(
+    own: GatewayProcess, upstream: FakeOpenAI
+) -> None:
+    whole = ask(head=b"connection: Upgrade\r\nUpgrade: h2c\r\n", close=False) + ask()
+    for cut in range(60, 240, 6):
+        assert statuses(talk(own, whole[:cut], whole[cut:])) == [200, 200]
+        assert upstream.requests[-1].body["messages"] == [{"role": "user", "content": "hi"}]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.data())
+def test_what_nobody_should_send_ends_the_connection_and_hides_no_request(
+    gateway: GatewayProcess, upstream: FakeOpenAI, data: st.DataObject
+) -> None:
+    odd = data.draw(odd_requests())
+    pieces = data.draw(pieces_of(odd))
+    theirs, faulty = read_by_h11(odd)
+    seen = len(upstream.requests)
+    # what still waits for a body gets one of nothing but zeros, and whoever goes on reading sees that it is no HTTP
+    answers = statuses(talk(gateway, *pieces, b"\0" * 70_000))
+    assert set(answers) <= {200, 400, 401, 404, 405, 413, 431}, answers
+    assert len(upstream.requests) == seen, "a request without a key was called for"
+    if not faulty:
+        assert len(answers) <= len(theirs) + 1, (answers, theirs)
 
 
 def test_a_request_without_a_host_is_refused(own: GatewayProcess) -> None:

@@ -1,4 +1,4 @@
-"""The two internal endpoints of control that a gateway talks to, over a raw socket."""
+"""The internal endpoints of control that a gateway talks to, over a raw socket."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import asyncio
 import contextlib
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import msgspec
+
 from support.gateway import TOKEN
+from tetrad.limits import Sync
+from tetrad.limits._keeper import LeaseKeeper
 from tetrad.traces import Span, read_frames
 
 
@@ -28,10 +33,19 @@ class FakeControl:
     """The newest report of every gateway worker."""
     sightings: list[dict[str, Any]] = field(default_factory=list)
     """Definitions of tools that gateways told of."""
+    keeper: LeaseKeeper | None = None
+    """Grants leases of limits, where there are limits."""
+    take: Callable[[list[Span]], None] | None = None
+    """Takes spans as they come, instead of their being kept."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections gateways have to it."""
+        return len(self._tasks)
 
     def publish(self, sealed: bytes) -> None:
         """Send a table to every gateway that follows, and to those that come."""
@@ -40,6 +54,7 @@ class FakeControl:
     def __enter__(self) -> Self:
         ready = threading.Event()
         self._table = b""
+        self._kept: dict[str, int] = {}
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(ready),), daemon=True)
@@ -120,11 +135,20 @@ class FakeControl:
         if path == "/internal/v1/tool-sightings":
             self.sightings += json.loads(body)
             return 204, b""
+        if self.keeper is not None and path == "/internal/v1/limits/leases":
+            return 200, msgspec.json.encode(self.keeper.sync(msgspec.json.decode(body, type=Sync)))
         asked = dict(part.split("=") for part in query.split("&"))
         _, _, _, _, worker, segment = path.split("/")
         batch = read_frames(body, final=asked.get("final") == "true")
-        self.spans += batch.spans
         offset = int(asked["offset"])
+        if self.take is None:
+            self.spans += batch.spans
+        elif (known := self._kept.get(segment, 0)) > offset:
+            # sent again, as a worker does that ends before it heard of a receipt: what is there counts once
+            self.take(read_frames(body[known - offset :]).spans)
+        else:
+            self.take(batch.spans)
+        self._kept[segment] = max(self._kept.get(segment, 0), offset + batch.consumed)
         self.chunks.append((worker, segment, offset, len(body)))
         return 200, b'{"next_offset": %d}' % (offset + batch.consumed)
 

@@ -33,6 +33,20 @@ async def _malformed(home: Home) -> dict[str, object]:
     return {"count": count, "failures": found}
 
 
+def _generated(home: Home, examples: int, seed: int, most: int) -> dict[str, object]:
+    from support.generated_calls import wrong_answers
+
+    home.prepare(__version__)
+    services = build_services(product_settings(home=str(home.root)), home)
+    services.identity.first_start(home.keys)
+    app = build_app(services)
+    document = app.openapi()
+    key = (home.keys / "admin.key").read_text("utf-8").strip()
+    document["paths"] = {path: each for path, each in document["paths"].items() if "stream" not in path}
+    operations, calls, found = wrong_answers(app, document, key, examples=examples, seed=seed, most=most)
+    return {"operations": operations, "calls": calls, "failures": found}
+
+
 async def _walk(home: Home) -> dict[str, object]:
     home.prepare(__version__)
     services = build_services(product_settings(home=str(home.root)), home)
@@ -56,6 +70,11 @@ async def _walk(home: Home) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    todo = _malformed if "--malformed" in sys.argv else _walk
-    print(json.dumps(asyncio.run(todo(Home(Path(sys.argv[1]))))))
+    place = Home(Path(sys.argv[1]))
+    if "--generated" in sys.argv:
+        examples, seed, most = map(int, sys.argv[3:6])
+        told = _generated(place, examples, seed, most)
+    else:
+        told = asyncio.run((_malformed if "--malformed" in sys.argv else _walk)(place))
+    print(json.dumps(told))
     sys.stdout.flush()

@@ -19,9 +19,11 @@ from tetrad.kernel.errors import (
 from tetrad.kernel.ids import new_id, new_span_id, new_trace_id, uuid7
 from tetrad.kernel.money import Money
 from tetrad.kernel.principal import Principal
+from tetrad.kernel.unreadable import UNREADABLE
 from tetrad.kernel.usage import Usage
 
 __all__ = [
+    "UNREADABLE",
     "WHOLE",
     "Clock",
     "Conflict",

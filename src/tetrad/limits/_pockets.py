@@ -245,6 +245,9 @@ class Pockets:
             if pocket.free >= amount or grant.gone:
                 self._take(pocket, amount, now)
                 future.set_result(None)
+            elif pocket.free + grant.remaining >= amount:
+                # calls that ended meanwhile used more than was set aside for them; the bucket has enough: ask again
+                pocket.waiting.append((amount, future))
             else:
                 pocket.refused, pocket.refused_until = amount, now + min(grant.retry_s, _ASK_AGAIN_S)
                 future.set_exception(Refused(max(grant.retry_s, 0.001)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from tetrad.kit.home import SETTINGS as INSTALLATION
-from tetrad.kit.settings import Settings, SettingsTable, load_settings
+from tetrad.kit.settings import BadSettings, Settings, SettingsTable, load_settings
 
 _TABLES = (
     "tetrad.processes.standalone._settings",
@@ -31,12 +31,30 @@ _TABLES = (
     "tetrad.processes.tools._settings",
 )
 
+_OF_GATEWAYS = ("tetrad.processes.gateway._settings", "tetrad.limits._settings")
+
 
 def all_tables() -> tuple[SettingsTable, ...]:
     """Return the settings tables of all slices and processes."""
-    return (INSTALLATION, *(importlib.import_module(module).SETTINGS for module in _TABLES))
+    return _tables(_TABLES)
+
+
+def _tables(modules: tuple[str, ...]) -> tuple[SettingsTable, ...]:
+    return (INSTALLATION, *(importlib.import_module(module).SETTINGS for module in modules))
 
 
 def product_settings(**overrides: object) -> Settings:
     """Load and check all settings; what a command line gave goes first."""
     return load_settings(all_tables(), overrides=overrides)
+
+
+def gateway_settings(**overrides: object) -> Settings:
+    """Load and check what a gateway goes by, without importing slices that it does not use.
+
+    Only where something is wrong are all settings loaded: `tetrad.toml` may set what another process goes by, and what
+    nobody knows is to be told as it is everywhere.
+    """
+    try:
+        return load_settings(_tables(_OF_GATEWAYS), overrides=overrides)
+    except BadSettings:
+        return product_settings(**overrides)

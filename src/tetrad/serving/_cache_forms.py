@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from tetrad.kernel import UNREADABLE
+
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _TOP = frozenset(("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"))
 _SAID = ("content", "refusal", "reasoning_content")
@@ -97,7 +99,7 @@ _tails = msgspec.json.Decoder(_Tail)
 def _is_usage(payload: bytes) -> bool:
     try:
         tail = _tails.decode(payload)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
     return tail.choices == [] and bytes(tail.usage) not in (b"", b"null")
 
@@ -117,7 +119,7 @@ def _event(chunk: dict[str, Any]) -> bytes:
 def _decoded(data: bytes) -> dict[str, Any] | None:
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return None
 
 

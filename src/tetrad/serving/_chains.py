@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import Clock, TetradError, Unavailable
+from tetrad.kernel import UNREADABLE, Clock, TetradError, Unavailable
 from tetrad.serving._body import Fields, read_variables
 from tetrad.serving._dispatch import Dispatch, settle
 from tetrad.serving._exchange import Exchange
@@ -176,7 +176,7 @@ class Chain:
 def _field(text: str, path: list[str], step: str) -> Any:
     try:
         value = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise OutputViolated(
             f"the step {step!r} did not answer in JSON: {error}", hint="try again; the trace holds the answer"
         ) from None

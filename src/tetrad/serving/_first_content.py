@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from tetrad.kernel import Clock
+from tetrad.kernel import UNREADABLE, Clock
 from tetrad.serving.errors import DeadlinePassed
 from tetrad.serving.ports import Answer, Outcome
 
@@ -63,7 +63,7 @@ def content_of(events: bytes) -> Content:
             return "some"
         try:
             chunk = _chunks.decode(payload)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return "some"
         if bytes(chunk.error) not in _EMPTY or chunk.type in ("error", "response.failed"):
             return "error"

@@ -285,6 +285,19 @@ class Pipeline:
         head = _STREAM if events else ()
         await reply.begin(answer.status, [*head, *answer.headers, *self._own_headers(exchange, attempt, answer)])
         try:
+            await self._pass_on(exchange, attempt, answer, reply, events=events)
+        except AnswerTorn:
+            raise
+        except Exception as error:  # a fault of ours, and the head is out: another would be read as the stream's words
+            log.exception("the stream of request %s failed inside the gateway", exchange.trace_id)
+            exchange.error_type = TetradError.code
+            self._done(exchange)
+            raise AnswerTorn("the gateway failed") from error
+
+    async def _pass_on(
+        self, exchange: Exchange, attempt: Attempt | None, answer: Answer, reply: Reply, *, events: bool
+    ) -> None:
+        try:
             pump, put = getattr(answer, "pump", None), getattr(reply, "put", None)
             while True:
                 if pump is not None and put is not None:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tetrad.kernel import UNREADABLE
+
 _list = msgspec.json.Decoder(list[Any])
 
 
@@ -21,7 +23,7 @@ def said(operation: str, output: bytes) -> list[Said]:
     """Read `Outcome.output`; one entry per choice of chat completions, else one. Empty where nothing can be read."""
     try:
         messages = [each for each in _list.decode(output) if isinstance(each, dict)]
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return []
     if not messages:
         return []

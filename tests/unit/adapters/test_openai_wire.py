@@ -174,3 +174,12 @@ def test_events_that_cannot_be_read_are_counted_not_fatal() -> None:
 @pytest.mark.parametrize("body", [b"", b"boom", b"[]", b'{"error": "text"}', b"\xff"])
 def test_what_is_no_error_body_is_not_taken_for_one(body: bytes) -> None:
     assert read_error(body) is None
+
+
+@pytest.mark.parametrize(
+    "payload", [b'{"choices":[{"index":0,"delta":{"content":"\xff"}}]}', b'{"choices":' + b"[" * 5_000]
+)
+def test_an_event_that_cannot_be_read_is_counted_whatever_is_wrong_with_it(payload: bytes) -> None:
+    reader = StreamReader()
+    reader.feed(b"data: " + payload + b"\n\ndata: [DONE]\n\n")
+    assert (reader.unread, reader.messages) == (1, b"")

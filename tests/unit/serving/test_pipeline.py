@@ -11,7 +11,7 @@ import pytest
 from support import gateway as g
 from support.pipeline import Bench, FakeReply
 from tetrad.kernel import SystemClock, TetradError, Unavailable
-from tetrad.serving import CHAT, Exchange, Pipeline
+from tetrad.serving import CHAT, AnswerTorn, Exchange, Pipeline
 from tetrad.serving.ports import Outcome
 
 
@@ -231,6 +231,23 @@ async def test_the_record_is_written_before_the_last_byte_goes_out(bench: Bench,
     assert reply.recorded_before_end is True
     assert len(bench.records) == 1
     assert bench.provider.answers[0].closed == 1
+
+
+@pytest.mark.parametrize("where", ["read", "outcome"])
+async def test_a_fault_of_ours_in_the_middle_of_a_stream_tears_it_and_is_recorded_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    bench.provider.pieces = [b"data: 1\n\n", ZeroDivisionError() if where == "read" else b"data: 2\n\n"]
+
+    def fails(_: object) -> None:
+        raise ZeroDivisionError
+
+    if where == "outcome":
+        monkeypatch.setattr("support.pipeline.FakeAnswer.outcome", fails)
+    with pytest.raises(AnswerTorn):
+        await bench.chat("local/m1", stream=True)
+    [record] = bench.records
+    assert (record.error_type, record.recorded) == ("internal", True)
 
 
 async def test_a_stream_that_fails_ends_with_an_error_event(bench: Bench) -> None:

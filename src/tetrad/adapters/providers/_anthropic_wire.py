@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import Usage
+from tetrad.kernel import UNREADABLE, Usage
 from tetrad.serving import MessagesUsage, read_messages_usage
 
 _NOTHING = msgspec.Raw(b"")
@@ -82,7 +82,7 @@ def read_error(body: bytes) -> tuple[str, str] | None:
     """Return (type, message) of an error body; None where it is not one."""
     try:
         error = _errors.decode(body).error
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     return error.type or "", error.message or ""
 
@@ -94,7 +94,7 @@ def without_unsigned(messages: msgspec.Raw) -> tuple[msgspec.Raw, tuple[str, ...
     """
     try:
         said = _conversations.decode(messages)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return messages, ()
     places, messages_kept = [], []
     for number, message in enumerate(said):
@@ -134,7 +134,7 @@ def end_of_message(events: bytes) -> int | None:
                     while events[end : end + 1] in (b"\r", b"\n") and end < len(events):
                         end += 1
                     return end
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 continue
         at = events.find(_END, at + 1)
     return None
@@ -166,7 +166,7 @@ class MessageReader:
         for payload in _payloads(events):
             try:
                 event = _events.decode(payload)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 self.unread += not torn
                 continue
             self._take(event)
@@ -221,7 +221,7 @@ class MessageReader:
     def _take_error(self, raw: bytes) -> None:
         try:
             detail = _error_details.decode(raw)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             detail = _Error(message=raw[:1000].decode("utf-8", "replace"))
         self.error_type = detail.type or "upstream_error"
         self.error_message = detail.message or ""
@@ -233,5 +233,5 @@ def _joined(name: str, pieces: list[str]) -> Any:
         return text
     try:
         return msgspec.Raw(text.encode()) if msgspec.json.decode(text) is not None else {}
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return text  # torn, or never whole: kept as it came

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from tetrad.kernel import Clock, InvalidInput
+from tetrad.kernel import UNREADABLE, Clock, InvalidInput
 from tetrad.kit.upstream import Address, BrokenAnswer
 from tetrad.serving import Upstream
 
@@ -46,7 +46,7 @@ def read_credential(upstream: Upstream) -> AwsCredential:
     if text.startswith("{"):
         try:
             given = msgspec.json.decode(text, type=dict[str, str])
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             given = {}
         plain = {name.replace("_", "").replace("-", "").lower(): value for name, value in given.items()}
         found = AwsCredential(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from tetrad.adapters.providers._aws import Frame, FrameReader
+from tetrad.kernel import UNREADABLE
 from tetrad.kit.upstream import BrokenAnswer, Response, UpstreamFailure
 
 CONTENT_TYPE = b"application/vnd.amazon.eventstream"
@@ -35,7 +36,7 @@ def event_stream_failed(frame: Frame) -> StreamFailed:
     code = headers.get(":exception-type") or headers.get(":error-code") or "upstream_error"
     try:
         text = _said.decode(frame.payload).message
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         text = None
     error = StreamFailed(text or headers.get(":error-message") or "the service gave up", code=code.lower())
     error.status = _STATUSES.get(code, 502)

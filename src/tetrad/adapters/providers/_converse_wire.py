@@ -11,7 +11,7 @@ import msgspec
 
 from tetrad.adapters.providers._aws import Frame
 from tetrad.adapters.providers._aws_stream import event_stream_failed
-from tetrad.kernel import Usage
+from tetrad.kernel import UNREADABLE, Usage
 from tetrad.kit.upstream import BrokenAnswer
 from tetrad.serving import ConverseEvent, read_converse_event
 
@@ -76,7 +76,7 @@ class ConverseReader:
             if line.startswith(b"data:"):
                 try:
                     self._take(read_converse_event(line[5:]))
-                except (msgspec.MsgspecError, RecursionError):
+                except UNREADABLE:
                     self.unread += not torn
 
     @property
@@ -98,7 +98,7 @@ class ConverseReader:
                 given = text.get("input") or "{}"
                 try:
                     read = msgspec.json.decode(given)
-                except msgspec.MsgspecError:
+                except UNREADABLE:
                     read = {"unread": given}
                 said.append({"toolUse": {**block["toolUse"], "input": read}})
             elif "thought" in text or "signature" in text:

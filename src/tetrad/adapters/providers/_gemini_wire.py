@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import Usage
+from tetrad.kernel import UNREADABLE, Usage
 from tetrad.serving import GeminiAnswer, read_gemini
 
 _encode = msgspec.json.encode
@@ -32,7 +32,7 @@ class GeminiReader:
                 continue
             try:
                 self._take(read_gemini(line[5:]), line[5:])
-            except (msgspec.MsgspecError, RecursionError):
+            except UNREADABLE:
                 self.unread += not torn
 
     @property

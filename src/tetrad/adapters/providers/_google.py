@@ -16,7 +16,7 @@ import msgspec
 
 from tetrad.adapters.providers._answers import CredentialRefused
 from tetrad.adapters.providers._login import Login
-from tetrad.kernel import Clock, InvalidInput, TetradError
+from tetrad.kernel import UNREADABLE, Clock, InvalidInput, TetradError
 from tetrad.kit.upstream import Address, BrokenAnswer, Client, Timeouts, UpstreamFailure, parse_address
 from tetrad.serving import Upstream, reach_of
 
@@ -130,7 +130,7 @@ class GoogleToken:
             )
         try:
             token = msgspec.json.decode(said, type=_Token)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             token = _Token("")
         if response.status >= 300 or not _TOKEN.fullmatch(token.access_token):
             raise BrokenAnswer(f"what came instead of a token for the upstream {self._name!r} cannot be read")

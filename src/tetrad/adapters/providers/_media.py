@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import msgspec
 
-from tetrad.kernel import Clock, Usage
+from tetrad.kernel import UNREADABLE, Clock, Usage
 from tetrad.kit.upstream import BrokenAnswer, Response
 from tetrad.serving.ports import ModelCall, Outcome
 
@@ -153,7 +153,7 @@ class PassedStream:
                 continue
             try:
                 answer = _answers.decode(line[5:])
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 break
             if (answer.type or "").endswith(_LAST_EVENTS):
                 return _outcome(answer, "")

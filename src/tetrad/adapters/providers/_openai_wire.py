@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import Usage
+from tetrad.kernel import UNREADABLE, Usage
 from tetrad.serving import units_of_chat, usage_of_chat
 
 _NOTHING = msgspec.Raw(b"")
@@ -116,7 +116,7 @@ def read_error(body: bytes) -> tuple[str, str] | None:
     """Return (code, message) of an error body; None where it is not one."""
     try:
         error = _errors.decode(body).error
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     return str(error.code or error.type or ""), error.message or ""
 
@@ -147,7 +147,7 @@ def _only_usage(event: bytes) -> bool:
     for payload in _payloads(event):
         try:
             tail = _tails.decode(payload)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return False
         return not tail.choices and tail.choices is not None and bytes(tail.usage) not in (b"", b"null")
     return False
@@ -183,7 +183,7 @@ class StreamReader:
                 continue
             try:
                 chunk = decode(payload)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 self.unread += not torn
                 continue
             take(chunk)
@@ -225,7 +225,7 @@ class StreamReader:
     def _take_error(self, raw: bytes) -> None:
         try:
             detail = _error_details.decode(raw)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             detail = _ErrorDetail(message=raw[:1000].decode("utf-8", "replace"))
         self.error_type = str(detail.code or detail.type or "upstream_error")
         self.error_message = detail.message or ""

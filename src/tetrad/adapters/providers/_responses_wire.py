@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import msgspec
 
-from tetrad.kernel import Usage
+from tetrad.kernel import UNREADABLE, Usage
 from tetrad.serving.ports import Outcome
 
 _NOTHING = msgspec.Raw(b"")
@@ -117,13 +117,13 @@ class ResponsesReader:
     def _take_delta(self, raw: msgspec.Raw) -> None:
         try:
             self._pieces.append(_text.decode(raw))
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             self.unread += 1
 
     def _take(self, event: _Event, *, torn: bool) -> None:
         try:
             response = _responses.decode(event.response)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             self.unread += not torn
             return
         found = _outcome(response)
@@ -168,5 +168,5 @@ def _read(events: bytes) -> Iterator[_Event]:
         if line.startswith(b"data:"):
             try:
                 yield _events.decode(line[5:].strip())
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 continue

@@ -17,7 +17,7 @@ from tetrad.adapters.providers._anthropic_wire import (
 )
 from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, names_in
 from tetrad.adapters.providers._login import Login, fixed_login
-from tetrad.kernel import Usage
+from tetrad.kernel import UNREADABLE, Usage
 from tetrad.kit.upstream import Response
 from tetrad.serving import RequestRefused, Upstream, read_messages_usage, translated
 from tetrad.serving.ports import Answer, ModelCall, Outcome
@@ -108,7 +108,7 @@ class AnthropicEndpoint(PooledEndpoint):
         received_ns = self._provider.clock.now_ns()
         try:
             outcome = read_outcome(call, body)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise self._not_one(call, response.status, error) from None
         return Whole(response.status, body, outcome, received_ns, passed(response, self.passed))
 

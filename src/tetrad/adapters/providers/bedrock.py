@@ -18,7 +18,7 @@ from tetrad.adapters.providers._converse_wire import ConverseReader, converse_ev
 from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, model_of, names_in
 from tetrad.adapters.providers._login import Login, fixed_login
 from tetrad.adapters.providers.anthropic import MessagesStream, origin_only, read_outcome
-from tetrad.kernel import TetradError, Usage
+from tetrad.kernel import UNREADABLE, TetradError, Usage
 from tetrad.kit.upstream import BrokenAnswer, Response
 from tetrad.serving import Upstream, error_body, read_converse, translated
 from tetrad.serving.ports import Answer, ModelCall, Outcome
@@ -111,7 +111,7 @@ class BedrockEndpoint(PooledEndpoint):
         received_ns = self._provider.clock.now_ns()
         try:
             outcome = _outcome(call, body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise self._not_one(call, response.status, error) from None
         return Whole(response.status, body, outcome, received_ns, passed(response, self.passed))
 
@@ -120,7 +120,7 @@ class BedrockEndpoint(PooledEndpoint):
         kind = (response.header(b"x-amzn-errortype") or b"").split(b":")[0].decode("ascii", "replace")
         try:
             said = _errors.decode(body)
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             return None
         message = said.message or said.capital
         return (kind or "upstream_error", message) if message or kind else None

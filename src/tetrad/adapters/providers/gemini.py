@@ -16,7 +16,7 @@ from tetrad.adapters.providers._endpoint import PooledEndpoint, PooledProvider, 
 from tetrad.adapters.providers._gemini_wire import GeminiReader
 from tetrad.adapters.providers._google import google_login
 from tetrad.adapters.providers._login import GOOGLE, Login, fixed_login
-from tetrad.kernel import Usage
+from tetrad.kernel import UNREADABLE, Usage
 from tetrad.kit.upstream import Response
 from tetrad.serving import Upstream, read_gemini, read_gemini_error, translated
 from tetrad.serving.ports import Answer, ModelCall, Outcome
@@ -87,7 +87,7 @@ class GeminiEndpoint(PooledEndpoint):
         received_ns = self._provider.clock.now_ns()
         try:
             outcome = _outcome(call, body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise self._not_one(call, response.status, error) from None
         return Whole(response.status, body, outcome, received_ns, passed(response, self.passed))
 

@@ -9,6 +9,7 @@ from tetrad.adapters.providers._endpoint import PooledProvider
 from tetrad.adapters.providers._login import Login, fixed_login
 from tetrad.adapters.providers._openai_wire import StreamReader
 from tetrad.adapters.providers.openai import ChatStream, OpenAIEndpoint
+from tetrad.kernel import UNREADABLE
 from tetrad.kit.upstream import Response
 from tetrad.serving import Upstream, said_plainly
 from tetrad.serving.ports import Answer, ModelCall
@@ -46,7 +47,7 @@ class MistralEndpoint(OpenAIEndpoint):
         """Errors of requests are told as OpenAI tells them by some of Mistral's servers, and flat by others."""
         try:
             said = msgspec.json.decode(body, type=_Refused)
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             return super()._read_error(body, response)
         return said.type, said.message
 
@@ -76,5 +77,5 @@ def _plain(line: bytes) -> bytes:
         return line
     try:
         return b"data: " + said_plainly(line[5:])
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return line

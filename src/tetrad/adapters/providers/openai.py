@@ -19,7 +19,7 @@ from tetrad.adapters.providers._openai_wire import (
     without_usage_events,
 )
 from tetrad.adapters.providers._responses_wire import ResponsesReader, end_of_response, read_response
-from tetrad.kernel import InvalidInput
+from tetrad.kernel import UNREADABLE, InvalidInput
 from tetrad.kit.upstream import BrokenAnswer, Response
 from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, units_of_chat, usage_of_chat
 from tetrad.serving.ports import Answer, ModelCall, Outcome
@@ -134,7 +134,7 @@ class OpenAIEndpoint(PooledEndpoint):
         received_ns = self._provider.clock.now_ns()
         try:
             outcome = outcome_of(body)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise self._not_one(call, status, error) from None
         return Whole(status, body, outcome, received_ns, headers, tuple(call.unsaid) if call.unsaid else ())
 
@@ -157,7 +157,7 @@ class OpenAIEndpoint(PooledEndpoint):
         received_ns = provider.clock.now_ns()
         try:
             outcome = read_outcome(call, body, content_type)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise self._not_one(call, response.status, error) from None
         headers = passed(response, self.passed)
         return Whole(response.status, body, outcome, received_ns, headers, content_type=content_type)

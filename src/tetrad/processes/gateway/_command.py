@@ -30,10 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run; return the exit code."""
     options = _parser().parse_args(argv)
     forbid_core_dumps()
-    from tetrad.processes._settings import product_settings
+    from tetrad.processes._settings import gateway_settings
 
     try:
-        settings = product_settings(host=options.host, gateway_port=options.port)
+        settings = gateway_settings(host=options.host, gateway_port=options.port)
         _log_to_stderr(settings.get(LOG_LEVEL))
         if options.fd is not None:
             listening = socket.socket(fileno=options.fd)

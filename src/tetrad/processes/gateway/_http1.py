@@ -30,7 +30,6 @@ from tetrad.processes.gateway._wire import (
     FRAMING_PER_BYTE,
     MAX_DISCARDED_BYTES,
     MAX_HEAD_BYTES,
-    without_upgrade,
 )
 from tetrad.serving import AnswerTorn, Exchange, Operation, error_body
 
@@ -42,10 +41,12 @@ _WRITE_HIGH = 65_536
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _ONCE = frozenset((b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding"))
 """Headers that a request may have only once: two of them could be read two ways."""
-_UNLIKE = frozenset((b"expect", b"transfer-encoding", b"upgrade", b"x-offer", b"traceparent"))
+_UNLIKE = frozenset((b"expect", b"transfer-encoding", b"upgrade", b"traceparent"))
 """Headers with which a head is parsed each time: they change what follows, or are another one's each time."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
+_MAX_OFFERS = 16
+"""How many requests that offer another protocol are read from one piece of input."""
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})\r\n")
 _MAX_KNOWN_HEADS = 1024
 _MAX_KNOWN_BYTES = 2048
@@ -204,11 +205,13 @@ class HttpConnection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._size = 0
         self._fault = ""
+        self._offered = False
         self._missing = 0
         self._turn = server.core.turn
         self._owed = 0
         self._close_when_paid = False
         self._learned: _KnownHead | None = None
+        self._learning = False
 
     # asyncio
 
@@ -260,16 +263,14 @@ class HttpConnection(asyncio.Protocol):
                 name, digits = _name_of(data, end)
                 if name and self._current is None and self._again(name, digits, data, end):
                     return
-                self._learned = None
+                self._learned, self._learning = None, bool(name)
             self._head_bytes += len(data)
-            if data.find(b"pgrade", 0, end if end > 3 else len(data)) >= 0:
-                data = without_upgrade(data)
         else:
             self._framing_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400, "this server changes no protocols", "malformed_http")
+        except httptools.HttpParserUpgrade as offer:
+            self._read_past_offers(data, offer)
         except httptools.HttpParserError as error:
             self._refuse(400, self._fault or _plain(error), "malformed_http")
         if name and self._learned is not None:
@@ -278,6 +279,33 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(431, f"the request's headers are larger than {MAX_HEAD_BYTES:,} bytes", "headers_too_large")
         elif self._framing_bytes > MAX_HEAD_BYTES and not self._closing:
             self._refuse(400, "the body's framing and trailers are larger than the body allows", "malformed_http")
+
+    def _read_past_offers(self, data: bytes, offer: httptools.HttpParserUpgrade) -> None:
+        """Read requests that offer another protocol as if they did not (RFC 9110 7.8; Java's client offers h2c).
+
+        llhttp takes the bodies of such requests for that protocol's bytes and reads no further.
+        """
+        for _ in range(_MAX_OFFERS):
+            data = self._without_offer() + data[offer.args[0] :]
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as another:
+                offer = another
+            except httptools.HttpParserError as error:
+                self._refuse(400, self._fault or _plain(error), "malformed_http")
+                return
+            else:
+                return
+        self._refuse(400, "too many requests offer to change protocols at once", "malformed_http")
+
+    def _without_offer(self) -> bytes:
+        """Return the head that was just read, without its offer, for a new parser."""
+        parser, self._parser = self._parser, httptools.HttpRequestParser(self)
+        version = parser.get_http_version().encode("latin-1")
+        lines = [b"%b %b HTTP/%b\r\n" % (parser.get_method(), self._url, version)]
+        lines += [b"%b: %b\r\n" % (name, value) for name, value in self._head.items() if name != b"upgrade"]
+        self._offered = False
+        return b"".join(lines) + b"\r\n"
 
     # heads that were read before
 
@@ -343,6 +371,10 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         parser, head = self._parser, self._head
+        learning, self._learning = self._learning, False  # of what was named: the first of the heads that came together
+        if b"upgrade" in head and parser.should_upgrade():
+            self._offered = True  # it will be read anew
+            return
         version = parser.get_http_version()
         http10 = version == "1.0"
         if version not in ("1.0", "1.1"):
@@ -354,10 +386,17 @@ class HttpConnection(asyncio.Protocol):
         if head.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             self._fault = "the only transfer coding that is read is chunked"
             raise ValueError(self._fault)
+        if http10 and b"transfer-encoding" in head:
+            self._fault = "HTTP/1.0 has no transfer codings"  # who understands none frames the body otherwise
+            raise ValueError(self._fault)
+        if parser.should_upgrade():  # only CONNECT is left
+            self._fault = "this is no proxy"
+            raise ValueError(self._fault)
+        path = self._path()
         self._in_head = False
         self._head_bytes = self._framing_bytes = self._discarded = self._size = 0
         request = _Request(
-            parser.get_method().decode("latin-1"), self._path(), keep_alive=parser.should_keep_alive(), http10=http10
+            parser.get_method().decode("latin-1"), path, keep_alive=parser.should_keep_alive(), http10=http10
         )
         self._receiving = request
         exchange = self._core.exchange(request.method, request.path, head)
@@ -378,7 +417,7 @@ class HttpConnection(asyncio.Protocol):
         request.counted = True
         self._core.metrics.in_flight += 1
         usual = declared is not None and request.keep_alive and not http10 and type(exchange) is Exchange
-        if usual and self._learned is None:
+        if usual and learning:
             self._learned = _KnownHead(exchange.operation, head)
         request.expects = head.get(b"expect", b"").lower() == b"100-continue"
         if not self._busy():
@@ -403,6 +442,8 @@ class HttpConnection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
+        if self._offered:
+            return
         self._in_head = True
         self._begun = False
         self._framing_bytes = self._head_bytes = 0
@@ -648,7 +689,11 @@ class HttpConnection(asyncio.Protocol):
     def _path(self) -> str:
         url = self._url
         if not url.startswith(b"/"):
-            url = httptools.parse_url(url).path or b"/"
+            try:
+                url = httptools.parse_url(url).path or b"/"
+            except httptools.HttpParserInvalidURLError:
+                self._fault = "the request's target is no URL"
+                raise
         path = url.partition(b"?")[0]
         if b"%" in path:
             path = unquote_to_bytes(path)

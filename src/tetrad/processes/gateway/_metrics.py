@@ -56,6 +56,7 @@ _HELP = {
     "tetrad_gateway_tool_requests_total": ("counter", "Requests of MCP servers, by server, method and outcome."),
     "tetrad_gateway_tool_seconds_total": ("counter", "Seconds that calls of tools took, by server."),
     "tetrad_gateway_tool_streams": ("gauge", "Streams of MCP servers that clients hold open."),
+    "tetrad_gateway_tasks": ("gauge", "Tasks that the worker's loop runs: its own few, and one per request under way."),
     "tetrad_gateway_resident_bytes": ("gauge", "Memory of the worker."),
 }
 
@@ -83,6 +84,7 @@ class Metrics:
         self.tool_streams: Callable[[], int] = int
         self._tools: dict[tuple[str, str, str], int] = {}
         self._tool_seconds: dict[str, float] = {}
+        self.tasks: Callable[[], int] = lambda: 0
         self.shedder: Shedder | None = None
         self._requests: dict[tuple[str, int], int] = {}
         self._errors: dict[str, int] = {}
@@ -174,6 +176,7 @@ class Metrics:
         yield from _route_samples(self.routes())
         if self.cache is not None:
             yield from _cache_samples(self.cache)
+        yield "tetrad_gateway_tasks", "", self.tasks()
         yield "tetrad_gateway_resident_bytes", "", _resident_bytes()
 
 

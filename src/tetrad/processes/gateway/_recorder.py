@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from tetrad.kernel import TetradError
+from tetrad.kernel import UNREADABLE, TetradError
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import Attempt, ContentPolicy, Exchange, KeyEntry
 from tetrad.serving.ports import Outcome
@@ -231,7 +231,7 @@ def redacted(document: bytes) -> bytes:
     """Return a JSON document's structure: texts by their length, numbers gone, roles and types of protocols kept."""
     try:
         return msgspec.json.encode(_redact(msgspec.json.decode(document)))
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return msgspec.json.encode({"redacted": True, "bytes": len(document)})
 
 

@@ -128,6 +128,7 @@ class Worker:
             streams_per_key=settings.get(own.TOOL_STREAMS),
         )
         self.metrics.tool_streams = lambda: tools.streams
+        self.metrics.tasks = _count_tasks
         tables = TableClient(
             client=internal,
             control=control,
@@ -260,6 +261,10 @@ def _spare_collections() -> None:
 
 def _health(pipeline: Pipeline) -> GatewayHealth:
     return pipeline.table.health() if pipeline.table is not None else GatewayHealth()
+
+
+def _count_tasks() -> int:
+    return len(asyncio.all_tasks())
 
 
 class FileSecret:

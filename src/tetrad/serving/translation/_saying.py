@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tetrad.kernel import UNREADABLE
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._kinds import Translation, Translator
@@ -88,7 +89,7 @@ def guarded(translate: Translator) -> Translator:
     def safely(call: ModelCall, strict: bool) -> Translation:
         try:
             return translate(call, strict)
-        except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
+        except (*UNREADABLE, OverflowError) as error:
             raise RequestRefused(
                 f"the request cannot be translated: {error}", hint="send plain JSON", code="malformed_json"
             ) from None

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import TetradError, Usage
+from tetrad.kernel import UNREADABLE, TetradError, Usage
 from tetrad.serving.errors import BadAnswer, StreamBroken, error_body, error_event
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation._events import EventReader
@@ -115,7 +115,7 @@ class ChatAnswers:
     def whole(self, body: bytes) -> bytes:
         try:
             answer = _completions.decode(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"the upstream's answer is no chat completion: {error}") from None
         choice = answer.choices[0] if answer.choices else _Choice()
         message = choice.message or _Message()
@@ -136,7 +136,7 @@ class ChatAnswers:
     def error(self, status: int, body: bytes) -> tuple[int, bytes]:
         try:
             said = _errors.decode(body).error
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             said = _Error(message=body[:1000].decode("utf-8", "replace"))
         return status, error_body(_as_error(said, status), "anthropic")
 
@@ -155,7 +155,7 @@ def _output(output: bytes) -> bytes:
     try:
         messages = _messages.decode(output)[:1]
         said = [{"role": "assistant", "content": _blocks(message)} for message in messages if message is not None]
-    except (msgspec.MsgspecError, RecursionError, TetradError):
+    except (*UNREADABLE, TetradError):
         return output
     return _encode(said)
 
@@ -215,7 +215,7 @@ def _arguments(text: str | None, name: str) -> dict[str, Any]:
         return {}
     try:
         return _objects.decode(text)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         raise BadAnswer(
             f"the model called {name[:100]!r} with arguments that are no JSON object", hint="try again"
         ) from None
@@ -263,7 +263,7 @@ class _Tool:
         self._looks += 1
         try:
             _objects.decode("".join(self.pieces))
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             return False
         return True
 
@@ -315,7 +315,7 @@ class ChatEvents:
             return
         try:
             chunk = _completions.decode(payload)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"the upstream's stream holds what is no chunk of a chat completion: {error}") from None
         if bytes(chunk.error) not in (b"", b"null"):
             said.append(_told(bytes(chunk.error)))
@@ -439,6 +439,6 @@ _FIELDS = {b"text": b"text", b"thinking": b"thinking", b"signature": b"signature
 def _told(raw: bytes) -> bytes:
     try:
         said = _error_details.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         said = _Error(message=raw[:1000].decode("utf-8", "replace"))
     return error_event(_as_error(said, 500), "anthropic")

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tetrad.kernel import UNREADABLE
 from tetrad.serving._operations import MESSAGES
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._kinds import Translation
@@ -287,7 +288,7 @@ def _tool_use(call: dict[str, Any], path: str) -> dict[str, Any]:
     arguments = as_text(function.get("arguments") or "{}", f"{path}.function.arguments")
     try:
         given = msgspec.json.decode(arguments if arguments.strip() else "{}")
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         given = None
     if not isinstance(given, dict):
         raise bad(f"{path}.function.arguments", "the text of a JSON object")

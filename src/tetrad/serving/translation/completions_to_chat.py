@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import new_id
+from tetrad.kernel import UNREADABLE, new_id
 from tetrad.serving._operations import CHAT
 from tetrad.serving.errors import BadAnswer, RequestRefused, StreamBroken
 from tetrad.serving.ports import ModelCall, Outcome
@@ -110,7 +110,7 @@ class _Answers:
             return outcome
         try:
             texts = [message.text for message in _messages.decode(outcome.output)[:1] if message is not None]
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             return outcome
         return msgspec.structs.replace(outcome, output=_encode(texts))
 
@@ -167,7 +167,7 @@ class _Events:
 def _read(body: bytes) -> _Completion:
     try:
         return _completions.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadAnswer(f"the upstream's answer is no chat completion: {error}") from None
 
 

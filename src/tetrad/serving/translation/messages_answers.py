@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import TetradError
+from tetrad.kernel import UNREADABLE, TetradError
 from tetrad.serving.errors import BadAnswer, StreamBroken, error_body, error_event
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation._events import EventReader
@@ -114,7 +114,7 @@ class MessagesAnswers:
     def whole(self, body: bytes) -> bytes:
         try:
             answer = _messages.decode(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"the upstream's answer is no message: {error}") from None
         choice = {
             "index": 0,
@@ -137,7 +137,7 @@ class MessagesAnswers:
     def error(self, status: int, body: bytes) -> tuple[int, bytes]:
         try:
             said = _errors.decode(body).error
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             said = _Error(message=body[:1000].decode("utf-8", "replace"))
         status = _STATUSES.get(status, status)
         return status, error_body(_as_error(said, status))
@@ -156,7 +156,7 @@ def _output(output: bytes) -> bytes:
         return output
     try:
         return _encode([_message(message) for message in _lists.decode(output)])
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return output
 
 
@@ -276,7 +276,7 @@ class MessagesEvents:
     def _take(self, payload: bytes, said: list[bytes]) -> None:
         try:
             event = _events.decode(payload)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"the upstream's stream holds what is no event of a message: {error}") from None
         kind = event.type
         if kind == "content_block_delta":
@@ -393,6 +393,6 @@ class MessagesEvents:
 def _told(raw: bytes) -> bytes:
     try:
         said = _error_details.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         said = _Error(message=raw[:1000].decode("utf-8", "replace"))
     return error_event(_as_error(said, _ERROR_STATUSES.get(said.type or "", 500)))

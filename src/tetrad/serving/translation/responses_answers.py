@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import Usage, new_id
+from tetrad.kernel import UNREADABLE, Usage, new_id
 from tetrad.serving.errors import BadAnswer, StreamBroken
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation._events import EventReader
@@ -95,7 +95,7 @@ class ResponsesAnswers:
     def whole(self, body: bytes) -> bytes:
         try:
             answer = _completions.decode(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"the upstream's answer is no chat completion: {error}") from None
         choice = answer.choices[0] if answer.choices else _Choice()
         identity = new_id("resp")
@@ -121,7 +121,7 @@ class ResponsesAnswers:
         elif output:
             try:
                 message = next(iter(_messages.decode(output)), None)
-            except (msgspec.MsgspecError, RecursionError):
+            except UNREADABLE:
                 return outcome
             output = _encode(_items(message or _Message(), "resp_recorded", None, []))
         reasons = tuple(outcome.finish_reasons[:1])
@@ -294,7 +294,7 @@ class ResponsesEvents:
             return
         try:
             chunk = _completions.decode(payload)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"the upstream's stream holds what is no chunk of a chat completion: {error}") from None
         if self._head is None:
             self._begin(chunk, said)
@@ -454,7 +454,7 @@ class ResponsesEvents:
     def _fail(self, raw: bytes, said: list[bytes]) -> None:
         try:
             found = _errors.decode(raw)
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             found = _Error(message=raw[:1000].decode("utf-8", "replace"))
         detail = found if isinstance(found, _Error) else _Error(message=found)
         error = {

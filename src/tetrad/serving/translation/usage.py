@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import Usage
+from tetrad.kernel import UNREADABLE, Usage
 
 
 class _PromptDetails(msgspec.Struct, frozen=True, gc=False):
@@ -100,7 +100,7 @@ def usage_of_chat(raw: msgspec.Raw | bytes) -> Usage | None:
         return None
     try:
         said = _chat.decode(data)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     if said is None or (said.prompt_tokens is None and said.completion_tokens is None):
         return None
@@ -150,7 +150,7 @@ def read_messages_usage(raw: msgspec.Raw | bytes) -> MessagesUsage | None:
         return None
     try:
         said: MessagesUsage | None = _messages.decode(data)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     return said
 
