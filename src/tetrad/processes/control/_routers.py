@@ -28,7 +28,7 @@ from tetrad.releases.routes import router as releases_router
 from tetrad.releases.routes import staleness_router
 from tetrad.responses.routes import router as responses_router
 from tetrad.serving._route_api import gateway_health_router, route_router
-from tetrad.serving.routes import cache_router, provider_router
+from tetrad.serving.routes import cache_router, preset_router, provider_router
 from tetrad.serving.routes import router as serving_router
 from tetrad.tools.routes import router as tools_router
 from tetrad.traces.routes import router as traces_router
@@ -61,7 +61,8 @@ def all_routers(services: Services) -> list[APIRouter]:
         models_router(services.models),
         prompts_router(services.prompts),
         serving_router(services.engines, lambda: services.publisher.table, project_of),
-        provider_router(services.providers),
+        provider_router(services.providers, services.probe),
+        preset_router(),
         responses_router(services.responses),
         limits_router(services.limits, services.leases),
         usage_router(services.traces, services.identity),
