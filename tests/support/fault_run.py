@@ -200,7 +200,7 @@ def fault_run(folder: Path, *, count: int, seed: int, connections: int = 64) -> 
         ending()
     told = json.loads((folder / "client.json").read_text())
     account = store.account(BUDGET.id, "key_run", "total")
-    assert account is not None, "nothing was spent"
+    assert account is not None, f"nothing was spent: {told}"
     return Books(
         seed=seed, count=count, seconds=told["seconds"],
         outcomes=outcomes + (folder / "outcomes").read_bytes()[_WARM_UP:],
