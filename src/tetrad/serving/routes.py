@@ -266,6 +266,16 @@ class ProviderBody(BaseModel):
         description="How the secret is used: bearer, header, query, sigv4, google, none; empty: as usual",
     )
     options: dict[str, str] = Field(default={}, max_length=16, description="What the adapter needs besides")
+    internal: bool | None = Field(
+        default=None,
+        description="Whether it may be at a private address, which administrators of the whole installation decide; "
+        "left out: as before, else by the look of the host that such an administrator names",
+    )
+    ca: str = Field(
+        default="",
+        max_length=262_144,
+        description="PEM certificates that sign its own, in place of the system's",
+    )
 
 
 class DiscoverBody(ProviderBody):
@@ -304,16 +314,6 @@ class PresetView(BaseModel):
     places: list[str]
     local: bool
     note: str
-    internal: bool | None = Field(
-        default=None,
-        description="Whether it may be at a private address, which administrators of the whole installation decide; "
-        "left out: as before, else by the look of the host that such an administrator names",
-    )
-    ca: str = Field(
-        default="",
-        max_length=262_144,
-        description="PEM certificates that sign its own, in place of the system's",
-    )
 
 
 class ProviderView(ProviderBody):

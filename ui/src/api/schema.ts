@@ -6040,6 +6040,12 @@ export interface components {
             /** Base Url */
             base_url: string;
             /**
+             * Ca
+             * @description PEM certificates that sign its own, in place of the system's
+             * @default
+             */
+            ca: string;
+            /**
              * Connect Timeout S
              * @default 5
              */
@@ -6054,6 +6060,11 @@ export interface components {
              * @default 60
              */
             idle_timeout_s: number;
+            /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide; left out: as before, else by the look of the host that such an administrator names
+             */
+            internal?: boolean | null;
             /**
              * Max Concurrency
              * @description Calls of one gateway worker at once; 0: no limit
@@ -8661,17 +8672,6 @@ export interface components {
              * @description With {places} that are to be given
              */
             base_url: string;
-            /**
-             * Ca
-             * @description PEM certificates that sign its own, in place of the system's
-             * @default
-             */
-            ca: string;
-            /**
-             * Internal
-             * @description Whether it may be at a private address, which administrators of the whole installation decide; left out: as before, else by the look of the host that such an administrator names
-             */
-            internal?: boolean | null;
             /** Local */
             local: boolean;
             /** Name */
@@ -9087,6 +9087,12 @@ export interface components {
             /** Base Url */
             base_url: string;
             /**
+             * Ca
+             * @description PEM certificates that sign its own, in place of the system's
+             * @default
+             */
+            ca: string;
+            /**
              * Connect Timeout S
              * @default 5
              */
@@ -9101,6 +9107,11 @@ export interface components {
              * @default 60
              */
             idle_timeout_s: number;
+            /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide; left out: as before, else by the look of the host that such an administrator names
+             */
+            internal?: boolean | null;
             /**
              * Max Concurrency
              * @description Calls of one gateway worker at once; 0: no limit
@@ -9260,6 +9271,12 @@ export interface components {
             /** Base Url */
             base_url: string;
             /**
+             * Ca
+             * @description PEM certificates that sign its own, in place of the system's
+             * @default
+             */
+            ca: string;
+            /**
              * Connect Timeout S
              * @default 5
              */
@@ -9274,6 +9291,11 @@ export interface components {
              * @default 60
              */
             idle_timeout_s: number;
+            /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide; left out: as before, else by the look of the host that such an administrator names
+             */
+            internal?: boolean | null;
             /**
              * Max Concurrency
              * @description Calls of one gateway worker at once; 0: no limit
