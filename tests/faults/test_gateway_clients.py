@@ -332,7 +332,7 @@ def test_pipelined_requests_are_answered_in_order(gateway: GatewayProcess) -> No
     ("path", "method", "status", "code"),
     [
         ("/", "GET", 404, "unknown_url"),
-        ("/v1/batches", "POST", 404, "protocol_not_served"),
+        ("/v1/realtime", "POST", 404, "protocol_not_served"),
         ("/v1/messages", "GET", 405, "method_not_allowed"),
         ("/v1/chat/completions", "GET", 405, "method_not_allowed"),
         ("/v1/models", "DELETE", 405, "method_not_allowed"),

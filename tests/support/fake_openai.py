@@ -182,6 +182,11 @@ class Script:
         """A stream of 100 words, `argument` seconds between them."""
         return await self.stream([f"w{i} " for i in range(100)], pause_s=float(self.argument or 0.05))
 
+    async def act_later(self) -> bool:
+        """The usual answer, `argument` seconds later."""
+        await asyncio.sleep(float(self.argument or 0.2))
+        return await self.act_m1()
+
     async def act_endless(self) -> bool:
         """A stream without end, as fast as it is read."""
         await self.head(200, "text/event-stream")

@@ -125,6 +125,8 @@ class KeyGrant:
     models: tuple[tuple[str, ...], ...] = ()
     """Lists of patterns, the key's own and its team's; of each, one must match what a call names as `model`."""
     priority: Priority = "normal"
+    batch: str = ""
+    """The batch whose lines are called with it."""
 
 
 @dataclass(frozen=True, slots=True)

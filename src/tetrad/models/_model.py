@@ -135,6 +135,8 @@ class ModelPrice(msgspec.Struct, frozen=True):
     valid_from: datetime | None = None
     valid_to: datetime | None = None
     unpriced: tuple[str, ...] = ()
+    units: dict[str, str] = {}
+    """What else has a price, by the names that gateways charge by (`audio_input` by the million, `second` each, …)."""
 
 
 class PriceEntry(msgspec.Struct, frozen=True):

@@ -10,6 +10,16 @@ from tetrad.models._model import ModelPrice, PriceTier
 
 SOURCE = "genai-prices"
 _TOKEN_KEYS = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
+_UNIT_KEYS = {
+    "input_audio_mtok": ("audio_input", 1),
+    "output_audio_mtok": ("audio_output", 1),
+    "input_image_mtok": ("image_input", 1),
+    "output_image_mtok": ("image_output", 1),
+    "requests_kcount": ("request", 1000),
+    "audio_hours": ("second", 3600),
+}
+"""What the list says besides tokens of text: our name of it, and how many of ours one of theirs is."""
+_PLACES = Decimal("1e-12")
 
 
 class PublicPrices:
@@ -30,8 +40,10 @@ class PublicPrices:
 
 def _converted(listed: Any) -> ModelPrice | None:
     values = {name: value for name, value in vars(listed).items() if value is not None and not name.startswith("_")}
+    units = _units(values)
     if "input_mtok" not in values:
-        return None
+        # What hears and answers in text is paid by the time that it hears.
+        return ModelPrice("0", "0", source=SOURCE, units=units) if set(units) == {"second"} else None
     base = {name: _base(values.get(name)) for name in _TOKEN_KEYS}
     starts = sorted({tier.start for name in _TOKEN_KEYS for tier in getattr(values.get(name), "tiers", ())})
     tiers = tuple(
@@ -52,8 +64,18 @@ def _converted(listed: Any) -> ModelPrice | None:
         _text(base["cache_write_mtok"]),
         tiers=tiers,
         source=SOURCE,
-        unpriced=tuple(sorted(set(values) - set(_TOKEN_KEYS))),
+        unpriced=tuple(sorted(set(values) - set(_TOKEN_KEYS) - set(_UNIT_KEYS))),
+        units=units,
     )
+
+
+def _units(values: dict[str, Any]) -> dict[str, str]:
+    found = {}
+    for theirs, (ours, many) in _UNIT_KEYS.items():
+        price = _base(values.get(theirs))
+        if price is not None:
+            found[ours] = f"{(Decimal(price) / many).quantize(_PLACES).normalize():f}"
+    return found
 
 
 def _base(value: Any) -> Decimal | None:

@@ -21,6 +21,7 @@ _TABLES = (
     "tetrad.releases._settings",
     "tetrad.changes._settings",
     "tetrad.responses._settings",
+    "tetrad.batches._settings",
     "tetrad.traces._settings",
     "tetrad.serving._settings",
     "tetrad.limits._settings",

@@ -25,9 +25,9 @@ from tetrad.releases._engine_requirement import NAME as ENGINE_NAME
 from tetrad.releases._yaml import Reader
 
 FILE = "tetrad.yaml"
-MODEL_ROLES = ("primary", "draft", "embedder", "reranker", "judge", "guard")
+MODEL_ROLES = ("primary", "draft", "embedder", "reranker", "judge", "guard", "step")
 PROMPT_ROLES = ("system",)
-FIELDS = ("app", "description", "code", "data", "model", "prompt", "sampling")
+FIELDS = ("app", "description", "code", "data", "model", "prompt", "sampling", "steps")
 MAX_PARTS = 50
 MAX_ADAPTERS = 16
 MAX_SCALE = 100
@@ -98,6 +98,8 @@ class Declaration(msgspec.Struct, frozen=True):
     model: tuple[ModelPart, ...] = ()
     prompt: tuple[PromptPart, ...] = ()
     sampling: Mapping[str, Any] = {}
+    steps: Mapping[str, str] = {}
+    """Which of `model` answers for a step of a chain, by the step's name; the primary one where it is not named."""
 
 
 def parse_declaration(text: bytes, *, where: str = FILE) -> Declaration:
@@ -105,8 +107,9 @@ def parse_declaration(text: bytes, *, where: str = FILE) -> Declaration:
 
     The fields are those of the manifest: `app` (required), `description`, `code` {path, lock, runtime}, the lists
     `data` [{role, name, file | version, key}], `model` [{role, name, version, adapters, engine}] (`adapters`: [{name,
-    version, scale}], `engine`: {name, version, context}), `prompt` [{role, name, file | version}], and `sampling`. A
-    release has exactly one model in the role `primary` and at most one prompt in the role `system`.
+    version, scale}], `engine`: {name, version, context}), `prompt` [{role, name, file | version}], `sampling`, and
+    `steps` {STEP: {model}} of a chain. A release has exactly one model in the role `primary` and at most one prompt in
+    the role `system`.
     """
     reader = Reader(text, where=where)
     top = reader.fields(reader.root, FIELDS, "the declaration")
@@ -120,6 +123,7 @@ def parse_declaration(text: bytes, *, where: str = FILE) -> Declaration:
         model=tuple(_model(reader, node) for node in reader.items(top.get("model"), "model", MAX_PARTS)),
         prompt=tuple(_prompt(reader, node) for node in reader.items(top.get("prompt"), "prompt", MAX_PARTS)),
         sampling=_sampling(reader, top.get("sampling")),
+        steps=_steps(reader, top.get("steps")),
     )
     _check_roles(reader, top, declaration)
     reader.finish()
@@ -131,6 +135,10 @@ def _check_roles(reader: Reader, top: Mapping[str, yaml.Node], declaration: Decl
     if len(primaries) != 1:
         count = "no model has" if not primaries else f"{len(primaries)} models have"
         reader.fail(top.get("model", reader.root), f"{count} the role primary; exactly one must")
+    names = {part.name for part in declaration.model}
+    for step, model in declaration.steps.items():
+        if model and model not in names:
+            reader.fail(top["steps"], f"the step {step!r} names the model {model!r}, which is not in `model`")
     for what, parts in (("data", declaration.data), ("model", declaration.model), ("prompt", declaration.prompt)):
         named = [(part.role, part.name) for part in parts if part.name]
         if len(set(named)) != len(named):
@@ -274,6 +282,19 @@ def _file_or_version(reader: Reader, node: yaml.Node, fields: Mapping[str, yaml.
     if not file and not version and not {"file", "version"} & set(fields):
         reader.fail(node, f"an item of {what} names a file, or the version of one that is there")
     return file, version
+
+
+def _steps(reader: Reader, node: yaml.Node | None) -> dict[str, str]:
+    if node is None:
+        return {}
+    found = {}
+    for name, inner in reader.fields(node, None, "steps").items():
+        fields = reader.fields(inner, ("model",), f"steps.{name}")
+        if "model" not in fields:
+            reader.fail(inner, f"steps.{name} names no model")
+        else:
+            found[name] = reader.text(fields["model"], f"steps.{name}.model")
+    return found
 
 
 def _sampling(reader: Reader, node: yaml.Node | None) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class ResolvedStep(msgspec.Struct, frozen=True):
     params: Mapping[str, Any] = {}
     on_violation: str = "error"
     repair: bool = False
+    examples: tuple[Message, ...] = ()
 
 
 class ResolvedRelease(msgspec.Struct, frozen=True):

@@ -273,7 +273,7 @@ class Releases:
         """Resolve the examples that prompts name, unless the app declares a few-shot dataset of that name itself."""
         declared = {version.name for role, version in data if role == "fewshot"}
         found: dict[str, DatasetVersion] = {}
-        for prompt in prompts:
+        for prompt in (each for top in prompts for each in (top, *(step.prompt for step in top.steps))):
             if not prompt.examples:
                 continue
             reference = parse_reference(prompt.examples, what="a dataset")
@@ -588,10 +588,11 @@ class Releases:
         model = next(part for part in manifest["model"] if part["role"] == "primary")
         pinned = next((part for part in manifest["prompt"] if part["role"] == "system"), None)
         prompt = self._prompt(project, pinned, drafts) if pinned else None
-        examples: list[Message] = []
+        shown: dict[str, tuple[Message, ...]] = {}
         for part in manifest["data"]:
             if part["role"] == "fewshot":
-                examples += self._examples(self._datasets.by_digest(project, part["digest"], part["order"]))
+                found = self._examples(self._datasets.by_digest(project, part["digest"], part["order"]))
+                shown[part["name"]] = (*shown.get(part["name"], ()), *found)
         return ResolvedRelease(
             digest=digest,
             project=project,
@@ -606,14 +607,14 @@ class Releases:
             syntax=prompt.syntax if prompt else "mustache",
             messages=prompt.messages if prompt else (),
             variables=prompt.variables if prompt else (),
-            examples=tuple(examples),
+            examples=tuple(message for messages in shown.values() for message in messages),
             params={**(prompt.request if prompt else {}), **step["sampling"]},
             code_digest=manifest["code"]["tree"],
             code_artifact=manifest["code"]["digest"],
             code_dirty=manifest["code"]["patch"] is not None,
             on_violation=prompt.on_violation if prompt else "error",
             repair=prompt.repair if prompt else False,
-            steps=_steps(prompt, manifest, model["name"]) if prompt else (),
+            steps=_steps(prompt, manifest, shown) if prompt else (),
         )
 
     def parts(self, project: str, digest: str, *, rows: int = 20) -> ReleaseParts:
@@ -718,13 +719,16 @@ def ref_name(app: str, ref: str) -> str:
     return f"{app}/{check_simple_name(ref, 'name of a ref')}"
 
 
-def _steps(chain: PromptVersion, manifest: Mapping[str, Any], model: str) -> tuple[ResolvedStep, ...]:
+def _steps(
+    chain: PromptVersion, manifest: Mapping[str, Any], shown: Mapping[str, tuple[Message, ...]]
+) -> tuple[ResolvedStep, ...]:
+    """Return the steps of a chain, each with the examples that its own prompt names."""
     graph = {step["step"]: step for step in manifest["graph"]}
     return tuple(
         ResolvedStep(
             name=step.name,
             inputs=step.inputs,
-            model=model,
+            model=graph[step.name]["model"],
             prompt_name=step.prompt.name,
             prompt_version=step.prompt.version,
             syntax=step.prompt.syntax,
@@ -733,9 +737,14 @@ def _steps(chain: PromptVersion, manifest: Mapping[str, Any], model: str) -> tup
             params={**step.prompt.request, **graph[step.name]["sampling"]},
             on_violation=step.prompt.on_violation,
             repair=step.prompt.repair,
+            examples=shown.get(_examples_name(step.prompt), ()),
         )
         for step in chain.steps
     )
+
+
+def _examples_name(prompt: PromptVersion) -> str:
+    return parse_reference(prompt.examples, what="a dataset").name if prompt.examples else ""
 
 
 def _declaration(source: Source) -> Declaration:
@@ -788,7 +797,9 @@ def _manifest(
     graph = [step]
     if system:
         step["prompt"] = system.name
-        graph = _chain_graph(system, step, declaration.sampling) if system.steps else graph
+        graph = _chain_graph(system, step, declaration) if system.steps else graph
+    if declaration.steps and not (system and system.steps):
+        raise BadPart("`steps` are given, and the prompt is no chain", hint="leave them out, or name a chain")
     return build_manifest(
         app=declaration.app,
         code=code_part,
@@ -802,15 +813,22 @@ def _manifest(
     )
 
 
-def _chain_graph(chain: PromptVersion, step: Mapping[str, Any], sampling: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _chain_graph(chain: PromptVersion, step: Mapping[str, Any], declaration: Declaration) -> list[dict[str, Any]]:
     """Return a step of the graph per step of a chain; what the app declares of sampling holds for each of them."""
+    unknown = sorted(set(declaration.steps) - {each.name for each in chain.steps})
+    if unknown:
+        raise BadPart(
+            f"the chain {chain.name!r} has no step {unknown[0][:80]!r}",
+            hint=f"its steps: {', '.join(each.name for each in chain.steps)}",
+        )
     following = [[each.name] for each in chain.steps[1:]] + [[]]
     return [
         {
             **step,
             "step": each.name,
             "prompt": each.prompt.name,
-            "sampling": {**each.prompt.params, **sampling},
+            "model": declaration.steps.get(each.name, step["model"]),
+            "sampling": {**each.prompt.params, **declaration.sampling},
             "next": after,
         }
         for each, after in zip(chain.steps, following, strict=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from tetrad.kernel import uuid7
+
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,127}")
 
 
@@ -41,6 +43,15 @@ class Conversation(msgspec.Struct, frozen=True):
     native: bool = False
 
 
+class KeptConversation(msgspec.Struct, frozen=True):
+    """A conversation as an object of its own: clients name it, and each response that does adds to its items."""
+
+    id: str
+    project: str
+    created_s: int
+    metadata: dict[str, str] = {}
+
+
 class ResponseLimits(msgspec.Struct, frozen=True):
     """What may be kept, and for how long."""
 
@@ -49,6 +60,7 @@ class ResponseLimits(msgspec.Struct, frozen=True):
     most_bytes: int = 16 * 2**20
     conversation_bytes: int = 32 * 2**20
     most_turns: int = 500
+    most_items: int = 5000
 
 
 class ItemPage(msgspec.Struct, frozen=True):
@@ -65,7 +77,9 @@ class _Output(msgspec.Struct, frozen=True):
     output: list[msgspec.Raw] = []
 
 
+_PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
 _items = msgspec.json.Decoder(list[msgspec.Raw])
+_item = msgspec.json.Decoder(dict[str, Any])
 _outputs = msgspec.json.Decoder(_Output)
 
 
@@ -79,6 +93,23 @@ def joined(items: list[bytes]) -> msgspec.Raw:
     return msgspec.Raw(b"[" + b",".join(items) + b"]")
 
 
+def new_items(items: list[msgspec.Raw]) -> list[tuple[str, bytes]]:
+    """Return items as a conversation keeps them, by their ids; what has no id gets a new one.
+
+    Raises `msgspec.MsgspecError` for what is no item.
+    """
+    found = []
+    for raw in items:
+        item: dict[str, Any] = _item.decode(raw)
+        kind = str(item.get("type") or "message")
+        said = item.get("id")
+        identity = (
+            said if isinstance(said, str) and ID.fullmatch(said) else f"{_PREFIXES.get(kind, 'item')}_{uuid7().hex}"
+        )
+        found.append((identity, msgspec.json.encode({**item, "type": kind, "id": identity})))
+    return found
+
+
 def named_items(items: list[bytes], identity: str) -> list[dict[str, Any]]:
     """Return items as the protocol lists them: each has an id and a type, each message a list of parts."""
     tail = identity.partition("_")[2] or identity
@@ -87,6 +118,8 @@ def named_items(items: list[bytes], identity: str) -> list[dict[str, Any]]:
         item: dict[str, Any] = msgspec.json.decode(raw)
         item.setdefault("type", "message")
         item.setdefault("id", f"{'msg' if item['type'] == 'message' else 'item'}_{tail}i{number:04x}")
+        if item["type"] == "message":
+            item.setdefault("status", "completed")
         if item["type"] == "message" and isinstance(item.get("content"), str):
             kind = "output_text" if item.get("role") == "assistant" else "input_text"
             item["content"] = [{"type": kind, "text": item["content"]}]

@@ -20,7 +20,11 @@ CONVERSATION_BYTES = Setting(
 )
 MAX_TURNS = Setting("response_max_turns", int, 500, "Turns of one conversation.", minimum=1, maximum=2000)
 
-SETTINGS = SettingsTable("Stored responses", (KEEP_DAYS, MAX_KEPT, MAX_BYTES, CONVERSATION_BYTES, MAX_TURNS))
+MAX_ITEMS = Setting(
+    "response_conversation_items", int, 5000, "Items of one conversation that is an object of its own.", minimum=1
+)
+
+SETTINGS = SettingsTable("Stored responses", (KEEP_DAYS, MAX_KEPT, MAX_BYTES, CONVERSATION_BYTES, MAX_TURNS, MAX_ITEMS))
 
 
 def limits_from(settings: Settings) -> ResponseLimits:

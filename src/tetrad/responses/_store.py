@@ -5,14 +5,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
 from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metadata
-from tetrad.responses._model import KeptResponse
+from tetrad.responses._model import KeptConversation, KeptResponse
 
+T = TypeVar("T")
 kept_responses = sa.Table(
     "kept_responses",
     metadata,
@@ -28,6 +29,31 @@ kept_responses = sa.Table(
     sa.Column("input", sa.LargeBinary, nullable=False),
     sa.Column("response", sa.LargeBinary, nullable=False),
     sa.Index(None, "expires_at"),
+)
+kept_conversations = sa.Table(
+    "kept_conversations",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("expires_at", Timestamp, nullable=False),
+    sa.Column("metadata", JsonText, nullable=False),
+    sa.Column("next_place", sa.BigInteger, nullable=False),
+    sa.Index(None, "expires_at"),
+)
+conversation_items = sa.Table(
+    "conversation_items",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("conversation", sa.String(128), primary_key=True),
+    sa.Column("place", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("id", sa.String(128), nullable=False),
+    sa.Column("source", sa.String(128), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("item", sa.LargeBinary, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["project", "conversation"], ["kept_conversations.project", "kept_conversations.id"], ondelete="CASCADE"
+    ),
 )
 _PER_QUERY = 200
 
@@ -90,7 +116,122 @@ class SqlResponseStore:
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
+    # conversations
+
+    def put_conversation(self, kept: KeptConversation, expires_at: datetime) -> None:
+        table = kept_conversations.c
+        row = {
+            "project": kept.project,
+            "id": kept.id,
+            "created_at": datetime.fromtimestamp(kept.created_s, UTC),
+            "expires_at": expires_at,
+            "metadata": kept.metadata,
+            "next_place": 0,
+        }
+        with self._database.write() as connection:
+            if not insert_or_ignore(connection, kept_conversations, [row]):
+                changed = sa.update(kept_conversations).where(table.project == kept.project, table.id == kept.id)
+                connection.execute(changed.values(metadata=kept.metadata, expires_at=expires_at))
+
+    def conversation(self, project: str, identity: str, now: datetime) -> KeptConversation | None:
+        query = sa.select(kept_conversations).where(*_talk(project, identity, now))
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            return None
+        return KeptConversation(row["id"], row["project"], int(row["created_at"].timestamp()), row["metadata"])
+
+    def drop_conversation(self, project: str, identity: str, now: datetime) -> bool:
+        items, gone = _items_of(project, identity), _talk(project, identity, now)
+        with self._database.write() as connection:
+            if connection.execute(sa.select(kept_conversations.c.id).where(*gone)).first() is None:
+                return False
+            connection.execute(sa.delete(conversation_items).where(*items))
+            return connection.execute(sa.delete(kept_conversations).where(*gone)).rowcount > 0
+
+    def count_conversations(self, project: str) -> int:
+        query = sa.select(sa.func.count()).where(kept_conversations.c.project == project)
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def append(
+        self,
+        project: str,
+        conversation: str,
+        items: Sequence[tuple[str, bytes]],
+        *,
+        source: str,
+        most: int,
+        most_bytes: int,
+        expires_at: datetime,
+        now: datetime,
+    ) -> bool | None:
+        table, these = conversation_items.c, _items_of(project, conversation)
+        held = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(table.size), 0)).where(*these)
+        with self._database.write() as connection:
+            found = sa.select(kept_conversations.c.next_place).where(*_talk(project, conversation, now))
+            place = connection.execute(found.with_for_update()).scalar()
+            if place is None:
+                return None
+            if source and connection.execute(sa.select(table.id).where(*these, table.source == source)).first():
+                return True
+            count, size = connection.execute(held).one()
+            if count + len(items) > most or size + sum(len(item) for _, item in items) > most_bytes:
+                return False
+            rows = [
+                {
+                    "project": project,
+                    "conversation": conversation,
+                    "place": place + number,
+                    "id": identity,
+                    "source": source,
+                    "size": len(item),
+                    "item": zlib.compress(item, 1),
+                }
+                for number, (identity, item) in enumerate(items)
+            ]
+            for part in _parts(rows):
+                connection.execute(sa.insert(conversation_items).values(list(part)))
+            connection.execute(
+                sa.update(kept_conversations)
+                .where(*_talk(project, conversation, now))
+                .values(next_place=place + len(items), expires_at=expires_at)
+            )
+        return True
+
+    def conversation_items(self, project: str, conversation: str) -> list[tuple[str, bytes]]:
+        table = conversation_items.c
+        query = sa.select(table.id, table.item).where(*_items_of(project, conversation)).order_by(table.place)
+        with self._database.read() as connection:
+            return [(identity, zlib.decompress(item)) for identity, item in connection.execute(query)]
+
+    def drop_item(self, project: str, conversation: str, item: str) -> bool:
+        gone = sa.delete(conversation_items).where(*_items_of(project, conversation), conversation_items.c.id == item)
+        with self._database.write() as connection:
+            return connection.execute(gone).rowcount > 0
+
     def sweep(self, now: datetime, most: int) -> int:
+        return self._sweep_responses(now, most) + self._sweep_conversations(now, most)
+
+    def _sweep_conversations(self, now: datetime, most: int) -> int:
+        table = kept_conversations.c
+        with self._database.read() as connection:
+            late = connection.execute(
+                sa.select(table.project, table.id).where(table.expires_at <= now).limit(most)
+            ).all()
+        gone = 0
+        for project, identity in late:
+            with self._database.write() as connection:
+                old = sa.delete(kept_conversations).where(
+                    table.project == project, table.id == identity, table.expires_at <= now
+                )
+                still = sa.exists(sa.select(table.id).where(table.project == project, table.id == identity))
+                if connection.execute(old).rowcount:
+                    gone += 1
+                connection.execute(sa.delete(conversation_items).where(*_items_of(project, identity), ~still))
+        return gone
+
+    def _sweep_responses(self, now: datetime, most: int) -> int:
         late = sa.select(kept_responses.c.project, kept_responses.c.id).where(kept_responses.c.expires_at <= now)
         with self._database.read() as connection:
             rows = connection.execute(late.limit(most)).all()
@@ -104,11 +245,20 @@ class SqlResponseStore:
             return connection.execute(gone).rowcount
 
 
+def _talk(project: str, identity: str, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    table = kept_conversations.c
+    return table.project == project, table.id == identity, table.expires_at > now
+
+
+def _items_of(project: str, conversation: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return conversation_items.c.project == project, conversation_items.c.conversation == conversation
+
+
 def _there(project: str, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     return kept_responses.c.project == project, kept_responses.c.expires_at > now
 
 
-def _parts(ids: Sequence[str]) -> list[Sequence[str]]:
+def _parts(ids: Sequence[T]) -> list[Sequence[T]]:
     return [ids[start : start + _PER_QUERY] for start in range(0, len(ids), _PER_QUERY)]
 
 

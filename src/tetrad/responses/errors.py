@@ -11,6 +11,12 @@ class ResponseNotFound(NotFound):
     code = "response_not_found"
 
 
+class ConversationNotFound(NotFound):
+    """No conversation, or no item of it, is kept in the project under that id."""
+
+    code = "conversation_not_found"
+
+
 class BadResponse(InvalidInput):
     """What should be kept is no response."""
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from tetrad.kit.http import requires
-from tetrad.responses._model import ID, KeptResponse
+from tetrad.responses._model import ID, KeptConversation, KeptResponse
 from tetrad.responses._service import Responses
 from tetrad.responses.errors import BadResponse
 
 Identity = Annotated[str, Path(max_length=128, pattern=f"^{ID.pattern}$")]
 Project = Annotated[str, Query(max_length=63)]
+InProject = Annotated[str, Header(alias="x-tetrad-project", max_length=63)]
 _encode = msgspec.json.encode
 
 
@@ -61,6 +62,97 @@ def router(service: Responses) -> APIRouter:
         service.drop(project, identity)
 
     return routes
+
+
+class _Begin(msgspec.Struct, frozen=True):
+    metadata: dict[str, str] | None = None
+    items: list[msgspec.Raw] | None = None
+
+
+class _Items(msgspec.Struct, frozen=True):
+    items: list[msgspec.Raw]
+
+
+def conversation_router(service: Responses) -> APIRouter:
+    """Return the routes of conversations that clients name, for gateways: in OpenAI's words but for the last two."""
+    routes = APIRouter(prefix="/internal/v1", tags=["responses"], dependencies=[requires("internal")])
+    base = "/data/conversations"
+
+    @routes.post(base, operation_id="create_conversation")
+    async def create_conversation(request: Request, project: InProject) -> Response:
+        """Make a conversation, with its first items."""
+        wanted = _decoded(await request.body(), _Begin)
+        made = await run_in_threadpool(service.begin, project, wanted.metadata or {}, wanted.items or [])
+        return _json(_shown(made))
+
+    @routes.get(base + "/{identity}", operation_id="get_kept_conversation")
+    def get_kept_conversation(identity: Identity, project: InProject) -> Response:
+        """Return what is known of a conversation."""
+        return _json(_shown(service.talk(project, identity)))
+
+    @routes.post(base + "/{identity}", operation_id="update_conversation")
+    async def update_conversation(identity: Identity, request: Request, project: InProject) -> Response:
+        """Give a conversation other metadata."""
+        wanted = _decoded(await request.body(), _Begin)
+        return _json(_shown(await run_in_threadpool(service.rename, project, identity, wanted.metadata or {})))
+
+    @routes.delete(base + "/{identity}", operation_id="delete_conversation")
+    def delete_conversation(identity: Identity, project: InProject) -> Response:
+        """Forget a conversation with its items."""
+        service.end_talk(project, identity)
+        return _json(_encode({"id": identity, "object": "conversation.deleted", "deleted": True}))
+
+    @routes.post(base + "/{identity}/items", operation_id="create_conversation_items")
+    async def create_conversation_items(identity: Identity, request: Request, project: InProject) -> Response:
+        """Add items to a conversation."""
+        given = _decoded(await request.body(), _Items)
+        return _json(_encode(await run_in_threadpool(service.add, project, identity, given.items)))
+
+    @routes.get(base + "/{identity}/items", operation_id="list_conversation_items")
+    def list_conversation_items(
+        identity: Identity,
+        project: InProject,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        after: Annotated[str, Query(max_length=200)] = "",
+        order: Annotated[str, Query(pattern="^(asc|desc)$")] = "desc",
+    ) -> Response:
+        """Return a page of a conversation's items."""
+        page = service.items(project, identity, limit=limit, after=after, newest_first=order == "desc")
+        return _json(_encode(page))
+
+    @routes.get(base + "/{identity}/items/{item}", operation_id="get_conversation_item")
+    def get_conversation_item(identity: Identity, item: Identity, project: InProject) -> Response:
+        """Return an item of a conversation."""
+        return _json(service.item(project, identity, item))
+
+    @routes.delete(base + "/{identity}/items/{item}", operation_id="delete_conversation_item")
+    def delete_conversation_item(identity: Identity, item: Identity, project: InProject) -> Response:
+        """Forget an item of a conversation."""
+        return _json(_shown(service.drop_item(project, identity, item)))
+
+    @routes.get("/conversations/{identity}", operation_id="get_said")
+    def get_said(identity: Identity, project: Project) -> Response:
+        """Return everything that a conversation holds."""
+        return _json(_encode(service.said(project, identity)))
+
+    @routes.put("/conversations/{identity}/turns/{response}", operation_id="extend_conversation", status_code=204)
+    async def extend_conversation(identity: Identity, response: Identity, project: Project, request: Request) -> None:
+        """Add what a response added; again, it changes nothing."""
+        given = _decoded(await request.body(), _Items)
+        await run_in_threadpool(service.extend, project, identity, response, given.items)
+
+    return routes
+
+
+def _shown(kept: KeptConversation) -> bytes:
+    return _encode({"id": kept.id, "object": "conversation", "created_at": kept.created_s, "metadata": kept.metadata})
+
+
+def _decoded(body: bytes, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadResponse(f"the body cannot be read: {error}", hint="see docs/how-to/use-responses.md") from None
 
 
 def _json(body: bytes) -> Response:

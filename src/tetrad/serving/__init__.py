@@ -24,6 +24,7 @@ from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._memory import Remembering
 from tetrad.serving._model import (
     ROUTE_TABLE_AAD,
+    UNITS,
     AppRoute,
     BindingRoute,
     BindingTarget,
@@ -103,6 +104,7 @@ from tetrad.serving.translation import (
     read_gemini_error,
     read_messages_usage,
     said_plainly,
+    units_of_chat,
     usage_of_chat,
 )
 
@@ -119,6 +121,7 @@ __all__ = [
     "RESPONSES",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
+    "UNITS",
     "AnswerTorn",
     "AppRoute",
     "Attempt",
@@ -217,6 +220,7 @@ __all__ = [
     "read_messages_usage",
     "said_plainly",
     "translated",
+    "units_of_chat",
     "upstream_of",
     "usage_of_chat",
 ]

@@ -73,7 +73,8 @@ class Chaining:
             asked = msgspec.structs.replace(
                 call, fields=fields, unsaid=unsaid, stream=call.stream and last, usage_asked=call.usage_asked and last
             )
-            answer = await self._step(following, exchange, route._replace(release=step), asked, name)
+            where = route.steps.get(name, route)._replace(release=step)
+            answer = await self._step(following, exchange, where, asked, name)
             if last or answer.status >= 400:
                 answer.headers.append((_STEP, name.encode()))
                 return answer

@@ -97,3 +97,5 @@ def settle(exchange: Exchange, made: Attempt, answer: Answer | None, now_ns: int
         exchange.error_type = made.error_type
     if made.pricer is not None and outcome.usage is not None and outcome.priced:
         made.cost, made.currency = made.pricer.cost(outcome.usage), made.pricer.currency
+    elif made.pricer is not None and outcome.units:
+        made.cost, made.currency = made.pricer.cost_of(outcome.usage, outcome.units), made.pricer.currency

@@ -58,31 +58,41 @@ class Remembering:
         said = fields.get("store")
         wanted = said is None or bytes(said) == b"null" or flag_field(fields, "store")
         wanted = wanted and key is not None and key.content == "full"
+        conversation = _conversation(fields)
         before = fields.get(_PREVIOUS)
         previous = "" if before is None or bytes(before) == b"null" else text_field(fields, _PREVIOUS)
-        if key is None or not (wanted or previous):
+        if conversation and previous:
+            raise RequestRefused(
+                "a request goes on from a response or belongs to a conversation, not both",
+                param="conversation",
+                hint="leave 'previous_response_id' out",
+            )
+        if conversation and key is not None and key.content != "full":
+            raise RequestRefused(
+                f"nothing may be kept of the key {key.id!r}, so it adds to no conversation",
+                param="conversation",
+                hint="use a key whose content policy is `full`",
+                status=403,
+            )
+        if key is None or not (wanted or previous or conversation):
             return await following(exchange, route, call)
         own = items_field(read_fields(exchange.body), "input")
         if previous:
             found = await self._memory.recall(key.project, previous)
             if not _goes_on_there(found, route):
                 call = _going_on(exchange, route, call, found, own)
+        if conversation:
+            found = await self._memory.recall_kept(key.project, conversation)
+            call = _going_on(exchange, route, call, found, own)
         answer = await following(exchange, route, call)
         if answer.status >= 400:
             return answer
         upstream = exchange.attempts[-1].upstream if exchange.attempts else route.model.upstream
         turn = Turn(key.project, key.id, upstream.name, _native(upstream), msgspec.Raw(own), previous)
-        return _Remembered(answer, self._memory, turn, wanted)
+        return _Remembered(answer, self._memory, turn, wanted, conversation)
 
 
 def _refuse_unserved(fields: Fields) -> None:
-    if bytes(fields.get("conversation", _NULL)) != b"null":
-        raise RequestRefused(
-            "conversations as objects of their own are not served",
-            param="conversation",
-            hint="go on from a response with 'previous_response_id'",
-            code="conversations_not_served",
-        )
     if flag_field(fields, "background"):
         raise RequestRefused(
             "nothing is answered in the background",
@@ -90,6 +100,23 @@ def _refuse_unserved(fields: Fields) -> None:
             hint="leave 'background' out, and stream the answer if it takes long",
             code="background_not_served",
         )
+
+
+def _conversation(fields: Fields) -> str:
+    """Return the id of the conversation that a request belongs to: a text, or an object with an `id`."""
+    raw = fields.get("conversation")
+    if raw is None or bytes(raw) == b"null":
+        return ""
+    try:
+        said = _named.decode(raw)
+    except msgspec.MsgspecError:
+        said = ""
+    identity = said if isinstance(said, str) else said.id
+    if not identity:
+        raise RequestRefused(
+            "the field 'conversation' names no conversation", param="conversation", hint='its id, or {"id": …}'
+        )
+    return identity
 
 
 def _native(upstream: Upstream) -> bool:
@@ -117,6 +144,7 @@ def _going_on(exchange: Exchange, route: Route, call: ModelCall, found: Remember
         fields["input"] = msgspec.Raw(items)
         _, unsaid = route.release.put(RESPONSES, fields, exchange.variables)
     fields.pop(_PREVIOUS, None)
+    fields.pop("conversation", None)
     return msgspec.structs.replace(call, fields=fields, unsaid=unsaid)
 
 
@@ -130,10 +158,18 @@ def _elsewhere(item: bytes) -> bytes:
     return _encode(fields)
 
 
+class _Named(msgspec.Struct, frozen=True):
+    id: str = ""
+
+
+_named = msgspec.json.Decoder(_Named | str)
+
+
 class _Remembered:
     """An answer that is kept before its end is shown, so that whoever has it can go on from it."""
 
-    def __init__(self, answer: Answer, memory: Memory, turn: Turn, wanted: bool) -> None:
+    def __init__(self, answer: Answer, memory: Memory, turn: Turn, wanted: bool, conversation: str = "") -> None:
+        self._conversation = conversation
         self.status = answer.status
         self.headers = answer.headers
         self.stream = answer.stream
@@ -188,6 +224,9 @@ class _Remembered:
         turn = self._turn
         response[_PREVIOUS] = msgspec.Raw(_encode(turn.previous)) if turn.previous else _NULL
         response["store"] = _TRUE if self._wanted else _FALSE
+        if self._conversation:
+            added = not ended or await self._extended(response)
+            response["conversation"] = msgspec.Raw(_encode({"id": self._conversation})) if added else _NULL
         body = _encode(response)
         if not (ended and self._wanted):
             return body
@@ -198,3 +237,15 @@ class _Remembered:
             response["store"] = _FALSE
             return _encode(response)
         return body
+
+    async def _extended(self, response: Fields) -> bool:
+        """Add the turn to its conversation; tell whether it is there."""
+        try:
+            output = _items.decode(response.get("output", msgspec.Raw(b"[]")))
+            items = [*_items.decode(self._turn.input), *output]
+            identity = _text.decode(response["id"])
+            await self._memory.extend(self._turn.project, self._conversation, identity, items)
+        except (TetradError, msgspec.MsgspecError, KeyError) as error:
+            log.warning("a response of project %r is missing in its conversation: %s", self._turn.project, error)
+            return False
+        return True

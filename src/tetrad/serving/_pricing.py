@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Context, Decimal, InvalidOperation
 
 from tetrad.kernel import Usage
@@ -11,6 +11,8 @@ from tetrad.serving.errors import BadRouteTable
 
 _MILLION_PLACES = 6
 _EXACT = Context(prec=200)
+TOKENS = (("audio_input", "input"), ("image_input", "input"), ("audio_output", "output"), ("image_output", "output"))
+"""Tokens that are no text, and of which tokens they are part."""
 _MAX_PLACES = 30
 """More digits before or behind the point no price has."""
 
@@ -79,6 +81,15 @@ class Pricer:
         whole, part = digits[: -self._places], digits[-self._places :].rstrip("0")
         return f"{whole}.{part}" if part else whole
 
+    def cost_of(self, usage: Usage | None, units: Mapping[str, Decimal]) -> str | None:
+        """Return the cost of a call that used something else than text; None where the price does not tell it.
+
+        What was counted beside tokens changes nothing, unless it has a price; tokens of something else do.
+        """
+        if usage is None or any(units.get(name) for name, _ in TOKENS):
+            return None
+        return self.cost(usage)
+
 
 def _rates_of(price: Price | Tier) -> Iterator[str]:
     yield from (price.input, price.output)
@@ -88,15 +99,16 @@ def _rates_of(price: Price | Tier) -> Iterator[str]:
 
 def _places(text: str) -> int:
     """Return how many digits a price has behind its point."""
-    _, _, exponent = _decimal(text).as_tuple()
+    _, _, exponent = decimal_of(text).as_tuple()
     return max(0, -int(exponent))
 
 
 def _units(text: str, places: int) -> int:
-    return int(_decimal(text).scaleb(places, _EXACT))
+    return int(decimal_of(text).scaleb(places, _EXACT))
 
 
-def _decimal(text: str) -> Decimal:
+def decimal_of(text: str) -> Decimal:
+    """Read a price; raises `BadRouteTable` for what is none."""
     try:
         value = Decimal(text)
     except InvalidOperation:

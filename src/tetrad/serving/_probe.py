@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import Clock, InvalidInput, TetradError
+from tetrad.kit.egress import PUBLIC
 from tetrad.kit.upstream import Client, Limits
 from tetrad.serving._operations import CHAT, COUNT_TOKENS, EMBEDDINGS, Operation
 from tetrad.serving._providers import ProviderModel, ProviderSpec, upstream_of
@@ -58,12 +59,12 @@ class ProviderProbe:
         secret: Callable[[str, str], str],
         clock: Clock,
         *,
-        egress: str,
+        egress: str = PUBLIC,
         client: Callable[[], Client] = lambda: Client(Limits(max_connections=4), bounded=True),
     ) -> None:
         self._secret = secret
-        self._egress = egress
         self._clock = clock
+        self._egress = egress
         self._client = client
 
     async def models(self, spec: ProviderSpec) -> tuple[str, ...]:
@@ -111,7 +112,7 @@ class ProviderProbe:
         shelf = ProviderShelf(self._client(), self._clock, keep_bytes=MAX_ANSWER, answer_bytes=MAX_ANSWER)
         try:
             async with asyncio.timeout(DEADLINE_S):
-                yield shelf[spec.adapter].endpoint(upstream_of(spec, self._egress, secret))
+                yield shelf[spec.adapter].endpoint(upstream_of(spec, secret, egress=self._egress))
         except TimeoutError:
             raise TetradError(
                 f"the provider {spec.name!r} did not answer within {DEADLINE_S:g} s",

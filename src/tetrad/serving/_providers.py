@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tetrad.kernel import InvalidInput
-from tetrad.kit.egress import Egress, EgressRefused, Reach, check_ca, looks_inner
-from tetrad.serving._model import Kind, Price, Upstream
-from tetrad.serving.errors import BadProvider, ProviderNotFound
+from tetrad.kit.egress import PUBLIC, Egress, EgressRefused, Reach, check_ca, looks_inner
+from tetrad.serving._model import UNITS, Kind, Price, Upstream
+from tetrad.serving._unit_pricing import pricer_of
+from tetrad.serving.errors import BadProvider, BadRouteTable, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
 ADAPTERS = ("anthropic", "azure", "bedrock", "gemini", "invocations", "mistral", "openai", "vertex-anthropic")
@@ -27,8 +28,8 @@ _OPENAI = "api.openai.com"
 MAX_MORE_SECRETS = 31
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
-_PLAIN_URL = re.compile(r"[!-~]+")
 _OPTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_PLAIN_URL = re.compile(r"[!-~]+")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -108,8 +109,8 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return SPEAKABLE if urlsplit(self.base_url).hostname == _OPENAI else ("chat", "embeddings")
 
 
-def upstream_of(spec: ProviderSpec, egress: str, secret: str, secrets: tuple[str, ...] = ()) -> Upstream:
-    """Return a provider as gateways know it, its secrets told; `egress` is what the setting of that name says."""
+def upstream_of(spec: ProviderSpec, secret: str, secrets: tuple[str, ...] = (), *, egress: str = PUBLIC) -> Upstream:
+    """Return a provider as gateways know it, its secrets told; `egress` is the policy that holds for it."""
     return Upstream(
         name=spec.name,
         base_url=spec.base_url.rstrip("/"),
@@ -127,11 +128,11 @@ def upstream_of(spec: ProviderSpec, egress: str, secret: str, secrets: tuple[str
         max_concurrency=spec.max_concurrency,
         max_queue=spec.max_queue,
         queue_target_s=spec.queue_target_s,
+        auth=spec.auth,
+        options=spec.options,
         egress=egress,
         internal=spec.internal is not False,
         ca=spec.ca,
-        auth=spec.auth,
-        options=spec.options,
     )
 
 
@@ -157,6 +158,8 @@ def check_provider(spec: ProviderSpec, adapters: Collection[str] = ADAPTERS) -> 
     for model in spec.models:
         if not _MODEL.fullmatch(model.name) or not model.kinds:
             raise BadProvider(f"{model.name[:80]!r} cannot name a model of a provider", hint="such as gpt-5-mini")
+        if model.price is not None:
+            _check_price(model.name, model.price)
     if len({model.name for model in spec.models}) != len(spec.models):
         raise BadProvider("a model is listed twice", hint="list each once")
     if not all(not model.deployment or _MODEL.fullmatch(model.deployment) for model in spec.models):
@@ -210,6 +213,16 @@ def _check_login(spec: ProviderSpec) -> None:
             )
 
 
+def _check_price(name: str, price: Price) -> None:
+    try:
+        pricer_of(price)
+    except BadRouteTable as error:
+        raise BadProvider(
+            f"the price of {name!r} cannot be read: {error.message}",
+            hint=f"decimals such as 0.15; besides tokens of text: {', '.join(UNITS)}",
+        ) from None
+
+
 def _check_url(text: str) -> None:
     try:
         parts = urlsplit(text)
@@ -250,9 +263,9 @@ class ProviderDirectory:
         self,
         store: ProviderStore,
         on_change: Callable[[], Any] = lambda: None,
-        adapters: Callable[[], Collection[str]] = lambda: ADAPTERS,
         *,
         egress: Egress | None = None,
+        adapters: Callable[[], Collection[str]] = lambda: ADAPTERS,
     ) -> None:
         self._store = store
         self._adapters = adapters
@@ -271,10 +284,7 @@ class ProviderDirectory:
         return spec
 
     def checked(self, spec: ProviderSpec, *, everywhere: bool = False) -> ProviderSpec:
-        """Return the spec as it would be kept; raises `BadProvider`, and `EgressRefused` as `put` does.
-
-        `adapters` tells which are installed.
-        """
+        """Return the spec as it would be kept, or raise as `put` does."""
         check_provider(spec, self._adapters())
         spec = msgspec.structs.replace(spec, internal=self._internal(spec, everywhere))
         spec.reach(self.egress).check_host(spec.host)

@@ -27,10 +27,10 @@ from tetrad.serving._model import (
     RouteTable,
     Upstream,
 )
-from tetrad.serving._pricing import Pricer
 from tetrad.serving._prompting import CompiledRelease, house_compiler
 from tetrad.serving._route_plan import MAX_REPORTED, GatewayHealth, Plan, RouteState, Target, alone, plan_of_one
 from tetrad.serving._route_spec import ModelRoute, RouteTarget
+from tetrad.serving._unit_pricing import pricer_of
 from tetrad.serving.errors import BadRouteTable, BindingBroken, RequestRefused
 from tetrad.serving.ports import Answer, Handler, ModelCall, PromptCompiler, Provider, Stage
 
@@ -65,6 +65,8 @@ class Route(NamedTuple):
     binding: str = ""
     plan: Plan | None = None
     """How it is called, where that is not once: `model` is then the first of the plan's targets."""
+    steps: Mapping[str, Route] = {}
+    """Where the steps of a chain go that have a model of their own."""
 
 
 class BrokenRoute(BindingBroken):
@@ -273,16 +275,25 @@ class CompiledTable:
         if release is None:
             why = self.problems.get(f"release {project}/{digest}", "it is not in the route table")
             raise Unavailable(f"the release {digest} of {app!r} cannot be served: {why}", code="release_unusable")
+        route = self._placed(project, release, release.route.model, app, ref, bound_by)
+        others = {step.step: step.model for step in release.route.steps if step.model != release.route.model}
+        if not others:
+            return route
+        steps = {step: self._placed(project, release, model, app, ref, bound_by) for step, model in others.items()}
+        return route._replace(steps=steps)
+
+    def _placed(self, project: str, release: CompiledRelease, model: str, app: str, ref: str, bound_by: str) -> Route:
+        """Return where one model of a release leads, by the binding that holds."""
         if not bound_by:
-            return self._named(project, release.route.model)._replace(release=release, app=app, ref=ref)
+            return self._named(project, model)._replace(release=release, app=app, ref=ref)
         path = f"{project}/{bound_by}"
         binding = self.table.bindings.get(path)
-        target = self._targets.get((path, release.route.model))
+        target = self._targets.get((path, model))
         why = f"{bound_by} is not in the route table" if binding is None else binding.problem
         if isinstance(target, BoundModel) and not why:
             return Route(target, release, app, ref, binding.digest if binding else "")
         if target is None and not why and binding is not None:
-            named = self._named(project, release.route.model)
+            named = self._named(project, model)
             return named._replace(release=release, app=app, ref=ref, binding=binding.digest)
         raise self._broken(release, app, ref, bound_by, binding, why or str(target))
 
@@ -407,7 +418,7 @@ class CompiledTable:
             handler = self._gate(upstream).bind(handler)
         for stage in reversed(stages):
             handler = stage.bind(entry, upstream, handler)
-        pricer = Pricer(entry.price) if entry.price is not None else None
+        pricer = pricer_of(entry.price) if entry.price is not None else None
         return BoundModel(entry, upstream, pricer, handler)
 
     def _caller(self, provider: Provider, upstream: Upstream) -> Handler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -17,9 +18,11 @@ from tetrad.kit.egress import MAX_CA_BYTES
 from tetrad.kit.home import GATEWAY_PORT, reachable_host
 from tetrad.kit.home import SETTINGS as INSTALLATION
 from tetrad.kit.settings import load_settings
+from tetrad.serving._model import UNITS
 from tetrad.serving._presets import PRESETS, find_preset
 from tetrad.serving._providers import MAX_MODELS
 
+_BY_TOKEN = ("input", "output", "cache_read", "cache_write")
 providers = typer.Typer(no_args_is_help=True, help="Providers: remote APIs that answer.")
 Name = Annotated[str, typer.Argument(help="The first part of its models' names: `openai` in openai/gpt-5-mini.")]
 
@@ -120,6 +123,16 @@ def set_provider(
         str,
         typer.Option(help="What of a request its protocol cannot say: leave it out (lossy) or refuse it (strict)."),
     ] = "lossy",
+    price: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--price",
+            metavar="MODEL=WHAT:DECIMAL",
+            help="What it charges, in USD, where the public price list does not know it: input, output, cache_read, "
+            "cache_write, audio_input, audio_output, image_input, image_output, reasoning or character by the million; "
+            "image, request, search_unit or second each; repeat it.",
+        ),
+    ] = None,
     ca: Annotated[
         Path | None, typer.Option(help="File of PEM certificates that sign its own, in place of the system's.")
     ] = None,
@@ -141,14 +154,16 @@ def set_provider(
         body["auth"] = auth
     if operation:
         body["operations"] = operation
+    body |= {"secret": first, "secrets": more, "translation": translation, "max_concurrency": max_concurrency}
     if internal is not None:
         body["internal"] = internal
     if ca is not None:
         body["ca"] = _text_of(ca)
-    body |= {"secret": first, "secrets": more, "translation": translation, "max_concurrency": max_concurrency}
     client = ApiClient.from_environment()
     names = model or _discovered(client, project, name, body)
-    body["models"] = _models(names, embeddings or [], kind or [], _pairs(deployment, "--deployment"), listed=not model)
+    prices = _prices(price or (), names)
+    models = _models(names, embeddings or [], kind or [], _pairs(deployment, "--deployment"), listed=not model)
+    body["models"] = [{**each, "price": prices.get(each["name"])} for each in models]
     found = client.put(_path(project, name), body)
     show_rows(
         [{"model": f"{name}/{each['name']}", "kinds": ", ".join(each["kinds"])} for each in found["models"]],
@@ -254,6 +269,22 @@ def try_provider(
     show_rows(rows, columns, as_json, empty="nothing to try")
     if not all(row["works"] for row in rows):
         raise typer.Exit(1)
+
+
+def _prices(texts: Iterable[str], models: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Read `MODEL=WHAT:DECIMAL`; what a price of tokens leaves out is free."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, equals, said = text.rpartition("=")
+        what, colon, amount = said.partition(":")
+        if not equals or not colon or name not in models or what not in (*_BY_TOKEN, *UNITS):
+            raise InvalidInput(
+                f"{text!r} is no price of a model of --model",
+                hint=f"such as --price tts-1=character:15; {', '.join((*_BY_TOKEN, *UNITS))}",
+            )
+        price = found.setdefault(name, {"input": "0", "output": "0", "units": {}})
+        (price if what in _BY_TOKEN else price["units"])[what] = amount
+    return found
 
 
 @providers.command("health")

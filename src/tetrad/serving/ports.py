@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
@@ -65,7 +66,8 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an answer turned out to be; `output` is a JSON array of the answer's messages, as the client got them.
 
-    `priced` is false where `usage` has tokens (of images, of sound) that cost something else than text.
+    `priced` is false where tokens of text do not tell what it cost: `units` says what else was used, by the names of
+    `tetrad.serving.UNITS`, its tokens being part of `usage`.
     """
 
     usage: Usage | None = None
@@ -79,6 +81,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     truncated: bool = False
     attributes: dict[str, str] = {}
     priced: bool = True
+    units: dict[str, Decimal] = {}
 
 
 class Answer(Protocol):
@@ -210,6 +213,17 @@ class Memory(Protocol):
 
     async def recall(self, project: str, response: str) -> Remembered:
         """Return a conversation; raises `RequestRefused` where it is gone and `Unavailable` where nobody can tell."""
+        ...
+
+    async def recall_kept(self, project: str, conversation: str) -> Remembered:
+        """Return what a conversation that clients name holds; raises as `recall` does."""
+        ...
+
+    async def extend(self, project: str, conversation: str, response: str, items: Sequence[msgspec.Raw]) -> None:
+        """Add what a response added to such a conversation; again, it changes nothing.
+
+        Raises `TetradError` where it is not added.
+        """
         ...
 
     async def keep(self, turn: Turn, response: str, body: bytes) -> None:

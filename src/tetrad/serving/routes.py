@@ -103,9 +103,14 @@ class PriceView(BaseModel):
 
     input: str
     output: str
-    cache_read: str | None
-    cache_write: str | None
-    currency: str
+    cache_read: str | None = None
+    cache_write: str | None = None
+    currency: str = "USD"
+    units: dict[str, str] = Field(
+        default={},
+        description="What else has a price: audio_input, audio_output, image_input, image_output and reasoning tokens "
+        "and characters by the million, image, request, search_unit and second each",
+    )
 
 
 class RoutedModelView(BaseModel):
@@ -266,6 +271,7 @@ class ProviderBody(BaseModel):
         description="How the secret is used: bearer, header, query, sigv4, google, none; empty: as usual",
     )
     options: dict[str, str] = Field(default={}, max_length=16, description="What the adapter needs besides")
+
     internal: bool | None = Field(
         default=None,
         description="Whether it may be at a private address, which administrators of the whole installation decide; "
@@ -397,9 +403,8 @@ def provider_router(directory: ProviderDirectory, probe: ProviderProbe) -> APIRo
         """Ask a provider that is described here, and not kept, which models it has."""
         given = {**body.model_dump(), "name": name, "project": project}
         given["models"] = given["models"] or [{"name": "unknown"}]
-        spec = await run_in_threadpool(
-            directory.checked, _converted(given, ProviderSpec), everywhere=actor.projects is None
-        )
+        found = _converted(given, ProviderSpec)
+        spec = await run_in_threadpool(directory.checked, found, everywhere=actor.projects is None)
         return Page(items=[ListedModelView(name=each) for each in await probe.models(spec)])
 
     @routes.post("/{name}/test", dependencies=[requires("admin")], operation_id="test_provider")
@@ -494,6 +499,7 @@ def _routed(model: ModelEntry, table: RouteTable) -> RoutedModelView:
             cache_read=price.cache_read,
             cache_write=price.cache_write,
             currency=price.currency,
+            units=price.units,
         )
         if price
         else None,

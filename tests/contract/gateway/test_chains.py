@@ -13,15 +13,16 @@ import pytest
 from support import gateway as g
 from support.fake_openai import FakeOpenAI
 from support.gateway import GatewayProcess, make_table, prepare_home, spooled
-from tetrad.serving import MessageTemplate, ReleaseRoute, Variable
+from tetrad.serving import MessageTemplate, ModelRoute, ReleaseRoute, RouteTarget, Variable
 
 CHAIN, SHAPED = "sha256:" + "5" * 64, "sha256:" + "6" * 64
+MIXED = "sha256:" + "8" * 64
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
-def step(name: str, text: str, inputs: dict[str, str]) -> ReleaseRoute:
+def step(name: str, text: str, inputs: dict[str, str], model: str = "local/m1") -> ReleaseRoute:
     return ReleaseRoute(
-        CHAIN, "default", "assistant", "local/m1", messages=(MessageTemplate("system", text),),
+        CHAIN, "default", "assistant", model, messages=(MessageTemplate("system", text),),
         variables=tuple(Variable(each) for each in inputs), step=name, inputs=inputs,
     )  # fmt: skip
 
@@ -43,14 +44,33 @@ def gateway(upstream: FakeOpenAI, tetrad_home: Path) -> Iterator[GatewayProcess]
                 step("polish", "Polish {{d}}", {"d": "draft.text"}),
             ),
         ),
+        MIXED: ReleaseRoute(
+            MIXED, "default", "assistant", "local/m1", variables=(Variable("topic"),),
+            steps=(
+                step("draft", "On {{t}}.", {"t": "variables.topic"}, model="careful"),
+                msgspec.structs.replace(
+                    step("polish", "JSON of {{d}}", {"d": "draft.text"}),
+                    params={"response_format": msgspec.Raw(json.dumps(form).encode())},
+                    output="report",
+                    examples=(MessageTemplate("user", "a"), MessageTemplate("assistant", "{}")),
+                ),
+            ),
+        ),
         SHAPED: ReleaseRoute(
             SHAPED, "default", "assistant", "local/m1", messages=(MessageTemplate("system", "JSON."),), repair=True,
             params={"response_format": msgspec.Raw(json.dumps(form).encode())},
         ),
     }  # fmt: skip
-    table = make_table(upstream.base_url)
+    table = make_table(upstream.base_url, models=("error:500",))
+    careful = ModelRoute(
+        name="careful", project="default",
+        targets=(RouteTarget("local/error-500"), RouteTarget("local/m1", priority=1)),
+    )  # fmt: skip
+    table = msgspec.structs.replace(table, routes={"default/careful": careful})
     app = table.apps["default/assistant"]
-    apps = {"default/assistant": msgspec.structs.replace(app, refs={"production": CHAIN, "shaped": SHAPED})}
+    apps = {
+        "default/assistant": msgspec.structs.replace(app, refs={"production": CHAIN, "shaped": SHAPED, "mixed": MIXED})
+    }
     kept = {f"default/{digest}": release for digest, release in releases.items()}
     prepare_home(tetrad_home, msgspec.structs.replace(table, apps=apps, releases=kept))
     with GatewayProcess(tetrad_home) as gateway:
@@ -78,6 +98,29 @@ def test_a_chain_streams_its_last_step_and_records_each(
     assert [span.attributes.get("tetrad.step") for span in (root, draft, polish)] == [None, "draft", "polish"]
     assert draft.cost == polish.cost == "0.00000465"
     assert draft.parent_id == polish.parent_id == root.span_id
+
+
+def test_a_step_goes_by_a_route_of_its_own_and_the_last_one_reports_its_shape(
+    client: openai.OpenAI, gateway: GatewayProcess, upstream: FakeOpenAI
+) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="app:assistant@mixed", messages=MESSAGES, extra_body={"tetrad": {"variables": {"topic": "rain"}}}
+    )
+    assert raw.parse().choices[0].message.content == "Hello world."
+    assert [request.body["model"] for request in upstream.requests][-2:] == ["m1", "m1"]
+    assert upstream.requests[0].body["model"] == "error:500"
+    assert [message["content"] for message in upstream.requests[-1].body["messages"]] == [
+        "JSON of Hello world.",
+        "a",
+        "{}",
+    ]
+    trace = raw.headers["x-tetrad-trace-id"]
+    root, *tries = (span for span in spooled(gateway.home) if span.trace_id == trace)
+    assert {span.attributes["tetrad.step"] for span in tries[:-1]} == {"draft"}
+    assert tries[-1].attributes["tetrad.step"] == "polish"
+    assert raw.headers["x-tetrad-output"] == "violated"
+    assert {span.attributes["tetrad.model"] for span in tries} == {"local/error-500", "local/m1"}
+    assert root.attributes.get("tetrad.step") is None
 
 
 def test_an_answer_of_another_shape_is_tried_again_and_refused(

@@ -21,7 +21,7 @@ from tetrad.kernel import Principal, SystemClock, Unauthenticated
 from tetrad.kit.http import PROBLEM_RESPONSES, Credential, guard
 from tetrad.responses import Responses
 from tetrad.responses._store import SqlResponseStore
-from tetrad.responses.routes import router
+from tetrad.responses.routes import conversation_router, router
 
 TEXT = "".join(WORDS)
 
@@ -52,7 +52,9 @@ def gateway(
     prepare_home(home, make_table(upstream.base_url, models=("tools",)))
     with opened(SqliteTemplate(folder).copy(folder / "tetrad.db")) as database:
         app = FastAPI(responses=PROBLEM_RESPONSES, docs_url=None, redoc_url=None)
-        app.include_router(router(Responses(SqlResponseStore(database), SystemClock())))
+        responses = Responses(SqlResponseStore(database), SystemClock())
+        app.include_router(router(responses))
+        app.include_router(conversation_router(responses))
         guard(app, InternalOnly())
         with served(app) as url, GatewayProcess(home, control_url=url, gateway_server=request.param) as gateway:
             yield gateway
@@ -91,6 +93,83 @@ def test_a_conversation_goes_on_is_shown_and_deleted(client: openai.OpenAI, upst
     with pytest.raises(openai.BadRequestError, match="is gone") as caught:
         client.responses.create(model="local/m1", input="Four", previous_response_id=third.id)
     assert caught.value.code == "previous_response_not_found"
+
+
+def test_a_conversation_has_a_name_and_items_that_come_and_go(client: openai.OpenAI) -> None:
+    made = client.conversations.create(
+        metadata={"topic": "rain"}, items=[{"type": "message", "role": "user", "content": "Hello"}]
+    )
+    assert (made.object, made.metadata) == ("conversation", {"topic": "rain"})
+    assert client.conversations.retrieve(made.id) == made
+    changed = client.conversations.update(made.id, metadata={"topic": "snow"})
+    assert (changed.metadata, changed.created_at) == ({"topic": "snow"}, made.created_at)
+    added: Any = client.conversations.items.create(
+        made.id, items=[{"role": "user", "content": text} for text in ("two", "three")]
+    )
+    assert [item.content[0].text for item in added.data] == ["two", "three"]
+    listed: Any = list(client.conversations.items.list(made.id, order="asc", limit=2))
+    assert [item.content[0].text for item in listed] == ["Hello", "two", "three"]
+    newest: Any = next(iter(client.conversations.items.list(made.id)))
+    assert newest.id == listed[-1].id
+    one: Any = client.conversations.items.retrieve(listed[1].id, conversation_id=made.id)
+    assert one.content[0].text == "two"
+    client.conversations.items.delete(listed[1].id, conversation_id=made.id)
+    assert len(list(client.conversations.items.list(made.id))) == 2
+    with pytest.raises(openai.NotFoundError, match="no item"):
+        client.conversations.items.retrieve(listed[1].id, conversation_id=made.id)
+    assert client.conversations.delete(made.id).deleted
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.conversations.retrieve(made.id)
+    assert caught.value.code == "conversation_not_found"
+
+
+def test_responses_of_a_conversation_know_what_was_said_and_add_to_it(
+    client: openai.OpenAI, upstream: FakeOpenAI
+) -> None:
+    made = client.conversations.create()
+    first = client.responses.create(model="local/m1", input="One", conversation=made.id)
+    assert first.conversation is not None
+    assert first.conversation.id == made.id
+    with client.responses.stream(model="local/m1", input="Two", conversation={"id": made.id}) as stream:
+        stream.get_final_response()
+    assert contents(upstream) == ["One", TEXT, "Two"]
+    client.responses.create(model="local/m1", input="Three", conversation=made.id, store=False)
+    assert contents(upstream) == ["One", TEXT, "Two", TEXT, "Three"]
+    said: Any = list(client.conversations.items.list(made.id, order="asc"))
+    assert [item.content[0].text for item in said] == ["One", TEXT, "Two", TEXT, "Three", TEXT]
+
+
+def test_an_app_puts_its_prompt_before_a_conversation_each_time(client: openai.OpenAI, upstream: FakeOpenAI) -> None:
+    made = client.conversations.create(items=[{"role": "user", "content": "Zero"}])
+    more: Any = {"extra_body": {"tetrad": {"variables": {"name": "Ada"}}}}
+    client.responses.create(model="app:assistant", input="One", conversation=made.id, **more)
+    assert contents(upstream) == ["You help Ada.", "2+2?", "4 {{kept}}", "Zero", "One"]
+
+
+def test_a_conversation_that_is_not_there_or_not_alone_is_refused(
+    gateway: GatewayProcess, client: openai.OpenAI
+) -> None:
+    made = client.conversations.create()
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.responses.create(model="local/m1", input="One", conversation="conv_00000000")
+    assert caught.value.code == "conversation_not_found"
+    first = client.responses.create(model="local/m1", input="One")
+    with pytest.raises(openai.BadRequestError, match="not both"):
+        client.responses.create(model="local/m1", input="Two", conversation=made.id, previous_response_id=first.id)
+    for wrong in ({"name": "x"}, 5, ""):
+        with pytest.raises(openai.BadRequestError, match="names no conversation"):
+            client.responses.create(model="local/m1", input="Two", conversation=wrong)  # type: ignore[call-overload]
+    with client_of(gateway, g.OTHER_KEY) as other:
+        with pytest.raises(openai.NotFoundError):
+            other.responses.create(model="local/m1", input="One", conversation=made.id)
+        with pytest.raises(openai.NotFoundError):
+            other.conversations.delete(made.id)
+    with client_of(gateway, g.REDACTED_KEY) as careful, pytest.raises(openai.PermissionDeniedError, match="kept"):
+        careful.responses.create(model="local/m1", input="One", conversation=made.id)
+    with pytest.raises(openai.BadRequestError):
+        client.conversations.items.create(made.id, items=[])
+    with pytest.raises(openai.BadRequestError, match="metadata"):
+        client.conversations.update(made.id, metadata={"a": "x" * 600})
 
 
 def test_a_streamed_response_is_stored_before_its_end_is_told(client: openai.OpenAI, upstream: FakeOpenAI) -> None:
@@ -163,8 +242,6 @@ def test_what_is_not_served_says_so(gateway: GatewayProcess, client: openai.Open
     kept = client.responses.create(model="local/m1", input="One")
     with pytest.raises(openai.BadRequestError, match="background"):
         client.responses.cancel(kept.id)
-    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
-        client.responses.create(model="local/m1", input="One", conversation="conv_1")
     with pytest.raises(openai.BadRequestError, match="background"):
         client.responses.create(model="local/native", input="One", background=True)
     assert gateway.get("/v1/responses/resp_12345678/nothing", g.KEY)[0] == 404

@@ -305,6 +305,41 @@ def test_a_chain_is_pinned_with_the_prompts_of_its_steps_and_routed_step_by_step
     assert parts.prompts[0][1].name == pinned["name"]
 
 
+def test_a_step_of_a_chain_shows_the_examples_that_its_own_prompt_names(tetrads: Tetrads, tmp_path: Path) -> None:
+    compose(tetrads, tmp_path / "before")  # keeps the dataset `bot-shots`
+    for text in (LOOK, SAY.replace("name: bot-say\n", "name: bot-say\nexamples: bot-shots@^1\n")):
+        tetrads.prompts.commit("default", parse_prompt_file(text), actor=ALICE, expected_outcome="x")
+    declared = YAML.replace("data:\n  - {role: fewshot, name: bot-shots, file: data/shots.jsonl}\n", "")
+    made = compose(tetrads, tmp_path / "app", prompts__system_DOT_md=CHAIN, tetrad_DOT_yaml=declared)
+    assert [part["name"] for part in made.manifest["data"]] == ["bot-shots"]
+    look, say = release_route(tetrads.releases.resolve("default", made.digest)).steps
+    assert look.examples == ()
+    assert [(each.role, each.text) for each in say.examples] == [("user", "Hi"), ("assistant", "Hello!")]
+
+
+def test_a_step_of_a_chain_may_have_a_model_of_its_own(tetrads: Tetrads, tmp_path: Path) -> None:
+    tetrads.add_model(tmp_path, name="local/other", content=b"other")
+    for text in (LOOK, SAY):
+        tetrads.prompts.commit("default", parse_prompt_file(text), actor=ALICE, expected_outcome="x")
+    listed = "model:\n  - {name: local/smollm2-135m}\n"
+    declared = YAML.replace(
+        listed, listed + "  - {role: step, name: local/other}\nsteps: {look: {model: local/other}}\n"
+    )
+    made = compose(tetrads, tmp_path / "app", prompts__system_DOT_md=CHAIN, tetrad_DOT_yaml=declared)
+    route = release_route(tetrads.releases.resolve("default", made.digest))
+    assert (route.model, [step.model for step in route.steps]) == (
+        "local/smollm2-135m", ["local/other", "local/smollm2-135m"],
+    )  # fmt: skip
+    wrong = declared.replace("{look: ", "{nothing: ")
+    with pytest.raises(TetradError, match="no step 'nothing'"):
+        compose(tetrads, tmp_path / "wrong", prompts__system_DOT_md=CHAIN, tetrad_DOT_yaml=wrong)
+    with pytest.raises(TetradError, match="the prompt is no chain"):
+        compose(tetrads, tmp_path / "plain", tetrad_DOT_yaml=declared)
+    unlisted = declared.replace("model: local/other}}", "model: local/third}}")
+    with pytest.raises(TetradError, match="not in `model`"):
+        compose(tetrads, tmp_path / "unlisted", prompts__system_DOT_md=CHAIN, tetrad_DOT_yaml=unlisted)
+
+
 def test_a_prompt_that_says_nonsense_of_its_answers_is_refused(tetrads: Tetrads, tmp_path: Path) -> None:
     prompt = "---\nmetadata: {output: {on_violation: explode}}\n---\n# system\n\nBe kind.\n"
     with pytest.raises(PromptError, match=r"metadata\.output"):

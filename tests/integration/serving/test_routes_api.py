@@ -48,7 +48,7 @@ def made(database: Database) -> tuple[Any, Any, str]:
         identity,
         route_router(routes, health),
         gateway_health_router(health, providers),
-        provider_router(providers, ProviderProbe(identity.secrets.reveal, FixedClock(), egress="public")),
+        provider_router(providers, ProviderProbe(identity.secrets.reveal, FixedClock())),
     )
     return app, identity, identity.keys.create(ADMIN, "default", "ann", ["control", "admin"]).secret
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -88,22 +89,22 @@ async def test_a_stream_without_a_byte_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "answer", "usage", "priced", "attributes"),
+    ("path", "answer", "usage", "units", "attributes"),
     [
-        ("/v1/rerank", {"results": [{}], "usage": {"total_tokens": 9}}, Usage(input=9), True, {"results.count": "1"}),
+        ("/v1/rerank", {"results": [{}], "usage": {"total_tokens": 9}}, Usage(input=9), {}, {"results.count": "1"}),
         (
             "/v1/rerank",
             {"results": [], "meta": {"billed_units": {"search_units": 1}}},
             None,
-            True,
+            {"search_unit": Decimal(1)},
             {"results.count": "0", "search_units": "1"},
         ),
         (
             "/v1/audio/transcriptions",
-            {"text": "a", "usage": {"type": "duration", "seconds": 7}},
+            {"text": "a", "usage": {"type": "duration", "seconds": 7.5}},
             None,
-            True,
-            {"audio.seconds": "7"},
+            {"second": Decimal("7.5")},
+            {"audio.seconds": "7.5"},
         ),
         (
             "/v1/images/generations",
@@ -111,13 +112,14 @@ async def test_a_stream_without_a_byte_is_an_error() -> None:
              "input_tokens_details": {"image_tokens": 4}},
              "created": 1},
             Usage(input=5, output=6),
-            False,
+            {"image": Decimal(1), "image_input": Decimal(4)},
             {"data.count": "1"},
         ),
     ],
 )  # fmt: skip
-def test_counts_are_read_and_what_has_no_one_price_is_not_priced(
-    path: str, answer: Any, usage: Usage | None, priced: bool, attributes: dict[str, str]
+def test_counts_are_read_and_what_is_no_text_is_told_by_its_unit(
+    path: str, answer: Any, usage: Usage | None, units: dict[str, Decimal], attributes: dict[str, str]
 ) -> None:
     outcome = read_outcome(call(path), json.dumps(answer).encode(), b"application/json")
-    assert (outcome.usage, outcome.priced, outcome.attributes) == (usage, priced, attributes)
+    assert (outcome.usage, outcome.units, outcome.attributes) == (usage, units, attributes)
+    assert outcome.priced is not bool(units)

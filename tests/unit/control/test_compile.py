@@ -14,7 +14,7 @@ from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, NotFound
 from tetrad.models import ModelPrice, PriceTier
 from tetrad.processes.control._compile import Sources, compile_table
-from tetrad.releases import App, AppRefs, Message, ResolvedRelease, ResolvedVariable
+from tetrad.releases import App, AppRefs, Message, ResolvedRelease, ResolvedStep, ResolvedVariable
 from tetrad.serving import (
     BindingTarget,
     ModelEntry,
@@ -174,6 +174,35 @@ def test_a_releases_model_is_resolved_per_environment_when_the_table_is_made() -
         "local/m": BindingTarget("acme/big", max_concurrency=3, capacity="p/bindings/production:local")
     }
     assert made.bindings["p/bindings/staging"].targets["local/m"].model == "local/m"
+
+
+def test_the_models_of_a_chains_steps_are_bound_as_well() -> None:
+    def chained(project: str, digest: Digest) -> ResolvedRelease:
+        steps = tuple(
+            ResolvedStep(name, {}, model, name, "1.0.0", "mustache", (), (), examples=(Message("user", name),))
+            for name, model in (("look", "local/small"), ("say", "local/m"))
+        )
+        return msgspec.structs.replace(resolved(project, digest), steps=steps)
+
+    models = {"m": "big", "small": "big"}
+    made, _ = bind(bound(providers={"local": {"provider": "acme", "models": models}}), resolve=chained)
+    targets = made.bindings["p/bindings/production"].targets
+    assert {name: target.model for name, target in targets.items()} == {
+        "local/m": "acme/big",
+        "local/small": "acme/big",
+    }
+    look, say = made.releases[f"p/{GOOD}"].steps
+    assert (look.model, say.model) == ("local/small", "local/m")
+    assert [each.text for each in look.examples] == ["look"]
+
+
+def test_the_key_of_a_batch_and_what_else_a_model_charges_for_reach_the_gateways() -> None:
+    price = ModelPrice("3", "15", units={"second": "0.0001"}, source="list")
+    grant = KeyGrant("h3", "key_1", "p", ("data",), "full", 0, batch="batch_1")
+    made, _ = table(price=lambda *_: price, grants=lambda: [grant])
+    assert made.models["acme/big"].price.units == {"second": "0.0001"}
+    assert (made.keys["h3"].id, made.keys["h3"].batch) == ("key_1", "batch_1")
+    assert decode_route_table(encode_route_table(made)) == made
 
 
 def test_the_binding_of_the_default_ref_is_there_for_pins_even_without_the_ref() -> None:

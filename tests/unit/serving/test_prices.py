@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tetrad.kernel import Usage
 from tetrad.serving import Price, Tier
 from tetrad.serving._pricing import Pricer
+from tetrad.serving._unit_pricing import pricer_of
 from tetrad.serving.errors import BadRouteTable
 
 MINI = Price("0.15", "0.6", cache_read="0.075")
@@ -60,6 +61,56 @@ def test_what_is_no_price_breaks_its_model_and_is_never_nothing(text: str) -> No
         Pricer(Price(text, "1"))
     with pytest.raises(BadRouteTable, match="is no price"):
         Pricer(Price("1", "1", tiers=(Tier(10, "1", text),)))
+
+
+SOUND = Price("2.5", "10", units={"audio_input": "40", "audio_output": "80"})
+D = Decimal
+
+
+@pytest.mark.parametrize(
+    ("price", "usage", "units", "cost"),
+    [
+        (SOUND, Usage(input=1000, output=100), {"audio_input": D(400), "audio_output": D(60)}, "0.0227"),
+        (SOUND, Usage(input=1000), {"image_input": D(1)}, None),
+        (MINI, Usage(input=1000), {"audio_input": D(1)}, None),
+        (MINI, None, {"image": D(2)}, None),
+        (MINI, Usage(input=1_000_000), {"image": D(2)}, "0.15"),
+        (Price("0", "0", units={"image": "0.04"}), Usage(input=9, output=900), {"image": D(3)}, "0.12"),
+        (Price("0", "0", units={"second": "0.0001"}), None, {"second": D("8.25")}, "0.000825"),
+        (Price("0", "0", units={"character": "15"}), None, {"character": D(2000)}, "0.03"),
+        (Price("0", "0", units={"search_unit": "0.002"}), None, {"search_unit": D(1)}, "0.002"),
+        (Price("0", "0", units={"character": "15", "request": "0.5"}), None, {"character": D(0)}, "0.5"),
+        (Price("0", "0", units={"character": "15"}), None, {"second": D(1)}, None),
+    ],
+)
+def test_what_is_no_text_costs_by_its_own_unit_or_nobody_knows_what(
+    price: Price, usage: Usage | None, units: dict[str, Decimal], cost: str | None
+) -> None:
+    assert pricer_of(price).cost_of(usage, units) == cost
+
+
+def test_thoughts_and_requests_may_have_prices_of_their_own() -> None:
+    price = Price("1", "4", units={"reasoning": "2", "request": "0.005"})
+    assert pricer_of(price).cost(Usage(input=1000, output=1000, reasoning=1000)) == "0.012"
+    assert pricer_of(Price("1", "4")).cost(Usage(output=1000, reasoning=1000)) == "0.008"
+
+
+def test_a_price_of_text_alone_stays_the_plain_one() -> None:
+    assert type(pricer_of(MINI)) is Pricer
+
+
+@pytest.mark.parametrize("units", [{"image": "cheap"}, {"image": "-1"}, {"pixel": "1"}])
+def test_units_that_are_no_price_are_refused(units: dict[str, str]) -> None:
+    with pytest.raises(BadRouteTable):
+        pricer_of(Price("1", "1", units=units))
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_sound_at_the_price_of_text_costs_what_text_costs(heard: int, read: int, spoken: int, written: int) -> None:
+    price = Price("2", "8", units={"audio_input": "2", "audio_output": "8"})
+    usage = Usage(input=heard + read, output=spoken + written)
+    units = {"audio_input": D(heard), "audio_output": D(spoken)}
+    assert pricer_of(price).cost_of(usage, units) == Pricer(Price("2", "8")).cost(usage)
 
 
 RATES = st.decimals(0, 10**6, places=9).map(str) | st.sampled_from(["0", "1e-3", "3E+2", "2.50"])

@@ -70,7 +70,7 @@ async def test_every_preset_is_a_provider_that_can_be_bound(name: str) -> None:
     assert "{" not in checked.base_url
     assert checked.system
     shelf = ProviderShelf(Client(), SystemClock(), keep_bytes=1, answer_bytes=1)
-    endpoint = shelf[checked.adapter].endpoint(upstream_of(checked, "public", secret))
+    endpoint = shelf[checked.adapter].endpoint(upstream_of(checked, secret))
     assert callable(endpoint.call)
     await shelf.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Collection
+from decimal import Decimal
 from typing import Protocol
 
 from tetrad.kernel import Clock, InvalidInput, Usage
@@ -60,6 +61,8 @@ class Collected(Protocol):
     error_type: str
     error_message: str
     unread: int
+    units: dict[str, Decimal]
+    """What of `usage` is no text, by the names of `tetrad.serving.UNITS`."""
 
     def feed(self, events: bytes, *, torn: bool = False) -> None:
         """Read whole events; where the front is `torn`, what cannot be read there does not count."""
@@ -256,6 +259,8 @@ class EventStream:
             error_message=reader.error_message,
             truncated=bool(self._tail),
             attributes={"stream.unread_events": str(reader.unread)} if reader.unread else {},
+            priced=not reader.units,
+            units=reader.units,
         )
 
     def close(self) -> None:

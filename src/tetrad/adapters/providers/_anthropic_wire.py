@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -153,6 +154,7 @@ class MessageReader:
     def __init__(self) -> None:
         self.id = self.model = self.error_type = self.error_message = ""
         self.unread = 0
+        self.units: dict[str, Decimal] = {}
         self._begun = False
         self._usage: MessagesUsage | None = None
         self._reason = ""

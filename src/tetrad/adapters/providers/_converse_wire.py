@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -63,6 +64,7 @@ class ConverseReader:
         self.id = self.model = self.error_type = self.error_message = ""
         self.usage: Usage | None = None
         self.unread = 0
+        self.units: dict[str, Decimal] = {}
         self._reason = ""
         self._begun = False
         self._blocks: dict[int, dict[str, Any]] = {}

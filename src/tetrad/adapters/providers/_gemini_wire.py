@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ class GeminiReader:
         self.id = self.model = self.error_type = self.error_message = ""
         self.usage: Usage | None = None
         self.unread = 0
+        self.units: dict[str, Decimal] = {}
         self._reason = ""
         self._parts: list[dict[str, Any]] = []
         self._begun = False

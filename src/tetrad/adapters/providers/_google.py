@@ -86,7 +86,9 @@ class GoogleToken:
                 hint=f"its token_uri should be {TOKEN_URL}",
                 code="bad_credential",
             )
-        address = parse_address(f"{where.scheme}://{where.netloc}", reach_of(upstream))
+        # where tokens are, the certificates of the upstream itself prove nothing
+        reach = reach_of(msgspec.structs.replace(upstream, ca=""))
+        address = parse_address(f"{where.scheme}://{where.netloc}", reach)
         headers = [("content-type", "application/x-www-form-urlencoded")]
         self._request = client.prepare("POST", address, where.path or "/", headers)
         self._scope = upstream.options.get("scope") or SCOPE

@@ -5,6 +5,8 @@ Requests go on as they came; of answers only usage, counts and texts are read, n
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import msgspec
 
 from tetrad.kernel import Clock, Usage
@@ -34,6 +36,8 @@ class _Usage(msgspec.Struct, frozen=True):
     total_tokens: int | None = None
     input_tokens_details: _Details | None = None
     input_token_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+    output_token_details: _Details | None = None
 
 
 class _Billed(msgspec.Struct, frozen=True):
@@ -56,6 +60,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 _answers = msgspec.json.Decoder(_Answer)
+_text = msgspec.json.Decoder(str)
 
 
 def request_of(call: ModelCall) -> tuple[bytes, bytes]:
@@ -70,7 +75,17 @@ def read_outcome(call: ModelCall, body: bytes, content_type: bytes) -> Outcome:
     """Tell what a whole answer says of itself; raises `msgspec.MsgspecError` for what is none."""
     if call.operation.kind == "transcriptions" and content_type.startswith(_PLAIN):
         return Outcome(output=_said(body.decode("utf-8", "replace")))
-    return _outcome(_answers.decode(body))
+    return _outcome(_answers.decode(body), call.operation.kind)
+
+
+def asked_units(call: ModelCall) -> dict[str, Decimal]:
+    """Return what a call costs by what it asks for: speech by the characters of its text."""
+    if call.operation.kind != "speech":
+        return {}
+    try:
+        return {"character": Decimal(len(_text.decode(call.fields["input"])))}
+    except (KeyError, msgspec.MsgspecError):
+        return {}
 
 
 def comes_as_it_is(call: ModelCall, response: Response) -> bool:
@@ -85,7 +100,10 @@ class PassedStream:
     stream = True
     dropped: tuple[str, ...] = ()
 
-    def __init__(self, response: Response, clock: Clock, name: str, most: int) -> None:
+    def __init__(
+        self, response: Response, clock: Clock, name: str, most: int, units: dict[str, Decimal] | None = None
+    ) -> None:
+        self._units = units or {}
         self.status = response.status
         content_type = response.header(b"content-type") or b"application/octet-stream"
         self._events = content_type.startswith(b"text/event-stream")
@@ -120,7 +138,10 @@ class PassedStream:
     def outcome(self) -> Outcome:
         found = self._last() if self._events else Outcome()
         attributes = {**found.attributes, "answer.bytes": str(self._bytes)}
-        return msgspec.structs.replace(found, first_chunk_ns=self._first_ns, attributes=attributes)
+        units = {**self._units, **found.units} if self._bytes else {}
+        return msgspec.structs.replace(
+            found, first_chunk_ns=self._first_ns, attributes=attributes, units=units, priced=found.priced and not units
+        )
 
     def close(self) -> None:
         if not self.done:
@@ -135,49 +156,63 @@ class PassedStream:
             except msgspec.MsgspecError:
                 break
             if (answer.type or "").endswith(_LAST_EVENTS):
-                return _outcome(answer)
+                return _outcome(answer, "")
             break
         if self.done and not self._bytes:
             return Outcome(error_type="stream_truncated", error_message="the stream ended before it began")
         return Outcome()
 
 
-def _outcome(answer: _Answer) -> Outcome:
+def _outcome(answer: _Answer, kind: str) -> Outcome:
     attributes = {}
+    units: dict[str, Decimal] = {}
     for name, found in (("data", answer.data), ("results", answer.results)):
         if found is not None:
             attributes[f"{name}.count"] = str(len(found))
     said = answer.usage
     if said is not None and said.seconds is not None:
         attributes["audio.seconds"] = f"{said.seconds:g}"
+        units["second"] = Decimal(str(said.seconds))
     if answer.meta is not None and answer.meta.billed_units is not None:
-        units = answer.meta.billed_units.search_units
-        if units is not None:
-            attributes["search_units"] = f"{units:g}"
-    usage, priced = _usage(said)
+        searched = answer.meta.billed_units.search_units
+        if searched is not None:
+            attributes["search_units"] = f"{searched:g}"
+            units["search_unit"] = Decimal(str(searched))
+    if kind == "images" and answer.data is not None:
+        units["image"] = Decimal(len(answer.data))
+    usage, tokens = _usage(said)
+    units.update(tokens)
     return Outcome(
         usage=usage,
         response_model=answer.model or "",
         response_id=answer.id or "",
         output=_said(answer.text) if answer.text is not None else b"",
         attributes=attributes,
-        priced=priced,
+        priced=not units,
+        units=units,
     )
 
 
-def _usage(said: _Usage | None) -> tuple[Usage | None, bool]:
-    """Return what was counted in tokens, and whether one price for all that was read can hold."""
+def _usage(said: _Usage | None) -> tuple[Usage | None, dict[str, Decimal]]:
+    """Return what was counted in tokens, and how many of them are no text."""
     if said is None:
-        return None, True
+        return None, {}
     read = said.input_tokens if said.input_tokens is not None else said.prompt_tokens
     if read is None and said.output_tokens is None:
         if said.total_tokens is None:
-            return None, True
+            return None, {}
         read = said.total_tokens
     details = said.input_tokens_details or said.input_token_details or _Details()
     cached = details.cached_tokens or 0
     usage = Usage(input=max((read or 0) - cached, 0), cache_read=cached, output=said.output_tokens or 0)
-    return usage, not (details.image_tokens or details.audio_tokens)
+    made = said.output_tokens_details or said.output_token_details or _Details()
+    units = {
+        "image_input": details.image_tokens,
+        "audio_input": details.audio_tokens,
+        "image_output": made.image_tokens,
+        "audio_output": made.audio_tokens,
+    }
+    return usage, {name: Decimal(count) for name, count in units.items() if count}
 
 
 def _said(text: str) -> bytes:

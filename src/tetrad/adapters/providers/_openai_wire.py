@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from tetrad.kernel import Usage
-from tetrad.serving import usage_of_chat
+from tetrad.serving import units_of_chat, usage_of_chat
 
 _NOTHING = msgspec.Raw(b"")
 _BLANK = re.compile(rb"\r?\n\r?\n")
@@ -166,6 +167,7 @@ class StreamReader:
     def __init__(self) -> None:
         self.id = self.model = self.error_type = self.error_message = ""
         self.usage: Usage | None = None
+        self.units: dict[str, Decimal] = {}
         self.unread = 0
         self._choices: dict[int, dict[str, Any]] = {}
         self._reasons: dict[int, str] = {}
@@ -205,6 +207,7 @@ class StreamReader:
             self.model = chunk.model or ""
         if chunk.usage is not _NOTHING:
             self.usage = usage_of_chat(chunk.usage) or self.usage
+            self.units = units_of_chat(chunk.usage) or self.units
         if chunk.error is not _NOTHING and bytes(chunk.error) not in (b"", b"null"):
             self._take_error(bytes(chunk.error))
         for choice in chunk.choices or ():

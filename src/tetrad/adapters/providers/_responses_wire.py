@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 
 import msgspec
 
@@ -89,6 +90,7 @@ class ResponsesReader:
     def __init__(self) -> None:
         self.id = self.model = self.error_type = self.error_message = ""
         self.usage: Usage | None = None
+        self.units: dict[str, Decimal] = {}
         self.unread = 0
         self.finish_reasons: tuple[str, ...] = ()
         self._output = b""

@@ -10,7 +10,7 @@ from tetrad.adapters.providers._answers import Collected, Coming, EventStream, W
 from tetrad.adapters.providers._aws_stream import CONTENT_TYPE
 from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, model_of, names_in
 from tetrad.adapters.providers._login import Login, fixed_login
-from tetrad.adapters.providers._media import KINDS, PassedStream, comes_as_it_is, read_outcome, request_of
+from tetrad.adapters.providers._media import KINDS, PassedStream, asked_units, comes_as_it_is, read_outcome, request_of
 from tetrad.adapters.providers._openai_wire import (
     StreamReader,
     end_of_stream,
@@ -21,7 +21,7 @@ from tetrad.adapters.providers._openai_wire import (
 from tetrad.adapters.providers._responses_wire import ResponsesReader, end_of_response, read_response
 from tetrad.kernel import InvalidInput
 from tetrad.kit.upstream import BrokenAnswer, Response
-from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, usage_of_chat
+from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, units_of_chat, usage_of_chat
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _encode = msgspec.json.Encoder().encode
@@ -151,7 +151,7 @@ class OpenAIEndpoint(PooledEndpoint):
     async def _media_answer(self, call: ModelCall, response: Response) -> Answer:
         provider, name = self._provider, self._upstream.name
         if comes_as_it_is(call, response):
-            return PassedStream(response, provider.clock, name, provider.answer_bytes)
+            return PassedStream(response, provider.clock, name, provider.answer_bytes, asked_units(call))
         content_type = response.header(b"content-type") or b"application/json"
         body = self._uncovered(await response.read_all(provider.answer_bytes))
         received_ns = provider.clock.now_ns()
@@ -204,12 +204,15 @@ class _ResponsesStream(EventStream):
 
 def _completion_outcome(body: bytes) -> Outcome:
     completion = read_completion(body)
+    units = units_of_chat(completion.usage)
     return Outcome(
         usage_of_chat(completion.usage),
         completion.model or "",
         completion.id or "",
         completion.finish_reasons,
         completion.messages,
+        priced=not units,
+        units=units,
     )
 
 

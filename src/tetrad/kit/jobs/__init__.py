@@ -6,6 +6,7 @@ Declare them on a `JobRegistry`; the worker runs them with a `JobRunner`, everyb
 from tetrad.kit.jobs._client import JobClient
 from tetrad.kit.jobs._model import (
     BadJob,
+    JobCutOff,
     JobFailed,
     JobInfo,
     JobNotFound,
@@ -21,6 +22,7 @@ __all__ = [
     "BadJob",
     "Job",
     "JobClient",
+    "JobCutOff",
     "JobFailed",
     "JobInfo",
     "JobNotFound",

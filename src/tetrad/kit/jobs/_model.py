@@ -52,6 +52,13 @@ class JobsUnavailable(Unavailable):
     code = "jobs_unavailable"
 
 
+class JobCutOff(BaseException):
+    """The worker stops: what is under way goes on from its last finished step at the next start.
+
+    No `Exception`, so that nothing takes it for a failure of the job and writes that down.
+    """
+
+
 class Progress(msgspec.Struct, frozen=True):
     """How far a job is; `total` 0 means unknown."""
 

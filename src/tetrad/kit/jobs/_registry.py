@@ -26,6 +26,9 @@ class RunningJob(Protocol):
 
     id: str
     services: Mapping[str, Any]
+    """What the program lends to jobs. `stopping` is always there: an `Event` that is set when the worker stops; a long
+    step then raises `JobCutOff`, and is done again at the next start.
+    """
 
     def step(self, name: str, work: Callable[..., T], *arguments: Any, retries: int | None = None) -> T:
         """Do something once: its result is kept before the next line runs.

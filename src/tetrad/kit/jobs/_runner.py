@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -50,7 +51,8 @@ class JobRunner:
         poll_s: float = 1.0,
         at_once: int = 4,
     ) -> None:
-        self._registry, self._url, self._services = registry, url, services
+        self._stopping = threading.Event()
+        self._registry, self._url, self._services = registry, url, {**services, "stopping": self._stopping}
         self._executor_id, self._poll_s, self._at_once = executor_id, poll_s, at_once
 
     def start(self) -> None:
@@ -83,6 +85,7 @@ class JobRunner:
 
     def close(self, deadline_s: int = 10) -> None:
         """Let running jobs reach the end within the deadline; what is cut off goes on at the next start."""
+        self._stopping.set()
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=deadline_s)
 
     def _apply_schedules(self, scheduled: Callable[[datetime, Any], None]) -> None:

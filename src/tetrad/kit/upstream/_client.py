@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from tetrad.kit.egress import EgressRefused, Reach
@@ -127,6 +127,21 @@ class Client:
                 if fresh or not reused or error.received or not stale:
                     raise
                 fresh = True
+
+    async def upload(
+        self, request: PreparedRequest, pieces: AsyncIterator[bytes], *, timeouts: Timeouts | None = None
+    ) -> Response:
+        """Send a body that does not fit memory, and return the answer once its head is there.
+
+        Each piece is sent when the one before it has left; whatever `TetradError` they raise is raised here. They
+        cannot be sent twice, so their connection is a fresh one. An answer that comes before the end of the body ends
+        it, and the connection is not used again.
+        """
+        bounds = timeouts or Timeouts()
+        connection = await self._pool(request, "", None).acquire(bounds, fresh=True)
+        head = request.head + b"transfer-encoding: chunked\r\n\r\n"
+        now = asyncio.get_running_loop().time()
+        return await connection.upload(head, pieces, bounds, now, now + bounds.total_s)
 
     def counts(self) -> dict[str, tuple[int, int, int]]:
         """Return (open, idle, waiting) by origin, over all of its pools."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol, cast
 
 import httptools
 
+from tetrad.kernel import TetradError
 from tetrad.kit.upstream._errors import BrokenAnswer, ConnectionLost, TimedOut, UpstreamFailure
 from tetrad.kit.upstream._limits import Limits, Timeouts
 
@@ -221,6 +222,8 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._tainted = False
         self._ended = False
+        self._drained: asyncio.Future[None] | None = None
+        self._upload_failed: TetradError | None = None
         self.gone = False
 
     # for the pool
@@ -266,6 +269,46 @@ class Connection(asyncio.Protocol):
         else:
             transport.write(head + body)
         return response
+
+    async def upload(
+        self, head: bytes, pieces: AsyncIterator[bytes], timeouts: Timeouts, now: float, total_at: float
+    ) -> Response:
+        """Send a body as it comes, until it is over or the head of the answer is there; return the answer then."""
+        response = self.begin(head, b"", False, timeouts, now, total_at)
+        sending = self.loop.create_task(self._send(pieces))
+        try:
+            await response.head()
+        except UpstreamFailure:
+            if self._upload_failed is not None:
+                raise self._upload_failed from None
+            raise
+        finally:
+            if not sending.done():
+                self._tainted = True  # the rest of the body is not coming
+                sending.cancel()
+        return response
+
+    async def _send(self, pieces: AsyncIterator[bytes]) -> None:
+        transport = cast("asyncio.Transport", self._transport)
+        try:
+            async for piece in pieces:
+                if piece:
+                    transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                    if self._drained is not None:
+                        await self._drained
+            transport.write(b"0\r\n\r\n")
+        except TetradError as error:
+            self._upload_failed = error
+            self.fail(ConnectionLost("the body broke off", received=False))
+
+    def pause_writing(self) -> None:
+        if self._drained is None:
+            self._drained = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
 
     def resume(self) -> None:
         """Read on after the consumer took what was buffered."""

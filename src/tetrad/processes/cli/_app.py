@@ -52,6 +52,7 @@ GROUPS: dict[str, _Group] = {
     "provider": _Group("tetrad.serving.cli", "providers", "Providers: remote model APIs to send requests to."),
     "route": _Group("tetrad.serving.route_cli", "routes", "Routes: one name for several models, and its fallbacks."),
     "cache": _Group("tetrad.serving.cli", "caches", "Cached answers: how they are kept, what they save."),
+    "batch": _Group("tetrad.batches.cli", "batches", "Batches: list, show, cancel."),
     "import": _Group("tetrad.adapters.litellm.cli", "imports", "Take over the configuration of another gateway."),
     "job": _Group("tetrad.kit.jobs.cli", "jobs", "Jobs: long work that outlives a restart; list, run, cancel."),
     "limit": _Group("tetrad.limits.cli", "limits", "Limits: requests, tokens and calls at once."),
@@ -85,7 +86,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The four parts": ("prompt", "dataset", "model", "code"),
     "Releases and where they serve": ("app", "release", "ref", "binding", "rollback", "stale", "reproduce"),
     "Review and proof": ("change", "gate", "evidence", "audit"),
-    "What runs": ("trace", "run", "job", "engine", "provider", "route", "cache", "import"),
+    "What runs": ("trace", "run", "batch", "job", "engine", "provider", "route", "cache", "import"),
     "Access and keeping": ("project", "team", "key", "limit", "budget", "secret", "revoke", "erase", "gc"),
 }
 """The commands as `tetrad --help` shows them: what a newcomer needs first comes first."""

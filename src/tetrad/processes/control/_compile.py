@@ -90,7 +90,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
             with _tolerant(sources, f"release {digest} of app {app.name!r}"):
                 releases[f"{app.project}/{digest}"] = release_route(sources.resolve(app.project, digest))
         routed = {digest: releases.get(f"{app.project}/{digest}") for digest in wanted}
-        known = {digest: release.model for digest, release in routed.items() if release is not None}
+        known = {digest: _models_of(release) for digest, release in routed.items() if release is not None}
         apps[f"{app.project}/{app.name}"] = AppRoute(
             project=app.project,
             name=app.name,
@@ -127,7 +127,7 @@ class _Binder:
         self._bound: dict[str, Bound] = {}
         self._targets: dict[str, dict[str, BindingTarget]] = {}
 
-    def bind(self, entry: AppRefs, models: Mapping[Digest, str]) -> dict[str, str]:
+    def bind(self, entry: AppRefs, models: Mapping[Digest, tuple[str, ...]]) -> dict[str, str]:
         """Return which binding holds for each of an app's refs; `models` are those of its releases, by digest.
 
         What the default ref is bound by holds for pinned releases too, whether the ref is there or not.
@@ -143,11 +143,12 @@ class _Binder:
             path = f"{app.project}/{bound.ref}"
             self._bound[path] = bound
             targets = self._targets.setdefault(path, {})
-            for model in models.values():
+            for model in {each: None for found_there in models.values() for each in found_there}:
                 target = target_of(bound.binding, model) if bound.binding is not None else None
                 if target is not None and model not in targets:
                     targets[model] = self._resolved(app.project, path, target)
-            self._note(entry, ref, bound, targets.get(models.get(entry.refs.get(ref, Digest("")), "")))
+            for model in models.get(entry.refs.get(ref, Digest("")), ("",)):
+                self._note(entry, ref, bound, targets.get(model))
         return found
 
     def routes(self) -> dict[str, BindingRoute]:
@@ -223,6 +224,7 @@ def _key(grant: KeyGrant) -> KeyEntry:
         grant.team,
         grant.models,
         grant.priority,
+        grant.batch,
     )
 
 
@@ -237,6 +239,7 @@ def _price(found: ModelPrice, system: str = "") -> Price:
         tiers=tuple(
             Tier(tier.start, tier.input, tier.output, tier.cache_read, tier.cache_write) for tier in found.tiers
         ),
+        units=found.units,
         cache_write_1h=format(Decimal(found.input) * _HOUR_IN_CACHE[system], "f") if hour else None,
     )
 
@@ -245,7 +248,7 @@ def _add_provider(
     sources: Sources, spec: ProviderSpec, upstreams: dict[str, Upstream], models: dict[str, ModelEntry]
 ) -> None:
     secret = sources.secret(spec.project, spec.secret) if spec.secret else ""
-    upstreams[spec.name] = upstream_of(spec, sources.egress, secret, tuple(_more_secrets(sources, spec)))
+    upstreams[spec.name] = upstream_of(spec, secret, tuple(_more_secrets(sources, spec)), egress=sources.egress)
     for model in spec.models:
         name = f"{spec.name}/{model.name}"
         found = sources.price(spec.project, name, spec.system, model.name)
@@ -313,12 +316,18 @@ def _step(resolved: ResolvedRelease, step: ResolvedStep) -> ReleaseRoute:
         syntax="jinja2" if step.syntax == "jinja2" else "mustache",
         messages=_templates(step.messages),
         variables=_variables(step.variables),
+        examples=_templates(step.examples),
         params=_params(step.params),
         output=step.on_violation,  # type: ignore[arg-type] # checked when the prompt was read
         repair=step.repair,
         step=step.name,
         inputs=dict(step.inputs),
     )
+
+
+def _models_of(release: ReleaseRoute) -> tuple[str, ...]:
+    """Return the models that a release calls, the primary one first, and those of its steps."""
+    return tuple(dict.fromkeys((release.model, *(step.model for step in release.steps))))
 
 
 def _templates(messages: Iterable[Message]) -> tuple[MessageTemplate, ...]:

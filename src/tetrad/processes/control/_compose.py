@@ -20,6 +20,9 @@ from tetrad.adapters.engines.bundled import (
     blob_path,
     bundled_engines,
 )
+from tetrad.batches import Batches, body_limits
+from tetrad.batches import limits_from as batch_limits
+from tetrad.batches._store import SqlBatchStore
 from tetrad.bindings import Bindings
 from tetrad.changes import Changes
 from tetrad.changes import limits_from as change_limits
@@ -52,6 +55,7 @@ from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
 from tetrad.models._settings import limits_from as model_limits
 from tetrad.models._store import SqlModelStore
 from tetrad.models._weights import read_weights
+from tetrad.processes.control._batching import BatchWork, LineGrants
 from tetrad.processes.control._bindings import InstalledHere
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
@@ -152,6 +156,7 @@ class Services:
     providers: ProviderDirectory
     probe: ProviderProbe
     responses: Responses
+    batches: Batches
     limits: Limits
     leases: LeaseKeeper
     routes: RouteDirectory
@@ -302,7 +307,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         engines.restore(_last_table(home, keys.keyring))
         egress = parse_egress(settings.get(EGRESS_ALLOW))
         providers = ProviderDirectory(
-            SqlProviderStore(database, clock), on_change=changed, adapters=provider_names, egress=egress
+            SqlProviderStore(database, clock), on_change=changed, egress=egress, adapters=provider_names
         )
         limit_store = SqlLimitStore(database)
         leases = LeaseKeeper(limit_store, clock, most_accounts=settings.get(MAX_ACCOUNTS))
@@ -325,6 +330,17 @@ def build_services(settings: Settings, home: Home) -> Services:
         bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
+        batch_store = SqlBatchStore(database)
+        line_grants = LineGrants(keys.keyring.primary, batch_store.open, identity.key_entries, clock, changed)
+        batches = Batches(
+            batch_store,
+            blobs,
+            BatchWork(jobs),
+            line_grants,
+            clock,
+            scratch=home.root / "uploads",
+            limits=batch_limits(settings),
+        )
         reproductions = Reproductions(
             SqlReproductionStore(database),
             registry,
@@ -355,7 +371,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             timeout_s=settings.get(PLAYGROUND_TIMEOUT_S),
         )
         sources = Sources(
-            grants=lambda: [*identity.key_entries(), *playground.grants()],
+            grants=lambda: [*identity.key_entries(), *playground.grants(), *line_grants.grants()],
             upstreams=engines.upstreams,
             models=engines.models,
             providers=providers.all,
@@ -390,7 +406,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             clock,
             deployments=served,
             roots=[PushedBatches(datasets), OpenChanges(changes)],
-            blob_roots=[HeldModels()],
+            blob_roots=[HeldModels(), batches],
             contents=[DatasetContents(datasets)],
             audit=identity.audit.record,
             limits=collect_limits_from(settings),
@@ -426,8 +442,9 @@ def build_services(settings: Settings, home: Home) -> Services:
             traces=traces,
             engines=engines,
             providers=providers,
-            probe=ProviderProbe(identity.secrets.reveal, clock, egress=settings.get(EGRESS_ALLOW)),
+            probe=ProviderProbe(identity.secrets.reveal, clock, egress=egress.text),
             responses=Responses(SqlResponseStore(database), clock, response_limits(settings)),
+            batches=batches,
             limits=limits,
             leases=leases,
             routes=routes,
@@ -583,6 +600,7 @@ def build_app(services: Services) -> FastAPI:
         script_hashes=script_hashes(folder),
         uploads=[
             Upload(DATASET_FILES, services.settings.get(MAX_UPLOAD_BYTES), MAX_UPLOAD_BYTES.name),
+            *(Upload(path, most, setting) for path, most, setting in body_limits(services.settings)),
             Upload(MODEL_FILES, services.settings.get(MAX_FILE_BYTES), MAX_FILE_BYTES.name, total_timeout_s=86_400.0),
         ],
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
+from tetrad.batches.routes import all_routers as batch_routers
 from tetrad.bindings.routes import router as bindings_router
 from tetrad.changes.routes import router as changes_router
 from tetrad.code.routes import router as code_router
@@ -26,6 +27,7 @@ from tetrad.registry.routes import router as registry_router
 from tetrad.releases._reproduction_routes import reproduction_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.releases.routes import staleness_router
+from tetrad.responses.routes import conversation_router
 from tetrad.responses.routes import router as responses_router
 from tetrad.serving._route_api import gateway_health_router, route_router
 from tetrad.serving.routes import cache_router, preset_router, provider_router
@@ -63,6 +65,8 @@ def all_routers(services: Services) -> list[APIRouter]:
         provider_router(services.providers, services.probe),
         preset_router(),
         responses_router(services.responses),
+        conversation_router(services.responses),
+        *batch_routers(services.batches),
         limits_router(services.limits, services.leases),
         usage_router(services.traces, services.identity),
         traffic_router(services.traces),

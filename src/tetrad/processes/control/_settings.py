@@ -7,7 +7,10 @@ from tetrad.kit.settings import Setting, SettingsTable
 
 EXAMPLE_APP = Setting("example_app", bool, True, "Make the example app `assistant` at the first start.")
 GATEWAY_URL = Setting(
-    "gateway_url", str, "", "Where control reaches a gateway for the playground; empty: the one of this machine."
+    "gateway_url",
+    str,
+    "",
+    "Where control and the worker reach a gateway, for the playground and for batches; empty: the one of this machine.",
 )
 PLAYGROUND_RUNS = Setting(
     "playground_runs", int, 16, "Playground calls under way at a time, past which more are refused.", minimum=1,

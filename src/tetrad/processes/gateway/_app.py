@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from tetrad.kernel import TetradError
 from tetrad.processes.gateway._core import GatewayCore, Gone, shutting_down
 from tetrad.processes.gateway._turn import Turn
-from tetrad.serving import AnswerTorn, Exchange, Operation
+from tetrad.serving import AnswerTorn, Exchange, Operation, RequestRefused
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,6 +37,11 @@ class GatewayApp(GatewayCore):
             await self._call_model(operation, scope, receive, send)
             return
         method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
+        if self.relayed(path):
+            query = scope["query_string"].decode("latin-1")
+            with contextlib.suppress(AnswerTorn):  # an answer that is not ended: the server cuts the connection
+                await self.relay(method, path, query, headers, self._pieces(receive), _AsgiReply(send))
+            return
         if self.stored(path):
             query = scope["query_string"].decode("latin-1")
             await _AsgiReply(send).whole(*await self.stored_page(method, path, query, headers))
@@ -101,6 +107,20 @@ class GatewayApp(GatewayCore):
                 return await self._collect(receive)
         except TimeoutError:
             raise self.too_slow() from None
+
+    async def _pieces(self, receive: Receive) -> AsyncIterator[bytes]:
+        """Yield a body as it comes; raises `RequestRefused` where it does not, or breaks off."""
+        more = True
+        while more:
+            try:
+                async with asyncio.timeout(self.body_timeout_s):
+                    message = await receive()
+            except TimeoutError:
+                raise self.too_slow() from None
+            if message["type"] == "http.disconnect":
+                raise RequestRefused("the client left in the middle of the request's body", code="body_broken")
+            yield message.get("body", b"")
+            more = message.get("more_body", False)
 
     async def _collect(self, receive: Receive) -> bytes:
         pieces: list[bytes] = []

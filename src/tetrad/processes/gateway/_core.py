@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,12 +13,13 @@ import msgspec
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
 from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
+from tetrad.processes.gateway._relay import ControlRelay, relayed
 from tetrad.processes.gateway._shedding import Shedder, priority_of
 from tetrad.processes.gateway._turn import Turn
-from tetrad.serving import BY_PATH, Exchange, Operation, Pipeline, RequestRefused, error_body
+from tetrad.serving import BY_PATH, AnswerTorn, Exchange, Operation, Pipeline, Reply, RequestRefused, error_body
 
 JSON = (b"content-type", b"application/json")
-_NOT_SERVED = ("/v1/files", "/v1/batches", "/v1/realtime", "/v1/assistants", "/v1/threads", "/v1/fine_tuning")
+_NOT_SERVED = ("/v1/realtime", "/v1/assistants", "/v1/threads", "/v1/fine_tuning")
 _MESSAGES = "/v1/messages"
 _PAGES = frozenset(("/healthz", "/readyz", "/metrics", "/v1/models"))
 
@@ -42,6 +43,7 @@ class GatewayCore:
         max_in_flight: int,
         shed_lag_s: float = 0.0,
         memory: ControlMemory | None = None,
+        relay: ControlRelay | None = None,
         turn: Turn | None = None,
     ) -> None:
         self.pipeline = pipeline
@@ -53,6 +55,7 @@ class GatewayCore:
         self.shedder = Shedder(max_in_flight, shed_lag_s)
         metrics.shedder = self.shedder
         self._memory = memory
+        self._relay = relay
         self.turn = turn
         self.draining = False
 
@@ -137,6 +140,37 @@ class GatewayCore:
         except TetradError as error:
             return _refused(error, path, _dialect(path))
 
+    def relayed(self, path: str) -> bool:
+        """Tell whether a page is about files or batches: its body and its answer pass through as they come."""
+        return self._relay is not None and relayed(path)
+
+    async def relay(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[bytes, bytes],
+        body: AsyncIterator[bytes],
+        reply: Reply,
+    ) -> None:
+        """Answer what a client asks of files and batches; raises nothing but `AnswerTorn`, and for cancellation."""
+        begun = _Begun(reply)
+        try:
+            if self._relay is None:
+                raise Unavailable("this gateway keeps no files", code="state_unavailable")
+            if self.metrics.in_flight >= self._max_in_flight:
+                raise self._full()
+            key = self.pipeline.current().authenticate(headers, time.time_ns())
+            self.metrics.in_flight += 1
+            try:
+                await self._relay.answer(method, path, query, headers, key, body, begun)
+            finally:
+                self.metrics.in_flight -= 1
+        except TetradError as error:
+            if begun.begun:
+                raise AnswerTorn(error.message) from error
+            await reply.whole(*_refused(error, path, _dialect(path)))
+
     def _page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
         known = path in _PAGES or path.startswith("/v1/models/")
         if path in BY_PATH or (known and method not in ("GET", "HEAD")):
@@ -158,7 +192,8 @@ class GatewayCore:
         if path.startswith(_NOT_SERVED):
             raise RequestRefused(
                 f"{path[:200]} is not served: the gateway speaks chat completions, responses, completions, embeddings, "
-                "images, audio, moderations and models of the OpenAI protocol, and messages of Anthropic's",
+                "images, audio, moderations, files, batches and models of the OpenAI protocol, and messages "
+                "of Anthropic's",
                 hint="use one of these with the same model and key",
                 status=404,
                 code="protocol_not_served",
@@ -202,6 +237,30 @@ def _anthropic_model(entry: dict[str, Any]) -> dict[str, Any]:
     return {"type": "model", "id": entry["id"], "display_name": entry["id"], "created_at": made}
 
 
+class _Begun:
+    """A reply that tells whether its head is out."""
+
+    __slots__ = ("_reply", "begun")
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self.begun = False
+
+    async def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        self.begun = True
+        await self._reply.whole(status, headers, body)
+
+    async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.begun = True
+        await self._reply.begin(status, headers)
+
+    async def write(self, piece: bytes) -> None:
+        await self._reply.write(piece)
+
+    async def end(self, piece: bytes) -> None:
+        await self._reply.end(piece)
+
+
 class Gone:
     """Cancels the task that made it, when the client leaves."""
 
@@ -228,10 +287,16 @@ def shutting_down() -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
 def _refused(error: TetradError, path: str, dialect: str) -> Page:
     extra = [JSON]
     if error.status == 405:
-        extra.append((b"allow", b"POST" if path in BY_PATH else b"GET, HEAD"))
+        extra.append((b"allow", _allowed(path)))
     if error.retry_after_s is not None:
         extra.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
     return error.status, extra, error_body(error, dialect)
+
+
+def _allowed(path: str) -> bytes:
+    if path in BY_PATH:
+        return b"POST"
+    return b"GET, POST, DELETE" if relayed(path) else b"GET, HEAD"
 
 
 def _dialect(path: str) -> str:

@@ -23,6 +23,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from tetrad.kernel import InvalidInput, TetradError
+from tetrad.processes.gateway._body_pipe import BodyPipe
 from tetrad.processes.gateway._core import GatewayCore, shutting_down
 from tetrad.processes.gateway._wire import (
     BACKLOG,
@@ -143,7 +144,19 @@ class HttpServer:
 class _Request:
     """A request whose turn to be answered comes: a page, a call of a model, or a refusal."""
 
-    __slots__ = ("counted", "error", "exchange", "expects", "head", "http10", "keep_alive", "method", "path", "query")
+    __slots__ = (
+        "counted",
+        "error",
+        "exchange",
+        "expects",
+        "head",
+        "http10",
+        "keep_alive",
+        "method",
+        "path",
+        "pipe",
+        "query",
+    )
 
     def __init__(self, method: str, path: str, *, keep_alive: bool, http10: bool) -> None:
         self.method = method
@@ -156,6 +169,8 @@ class _Request:
         self.query = ""
         self.counted = False
         self.expects = False
+        self.pipe: BodyPipe | None = None
+        """Where the body goes that is passed on as it comes."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -349,6 +364,10 @@ class HttpConnection(asyncio.Protocol):
         if operation is None:
             request.head = head
             request.query = self._url.partition(b"?")[2].decode("latin-1")
+            if self._core.relayed(request.path):
+                request.expects = head.get(b"expect", b"").lower() == b"100-continue"
+                request.pipe = BodyPipe(self._core.body_timeout_s, self._hold_reading, self._release_reading)
+                self._enqueue(request)
             return
         request.exchange = exchange = Exchange(operation, head, time.time_ns())
         declared = head.get(b"content-length")
@@ -367,6 +386,9 @@ class HttpConnection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._framing_bytes = max(0, self._framing_bytes - FRAMING_PER_BYTE * len(body))
         request = self._receiving
+        if request is not None and request.pipe is not None:
+            request.pipe.feed(body)
+            return
         if request is None or request.exchange is None:
             self._discarded += len(body)
             if self._discarded > MAX_DISCARDED_BYTES:
@@ -388,6 +410,9 @@ class HttpConnection(asyncio.Protocol):
         if request is None:  # refused, and now read to its end
             if not self._busy():
                 self._rest()
+            return
+        if request.pipe is not None:
+            request.pipe.end()  # it has its turn already, or waits for it
             return
         if request.exchange is not None:
             body = self._body
@@ -420,6 +445,9 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = 0.0
         exchange = request.exchange
         if exchange is None:
+            if request.pipe is not None:
+                self._task = self._loop.create_task(self._answer_relayed(request, request.pipe))
+                return
             if self._core.stored(request.path):
                 self._task = self._loop.create_task(self._answer_stored(request))
                 return
@@ -473,6 +501,36 @@ class HttpConnection(asyncio.Protocol):
             if not self._lost:
                 self._ended(request)
 
+    async def _answer_relayed(self, request: _Request, pipe: BodyPipe) -> None:
+        reply = _Reply(self, request)
+        if request.expects and not self._lost:
+            self._transport.write(_CONTINUE)
+        try:
+            await self._core.relay(request.method, request.path, request.query, request.head, pipe, reply)
+        except asyncio.CancelledError:
+            if not self._lost:
+                self.abort()
+        except AnswerTorn:
+            self.abort()
+        except Exception:
+            log.exception("the page %s failed", request.path[:200])
+            self.abort()
+        finally:
+            self._task = None
+            pipe.close()
+            if self._receiving is request:
+                self._receiving = None  # what still comes of its body is thrown away
+            if not self._lost:
+                self._ended(request)
+
+    def _hold_reading(self) -> None:
+        if not self._lost:
+            self._transport.pause_reading()
+
+    def _release_reading(self) -> None:
+        if not self._lost and not self._closing and not self._reading_paused:
+            self._transport.resume_reading()
+
     def _ended(self, request: _Request) -> None:
         """Take the next request, or wait for one."""
         self._current = None
@@ -518,6 +576,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _give_up(self, request: _Request) -> None:
         """Record a request whose client left before its turn."""
+        if request.pipe is not None:
+            request.pipe.fail()
         if request.exchange is not None and request.error is None:
             self._core.pipeline.abandon(request.exchange, "client_disconnected")
         self._discount(request)

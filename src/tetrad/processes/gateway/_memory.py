@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -48,7 +48,7 @@ class ControlMemory:
         """Return what was said up to and with a response."""
         if not _ID.fullmatch(response):
             raise _no_previous(response, "")
-        status, body = await self._ask("GET", f"{response}/conversation", {"project": project})
+        status, body = await self._ask("GET", f"responses/{response}/conversation", {"project": project})
         if status == 404:
             raise _no_previous(response, _problem(body).detail)
         if status != 200:
@@ -65,6 +65,30 @@ class ControlMemory:
         except msgspec.MsgspecError as error:
             raise Unavailable(f"control's answer cannot be read: {error}", code="state_unavailable") from None
         return Remembered(found.items, found.upstream, found.native)
+
+    async def recall_kept(self, project: str, conversation: str) -> Remembered:
+        """Return what a conversation holds."""
+        if not _ID.fullmatch(conversation):
+            raise _no_conversation(conversation, "")
+        status, body = await self._ask("GET", f"conversations/{conversation}", {"project": project})
+        if status != 200:
+            raise _no_conversation(conversation, _problem(body).detail)
+        try:
+            return Remembered(msgspec.json.decode(body, type=Conversation).items)
+        except msgspec.MsgspecError as error:
+            raise Unavailable(f"control's answer cannot be read: {error}", code="state_unavailable") from None
+
+    async def extend(self, project: str, conversation: str, response: str, items: Sequence[msgspec.Raw]) -> None:
+        """Add what a response added."""
+        if not _ID.fullmatch(response):
+            raise RequestRefused(f"{response[:80]!r} is no id to keep a response by")
+        target = f"conversations/{conversation}/turns/{response}"
+        status, answer = await self._ask("PUT", target, {"project": project}, msgspec.json.encode({"items": items}))
+        if status != 204:
+            problem = _problem(answer)
+            raise Unavailable(
+                problem.detail or f"control answered {status}", hint=problem.hint, code=problem.code or None
+            )
 
     async def keep(self, turn: Turn, response: str, body: bytes) -> None:
         """Keep a response."""
@@ -83,7 +107,7 @@ class ControlMemory:
             upstream=turn.upstream,
             native=turn.native,
         )
-        status, answer = await self._ask("PUT", response, {}, msgspec.json.encode(kept))
+        status, answer = await self._ask("PUT", f"responses/{response}", {}, msgspec.json.encode(kept))
         if status != 204:
             problem = _problem(answer)
             raise Unavailable(
@@ -107,7 +131,7 @@ class ControlMemory:
         if what == "input_items":
             asked |= {name: value for name, value in parse_qsl(query) if name in _LISTED}
         target = f"{identity}/input_items" if what == "input_items" else identity
-        status, body = await self._ask("DELETE" if method == "DELETE" else "GET", target, asked)
+        status, body = await self._ask("DELETE" if method == "DELETE" else "GET", f"responses/{target}", asked)
         if status >= 400:
             problem = _problem(body)
             raise RequestRefused(
@@ -126,7 +150,7 @@ class ControlMemory:
         return 200, [_JSON], body
 
     async def _ask(self, method: str, path: str, query: Mapping[str, str], body: bytes = b"") -> tuple[int, bytes]:
-        target = f"/internal/v1/responses/{path}" + (f"?{urlencode(query)}" if query else "")
+        target = f"/internal/v1/{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/json")]
             request = self._client.prepare(method, self._control, target, headers)
@@ -154,6 +178,16 @@ def _no_previous(response: str, why: str) -> RequestRefused:
         param="previous_response_id",
         hint="it was deleted, has expired, or was made with store: false; send the whole conversation as `input`",
         code="previous_response_not_found",
+    )
+
+
+def _no_conversation(conversation: str, why: str) -> RequestRefused:
+    return RequestRefused(
+        why or f"there is no conversation {conversation[:80]!r}",
+        param="conversation",
+        hint="it was deleted, or has expired; make one with POST /v1/conversations",
+        code="conversation_not_found",
+        status=404,
     )
 
 

@@ -82,6 +82,8 @@ class Recorder:
         attributes = {"gateway.table_version": str(x.table_version)}
         if x.route:
             attributes["tetrad.route"] = x.route
+        if x.key is not None and x.key.batch:
+            attributes["tetrad.batch"] = x.key.batch
         if x.variables and policy == "full" and len(x.variables) <= self._record_bytes:
             attributes["tetrad.variables"] = x.variables.decode("utf-8", "replace")
         failed, message = bool(x.error_type), ""

@@ -63,6 +63,14 @@ STORED_CONNECTIONS = Setting(
     minimum=1,
     maximum=1024,
 )
+RELAY_CONNECTIONS = Setting(
+    "gateway_relay_connections",
+    int,
+    16,
+    "Uploads, downloads and calls of batches that one worker passes on to control at once.",
+    minimum=1,
+    maximum=1024,
+)
 REGION = Setting(
     "gateway_region",
     str,
@@ -118,5 +126,6 @@ SETTINGS = SettingsTable(
         CACHE_WAIT_S,
         SIMILAR_DEADLINE_S,
         STORED_CONNECTIONS,
+        RELAY_CONNECTIONS,
     ),
 )

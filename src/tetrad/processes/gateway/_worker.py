@@ -27,6 +27,7 @@ from tetrad.processes.gateway._limits import ControlKeeper, SharedLeases
 from tetrad.processes.gateway._memory import ControlMemory
 from tetrad.processes.gateway._metrics import Metrics, read_snapshots, render, write_snapshot
 from tetrad.processes.gateway._recorder import Recorder
+from tetrad.processes.gateway._relay import ControlRelay
 from tetrad.processes.gateway._shipper import Shipper
 from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
@@ -81,6 +82,7 @@ class Worker:
         control = parse_address(control_address(settings))
         token = _FileSecret(home)
         stored = Client(Limits(max_connections=settings.get(own.STORED_CONNECTIONS)))
+        relaying = Client(Limits(max_connections=settings.get(own.RELAY_CONNECTIONS)))
         memory = ControlMemory(stored, control, token)
         keeper = ControlKeeper(internal, control, token)
         leases = SharedLeases(home.root / "gateway" / "leases", keeper, settings.get(limiting.URL), clock)
@@ -131,6 +133,7 @@ class Worker:
             max_in_flight=settings.get(own.MAX_IN_FLIGHT),
             shed_lag_s=settings.get(own.SHED_LAG_S),
             memory=memory,
+            relay=ControlRelay(relaying, control, token),
             turn=turn,
         )
         server = self._server(app)
@@ -164,6 +167,7 @@ class Worker:
             await client.close()
             await internal.close()
             await stored.close()
+            await relaying.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
 
     def _cache(self, clock: Clock, internal: Client) -> Cache | None:

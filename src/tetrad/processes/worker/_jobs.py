@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx
 import msgspec
 
+from tetrad.batches._settings import LINE_BYTES
 from tetrad.kernel import TetradError, Unavailable
-from tetrad.kit.home import BLOBS_URL, Home, cache_folder
+from tetrad.kit.home import BLOBS_URL, GATEWAY_PORT, Home, cache_folder, reachable_host
 from tetrad.kit.jobs import JobRegistry
 from tetrad.kit.settings import Settings
+from tetrad.processes.control._settings import GATEWAY_URL
+from tetrad.processes.worker._batches import Callers
 from tetrad.processes.worker._settings import (
+    BATCH_CONCURRENCY,
+    BATCHES_CRON,
     JOBS_AT_ONCE,
     JOBS_POLL_S,
     JOBS_URL,
@@ -49,7 +54,7 @@ def jobs_url(settings: Settings, home: Home) -> str:
 
 def known_jobs(settings: Settings) -> JobRegistry:
     """Return the product's jobs with their configured schedules."""
-    return product_jobs(retention_cron=settings.get(TRACES_RETENTION_CRON))
+    return product_jobs(retention_cron=settings.get(TRACES_RETENTION_CRON), batches_cron=settings.get(BATCHES_CRON))
 
 
 def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -> JobRunner:
@@ -66,6 +71,7 @@ def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -
             "blobs": _blobs(settings, home),
             "control": partial(_call, control_url, token),
             "isolated": partial(_isolated, settings, home),
+            "batches": _callers(settings, control_url, token),
         },
         executor_id=stable_executor_id(home.root / "executor.id"),
         poll_s=settings.get(JOBS_POLL_S),
@@ -122,6 +128,11 @@ def weights_finder(settings: Settings, home: Home) -> Callable[[str], Path]:
         return model_finder(home, cache_folder(settings))
     cache = WeightsCache(home.root / "weights", _blobs(settings, home), settings.get(WEIGHTS_CACHE_BYTES))
     return model_finder(home, cache_folder(settings), cache.path)
+
+
+def _callers(settings: Settings, control_url: str, token: str) -> Callers:
+    gateway = settings.get(GATEWAY_URL) or f"http://{reachable_host(settings)}:{settings.get(GATEWAY_PORT)}"
+    return Callers(control_url, token, gateway.rstrip("/"), settings.get(BATCH_CONCURRENCY), settings.get(LINE_BYTES))
 
 
 def _isolated(settings: Settings, home: Home, engine: Isolated) -> IsolatedEngine:

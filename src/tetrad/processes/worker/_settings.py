@@ -16,6 +16,12 @@ JOBS_AT_ONCE = Setting("jobs_at_once", int, 4, "Jobs of one queue that run at on
 TRACES_RETENTION_CRON = Setting(
     "traces_retention_cron", str, "30 3 * * *", "When old telemetry is dropped (cron, UTC); empty: never."
 )
+BATCH_CONCURRENCY = Setting(
+    "batch_concurrency", int, 8, "Requests of one batch that are under way at a time.", minimum=1, maximum=256
+)
+BATCHES_CRON = Setting(
+    "batches_cron", str, "*/5 * * * *", "When batches are looked after and expired files forgotten (cron, UTC)."
+)
 REPRODUCE_THREADS = Setting(
     "reproduce_threads",
     int,
@@ -38,6 +44,8 @@ SETTINGS = SettingsTable(
         JOBS_POLL_S,
         JOBS_AT_ONCE,
         TRACES_RETENTION_CRON,
+        BATCH_CONCURRENCY,
+        BATCHES_CRON,
         REPRODUCE_THREADS,
         WEIGHTS_CACHE_BYTES,
     ),

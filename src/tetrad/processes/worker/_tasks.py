@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from tetrad.kit.jobs import JobRegistry, RunningJob
+from tetrad.processes.worker._batches import RunBatch, TendBatches, run_batch
 from tetrad.processes.worker._reproduce import ReproduceRelease, reproduce
 
 _SHARDS = tuple(f"{number:02x}" for number in range(256))
@@ -26,7 +27,7 @@ class DropOldTraces(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_days: int | None = None
 
 
-def product_jobs(*, retention_cron: str = "") -> JobRegistry:
+def product_jobs(*, retention_cron: str = "", batches_cron: str = "") -> JobRegistry:
     """Return the product's jobs."""
     jobs = JobRegistry()
 
@@ -52,6 +53,13 @@ def product_jobs(*, retention_cron: str = "") -> JobRegistry:
         """Drop telemetry that is older than the setting allows."""
         body = {"keep_days": payload.keep_days}
         return job.step("drop", job.services["control"], "POST", "/internal/v1/traces/retention", body)
+
+    jobs.job("batch.run", version=1, payload=RunBatch, queue="batches")(run_batch)
+
+    @jobs.job("batches.tend", version=1, payload=TendBatches, queue="housekeeping", schedule=batches_cron)
+    def tend_batches(job: RunningJob, _payload: TendBatches) -> Any:
+        """See to it that every open batch is worked on, and forget files that have expired."""
+        return job.step("tend", job.services["control"], "POST", "/internal/v1/batches/tend")
 
     jobs.job("release.reproduce", version=1, payload=ReproduceRelease, queue="engines")(reproduce)
     return jobs

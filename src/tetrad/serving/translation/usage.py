@@ -6,6 +6,8 @@ nothing of the cache in it, its `output_tokens` the thinking.
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -73,6 +75,17 @@ class MessagesUsage(msgspec.Struct, frozen=True):
         )
 
 
+class _Sound(msgspec.Struct, frozen=True, gc=False):
+    audio_tokens: int | None = None
+
+
+class _Sounds(msgspec.Struct, frozen=True):
+    prompt_tokens_details: _Sound | None = None
+    completion_tokens_details: _Sound | None = None
+
+
+_SOUND = re.compile(rb'"audio_tokens"\s*:\s*[1-9]')
+_sounds = msgspec.json.Decoder(_Sounds)
 _chat = msgspec.json.Decoder(_Chat | None)
 _messages = msgspec.json.Decoder(MessagesUsage | None)
 
@@ -106,6 +119,28 @@ def usage_of_chat(raw: msgspec.Raw | bytes) -> Usage | None:
         output=completion if beside else completion - reasoning,
         reasoning=reasoning,
     )
+
+
+def units_of_chat(raw: msgspec.Raw | bytes) -> dict[str, Decimal]:
+    """Return the tokens of sound and pictures that OpenAI's protocol tells, by the names of `tetrad.serving.UNITS`.
+
+    Tokens of a picture that is read cost what text costs, unless the model makes pictures: they do not count here.
+    """
+    data = bytes(raw)
+    if not _SOUND.search(data):
+        return {}
+    try:
+        said = _sounds.decode(data)
+    except msgspec.MsgspecError:
+        return {}
+    found = {}
+    for name, details in (
+        ("audio_input", said.prompt_tokens_details),
+        ("audio_output", said.completion_tokens_details),
+    ):
+        if details is not None and details.audio_tokens:
+            found[name] = Decimal(details.audio_tokens)
+    return found
 
 
 def read_messages_usage(raw: msgspec.Raw | bytes) -> MessagesUsage | None:

@@ -6,6 +6,8 @@ export interface ModelDraft {
   kinds: string[];
   /** What the provider calls it, where that is another name. */
   deployment: string;
+  /** Prices by other units, which the form does not show. */
+  units: Record<string, string>;
   input: string;
   output: string;
   cache_read: string;
@@ -23,7 +25,7 @@ export const KINDS = ["chat", "embeddings", "moderations", "rerank", "images", "
 export const ADAPTERS = ["openai", "anthropic", "azure", "bedrock", "gemini", "invocations", "mistral", "vertex-anthropic"] as const;
 /** How a secret is used; empty: as the provider usually wants it. */
 export const LOGINS = ["bearer", "header", "query", "sigv4", "google", "none"] as const;
-export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], deployment: "", input: "", output: "", cache_read: "", cache_write: "", currency: "USD" };
+export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], deployment: "", units: {}, input: "", output: "", cache_read: "", cache_write: "", currency: "USD" };
 
 const NEW: ProviderBody = {
   base_url: "",
@@ -55,6 +57,7 @@ export function draftOf(provider: Provider | undefined): ProviderDraft {
       name,
       kinds,
       deployment,
+      units: price?.units ?? {},
       input: price?.input ?? "",
       output: price?.output ?? "",
       cache_read: price?.cache_read ?? "",
@@ -75,12 +78,12 @@ export function bodyOf(draft: ProviderDraft): ProviderBody {
 
 function modelOf({ name, kinds, deployment, ...price }: ModelDraft): ProviderModel {
   const or = (text: string): string | null => (text.trim() === "" ? null : text.trim());
-  const priced = price.input.trim() !== "" || price.output.trim() !== "";
+  const priced = price.input.trim() !== "" || price.output.trim() !== "" || Object.keys(price.units).length > 0;
   return {
     name: name.trim(),
     kinds,
     deployment: deployment.trim(),
-    price: priced ? { input: or(price.input) ?? "0", output: or(price.output) ?? "0", cache_read: or(price.cache_read), cache_write: or(price.cache_write), currency: price.currency.trim().toUpperCase() } : null,
+    price: priced ? { input: or(price.input) ?? "0", output: or(price.output) ?? "0", cache_read: or(price.cache_read), cache_write: or(price.cache_write), currency: price.currency.trim().toUpperCase(), units: price.units } : null,
   };
 }
 
