@@ -1,11 +1,11 @@
-import { ActionIcon, Autocomplete, Button, Drawer, MultiSelect, NumberInput, Select, TextInput } from "@mantine/core";
+import { ActionIcon, Autocomplete, Button, Drawer, MultiSelect, NumberInput, Select, TagsInput, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { IconPlus, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
 import { putProvider, secretsQuery, type Provider } from "@/api/gateway";
 import { Failure } from "@/kit/Failure";
 import css from "./gateway.module.css";
-import { ADAPTERS, bodyOf, draftOf, KINDS, NO_MODEL, problemsOf, type ModelDraft, type ProviderDraft } from "./providerForm";
+import { ADAPTERS, bodyOf, draftOf, KINDS, LOGINS, NO_MODEL, optionsOf, optionTexts, problemsOf, type ModelDraft, type ProviderDraft } from "./providerForm";
 import { SecretSelect } from "./SecretSelect";
 
 /** Adds a provider, or changes one. */
@@ -66,6 +66,10 @@ export function ProviderForm({ project, provider, taken, close, done }: { projec
           <summary>More keys, limits and time</summary>
           <div className={css.form}>
             <MultiSelect size="xs" label="More keys" description="Of the same provider: one that is refused or at its limit gives way to another" data={(secrets.data ?? []).map((secret) => secret.name).filter((name) => name !== draft.secret)} value={draft.secrets} onChange={(names) => set({ secrets: names })} searchable />
+            <div className={css.pair}>
+              <Select label="The key is used" description="As header, signature, token…" placeholder="as usual" data={[...LOGINS]} value={draft.auth === "" ? null : draft.auth} onChange={(auth) => set({ auth: auth ?? "" })} clearable />
+              <TagsInput size="xs" label="Options" description="Such as region=eu-west-1; what its protocol needs besides" value={optionTexts(draft.options)} onChange={(texts) => set({ options: optionsOf(texts) })} maxTags={16} />
+            </div>
             <div className={css.pair}>
               <TextInput label="Named on spans" description="gen_ai.provider.name, and its name in the price list" value={draft.system} maxLength={63} onChange={(event) => set({ system: event.currentTarget.value })} />
               <Select
@@ -129,13 +133,14 @@ function ModelFields({ number, model, problems, change, remove }: { number: numb
         )}
       </div>
       <details className={css.more} open={model.input !== "" || at("input") !== undefined || at("output") !== undefined}>
-        <summary>{model.input === "" ? "Price from the public list" : "Price"}</summary>
+        <summary>{model.input === "" ? "Price from the public list" : "Price"}{model.deployment !== "" && `, called ${model.deployment}`}</summary>
         <div className={css.triple}>
           {price("input", "Input")}
           {price("output", "Output")}
           {price("currency", "Currency")}
           {price("cache_read", "Read from its cache")}
           {price("cache_write", "Written to its cache")}
+          <TextInput label="The provider calls it" aria-label={`What the provider calls ${named}`} placeholder="the same" value={model.deployment} maxLength={200} onChange={(event) => change({ deployment: event.currentTarget.value })} />
         </div>
       </details>
     </div>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bodyOf, draftOf, NO_MODEL, problemsOf } from "./providerForm";
+import { bodyOf, draftOf, NO_MODEL, optionsOf, optionTexts, problemsOf } from "./providerForm";
 
 const draft = { ...draftOf(undefined), name: "acme", base_url: "https://api.acme.example/v1", models: [{ ...NO_MODEL, name: "big" }] };
 
@@ -22,9 +22,14 @@ describe("a provider's form", () => {
 
   it("sends an unknown price as unknown, never as nothing", () => expect(bodyOf(draft).models).toEqual([{ name: "big", kinds: ["chat"], deployment: "", price: null }]));
   it("sends back what it does not show", () => {
-    const provider = { ...bodyOf(draft), name: "acme", future: "kept", models: [{ name: "big", kinds: ["chat"], deployment: "prod", price: { input: "0.25", output: "2", cache_read: "0.025", cache_write: null, currency: "USD" } }] };
+    const provider = { ...bodyOf(draft), name: "acme", future: "kept", models: [{ name: "big", kinds: ["chat"], deployment: "big-prod", price: { input: "0.25", output: "2", cache_read: "0.025", cache_write: null, currency: "USD", units: { image: "0.04" } } }] };
     const again = bodyOf(draftOf(provider));
     expect(again).toMatchObject({ future: "kept", models: provider.models });
     expect("name" in again).toBe(false);
   });
+});
+
+it("options are typed as name=value, and what is neither is left out", () => {
+  expect(optionsOf(["region=eu-west-1", "url=a=b", "=x", "none"])).toEqual({ region: "eu-west-1", url: "a=b" });
+  expect(optionTexts({ region: "eu-west-1" })).toEqual(["region=eu-west-1"]);
 });

@@ -4,13 +4,15 @@ import type { Provider, ProviderBody, ProviderModel } from "@/api/gateway";
 export interface ModelDraft {
   name: string;
   kinds: string[];
+  /** What the provider calls it, where that is another name. */
+  deployment: string;
+  /** Prices by other units, which the form does not show. */
+  units: Record<string, string>;
   input: string;
   output: string;
   cache_read: string;
   cache_write: string;
   currency: string;
-  /** What the provider itself calls it, where that is not its name; the form shows no field for it. */
-  deployment: string;
 }
 
 export interface ProviderDraft extends Omit<ProviderBody, "models"> {
@@ -21,7 +23,9 @@ export interface ProviderDraft extends Omit<ProviderBody, "models"> {
 export const KINDS = ["chat", "embeddings", "moderations", "rerank", "images", "transcriptions", "speech"] as const;
 /** Protocols that are spoken here; the server says of any other what it knows. */
 export const ADAPTERS = ["openai", "anthropic", "azure", "bedrock", "gemini", "invocations", "mistral", "vertex-anthropic"] as const;
-export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], input: "", output: "", cache_read: "", cache_write: "", currency: "USD", deployment: "" };
+/** How a secret is used; empty: as the provider usually wants it. */
+export const LOGINS = ["bearer", "header", "query", "sigv4", "google", "none"] as const;
+export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], deployment: "", units: {}, input: "", output: "", cache_read: "", cache_write: "", currency: "USD" };
 
 const NEW: ProviderBody = {
   base_url: "",
@@ -49,15 +53,16 @@ export function draftOf(provider: Provider | undefined): ProviderDraft {
   if (provider === undefined) return { ...NEW, name: "", models: [NO_MODEL] };
   return {
     ...provider,
-    models: provider.models.map(({ name, kinds, price, deployment }) => ({
+    models: provider.models.map(({ name, kinds, deployment, price }) => ({
       name,
       kinds,
+      deployment,
+      units: price?.units ?? {},
       input: price?.input ?? "",
       output: price?.output ?? "",
       cache_read: price?.cache_read ?? "",
       cache_write: price?.cache_write ?? "",
       currency: price?.currency ?? "USD",
-      deployment,
     })),
   };
 }
@@ -73,13 +78,28 @@ export function bodyOf(draft: ProviderDraft): ProviderBody {
 
 function modelOf({ name, kinds, deployment, ...price }: ModelDraft): ProviderModel {
   const or = (text: string): string | null => (text.trim() === "" ? null : text.trim());
-  const priced = price.input.trim() !== "" || price.output.trim() !== "";
+  const priced = price.input.trim() !== "" || price.output.trim() !== "" || Object.keys(price.units).length > 0;
   return {
     name: name.trim(),
     kinds,
-    deployment,
-    price: priced ? { input: or(price.input) ?? "0", output: or(price.output) ?? "0", cache_read: or(price.cache_read), cache_write: or(price.cache_write), currency: price.currency.trim().toUpperCase() } : null,
+    deployment: deployment.trim(),
+    price: priced ? { input: or(price.input) ?? "0", output: or(price.output) ?? "0", cache_read: or(price.cache_read), cache_write: or(price.cache_write), currency: price.currency.trim().toUpperCase(), units: price.units } : null,
   };
+}
+
+/** `region=eu-west-1` for each option, as it is typed. */
+export function optionTexts(options: Record<string, string>): string[] {
+  return Object.entries(options).map(([name, value]) => `${name}=${value}`);
+}
+
+/** The options that were typed; what has no name or no value is left out. */
+export function optionsOf(texts: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    texts.flatMap((text) => {
+      const at = text.indexOf("=");
+      return at > 0 && at < text.length - 1 ? [[text.slice(0, at).trim(), text.slice(at + 1).trim()]] : [];
+    }),
+  );
 }
 
 function urlOf(text: string): URL | null {
