@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from support.fake_openai import WORDS, FakeOpenAI, Script
 
@@ -35,6 +37,24 @@ class FakeAnthropic(FakeOpenAI):
     @property
     def script(self) -> type[Script]:
         return AnthropicScript
+
+
+@dataclass
+class FakeVertexAnthropic(FakeAnthropic):
+    """Like `FakeAnthropic`, at Vertex's paths."""
+
+    @property
+    def script(self) -> type[Script]:
+        return VertexScript
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1/projects/p/locations/l/publishers/anthropic"
+
+    def model_of(self, target: str, body: dict[str, Any]) -> str:
+        found = re.search(r"/models/([^:]+):", target)
+        name = unquote(found[1]) if found else "m1"
+        return "m1" if name == "count-tokens" else name
 
 
 class AnthropicScript(Script):
@@ -215,6 +235,21 @@ class AnthropicScript(Script):
             await self.chunk(event)
         await self.end()
         return True
+
+
+class VertexScript(AnthropicScript):
+    """Anthropic's acts; the path says whether they stream, and the body which version they are in."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.streaming = self.target.endswith(":streamRawPredict")
+
+    async def act_m1(self) -> bool:
+        if self.target.endswith("/count-tokens:rawPredict"):
+            return await self.json(200, {"input_tokens": 14})
+        if self.body.get("anthropic_version") != "vertex-2023-10-16" or "model" in self.body:
+            return await self.json(400, {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}})
+        return await super().act_m1()
 
 
 LIMITS = "anthropic-ratelimit-requests-remaining: 41\r\nrequest-id: req_1\r\nanthropic-organization-id: secret-org\r\n"

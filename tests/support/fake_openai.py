@@ -56,6 +56,10 @@ class FakeOpenAI:
         """What it can do."""
         return Script
 
+    def model_of(self, target: str, body: dict[str, Any]) -> str:
+        """Return the model that a request names: what to act out."""
+        return str(body.get("model", "m1"))
+
     @property
     def base_url(self) -> str:
         return f"unix://{self.unix}#/v1" if self.unix else f"http://127.0.0.1:{self.port}/v1"
@@ -123,7 +127,7 @@ class FakeOpenAI:
         else:
             body = json.loads(raw) if raw else None
         self.requests.append(Seen(method, target, headers, body))
-        act, _, argument = str((body or {}).get("model", "m1")).partition(":")
+        act, _, argument = self.model_of(target, body or {}).partition(":")
         script = self.script(self, reader, writer, target, body or {}, argument)
         perform: Callable[[], Any] = getattr(script, f"act_{act.replace('-', '_')}", script.act_m1)
         return bool(await perform())
@@ -232,7 +236,8 @@ class Script:
     async def act_leak(self) -> bool:
         """Quote the request's credential in a 400."""
         headers = self.fake.requests[-1].headers
-        secret = headers.get("authorization", "") or headers.get("x-api-key", "")
+        names = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token")
+        secret = " ".join(headers[name] for name in names if name in headers)
         return await self.json(400, {"error": {"message": f"you sent {secret}", "code": "leak"}})
 
     async def act_unparsed(self) -> bool:

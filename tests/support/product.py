@@ -31,6 +31,8 @@ class Product:
     environment: dict[str, str]
     process: subprocess.Popen[bytes]
     output: Path
+    said_before: int = 0
+    """Bytes of `output` that an earlier start in the same folder wrote."""
     _admin: str = field(default="", repr=False)
 
     @property
@@ -45,7 +47,7 @@ class Product:
 
     def said(self) -> str:
         """What `tetrad up` printed so far."""
-        return self.output.read_text("utf-8", "replace")
+        return self.output.read_bytes()[self.said_before :].decode("utf-8", "replace")
 
     def control(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """Call the control plane as admin."""
@@ -100,6 +102,7 @@ def running_product(folder: Path, *, wait: bool = True, **settings: object) -> I
     environment = product_environment(home, **ports)
     output = folder / "up.log"
     with output.open("ab") as log:
+        said_before = log.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "tetrad", "up"],
             env=environment,
@@ -115,6 +118,7 @@ def running_product(folder: Path, *, wait: bool = True, **settings: object) -> I
         environment=environment,
         process=process,
         output=output,
+        said_before=said_before,
     )
     try:
         if wait:

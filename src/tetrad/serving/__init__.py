@@ -61,7 +61,9 @@ from tetrad.serving._operations import (
     Operation,
 )
 from tetrad.serving._pipeline import AnswerTorn, Pipeline
-from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec
+from tetrad.serving._presets import PRESETS, Preset, find_preset
+from tetrad.serving._probe import ProviderCheck, ProviderProbe
+from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec, upstream_of
 from tetrad.serving._reach import reach_of
 from tetrad.serving._readiness import Readiness
 from tetrad.serving._route_plan import GatewayHealth, TargetHealth
@@ -77,6 +79,7 @@ from tetrad.serving._route_spec import (
     check_route,
 )
 from tetrad.serving._routing import CompiledTable, Route
+from tetrad.serving._shelf import PROVIDERS, ProviderMaker, ProviderShelf, provider_names
 from tetrad.serving._translated import translated
 from tetrad.serving.errors import (
     BadAnswer,
@@ -91,7 +94,19 @@ from tetrad.serving.errors import (
     error_body,
     error_event,
 )
-from tetrad.serving.translation import MessagesUsage, read_messages_usage, units_of_chat, usage_of_chat
+from tetrad.serving.translation import (
+    ConverseEvent,
+    GeminiAnswer,
+    MessagesUsage,
+    read_converse,
+    read_converse_event,
+    read_gemini,
+    read_gemini_error,
+    read_messages_usage,
+    said_plainly,
+    units_of_chat,
+    usage_of_chat,
+)
 
 __all__ = [
     "BY_PATH",
@@ -101,6 +116,8 @@ __all__ = [
     "EMBEDDINGS",
     "MESSAGES",
     "OPERATIONS",
+    "PRESETS",
+    "PROVIDERS",
     "RESPONSES",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
@@ -124,6 +141,7 @@ __all__ = [
     "CompiledTable",
     "Condition",
     "ContentPolicy",
+    "ConverseEvent",
     "Deadlines",
     "Dialect",
     "Dispatch",
@@ -144,6 +162,7 @@ __all__ = [
     "Fallbacks",
     "FileAnswers",
     "GatewayHealth",
+    "GeminiAnswer",
     "HedgePolicy",
     "KeyEntry",
     "Kind",
@@ -159,10 +178,15 @@ __all__ = [
     "ModelRoute",
     "Operation",
     "Pipeline",
+    "Preset",
     "Price",
     "Priority",
+    "ProviderCheck",
     "ProviderDirectory",
+    "ProviderMaker",
     "ProviderModel",
+    "ProviderProbe",
+    "ProviderShelf",
     "ProviderSpec",
     "Readiness",
     "ReleaseRoute",
@@ -184,11 +208,19 @@ __all__ = [
     "encode_route_table",
     "error_body",
     "error_event",
+    "find_preset",
     "next_state",
     "possible_events",
+    "provider_names",
     "reach_of",
+    "read_converse",
+    "read_converse_event",
+    "read_gemini",
+    "read_gemini_error",
     "read_messages_usage",
+    "said_plainly",
     "translated",
     "units_of_chat",
+    "upstream_of",
     "usage_of_chat",
 ]

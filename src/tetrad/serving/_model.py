@@ -86,6 +86,10 @@ class Upstream(msgspec.Struct, frozen=True):
     """Most calls that a worker makes to it at once; 0: no limit but its connections."""
     max_queue: int = 64
     queue_target_s: float = 1.0
+    auth: str = ""
+    """How `secret` is used: bearer, header, query, sigv4, google, none; empty: as the adapter usually does."""
+    options: dict[str, str] = {}
+    """What the adapter needs to know besides, such as a region or the version of an API."""
     egress: str | None = None
     """What `egress_allow` says, for what a project configured; None: what Tetrad itself put on this machine."""
     internal: bool = False

@@ -77,3 +77,12 @@ OPERATIONS: tuple[Operation, ...] = (
     RESPONSES,
 )
 BY_PATH: dict[str, Operation] = {operation.path: operation for operation in OPERATIONS}
+
+GEMINI = Operation("gemini", "", "chat", input="contents", streams=True, system="systemInstruction")
+GEMINI_COUNT = Operation("gemini_count", "", "chat", input="contents", system="systemInstruction")
+GEMINI_EMBEDDINGS = Operation("gemini_embeddings", "", "embeddings", input="requests")
+CONVERSE = Operation("converse", "", "chat", input="messages", streams=True, system="system")
+CONVERSE_COUNT = Operation("converse_count", "", "chat", input="messages", system="system")
+MISTRAL = Operation("mistral", "", "chat", streams=True)
+"""What some upstreams speak and no client does: Google's generateContent, Amazon Bedrock's Converse, Mistral's dialect
+of chat completions. They have no paths here; adapters know theirs."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
 from tetrad.kernel import InvalidInput
-from tetrad.kit.egress import Egress, EgressRefused, Reach, check_ca, looks_inner
-from tetrad.serving._model import UNITS, Kind, Price
+from tetrad.kit.egress import PUBLIC, Egress, EgressRefused, Reach, check_ca, looks_inner
+from tetrad.serving._model import UNITS, Kind, Price, Upstream
 from tetrad.serving._unit_pricing import pricer_of
 from tetrad.serving.errors import BadProvider, BadRouteTable, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
-ADAPTERS = ("openai", "anthropic")
+ADAPTERS = ("anthropic", "azure", "bedrock", "gemini", "invocations", "mistral", "openai", "vertex-anthropic")
+"""Those that we ship; others register by an entry point."""
+OPENAI_LIKE = frozenset(("openai", "azure", "invocations"))
+AUTHS = ("bearer", "header", "query", "sigv4", "google", "none")
+MAX_OPTIONS, MAX_OPTION_CHARS = 16, 500
 MAX_MODELS = 500
 SPEAKABLE = ("chat", "responses", "completions", "embeddings")
 """Operations of OpenAI's protocol, the one to translate to first."""
@@ -24,6 +28,7 @@ _OPENAI = "api.openai.com"
 MAX_MORE_SECRETS = 31
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+_OPTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PLAIN_URL = re.compile(r"[!-~]+")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -34,15 +39,18 @@ class ProviderModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     kinds: tuple[Kind, ...] = ("chat",)
     price: Price | None = None
+    deployment: str = ""
+    """What the provider itself calls it, where that is not `name`: a deployment, an inference profile, an endpoint."""
 
 
 class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How to reach a provider. `secret` names a secret of the project, sent as its API key; empty sends none.
 
-    `adapter` names the protocol that it speaks, one of `ADAPTERS`; `base_url` ends before `/chat/completions`, or
-    before `/messages`. What a client says and that protocol cannot is left out (and named in the answer's headers), or
-    refused where `translation` is `strict`. `secrets` name more keys of the same provider: one that is refused, or at
-    its limit, gives way to another.
+    `adapter` names the protocol that it speaks; `base_url` ends where that begins, before `/chat/completions`, say.
+    `auth` says how the secret is used (one of `AUTHS`; empty: as the adapter usually does), and `options` what the
+    adapter has to know besides, such as a region. What a client says and that protocol cannot is left out (and named
+    in the answer's headers), or refused where `translation` is `strict`. `secrets` name more keys of the same provider:
+    one that is refused, or at its limit, gives way to another.
 
     With `max_concurrency` a gateway worker makes so many calls at once, fewer while the provider says it is too much;
     `max_queue` more wait, and are refused with 429 once no call waits less than `queue_target_s`.
@@ -70,6 +78,8 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_concurrency: int = 0
     max_queue: int = 64
     queue_target_s: float = 1.0
+    auth: str = ""
+    options: dict[str, str] = {}
     internal: bool | None = None
     """Whether it may be at a private address. Administrators of the installation say so, or it is taken from the look
     of the host that they name; None: it was stored before this was asked, and may."""
@@ -99,7 +109,34 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return SPEAKABLE if urlsplit(self.base_url).hostname == _OPENAI else ("chat", "embeddings")
 
 
-def check_provider(spec: ProviderSpec) -> ProviderSpec:
+def upstream_of(spec: ProviderSpec, secret: str, secrets: tuple[str, ...] = (), *, egress: str = PUBLIC) -> Upstream:
+    """Return a provider as gateways know it, its secrets told; `egress` is the policy that holds for it."""
+    return Upstream(
+        name=spec.name,
+        base_url=spec.base_url.rstrip("/"),
+        adapter=spec.adapter,
+        provider=spec.system,
+        secret=secret,
+        secrets=secrets,
+        connect_timeout_s=spec.connect_timeout_s,
+        first_byte_timeout_s=spec.first_byte_timeout_s,
+        idle_timeout_s=spec.idle_timeout_s,
+        total_timeout_s=spec.total_timeout_s,
+        max_connections=spec.max_connections,
+        operations=spec.spoken,
+        translation=spec.translation,
+        max_concurrency=spec.max_concurrency,
+        max_queue=spec.max_queue,
+        queue_target_s=spec.queue_target_s,
+        auth=spec.auth,
+        options=spec.options,
+        egress=egress,
+        internal=spec.internal is not False,
+        ca=spec.ca,
+    )
+
+
+def check_provider(spec: ProviderSpec, adapters: Collection[str] = ADAPTERS) -> ProviderSpec:
     """Return the spec, or raise `BadProvider` naming the field and what is allowed."""
     if not _NAME.fullmatch(spec.name) or spec.name in RESERVED:
         raise BadProvider(
@@ -125,11 +162,16 @@ def check_provider(spec: ProviderSpec) -> ProviderSpec:
             _check_price(model.name, model.price)
     if len({model.name for model in spec.models}) != len(spec.models):
         raise BadProvider("a model is listed twice", hint="list each once")
-    if spec.adapter not in ADAPTERS:
-        raise BadProvider(f"there is no adapter {spec.adapter[:40]!r}", hint=f"known: {', '.join(ADAPTERS)}")
-    if spec.adapter == "anthropic" and any("embeddings" in model.kinds for model in spec.models):
-        raise BadProvider("Anthropic's protocol has no embeddings", hint="leave the kind `embeddings` out")
-    if spec.adapter != "openai" and spec.operations:
+    if not all(not model.deployment or _MODEL.fullmatch(model.deployment) for model in spec.models):
+        raise BadProvider("a deployment has a name that cannot be called", hint="such as my-gpt-5-mini, or an ARN")
+    if spec.adapter not in adapters:
+        raise BadProvider(f"there is no adapter {spec.adapter[:40]!r}", hint=f"known: {', '.join(sorted(adapters))}")
+    if spec.adapter in ("anthropic", "bedrock", "vertex-anthropic") and any(
+        "embeddings" in model.kinds for model in spec.models
+    ):
+        raise BadProvider(f"the adapter {spec.adapter!r} has no embeddings", hint="leave the kind `embeddings` out")
+    _check_login(spec)
+    if spec.adapter in ADAPTERS and spec.adapter not in OPENAI_LIKE and spec.operations:
         raise BadProvider(
             "operations are those of OpenAI's protocol", hint=f"leave them out for the adapter {spec.adapter!r}"
         )
@@ -164,6 +206,21 @@ def _check_price(name: str, price: Price) -> None:
             f"the price of {name!r} cannot be read: {error.message}",
             hint=f"decimals such as 0.15; besides tokens of text: {', '.join(UNITS)}",
         ) from None
+
+
+def _check_login(spec: ProviderSpec) -> None:
+    if spec.auth and spec.auth not in AUTHS:
+        raise BadProvider(f"{spec.auth[:40]!r} is no way to log in", hint=f"one of {', '.join(AUTHS)}")
+    if spec.auth in ("sigv4", "google") and not spec.secret:
+        raise BadProvider(f"the login {spec.auth!r} needs a secret", hint="name it in `secret`")
+    if len(spec.options) > MAX_OPTIONS:
+        raise BadProvider(f"{len(spec.options)} options are given", hint=f"at most {MAX_OPTIONS}")
+    for name, value in spec.options.items():
+        if not _OPTION.fullmatch(name) or not value.isprintable() or len(value) > MAX_OPTION_CHARS:
+            raise BadProvider(
+                f"the option {name[:40]!r} cannot be used",
+                hint=f"names such as api_version; values of up to {MAX_OPTION_CHARS} printable characters",
+            )
 
 
 def _check_url(text: str) -> None:
@@ -203,9 +260,15 @@ class ProviderDirectory:
     """Providers of all projects; `on_change` hears of every change after it is stored."""
 
     def __init__(
-        self, store: ProviderStore, on_change: Callable[[], Any] = lambda: None, *, egress: Egress | None = None
+        self,
+        store: ProviderStore,
+        on_change: Callable[[], Any] = lambda: None,
+        *,
+        egress: Egress | None = None,
+        adapters: Callable[[], Collection[str]] = lambda: ADAPTERS,
     ) -> None:
         self._store = store
+        self._adapters = adapters
         self._on_change = on_change
         self.egress = egress or Egress()
 
@@ -215,11 +278,16 @@ class ProviderDirectory:
         `everywhere`: an administrator of the whole installation asks, who may name a private address. What such a one
         configured stays allowed when others change the rest of it.
         """
-        check_provider(spec)
-        spec = msgspec.structs.replace(spec, internal=self._internal(spec, everywhere))
-        spec.reach(self.egress).check_host(spec.host)
+        spec = self.checked(spec, everywhere=everywhere)
         self._store.put(spec)
         self._on_change()
+        return spec
+
+    def checked(self, spec: ProviderSpec, *, everywhere: bool = False) -> ProviderSpec:
+        """Return the spec as it would be kept, or raise as `put` does."""
+        check_provider(spec, self._adapters())
+        spec = msgspec.structs.replace(spec, internal=self._internal(spec, everywhere))
+        spec.reach(self.egress).check_host(spec.host)
         return spec
 
     def _internal(self, spec: ProviderSpec, everywhere: bool) -> bool:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
+import msgspec
 import typer
 
 from tetrad.kernel import InvalidInput, Unavailable
@@ -17,6 +19,8 @@ from tetrad.kit.home import GATEWAY_PORT, reachable_host
 from tetrad.kit.home import SETTINGS as INSTALLATION
 from tetrad.kit.settings import load_settings
 from tetrad.serving._model import UNITS
+from tetrad.serving._presets import PRESETS, find_preset
+from tetrad.serving._providers import MAX_MODELS
 
 _BY_TOKEN = ("input", "output", "cache_read", "cache_write")
 providers = typer.Typer(no_args_is_help=True, help="Providers: remote APIs that answer.")
@@ -42,7 +46,7 @@ def list_providers(project: InProject = "default", as_json: Json = False) -> Non
         ApiClient.from_environment().items(_path(project)),
         columns,
         as_json,
-        empty="no providers; `tetrad provider set NAME --base-url … --model …` adds one",
+        empty="no providers; `tetrad provider set openai --secret NAME` adds one",
     )
 
 
@@ -57,8 +61,30 @@ def _text_of(file: Path) -> str:
 @providers.command("set")
 def set_provider(
     name: Name,
-    base_url: Annotated[str, typer.Option(help="Where its API begins, up to and with /v1.")],
-    model: Annotated[list[str], typer.Option("--model", "-m", help="A model it serves; repeat it.")],
+    base_url: Annotated[
+        str, typer.Option(help="Where its API begins, such as https://host/v1.", show_default="the preset's")
+    ] = "",
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="A model it serves; repeat it. Without any: all that it lists."),
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="What is known of a provider, see `tetrad provider presets`.", show_default="that of its NAME"
+        ),
+    ] = "",
+    deployment: Annotated[
+        list[str] | None,
+        typer.Option("--deployment", metavar="MODEL=NAME", help="What the provider itself calls a model; repeat it."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="NAME=VALUE", help="Region, version of the API and so on; repeat it."),
+    ] = None,
+    auth: Annotated[
+        str, typer.Option(help="How the secret is used: bearer, header, query, sigv4, google, none.", show_default="")
+    ] = "",
     embeddings: Annotated[
         list[str] | None, typer.Option("--embeddings", help="Which of them embed texts instead of chatting; repeat it.")
     ] = None,
@@ -83,7 +109,13 @@ def set_provider(
             "--operation", help="What it speaks natively: chat, responses, completions, embeddings; repeat it."
         ),
     ] = None,
-    adapter: Annotated[str, typer.Option(help="The protocol that it speaks: openai or anthropic.")] = "openai",
+    adapter: Annotated[
+        str,
+        typer.Option(
+            help="The protocol that it speaks: openai, anthropic, azure, gemini, bedrock, invocations, …",
+            show_default="the preset's, or openai",
+        ),
+    ] = "",
     system: Annotated[
         str, typer.Option(help="Its name in the public price list and on spans; the protocol's where it is left out.")
     ] = "",
@@ -112,35 +144,28 @@ def set_provider(
     as_json: Json = False,
 ) -> None:
     """Add a provider, or change it. Clients of any protocol then call `NAME/MODEL`."""
-    embedding = set(embeddings or ())
-    if unknown := embedding - set(model):
-        raise InvalidInput(f"{min(unknown)!r} is given to --embeddings only", hint="name it with --model too")
-    kinds: dict[str, list[str]] = {}
-    for text in kind or ():
-        name_of, equals, what = text.rpartition("=")
-        if not equals or name_of not in model:
-            raise InvalidInput(f"{text!r} names no model of --model", hint="such as --kind gpt-image-1=images")
-        kinds.setdefault(name_of, []).append(what)
-    prices = _prices(price or (), model)
-    models = [
-        {
-            "name": each,
-            "kinds": kinds.get(each) or ["embeddings" if each in embedding else "chat"],
-            "price": prices.get(each),
-        }
-        for each in model
-    ]
     first, *more = secret or [""]
-    body: dict[str, Any] = {"base_url": base_url, "models": models, "secret": first, "secrets": more}
-    body |= {"adapter": adapter, "system": system or adapter, "translation": translation}
-    body["max_concurrency"] = max_concurrency
+    body = _address(name, preset, base_url, _pairs(option, "--option"))
+    if adapter:
+        body |= {"adapter": adapter, "system": system or adapter}
+    if system:
+        body["system"] = system
+    if auth:
+        body["auth"] = auth
     if operation:
         body["operations"] = operation
+    body |= {"secret": first, "secrets": more, "translation": translation, "max_concurrency": max_concurrency}
     if internal is not None:
         body["internal"] = internal
     if ca is not None:
         body["ca"] = _text_of(ca)
-    found = ApiClient.from_environment().put(_path(project, name), body)
+    client = ApiClient.from_environment()
+    names = model or _discovered(client, project, name, body)
+    body["models"] = _models(names, embeddings or [], kind or [], _pairs(deployment, "--deployment"), listed=not model)
+    prices = _prices(price or (), names)
+    for each in body["models"]:
+        each["price"] = prices.get(each["name"])
+    found = client.put(_path(project, name), body)
     show_rows(
         [{"model": f"{name}/{each['name']}", "kinds": ", ".join(each["kinds"])} for each in found["models"]],
         {"model": lambda row: row["model"], "kinds": lambda row: row["kinds"]},
@@ -163,6 +188,104 @@ def _prices(texts: Iterable[str], models: Iterable[str]) -> dict[str, dict[str, 
         price = found.setdefault(name, {"input": "0", "output": "0", "units": {}})
         (price if what in _BY_TOKEN else price["units"])[what] = amount
     return found
+
+
+def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    found = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise InvalidInput(f"{text!r} is no NAME=VALUE", hint=f"such as {option} region=us-east-1")
+        found[name] = value
+    return found
+
+
+def _address(name: str, preset: str, base_url: str, given: dict[str, str]) -> dict[str, Any]:
+    """Return what a preset knows, and what was given in its place."""
+    known = find_preset(preset) if preset else None if base_url else PRESETS.get(name)
+    if known is None:
+        if not base_url:
+            raise InvalidInput(
+                f"nothing is known of a provider {name!r}",
+                hint="give --base-url, or --preset with one that `tetrad provider presets` lists",
+            )
+        return {"base_url": base_url, "adapter": "openai", "system": "openai", "options": given}
+    if base_url:
+        url, options = base_url, {**known.options, **given}
+    else:
+        url, options = known.address(given)
+    body: dict[str, Any] = {"base_url": url, "options": options, "adapter": known.adapter, "system": known.system}
+    return {**body, "auth": known.auth, "operations": list(known.operations)}
+
+
+def _discovered(client: ApiClient, project: str, name: str, body: dict[str, Any]) -> list[str]:
+    listed = client.post(f"{_path(project, name)}/discover", body)["items"]
+    names = [each["name"] for each in listed][:MAX_MODELS]
+    if not names:
+        raise InvalidInput(f"the provider {name!r} lists no models", hint="name them with --model")
+    return names
+
+
+def _models(
+    names: list[str], embeddings: list[str], kinds: list[str], deployments: dict[str, str], *, listed: bool
+) -> list[dict[str, Any]]:
+    for option, given in (("--embeddings", set(embeddings)), ("--deployment", set(deployments))):
+        if unknown := given - set(names):
+            raise InvalidInput(f"{min(unknown)!r} is given to {option} only", hint="name it with --model too")
+    found: dict[str, list[str]] = {}
+    for text in kinds:
+        name_of, equals, what = text.rpartition("=")
+        if not equals or name_of not in names:
+            raise InvalidInput(f"{text!r} names no model of --model", hint="such as --kind gpt-image-1=images")
+        found.setdefault(name_of, []).append(what)
+    models = []
+    for each in names:
+        embeds = each in embeddings or (listed and "embed" in each.lower())
+        usual = ["embeddings" if embeds else "chat"]
+        models.append({"name": each, "kinds": found.get(each) or usual, "deployment": deployments.get(each, "")})
+    return models
+
+
+@providers.command("presets")
+def list_presets(as_json: Json = False) -> None:
+    """List the providers whose addresses and logins are known."""
+    columns = {
+        "preset": lambda row: row["name"],
+        "provider": lambda row: row["title"],
+        "address": lambda row: row["base_url"],
+        "protocol": lambda row: row["adapter"],
+        "secret": lambda row: "none" if row["local"] else row["holds"],
+    }
+    rows = [msgspec.to_builtins(each) for each in PRESETS.values()]
+    show_rows(rows, columns, as_json, empty="")
+
+
+@providers.command("models")
+def list_models(name: Name, project: InProject = "default", as_json: Json = False) -> None:
+    """Ask a provider which models it has."""
+    found = ApiClient.from_environment().items(f"{_path(project, name)}/models")
+    show_rows(found, {"model": lambda row: row["name"]}, as_json, empty="it lists none")
+
+
+@providers.command("test")
+def try_provider(
+    name: Name,
+    model: Annotated[str, typer.Option("--model", "-m", help="Which of its models; else the first of each kind.")] = "",
+    project: InProject = "default",
+    as_json: Json = False,
+) -> None:
+    """Call a provider and say what works; the calls cost what such calls cost."""
+    query = f"?model={quote(model, safe='')}" if model else ""
+    rows = ApiClient.from_environment().post(f"{_path(project, name)}/test{query}")["items"]
+    columns = {
+        "what": lambda row: row["what"],
+        "works": lambda row: "yes" if row["works"] else "no",
+        "seconds": lambda row: f"{row['seconds']:.2f}",
+        "detail": lambda row: row["detail"],
+    }
+    show_rows(rows, columns, as_json, empty="nothing to try")
+    if not all(row["works"] for row in rows):
+        raise typer.Exit(1)
 
 
 @providers.command("health")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from tetrad.kernel import InvalidInput, Principal
 from tetrad.kit.http import CurrentPrincipal, Page, requires
@@ -16,6 +17,8 @@ from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, EngineStatus
 from tetrad.serving._engines import EngineReport, EngineSpec
 from tetrad.serving._model import SEMANTIC_THRESHOLD, CachePolicy, ModelEntry, RouteTable
+from tetrad.serving._presets import PRESETS
+from tetrad.serving._probe import ProviderProbe
 from tetrad.serving._providers import ProviderDirectory, ProviderSpec
 
 EngineName = Annotated[str, Path(max_length=63)]
@@ -227,6 +230,7 @@ class ProviderModelView(BaseModel):
     name: str = Field(max_length=200)
     kinds: list[str] = Field(default=["chat"], max_length=8)
     price: PriceView | None = None
+    deployment: str = Field(default="", max_length=200, description="What the provider calls it, where not by `name`")
 
 
 class ProviderBody(BaseModel):
@@ -236,7 +240,9 @@ class ProviderBody(BaseModel):
 
     base_url: str = Field(max_length=2000)
     models: list[ProviderModelView] = Field(max_length=500)
-    adapter: str = Field(default="openai", max_length=40, description="The protocol that it speaks: openai, anthropic")
+    adapter: str = Field(
+        default="openai", max_length=40, description="The protocol that it speaks, such as openai, anthropic"
+    )
     system: str = Field(default="openai", max_length=63, description="Value of `gen_ai.provider.name` on spans")
     secret: str = Field(default="", max_length=100, description="Name of a secret of the project")
     secrets: list[str] = Field(default=[], max_length=31, description="Names of more keys of the same provider")
@@ -259,6 +265,13 @@ class ProviderBody(BaseModel):
     max_concurrency: int = Field(default=0, description="Calls of one gateway worker at once; 0: no limit")
     max_queue: int = Field(default=64, description="Calls that wait for a place")
     queue_target_s: float = Field(default=1.0, description="Waiting longer than this for long refuses more with 429")
+    auth: str = Field(
+        default="",
+        max_length=20,
+        description="How the secret is used: bearer, header, query, sigv4, google, none; empty: as usual",
+    )
+    options: dict[str, str] = Field(default={}, max_length=16, description="What the adapter needs besides")
+
     internal: bool | None = Field(
         default=None,
         description="Whether it may be at a private address, which administrators of the whole installation decide; "
@@ -269,6 +282,44 @@ class ProviderBody(BaseModel):
         max_length=262_144,
         description="PEM certificates that sign its own, in place of the system's",
     )
+
+
+class DiscoverBody(ProviderBody):
+    """How to reach a provider whose models are not known yet."""
+
+    models: list[ProviderModelView] = Field(default=[], max_length=500)
+
+
+class ListedModelView(BaseModel):
+    """A model that a provider lists."""
+
+    name: str
+
+
+class ProviderCheckView(BaseModel):
+    """One thing that was tried with a provider."""
+
+    what: str
+    works: bool
+    seconds: float
+    detail: str
+
+
+class PresetView(BaseModel):
+    """What is known of a provider beforehand."""
+
+    name: str
+    title: str
+    base_url: str = Field(description="With {places} that are to be given")
+    adapter: str
+    system: str
+    auth: str
+    secret: str = Field(description="What the secret holds; empty where none is needed")
+    options: dict[str, str]
+    operations: list[str]
+    places: list[str]
+    local: bool
+    note: str
 
 
 class ProviderView(ProviderBody):
@@ -289,7 +340,37 @@ class ProviderView(ProviderBody):
         return cls(**known)
 
 
-def provider_router(directory: ProviderDirectory) -> APIRouter:
+def preset_router() -> APIRouter:
+    """Return the route of what is known of providers."""
+    routes = APIRouter(tags=["serving"])
+
+    @routes.get("/api/v1/provider-presets", dependencies=[requires("control")], operation_id="list_provider_presets")
+    def list_presets() -> Page[PresetView]:
+        """Return the providers whose addresses and logins are known."""
+        return Page(
+            items=[
+                PresetView(
+                    name=each.name,
+                    title=each.title,
+                    base_url=each.base_url,
+                    adapter=each.adapter,
+                    system=each.system,
+                    auth=each.auth,
+                    secret="" if each.local else each.holds,
+                    options=each.options,
+                    operations=list(each.operations),
+                    places=list(each.places),
+                    local=each.local,
+                    note=each.note,
+                )
+                for each in PRESETS.values()
+            ]
+        )
+
+    return routes
+
+
+def provider_router(directory: ProviderDirectory, probe: ProviderProbe) -> APIRouter:
     """Return the routes of providers, with their prefix."""
     routes = APIRouter(prefix="/api/v1/projects/{project}/providers", tags=["serving"])
 
@@ -308,6 +389,31 @@ def provider_router(directory: ProviderDirectory) -> APIRouter:
         """Add a provider, or change it; gateways know within a second."""
         spec = _converted({**body.model_dump(), "name": name, "project": project}, ProviderSpec)
         return ProviderView.of(directory.put(spec, everywhere=actor.projects is None))
+
+    @routes.get("/{name}/models", dependencies=[requires("admin")], operation_id="list_provider_models")
+    async def list_provider_models(project: str, name: EngineName) -> Page[ListedModelView]:
+        """Ask a provider which models it has; the control plane makes the call, with the provider's secret."""
+        spec = await run_in_threadpool(directory.get, project, name)
+        return Page(items=[ListedModelView(name=each) for each in await probe.models(spec)])
+
+    @routes.post("/{name}/discover", dependencies=[requires("admin")], operation_id="discover_provider_models")
+    async def discover_provider_models(
+        project: str, name: EngineName, body: DiscoverBody, actor: CurrentPrincipal
+    ) -> Page[ListedModelView]:
+        """Ask a provider that is described here, and not kept, which models it has."""
+        given = {**body.model_dump(), "name": name, "project": project}
+        given["models"] = given["models"] or [{"name": "unknown"}]
+        found = _converted(given, ProviderSpec)
+        spec = await run_in_threadpool(directory.checked, found, everywhere=actor.projects is None)
+        return Page(items=[ListedModelView(name=each) for each in await probe.models(spec)])
+
+    @routes.post("/{name}/test", dependencies=[requires("admin")], operation_id="test_provider")
+    async def test_provider(
+        project: str, name: EngineName, model: Annotated[str, Query(max_length=200)] = ""
+    ) -> Page[ProviderCheckView]:
+        """Call a provider, once for each thing that it may be asked for; the calls cost what such calls cost."""
+        spec = await run_in_threadpool(directory.get, project, name)
+        return Page(items=[ProviderCheckView(**msgspec.to_builtins(each)) for each in await probe.test(spec, model)])
 
     @routes.delete("/{name}", dependencies=[requires("admin")], operation_id="delete_provider", status_code=204)
     def delete_provider(project: str, name: EngineName) -> None:

@@ -373,10 +373,10 @@ class ColumnStore:
             failed.setdefault(upstream, []).append(CallFailure(*failure))
         upstreams = [
             UpstreamTraffic(
-                name, calls, errors, given_up, *latency, *first,
+                name, calls, errors, given_up, p50, p95, first_p50, first_p95,
                 tuple(failed.get(name, ())), tuple(points.get(name, ())),
             )
-            for name, calls, errors, given_up, latency, first in found
+            for name, calls, errors, given_up, (p50, p95), (first_p50, first_p95) in found
         ]  # fmt: skip
         return Traffic(window, bucket_s, tuple(upstreams))
 
@@ -392,7 +392,10 @@ class ColumnStore:
             f"FROM spans FINAL WHERE {_IN_WINDOW} AND {_LOOKED_UP} GROUP BY at ORDER BY at LIMIT {_MOST_GROUPS}",
             parameters,
         )
-        apps = [CachedBy(*row[:8], _costs(row[9], row[10])) for row in found]
+        apps = [
+            CachedBy(app, hits, similar, misses, refreshes, unpriced, tokens, ms, _costs(currencies, amounts))
+            for app, hits, similar, misses, refreshes, unpriced, tokens, ms, _, currencies, amounts in found
+        ]
         return CacheUse(window, bucket_s, tuple(apps), tuple(CachePoint(*row) for row in points))
 
     def _grouped(self, parameters: Mapping[str, object]) -> dict[_Group, Measures]:

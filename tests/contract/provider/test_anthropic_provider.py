@@ -11,7 +11,8 @@ import pytest
 
 from support.fake_anthropic import SIGNATURE, THOUGHTS, TOOLS, FakeAnthropic
 from support.wait import async_wait_until
-from tetrad.adapters.providers.anthropic import MAX_VARIANTS, AnthropicProvider
+from tetrad.adapters.providers._endpoint import MAX_HEADS
+from tetrad.adapters.providers.anthropic import AnthropicProvider
 from tetrad.kernel import InvalidInput, SystemClock, TetradError, Usage
 from tetrad.kit.upstream import Client
 from tetrad.serving import CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, Upstream
@@ -191,12 +192,12 @@ async def test_versions_and_betas_are_passed_and_their_heads_are_bounded(
     await endpoint.call(ask("m1", headers=((b"anthropic-version", b"2026-10-21"), (b"anthropic-beta", b"theirs"))))
     seen = upstream.requests[-1].headers
     assert (seen["anthropic-version"], seen["anthropic-beta"]) == ("2026-10-21", "ours")
-    for number in range(MAX_VARIANTS + 10):
+    for number in range(MAX_HEADS + 10):
         endpoint._variant(ask("m1", headers=((b"anthropic-version", str(number).encode()),)))
-    assert len(endpoint._variants) <= MAX_VARIANTS
-    kept = len(endpoint._variants)
-    endpoint._variant(ask("m1", headers=((b"anthropic-beta", b"long" * 1000),)))
-    assert len(endpoint._variants) == kept
+    assert len(endpoint._heads) <= MAX_HEADS
+    kept = len(endpoint._heads)
+    endpoint._variant(ask("m1", headers=((b"anthropic-version", b"long" * 1000),)))
+    assert len(endpoint._heads) == kept
     with pytest.raises(InvalidInput):
         await endpoint.call(ask("m1", headers=((b"anthropic-version", b"a\x01b"),)))
 

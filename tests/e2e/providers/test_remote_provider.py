@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from support.fake_anthropic import FakeAnthropic
+from support.fake_gemini import FakeGemini
 from support.fake_openai import FakeOpenAI
 from support.product import Product, environ_of
 from support.wait import wait_until
@@ -170,3 +171,45 @@ def test_a_provider_of_anthropics_protocol_answers_clients_of_both(product: Prod
         )
         assert answer.choices[0].message.content == "Hello world."
         product.cli("provider", "remove", "claude")
+
+
+def test_a_known_provider_is_added_by_its_name_asked_for_its_models_and_tried(
+    product: Product, client: openai.OpenAI
+) -> None:
+    with FakeGemini() as google:
+        product.cli(
+            "provider", "set", "google", "--preset", "gemini", "--base-url", google.base_url, "--secret", "fake-key"
+        )
+        listed = json.loads(product.cli("provider", "models", "google", "--json").stdout)
+        assert [each["name"] for each in listed] == ["gemini-2.5-flash", "gemini-3-pro"]
+        wait_until(lambda: "google/gemini-3-pro" in {model.id for model in client.models.list()}, what="the provider")
+        answer = client.chat.completions.create(
+            model="google/gemini-3-pro", messages=[{"role": "user", "content": "Hello"}]
+        )
+        assert answer.choices[0].message.content == "Hello world."
+        assert {seen.headers["x-goog-api-key"] for seen in google.requests} == {SECRET}
+        product.cli(
+            "provider", "set", "google", "--preset", "gemini", "--base-url", google.base_url, "--secret", "fake-key",
+            "--model", "tools",
+        )  # fmt: skip
+        tried = json.loads(product.cli("provider", "test", "google", "--json").stdout)
+        assert {each["what"]: each["works"] for each in tried} == dict.fromkeys(
+            ("chat", "stream", "tools", "count_tokens", "models"), True
+        )
+        product.cli("provider", "remove", "google")
+
+
+def test_what_a_provider_refuses_is_told_by_the_test_without_the_secret(product: Product) -> None:
+    with FakeGemini() as google:
+        product.cli(
+            "provider", "set", "google", "--preset", "gemini", "--base-url", google.base_url, "--secret", "fake-key",
+            "--model", "badkey",
+        )  # fmt: skip
+        answer = product.control("POST", "/api/v1/projects/default/providers/google/test")
+        checks = {each["what"]: each for each in answer.json()["items"]}
+        assert (checks["chat"]["works"], checks["models"]["works"]) == (False, True)
+        assert "refused this gateway's credential" in checks["chat"]["detail"]
+        assert SECRET not in answer.text
+        product.cli("provider", "remove", "google")
+    gone = product.control("GET", "/api/v1/projects/default/providers/google/models")
+    assert gone.status_code == 404

@@ -19,7 +19,7 @@ from tetrad.limits._service import Limits
 from tetrad.limits._store import SqlLimitStore
 from tetrad.limits.routes import router as limit_router
 from tetrad.processes.cli._app import run
-from tetrad.serving import ProviderDirectory
+from tetrad.serving import ProviderDirectory, ProviderProbe
 from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._route_api import route_router
 from tetrad.serving._route_directory import RouteDirectory, RouteHealth
@@ -66,7 +66,7 @@ class Here:
         self.limits = Limits(store, clock)
         self.app = make_app(
             self.identity,
-            provider_router(self.providers),
+            provider_router(self.providers, ProviderProbe(self.identity.secrets.reveal, clock, egress="public")),
             route_router(self.routes, RouteHealth(clock)),
             cache_router(self.caches),
             limit_router(self.limits, LeaseKeeper(store, clock)),

@@ -13,7 +13,7 @@ from support.identity import ADMIN, caller, make_app, make_identity
 from tetrad.kernel import Conflict, FixedClock
 from tetrad.kit.db import Database
 from tetrad.kit.egress import parse_egress
-from tetrad.serving import ProviderDirectory
+from tetrad.serving import ProviderDirectory, ProviderProbe
 from tetrad.serving._store import SqlProviderStore
 from tetrad.serving.routes import provider_router
 
@@ -27,7 +27,8 @@ class Installation:
             identity.projects.create(ADMIN, "default", "default")
         self.store = SqlProviderStore(database, FixedClock())
         self.directory = ProviderDirectory(self.store, egress=parse_egress(allow))
-        app = make_app(identity, provider_router(self.directory))
+        probe = ProviderProbe(identity.secrets.reveal, FixedClock(), egress=allow)
+        app = make_app(identity, provider_router(self.directory, probe))
         scopes = ["control", "admin"]
         self.editor = caller(app, identity.keys.create(ADMIN, "default", "editor", scopes).secret)
         self.administrator = caller(app, identity.keys.create(ADMIN, None, "admin", scopes).secret)

@@ -18,7 +18,7 @@ from tetrad.kernel import Conflict, FixedClock
 from tetrad.kit.api_client import ApiClient
 from tetrad.kit.db import Database
 from tetrad.processes.cli._app import run
-from tetrad.serving import ProviderDirectory
+from tetrad.serving import ProviderDirectory, ProviderProbe
 from tetrad.serving._route_api import gateway_health_router, route_router
 from tetrad.serving._route_directory import RouteDirectory, RouteHealth
 from tetrad.serving._store import SqlProviderStore, SqlRouteStore
@@ -45,7 +45,10 @@ def made(database: Database) -> tuple[Any, Any, str]:
     routes = RouteDirectory(SqlRouteStore(database, FixedClock()))
     providers = ProviderDirectory(SqlProviderStore(database, FixedClock()))
     app = make_app(
-        identity, route_router(routes, health), gateway_health_router(health, providers), provider_router(providers)
+        identity,
+        route_router(routes, health),
+        gateway_health_router(health, providers),
+        provider_router(providers, ProviderProbe(identity.secrets.reveal, FixedClock())),
     )
     return app, identity, identity.keys.create(ADMIN, "default", "ann", ["control", "admin"]).secret
 

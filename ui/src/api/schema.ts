@@ -2651,6 +2651,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/providers/{name}/discover": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Discover Provider Models
+         * @description Ask a provider that is described here, and not kept, which models it has.
+         */
+        post: operations["discover_provider_models"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/providers/{name}/health": {
         parameters: {
             query?: never;
@@ -2665,6 +2685,46 @@ export interface paths {
         get: operations["get_provider_health"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/providers/{name}/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Provider Models
+         * @description Ask a provider which models it has; the control plane makes the call, with the provider's secret.
+         */
+        get: operations["list_provider_models"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/providers/{name}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test Provider
+         * @description Call a provider, once for each thing that it may be asked for; the calls cost what such calls cost.
+         */
+        post: operations["test_provider"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3471,6 +3531,26 @@ export interface paths {
          * @description List the versions of a name, newest first; without a name the newest version of each name.
          */
         get: operations["list_versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/provider-presets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Presets
+         * @description Return the providers whose addresses and logins are known.
+         */
+        get: operations["list_provider_presets"];
         put?: never;
         post?: never;
         delete?: never;
@@ -6533,6 +6613,123 @@ export interface components {
             problem: string;
         };
         /**
+         * DiscoverBody
+         * @description How to reach a provider whose models are not known yet.
+         */
+        DiscoverBody: {
+            /**
+             * Adapter
+             * @description The protocol that it speaks, such as openai, anthropic
+             * @default openai
+             */
+            adapter: string;
+            /**
+             * Auth
+             * @description How the secret is used: bearer, header, query, sigv4, google, none; empty: as usual
+             * @default
+             */
+            auth: string;
+            /** Base Url */
+            base_url: string;
+            /**
+             * Ca
+             * @description PEM certificates that sign its own, in place of the system's
+             * @default
+             */
+            ca: string;
+            /**
+             * Connect Timeout S
+             * @default 5
+             */
+            connect_timeout_s: number;
+            /**
+             * First Byte Timeout S
+             * @default 120
+             */
+            first_byte_timeout_s: number;
+            /**
+             * Idle Timeout S
+             * @default 60
+             */
+            idle_timeout_s: number;
+            /**
+             * Internal
+             * @description Whether it may be at a private address, which administrators of the whole installation decide; left out: as before, else by the look of the host that such an administrator names
+             */
+            internal?: boolean | null;
+            /**
+             * Max Concurrency
+             * @description Calls of one gateway worker at once; 0: no limit
+             * @default 0
+             */
+            max_concurrency: number;
+            /**
+             * Max Connections
+             * @default 512
+             */
+            max_connections: number;
+            /**
+             * Max Queue
+             * @description Calls that wait for a place
+             * @default 64
+             */
+            max_queue: number;
+            /**
+             * Models
+             * @default []
+             */
+            models: components["schemas"]["ProviderModelView"][];
+            /**
+             * Operations
+             * @description What it speaks natively, of chat, responses, completions and embeddings; the rest is translated. Empty: everything where it is OpenAI itself, else chat and embeddings
+             * @default []
+             */
+            operations: string[];
+            /**
+             * Options
+             * @description What the adapter needs besides
+             * @default {}
+             */
+            options: {
+                [key: string]: string;
+            };
+            /**
+             * Queue Target S
+             * @description Waiting longer than this for long refuses more with 429
+             * @default 1
+             */
+            queue_target_s: number;
+            /**
+             * Secret
+             * @description Name of a secret of the project
+             * @default
+             */
+            secret: string;
+            /**
+             * Secrets
+             * @description Names of more keys of the same provider
+             * @default []
+             */
+            secrets: string[];
+            /**
+             * System
+             * @description Value of `gen_ai.provider.name` on spans
+             * @default openai
+             */
+            system: string;
+            /**
+             * Total Timeout S
+             * @default 600
+             */
+            total_timeout_s: number;
+            /**
+             * Translation
+             * @description What its protocol cannot say: `lossy` leaves it out, `strict` refuses
+             * @default lossy
+             */
+            translation: string;
+        };
+        /**
          * DroppedOut
          * @description The days that were forgotten, and how many spans.
          */
@@ -7736,6 +7933,14 @@ export interface components {
             text: string;
         };
         /**
+         * ListedModelView
+         * @description A model that a provider lists.
+         */
+        ListedModelView: {
+            /** Name */
+            name: string;
+        };
+        /**
          * LiveView
          * @description A release that is served now for an app, by a ref; without one only to requests that pin it.
          */
@@ -8669,6 +8874,13 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[ListedModelView] */
+        Page_ListedModelView_: {
+            /** Items */
+            items: components["schemas"]["ListedModelView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[LogEntryView] */
         Page_LogEntryView_: {
             /** Items */
@@ -8704,6 +8916,13 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[PresetView] */
+        Page_PresetView_: {
+            /** Items */
+            items: components["schemas"]["PresetView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[PriceEntryView] */
         Page_PriceEntryView_: {
             /** Items */
@@ -8736,6 +8955,13 @@ export interface components {
         Page_PromptVersionView_: {
             /** Items */
             items: components["schemas"]["PromptVersionView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** Page[ProviderCheckView] */
+        Page_ProviderCheckView_: {
+            /** Items */
+            items: components["schemas"]["ProviderCheckView"][];
             /** Next Cursor */
             next_cursor?: string | null;
         };
@@ -9030,6 +9256,44 @@ export interface components {
             /** Unpriced Calls */
             unpriced_calls: number;
             usage: components["schemas"]["UsageOut"];
+        };
+        /**
+         * PresetView
+         * @description What is known of a provider beforehand.
+         */
+        PresetView: {
+            /** Adapter */
+            adapter: string;
+            /** Auth */
+            auth: string;
+            /**
+             * Base Url
+             * @description With {places} that are to be given
+             */
+            base_url: string;
+            /** Local */
+            local: boolean;
+            /** Name */
+            name: string;
+            /** Note */
+            note: string;
+            /** Operations */
+            operations: string[];
+            /** Options */
+            options: {
+                [key: string]: string;
+            };
+            /** Places */
+            places: string[];
+            /**
+             * Secret
+             * @description What the secret holds; empty where none is needed
+             */
+            secret: string;
+            /** System */
+            system: string;
+            /** Title */
+            title: string;
         };
         /**
          * PreviewBody
@@ -9420,10 +9684,16 @@ export interface components {
         ProviderBody: {
             /**
              * Adapter
-             * @description The protocol that it speaks: openai, anthropic
+             * @description The protocol that it speaks, such as openai, anthropic
              * @default openai
              */
             adapter: string;
+            /**
+             * Auth
+             * @description How the secret is used: bearer, header, query, sigv4, google, none; empty: as usual
+             * @default
+             */
+            auth: string;
             /** Base Url */
             base_url: string;
             /**
@@ -9478,6 +9748,14 @@ export interface components {
              */
             operations: string[];
             /**
+             * Options
+             * @description What the adapter needs besides
+             * @default {}
+             */
+            options: {
+                [key: string]: string;
+            };
+            /**
              * Queue Target S
              * @description Waiting longer than this for long refuses more with 429
              * @default 1
@@ -9512,6 +9790,20 @@ export interface components {
              * @default lossy
              */
             translation: string;
+        };
+        /**
+         * ProviderCheckView
+         * @description One thing that was tried with a provider.
+         */
+        ProviderCheckView: {
+            /** Detail */
+            detail: string;
+            /** Seconds */
+            seconds: number;
+            /** What */
+            what: string;
+            /** Works */
+            works: boolean;
         };
         /**
          * ProviderHealthView
@@ -9553,6 +9845,12 @@ export interface components {
          */
         ProviderModelView: {
             /**
+             * Deployment
+             * @description What the provider calls it, where not by `name`
+             * @default
+             */
+            deployment: string;
+            /**
              * Kinds
              * @default [
              *       "chat"
@@ -9570,10 +9868,16 @@ export interface components {
         ProviderView: {
             /**
              * Adapter
-             * @description The protocol that it speaks: openai, anthropic
+             * @description The protocol that it speaks, such as openai, anthropic
              * @default openai
              */
             adapter: string;
+            /**
+             * Auth
+             * @description How the secret is used: bearer, header, query, sigv4, google, none; empty: as usual
+             * @default
+             */
+            auth: string;
             /** Base Url */
             base_url: string;
             /**
@@ -9629,6 +9933,14 @@ export interface components {
              * @default []
              */
             operations: string[];
+            /**
+             * Options
+             * @description What the adapter needs besides
+             * @default {}
+             */
+            options: {
+                [key: string]: string;
+            };
             /**
              * Queue Target S
              * @description Waiting longer than this for long refuses more with 429
@@ -17651,6 +17963,43 @@ export interface operations {
             };
         };
     };
+    discover_provider_models: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DiscoverBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ListedModelView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_provider_health: {
         parameters: {
             query?: never;
@@ -17670,6 +18019,74 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProviderHealthView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_provider_models: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ListedModelView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    test_provider: {
+        parameters: {
+            query?: {
+                model?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ProviderCheckView_"];
                 };
             };
             /** @description The request was refused or failed */
@@ -19435,6 +19852,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_VersionView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_provider_presets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_PresetView_"];
                 };
             };
             /** @description The request was refused or failed */

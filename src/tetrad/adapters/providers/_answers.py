@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from tetrad.kernel import Clock, InvalidInput, Usage
-from tetrad.kit.upstream import BrokenAnswer, Response, UpstreamFailure
+from tetrad.kit.upstream import BrokenAnswer, UpstreamFailure
 from tetrad.serving.ports import Outcome
 
 MAX_EVENT = 4 * 1024 * 1024
@@ -23,6 +23,34 @@ class CredentialRefused(UpstreamFailure):
     """The upstream does not accept our secret: our operator's problem, not the client's."""
 
     code = "upstream_credential_refused"
+
+
+class Coming(Protocol):
+    """An upstream's answer that is being read: a `Response`, or what takes one out of its frames."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether everything has come."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return the next piece, b"" at the end; raises `UpstreamFailure`."""
+        ...
+
+    async def flow(self, listener: Callable[[bytes], bool]) -> None:
+        """Hand pieces to a listener as they come, until it returns False; see `tetrad.kit.upstream.Response`."""
+        ...
+
+    async def read_all(self, limit: int) -> bytes:
+        """Return everything; past `limit` bytes raise `BrokenAnswer`."""
+        ...
+
+    def close(self) -> None:
+        """Give up. Harmless when called again."""
+        ...
 
 
 class Collected(Protocol):
@@ -62,7 +90,7 @@ class Drainer:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def drain(self, response: Response) -> None:
+    def drain(self, response: Coming) -> None:
         """Read the rest of a response that is as good as over."""
         task = asyncio.get_running_loop().create_task(_drain(response))
         self._tasks.add(task)
@@ -119,7 +147,7 @@ class EventStream:
 
     def __init__(
         self,
-        response: Response,
+        response: Coming,
         *,
         clock: Clock,
         drainer: Drainer,
@@ -253,7 +281,7 @@ class EventStream:
             self._tail_bytes -= len(self._tail.popleft())
 
 
-async def _drain(response: Response) -> None:
+async def _drain(response: Coming) -> None:
     try:
         async with asyncio.timeout(DRAIN_S):
             with contextlib.suppress(UpstreamFailure):
@@ -262,7 +290,7 @@ async def _drain(response: Response) -> None:
         response.close()
 
 
-def passed(response: Response, names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+def passed(response: Coming, names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
     """Return those headers of an upstream's answer that its client should see."""
     return [(name, value) for name, value in response.headers if name in names]
 

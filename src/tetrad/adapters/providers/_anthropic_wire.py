@@ -14,7 +14,8 @@ from tetrad.serving import MessagesUsage, read_messages_usage
 
 _NOTHING = msgspec.Raw(b"")
 _END = b'"message_stop"'
-UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
+UNSIGNED = re.compile(rb'"signature"\s*:\s*""|"data"\s*:\s*"tetrad\.')
+"""What may be thinking that Anthropic has not signed: of an upstream that signs nothing, or Google's."""
 MAX_INDEX = 100_000
 """A block with a larger number is not put together for the record."""
 
@@ -87,7 +88,7 @@ def read_error(body: bytes) -> tuple[str, str] | None:
 
 
 def without_unsigned(messages: msgspec.Raw) -> tuple[msgspec.Raw, tuple[str, ...]]:
-    """Leave out thinking without a signature; return the messages and the places where it stood.
+    """Leave out thinking without a signature of Anthropic's; return the messages and the places where it stood.
 
     Messages that are malformed stay as they are: they are the upstream's to refuse.
     """
@@ -103,7 +104,7 @@ def without_unsigned(messages: msgspec.Raw) -> tuple[msgspec.Raw, tuple[str, ...
             continue
         kept = []
         for place, block in enumerate(content):
-            if isinstance(block, dict) and block.get("type") == "thinking" and block.get("signature") == "":
+            if isinstance(block, dict) and _is_foreign(block):
                 places.append(f"messages[{number}].content[{place}]")
             else:
                 kept.append(block)
@@ -111,6 +112,13 @@ def without_unsigned(messages: msgspec.Raw) -> tuple[msgspec.Raw, tuple[str, ...
         if kept or not content:  # a message of nothing but such thinking says nothing
             messages_kept.append(message)
     return msgspec.Raw(msgspec.json.encode(messages_kept)), tuple(places)
+
+
+def _is_foreign(block: dict[str, Any]) -> bool:
+    kind = block.get("type")
+    if kind == "redacted_thinking":
+        return str(block.get("data", "")).startswith("tetrad.")
+    return kind == "thinking" and block.get("signature") == ""
 
 
 def end_of_message(events: bytes) -> int | None:

@@ -5,13 +5,12 @@ Requests go on as they came; of answers only usage, counts and texts are read, n
 
 from __future__ import annotations
 
-import dataclasses
 from decimal import Decimal
 
 import msgspec
 
 from tetrad.kernel import Clock, Usage
-from tetrad.kit.upstream import BrokenAnswer, PreparedRequest, Response
+from tetrad.kit.upstream import BrokenAnswer, Response
 from tetrad.serving.ports import ModelCall, Outcome
 
 KINDS = frozenset(("moderations", "rerank", "images", "transcriptions", "speech"))
@@ -64,13 +63,12 @@ _answers = msgspec.json.Decoder(_Answer)
 _text = msgspec.json.Decoder(str)
 
 
-def request_of(prepared: PreparedRequest, call: ModelCall) -> tuple[PreparedRequest, bytes]:
-    """Return what to send: a form with the upstream's name of the model in it, else JSON."""
+def request_of(call: ModelCall) -> tuple[bytes, bytes]:
+    """Return what to send, and the header lines that say what it is: a form with the upstream's name of the model."""
     if call.form is None:
-        return prepared, msgspec.json.encode(call.fields)
+        return b"", msgspec.json.encode(call.fields)
     model = msgspec.json.decode(call.fields["model"], type=str)
-    head = prepared.head + b"content-type: " + call.form.content_type + b"\r\n"
-    return dataclasses.replace(prepared, head=head), call.form.asking(model)
+    return b"content-type: " + call.form.content_type + b"\r\n", call.form.asking(model)
 
 
 def read_outcome(call: ModelCall, body: bytes, content_type: bytes) -> Outcome:

@@ -6,16 +6,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from tetrad.adapters.providers._answers import (
-    MAX_ERROR,
-    Collected,
-    CredentialRefused,
-    Drainer,
-    EventStream,
-    Whole,
-    covered,
-    passed,
-)
+from tetrad.adapters.providers._answers import Collected, Coming, EventStream, Whole, passed
+from tetrad.adapters.providers._aws_stream import CONTENT_TYPE
+from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, model_of, names_in
+from tetrad.adapters.providers._login import Login, fixed_login
 from tetrad.adapters.providers._media import KINDS, PassedStream, asked_units, comes_as_it_is, read_outcome, request_of
 from tetrad.adapters.providers._openai_wire import (
     StreamReader,
@@ -25,26 +19,9 @@ from tetrad.adapters.providers._openai_wire import (
     without_usage_events,
 )
 from tetrad.adapters.providers._responses_wire import ResponsesReader, end_of_response, read_response
-from tetrad.kernel import Clock, InvalidInput, TetradError
-from tetrad.kit.upstream import (
-    BrokenAnswer,
-    Client,
-    PreparedRequest,
-    Response,
-    Timeouts,
-    UpstreamFailure,
-    parse_address,
-)
-from tetrad.serving import (
-    OPERATIONS,
-    RESPONSES,
-    Upstream,
-    error_body,
-    reach_of,
-    translated,
-    units_of_chat,
-    usage_of_chat,
-)
+from tetrad.kernel import InvalidInput
+from tetrad.kit.upstream import BrokenAnswer, Response
+from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, units_of_chat, usage_of_chat
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _encode = msgspec.json.Encoder().encode
@@ -56,94 +33,58 @@ _PATHS: dict[str, str] = {
 }
 """Where upstreams of this protocol answer an operation, by its name."""
 _MEDIA = tuple(operation for operation in OPERATIONS if operation.kind in KINDS)
-_PASSED = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry"))
-_NOTED = _PASSED | {b"content-type", b"content-encoding"}
+_NOTED = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry", b"content-type", b"content-encoding"))
+_STREAMS = (b"text/event-stream", CONTENT_TYPE)
 _CALLERS_FAULT = ("Failed to parse messages:", "Failed to parse tools:")
 """How llama.cpp's server begins what it says of a malformed request; it says so with 500, and clients try again."""
 
 
-class OpenAIProvider:
-    """Calls over one pooled client.
-
-    Of a stream's events at most `keep_bytes` are kept for the record; an answer that is no stream may have at most
-    `answer_bytes`.
-    """
-
-    def __init__(
-        self, client: Client, clock: Clock, *, keep_bytes: int = 1024 * 1024, answer_bytes: int = 64 * 1024 * 1024
-    ) -> None:
-        self.client = client
-        self.clock = clock
-        self.keep_bytes = keep_bytes
-        self.answer_bytes = answer_bytes
-        self.drainer = Drainer()
+class OpenAIProvider(PooledProvider):
+    """Upstreams whose paths are OpenAI's; their key is sent as a bearer token unless they say otherwise."""
 
     def endpoint(self, upstream: Upstream) -> OpenAIEndpoint:
-        """Prepare request heads for an upstream."""
-        return OpenAIEndpoint(self, upstream)
-
-    async def close(self) -> None:
-        """End all connections."""
-        self.drainer.close()
-        await self.client.close()
+        return OpenAIEndpoint(self, upstream, fixed_login(upstream, upstream.auth or "bearer"))
 
 
-class OpenAIEndpoint:
+class OpenAIEndpoint(PooledEndpoint):
     """One upstream, its request heads encoded once."""
 
-    def __init__(self, provider: OpenAIProvider, upstream: Upstream) -> None:
-        headers = [("content-type", "application/json"), *upstream.headers]
-        if upstream.secret:
-            headers.append(("authorization", f"Bearer {upstream.secret}"))
-        address = parse_address(upstream.base_url, reach_of(upstream))
-        self._origin = str(address.origin)
-        try:
-            self._requests: dict[str, PreparedRequest] = {
-                name: provider.client.prepare("POST", address, path, headers)
-                for name, path in _PATHS.items()
-                if name in upstream.operations
-            }
-            for operation in _MEDIA:
-                given = headers[1:] if operation.form else headers  # a form's content type names its boundary
-                path = operation.path.removeprefix("/v1")
-                self._requests[operation.name] = provider.client.prepare("POST", address, path, given)
-        except InvalidInput as error:
-            raise covered(error, upstream.secret) from None
-        self._provider = provider
-        self._upstream = upstream
-        self._secret = upstream.secret.encode()
-        self._max_connections = upstream.max_connections
-        self._timeouts = Timeouts(
-            connect_s=upstream.connect_timeout_s,
-            first_byte_s=upstream.first_byte_timeout_s,
-            idle_s=upstream.idle_timeout_s,
-            total_s=upstream.total_timeout_s,
+    def __init__(self, provider: PooledProvider, upstream: Upstream, login: Login) -> None:
+        super().__init__(provider, upstream, login)
+        self._paths = {name: path for name, path in _PATHS.items() if name in upstream.operations}
+        self._paths |= {operation.name: operation.path.removeprefix("/v1") for operation in _MEDIA}
+        self._forms = {operation.name for operation in _MEDIA if operation.form}
+        self._requests: dict[str, Head] = (
+            {} if self.by_model else {name: self._prepared(name, "") for name in self._paths}
         )
+
+    by_model = False
+    """Whether the path names the model."""
+
+    def _path(self, operation: str, model: str) -> str:  # noqa: ARG002 - others name it
+        return self._paths[operation]
+
+    def _prepared(self, operation: str, model: str) -> Head:
+        # a form's content type names its boundary
+        return self._head(self._path(operation, model), *(((),) if operation in self._forms else ()))
+
+    def _streamed(self, call: ModelCall, head: Head) -> Head:  # noqa: ARG002 - others stream elsewhere
+        return head
 
     async def call(self, call: ModelCall) -> Answer:
         """Send a call; see `tetrad.serving.ports.Endpoint`."""
-        request = self._requests.get(call.operation.name)
-        if request is None:
-            return await translated(call, self._requests, self._upstream, self.call)
+        name = call.operation.name
+        if name not in self._paths:
+            return await translated(call, self._paths, self._upstream, self.call)
+        head = self._prepared(name, model_of(call)) if self.by_model else self._requests[name]
         if call.operation.kind in KINDS:
-            request, body = request_of(request, call)
+            more, body = request_of(call)
         else:
-            fields = call.fields
+            fields, more = call.fields, b""
             if call.stream and not call.usage_asked and call.operation is not RESPONSES:
                 fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
             body = _encode(fields)
-        try:
-            response = await self._provider.client.send(
-                request,
-                body,
-                timeouts=self._timeouts,
-                max_connections=self._max_connections,
-                pool=self._upstream.name,
-            )
-        except UpstreamFailure as error:
-            # where an upstream answers (a port, a socket in the home, a host of the inner network) is not for clients
-            error.message = error.message.replace(self._origin, f"the upstream {self._upstream.name!r}")
-            raise
+        response = await self._send(self._streamed(call, head), body, more)
         try:
             if response.complete and response.status == 200:  # the usual answer comes in one piece with its head
                 answer = self._at_once(call, response)
@@ -154,33 +95,33 @@ class OpenAIEndpoint:
             response.close()
             raise
 
+    async def models(self) -> tuple[str, ...]:
+        """Return the names of the models that the upstream lists."""
+        return names_in(await self._listed("/models"), "data", "id")
+
     def _at_once(self, call: ModelCall, response: Response) -> Answer | None:
         """Return a good answer that is there as a whole; None where it takes a longer look."""
         outcome_of = _OUTCOMES.get(call.operation.name)
         if outcome_of is None or response.buffered > self._provider.answer_bytes:
             return None
         noted = [each for each in response.headers if each[0] in _NOTED]
-        if len(noted) != 1 or noted[0][0] != b"content-type" or noted[0][1].startswith(b"text/event-stream"):
+        if len(noted) != 1 or noted[0][0] != b"content-type" or noted[0][1].startswith(_STREAMS):
             return None
-        return self._whole(call, self._uncover(response.at_hand()), outcome_of, [])
+        return self._whole(call, self._uncovered(response.at_hand()), outcome_of, [])
 
     async def _answer(self, call: ModelCall, response: Response) -> Answer:
-        name = self._upstream.name
-        if (response.header(b"content-encoding") or b"identity") != b"identity":
-            raise BrokenAnswer(f"the upstream {name!r} compresses its answer, which nobody asked for")
-        status = response.status
-        if status >= 400:
-            return await self._refusal(response)
-        if status >= 300:
-            raise BrokenAnswer(f"the upstream {name!r} redirects ({status})", hint="correct its base URL")
+        refusal = await self._refused(response)
+        if refusal is not None:
+            return refusal
         if call.operation.kind in KINDS:
             return await self._media_answer(call, response)
         if (response.header(b"content-type") or b"").startswith(b"text/event-stream"):
-            if call.operation is RESPONSES:
-                return _ResponsesStream(self._provider, response, tuple(call.unsaid))
-            return _Stream(self._provider, response, strip=not call.usage_asked)
-        body = self._uncover(await response.read_all(self._provider.answer_bytes))
-        return self._whole(call, body, _OUTCOMES[call.operation.name], passed(response, _PASSED), status)
+            return self._stream(call, response)
+        if (response.header(b"content-type") or b"").startswith(CONTENT_TYPE):
+            return self._framed_stream(call, response)
+        body = self._uncovered(await response.read_all(self._provider.answer_bytes))
+        headers = passed(response, self.passed)
+        return self._whole(call, body, _OUTCOMES[call.operation.name], headers, response.status)
 
     def _whole(
         self,
@@ -194,61 +135,46 @@ class OpenAIEndpoint:
         try:
             outcome = outcome_of(body)
         except msgspec.MsgspecError as error:
-            raise BrokenAnswer(
-                f"the upstream {self._upstream.name!r} answered {status} with what is no {call.operation.name} answer: "
-                f"{error}",
-                hint="check that its base URL is that of an OpenAI-compatible API",
-            ) from None
+            raise self._not_one(call, status, error) from None
         return Whole(status, body, outcome, received_ns, headers, tuple(call.unsaid) if call.unsaid else ())
+
+    def _stream(self, call: ModelCall, response: Coming) -> Answer:
+        if call.operation is RESPONSES:
+            return _ResponsesStream(self._provider, response, tuple(call.unsaid))
+        return ChatStream(self._provider, response, strip=not call.usage_asked)
+
+    def _framed_stream(self, call: ModelCall, response: Response) -> Answer:  # noqa: ARG002 - others read it
+        raise BrokenAnswer(
+            f"the upstream {self._upstream.name!r} answers in an event stream of Amazon's", hint=self.hint
+        )
 
     async def _media_answer(self, call: ModelCall, response: Response) -> Answer:
         provider, name = self._provider, self._upstream.name
         if comes_as_it_is(call, response):
             return PassedStream(response, provider.clock, name, provider.answer_bytes, asked_units(call))
         content_type = response.header(b"content-type") or b"application/json"
-        body = self._uncover(await response.read_all(provider.answer_bytes))
+        body = self._uncovered(await response.read_all(provider.answer_bytes))
         received_ns = provider.clock.now_ns()
         try:
             outcome = read_outcome(call, body, content_type)
         except msgspec.MsgspecError as error:
-            raise BrokenAnswer(
-                f"the upstream {name!r} answered {response.status} with what is no {call.operation.name} answer: "
-                f"{error}",
-                hint="check that its base URL is that of an OpenAI-compatible API",
-            ) from None
-        return Whole(response.status, body, outcome, received_ns, passed(response, _PASSED), content_type=content_type)
+            raise self._not_one(call, response.status, error) from None
+        headers = passed(response, self.passed)
+        return Whole(response.status, body, outcome, received_ns, headers, content_type=content_type)
 
-    async def _refusal(self, response: Response) -> Answer:
-        status, name = response.status, self._upstream.name
-        body = self._uncover(await response.read_all(MAX_ERROR))
-        if status in (401, 403):
-            # the body of such an answer quotes the key, and 401 would tell the client that its own key is wrong
-            raise CredentialRefused(
-                f"the upstream {name!r} refused this gateway's credential ({status})",
-                hint="an administrator must check the provider's secret",
-            )
-        said = read_error(body)
-        if said is None:
-            text = body[:500].decode("utf-8", "replace").strip()
-            code, message = "upstream_error", f"the upstream {name!r} answered {status}: {text or 'nothing'}"
-            body = error_body(TetradError(message, code=code, status=status))
-        else:
-            code, message = said
-            if status == 500 and message.startswith(_CALLERS_FAULT):
-                status, code = 400, "bad_field"
-                body = error_body(InvalidInput(message, code=code, status=status))
-        outcome = Outcome(error_type=code or f"http_{status}", error_message=message)
-        return Whole(status, body, outcome, self._provider.clock.now_ns(), passed(response, _PASSED))
+    def _read_error(self, body: bytes, response: Response) -> tuple[str, str] | None:  # noqa: ARG002 - others look
+        return read_error(body)
 
-    def _uncover(self, body: bytes) -> bytes:
-        """Never hand our secret to a client, even if the upstream echoes it."""
-        return body.replace(self._secret, b"[secret]") if self._secret and self._secret in body else body
+    def _corrected(self, status: int, code: str, message: str, body: bytes) -> tuple[int, str, bytes]:
+        if status == 500 and message.startswith(_CALLERS_FAULT):
+            return 400, "bad_field", error_body(InvalidInput(message, code="bad_field", status=400))
+        return status, code, body
 
 
-class _Stream(EventStream):
+class ChatStream(EventStream):
     """The usage event which we asked for, and the client did not, is taken out."""
 
-    def __init__(self, provider: OpenAIProvider, response: Response, *, strip: bool) -> None:
+    def __init__(self, provider: PooledProvider, response: Coming, *, strip: bool) -> None:
         super().__init__(response, clock=provider.clock, drainer=provider.drainer, keep_bytes=provider.keep_bytes)
         self._strip = strip
 
@@ -265,7 +191,7 @@ class _Stream(EventStream):
 class _ResponsesStream(EventStream):
     """The events of a response; the last of them says everything again."""
 
-    def __init__(self, provider: OpenAIProvider, response: Response, dropped: tuple[str, ...]) -> None:
+    def __init__(self, provider: PooledProvider, response: Coming, dropped: tuple[str, ...]) -> None:
         super().__init__(response, clock=provider.clock, drainer=provider.drainer, keep_bytes=provider.keep_bytes)
         self.dropped = dropped
 
@@ -305,6 +231,7 @@ _OUTCOMES: dict[str, Callable[[bytes], Outcome]] = {
     "completions": _completion_outcome,
     "embeddings": _embeddings_outcome,
     "responses": read_response,
+    "mistral": _completion_outcome,
 }
 
 

@@ -34,6 +34,7 @@ from tetrad.serving import (
     Tier,
     Upstream,
     Variable,
+    upstream_of,
 )
 
 log = logging.getLogger(__name__)
@@ -247,34 +248,14 @@ def _add_provider(
     sources: Sources, spec: ProviderSpec, upstreams: dict[str, Upstream], models: dict[str, ModelEntry]
 ) -> None:
     secret = sources.secret(spec.project, spec.secret) if spec.secret else ""
-    upstreams[spec.name] = Upstream(
-        name=spec.name,
-        base_url=spec.base_url.rstrip("/"),
-        adapter=spec.adapter,
-        provider=spec.system,
-        secret=secret,
-        secrets=tuple(_more_secrets(sources, spec)),
-        connect_timeout_s=spec.connect_timeout_s,
-        first_byte_timeout_s=spec.first_byte_timeout_s,
-        idle_timeout_s=spec.idle_timeout_s,
-        total_timeout_s=spec.total_timeout_s,
-        max_connections=spec.max_connections,
-        operations=spec.spoken,
-        translation=spec.translation,
-        max_concurrency=spec.max_concurrency,
-        max_queue=spec.max_queue,
-        queue_target_s=spec.queue_target_s,
-        egress=sources.egress,
-        internal=spec.internal is not False,
-        ca=spec.ca,
-    )
+    upstreams[spec.name] = upstream_of(spec, secret, tuple(_more_secrets(sources, spec)), egress=sources.egress)
     for model in spec.models:
         name = f"{spec.name}/{model.name}"
         found = sources.price(spec.project, name, spec.system, model.name)
         models[name] = ModelEntry(
             name=name,
             upstream=spec.name,
-            upstream_model=model.name,
+            upstream_model=model.deployment or model.name,
             kinds=model.kinds,
             price=model.price or (_price(found, spec.system) if found else None),
             project=spec.project,

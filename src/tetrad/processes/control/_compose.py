@@ -106,9 +106,11 @@ from tetrad.serving import (
     ROUTE_TABLE_AAD,
     ModelEntry,
     ProviderDirectory,
+    ProviderProbe,
     RouteTable,
     Upstream,
     decode_route_table,
+    provider_names,
 )
 from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
@@ -152,6 +154,7 @@ class Services:
     traces: Traces
     engines: EngineDirectory
     providers: ProviderDirectory
+    probe: ProviderProbe
     responses: Responses
     batches: Batches
     limits: Limits
@@ -303,7 +306,9 @@ def build_services(settings: Settings, home: Home) -> Services:
         )
         engines.restore(_last_table(home, keys.keyring))
         egress = parse_egress(settings.get(EGRESS_ALLOW))
-        providers = ProviderDirectory(SqlProviderStore(database, clock), on_change=changed, egress=egress)
+        providers = ProviderDirectory(
+            SqlProviderStore(database, clock), on_change=changed, egress=egress, adapters=provider_names
+        )
         limit_store = SqlLimitStore(database)
         leases = LeaseKeeper(limit_store, clock, most_accounts=settings.get(MAX_ACCOUNTS))
 
@@ -437,6 +442,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             traces=traces,
             engines=engines,
             providers=providers,
+            probe=ProviderProbe(identity.secrets.reveal, clock, egress=egress.text),
             responses=Responses(SqlResponseStore(database), clock, response_limits(settings)),
             batches=batches,
             limits=limits,

@@ -30,7 +30,7 @@ from tetrad.releases.routes import staleness_router
 from tetrad.responses.routes import conversation_router
 from tetrad.responses.routes import router as responses_router
 from tetrad.serving._route_api import gateway_health_router, route_router
-from tetrad.serving.routes import cache_router, provider_router
+from tetrad.serving.routes import cache_router, preset_router, provider_router
 from tetrad.serving.routes import router as serving_router
 from tetrad.traces.routes import router as traces_router
 
@@ -62,7 +62,8 @@ def all_routers(services: Services) -> list[APIRouter]:
         models_router(services.models),
         prompts_router(services.prompts),
         serving_router(services.engines, lambda: services.publisher.table, project_of),
-        provider_router(services.providers),
+        provider_router(services.providers, services.probe),
+        preset_router(),
         responses_router(services.responses),
         conversation_router(services.responses),
         *batch_routers(services.batches),

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tetrad.adapters.providers.anthropic import AnthropicProvider
-from tetrad.adapters.providers.openai import OpenAIProvider
 from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
 from tetrad.kit.seal import Keyring
@@ -42,11 +40,11 @@ from tetrad.serving import (
     GatewayHealth,
     MemoryAnswers,
     Pipeline,
+    ProviderShelf,
     Readiness,
     Remembering,
     RouteTable,
 )
-from tetrad.serving.ports import Provider
 
 if TYPE_CHECKING:
     from tetrad.processes.gateway._server import GatewayServer
@@ -80,10 +78,7 @@ class Worker:
         record_bytes = settings.get(own.RECORD_BYTES)
         cache = self._cache(clock, internal)
         largest = settings.get(own.MAX_ANSWER)
-        providers: dict[str, Provider] = {
-            "openai": OpenAIProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
-            "anthropic": AnthropicProvider(client, clock, keep_bytes=record_bytes, answer_bytes=largest),
-        }
+        providers = ProviderShelf(client, clock, keep_bytes=record_bytes, answer_bytes=largest)
         control = parse_address(control_address(settings))
         token = _FileSecret(home)
         stored = Client(Limits(max_connections=settings.get(own.STORED_CONNECTIONS)))
@@ -168,8 +163,8 @@ class Worker:
             shipper.close()
             if cache is not None:
                 await cache.close()
-            for provider in providers.values():
-                await provider.close()
+            await providers.close()
+            await client.close()
             await internal.close()
             await stored.close()
             await relaying.close()

@@ -6,14 +6,24 @@ from collections.abc import Collection
 from functools import partial
 from importlib import import_module
 
-from tetrad.serving.ports import ModelCall, Outcome
-from tetrad.serving.translation._kinds import EventTranslator, Translation, Translator
+from tetrad.serving.ports import ModelCall
+from tetrad.serving.translation._chained import Chained
+from tetrad.serving.translation._kinds import Translation, Translator
 
 TRANSLATORS: dict[tuple[str, str], str] = {
     ("chat", "messages"): "tetrad.serving.translation.chat_to_messages:translate",
     ("messages", "chat"): "tetrad.serving.translation.messages_to_chat:translate",
     ("completions", "chat"): "tetrad.serving.translation.completions_to_chat:translate",
     ("responses", "chat"): "tetrad.serving.translation.responses_to_chat:translate",
+    ("chat", "gemini"): "tetrad.serving.translation.chat_to_gemini:translate",
+    ("embeddings", "gemini_embeddings"): "tetrad.serving.translation.chat_to_gemini:embed",
+    ("count_tokens", "gemini_count"): "tetrad.serving.translation.chat_to_gemini:count",
+    ("chat", "mistral"): "tetrad.serving.translation.chat_to_mistral:translate",
+    ("messages", "converse"): "tetrad.serving.translation.messages_to_converse:translate",
+    ("chat", "converse"): "tetrad.serving.translation.messages_to_converse:translate_chat",
+    ("count_tokens", "converse_count"): "tetrad.serving.translation.messages_to_converse:count",
+    # on the way to a protocol that is neither: with what only that protocol may want back
+    ("messages", "chat+"): "tetrad.serving.translation.messages_to_chat:translate_on",
 }
 """By (operation of the client, operation of the upstream): `module:function` of a `Translator`, imported when it is
 first needed. Operations are those of `tetrad.serving.OPERATIONS`, by name."""
@@ -31,7 +41,7 @@ def find(operation: str, spoken: Collection[str]) -> Translator | None:
         if (direct := _load(operation, target)) is not None:
             return direct
     for target in spoken:
-        near, far = _load(operation, _PIVOT), _load(_PIVOT, target)
+        near, far = _load(operation, f"{_PIVOT}+") or _load(operation, _PIVOT), _load(_PIVOT, target)
         if near is not None and far is not None:
             return partial(_chain, near, far)
     return None
@@ -50,44 +60,4 @@ def _load(operation: str, target: str) -> Translator | None:
 
 def _chain(near: Translator, far: Translator, call: ModelCall, strict: bool) -> Translation:
     first = near(call, strict)
-    return _Chained(first, far(first.call, strict))
-
-
-class _Chained:
-    """Two translations, one behind the other."""
-
-    def __init__(self, near: Translation, far: Translation) -> None:
-        self._near = near
-        self._far = far
-        self.call = far.call
-        self.dropped = tuple(dict.fromkeys((*near.dropped, *far.dropped)))
-
-    def whole(self, body: bytes) -> bytes:
-        return self._near.whole(self._far.whole(body))
-
-    def error(self, status: int, body: bytes) -> tuple[int, bytes]:
-        return self._near.error(*self._far.error(status, body))
-
-    def events(self) -> EventTranslator:
-        return _ChainedEvents(self._near.events(), self._far.events())
-
-    def outcome(self, outcome: Outcome) -> Outcome:
-        return self._near.outcome(self._far.outcome(outcome))
-
-
-class _ChainedEvents:
-    def __init__(self, near: EventTranslator, far: EventTranslator) -> None:
-        self._near = near
-        self._far = far
-
-    @property
-    def done(self) -> bool:
-        return self._near.done
-
-    def feed(self, data: bytes) -> bytes:
-        said = self._far.feed(data)
-        return self._near.feed(said) if said else b""
-
-    def end(self) -> bytes:
-        said = self._far.end()
-        return (self._near.feed(said) if said else b"") + self._near.end()
+    return Chained(first, far(first.call, strict))

@@ -1,7 +1,8 @@
 """Clients that speak Anthropic's Messages to upstreams that speak OpenAI's chat completions: the request.
 
 Thinking goes back only to where it came from: a block without signature was made by an upstream of this kind and goes
-back as `reasoning_content`; a block with one is Anthropic's and is left out.
+back as `reasoning_content`; a block with one is Anthropic's and is left out. What Google signed (see `chat_answers`)
+goes on to Google only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tetrad.serving.translation._saying import (
     encoded,
     guarded,
 )
-from tetrad.serving.translation.chat_answers import ChatAnswers
+from tetrad.serving.translation.chat_answers import ChatAnswers, read_google_signature
 
 _SAME = ("model", "temperature", "top_p", "stream")
 _SAID = frozenset(
@@ -41,11 +42,21 @@ _TOOL_FIELDS = frozenset(("type", "name", "description", "input_schema", "strict
 @guarded
 def translate(call: ModelCall, strict: bool) -> Translation:
     """Return the call in chat completions; see `Translator`."""
+    return _translate(call, strict, on=False)
+
+
+@guarded
+def translate_on(call: ModelCall, strict: bool) -> Translation:
+    """Return the call in chat completions that are translated once more, with the signatures that stand in it."""
+    return _translate(call, strict, on=True)
+
+
+def _translate(call: ModelCall, strict: bool, *, on: bool) -> Translation:
     body, losses = decoded(call.fields), Losses(strict)
     said: dict[str, Any] = {name: body[name] for name in _SAME if name in body}
     if "max_tokens" in body:
         said["max_completion_tokens"] = body["max_tokens"]
-    said["messages"] = _messages(body, losses)
+    said["messages"] = _messages(body, losses, on=on)
     if "stop_sequences" in body:
         said["stop"] = as_list(body["stop_sequences"], "stop_sequences")
     _tools(body, said, losses)
@@ -150,7 +161,7 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     losses.rest(choice, ("type", "name", "disable_parallel_tool_use"), "tool_choice")
 
 
-def _messages(body: dict[str, Any], losses: Losses) -> list[dict[str, Any]]:
+def _messages(body: dict[str, Any], losses: Losses, *, on: bool) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
     system = body.get("system")
     if system is not None:
@@ -170,7 +181,7 @@ def _messages(body: dict[str, Any], losses: Losses) -> list[dict[str, Any]]:
             said.append(
                 {"role": "assistant", "content": content}
                 if isinstance(content, str)
-                else _assistant(content, path, losses)
+                else _assistant(content, path, losses, on=on)
             )
         else:
             raise bad(f"{path}.role", "'user', 'assistant' or 'system'")
@@ -284,7 +295,8 @@ def _data_url(source: dict[str, Any], path: str) -> str:
     return f"data:{kind};base64,{as_text(source.get('data'), f'{path}.data')}"
 
 
-def _assistant(content: Any, path: str, losses: Losses) -> dict[str, Any]:
+def _assistant(content: Any, path: str, losses: Losses, *, on: bool) -> dict[str, Any]:
+    signed: dict[str, str] = {}
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []
@@ -298,6 +310,10 @@ def _assistant(content: Any, path: str, losses: Losses) -> dict[str, Any]:
         elif kind == "tool_use":
             losses.rest(block, ("type", "id", "name", "input", "caller"), place)
             calls.append(_tool_call(block, place))
+            if signature := signed.pop("call", ""):
+                calls[-1]["extra_content"] = {"google": {"thought_signature": signature}}
+        elif on and (found := read_google_signature(block)) is not None:
+            signed[found[0]] = found[1]
         elif kind == "thinking" and not block.get("signature"):
             thoughts.append(as_text(block.get("thinking"), f"{place}.thinking"))
         else:
@@ -307,6 +323,8 @@ def _assistant(content: Any, path: str, losses: Losses) -> dict[str, Any]:
         said["reasoning_content"] = "".join(thoughts)
     if calls:
         said["tool_calls"] = calls
+    if signature := signed.pop("text", ""):
+        said["extra_content"] = {"google": {"thought_signature": signature}}
     return said
 
 

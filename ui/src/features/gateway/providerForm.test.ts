@@ -20,9 +20,9 @@ describe("a provider's form", () => {
     ["a price in words", { models: [{ ...NO_MODEL, name: "big", input: "cheap", output: "1" }] }, "models.0.input"],
   ])("names %s", (_, change, field) => expect(Object.keys(problemsOf({ ...draft, ...change }, ["taken"]))).toEqual([field]));
 
-  it("sends an unknown price as unknown, never as nothing", () => expect(bodyOf(draft).models).toEqual([{ name: "big", kinds: ["chat"], price: null }]));
+  it("sends an unknown price as unknown, never as nothing", () => expect(bodyOf(draft).models).toEqual([{ name: "big", kinds: ["chat"], deployment: "", price: null }]));
   it("sends back what it does not show", () => {
-    const provider = { ...bodyOf(draft), name: "acme", future: "kept", models: [{ name: "big", kinds: ["chat"], price: { input: "0.25", output: "2", cache_read: "0.025", cache_write: null, currency: "USD" } }] };
+    const provider = { ...bodyOf(draft), name: "acme", future: "kept", models: [{ name: "big", kinds: ["chat"], deployment: "prod", price: { input: "0.25", output: "2", cache_read: "0.025", cache_write: null, currency: "USD", units: { audio_input: "40" } } }] };
     const again = bodyOf(draftOf(provider));
     expect(again).toMatchObject({ future: "kept", models: provider.models });
     expect("name" in again).toBe(false);

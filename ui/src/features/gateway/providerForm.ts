@@ -9,6 +9,10 @@ export interface ModelDraft {
   cache_read: string;
   cache_write: string;
   currency: string;
+  /** What else has a price: the form does not show it, and sends it back as it came. */
+  units: Record<string, string>;
+  /** What the provider itself calls it, where that is not its name; the form shows no field for it. */
+  deployment: string;
 }
 
 export interface ProviderDraft extends Omit<ProviderBody, "models"> {
@@ -18,8 +22,8 @@ export interface ProviderDraft extends Omit<ProviderBody, "models"> {
 
 export const KINDS = ["chat", "embeddings", "moderations", "rerank", "images", "transcriptions", "speech"] as const;
 /** Protocols that are spoken here; the server says of any other what it knows. */
-export const ADAPTERS = ["openai", "anthropic"] as const;
-export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], input: "", output: "", cache_read: "", cache_write: "", currency: "USD" };
+export const ADAPTERS = ["openai", "anthropic", "azure", "bedrock", "gemini", "invocations", "mistral", "vertex-anthropic"] as const;
+export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], input: "", output: "", cache_read: "", cache_write: "", currency: "USD", units: {}, deployment: "" };
 
 const NEW: ProviderBody = {
   base_url: "",
@@ -39,13 +43,15 @@ const NEW: ProviderBody = {
   max_queue: 64,
   queue_target_s: 1,
   ca: "",
+  auth: "",
+  options: {},
 };
 
 export function draftOf(provider: Provider | undefined): ProviderDraft {
   if (provider === undefined) return { ...NEW, name: "", models: [NO_MODEL] };
   return {
     ...provider,
-    models: provider.models.map(({ name, kinds, price }) => ({
+    models: provider.models.map(({ name, kinds, price, deployment }) => ({
       name,
       kinds,
       input: price?.input ?? "",
@@ -53,6 +59,8 @@ export function draftOf(provider: Provider | undefined): ProviderDraft {
       cache_read: price?.cache_read ?? "",
       cache_write: price?.cache_write ?? "",
       currency: price?.currency ?? "USD",
+      units: price?.units ?? {},
+      deployment,
     })),
   };
 }
@@ -66,13 +74,14 @@ export function bodyOf(draft: ProviderDraft): ProviderBody {
   return body;
 }
 
-function modelOf({ name, kinds, ...price }: ModelDraft): ProviderModel {
+function modelOf({ name, kinds, deployment, ...price }: ModelDraft): ProviderModel {
   const or = (text: string): string | null => (text.trim() === "" ? null : text.trim());
-  const priced = price.input.trim() !== "" || price.output.trim() !== "";
+  const priced = price.input.trim() !== "" || price.output.trim() !== "" || Object.keys(price.units).length > 0;
   return {
     name: name.trim(),
     kinds,
-    price: priced ? { input: or(price.input) ?? "0", output: or(price.output) ?? "0", cache_read: or(price.cache_read), cache_write: or(price.cache_write), currency: price.currency.trim().toUpperCase() } : null,
+    deployment,
+    price: priced ? { input: or(price.input) ?? "0", output: or(price.output) ?? "0", cache_read: or(price.cache_read), cache_write: or(price.cache_write), currency: price.currency.trim().toUpperCase(), units: price.units } : null,
   };
 }
 

@@ -1,0 +1,46 @@
+"""Two translations, one behind the other."""
+
+from __future__ import annotations
+
+from tetrad.serving.ports import Outcome
+from tetrad.serving.translation._kinds import EventTranslator, Translation
+
+
+class Chained:
+    """What `near` makes of a client's words, said once more by `far`; answers come back the other way."""
+
+    def __init__(self, near: Translation, far: Translation) -> None:
+        self._near = near
+        self._far = far
+        self.call = far.call
+        self.dropped = tuple(dict.fromkeys((*near.dropped, *far.dropped)))
+
+    def whole(self, body: bytes) -> bytes:
+        return self._near.whole(self._far.whole(body))
+
+    def error(self, status: int, body: bytes) -> tuple[int, bytes]:
+        return self._near.error(*self._far.error(status, body))
+
+    def events(self) -> EventTranslator:
+        return _ChainedEvents(self._near.events(), self._far.events())
+
+    def outcome(self, outcome: Outcome) -> Outcome:
+        return self._near.outcome(self._far.outcome(outcome))
+
+
+class _ChainedEvents:
+    def __init__(self, near: EventTranslator, far: EventTranslator) -> None:
+        self._near = near
+        self._far = far
+
+    @property
+    def done(self) -> bool:
+        return self._near.done
+
+    def feed(self, data: bytes) -> bytes:
+        said = self._far.feed(data)
+        return self._near.feed(said) if said else b""
+
+    def end(self) -> bytes:
+        said = self._far.end()
+        return (self._near.feed(said) if said else b"") + self._near.end()
