@@ -49,6 +49,7 @@ _MAX_OFFERS = 16
 """How many requests that offer another protocol are read from one piece of input."""
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})\r\n")
 _MAX_KNOWN_HEADS = 1024
+_MAX_GLIMPSED = 8192
 _MAX_KNOWN_BYTES = 2048
 
 
@@ -71,6 +72,7 @@ class HttpServer:
         self.keep_alive_s = keep_alive_s
         self.date = b""
         self.connections: set[HttpConnection] = set()
+        self._glimpsed: set[int] = set()
         self.known: dict[bytes, _KnownHead] = {}
         """Heads of admitted requests, without their length's digits: what is read again need not be parsed again."""
         self._drain_s = drain_s
@@ -131,8 +133,18 @@ class HttpServer:
                     connection.late()
 
     def know(self, name: bytes, head: _KnownHead) -> None:
-        """Remember a head. Only those of known clients get here, and not too many of them."""
+        """Remember a head that came before. Only those of known clients get here, and not too many of them.
+
+        Of what comes for the first time only a number is kept: clients that number their calls in a header would fill
+        the memory with heads that never come again.
+        """
         if head.headers.keys() & _UNLIKE:
+            return
+        number = hash(name)
+        if number not in self._glimpsed:
+            if len(self._glimpsed) >= _MAX_GLIMPSED:
+                self._glimpsed.clear()
+            self._glimpsed.add(number)
             return
         if len(self.known) >= _MAX_KNOWN_HEADS:
             self.known.clear()
