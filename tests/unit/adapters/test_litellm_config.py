@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +59,7 @@ model_list:
       budget_duration: 1d
   - model_name: bed
     litellm_params:
-      model: bedrock/anthropic.claude-v2
+      model: watsonx/ibm/granite
       aws_region_name: us-east-1
   - model_name: "groq/*"
     litellm_params:
@@ -185,6 +186,39 @@ def test_every_entry_is_told_of_and_what_is_left_says_what_to_do() -> None:
     for number in range(7):
         assert any(each.where.startswith(f"model_list[{number}]") for each in plan.findings), number
     assert all(each.line > 1 for each in plan.findings)
+
+
+def test_deployments_in_clouds_get_their_address_from_region_and_project() -> None:
+    plan = read_config(
+        """
+model_list:
+  - {model_name: a, litellm_params: {model: bedrock/converse/us.amazon.nova-pro-v1:0, aws_region_name: eu-west-1}}
+  - {model_name: b, litellm_params: {model: vertex_ai/gemini-2.5-pro, vertex_project: os.environ/PROJECT}}
+  - model_name: c
+    litellm_params: {model: vertex_ai/claude-sonnet-4-5, vertex_project: ours, vertex_location: europe-west1}
+  - {model_name: d, litellm_params: {model: bedrock/x, aws_region_name: "evil.example/"}}
+""",
+        where="config.yaml",
+        environ={"PROJECT": "found"},
+    )
+    providers = {step.name: step.body for step in plan.steps if step.kind == "provider"}
+    vertex = "-aiplatform.googleapis.com/v1/projects"
+    assert {name: (body["base_url"], body["adapter"], body["auth"]) for name, body in providers.items()} == {
+        "bedrock": ("https://bedrock-runtime.eu-west-1.amazonaws.com", "bedrock", "sigv4"),
+        "vertex-ai": (
+            f"https://us-central1{vertex}/found/locations/us-central1/publishers/google", "gemini", "google",
+        ),
+        "vertex-ai-anthropic": (
+            f"https://europe-west1{vertex}/ours/locations/europe-west1/publishers/anthropic", "vertex-anthropic",
+            "google",
+        ),
+    }  # fmt: skip
+    assert providers["bedrock"]["models"][0]["name"] == "us.amazon.nova-pro-v1:0"
+    assert plan.secrets == {"bedrock-login": "", "vertex-ai-login": "", "vertex-ai-anthropic-login": ""}
+    assert [outcome for outcome, _ in said(plan, "model_list[3]")] == ["left"], "a region is a word"
+    for step in plan.steps:
+        if step.kind == "provider":
+            check_provider(msgspec.convert({**step.body, "name": step.name, "project": "p"}, ProviderSpec))
 
 
 def test_no_key_of_the_file_gets_out() -> None:

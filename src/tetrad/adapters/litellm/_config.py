@@ -91,6 +91,7 @@ class _Provider:
     reached: Reached
     base_url: str
     secret: str
+    key: bool = False
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     timeouts: set[float] = field(default_factory=set)
 
@@ -155,7 +156,13 @@ class _Reader:
         if not _MODEL.fullmatch(model):
             self._say(path, "left", f"{group!r}: {model[:80]!r} cannot name a model", "use another name")
             return
-        url = _base_url(reached, base)
+        url = (
+            self._placed(path, group, reached, params)
+            if "{" in reached.base_url and not base
+            else (_base_url(reached, base))
+        )
+        if url is None:
+            return
         if not url:
             self._say(path, "left", f"{group!r}: {kind} needs an address", "add api_base")
             return
@@ -170,6 +177,24 @@ class _Reader:
         provider = self._provider(path, kind, reached, url, params)
         self._model(path, provider, model, params, info)
         self._target(path, group, provider, model, params)
+
+    def _placed(self, path: Path, group: str, reached: Reached, params: Mapping[str, Any]) -> str | None:
+        """Return an address that names a region or a project; None, having said so, where one of them is not known."""
+        places = dict(reached.defaults)
+        for name in _PLACES:
+            value = params.get(name)
+            if isinstance(value, str) and value.startswith(_ENVIRONMENT):
+                value = self._environ.get(value.removeprefix(_ENVIRONMENT), "")
+            elif value is None:
+                value = self._environ.get(name.upper(), "")
+            if isinstance(value, str) and _PLACE.fullmatch(value):
+                places[name] = value
+        try:
+            return reached.base_url.format_map(places)
+        except KeyError as lacking:
+            name = str(lacking.args[0])
+            self._say(path, "left", f"{group!r}: it has no {name}", f"add it, or set {name.upper()} and import again")
+            return None
 
     def _address(self, path: Path, params: Mapping[str, Any]) -> str | None:
         """Return the address that an entry names, empty for none; None, having said so, where it cannot be known."""
@@ -211,9 +236,14 @@ class _Reader:
                 (*path, "litellm_params", "api_key"), "changed", f"a key stands in the file; it becomes {secret!r}",
                 f"it is not copied: tetrad secret set {secret}",
             )  # fmt: skip
+        elif reached.auth:
+            secret = f"{name}-login"
+            self._say(
+                path, "changed", f"{name}: its login becomes the secret {secret!r}", f"it is to hold {reached.holds}"
+            )
         if secret:
             self._secrets[secret] = variable
-        made = _Provider(name, reached, url, secret)
+        made = _Provider(name, reached, url, secret, key=bool(variable or key))
         self._providers[kind, url, place] = made
         if kind == "azure":
             self._say(
@@ -511,6 +541,7 @@ class _Reader:
             "adapter": provider.reached.adapter,
             "system": provider.reached.system or "openai",
             "secret": provider.secret,
+            "auth": "" if provider.key else provider.reached.auth,
             "models": list(provider.models.values()),
         }
         if provider.timeouts:
@@ -569,6 +600,8 @@ def all_kinds() -> Iterator[tuple[str, Reached]]:
     yield from sorted(KINDS.items())
 
 
+_PLACES = ("aws_region_name", "vertex_project", "vertex_location")
+_PLACE = re.compile(r"[a-z0-9-]{1,63}")
 _RELIABILITY = (
     "num_retries", "request_timeout", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks",
     "default_fallbacks", "allowed_fails", "cooldown_time",
@@ -579,7 +612,8 @@ _KNOWN_ROUTER = frozenset(
 )  # fmt: skip
 _KNOWN_PARAMS = frozenset(
     ("model", "api_key", "api_base", "base_url", "custom_llm_provider", "weight", "rpm", "tpm", "order",
-     "max_parallel_requests", "timeout", "request_timeout", "max_budget", "budget_duration", "api_version",
+     "max_parallel_requests", "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "vertex_credentials",
+     *_PLACES, "timeout", "request_timeout", "max_budget", "budget_duration", "api_version",
      *_PRICES.values())
 )  # fmt: skip
 _PARAMS = {

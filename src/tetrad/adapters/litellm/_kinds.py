@@ -13,7 +13,8 @@ class Reached(NamedTuple):
     """How one is reached: protocol, name in the public price list, base URL, and the variable with its key.
 
     `base_url` is used where the file has no `api_base`; `suffix` is put behind an `api_base` that lacks it. A `missing`
-    says why there is no way, and what to do.
+    says why there is no way, and what to do. Names in braces in a `base_url` are parameters of LiteLLM's, found in the
+    deployment, else in `defaults`. Of a login with `auth`, `holds` says what the secret is to hold.
     """
 
     adapter: str = "openai"
@@ -22,9 +23,22 @@ class Reached(NamedTuple):
     variable: str = ""
     suffix: str = ""
     missing: str = ""
+    auth: str = ""
+    holds: str = ""
+    defaults: tuple[tuple[str, str], ...] = ()
 
 
 _ASK = "reach it through an endpoint that speaks OpenAI's protocol: `tetrad provider set NAME --base-url …`"
+_AWS = 'a JSON object {"access_key_id", "secret_access_key"}'
+_GOOGLE = "the JSON file of a service account"
+_VERTEX = (
+    "https://{vertex_location}-aiplatform.googleapis.com/v1/projects/{vertex_project}"
+    "/locations/{vertex_location}/publishers/"
+)
+_BEDROCK = Reached(
+    "bedrock", "aws", "https://bedrock-runtime.{aws_region_name}.amazonaws.com", auth="sigv4", holds=_AWS
+)
+_WHERE = (("vertex_location", "us-central1"),)
 KINDS: dict[str, Reached] = {
     "openai": Reached(system="openai", base_url="https://api.openai.com/v1", variable="OPENAI_API_KEY"),
     "text-completion-openai": Reached(system="openai", base_url="https://api.openai.com/v1", variable="OPENAI_API_KEY"),
@@ -67,11 +81,14 @@ KINDS: dict[str, Reached] = {
     "custom_openai": Reached(system="openai"),
     "openai_like": Reached(system="openai"),
     "litellm_proxy": Reached(system="litellm", suffix="/v1"),
-    "bedrock": Reached(missing=_ASK),
-    "bedrock_converse": Reached(missing=_ASK),
-    "sagemaker": Reached(missing=_ASK),
-    "vertex_ai": Reached(missing=f"use gemini/… with an API key, or {_ASK}"),
-    "vertex_ai_beta": Reached(missing=f"use gemini/… with an API key, or {_ASK}"),
+    "bedrock": _BEDROCK,
+    "bedrock_converse": _BEDROCK,
+    "sagemaker": Reached(missing="name its endpoint: `tetrad provider set NAME --preset sagemaker`"),
+    "vertex_ai": Reached("gemini", "google", f"{_VERTEX}google", auth="google", holds=_GOOGLE, defaults=_WHERE),
+    "vertex_ai_beta": Reached("gemini", "google", f"{_VERTEX}google", auth="google", holds=_GOOGLE, defaults=_WHERE),
+    "vertex_ai-anthropic": Reached(
+        "vertex-anthropic", "anthropic", f"{_VERTEX}anthropic", auth="google", holds=_GOOGLE, defaults=_WHERE
+    ),
     "huggingface": Reached(missing=_ASK),
     "replicate": Reached(missing=_ASK),
     "watsonx": Reached(missing=_ASK),
@@ -114,11 +131,20 @@ STRATEGIES: dict[str, tuple[str, str]] = {
 def split_model(text: str, provider: str = "", *, base_url: bool = False) -> tuple[str, str]:
     """Return the provider and the model of `litellm_params.model`; the provider is empty where none can be told."""
     if provider:
-        return provider, text.removeprefix(f"{provider}/")
+        return _told_apart(provider, text.removeprefix(f"{provider}/"))
     first, slash, rest = text.partition("/")
     if slash and first in KINDS:
-        return first, rest
+        return _told_apart(first, rest)
     for pattern, kind in _BARE:
         if not slash and pattern.match(text):
             return kind, text
     return ("openai", text) if base_url else ("", text)
+
+
+def _told_apart(kind: str, model: str) -> tuple[str, str]:
+    """One name of LiteLLM's can mean several protocols, told by the model."""
+    if kind.startswith("vertex_ai") and model.startswith("claude-"):
+        return "vertex_ai-anthropic", model
+    if kind == "bedrock":
+        return kind, model.removeprefix("converse/").removeprefix("invoke/")
+    return kind, model
