@@ -14,6 +14,7 @@ import pytest
 from support.product import Product, running_product
 from support.wait import wait_until
 
+pytestmark = pytest.mark.timeout(240)
 BODY = {"model": "app:assistant", "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 4}
 
 

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -85,14 +84,12 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_a_second_run_does_nothing_and_takes_no_time(checkout: Checkout) -> None:
+def test_a_second_run_does_nothing_and_asks_nobody(checkout: Checkout) -> None:
     first = checkout.run()
     assert first.returncode == 0, first.stderr
     assert "installing Python packages" in first.stderr
     assert len(checkout.asked_of_uv()) == 1
-    begun = time.monotonic()
     second = checkout.run()
-    assert time.monotonic() - begun < 1
     assert (second.returncode, second.stderr) == (0, "")
     assert len(checkout.asked_of_uv()) == 1
 

@@ -322,6 +322,7 @@ def counts(aging: Aging) -> tuple[int, ...]:
 # -- many artifacts
 
 
+@pytest.mark.timeout(400)
 def test_ten_thousand_artifacts_are_looked_at_with_few_queries(database: Database) -> None:
     aging = wire_aging(database)
     layers, width = 100, 100
