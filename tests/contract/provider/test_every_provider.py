@@ -194,11 +194,6 @@ async def test_a_client_of_messages_gets_the_same_answer(case: Case, endpoint: E
         for stream in (False, True)
         if stream or "tools_whole" in case.acts
     ],
-        (name, stream)
-        for name, case in CASES.items()
-        for stream in (False, True)
-        if stream or "tools_whole" in case.acts
-    ],
     indirect=["case"],
 )
 async def test_calls_of_tools_come_whole(case: Case, endpoint: Endpoint, stream: bool) -> None:
