@@ -283,7 +283,7 @@ def test_the_gateway_imports_nothing_heavy() -> None:
     heavy = {"sqlalchemy", "alembic", "fastapi", "starlette", "pydantic", "pandas", "numpy", "torch", "httpx", "dbos"}
     assert not heavy & {module.split(".")[0] for module in loaded}
     slices = {module.split(".")[1] for module in loaded if module.startswith("tetrad.")}
-    used = {"adapters", "kernel", "kit", "limits", "processes", "responses", "serving", "traces"}
+    used = {"adapters", "kernel", "kit", "limits", "processes", "responses", "serving", "tools", "traces"}
     assert slices <= used, "slices that no request needs make every start slower, and every worker larger"
 
 

@@ -208,7 +208,7 @@ def test_a_route_falls_back_where_its_model_fails(product: Product, console: Pag
     fallback.press("Enter")
     shot(page, "route-form")
     form.get_by_role("button", name="Add the route").click()
-    region = page.get_by_role("region", name="Route smart")
+    region = page.get_by_role("region", name="Route smart", exact=True)
     expect(region).to_contain_text("fallback: it fails or is silent")
     wait_until(lambda: "smart" in callable_names(product), timeout_s=20, what="gateways to know the route")
     region.get_by_role("link", name="Try it").click()

@@ -60,7 +60,7 @@ class _Cleaner:
         if "$ref" in schema:
             return self._followed(schema, path, depth, through)
         if "allOf" in schema:
-            schema = self._merged(schema, path, depth, through)
+            schema, through = self._merged(schema, path, depth, through)
         schema = _one_type(schema)
         said: dict[str, Any] = {name: schema[name] for name in _SAME if schema.get(name) is not None}
         self._type(schema, said, path)
@@ -101,14 +101,18 @@ class _Cleaner:
         beside = {name: value for name, value in schema.items() if name != "$ref"}
         return self.clean({**target, **beside}, path, depth + 1, (*through, ref))
 
-    def _merged(self, schema: dict[str, Any], path: str, depth: int, through: tuple[str, ...]) -> dict[str, Any]:
-        """Return the schema with what all of `allOf` demand in it."""
+    def _merged(
+        self, schema: dict[str, Any], path: str, depth: int, through: tuple[str, ...]
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return the schema with what all of `allOf` demand in it, and the references that were followed to there."""
+        followed = through
         merged = {name: value for name, value in schema.items() if name != "allOf"}
         for number, item in enumerate(as_list(schema["allOf"], f"{path}.allOf")):
             each = as_object(item, f"{path}.allOf[{number}]")
             seen = through
             while "$ref" in each and each["$ref"] not in seen and isinstance(each["$ref"], str):
                 seen = (*seen, each["$ref"])
+                followed = (*followed, each["$ref"])
                 target: Any = self._root
                 for part in each["$ref"].lstrip("#").split("/")[1:]:
                     target = target.get(part) if isinstance(target, dict) else None
@@ -127,8 +131,10 @@ class _Cleaner:
                 elif before != value:
                     self._losses.lose(f"{path}.allOf[{number}].{name}")
         if "allOf" in merged:
-            return self._merged(merged, path, depth + 1, through) if depth < MAX_DEPTH else {"type": "object"}
-        return merged
+            return (
+                self._merged(merged, path, depth + 1, followed) if depth < MAX_DEPTH else ({"type": "object"}, followed)
+            )
+        return merged, followed
 
     def _type(self, schema: dict[str, Any], said: dict[str, Any], path: str) -> None:
         kind = schema.get("type")
@@ -180,7 +186,9 @@ class _Cleaner:
                 said["nullable"] = True
             cleaned = [self.clean(each, f"{path}.{name}[{n}]", depth + 1, through) for n, each in enumerate(rest)]
             if len(cleaned) == 1:
-                said.update({key: value for key, value in cleaned[0].items() if key not in said or key == "type"})
+                # what is enumerated are texts, whatever the alternative says
+                fits = frozenset(("type",)) if "enum" not in said else frozenset[str]()
+                said.update({key: value for key, value in cleaned[0].items() if key not in said or key in fits})
             elif cleaned and not schema.get("properties"):
                 said["anyOf"] = [*said.get("anyOf", []), *cleaned]
             elif cleaned:
@@ -250,9 +258,13 @@ def _of_type(schema: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _alone(said: dict[str, Any]) -> dict[str, Any]:
-    """Return alternatives as Gemini takes them: with nothing beside them, so each is told what held for all."""
+    """Return alternatives as Gemini takes them: with nothing beside them, so each is told what held for all.
+
+    Alternatives of an alternative are alternatives of the whole.
+    """
     shared = {name: said[name] for name in ("description", "nullable") if name in said}
-    return {"anyOf": [{**shared, **option} for option in said["anyOf"]]}
+    flat = [inner for option in said["anyOf"] for inner in option.get("anyOf", (option,))]
+    return {"anyOf": [{**shared, **option} for option in flat]}
 
 
 _ABOUT = frozenset(("title", "description", "default", "nullable", *_NOTES))
