@@ -333,7 +333,10 @@ class AnyLLMEndpoint:
         for secret in self._covered:
             text = text.replace(secret, "[secret]")
         origin, named = self._address.origin, f"the upstream {self._upstream.name!r}"
-        return text.replace(str(origin), named).replace(self._address.authority, named)
+        places = (self._upstream.base_url, str(origin), f"{origin.scheme}://{origin.host}", origin.host)
+        for place in places:
+            text = text.replace(place, named)
+        return text
 
 
 class _Pieces:
