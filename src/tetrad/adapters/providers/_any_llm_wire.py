@@ -191,10 +191,10 @@ def words_of(error: Exception) -> str:
     if isinstance(body, dict):
         inner = body.get("error")
         for each in (inner, body):
-            if isinstance(each, dict) and isinstance(each.get("message"), str):
-                return each["message"][:MAX_MESSAGE]
-    said = str(getattr(error, "message", "") or error)
-    return said[:MAX_MESSAGE]
+            said = each.get("message") if isinstance(each, dict) else None
+            if isinstance(said, str):
+                return said[:MAX_MESSAGE]
+    return str(getattr(error, "message", "") or error)[:MAX_MESSAGE]
 
 
 def _unanswered(error: Exception, kinds: Iterable[str], words: str, upstream: str) -> TetradError:
@@ -215,7 +215,8 @@ def _unanswered(error: Exception, kinds: Iterable[str], words: str, upstream: st
 
 def _retry_after(error: Exception) -> str:
     headers = getattr(getattr(getattr(error, "original_exception", None), "response", None), "headers", None)
-    found = headers.get("retry-after") if hasattr(headers, "get") else None
+    get = getattr(headers, "get", None)
+    found = get("retry-after") if callable(get) else None
     return found if isinstance(found, str) else ""
 
 

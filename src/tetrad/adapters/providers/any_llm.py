@@ -12,8 +12,8 @@ import ipaddress
 import re
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -41,6 +41,7 @@ from tetrad.serving import StreamBroken, Upstream, reach_of, translated
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import Answer, Endpoint, ModelCall, Outcome
 
+T = TypeVar("T")
 MAX_LOOPS = 64
 """So many of any-llm's providers have a thread at once in a process."""
 MAX_CLIENTS = 64
@@ -111,7 +112,8 @@ class Sdk:
     def client(self, secret: str, base_url: str) -> Any:
         """Return the client of a key and an address, making it once; called in the thread.
 
-        Key and address are always given: where they are not, SDKs take them from this process's environment.
+        Key and address are always given: where they are not, SDKs take them from this process's environment. Some of
+        any-llm's providers have no word for the address, and leave it to their SDK all the same.
         """
         key = secret, base_url
         made = self._clients.get(key)
@@ -179,12 +181,13 @@ class AnyLLMEndpoint:
                 return self._refusal(answer)
             if isinstance(answer, bytes):
                 return self._whole(name, answer, lost)
-            stream = _Pieces(self, *answer, began + self._upstream.total_timeout_s)
+            pieces, first, ends = answer
+            stream = _Pieces(self, pieces, first, ends, began + self._upstream.total_timeout_s)
         finally:
             if stream is None:
                 self._leave()
-                for pieces in opened:  # it came when nobody waited any more
-                    self._sdk.loop.start(_quietly(pieces))
+                for left in opened:  # it came when nobody waited any more
+                    self._sdk.loop.start(_quietly(left))
         return _Stream(self._provider, stream, strip=not call.usage_asked, dropped=tuple(lost))
 
     async def models(self) -> tuple[str, ...]:
@@ -240,7 +243,7 @@ class AnyLLMEndpoint:
         except (OSError, TimeoutError):
             raise ConnectFailed(f"the name of the upstream {self._upstream.name!r} leads nowhere") from None
 
-    async def _within(self, coroutine: Any, seconds: float) -> Any:
+    async def _within(self, coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
         try:
             async with asyncio.timeout(min(seconds, self._upstream.total_timeout_s)):
                 return await self._sdk.loop.run(coroutine)
