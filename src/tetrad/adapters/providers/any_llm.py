@@ -37,8 +37,7 @@ from tetrad.adapters.providers.openai import OUTCOMES, ChatStream
 from tetrad.kernel import UNREADABLE, Clock, InvalidInput, MissingExtra, TetradError
 from tetrad.kit.egress import EgressRefused
 from tetrad.kit.upstream import BrokenAnswer, Client, ConnectFailed, NotAllowed, TimedOut, UpstreamBusy, parse_address
-from tetrad.serving import StreamBroken, Upstream, reach_of, translated
-from tetrad.serving.errors import RequestRefused
+from tetrad.serving import RequestRefused, StreamBroken, Upstream, reach_of, translated
 from tetrad.serving.ports import Answer, Endpoint, ModelCall, Outcome
 
 T = TypeVar("T")
