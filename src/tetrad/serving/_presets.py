@@ -16,8 +16,7 @@ _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """A provider by its usual name. `{places}` in `base_url` are given as options; `holds` says what its secret is.
 
-    `system` is the name in the public price list. `options` are those that always hold; `wants` are more that should be
-    given, each with what it means.
+    `system` is the name in the public price list. `options` are those that always hold.
     """
 
     name: str
@@ -29,14 +28,16 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     holds: str = "its API key"
     options: dict[str, str] = {}
     operations: tuple[str, ...] = ()
+    wants: tuple[str, ...] = ()
+    """Options that must be given besides."""
     local: bool = False
     """It runs on machines of one's own, and needs no secret."""
     note: str = ""
 
     @property
     def places(self) -> tuple[str, ...]:
-        """What of the address has to be given."""
-        return tuple(dict.fromkeys(_PLACE.findall(self.base_url)))
+        """What has to be given: of the address, and besides."""
+        return tuple(dict.fromkeys((*_PLACE.findall(self.base_url), *self.wants)))
 
     def address(self, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         """Return the base URL and the options, or raise `BadProvider` naming what is missing."""
@@ -48,7 +49,8 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.places:
             if not _VALUE.fullmatch(given[name]):
                 raise BadProvider(f"{given[name][:80]!r} cannot be the {name} of an address", hint="such as us-east-1")
-        kept = {name: value for name, value in given.items() if name not in self.places or name == "region"}
+        kept_places = ("region", *self.wants)
+        kept = {name: value for name, value in given.items() if name not in self.places or name in kept_places}
         return _PLACE.sub(lambda found: given[found[1]], self.base_url), {**self.options, **kept}
 
 
@@ -151,6 +153,12 @@ _PRESETS = (
     Preset(
         name="dynamo", title="NVIDIA Dynamo and Triton's OpenAI front end", base_url="http://127.0.0.1:9000/v1",
         system="nvidia", local=True, operations=("chat", "completions"),
+    ),
+    Preset(
+        name="any-llm", title="Any other provider that any-llm knows", base_url="https://{host}/v1", adapter="any-llm",
+        system="any-llm", wants=("provider",),
+        note="needs the extra `any-llm` in control and gateways, and an administrator of the whole installation; "
+        "--option provider=NAME is its name in any-llm, --system its name in the price list",
     ),
 )  # fmt: skip
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}

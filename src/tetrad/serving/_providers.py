@@ -16,7 +16,9 @@ from tetrad.serving._unit_pricing import pricer_of
 from tetrad.serving.errors import BadProvider, BadRouteTable, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
-ADAPTERS = ("anthropic", "azure", "bedrock", "gemini", "invocations", "mistral", "openai", "vertex-anthropic")
+ANY_LLM = "any-llm"
+"""Its calls are made by other people's libraries, which ask no egress policy."""
+ADAPTERS = ("anthropic", ANY_LLM, "azure", "bedrock", "gemini", "invocations", "mistral", "openai", "vertex-anthropic")
 """Those that we ship; others register by an entry point."""
 OPENAI_LIKE = frozenset(("openai", "azure", "invocations"))
 AUTHS = ("bearer", "header", "query", "sigv4", "google", "none")
@@ -30,6 +32,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 _OPTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PLAIN_URL = re.compile(r"[!-~]+")
+_ANY_LLM_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -199,6 +202,8 @@ def check_provider(spec: ProviderSpec, adapters: Collection[str] = ADAPTERS) -> 
 
 
 def _check_login(spec: ProviderSpec) -> None:
+    if spec.adapter == ANY_LLM:
+        _check_any_llm(spec)
     if spec.auth and spec.auth not in AUTHS:
         raise BadProvider(f"{spec.auth[:40]!r} is no way to log in", hint=f"one of {', '.join(AUTHS)}")
     if spec.auth in ("sigv4", "google") and not spec.secret:
@@ -211,6 +216,18 @@ def _check_login(spec: ProviderSpec) -> None:
                 f"the option {name[:40]!r} cannot be used",
                 hint=f"names such as api_version; values of up to {MAX_OPTION_CHARS} printable characters",
             )
+
+
+def _check_any_llm(spec: ProviderSpec) -> None:
+    if not _ANY_LLM_NAME.fullmatch(spec.options.get("provider", "")):
+        raise BadProvider(
+            "the option `provider` does not say which of any-llm's providers it is",
+            hint="--option provider=NAME, such as deepinfra",
+        )
+    if spec.auth not in ("", "bearer", "none"):
+        raise BadProvider(f"any-llm cannot log in by {spec.auth[:40]!r}", hint="it takes an API key: leave `auth` out")
+    if spec.ca:
+        raise BadProvider("any-llm cannot be given certificates", hint="it uses the system's: leave `ca` out")
 
 
 def _check_price(name: str, price: Price) -> None:
@@ -286,6 +303,12 @@ class ProviderDirectory:
     def checked(self, spec: ProviderSpec, *, everywhere: bool = False) -> ProviderSpec:
         """Return the spec as it would be kept, or raise as `put` does."""
         check_provider(spec, self._adapters())
+        if spec.adapter == ANY_LLM and not everywhere:
+            raise EgressRefused(
+                f"only administrators of the whole installation may configure providers with the adapter {ANY_LLM!r}: "
+                "its calls are made past the egress policy",
+                hint="ask one of them, or use an adapter whose calls Tetrad makes itself",
+            )
         spec = msgspec.structs.replace(spec, internal=self._internal(spec, everywhere))
         spec.reach(self.egress).check_host(spec.host)
         return spec

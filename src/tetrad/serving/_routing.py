@@ -11,7 +11,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from tetrad.kernel import Clock, Forbidden, NotFound, SystemClock, TetradError, Unauthenticated, Unavailable
+from tetrad.kernel import (
+    Clock,
+    Forbidden,
+    MissingExtra,
+    NotFound,
+    SystemClock,
+    TetradError,
+    Unauthenticated,
+    Unavailable,
+)
 from tetrad.serving._capacity import Capacity
 from tetrad.serving._dispatch import BoundModel
 from tetrad.serving._gate import Gate, GatePolicy
@@ -456,7 +465,8 @@ class CompiledTable:
         try:
             make()
         except TetradError as error:
-            self.problems[what] = error.message
+            told = f"{error.message}: {error.hint}" if isinstance(error, MissingExtra) else error.message
+            self.problems[what] = told
 
 
 async def _nowhere(_call: ModelCall) -> Answer:

@@ -128,3 +128,15 @@ async def test_without_the_word_public_the_list_is_all_there_is(database: Databa
     assert (await put(made.administrator, "https://8.8.8.8/v1"))[0] == 403
     await made.editor.aclose()
     await made.administrator.aclose()
+
+
+async def test_only_administrators_of_the_installation_configure_calls_that_ask_no_policy(made: Installation) -> None:
+    url, more = "https://api.example.com/v1", {"adapter": "any-llm", "options": {"provider": "deepinfra"}}
+    status, said = await put(made.editor, url, **more)
+    assert (status, said["code"]) == (403, "egress_refused")
+    found = await made.editor.post(f"{PATH}/discover", json=body(url, **more))
+    assert found.status_code == 403
+    assert (await put(made.administrator, url, **more))[0] == 200
+    # neither may editors change what is there: its secret, its address, its models
+    assert (await put(made.editor, url, **more, secret="mine"))[0] == 403
+    assert (await put(made.administrator, "http://169.254.169.254/v1", **more))[0] == 403

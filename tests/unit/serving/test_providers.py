@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.fake_any_llm import FakeAnyLLM
 from tetrad.kernel import SystemClock, TetradError
 from tetrad.kit.extensions import Extensions
 from tetrad.kit.upstream import Client
@@ -38,7 +39,7 @@ from tetrad.serving._estimate import IMAGE_TOKENS, estimated_tokens
 from tetrad.serving._providers import ADAPTERS, check_provider
 from tetrad.serving.cli import _address, _models
 
-PLACES = {"region": "us-east-1", "resource": "r", "project": "p", "workspace": "w"}
+PLACES = {"region": "us-east-1", "resource": "r", "project": "p", "workspace": "w", "host": "h", "provider": "zai"}
 
 
 def spec(**fields: Any) -> ProviderSpec:
@@ -58,7 +59,8 @@ def secret_of(preset: Preset) -> str:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-async def test_every_preset_is_a_provider_that_can_be_bound(name: str) -> None:
+async def test_every_preset_is_a_provider_that_can_be_bound(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "any_llm", FakeAnyLLM())  # an extra
     preset = PRESETS[name]
     body = _address(name, "", "", {place: PLACES[place] for place in preset.places})
     secret = secret_of(preset)
@@ -76,7 +78,27 @@ async def test_every_preset_is_a_provider_that_can_be_bound(name: str) -> None:
     await shelf.close()
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "option `provider`"),
+        ({"options": {"provider": "../x"}}, "option `provider`"),
+        ({"options": {"provider": "groq"}, "auth": "sigv4", "secret": "s"}, "cannot log in"),
+        ({"options": {"provider": "groq"}, "ca": "pem"}, "certificates"),
+        ({"options": {"provider": "groq"}, "operations": ("chat",)}, "operations"),
+    ],
+)
+def test_what_any_llm_cannot_be_told_is_refused_when_it_is_configured(fields: dict[str, Any], words: str) -> None:
+    check_provider(spec(adapter="any-llm", options={"provider": "groq"}))
+    with pytest.raises(TetradError, match=words):
+        check_provider(spec(adapter="any-llm", **fields))
+
+
 def test_what_an_address_lacks_is_named() -> None:
+    with pytest.raises(TetradError, match="'provider'"):
+        _address("any-llm", "", "", {"host": "api.example.com"})
+    found = _address("any-llm", "", "", {"host": "api.example.com", "provider": "zai"})
+    assert (found["base_url"], found["options"]) == ("https://api.example.com/v1", {"provider": "zai"})
     with pytest.raises(TetradError, match="'region'"):
         _address("bedrock", "", "", {})
     with pytest.raises(TetradError, match="region"):

@@ -101,7 +101,7 @@ class OpenAIEndpoint(PooledEndpoint):
 
     def _at_once(self, call: ModelCall, response: Response) -> Answer | None:
         """Return a good answer that is there as a whole; None where it takes a longer look."""
-        outcome_of = _OUTCOMES.get(call.operation.name)
+        outcome_of = OUTCOMES.get(call.operation.name)
         if outcome_of is None or response.buffered > self._provider.answer_bytes:
             return None
         noted = [each for each in response.headers if each[0] in _NOTED]
@@ -121,7 +121,7 @@ class OpenAIEndpoint(PooledEndpoint):
             return self._framed_stream(call, response)
         body = self._uncovered(await response.read_all(self._provider.answer_bytes))
         headers = passed(response, self.passed)
-        return self._whole(call, body, _OUTCOMES[call.operation.name], headers, response.status)
+        return self._whole(call, body, OUTCOMES[call.operation.name], headers, response.status)
 
     def _whole(
         self,
@@ -226,7 +226,7 @@ def _embeddings_outcome(body: bytes) -> Outcome:
     )
 
 
-_OUTCOMES: dict[str, Callable[[bytes], Outcome]] = {
+OUTCOMES: dict[str, Callable[[bytes], Outcome]] = {
     "chat": _completion_outcome,
     "completions": _completion_outcome,
     "embeddings": _embeddings_outcome,

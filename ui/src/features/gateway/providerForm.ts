@@ -22,7 +22,7 @@ export interface ProviderDraft extends Omit<ProviderBody, "models"> {
 
 export const KINDS = ["chat", "embeddings", "moderations", "rerank", "images", "transcriptions", "speech"] as const;
 /** Protocols that are spoken here; the server says of any other what it knows. */
-export const ADAPTERS = ["openai", "anthropic", "azure", "bedrock", "gemini", "invocations", "mistral", "vertex-anthropic"] as const;
+export const ADAPTERS = ["openai", "anthropic", "any-llm", "azure", "bedrock", "gemini", "invocations", "mistral", "vertex-anthropic"] as const;
 /** How a secret is used; empty: as the provider usually wants it. */
 export const LOGINS = ["bearer", "header", "query", "sigv4", "google", "none"] as const;
 export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], deployment: "", units: {}, input: "", output: "", cache_read: "", cache_write: "", currency: "USD" };
