@@ -115,6 +115,7 @@ async def test_a_browser_signs_in_works_and_signs_out(app: FastAPI, admin_key: s
         entered = await browser.post("/api/v1/session", json={"token": token}, headers=BROWSER)
         assert entered.status_code == 200
         assert entered.json()["projects"][0]["name"] == "default"
+        assert entered.json()["everywhere"] is True
         cookie = entered.headers["set-cookie"].lower()
         assert all(part in cookie for part in ("httponly", "samesite=strict", "path=/", "max-age="))
         assert (await browser.get("/api/v1/session")).json()["principal"]["kind"] == "person"
