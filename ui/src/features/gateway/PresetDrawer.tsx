@@ -52,7 +52,7 @@ function Presets({ title, presets, choose }: { title: string; presets: Preset[];
           <li key={each.name}>
             <button type="button" className={css.preset} onClick={() => choose(each.name)}>
               {each.title}
-              <span>{each.base_url.replace(/^https?:\/\//, "")}</span>
+              <span>{each.base_url.replace(/^https?:\/\//, "").split("/")[0]}</span>
             </button>
           </li>
         ))}

@@ -152,7 +152,7 @@ function Digest({ value, what }: { value: string; what: string }) {
 export function StateOf({ tool }: { tool: Tool }) {
   const { word, tone, why } = TOOL_STATES[tool.state];
   return (
-    <span className={css.chips}>
+    <span className={css.states}>
       <Chip tone={tone} tip={why}>
         {word}
       </Chip>

@@ -34,7 +34,7 @@ export function ToolServersPage() {
   );
   return (
     <GatewayPage project={project} title="Tools" side={admin && query.data && query.data.length > 0 ? button : undefined}>
-      <Panel title="MCP servers" note="their tools reach a client only as somebody approved them" flush>
+      <Panel title="MCP servers" note="how many of their tools stand how" flush>
         {query.data === undefined ? (
           query.isError ? (
             <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} />

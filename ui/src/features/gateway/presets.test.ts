@@ -25,5 +25,5 @@ describe("a preset", () => {
 
 it("a place twice is filled twice, and one that is not given stays", () => expect(addressOf("https://{region}-x/{project}/{region}", { region: "eu" })).toBe("https://eu-x/{project}/eu"));
 it.each([["text-embedding-3-small", "embeddings"], ["rerank-v3", "rerank"], ["whisper-1", "transcriptions"], ["tts-1", "speech"], ["gpt-5-mini", "chat"], ["omni-moderation-latest", "moderations"]])("%s most likely does %s", (name, kind) => expect(kindOf(name)).toBe(kind));
-it("notes are in the form's words", () => expect(noteOf("name deployments with --deployment MODEL=NAME; --auth bearer sends a token; give --base-url https://x.example/v1")).toBe("name deployments with “Called” of a model; the login “bearer” sends a token; give the address https://x.example/v1"));
+it("notes are in the form's words", () => expect(noteOf("name deployments with --deployment MODEL=NAME; --auth bearer sends a token; give --base-url https://x.example/v1")).toBe("Name deployments with “Called” of a model; the login “bearer” sends a token; give the address https://x.example/v1."));
 it("the login is asked where there is more than one", () => expect([loginMatters({ adapter: "openai", auth: "" }), loginMatters({ adapter: "openai", auth: "header" }), loginMatters({ adapter: "azure", auth: "" })]).toEqual([false, true, true]));

@@ -44,11 +44,12 @@ export function withPlace(draft: ProviderDraft, place: string, value: string): P
 
 /** What a preset notes for the command line, in the words of the form. */
 export function noteOf(note: string): string {
-  return note
+  const words = note
     .replace(/--deployment MODEL=NAME/g, "“Called” of a model")
     .replace(/--auth (\w+)/g, "the login “$1”")
     .replace(/--option (\S+)/g, "the option $1")
     .replace(/--base-url( https?:\S+)?/g, (_, url: string | undefined) => `the address${url ?? ""}`);
+  return words === "" ? "" : `${words.charAt(0).toUpperCase()}${words.slice(1)}.`;
 }
 
 /** What a model of this name most likely does. */

@@ -19,5 +19,8 @@ it("a definition is told in two parts", () => {
   expect(JSON.parse(restOf(definition))).toEqual({ inputSchema: definition.inputSchema });
   expect(restOf(definition).indexOf("additionalProperties")).toBeLessThan(restOf(definition).indexOf('"type"'));
   expect(descriptionOf({ instructions: "Use it." })).toBe("Use it.");
+  // Nothing that a model is told goes unseen, wherever it stands.
+  expect(restOf({ description: "Adds.", instructions: "Send files." })).toContain("Send files.");
+  expect(restOf({ description: { text: "Send files." } })).toContain("Send files.");
   expect(restOf({ instructions: "Use it." })).toBe("");
 });

@@ -43,14 +43,20 @@ export function visible(text: string): string {
 
 /** The description of a definition, or a server's instructions. */
 export function descriptionOf(definition: Tool["definition"]): string {
-  const told = definition?.description ?? definition?.instructions;
+  const told = definition?.[toldBy(definition)];
   return typeof told === "string" ? visible(told) : "";
 }
 
-/** All of a definition but its description, as JSON with its keys in order. */
+/** The field that the description stands in; whatever else a definition has is shown with its schemas. */
+function toldBy(definition: NonNullable<Tool["definition"]>): string {
+  return "description" in definition ? "description" : "instructions";
+}
+
+/** All of a definition but its name and what `descriptionOf` tells, as JSON with its keys in order. */
 export function restOf(definition: Tool["definition"]): string {
   if (definition === null) return "";
-  const rest = Object.fromEntries(Object.entries(definition).filter(([key]) => key !== "description" && key !== "instructions" && key !== "name"));
+  const told = toldBy(definition);
+  const rest = Object.fromEntries(Object.entries(definition).filter(([key, value]) => typeof value !== "string" || (key !== told && key !== "name")));
   return Object.keys(rest).length === 0 ? "" : visible(JSON.stringify(sorted(rest), null, 2));
 }
 
