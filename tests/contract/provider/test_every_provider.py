@@ -127,9 +127,14 @@ def text_of(chunks: list[dict[str, Any]]) -> str:
     )
 
 
-def has(case: Case, act: str) -> None:
-    if act not in case.acts:
-        pytest.skip("its fake has no such act")
+def those(fit: Callable[[Case], bool]) -> pytest.MarkDecorator:
+    """Run a test for those cases that it says something about."""
+    return pytest.mark.parametrize("case", [name for name, case in CASES.items() if fit(case)], indirect=True)
+
+
+def able(act: str) -> pytest.MarkDecorator:
+    """Run a test for the upstreams whose fake can act so."""
+    return those(lambda case: act in case.acts)
 
 
 async def test_a_whole_answer_and_its_exact_usage(case: Case, endpoint: Endpoint) -> None:
@@ -160,8 +165,8 @@ async def test_a_stream_ends_with_its_marker_and_says_the_same(case: Case, endpo
     assert json.loads(outcome.output)[0]["content"] == "Hello world."
 
 
+@able("split")
 async def test_bytes_torn_anywhere_change_nothing(case: Case, endpoint: Endpoint) -> None:
-    has(case, "split")
     answer = await endpoint.call(call(case, "split", stream=True))
     assert text_of(chunks_of(await read_all(answer))) == "Hello world."
     assert answer.outcome().usage == case.usage
@@ -181,10 +186,17 @@ async def test_a_client_of_messages_gets_the_same_answer(case: Case, endpoint: E
     assert answer.outcome().usage == case.usage
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("case", "stream"),
+    [
+        (name, stream)
+        for name, case in CASES.items()
+        for stream in (False, True)
+        if stream or "tools_whole" in case.acts
+    ],
+    indirect=["case"],
+)
 async def test_calls_of_tools_come_whole(case: Case, endpoint: Endpoint, stream: bool) -> None:
-    if not stream:
-        has(case, "tools_whole")
     answer = await endpoint.call(call(case, "tools", stream=stream, tools=[{"type": "function", "function": TOOL}]))
     data = await read_all(answer)
     assert answer.outcome().finish_reasons == ("tool_calls",)
@@ -228,17 +240,18 @@ async def test_an_error_has_its_status_and_words_in_the_clients_protocol(
     assert (told["type"], told["error"]["message"]) == ("error", "as scripted")
 
 
+@able("context")
 async def test_a_request_that_is_too_long_is_known_as_that(case: Case, endpoint: Endpoint) -> None:
-    has(case, "context")
     answer = await endpoint.call(call(case, "context"))
     outcome = answer.outcome()
     assert classify(answer.status, outcome.error_type, outcome.error_message) == "context_window"
 
 
+@those(  # of the others it is passed on as it comes
+    lambda case: case.adapter not in ("openai", "azure", "invocations", "mistral") and case.usage is not ANTHROPIC
+)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_a_filter_stopped_is_said_to_be_that(case: Case, endpoint: Endpoint, stream: bool) -> None:
-    if case.adapter in ("openai", "azure", "invocations", "mistral") or case.usage is ANTHROPIC:
-        pytest.skip("it is passed on as it comes")
     answer = await endpoint.call(call(case, "refusal", stream=stream))
     data = await read_all(answer)
     assert b'"content_filter"' in data
@@ -267,8 +280,8 @@ async def test_no_answer_to_pass_on_is_an_error_of_ours(
     assert str(upstream.port) not in caught.value.message
 
 
+@able("nodone")
 async def test_a_stream_that_breaks_off_is_no_whole_answer(case: Case, endpoint: Endpoint) -> None:
-    has(case, "nodone")
     answer = await endpoint.call(call(case, "nodone", stream=True))
     with pytest.raises(TetradError) as caught:
         await read_all(answer)
@@ -284,8 +297,8 @@ async def test_a_stream_that_stalls_is_given_up(case: Case, endpoint: Endpoint, 
     await async_wait_until(lambda: upstream.open_connections == 0, timeout_s=2)
 
 
+@able("midway")
 async def test_an_error_in_the_middle_of_a_stream_reaches_the_client(case: Case, endpoint: Endpoint) -> None:
-    has(case, "midway")
     answer = await endpoint.call(call(case, "midway", stream=True))
     if case.adapter == "bedrock":  # told outside of the events, so that nothing can be passed on
         with pytest.raises(TetradError) as caught:
@@ -334,11 +347,10 @@ async def test_connections_are_used_again_also_after_streams(
     assert upstream.accepted == 1
 
 
+@those(lambda case: case.adapter not in ("openai", "azure", "invocations"))  # these speak the client's protocol
 async def test_what_a_strict_call_says_and_the_upstream_cannot_is_refused_and_named(
     case: Case, endpoint: Endpoint, upstream: FakeOpenAI
 ) -> None:
-    if case.adapter in ("openai", "azure", "invocations"):
-        pytest.skip("it speaks the client's protocol")
     asked = call(case, "m1", logit_bias={"50256": -100})
     assert (await endpoint.call(asked)).dropped == ("logit_bias",)
     with pytest.raises(TetradError) as caught:
