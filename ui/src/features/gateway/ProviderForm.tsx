@@ -66,7 +66,7 @@ export function ProviderForm({ project, provider, preset, taken, back, close, do
           <p className={css.note}>Prices are per million tokens. Without one the public price list is asked; a model that it does not know costs an unknown amount, never nothing.</p>
           <div className={css.itemHead}>
             {find.data !== undefined && find.data.length > 0 ? (
-              <MultiSelect size="xs" label={`Its models, ${find.data.length} that it lists`} placeholder="Choose by name" data={find.data} value={draft.models.map((model) => model.name).filter((name) => find.data.includes(name))} onChange={(chosen) => setDraft(withListed(draft, find.data, chosen, kindOf))} limit={100} searchable hidePickedOptions />
+              <MultiSelect size="xs" label={`Its models, ${find.data.length} that it lists`} placeholder="Choose by name" data={find.data} value={draft.models.map((model) => model.name).filter((name) => find.data.includes(name))} onChange={(chosen) => setDraft(withListed(draft, find.data, chosen, kindOf))} limit={100} maxValues={500} searchable hidePickedOptions />
             ) : (
               <p className={css.note} role="status">
                 {find.data === undefined ? "Name them below, or ask the provider which it has." : "It lists none: name them below."}
