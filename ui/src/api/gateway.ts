@@ -21,7 +21,8 @@ export type CacheBody = Schemas["CacheBody"];
 export type CacheUse = Schemas["CacheUseView"];
 export type Secret = Schemas["SecretView"];
 
-const MOST = 200;
+/** So many secrets are chosen from. */
+export const MOST_SECRETS = 200;
 /** How often what gateways do is asked for again. */
 const LIVE_MS = 5_000;
 
@@ -81,7 +82,7 @@ export function deleteProvider(project: string, name: string): Promise<unknown> 
 export const secretsQuery = (project: string) =>
   queryOptions({
     queryKey: ["secrets", project],
-    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/secrets", { params: { path: { project }, query: { limit: MOST } }, signal }))).items,
+    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/secrets", { params: { path: { project }, query: { limit: MOST_SECRETS } }, signal }))).items,
   });
 
 export function setSecret(project: string, name: string, value: string): Promise<Secret> {

@@ -2,7 +2,7 @@ import { ActionIcon, Autocomplete, Button, Drawer, Menu, MultiSelect, NumberInpu
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { IconKey, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
-import { secretsQuery } from "@/api/gateway";
+import { MOST_SECRETS, secretsQuery } from "@/api/gateway";
 import { keysQuery } from "@/api/keys";
 import { teamsQuery } from "@/api/limits";
 import { putToolServer, type ToolAccess, type ToolServer } from "@/api/tools";
@@ -23,7 +23,9 @@ export function ToolServerForm({ project, server, taken, close, done }: { projec
   const everywhere = useEverywhere();
   const secrets = useQuery(secretsQuery(project));
   const names = secrets.data?.map((secret) => secret.name);
-  const problems = serverProblemsOf(draft, server === undefined ? taken : [], names);
+  // Of a list that goes on, nobody can say what is not in it.
+  const all = names && names.length < MOST_SECRETS ? names : undefined;
+  const problems = serverProblemsOf(draft, server === undefined ? taken : [], all);
   const told = asked ? problems : {};
   const set = (change: Partial<ToolServerDraft>): void => setDraft((before) => ({ ...before, ...change }));
   const save = useMutation({

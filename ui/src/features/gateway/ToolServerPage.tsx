@@ -21,7 +21,7 @@ import { TOOL_VIEWS, type ToolServerSearch, type ToolsOf } from "./search";
 import { ReviewDrawer, StateOf, ToolDrawer } from "./ToolReview";
 import { ToolServerForm } from "./ToolServerForm";
 import { commandText } from "./toolServerForm";
-import { descriptionOf, POLICIES, standing, toldTool, waits } from "./toolWords";
+import { countsOf, descriptionOf, POLICIES, standing, toldTool, waits } from "./toolWords";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/tools/$server");
 
@@ -129,7 +129,7 @@ export function ToolServerPage() {
               )}
             </Panel>
             <div className={css.stack}>
-              <About server={server} />
+              <About server={known.data === undefined ? server : { ...server, tools: countsOf(tools) }} />
               {listing.data && listing.data.odd.length > 0 && (
                 <Panel title="Cannot be approved" note="as it answered now" flush>
                   <ul className={css.failures}>

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { descriptionOf, restOf, standing, visible } from "./toolWords";
+import type { Tool } from "@/api/tools";
+import { countsOf, descriptionOf, restOf, standing, visible } from "./toolWords";
 
 describe("how an MCP server stands", () => {
   it.each([
@@ -23,4 +24,10 @@ it("a definition is told in two parts", () => {
   expect(restOf({ description: "Adds.", instructions: "Send files." })).toContain("Send files.");
   expect(restOf({ description: { text: "Send files." } })).toContain("Send files.");
   expect(restOf({ instructions: "Use it." })).toBe("");
+});
+
+it("a server's instructions count as a definition", () => {
+  const tools = [{ name: "", state: "changed" }, { name: "add", state: "approved" }, { name: "echo", state: "approved" }] as Tool[];
+  expect(countsOf(tools)).toEqual({ changed: 1, approved: 2 });
+  expect(standing({ problem: "", tools: countsOf(tools) })).toMatchObject({ word: "changed", why: "1 definition is not as approved" });
 });

@@ -25,10 +25,17 @@ export const POLICIES: { value: ToolServer["on_change"]; label: string; word: st
 export function standing({ problem, tools }: Pick<ToolServer, "problem" | "tools">): { tone: Tone; word: string; why: string } {
   const [changed, fresh, approved] = [tools.changed ?? 0, tools.new ?? 0, tools.approved ?? 0];
   if (problem !== "") return { tone: "bad", word: "cannot be called", why: problem };
-  if (changed > 0) return { tone: "bad", word: "changed", why: `${plural(changed, "tool")} ${changed === 1 ? "is" : "are"} not as approved` };
+  if (changed > 0) return { tone: "bad", word: "changed", why: `${plural(changed, "definition")} ${changed === 1 ? "is" : "are"} not as approved` };
   if (approved === 0 && fresh === 0) return { tone: "warn", word: "no tools seen", why: "Ask it for its tools" };
-  if (fresh > 0) return { tone: "warn", word: "waits for approval", why: `Nobody approved ${plural(fresh, "tool")} yet` };
+  if (fresh > 0) return { tone: "warn", word: "waits for approval", why: `Nobody approved ${plural(fresh, "definition")} yet` };
   return { tone: "good", word: "well", why: "Its tools are as they were approved" };
+}
+
+/** How many definitions stand how, a server's instructions among them, which `ToolServer.tools` does not count. */
+export function countsOf(tools: readonly Tool[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { state } of tools) counts[state] = (counts[state] ?? 0) + 1;
+  return counts;
 }
 
 /** Whether somebody has to read it before it may be called, where changes are refused. */
