@@ -151,6 +151,9 @@ class Script:
     # acts; each returns whether the connection goes on
 
     async def act_m1(self) -> bool:
+        if self.target.endswith("/models"):
+            data = [{"id": name, "object": "model", "owned_by": "fake"} for name in ("m1", "m1-embed")]
+            return await self.json(200, {"object": "list", "data": data})
         if self.target.endswith("/embeddings"):
             inputs = self.body["input"] if isinstance(self.body["input"], list) else [self.body["input"]]
             data = [{"object": "embedding", "index": i, "embedding": [0.1, 0.2]} for i in range(len(inputs))]

@@ -7,7 +7,7 @@ import { sessionQuery } from "./api/session";
 import { readAuditSearch } from "./features/audit/search";
 import { readBindingSearch } from "./features/bindings/search";
 import { readDatasetDiffSearch, readDatasetSearch, readDatasetsSearch } from "./features/datasets/search";
-import { readBudgetSearch, readBudgetsSearch, readCacheSearch, readProviderSearch, readProvidersSearch, readRoutesSearch } from "./features/gateway/search";
+import { readBudgetSearch, readBudgetsSearch, readCacheSearch, readProviderSearch, readProvidersSearch, readRoutesSearch, readToolServerSearch, readToolServersSearch } from "./features/gateway/search";
 import { readLineageSearch } from "./features/lineage/search";
 import { readCompareSearch, readModelSearch, readModelsSearch, readRunsSearch } from "./features/models/search";
 import { readDeriveSearch, readReleaseDiffSearch, readReleaseSearch, readReleasesSearch } from "./features/releases/search";
@@ -313,6 +313,20 @@ const cache = createRoute({
   ...lazyPage(() => import("./features/gateway/CachePage").then((m) => m.CachePage)),
 });
 
+const toolServers = createRoute({
+  getParentRoute: () => project,
+  path: "gateway/tools",
+  validateSearch: readToolServersSearch,
+  ...lazyPage(() => import("./features/gateway/ToolServersPage").then((m) => m.ToolServersPage)),
+});
+
+const toolServer = createRoute({
+  getParentRoute: () => project,
+  path: "gateway/tools/$server",
+  validateSearch: readToolServerSearch,
+  ...lazyPage(() => import("./features/gateway/ToolServerPage").then((m) => m.ToolServerPage)),
+});
+
 const playground = createRoute({
   getParentRoute: () => project,
   path: "playground",
@@ -326,7 +340,7 @@ const system = createRoute({
   ...lazyPage(() => import("./features/system/SystemPage").then((m) => m.SystemPage)),
 });
 
-const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, bindings, binding, audit, gateway, providers, provider, keys, oldKeys, budgets, budget, modelRoutes, cache, playground, system])])]);
+const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, bindings, binding, audit, gateway, providers, provider, keys, oldKeys, budgets, budget, modelRoutes, cache, toolServers, toolServer, playground, system])])]);
 
 export function makeRouter(queries: QueryClient) {
   preloadPages();

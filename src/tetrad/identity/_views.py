@@ -128,6 +128,7 @@ class SessionView(BaseModel):
     principal: PrincipalView
     scopes: list[str]
     read_only: bool
+    everywhere: bool = Field(description="Whether the scopes hold for the whole installation, not for some projects")
     projects: list[ProjectView]
     version: str
     expires_at: datetime | None
@@ -138,6 +139,7 @@ class SessionView(BaseModel):
             principal=PrincipalView(id=actor.id, name=actor.name, kind=actor.kind),
             scopes=sorted(actor.scopes),
             read_only=actor.read_only,
+            everywhere=actor.projects is None,
             projects=[ProjectView.of(project) for project in projects],
             version=version,
             expires_at=expires_at,

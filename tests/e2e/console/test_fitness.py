@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from support.console import ROOT, call_the_app, sign_in, wait_for_trace
+from support.mcp_wire import mcp_server
 from support.product import Product
 from support.spans import SECOND_NS, a_span
 from tetrad.kernel import new_span_id, new_trace_id
@@ -64,7 +65,9 @@ def pages(product: Product) -> dict[str, str]:
         "bindings": "bindings",
         "binding": f"bindings/{bound(product)}",
         "providers": "gateway/providers",
-        "provider-form": "gateway/providers?add=1",
+        "provider-kinds": "gateway/providers?add=1",
+        "provider-form": "gateway/providers?add=other",
+        "provider-preset": "gateway/providers?add=bedrock",
         "provider": f"gateway/providers/{provided(product)}",
         "provider-change": f"gateway/providers/{provided(product)}?edit=1",
         "keys": "gateway/keys",
@@ -74,6 +77,12 @@ def pages(product: Product) -> dict[str, str]:
         "routes": "gateway/routes",
         "route-form": "gateway/routes?edit=fitness",
         "cache": "gateway/cache",
+        "tools": "gateway/tools",
+        "tool-server-form": "gateway/tools?add=1",
+        "tool-server": f"gateway/tools/{tooled(product)}",
+        "tool-server-change": "gateway/tools/fitness?edit=1",
+        "tool": "gateway/tools/fitness?tool=add",
+        "tools-to-approve": "gateway/tools/fitness?review=1",
         "playground": "playground?with=app:assistant,local/smollm2-135m",
         "system": "system",
     }
@@ -93,6 +102,21 @@ def provided(product: Product) -> str:
         "PUT", f"{api}/routes/fitness", json={"targets": targets, "fallbacks": fallbacks, "aliases": ["gpt-fit"]}
     )
     assert made.status_code == 200, made.text
+    return "fitness"
+
+
+def tooled(product: Product) -> str:
+    """Return an MCP server that showed its tools once, of which one is approved; nobody listens at its address now."""
+    path = "/api/v1/projects/default/mcp-servers/fitness"
+    if product.control("GET", path).status_code == 404:
+        with mcp_server() as server:
+            body = {"url": server.url, "headers": {"X-Team": "fitness"}, "allow": ["add", "echo", "count"]}
+            made = product.control("PUT", path, json=body)
+            assert made.status_code == 200, made.text
+            listed = product.control("POST", f"{path}/refresh").json()["tools"]
+        chosen = [{"name": tool["name"], "digest": tool["digest"]} for tool in listed if tool["name"] == "echo"]
+        made = product.control("POST", f"{path}/approve", json={"tools": chosen})
+        assert made.status_code == 200, made.text
     return "fitness"
 
 

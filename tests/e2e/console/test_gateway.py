@@ -68,6 +68,22 @@ def test_a_provider_is_added_compared_stopped_and_its_health_is_seen(
     page.get_by_role("link", name="Gateway", exact=True).click()
     page.wait_for_url("**/gateway/providers")
     page.get_by_role("button", name="Add provider").click()
+    kinds = page.get_by_role("dialog", name="What provider is it?")
+    kinds.get_by_role("textbox", name="Find a provider").fill("bedrock")
+    kinds.get_by_role("button", name="Amazon Bedrock").click()
+
+    # What a preset knows is there; what of its address is not known is asked for.
+    form = page.get_by_role("dialog", name="Add Amazon Bedrock")
+    form.get_by_role("button", name="Add the provider").click()
+    expect(form).to_contain_text("Letters, digits, . _ and -")
+    form.get_by_role("textbox", name="Region").fill("eu-west-1")
+    expect(form.get_by_role("textbox", name="Address")).to_have_value("https://bedrock-runtime.eu-west-1.amazonaws.com")
+    expect(form.get_by_label("The key is used").first).to_have_value("to sign each call (AWS)")
+    shot(page, "provider-preset")
+    form.get_by_role("button", name="Another kind").click()
+    shot(page, "provider-presets")
+    kinds.get_by_role("button", name="Another one").click()
+    page.wait_for_url("**/gateway/providers?add=other")
     form = page.get_by_role("dialog", name="Add a provider")
 
     # What is wrong is said where it is, before anything is sent.
@@ -86,9 +102,16 @@ def test_a_provider_is_added_compared_stopped_and_its_health_is_seen(
     keep.get_by_role("button", name="Keep the secret").click()
     expect(keep).to_have_count(0)
     expect(form.get_by_label("API key").first).to_have_value("acme-key")
-    for number, model in enumerate(("m1", SLOW, BROKEN), 1):
-        if number > 1:
-            form.get_by_role("button", name="Another model").click()
+    # It is asked for its models, before anything is kept; those that it does not list are typed.
+    form.get_by_role("button", name="Find its models").click()
+    listed = form.get_by_role("combobox", name=re.compile("^Its models"))
+    listed.click()
+    shot(page, "provider-models")
+    page.get_by_role("option", name="m1", exact=True).click()
+    listed.press("Escape")
+    expect(form.get_by_role("textbox", name="Model 1")).to_have_value("m1")
+    for number, model in enumerate((SLOW, BROKEN), 2):
+        form.get_by_role("button", name="Another model").click()
         form.get_by_role("textbox", name=f"Model {number}").fill(model)
     form.get_by_text("Price from the public list").first.click()
     for field in ("Input", "Output"):
@@ -99,6 +122,13 @@ def test_a_provider_is_added_compared_stopped_and_its_health_is_seen(
     assert SECRET not in page.content()
     stored = product.control("GET", f"{API}/providers/acme").json()
     assert (stored["secret"], stored["models"][0]["price"]["input"]) == ("acme-key", "1000")
+
+    # It is tried, and says row by row what works.
+    works = page.get_by_role("region", name="What works")
+    works.get_by_role("button", name="Try it").click()
+    expect(works.locator("tr[data-check=chat]")).to_contain_text("yes", timeout=60_000)
+    expect(works.locator("tr[data-check=models]")).to_be_visible()
+    shot(page, "provider-tried")
 
     # Its models answer side by side; one is stopped, and the provider hears of it.
     page.get_by_role("link", name="Try its models").click()

@@ -115,6 +115,7 @@ async def test_a_browser_signs_in_works_and_signs_out(app: FastAPI, admin_key: s
         entered = await browser.post("/api/v1/session", json={"token": token}, headers=BROWSER)
         assert entered.status_code == 200
         assert entered.json()["projects"][0]["name"] == "default"
+        assert entered.json()["everywhere"] is True
         cookie = entered.headers["set-cookie"].lower()
         assert all(part in cookie for part in ("httponly", "samesite=strict", "path=/", "max-age="))
         assert (await browser.get("/api/v1/session")).json()["principal"]["kind"] == "person"
@@ -136,6 +137,7 @@ async def test_a_viewer_reads_and_signs_out_and_changes_nothing(app: FastAPI, ad
     async with caller(app) as browser:
         seen = (await browser.post("/api/v1/session", json={"token": token}, headers=BROWSER)).json()
         assert (seen["read_only"], [each["name"] for each in seen["projects"]]) == (True, ["default"])
+        assert seen["everywhere"] is False
         assert (await browser.get("/api/v1/projects/default/secrets")).status_code == 200
         assert (await browser.get("/api/v1/projects/other/secrets")).status_code == 404
         refused = await browser.put("/api/v1/projects/default/secrets/A", json={"value": "x"}, headers=BROWSER)

@@ -6,6 +6,8 @@ export type Provider = Schemas["ProviderView"];
 export type ProviderBody = Schemas["ProviderBody"];
 export type ProviderModel = Schemas["ProviderModelView"];
 export type ProviderHealth = Schemas["ProviderHealthView"];
+export type Preset = Schemas["PresetView"];
+export type ProviderCheck = Schemas["ProviderCheckView"];
 export type Traffic = Schemas["TrafficView"];
 export type UpstreamTraffic = Schemas["UpstreamTrafficView"];
 export type CallFailure = Schemas["CallFailureView"];
@@ -19,7 +21,8 @@ export type CacheBody = Schemas["CacheBody"];
 export type CacheUse = Schemas["CacheUseView"];
 export type Secret = Schemas["SecretView"];
 
-const MOST = 200;
+/** So many secrets are chosen from. */
+export const MOST_SECRETS = 200;
 /** How often what gateways do is asked for again. */
 const LIVE_MS = 5_000;
 
@@ -34,6 +37,23 @@ export const providerQuery = (project: string, name: string) =>
     queryKey: ["providers", project, "one", name],
     queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/providers/{name}", { params: { path: { project, name } }, signal })),
   });
+
+/** What is known of providers beforehand. */
+export const presetsQuery = queryOptions({
+  queryKey: ["provider-presets"],
+  queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/provider-presets", { signal }))).items,
+  staleTime: Infinity,
+});
+
+/** The names of the models that a provider lists which is described here, and not kept. */
+export async function discoverModels(project: string, name: string, body: ProviderBody): Promise<string[]> {
+  return (await answer(control.POST("/api/v1/projects/{project}/providers/{name}/discover", { params: { path: { project, name } }, body }))).items.map((model) => model.name);
+}
+
+/** Calls a provider once for each thing that it may be asked for; the calls cost what such calls cost. */
+export async function tryProvider(project: string, name: string, model: string): Promise<ProviderCheck[]> {
+  return (await answer(control.POST("/api/v1/projects/{project}/providers/{name}/test", { params: { path: { project, name }, query: { model } } }))).items;
+}
 
 export const providerHealthQuery = (project: string, name: string) =>
   queryOptions({
@@ -62,7 +82,7 @@ export function deleteProvider(project: string, name: string): Promise<unknown> 
 export const secretsQuery = (project: string) =>
   queryOptions({
     queryKey: ["secrets", project],
-    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/secrets", { params: { path: { project }, query: { limit: MOST } }, signal }))).items,
+    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/secrets", { params: { path: { project }, query: { limit: MOST_SECRETS } }, signal }))).items,
   });
 
 export function setSecret(project: string, name: string, value: string): Promise<Secret> {

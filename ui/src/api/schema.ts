@@ -11319,6 +11319,11 @@ export interface components {
          * @description Who calls, what they may do, and where.
          */
         SessionView: {
+            /**
+             * Everywhere
+             * @description Whether the scopes hold for the whole installation, not for some projects
+             */
+            everywhere: boolean;
             /** Expires At */
             expires_at: string | null;
             principal: components["schemas"]["PrincipalView"];

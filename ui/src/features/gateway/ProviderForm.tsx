@@ -1,16 +1,19 @@
-import { ActionIcon, Autocomplete, Button, Drawer, MultiSelect, NumberInput, Select, TagsInput, TextInput } from "@mantine/core";
+import { ActionIcon, Autocomplete, Button, Drawer, MultiSelect, NumberInput, Select, Switch, TagsInput, Textarea, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { IconPlus, IconTrash } from "@tabler/icons-react";
+import { IconListSearch, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
-import { putProvider, secretsQuery, type Provider } from "@/api/gateway";
+import { discoverModels, putProvider, secretsQuery, type Preset, type Provider } from "@/api/gateway";
+import { useEverywhere } from "@/features/session/useAdmin";
 import { Failure } from "@/kit/Failure";
 import css from "./gateway.module.css";
-import { ADAPTERS, bodyOf, draftOf, KINDS, LOGINS, NO_MODEL, optionsOf, optionTexts, problemsOf, type ModelDraft, type ProviderDraft } from "./providerForm";
+import { kindOf, loginMatters, noteOf, presetDraft, withPlace } from "./presets";
+import { ADAPTERS, bodyOf, discoverBodyOf, draftOf, KINDS, LOGINS, NO_MODEL, optionsOf, optionTexts, problemsOf, withListed, type ModelDraft, type ProviderDraft } from "./providerForm";
 import { SecretSelect } from "./SecretSelect";
 
-/** Adds a provider, or changes one. */
-export function ProviderForm({ project, provider, taken, close, done }: { project: string; provider?: Provider; taken: string[]; close: () => void; done: (saved: Provider) => void }) {
-  const [draft, setDraft] = useState<ProviderDraft>(() => draftOf(provider));
+/** Adds a provider, as a preset describes it where there is one, or changes one. */
+export function ProviderForm({ project, provider, preset, taken, back, close, done }: { project: string; provider?: Provider; preset?: Preset | undefined; taken: string[]; back?: () => void; close: () => void; done: (saved: Provider) => void }) {
+  const [draft, setDraft] = useState<ProviderDraft>(() => (preset === undefined ? draftOf(provider) : presetDraft(draftOf(undefined), preset, taken)));
+  const everywhere = useEverywhere();
   const [asked, setAsked] = useState(false);
   const queries = useQueryClient();
   const secrets = useQuery(secretsQuery(project));
@@ -25,11 +28,15 @@ export function ProviderForm({ project, provider, taken, close, done }: { projec
       done(saved);
     },
   });
+  const find = useMutation({ mutationFn: () => discoverModels(project, draft.name, discoverBodyOf(draft)) });
+  const unready = ["name", "base_url", "adapter", "secret", ...Object.keys(draft.places).map((place) => `places.${place}`)].some((field) => field in problems);
+  const login = <Select label="The key is used" description="As header, signature, token…" placeholder="as usual" data={[...LOGINS]} value={draft.auth === "" ? null : draft.auth} onChange={(auth) => set({ auth: auth ?? "" })} clearable />;
+  const [early] = useState(() => loginMatters(draft));
   const number = (field: "connect_timeout_s" | "first_byte_timeout_s" | "idle_timeout_s" | "total_timeout_s" | "max_connections" | "max_concurrency" | "max_queue" | "queue_target_s", label: string, description: string) => (
     <NumberInput size="xs" label={label} description={description} min={0} value={draft[field]} onChange={(value) => typeof value === "number" && set({ [field]: value })} />
   );
   return (
-    <Drawer opened onClose={close} position="right" size="xl" title={provider === undefined ? "Add a provider" : `Change ${provider.name}`}>
+    <Drawer opened onClose={close} position="right" size="xl" title={provider !== undefined ? `Change ${provider.name}` : preset === undefined ? "Add a provider" : `Add ${preset.title}`}>
       <form
         className={css.form}
         noValidate
@@ -43,11 +50,33 @@ export function ProviderForm({ project, provider, taken, close, done }: { projec
           <TextInput label="Name" description="Clients ask for NAME/MODEL; it never changes" value={draft.name} onChange={(event) => set({ name: event.currentTarget.value })} error={told.name} disabled={provider !== undefined} required data-autofocus />
           <Autocomplete size="xs" label="Protocol" description="What it speaks" data={[...ADAPTERS]} value={draft.adapter} onChange={(adapter) => set({ adapter, ...(draft.system === draft.adapter ? { system: adapter } : {}) })} error={told.adapter} required />
         </div>
+        {preset !== undefined && preset.places.length > 0 && (
+          <div className={css.pair}>
+            {preset.places.map((place) => (
+              <TextInput key={place} label={`${place.charAt(0).toUpperCase()}${place.slice(1).replaceAll("_", " ")}`} description="A part of its address" placeholder={place === "region" ? "us-east-1" : ""} value={draft.places[place] ?? ""} onChange={(event) => setDraft(withPlace(draft, place, event.currentTarget.value))} error={told[`places.${place}`]} required />
+            ))}
+          </div>
+        )}
         <TextInput label="Address" description="Ends before /chat/completions or /messages" placeholder="https://api.example.com/v1" value={draft.base_url} onChange={(event) => set({ base_url: event.currentTarget.value })} error={told.base_url} required />
-        <SecretSelect project={project} value={draft.secret} onChange={(secret) => set({ secret })} error={told.secret} />
+        <SecretSelect project={project} value={draft.secret} onChange={(secret) => set({ secret })} error={told.secret} holds={preset?.secret} />
+        {early && login}
+        {preset !== undefined && preset.note !== "" && <p className={css.note}>{noteOf(preset.note)}</p>}
         <fieldset className={css.group}>
           <legend>Models</legend>
           <p className={css.note}>Prices are per million tokens. Without one the public price list is asked; a model that it does not know costs an unknown amount, never nothing.</p>
+          <div className={css.itemHead}>
+            {find.data !== undefined && find.data.length > 0 ? (
+              <MultiSelect size="xs" label={`Its models, ${find.data.length} that it lists`} placeholder="Choose by name" data={find.data} value={draft.models.map((model) => model.name).filter((name) => find.data.includes(name))} onChange={(chosen) => setDraft(withListed(draft, find.data, chosen, kindOf))} limit={100} maxValues={500} searchable hidePickedOptions />
+            ) : (
+              <p className={css.note} role="status">
+                {find.data === undefined ? "Name them below, or ask the provider which it has." : "It lists none: name them below."}
+              </p>
+            )}
+            <Button variant="default" leftSection={<IconListSearch size={14} />} loading={find.isPending} onClick={() => (unready ? setAsked(true) : find.mutate())}>
+              Find its models
+            </Button>
+          </div>
+          <Failure error={find.error} />
           {draft.models.map((model, i) => (
             <ModelFields
               key={i}
@@ -67,7 +96,7 @@ export function ProviderForm({ project, provider, taken, close, done }: { projec
           <div className={css.form}>
             <MultiSelect size="xs" label="More keys" description="Of the same provider: one that is refused or at its limit gives way to another" data={(secrets.data ?? []).map((secret) => secret.name).filter((name) => name !== draft.secret)} value={draft.secrets} onChange={(names) => set({ secrets: names })} searchable />
             <div className={css.pair}>
-              <Select label="The key is used" description="As header, signature, token…" placeholder="as usual" data={[...LOGINS]} value={draft.auth === "" ? null : draft.auth} onChange={(auth) => set({ auth: auth ?? "" })} clearable />
+              {!early && login}
               <TagsInput size="xs" label="Options" description="Such as region=eu-west-1; what its protocol needs besides" value={optionTexts(draft.options)} onChange={(texts) => set({ options: optionsOf(texts) })} maxTags={16} />
             </div>
             <div className={css.pair}>
@@ -94,6 +123,12 @@ export function ProviderForm({ project, provider, taken, close, done }: { projec
               {number("total_timeout_s", "Whole answer, s", "at most")}
               {number("max_connections", "Connections", "of one gateway worker, at most")}
             </div>
+            {everywhere && (
+              <>
+                <Switch size="xs" label="It may be at a private address" description="Of this machine or the network inside; one that you type above is taken for one that you mean" checked={draft.reach ?? draft.internal === true} onChange={(event) => set({ reach: event.currentTarget.checked })} />
+                <Textarea size="xs" label="Certificates" description="PEM of those that sign its own, in place of the system's" placeholder="-----BEGIN CERTIFICATE-----" value={draft.ca} onChange={(event) => set({ ca: event.currentTarget.value })} error={told.ca} minRows={2} maxRows={8} autosize maxLength={262_144} spellCheck={false} styles={{ input: { fontFamily: "var(--mantine-font-family-monospace)" } }} />
+              </>
+            )}
           </div>
         </details>
         <Failure error={save.error} />
@@ -103,6 +138,11 @@ export function ProviderForm({ project, provider, taken, close, done }: { projec
           </p>
         )}
         <div className={css.buttons}>
+          {back && (
+            <Button variant="subtle" color="gray" onClick={back} style={{ marginRight: "auto" }}>
+              Another kind
+            </Button>
+          )}
           <Button variant="default" onClick={close}>
             Cancel
           </Button>

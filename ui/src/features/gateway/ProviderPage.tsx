@@ -1,14 +1,15 @@
-import { Button, SegmentedControl } from "@mantine/core";
+import { Button, SegmentedControl, Select } from "@mantine/core";
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { IconEdit, IconTrash } from "@tabler/icons-react";
+import { IconEdit, IconPlayerPlay, IconTrash } from "@tabler/icons-react";
 import { lazy, Suspense, useMemo, useState } from "react";
-import { deleteProvider, providerHealthQuery, providerQuery, routedModelsQuery, routeHealthQuery, trafficQuery, type CallFailure, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
+import { deleteProvider, providerHealthQuery, providerQuery, routedModelsQuery, routeHealthQuery, trafficQuery, tryProvider, type CallFailure, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
 import { WINDOWS, type Window } from "@/api/overview";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { Crumbs } from "@/kit/Crumbs";
+import { Failure } from "@/kit/Failure";
 import { count, duration, money, percent, plural } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { LinkButton } from "@/kit/LinkButton";
@@ -20,6 +21,7 @@ import { Confirm } from "./Confirm";
 import css from "./gateway.module.css";
 import { tellsHealth, verdict } from "./health";
 import { ProviderForm } from "./ProviderForm";
+import { LOGINS, optionTexts } from "./providerForm";
 import type { ProviderSearch } from "./search";
 
 const Chart = lazy(() => import("@/kit/Chart"));
@@ -90,6 +92,7 @@ export function ProviderPage() {
             <div className={css.stack}>
               <Calls traffic={mine} window={window} pending={traffic.data === undefined} error={traffic.data === undefined ? traffic.error : null} />
               <Models project={project} provider={provider} />
+              {admin && <Trial key={provider.name} project={project} provider={provider} />}
             </div>
             <div className={css.stack}>
               <Failures project={project} failures={mine?.failures ?? []} window={window} />
@@ -283,6 +286,67 @@ function Models({ project, provider }: { project: string; provider: Provider }) 
   );
 }
 
+const TRIED: Record<string, string> = { chat: "Answers", stream: "Streams", tools: "Calls a tool", count_tokens: "Counts tokens", embeddings: "Embeds a text", models: "Lists its models" };
+
+/** Calls the provider when it is asked to, and tells what of it works. */
+function Trial({ project, provider }: { project: string; provider: Provider }) {
+  const [model, setModel] = useState<string | null>(null);
+  const trial = useMutation({ mutationFn: () => tryProvider(project, provider.name, model ?? "") });
+  return (
+    <Panel
+      title="What works"
+      note="a few short calls, made by the control plane; they cost what such calls cost"
+      side={
+        <span className={css.chips}>
+          <Select aria-label="Model to try" placeholder="the first of each kind" data={provider.models.map((each) => each.name)} value={model} onChange={setModel} clearable searchable />
+          <Button variant="default" leftSection={<IconPlayerPlay size={14} />} loading={trial.isPending} onClick={() => trial.mutate()}>
+            Try it
+          </Button>
+        </span>
+      }
+      flush
+    >
+      {trial.error !== null && (
+        <div style={{ padding: 14 }}>
+          <Failure error={trial.error} />
+        </div>
+      )}
+      {trial.data === undefined ? (
+        trial.error === null && <p className={css.none}>{trial.isPending ? "Asking it…" : "Not tried here yet. It tells whether the key is taken, and whether answers, streams and tools come as they should."}</p>
+      ) : trial.data.length === 0 ? (
+        <p className={css.none}>There is nothing to try of such models.</p>
+      ) : (
+        <Scroll label="What works">
+          <table className={kit.table}>
+            <thead>
+              <tr>
+                <th scope="col">What</th>
+                <th scope="col">Works</th>
+                <th scope="col" className={kit.right}>
+                  Took
+                </th>
+                <th scope="col">What came of it</th>
+              </tr>
+            </thead>
+            <tbody>
+              {trial.data.map((check) => (
+                <tr key={check.what} data-check={check.what}>
+                  <td className={css.when}>{TRIED[check.what] ?? check.what}</td>
+                  <td>
+                    <Chip tone={check.works ? "good" : "bad"}>{check.works ? "yes" : "no"}</Chip>
+                  </td>
+                  <td className={kit.right}>{duration(check.seconds * 1000)}</td>
+                  <td className={css.text}>{check.detail}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Scroll>
+      )}
+    </Panel>
+  );
+}
+
 function About({ provider }: { provider: Provider }) {
   return (
     <Panel title="Set-up">
@@ -291,6 +355,10 @@ function About({ provider }: { provider: Provider }) {
           ["Address", provider.base_url],
           ["Protocol", provider.adapter],
           ["Named on spans", provider.system],
+          ["The key is used", provider.auth === "" ? "" : (LOGINS.find((each) => each.value === provider.auth)?.label ?? provider.auth)],
+          ["Options", optionTexts(provider.options).join(", ")],
+          ["Private address", provider.internal === true ? "allowed" : ""],
+          ["Certificates", provider.ca === "" ? "" : "its own"],
           ["Keys", [provider.secret, ...provider.secrets].filter(Boolean).join(", ") || <span className="dim">none</span>],
           ["Calls at once", provider.max_concurrency === 0 ? "no limit" : `${count(provider.max_concurrency)} a worker, ${count(provider.max_queue)} may wait`],
           ["Timeouts", `connect ${provider.connect_timeout_s} s, first byte ${provider.first_byte_timeout_s} s, silence ${provider.idle_timeout_s} s, whole ${provider.total_timeout_s} s`],

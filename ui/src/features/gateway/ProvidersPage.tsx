@@ -2,7 +2,7 @@ import { Button } from "@mantine/core";
 import { useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconPlus, IconServerBolt } from "@tabler/icons-react";
-import { providerHealthQuery, providersQuery, routeHealthQuery, trafficQuery, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
+import { presetsQuery, providerHealthQuery, providersQuery, routeHealthQuery, trafficQuery, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
@@ -14,7 +14,9 @@ import { Ago } from "@/kit/time";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
 import { tellsHealth, verdict } from "./health";
+import { PresetDrawer } from "./PresetDrawer";
 import { ProviderForm } from "./ProviderForm";
+import { OTHER } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/providers");
 
@@ -27,9 +29,13 @@ export function ProvidersPage() {
   const query = useQuery(providersQuery(project));
   const traffic = useQuery(trafficQuery(project));
   const targets = useQuery(routeHealthQuery(project));
-  const open = (on: boolean): void => void navigate({ search: on ? { add: "1" } : {}, replace: true });
+  const presets = useQuery({ ...presetsQuery, enabled: add !== undefined });
+  const preset = presets.data?.find((each) => each.name === add);
+  // Without the list there is still the form of any provider.
+  const plain = add === OTHER || (presets.isError && add !== undefined);
+  const open = (add?: string): void => void navigate({ search: add === undefined ? {} : { add }, replace: true });
   const button = (
-    <Button leftSection={<IconPlus size={14} />} onClick={() => open(true)}>
+    <Button leftSection={<IconPlus size={14} />} onClick={() => open("1")}>
       Add provider
     </Button>
   );
@@ -77,11 +83,15 @@ export function ProvidersPage() {
           </Scroll>
         </Panel>
       )}
-      {add === "1" && (
+      {add !== undefined && query.data && !plain && preset === undefined && <PresetDrawer presets={presets.data} close={() => open()} choose={open} />}
+      {query.data && (plain || preset) && (
         <ProviderForm
+          key={add}
           project={project}
+          preset={preset}
           taken={[...known]}
-          close={() => open(false)}
+          back={() => open("1")}
+          close={() => open()}
           done={(saved) => void navigate({ to: "/p/$project/gateway/providers/$provider", params: { project, provider: saved.name } })}
         />
       )}

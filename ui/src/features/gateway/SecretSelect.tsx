@@ -9,7 +9,7 @@ import css from "./gateway.module.css";
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 
 /** Chooses a secret by its name, or keeps a new one: its value goes to the server once and is never shown again. */
-export function SecretSelect({ project, value, onChange, error }: { project: string; value: string; onChange: (name: string) => void; error?: string | undefined }) {
+export function SecretSelect({ project, value, onChange, error, holds }: { project: string; value: string; onChange: (name: string) => void; error?: string | undefined; holds?: string | undefined }) {
   const secrets = useQuery(secretsQuery(project));
   const [making, setMaking] = useState(false);
   const names = (secrets.data ?? []).map((secret) => secret.name);
@@ -19,7 +19,7 @@ export function SecretSelect({ project, value, onChange, error }: { project: str
       <div className={css.itemHead}>
         <Select
           label="API key"
-          description="A secret of this project, by its name"
+          description={holds === undefined || holds === "" ? "A secret of this project, by its name" : `A secret of this project, by its name; it holds ${holds}`}
           placeholder="None: it asks for no key"
           data={[...names, ...(missing ? [value] : [])]}
           value={value === "" ? null : value}
@@ -47,7 +47,8 @@ export function SecretSelect({ project, value, onChange, error }: { project: str
   );
 }
 
-function SecretModal({ project, first, close, done }: { project: string; first: string; close: () => void; done: (name: string) => void }) {
+/** Keeps a secret under a name, or gives one a new value. */
+export function SecretModal({ project, first, close, done }: { project: string; first: string; close: () => void; done: (name: string) => void }) {
   const [name, setName] = useState(first);
   const [value, setValue] = useState("");
   const queries = useQueryClient();

@@ -5,4 +5,5 @@ export const GATEWAY_PAGES = [
   { to: "/p/$project/gateway/budgets", label: "Budgets and limits" },
   { to: "/p/$project/gateway/routes", label: "Routes" },
   { to: "/p/$project/gateway/cache", label: "Cache" },
+  { to: "/p/$project/gateway/tools", label: "Tools" },
 ] as const;

@@ -18,13 +18,25 @@ export interface ModelDraft {
 export interface ProviderDraft extends Omit<ProviderBody, "models"> {
   name: string;
   models: ModelDraft[];
+  /** The address of the preset that it began with, with `{places}`; empty without one. */
+  template: string;
+  places: Record<string, string>;
+  /** Whether it may be at a private address, where somebody said so here. */
+  reach?: boolean | undefined;
 }
 
 export const KINDS = ["chat", "embeddings", "moderations", "rerank", "images", "transcriptions", "speech"] as const;
 /** Protocols that are spoken here; the server says of any other what it knows. */
 export const ADAPTERS = ["openai", "anthropic", "any-llm", "azure", "bedrock", "gemini", "invocations", "mistral", "vertex-anthropic"] as const;
 /** How a secret is used; empty: as the provider usually wants it. */
-export const LOGINS = ["bearer", "header", "query", "sigv4", "google", "none"] as const;
+export const LOGINS = [
+  { value: "bearer", label: "as a bearer token" },
+  { value: "header", label: "in a header (option header)" },
+  { value: "query", label: "in the address" },
+  { value: "sigv4", label: "to sign each call (AWS)" },
+  { value: "google", label: "as a Google service account" },
+  { value: "none", label: "not at all" },
+] as const;
 export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], deployment: "", units: {}, input: "", output: "", cache_read: "", cache_write: "", currency: "USD" };
 
 const NEW: ProviderBody = {
@@ -50,9 +62,11 @@ const NEW: ProviderBody = {
 };
 
 export function draftOf(provider: Provider | undefined): ProviderDraft {
-  if (provider === undefined) return { ...NEW, name: "", models: [NO_MODEL] };
+  if (provider === undefined) return { ...NEW, name: "", models: [NO_MODEL], template: "", places: {} };
   return {
     ...provider,
+    template: "",
+    places: {},
     models: provider.models.map(({ name, kinds, deployment, price }) => ({
       name,
       kinds,
@@ -68,12 +82,29 @@ export function draftOf(provider: Provider | undefined): ProviderDraft {
 }
 
 /** What to send for a draft; everything that the form does not show goes back as it came, but for whether it is inside
- *  the network: left out, that stays as it is for the same address, and is judged anew for another one. */
+ *  the network: unless it was said here it is left out, stays as it is for the same address, and is judged anew for
+ *  another one. */
 export function bodyOf(draft: ProviderDraft): ProviderBody {
-  const body: ProviderBody & { name?: string } = { ...draft, base_url: draft.base_url.trim().replace(/\/+$/, ""), models: draft.models.map(modelOf) };
+  const body: ProviderBody & Partial<Pick<ProviderDraft, "name" | "template" | "places" | "reach">> = { ...draft, base_url: draft.base_url.trim().replace(/\/+$/, ""), ca: draft.ca.trim(), models: draft.models.map(modelOf) };
   delete body.name;
+  delete body.template;
+  delete body.places;
+  delete body.reach;
   delete body.internal;
-  return body;
+  return draft.reach === undefined ? body : { ...body, internal: draft.reach };
+}
+
+/** What to ask for the models of a draft whose own are not all named yet. */
+export function discoverBodyOf(draft: ProviderDraft): ProviderBody {
+  return bodyOf({ ...draft, models: [] });
+}
+
+/** A draft with exactly these of the models that its provider lists, and those that it does not list. */
+export function withListed(draft: ProviderDraft, listed: readonly string[], chosen: readonly string[], kind: (name: string) => string): ProviderDraft {
+  const kept = draft.models.filter((model) => model.name.trim() !== "" && (!listed.includes(model.name) || chosen.includes(model.name)));
+  const fresh = chosen.filter((name) => !kept.some((model) => model.name === name)).map((name) => ({ ...NO_MODEL, name, kinds: [kind(name)] }));
+  const models = [...kept, ...fresh];
+  return { ...draft, models: models.length === 0 ? [NO_MODEL] : models };
 }
 
 function modelOf({ name, kinds, deployment, ...price }: ModelDraft): ProviderModel {
@@ -110,6 +141,7 @@ function urlOf(text: string): URL | null {
   }
 }
 
+const PLACE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 const DECIMAL = /^\d{1,12}(\.\d{1,12})?$/;
 
 /** What is wrong with a draft, by the field's name; the server judges again. */
@@ -117,9 +149,14 @@ export function problemsOf(draft: ProviderDraft, taken: readonly string[] = []):
   const problems: Record<string, string> = {};
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(draft.name)) problems.name = "Small letters, digits and -, at most 63";
   else if (taken.includes(draft.name)) problems.name = "There is a provider of that name";
+  const missing = Object.entries(draft.places).filter(([place, value]) => draft.base_url.includes(`{${place}}`) || (value !== "" && !PLACE.test(value.trim())));
+  for (const [place] of missing) problems[`places.${place}`] = "Letters, digits, . _ and -";
   const url = urlOf(draft.base_url.trim());
-  if (url === null || !/^https?:$/.test(url.protocol)) problems.base_url = "An address such as https://api.example.com/v1";
+  if (missing.length > 0) {
+    // The address is whole once they are given.
+  } else if (url === null || !/^https?:$/.test(url.protocol)) problems.base_url = "An address such as https://api.example.com/v1";
   else if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") problems.base_url = "Without credentials, query or fragment: a key is kept as a secret";
+  if (draft.ca.trim() !== "" && url?.protocol !== "https:") problems.ca = "Certificates prove nothing where the address is no https";
   if (draft.adapter.trim() === "") problems.adapter = "The protocol that it speaks";
   if (draft.secrets.length > 0 && draft.secret === "") problems.secret = "Choose the first key too";
   if (draft.models.length === 0) problems.models = "Name at least one model";

@@ -2,13 +2,17 @@ import { WINDOWS, type Window } from "@/api/overview";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
 
+/** Stands for a provider that no preset describes. */
+export const OTHER = "other";
+
 export interface ProvidersSearch {
-  /** The form for a new one is open. */
-  add?: "1" | undefined;
+  /** The form for a new one is open: `1` where one chooses what it is, else the name of a preset, or `other`. */
+  add?: string | undefined;
 }
 
 export function readProvidersSearch(search: Record<string, unknown>): ProvidersSearch {
-  return search.add === "1" ? { add: "1" } : {};
+  const add = text(search.add);
+  return add === undefined ? {} : { add };
 }
 
 export interface ProviderSearch {
@@ -57,4 +61,37 @@ export interface CacheSearch {
 export function readCacheSearch(search: Record<string, unknown>): CacheSearch {
   const window = WINDOWS.find((w) => w === search.window);
   return window === undefined || window === "24h" ? {} : { window };
+}
+
+export interface ToolServersSearch {
+  add?: "1" | undefined;
+}
+
+export function readToolServersSearch(search: Record<string, unknown>): ToolServersSearch {
+  return search.add === "1" ? { add: "1" } : {};
+}
+
+export const TOOL_VIEWS = ["all", "waiting", "approved", "gone"] as const;
+export type ToolsOf = (typeof TOOL_VIEWS)[number];
+
+export interface ToolServerSearch {
+  edit?: "1" | undefined;
+  /** The tool whose definition is open. */
+  tool?: string | undefined;
+  /** What waits for approval is open, all of it. */
+  review?: "1" | undefined;
+  show?: ToolsOf | undefined;
+  q?: string | undefined;
+}
+
+export function readToolServerSearch(search: Record<string, unknown>): ToolServerSearch {
+  const [tool, q] = [text(search.tool), text(search.q)];
+  const show = TOOL_VIEWS.find((one) => one === search.show);
+  return {
+    ...(search.edit === "1" ? { edit: "1" as const } : {}),
+    ...(tool === undefined ? {} : { tool }),
+    ...(search.review === "1" ? { review: "1" as const } : {}),
+    ...(show === undefined || show === "all" ? {} : { show }),
+    ...(q === undefined ? {} : { q }),
+  };
 }

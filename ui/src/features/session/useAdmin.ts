@@ -6,3 +6,9 @@ export function useAdmin(): boolean {
   const { data } = useQuery(sessionQuery);
   return data !== undefined && data.scopes.includes("admin") && !data.read_only;
 }
+
+/** Whether it is an administrator of the whole installation, who may say what is inside its network. */
+export function useEverywhere(): boolean {
+  const { data } = useQuery(sessionQuery);
+  return useAdmin() && data?.everywhere === true;
+}

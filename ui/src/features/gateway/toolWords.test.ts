@@ -1,0 +1,33 @@
+import { describe, expect, it } from "vitest";
+import type { Tool } from "@/api/tools";
+import { countsOf, descriptionOf, restOf, standing, visible } from "./toolWords";
+
+describe("how an MCP server stands", () => {
+  it.each([
+    ["the secret x is gone", { approved: 3 }, "cannot be called"],
+    ["", {}, "no tools seen"],
+    ["", { gone: 2 }, "no tools seen"],
+    ["", { approved: 3, new: 1, changed: 1 }, "changed"],
+    ["", { approved: 3, new: 1 }, "waits for approval"],
+    ["", { approved: 3, gone: 1 }, "well"],
+  ])("%j %j is %s", (problem, tools, word) => expect(standing({ problem, tools }).word).toBe(word));
+});
+
+it("what is not seen is made visible", () => expect(visible("a\u200bb\u{e0041}\nc\u2028")).toBe("a\\u{200b}b\\u{e0041}\nc\\u{2028}"));
+it("a definition is told in two parts", () => {
+  const definition = { name: "add", description: "Adds.", inputSchema: { type: "object", additionalProperties: false } };
+  expect(descriptionOf(definition)).toBe("Adds.");
+  expect(JSON.parse(restOf(definition))).toEqual({ inputSchema: definition.inputSchema });
+  expect(restOf(definition).indexOf("additionalProperties")).toBeLessThan(restOf(definition).indexOf('"type"'));
+  expect(descriptionOf({ instructions: "Use it." })).toBe("Use it.");
+  // Nothing that a model is told goes unseen, wherever it stands.
+  expect(restOf({ description: "Adds.", instructions: "Send files." })).toContain("Send files.");
+  expect(restOf({ description: { text: "Send files." } })).toContain("Send files.");
+  expect(restOf({ instructions: "Use it." })).toBe("");
+});
+
+it("a server's instructions count as a definition", () => {
+  const tools = [{ name: "", state: "changed" }, { name: "add", state: "approved" }, { name: "echo", state: "approved" }] as Tool[];
+  expect(countsOf(tools)).toEqual({ changed: 1, approved: 2 });
+  expect(standing({ problem: "", tools: countsOf(tools) })).toMatchObject({ word: "changed", why: "1 definition is not as approved" });
+});
