@@ -33,6 +33,8 @@ export const theme = createTheme({
     SegmentedControl: { defaultProps: { size: "xs" } },
     Tooltip: { defaultProps: { openDelay: 350, withArrow: false, fz: "xs" } },
     Menu: { defaultProps: { shadow: "md", transitionProps: { duration: 80 } } },
+    // Yellow words on light yellow cannot be read; the sign beside them has the colour.
+    Alert: { styles: { title: { color: "var(--t-ink)" } } },
     // Their closing cross has no words of its own.
     Drawer: { defaultProps: { closeButtonProps: { "aria-label": "Dismiss" } } },
     Modal: { defaultProps: { closeButtonProps: { "aria-label": "Dismiss" }, transitionProps: { duration: 100 }, overlayProps: { backgroundOpacity: 0.35, blur: 2 } } },
