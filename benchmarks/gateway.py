@@ -170,7 +170,8 @@ def main() -> None:
     given = asked.parse_args()
     RESULTS.mkdir(exist_ok=True)
     with targets(set(given.only.split(","))) as (running, found, direct):
-        measured = measure(found, direct, given.rounds, given.seconds)
+        measured = measure(running, found, direct, given.rounds, given.seconds)
+        settle(running)
         measured["sweep"] = sweep(found[0][0], given.seconds)
         measured["held"] = hold(running, found[0][0], 2_000)
         measured["versions"] = {target.name: target.version for target, _, _ in found if target.version}
@@ -181,7 +182,11 @@ def main() -> None:
 
 
 def measure(
-    found: list[tuple[Target, Request, Request]], direct: Target, rounds: int, seconds: float
+    running: Running,
+    found: list[tuple[Target, Request, Request]],
+    direct: Target,
+    rounds: int,
+    seconds: float,
 ) -> dict[str, Any]:
     """Visit every target in every round."""
     runs: dict[str, dict[str, list[Any]]] = {}
@@ -228,6 +233,8 @@ def measure(
                 flow = load(stream, "stream", 128 if slow else 512, seconds=seconds, cpu=LOAD_CPU)
                 note("flow", flow)
                 note("chunk_us", (cpu_s(target.pid) - before) / max(flow.events_per_s * seconds, 1) * 1e6)
+            if target.pid == found[0][0].pid:
+                settle(running)
     weights = {target.name: pss_mb(target.pid) for target, _, _ in found}
     return {
         "rows": [
@@ -259,6 +266,17 @@ def _row(name: str, kept: dict[str, list[Any]], direct: dict[str, list[Any]], mb
         ),
         "mb": round(mb),
     }
+
+
+def settle(running: Running, most_s: float = 240.0) -> None:
+    """Wait until the spans of a load are stored: storing them takes the cores from whoever is measured next."""
+    control, end = running.processes()["control"], time.monotonic() + most_s
+    while time.monotonic() < end:
+        before = cpu_s(control)
+        time.sleep(2)
+        if cpu_s(control) - before < 0.1:
+            return
+    print(f"the spans of the last load are not stored after {most_s:g} s: what follows shares the cores with them")
 
 
 def sweep(target: Target, seconds: float) -> dict[str, float]:
