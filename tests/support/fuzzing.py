@@ -110,6 +110,7 @@ def fuzz_translation(data: bytes) -> None:
     asked, _, answered = part.partition(b"\x00")
     fields = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in SAMPLE[client].items()}
     try:
+        msgspec.json.decode(asked)  # what is no UTF-8 goes on as it came, and its upstream refuses it
         fields |= msgspec.json.decode(asked, type=dict[str, msgspec.Raw])
     except UNREADABLE:
         answered = part

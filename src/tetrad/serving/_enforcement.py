@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import Clock, Unavailable
+from tetrad.kernel import UNREADABLE, Clock, Unavailable
 from tetrad.serving._body import Fields, append, read_fields
 from tetrad.serving._dispatch import Dispatch, settle
 from tetrad.serving._exchange import Exchange
@@ -201,7 +201,7 @@ class Rules:
 def _mismatch(validator: Any, text: str) -> str:
     try:
         value = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         return f"it is no JSON: {str(error)[:_MAX_TOLD]}"
     try:
         found = next(iter(validator.iter_errors(value)), None)

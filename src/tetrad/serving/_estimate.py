@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from tetrad.kernel import UNREADABLE
 from tetrad.serving.errors import RequestRefused
 
 BYTES_PER_TOKEN = 3.5
@@ -21,7 +22,7 @@ def estimated_tokens(fields: dict[str, msgspec.Raw]) -> int:
     """Return about how many input tokens a request in Anthropic's words has; raises `RequestRefused` for bad JSON."""
     try:
         parts = [msgspec.json.decode(fields[name]) for name in ("system", "messages", "tools") if name in fields]
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise RequestRefused(f"the request cannot be read: {error}", code="malformed_json") from None
     size, extra = _weigh(parts)
     return round(size / BYTES_PER_TOKEN) + extra

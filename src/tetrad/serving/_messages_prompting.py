@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import TetradError
+from tetrad.kernel import UNREADABLE, TetradError
 from tetrad.serving._body import Fields, append, array_field, is_empty_array, prepend
 from tetrad.serving._model import ReleaseRoute
 from tetrad.serving._operations import Operation
@@ -41,7 +41,7 @@ class MessagesShape:
         try:
             params, self.unsaid = say_params(route.params)
             fixed = {name: say_params({name: route.params[name]})[0] for name in route.fixed if name in route.params}
-        except (TetradError, msgspec.MsgspecError, RecursionError) as error:
+        except (TetradError, *UNREADABLE) as error:
             raise BadRouteTable(f"the parameters of release {route.digest} are broken: {error}") from None
         if operation.name == "count_tokens":
             params = {name: value for name, value in params.items() if name in _COUNTED}

@@ -10,7 +10,7 @@ import msgspec
 
 from tetrad.adapters.providers._answers import MAX_ERROR, CredentialRefused, Drainer, Whole, covered, passed
 from tetrad.adapters.providers._login import Login
-from tetrad.kernel import Clock, InvalidInput, TetradError
+from tetrad.kernel import UNREADABLE, Clock, InvalidInput, TetradError
 from tetrad.kit.upstream import (
     BrokenAnswer,
     Client,
@@ -223,6 +223,6 @@ def names_in(data: bytes, listed: str, name: str, prefix: str = "") -> tuple[str
         body = msgspec.json.decode(data)
         items = body[listed] if isinstance(body, dict) else body
         found = [item[name] for item in items if isinstance(item.get(name), str)]
-    except (msgspec.MsgspecError, RecursionError, KeyError, TypeError, AttributeError):
+    except (*UNREADABLE, KeyError, TypeError, AttributeError):
         raise BrokenAnswer("what came is no list of models", hint="check the base URL") from None
     return tuple(sorted({each.removeprefix(prefix) for each in found}))

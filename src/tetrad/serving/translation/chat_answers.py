@@ -14,7 +14,7 @@ import msgspec
 from tetrad.kernel import UNREADABLE, TetradError, Usage
 from tetrad.serving.errors import BadAnswer, StreamBroken, error_body, error_event
 from tetrad.serving.ports import ModelCall, Outcome
-from tetrad.serving.translation._events import EventReader
+from tetrad.serving.translation._events import StreamTranslator
 from tetrad.serving.translation.usage import messages_usage, usage_of_chat
 
 STOP_REASONS = {
@@ -268,7 +268,7 @@ class _Tool:
         return True
 
 
-class ChatEvents:
+class ChatEvents(StreamTranslator):
     """Chunks of a chat completion in, events of a message out.
 
     A message has one open block at a time. Calls of tools may come interleaved; what belongs to a later one is kept
@@ -276,8 +276,7 @@ class ChatEvents:
     """
 
     def __init__(self) -> None:
-        self.done = False
-        self._reader = EventReader()
+        super().__init__()
         self._begun = False
         self._index = -1
         self._open = ""
@@ -286,26 +285,6 @@ class ChatEvents:
         self._reason: tuple[str, str | None] | None = None
         self._usage: Usage | None = None
         self._refused = False
-
-    def feed(self, data: bytes) -> bytes:
-        if self.done:
-            return b""
-        said: list[bytes] = []
-        for payload in self._reader.feed(data):
-            if not self.done:
-                self._take(payload, said)
-        return b"".join(said)
-
-    def end(self) -> bytes:
-        said: list[bytes] = []
-        for payload in self._reader.rest():
-            if not self.done:
-                self._take(payload, said)
-        if not self.done:
-            if self._reason is None:
-                raise StreamBroken("the upstream's stream ended before its answer did", hint="try again")
-            self._finish(said)
-        return b"".join(said)
 
     def _take(self, payload: bytes, said: list[bytes]) -> None:
         if payload == b"[DONE]":

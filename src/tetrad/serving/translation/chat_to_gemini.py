@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tetrad.kernel import UNREADABLE
 from tetrad.serving._operations import COUNT_TOKENS, GEMINI, GEMINI_COUNT, GEMINI_EMBEDDINGS
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import ModelCall
@@ -291,7 +292,7 @@ def _as_answer(text: str) -> dict[str, Any]:
     """Return a tool's result as the object that Gemini wants: itself, where it is one."""
     try:
         given = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         given = text
     return given if isinstance(given, dict) else {"result": given}
 
@@ -326,7 +327,7 @@ def _assistant(
         arguments = as_text(function.get("arguments") or "{}", f"{place}.function.arguments")
         try:
             given = msgspec.json.decode(arguments if arguments.strip() else "{}")
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             given = None
         if not isinstance(given, dict):
             raise bad(f"{place}.function.arguments", "the text of a JSON object")

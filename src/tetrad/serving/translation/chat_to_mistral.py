@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tetrad.kernel import UNREADABLE
 from tetrad.serving._operations import MISTRAL
 from tetrad.serving.errors import BadAnswer, StreamBroken
 from tetrad.serving.ports import ModelCall, Outcome
@@ -176,7 +177,7 @@ class _Answers:
     def whole(self, body: bytes) -> bytes:
         try:
             return said_plainly(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"the upstream's answer is no chat completion: {error}") from None
 
     def error(self, status: int, body: bytes) -> tuple[int, bytes]:
@@ -191,7 +192,7 @@ class _Answers:
             return outcome
         try:
             messages = msgspec.json.decode(outcome.output, type=list[Any])
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             return outcome
         for message in messages:
             if isinstance(message, dict):
@@ -230,7 +231,7 @@ class _Events:
                 self._ended = self._ended or b'"finish_reason":"' in payload.replace(b" ", b"")
                 try:
                     payload = said_plainly(payload)
-                except (msgspec.MsgspecError, RecursionError) as error:
+                except UNREADABLE as error:
                     raise BadAnswer(f"the upstream's stream holds what is no chunk: {error}") from None
             said.append(b"data: " + payload + b"\n\n")
         return b"".join(said)

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import TetradError, Usage, new_id
-from tetrad.serving.errors import BadAnswer, StreamBroken
+from tetrad.kernel import UNREADABLE, TetradError, Usage, new_id
+from tetrad.serving.errors import BadAnswer
 from tetrad.serving.ports import ModelCall, Outcome
-from tetrad.serving.translation._events import EventReader
+from tetrad.serving.translation._events import StreamTranslator
 from tetrad.serving.translation.usage import messages_usage
 
 STOP_REASONS = {
@@ -163,7 +163,7 @@ class ConverseAnswers:
     def whole(self, body: bytes) -> bytes:
         try:
             answer = _answers.decode(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"the upstream's answer is none of Converse: {error}") from None
         return _encode(
             {
@@ -191,7 +191,7 @@ class ConverseAnswers:
             try:
                 messages = _recorded.decode(output)
                 output = _encode([{"role": "assistant", "content": _said(message)} for message in messages])
-            except (msgspec.MsgspecError, RecursionError, TetradError):
+            except (*UNREADABLE, TetradError):
                 output = outcome.output
         reasons = tuple(STOP_REASONS.get(reason, "end_turn") for reason in outcome.finish_reasons)
         return msgspec.structs.replace(outcome, finish_reasons=reasons, output=output)
@@ -222,13 +222,12 @@ def _said(message: _Message) -> list[dict[str, Any]]:
     return blocks
 
 
-class ConverseEvents:
+class ConverseEvents(StreamTranslator):
     """Events of Converse in, events of a message out. Converse says usage after the end of the message."""
 
     def __init__(self, model: str) -> None:
-        self.done = False
+        super().__init__()
         self._model = model
-        self._reader = EventReader()
         self._begun = False
         self._index = -1
         self._theirs = -1
@@ -236,28 +235,10 @@ class ConverseEvents:
         self._reason = ""
         self._usage: Usage | None = None
 
-    def feed(self, data: bytes) -> bytes:
-        said: list[bytes] = []
-        for payload in self._reader.feed(data):
-            if not self.done:
-                self._take(payload, said)
-        return b"".join(said)
-
-    def end(self) -> bytes:
-        said: list[bytes] = []
-        for payload in self._reader.rest():
-            if not self.done:
-                self._take(payload, said)
-        if not self.done:
-            if not self._reason:
-                raise StreamBroken("the upstream's stream ended before its answer did", hint="try again")
-            self._finish(said)
-        return b"".join(said)
-
     def _take(self, payload: bytes, said: list[bytes]) -> None:
         try:
             event = _events.decode(payload)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"the upstream's stream holds what is no event of Converse: {error}") from None
         if not self._begun:
             self._begin(said)

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import TetradError, Usage, new_id
-from tetrad.serving.errors import BadAnswer, StreamBroken, error_body, error_event
+from tetrad.kernel import UNREADABLE, TetradError, Usage, new_id
+from tetrad.serving.errors import BadAnswer, error_body, error_event
 from tetrad.serving.ports import ModelCall, Outcome
-from tetrad.serving.translation._events import EventReader
+from tetrad.serving.translation._events import StreamTranslator
 from tetrad.serving.translation.usage import chat_usage
 
 MAX_CALLS = 1024
@@ -133,7 +133,7 @@ def read_gemini_error(body: bytes) -> _Error | None:
     """Return what an error body says; None where it is none. Streams are refused with a list of one."""
     try:
         found = _error_lists.decode(body) if body.lstrip().startswith(b"[") else [_error_bodies.decode(body)]
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return None
     return found[0].error if found else None
 
@@ -165,7 +165,7 @@ class GeminiAnswers:
     def whole(self, body: bytes) -> bytes:
         try:
             answer = _answers.decode(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"the upstream's answer is none of Google's: {error}") from None
         candidate = answer.candidates[0] if answer.candidates else _Candidate()
         message = _message(candidate.content)
@@ -196,7 +196,7 @@ class GeminiAnswers:
         if output:
             try:
                 messages = [_message(content) for content in _recorded.decode(output)]
-            except (msgspec.MsgspecError, RecursionError):
+            except UNREADABLE:
                 messages = []
             if messages:
                 called = any("tool_calls" in message for message in messages)
@@ -265,13 +265,12 @@ def _message(content: _Content) -> dict[str, Any]:
     return message
 
 
-class GeminiEvents:
+class GeminiEvents(StreamTranslator):
     """Pieces of Google's answer in, chunks of a chat completion out. The end of the stream is that of its bytes."""
 
     def __init__(self, *, usage_asked: bool) -> None:
-        self.done = False
+        super().__init__()
         self._usage_asked = usage_asked
-        self._reader = EventReader()
         self._head = b""
         self._calls = 0
         self._reason = ""
@@ -279,28 +278,10 @@ class GeminiEvents:
         self._spoke = False
         self._usage: GeminiUsage | None = None
 
-    def feed(self, data: bytes) -> bytes:
-        said: list[bytes] = []
-        for payload in self._reader.feed(data):
-            if not self.done:
-                self._take(payload, said)
-        return b"".join(said)
-
-    def end(self) -> bytes:
-        said: list[bytes] = []
-        for payload in self._reader.rest():
-            if not self.done:
-                self._take(payload, said)
-        if not self.done:
-            if not self._reason:
-                raise StreamBroken("the upstream's stream ended before its answer did", hint="try again")
-            self._finish(said)
-        return b"".join(said)
-
     def _take(self, payload: bytes, said: list[bytes]) -> None:
         try:
             answer = _answers.decode(payload)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"the upstream's stream holds what is no piece of Google's answer: {error}") from None
         if bytes(answer.error) not in (b"", b"null"):
             said.append(_told(bytes(answer.error)))
@@ -361,7 +342,7 @@ class GeminiEvents:
 def _told(raw: bytes) -> bytes:
     try:
         said = _errors.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         said = _Error(message=raw[:1000].decode("utf-8", "replace"))
     return error_event(as_error(said))
 

@@ -15,7 +15,7 @@ import msgspec
 from tetrad.kernel import UNREADABLE, TetradError
 from tetrad.serving.errors import BadAnswer, StreamBroken, error_body, error_event
 from tetrad.serving.ports import ModelCall, Outcome
-from tetrad.serving.translation._events import EventReader
+from tetrad.serving.translation._events import StreamTranslator
 from tetrad.serving.translation.usage import MessagesUsage, chat_usage, read_messages_usage
 
 FINISH_REASONS = {
@@ -236,13 +236,12 @@ def _as_error(said: _Error, status: int) -> TetradError:
     return TetradError(said.message or "the upstream failed", code=said.type or "upstream_error", status=status)
 
 
-class MessagesEvents:
+class MessagesEvents(StreamTranslator):
     """Events of a message in, chunks of a chat completion out."""
 
     def __init__(self, *, usage_asked: bool) -> None:
-        self.done = False
+        super().__init__()
         self._usage_asked = usage_asked
-        self._reader = EventReader()
         self._head = b""
         self._calls = -1
         self._kind = ""
@@ -252,26 +251,6 @@ class MessagesEvents:
         self._thoughts = _Thoughts()
         self._reason = ""
         self._usage = MessagesUsage()
-
-    def feed(self, data: bytes) -> bytes:
-        if self.done:
-            return b""
-        said: list[bytes] = []
-        for payload in self._reader.feed(data):
-            if not self.done:
-                self._take(payload, said)
-        return b"".join(said)
-
-    def end(self) -> bytes:
-        said: list[bytes] = []
-        for payload in self._reader.rest():
-            if not self.done:
-                self._take(payload, said)
-        if not self.done:
-            if not self._reason:
-                raise StreamBroken("the upstream's stream ended before its answer did", hint="try again")
-            self._finish(said)
-        return b"".join(said)
 
     def _take(self, payload: bytes, said: list[bytes]) -> None:
         try:
