@@ -23,7 +23,6 @@ _SAME = (
     "user",
 )  # fmt: skip
 _NEUTRAL: dict[str, Any] = {"n": 1, "best_of": 1, "echo": False, "suffix": ""}
-_NOTHING = msgspec.Raw(b"")
 _encode = msgspec.json.encode
 
 
@@ -48,8 +47,8 @@ class _Completion(msgspec.Struct, frozen=True):
     created: int = 0
     model: str = ""
     choices: list[_Choice] | None = None
-    usage: msgspec.Raw = _NOTHING
-    error: msgspec.Raw = _NOTHING
+    usage: Any = None
+    error: Any = None
 
 
 _completions = msgspec.json.Decoder(_Completion)
@@ -148,8 +147,8 @@ class _Events:
             said.append(b"data: [DONE]\n\n")
             return
         chunk = _read(payload)
-        if bytes(chunk.error) not in (b"", b"null"):
-            said.append(b'data: {"error":' + bytes(chunk.error) + b"}\n\n")
+        if chunk.error is not None:
+            said.append(b'data: {"error":' + _encode(chunk.error) + b"}\n\n")
             self.done = True
             return
         for choice in chunk.choices or ():
@@ -158,9 +157,9 @@ class _Events:
             text = choice.delta.text if choice.delta else ""
             self._ended = self._ended or bool(choice.finish_reason)
             if text or choice.finish_reason:
-                piece = _said(chunk, self._id, [_choice(text, choice.finish_reason)], _NOTHING)
+                piece = _said(chunk, self._id, [_choice(text, choice.finish_reason)], None)
                 said.append(b"data: " + piece + b"\n\n")
-        if self._usage_asked and bytes(chunk.usage) not in (b"", b"null"):
+        if self._usage_asked and chunk.usage is not None:
             said.append(b"data: " + _said(chunk, self._id, [], chunk.usage) + b"\n\n")
 
 
@@ -175,7 +174,7 @@ def _choice(text: str, reason: str | None) -> dict[str, Any]:
     return {"text": text, "index": 0, "logprobs": None, "finish_reason": reason}
 
 
-def _said(answer: _Completion, identity: str, choices: list[dict[str, Any]], usage: msgspec.Raw) -> bytes:
+def _said(answer: _Completion, identity: str, choices: list[dict[str, Any]], usage: Any) -> bytes:
     body: dict[str, Any] = {
         "id": identity,
         "object": "text_completion",
@@ -183,6 +182,6 @@ def _said(answer: _Completion, identity: str, choices: list[dict[str, Any]], usa
         "model": answer.model,
         "choices": choices,
     }
-    if bytes(usage):
+    if usage is not None:
         body["usage"] = usage
     return _encode(body)
