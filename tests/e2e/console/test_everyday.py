@@ -115,6 +115,7 @@ def test_the_palette_goes_to_pages_apps_and_a_pasted_trace(
 
     page.keyboard.press("Control+k")
     search.fill("assist")
+    expect(page.get_by_role("dialog").locator("[data-selected]").get_by_text("assistant", exact=True)).to_be_visible()
     shot(page, "palette")
     page.keyboard.press("Enter")
     page.wait_for_url("**/apps/assistant")
