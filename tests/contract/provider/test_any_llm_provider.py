@@ -406,3 +406,15 @@ async def test_without_the_package_the_adapter_says_what_to_install(monkeypatch:
         shelf["any-llm"]
     assert "tetrad[any-llm]" in str(caught.value.hint)
     await shelf.close()
+
+
+async def test_a_stream_that_cannot_be_closed_is_told_without_what_its_sdk_says(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Stuck:
+        async def aclose(self) -> None:
+            raise RuntimeError("with the key sk-secret")
+
+    await module._quietly(Stuck())
+    assert "RuntimeError" in caplog.text
+    assert "sk-secret" not in caplog.text

@@ -9,6 +9,7 @@ import asyncio
 import importlib.util
 import inspect
 import ipaddress
+import logging
 import re
 import socket
 import sys
@@ -40,6 +41,7 @@ from tetrad.kit.upstream import BrokenAnswer, Client, ConnectFailed, NotAllowed,
 from tetrad.serving import RequestRefused, StreamBroken, Upstream, reach_of, translated
 from tetrad.serving.ports import Answer, Endpoint, ModelCall, Outcome
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_LOOPS = 64
 """So many of any-llm's providers have a thread at once in a process."""
@@ -434,15 +436,18 @@ async def _next_of(chunks: AsyncIterator[Any]) -> tuple[bytes, bool]:
 
 
 async def _quietly(chunks: Any) -> None:
-    """Close a stream, which ends its connection. How that fails is of no use to anybody."""
+    """Close a stream, which ends its connection; a failure is logged by its kind alone.
+
+    The call is over, so nobody else is told, and what an SDK says may quote the key.
+    """
     close = getattr(chunks, "aclose", None) or getattr(chunks, "close", None)
     if close is not None:
         try:
             ended = close()
             if inspect.isawaitable(ended):
                 await ended
-        except Exception:  # noqa: BLE001, S110 - the call is over
-            pass
+        except Exception as error:  # noqa: BLE001 - some forty SDKs raise what they like
+            log.warning("a stream of any-llm's was not closed (%s): its connection may stay open", type(error).__name__)
 
 
 def _plain(text: str) -> bool:
