@@ -1,4 +1,4 @@
-"""One running product for the journeys that only look at it; those that break things start their own."""
+"""A running product for each file of journeys: what one file leaves behind is never another's surprise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from support.product import Product, running_product
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """Lend the product as `make up` starts it."""
     with running_product(tmp_path_factory.mktemp("product")) as running:

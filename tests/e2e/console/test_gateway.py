@@ -254,7 +254,7 @@ def test_a_route_falls_back_where_its_model_fails(product: Product, console: Pag
     form.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Remove the route smart", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Remove route").click()
-    expect(page.get_by_text("No route in this project")).to_be_visible()
+    expect(region).to_have_count(0)  # other tests of this product have routes too
 
 
 @pytest.mark.timeout(180)
