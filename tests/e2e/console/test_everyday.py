@@ -77,19 +77,19 @@ def test_a_key_is_shown_once_works_and_is_revoked(
     assert secret.startswith("tetrad_")
     shot(page, "key-created")
     shown.get_by_role("button", name="I have copied it").click()
-    expect(page.get_by_role("row", name=re.compile("journey"))).to_contain_text("active")
+    expect(page.locator("tr[data-key=journey]")).to_contain_text("active")
     assert secret not in page.content()
 
     def models_answer(status: int) -> bool:
         headers = {"authorization": f"Bearer {secret}"}
         return httpx.get(f"{product.gateway_url}/v1/models", headers=headers, trust_env=False).status_code == status
 
-    wait_until(lambda: models_answer(200), timeout_s=10, what="the gateway to know the new key")
+    wait_until(lambda: models_answer(200), timeout_s=30, what="the gateway to know the new key")
     page.get_by_role("button", name="Actions for journey").click()
     page.get_by_role("menuitem", name="Revoke…").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke key").click()
-    expect(page.get_by_role("row", name=re.compile("journey"))).to_contain_text("revoked")
-    wait_until(lambda: models_answer(401), timeout_s=10, what="the gateway to refuse the revoked key")
+    expect(page.locator("tr[data-key=journey]")).to_contain_text("revoked")
+    wait_until(lambda: models_answer(401), timeout_s=30, what="the gateway to refuse the revoked key")
 
 
 def test_the_chosen_theme_is_kept_over_a_reload(console: Page, shot: Callable[[Page, str], None]) -> None:

@@ -31,7 +31,7 @@ def test_a_release_is_proven_bit_for_bit_from_its_page(product: Product, console
     expect(page.get_by_role("group", name="Parts that were read again")).to_contain_text("prompt")
     shot(page, "reproduction")
     listed = product.control("GET", f"{API}/releases/{release}/reproductions").json()["items"]
-    assert [(each["level"], each["proven"]) for each in listed] == [("R0", ["R0"])]
+    assert ("R0", ["R0"]) in [(each["level"], each["proven"]) for each in listed]
 
 
 def test_what_is_out_of_date_is_named_and_made_again_on_a_press(product: Product, console: Page, shot: Shot) -> None:
@@ -134,7 +134,7 @@ def test_an_alias_is_made_a_collection_is_looked_at_and_names_are_found(
     form = page.get_by_role("dialog")
     form.get_by_label("Alias").fill("champion")
     form.get_by_role("button", name="Make the alias").click()
-    expect(page.get_by_role("region", name="Aliases").get_by_role("row").nth(1)).to_contain_text("champion")
+    expect(page.get_by_role("region", name="Aliases").get_by_role("row").filter(has_text="champion")).to_be_visible()
 
     page.get_by_role("link", name="System").click()
     collection = page.get_by_role("region", name="Collection")
