@@ -195,7 +195,7 @@ def test_no_page_is_wider_than_a_small_screen(
         expect(page.locator("[aria-busy=true]")).to_have_count(0)
         page.wait_for_load_state("networkidle")
         assert page.evaluate(
-            "document.querySelector('main').scrollWidth <= document.querySelector('main').clientWidth"
+            "[document.querySelector('main'), document.documentElement].every((it) => it.scrollWidth <= it.clientWidth)"
         ), name
         shot(page, f"{name}-{width}")
 

@@ -223,9 +223,9 @@ function Periods({ states, shown, choose }: { states: Budget[]; shown: Budget; c
           {states.map((state) => (
             <tr key={state.period_name}>
               <td>
-                <Button variant="subtle" size="compact-xs" aria-pressed={state === shown} fw={state === shown ? 600 : 400} onClick={() => choose(state.period_name)}>
+                <button type="button" className={css.plain} aria-pressed={state === shown} style={{ fontWeight: state === shown ? 600 : 400, whiteSpace: "nowrap" }} onClick={() => choose(state.period_name)}>
                   {state.period_name}
-                </Button>
+                </button>
               </td>
               <td className={kit.right}>{money((Number(state.spent) + Number(state.uncertain)).toFixed(9), state.currency)}</td>
               <td className={kit.right}>{Number(state.used_percent.toPrecision(3))} %</td>

@@ -173,7 +173,7 @@ function BudgetTable({ project, budgets, names, now }: { project: string; budget
         <tbody>
           {rows.map(({ budget, near, ahead }) => (
             <tr key={`${budget.id} ${budget.instance}`} data-budget={accountOf(budget, names)}>
-              <td>
+              <td className={css.whom}>
                 <Link to="/p/$project/gateway/budgets/$budget" params={{ project, budget: budget.id }} search={budget.instance === "" ? {} : { of: budget.instance }} className="link" style={{ fontWeight: 500 }}>
                   {accountOf(budget, names)}
                 </Link>
@@ -247,15 +247,17 @@ function LimitTable({ project, limits, names, edit }: { project: string; limits:
               const whom = subjectOf(limit, names);
               return (
                 <tr key={limit.id}>
-                  <td style={{ fontWeight: 500 }}>{whom}</td>
-                  <td className="num">{amountOf(limit)}</td>
+                  <td className={css.whom} style={{ fontWeight: 500 }}>
+                    {whom}
+                  </td>
+                  <td className={`num ${css.when}`}>{amountOf(limit)}</td>
                   <td>{limit.hard ? "refused" : "counted"}</td>
                   <td className={css.when}>
                     <Ago at={limit.changed_at} />
                   </td>
                   {edit && (
                     <td style={{ textAlign: "right" }}>
-                      <span className={css.chips}>
+                      <span className={css.states}>
                         <ActionIcon aria-label={`Change the limit of ${whom}: ${amountOf(limit)}`} onClick={() => edit(limit)}>
                           <IconEdit size={15} />
                         </ActionIcon>
@@ -310,12 +312,12 @@ function Alerts({ project, budgets, names }: { project: string; budgets: Budget[
                 <td className={css.when}>
                   <Ago at={alert.at} />
                 </td>
-                <td>
+                <td className={css.whom}>
                   <Link to="/p/$project/gateway/budgets/$budget" params={{ project, budget: alert.budget }} search={{ ...(alert.instance === "" ? {} : { of: alert.instance }), period: alert.period_name }} className="link">
                     {whose(alert)}
                   </Link>
                 </td>
-                <td className="num">{alert.period_name}</td>
+                <td className={`num ${css.when}`}>{alert.period_name}</td>
                 <td className={kit.right}>{alert.threshold} %</td>
                 <td className={kit.right}>{money(alert.spent, budgets.find((each) => each.id === alert.budget)?.currency)}</td>
               </tr>

@@ -183,7 +183,6 @@ function Tools({ tools, show, q, set }: { tools: Tool[]; show: ToolsOf; q: strin
                 <th scope="col">Tool</th>
                 <th scope="col">State</th>
                 <th scope="col">Says of itself</th>
-                <th scope="col">Pinned</th>
                 <th scope="col">Approved</th>
               </tr>
             </thead>
@@ -199,8 +198,14 @@ function Tools({ tools, show, q, set }: { tools: Tool[]; show: ToolsOf; q: strin
                     <StateOf tool={tool} />
                   </td>
                   <td className={css.says}>{descriptionOf(tool.definition ?? tool.approved).split("\n")[0]}</td>
-                  <td className="mono">{tool.approved_digest === "" ? <span className="dim">no</span> : <span title={tool.approved_digest}>{shortDigest(tool.approved_digest)}</span>}</td>
-                  <td className={css.when}>{tool.approved_at === null ? <span className="dim">never</span> : <Ago at={tool.approved_at} />}</td>
+                  <td className={css.when}>
+                    {tool.approved_at === null ? <span className="dim">never</span> : <Ago at={tool.approved_at} />}{" "}
+                    {tool.approved_digest !== "" && (
+                      <span className="mono dim" title={`Pinned to ${tool.approved_digest}`}>
+                        {shortDigest(tool.approved_digest)}
+                      </span>
+                    )}
+                  </td>
                 </tr>
               ))}
             </tbody>

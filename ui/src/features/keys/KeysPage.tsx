@@ -124,7 +124,7 @@ function KeyTable({ project, keys, usage, limits, onAct }: { project: string; ke
                 <td className={kit.right}>{used ? count(used.calls) : "0"}</td>
                 <td className={kit.right}>{used ? costOf(used) : "–"}</td>
                 <td style={{ whiteSpace: "nowrap" }}>
-                  <Ago at={key.last_used_at} />
+                  {key.last_used_at === null && used ? "last 24 hours" : <Ago at={key.last_used_at} />}
                 </td>
                 <td style={{ whiteSpace: "nowrap" }}>{key.expires_at === null ? <span className="dim">never</span> : <Ago at={key.expires_at} />}</td>
                 {onAct && (

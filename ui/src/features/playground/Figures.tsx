@@ -5,6 +5,13 @@ import { count, duration, money } from "@/kit/format";
 import css from "./playground.module.css";
 import type { Run } from "./runs";
 
+/** How a call came to its end: `stop`, `at the token limit`, `failed, status 503`. */
+function endOf({ state, problem, finish }: Run): string {
+  if (state === "stopped") return "stopped";
+  if (problem !== null) return problem.status > 0 ? `failed, status ${problem.status}` : "failed";
+  return finish === "length" ? "at the token limit" : finish || "–";
+}
+
 /** What a call took and cost, and the way to its trace. */
 export function Figures({ run, project }: { run: Run; project: string }) {
   // The price is known once the gateway has shipped the span; until then the place is held.
@@ -16,7 +23,7 @@ export function Figures({ run, project }: { run: Run; project: string }) {
     ["Tokens in", run.usage ? count(run.usage.input) : "–"],
     ["Tokens out", run.usage ? count(run.usage.output) : "–"],
     ["Cost", run.trace_id !== "" && run.total_ms !== null && !trace.isError ? cost : "–"],
-    ["Ended", run.state === "stopped" ? "stopped" : run.finish === "length" ? "at the token limit" : run.finish || "–"],
+    ["Ended", endOf(run)],
   ];
   return (
     <footer className={css.figures}>
