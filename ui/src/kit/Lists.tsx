@@ -34,6 +34,17 @@ export function SearchBox({ value, onChange, label, placeholder, width = 240 }: 
   );
 }
 
+/** The press of a column's head, with an arrow where the list is sorted by it. */
+export function SortButton({ sorted, onClick, children }: { sorted: "asc" | "desc" | false; onClick: () => void; children: ReactNode }) {
+  return (
+    <button type="button" className={css.sort} onClick={onClick}>
+      {children}
+      {sorted === "asc" && <IconArrowUp size={12} aria-hidden="true" />}
+      {sorted === "desc" && <IconArrowDown size={12} aria-hidden="true" />}
+    </button>
+  );
+}
+
 /** A column's head that sorts on the server: pressed again, it turns round. */
 export function SortHead({ field, sort, onSort, first = "asc", children, right = false }: { field: string; sort: string; onSort: (sort: string) => void; first?: "asc" | "desc"; children: ReactNode; right?: boolean }) {
   const up = sort === field;
@@ -41,11 +52,9 @@ export function SortHead({ field, sort, onSort, first = "asc", children, right =
   const next = up ? `-${field}` : down ? field : first === "asc" ? field : `-${field}`;
   return (
     <th scope="col" aria-sort={up ? "ascending" : down ? "descending" : "none"} style={right ? { textAlign: "right" } : undefined}>
-      <button type="button" className={css.sort} onClick={() => onSort(next)}>
+      <SortButton sorted={up ? "asc" : down && "desc"} onClick={() => onSort(next)}>
         {children}
-        {up && <IconArrowUp size={12} aria-hidden="true" />}
-        {down && <IconArrowDown size={12} aria-hidden="true" />}
-      </button>
+      </SortButton>
     </th>
   );
 }

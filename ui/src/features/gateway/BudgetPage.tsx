@@ -1,13 +1,13 @@
-import { Button, Select } from "@mantine/core";
+import { Select } from "@mantine/core";
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { IconEdit, IconTrash } from "@tabler/icons-react";
 import { lazy, Suspense, useMemo, useState } from "react";
 import { budgetAlertsQuery, budgetQuery, deleteBudget, type Budget } from "@/api/limits";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { Crumbs } from "@/kit/Crumbs";
 import { count, fullTime, money, plural } from "@/kit/format";
+import { ChangeAndRemove, Confirm } from "@/kit/Forms";
 import kit from "@/kit/kit.module.css";
 import { More } from "@/kit/Lists";
 import { Facts, Page, Panel, Scroll } from "@/kit/Page";
@@ -16,7 +16,6 @@ import { ErrorState, Loading } from "@/kit/States";
 import { Ago, useNow } from "@/kit/time";
 import { NEARNESS, useKeyNames } from "./BudgetsPage";
 import { burnDown, nearness, project as projectBudget } from "./burn";
-import { Confirm } from "./Confirm";
 import css from "./gateway.module.css";
 import { BudgetForm } from "./RuleForms";
 import type { BudgetSearch } from "./search";
@@ -68,16 +67,7 @@ export function BudgetPage() {
         first && (
           <>
             {instances.length > 1 && <Select aria-label="Whose account" data={instances.map((each) => ({ value: each, label: accountOf({ ...first, instance: each }, names) }))} value={instance} onChange={(value) => value !== null && set({ of: value, period: undefined })} allowDeselect={false} searchable />}
-            {admin && (
-              <>
-                <Button variant="default" leftSection={<IconEdit size={14} />} onClick={() => setAct("change")}>
-                  Change
-                </Button>
-                <Button variant="default" leftSection={<IconTrash size={14} />} onClick={() => setAct("remove")}>
-                  Remove
-                </Button>
-              </>
-            )}
+            {admin && <ChangeAndRemove change={() => setAct("change")} remove={() => setAct("remove")} />}
           </>
         )
       }

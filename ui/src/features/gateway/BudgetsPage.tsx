@@ -8,13 +8,13 @@ import { budgetAlertsQuery, budgetsQuery, deleteLimit, limitsQuery, unpricedQuer
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
 import { count, money, plural } from "@/kit/format";
+import { Confirm } from "@/kit/Forms";
 import kit from "@/kit/kit.module.css";
 import { More } from "@/kit/Lists";
 import { Panel, Scroll } from "@/kit/Page";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago, useNow } from "@/kit/time";
 import { nearness, project as projectBudget, type Nearness } from "./burn";
-import { Confirm } from "./Confirm";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
 import { BudgetForm, LimitForm } from "./RuleForms";

@@ -8,12 +8,11 @@ import { cachesQuery, cacheUseQuery, clearCache, deleteCache, putCache, type Cac
 import { WINDOWS, type Window } from "@/api/overview";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
-import { Failure } from "@/kit/Failure";
+import { Confirm, Form } from "@/kit/Forms";
 import { compact, count, duration, percent, plural } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { Panel, Scroll } from "@/kit/Page";
 import { ErrorState, Loading } from "@/kit/States";
-import { Confirm } from "./Confirm";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
 import { savedOf, sumUse } from "./cacheUse";
@@ -254,13 +253,7 @@ function PolicyForm({ project, policy, policies, close, done }: { project: strin
   const free = (apps.data ?? []).map((each) => each.name).filter((name) => !policies.some((each) => each.app === name));
   return (
     <Modal opened onClose={close} title={policy ? `How answers of ${nameOf(policy.app)} are kept` : "How answers of an app are kept"} size="lg">
-      <form
-        className={css.form}
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (app !== "") save.mutate();
-        }}
-      >
+      <Form act="Save" submit={() => save.mutate()} close={close} busy={save.isPending} error={save.error} disabled={app === ""}>
         {policy === undefined && <Select label="App" data={free} value={app === "" ? null : app} onChange={(value) => setApp(value ?? "")} placeholder={apps.data && free.length === 0 ? "Every app has a policy of its own" : "Choose an app"} searchable required data-autofocus />}
         <Select label="Keep answers" data={USES.map(({ value, label }) => ({ value, label }))} value={draft.use} onChange={(value) => set({ use: USES.find((each) => each.value === value)?.value ?? "asked" })} allowDeselect={false} />
         <div className={css.pair}>
@@ -272,16 +265,7 @@ function PolicyForm({ project, policy, policies, close, done }: { project: strin
           {draft.semantic !== "off" && <NumberInput size="xs" label="Similar from, cosine" min={0.8} max={1} step={0.01} decimalScale={4} value={draft.threshold} onChange={(threshold) => typeof threshold === "number" && set({ threshold })} />}
         </div>
         <Switch size="xs" label="Keep answers that call tools" checked={draft.tools} onChange={(event) => set({ tools: event.currentTarget.checked })} />
-        <Failure error={save.error} />
-        <div className={css.buttons}>
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={save.isPending} disabled={app === ""}>
-            Save
-          </Button>
-        </div>
-      </form>
+      </Form>
     </Modal>
   );
 }

@@ -3,6 +3,7 @@ import { IconSearch } from "@tabler/icons-react";
 import { useState } from "react";
 import type { Preset } from "@/api/gateway";
 import { Loading } from "@/kit/States";
+import forms from "@/kit/forms.module.css";
 import css from "./gateway.module.css";
 import { OTHER } from "./search";
 
@@ -17,7 +18,7 @@ export function PresetDrawer({ presets, choose, close }: { presets: Preset[] | u
         <Loading />
       ) : (
         <form
-          className={css.form}
+          className={forms.form}
           onSubmit={(event) => {
             event.preventDefault();
             if (found.length === 1 && found[0]) choose(found[0].name);
@@ -45,7 +46,7 @@ export function PresetDrawer({ presets, choose, close }: { presets: Preset[] | u
 function Presets({ title, presets, choose }: { title: string; presets: Preset[]; choose: (name: string) => void }) {
   if (presets.length === 0) return null;
   return (
-    <section aria-label={title} className={css.form} style={{ gap: 8 }}>
+    <section aria-label={title} className={forms.form} style={{ gap: 8 }}>
       <p className={css.note}>{title}</p>
       <ul className={css.presets}>
         {presets.map((each) => (

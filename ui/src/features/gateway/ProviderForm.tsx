@@ -5,6 +5,8 @@ import { useState } from "react";
 import { discoverModels, putProvider, secretsQuery, type Preset, type Provider } from "@/api/gateway";
 import { useEverywhere } from "@/features/session/useAdmin";
 import { Failure } from "@/kit/Failure";
+import { Form, useChecked } from "@/kit/Forms";
+import forms from "@/kit/forms.module.css";
 import css from "./gateway.module.css";
 import { kindOf, loginMatters, noteOf, presetDraft, withPlace } from "./presets";
 import { ADAPTERS, bodyOf, discoverBodyOf, draftOf, KINDS, LOGINS, NO_MODEL, optionsOf, optionTexts, problemsOf, withListed, type ModelDraft, type ProviderDraft } from "./providerForm";
@@ -14,11 +16,10 @@ import { SecretSelect } from "./SecretSelect";
 export function ProviderForm({ project, provider, preset, taken, back, close, done }: { project: string; provider?: Provider; preset?: Preset | undefined; taken: string[]; back?: () => void; close: () => void; done: (saved: Provider) => void }) {
   const [draft, setDraft] = useState<ProviderDraft>(() => (preset === undefined ? draftOf(provider) : presetDraft(draftOf(undefined), preset, taken)));
   const everywhere = useEverywhere();
-  const [asked, setAsked] = useState(false);
   const queries = useQueryClient();
   const secrets = useQuery(secretsQuery(project));
   const problems = problemsOf(draft, provider === undefined ? taken : []);
-  const told = asked ? problems : {};
+  const { told, wrong, check } = useChecked(problems);
   const set = (change: Partial<ProviderDraft>): void => setDraft((before) => ({ ...before, ...change }));
   const save = useMutation({
     mutationFn: () => putProvider(project, draft.name, bodyOf(draft)),
@@ -37,14 +38,20 @@ export function ProviderForm({ project, provider, preset, taken, back, close, do
   );
   return (
     <Drawer opened onClose={close} position="right" size="xl" title={provider !== undefined ? `Change ${provider.name}` : preset === undefined ? "Add a provider" : `Add ${preset.title}`}>
-      <form
-        className={css.form}
-        noValidate
-        onSubmit={(event) => {
-          event.preventDefault();
-          setAsked(true);
-          if (Object.keys(problems).length === 0) save.mutate();
-        }}
+      <Form
+        act={provider === undefined ? "Add the provider" : "Save"}
+        submit={() => check() && save.mutate()}
+        close={close}
+        busy={save.isPending}
+        error={save.error}
+        wrong={wrong}
+        first={
+          back && (
+            <Button variant="subtle" color="gray" onClick={back}>
+              Another kind
+            </Button>
+          )
+        }
       >
         <div className={css.pair}>
           <TextInput label="Name" description="Clients ask for NAME/MODEL; it never changes" value={draft.name} onChange={(event) => set({ name: event.currentTarget.value })} error={told.name} disabled={provider !== undefined} required data-autofocus />
@@ -72,7 +79,7 @@ export function ProviderForm({ project, provider, preset, taken, back, close, do
                 {find.data === undefined ? "Name them below, or ask the provider which it has." : "It lists none: name them below."}
               </p>
             )}
-            <Button variant="default" leftSection={<IconListSearch size={14} />} loading={find.isPending} onClick={() => (unready ? setAsked(true) : find.mutate())}>
+            <Button variant="default" leftSection={<IconListSearch size={14} />} loading={find.isPending} onClick={() => (unready ? check() : find.mutate())}>
               Find its models
             </Button>
           </div>
@@ -93,7 +100,7 @@ export function ProviderForm({ project, provider, preset, taken, back, close, do
         </fieldset>
         <details className={css.more}>
           <summary>More keys, limits and time</summary>
-          <div className={css.form}>
+          <div className={forms.form}>
             <MultiSelect size="xs" label="More keys" description="Of the same provider: one that is refused or at its limit gives way to another" data={(secrets.data ?? []).map((secret) => secret.name).filter((name) => name !== draft.secret)} value={draft.secrets} onChange={(names) => set({ secrets: names })} searchable />
             <div className={css.pair}>
               {!early && login}
@@ -131,26 +138,7 @@ export function ProviderForm({ project, provider, preset, taken, back, close, do
             )}
           </div>
         </details>
-        <Failure error={save.error} />
-        {asked && Object.keys(problems).length > 0 && (
-          <p className={css.error} role="alert">
-            Something above needs another look.
-          </p>
-        )}
-        <div className={css.buttons}>
-          {back && (
-            <Button variant="subtle" color="gray" onClick={back} style={{ marginRight: "auto" }}>
-              Another kind
-            </Button>
-          )}
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={save.isPending}>
-            {provider === undefined ? "Add the provider" : "Save"}
-          </Button>
-        </div>
-      </form>
+      </Form>
     </Drawer>
   );
 }

@@ -1,7 +1,7 @@
 import { Button, SegmentedControl, Select } from "@mantine/core";
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { IconEdit, IconPlayerPlay, IconTrash } from "@tabler/icons-react";
+import { IconPlayerPlay } from "@tabler/icons-react";
 import { lazy, Suspense, useMemo, useState } from "react";
 import { deleteProvider, providerHealthQuery, providerQuery, routedModelsQuery, routeHealthQuery, trafficQuery, tryProvider, type CallFailure, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
 import { WINDOWS, type Window } from "@/api/overview";
@@ -10,6 +10,7 @@ import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { Crumbs } from "@/kit/Crumbs";
 import { Failure } from "@/kit/Failure";
+import { ChangeAndRemove, Confirm } from "@/kit/Forms";
 import { count, duration, money, percent, plural } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { LinkButton } from "@/kit/LinkButton";
@@ -17,7 +18,6 @@ import { Facts, Page, Panel, Scroll } from "@/kit/Page";
 import { withSearch } from "@/kit/search";
 import { ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
-import { Confirm } from "./Confirm";
 import css from "./gateway.module.css";
 import { tellsHealth, verdict } from "./health";
 import { ProviderForm } from "./ProviderForm";
@@ -69,16 +69,7 @@ export function ProviderPage() {
             <LinkButton to="/p/$project/playground" params={{ project }} search={{ with: provider.models.filter((model) => model.kinds.includes("chat")).slice(0, 4).map((model) => `${name}/${model.name}`).join(",") }} variant="default">
               Try its models
             </LinkButton>
-            {admin && (
-              <>
-                <Button variant="default" leftSection={<IconEdit size={14} />} onClick={() => set({ edit: "1" })}>
-                  Change
-                </Button>
-                <Button variant="default" leftSection={<IconTrash size={14} />} onClick={() => setRemoving(true)}>
-                  Remove
-                </Button>
-              </>
-            )}
+            {admin && <ChangeAndRemove change={() => set({ edit: "1" })} remove={() => setRemoving(true)} />}
           </>
         )
       }

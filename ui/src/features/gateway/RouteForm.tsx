@@ -3,7 +3,8 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { IconArrowDown, IconArrowUp, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
 import { putRoute, routedModelsQuery, type ModelRoute, type RouteTarget } from "@/api/gateway";
-import { Failure } from "@/kit/Failure";
+import { Form, useChecked } from "@/kit/Forms";
+import forms from "@/kit/forms.module.css";
 import css from "./gateway.module.css";
 import { AFFINITIES, FALLBACKS, LABELS, newTarget, routeBodyOf, routeDraftOf, routeProblemsOf, STRATEGIES, targetsOf, type RouteDraft } from "./routeForm";
 
@@ -12,12 +13,11 @@ const WORDS: Record<(typeof LABELS)[number], string> = { segments: "Segments", s
 /** Adds a route, or changes one. */
 export function RouteForm({ project, route, taken, close }: { project: string; route?: ModelRoute; taken: string[]; close: () => void }) {
   const [draft, setDraft] = useState<RouteDraft>(() => routeDraftOf(route));
-  const [asked, setAsked] = useState(false);
   const queries = useQueryClient();
   const routed = useQuery(routedModelsQuery(project));
   const models = (routed.data ?? []).map((model) => model.name);
   const problems = routeProblemsOf(draft, taken);
-  const told = asked ? problems : {};
+  const { told, wrong, check } = useChecked(problems);
   const set = (change: Partial<RouteDraft>): void => setDraft((before) => ({ ...before, ...change }));
   const change = (i: number, next: Partial<RouteTarget>): void => set({ targets: draft.targets.map((each, n) => (n === i ? { ...each, ...next } : each)) });
   const swap = (i: number, j: number): void => {
@@ -37,14 +37,13 @@ export function RouteForm({ project, route, taken, close }: { project: string; r
   });
   return (
     <Drawer opened onClose={close} position="right" size="xl" title={route === undefined ? "Add a route" : `Change ${route.name}`}>
-      <form
-        className={css.form}
-        noValidate
-        onSubmit={(event) => {
-          event.preventDefault();
-          setAsked(true);
-          if (Object.keys(problems).length === 0) save.mutate();
-        }}
+      <Form
+        act={route === undefined ? "Add the route" : "Save"}
+        submit={() => check() && save.mutate()}
+        close={close}
+        busy={save.isPending}
+        error={save.error}
+        wrong={wrong}
       >
         <div className={css.pair}>
           <TextInput label="Name" description="Clients ask for it like a model" value={draft.name} onChange={(event) => set({ name: event.currentTarget.value })} error={told.name} disabled={route !== undefined} required data-autofocus />
@@ -69,7 +68,7 @@ export function RouteForm({ project, route, taken, close }: { project: string; r
               remove={draft.targets.length > 1 ? () => set({ targets: draft.targets.filter((_, n) => n !== i) }) : undefined}
             />
           ))}
-          {told.targets !== undefined && <p className={css.error}>{told.targets}</p>}
+          {told.targets !== undefined && <p className={forms.error}>{told.targets}</p>}
           <Button variant="default" leftSection={<IconPlus size={14} />} style={{ justifySelf: "start" }} onClick={() => set({ targets: [...draft.targets, newTarget("")] })}>
             Another target
           </Button>
@@ -91,21 +90,7 @@ export function RouteForm({ project, route, taken, close }: { project: string; r
           ))}
         </fieldset>
         <Patience draft={draft} set={set} told={told} />
-        <Failure error={save.error} />
-        {asked && Object.keys(problems).length > 0 && (
-          <p className={css.error} role="alert">
-            Something above needs another look.
-          </p>
-        )}
-        <div className={css.buttons}>
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={save.isPending}>
-            {route === undefined ? "Add the route" : "Save"}
-          </Button>
-        </div>
-      </form>
+      </Form>
     </Drawer>
   );
 }
@@ -153,7 +138,7 @@ function Patience({ draft, set, told }: { draft: RouteDraft; set: (change: Parti
   return (
     <details className={css.more} open={Object.keys(told).some((field) => field.startsWith("retry.") || field.startsWith("breaker."))}>
       <summary>Retries, deadlines, hedging and breaker</summary>
-      <div className={css.form}>
+      <div className={forms.form}>
         <div className={css.triple}>
           <NumberInput size="xs" label="Attempts in all" min={1} max={8} allowDecimal={false} value={draft.max_attempts} onChange={(value) => typeof value === "number" && set({ max_attempts: value })} />
           {number("retry", "retries", "Retries on one target")}

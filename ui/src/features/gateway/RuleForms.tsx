@@ -1,11 +1,11 @@
-import { Autocomplete, Button, Modal, NumberInput, Select, Switch, TagsInput, TextInput } from "@mantine/core";
+import { Autocomplete, Modal, NumberInput, Select, Switch, TagsInput, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { appsQuery } from "@/api/apps";
 import { routedModelsQuery } from "@/api/gateway";
 import { keysQuery } from "@/api/keys";
 import { putBudget, putLimit, teamsQuery, type Budget, type BudgetBody, type Limit, type LimitBody } from "@/api/limits";
-import { Failure } from "@/kit/Failure";
+import { Form } from "@/kit/Forms";
 import css from "./gateway.module.css";
 import { PERIODS, SUBJECTS } from "./words";
 
@@ -70,14 +70,15 @@ export function BudgetForm({ project, budget, close }: { project: string; budget
   });
   return (
     <Modal opened onClose={close} title={budget ? "Change the budget" : "Set a budget"} size="lg">
-      <form
-        className={css.form}
-        noValidate
-        onSubmit={(event) => {
-          event.preventDefault();
+      <Form
+        act={budget ? "Save" : "Set the budget"}
+        submit={() => {
           setAsked(true);
           if (!wrong) save.mutate();
         }}
+        close={close}
+        busy={save.isPending}
+        error={save.error}
       >
         <Subject project={project} whom={draft} set={set} fixed={budget !== undefined} />
         <div className={css.triple}>
@@ -97,16 +98,7 @@ export function BudgetForm({ project, budget, close }: { project: string; budget
           allowDeselect={false}
         />
         <TagsInput size="xs" label="Alert at, per cent" data={[]} value={draft.alert_at.map(String)} onChange={(values) => set({ alert_at: values.map(Number) })} error={asked ? problems.alert_at : undefined} />
-        <Failure error={save.error} />
-        <div className={css.buttons}>
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={save.isPending}>
-            {budget ? "Save" : "Set the budget"}
-          </Button>
-        </div>
-      </form>
+      </Form>
     </Modal>
   );
 }
@@ -131,12 +123,12 @@ export function LimitForm({ project, limit, close }: { project: string; limit?: 
   });
   return (
     <Modal opened onClose={close} title={limit ? "Change the limit" : "Set a limit"}>
-      <form
-        className={css.form}
-        onSubmit={(event) => {
-          event.preventDefault();
-          save.mutate();
-        }}
+      <Form
+        act={limit ? "Save" : "Set the limit"}
+        submit={() => save.mutate()}
+        close={close}
+        busy={save.isPending}
+        error={save.error}
       >
         <Subject project={project} whom={draft} set={set} fixed={limit !== undefined} />
         <div className={css.pair}>
@@ -144,16 +136,7 @@ export function LimitForm({ project, limit, close }: { project: string; limit?: 
           <NumberInput size="xs" label="At most" min={0} max={1e15} allowDecimal={false} thousandSeparator="," value={draft.amount} onChange={(amount) => typeof amount === "number" && set({ amount })} data-autofocus />
         </div>
         <Switch size="xs" label="Refuse what is past it" description="Otherwise it is only counted" checked={draft.hard} onChange={(event) => set({ hard: event.currentTarget.checked })} />
-        <Failure error={save.error} />
-        <div className={css.buttons}>
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={save.isPending}>
-            {limit ? "Save" : "Set the limit"}
-          </Button>
-        </div>
-      </form>
+      </Form>
     </Modal>
   );
 }

@@ -3,7 +3,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { IconKey } from "@tabler/icons-react";
 import { useState } from "react";
 import { secretsQuery, setSecret } from "@/api/gateway";
-import { Failure } from "@/kit/Failure";
+import { Form } from "@/kit/Forms";
 import css from "./gateway.module.css";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
@@ -62,27 +62,11 @@ export function SecretModal({ project, first, close, done }: { project: string; 
   });
   return (
     <Modal opened onClose={close} title="Keep a secret" zIndex={300}>
-      <form
-        className={css.form}
-        onSubmit={(event) => {
-          event.preventDefault();
-          event.stopPropagation();
-          if (name !== "" && !wrong && value !== "") keep.mutate();
-        }}
-      >
+      <Form act="Keep the secret" submit={() => keep.mutate()} close={close} busy={keep.isPending} error={keep.error} disabled={name === "" || wrong || value === ""}>
         <p className={css.note}>It is encrypted here, goes to gateways in their sealed route table, and is shown nowhere again.</p>
-        <Failure error={keep.error} />
         <TextInput label="Name" description="Such as openai-key; an existing one gets a new value" value={name} onChange={(event) => setName(event.currentTarget.value)} error={wrong ? "Letters, digits, . _ and -, at most 100" : undefined} required data-autofocus />
         <PasswordInput size="xs" label="Value" value={value} onChange={(event) => setValue(event.currentTarget.value)} maxLength={16_384} autoComplete="off" required visibilityToggleButtonProps={{ "aria-label": "Show what is typed" }} />
-        <div className={css.buttons}>
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={keep.isPending} disabled={name === "" || wrong || value === ""}>
-            Keep the secret
-          </Button>
-        </div>
-      </form>
+      </Form>
     </Modal>
   );
 }

@@ -7,6 +7,7 @@ import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { ValueDiff } from "@/kit/Diff";
 import { Failure } from "@/kit/Failure";
+import forms from "@/kit/forms.module.css";
 import { plural, shortDigest } from "@/kit/format";
 import { Facts, Scroll } from "@/kit/Page";
 import { Ago } from "@/kit/time";
@@ -37,7 +38,7 @@ export function ReviewDrawer({ project, server, tools, close }: { project: strin
   const moved = read.some((tool) => tools.find((now) => now.name === tool.name)?.digest !== tool.digest);
   return (
     <Drawer opened onClose={close} position="right" size="xl" title={`What waits for approval at ${server}`}>
-      <div className={css.form}>
+      <div className={forms.form}>
         {read.length === 0 ? (
           <p className={css.note}>Nothing waits: every tool that it shows is as it was approved.</p>
         ) : (
@@ -56,7 +57,7 @@ export function ReviewDrawer({ project, server, tools, close }: { project: strin
           </section>
         ))}
         <Failure error={approve.error} />
-        <div className={css.buttons}>
+        <div className={forms.buttons}>
           <Button variant="default" onClick={close}>
             Not now
           </Button>
@@ -79,7 +80,7 @@ export function ToolDrawer({ project, server, tool, admin, close }: { project: s
   const moved = read.digest !== tool.digest || read.approved_digest !== tool.approved_digest;
   return (
     <Drawer opened onClose={close} position="right" size="xl" title={<span className="mono">{toldTool(tool.name)}</span>}>
-      <div className={css.form}>
+      <div className={forms.form}>
         {moved && (
           <Moved>
             <Button variant="default" size="compact-xs" onClick={() => setRead(tool)}>
@@ -110,7 +111,7 @@ export function ToolDrawer({ project, server, tool, admin, close }: { project: s
           <Definition tool={read} />
         </section>
         <Failure error={approve.error ?? withdraw.error} />
-        <div className={css.buttons}>
+        <div className={forms.buttons}>
           <Button variant="default" onClick={close}>
             Close
           </Button>

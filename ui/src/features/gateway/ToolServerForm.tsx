@@ -7,7 +7,8 @@ import { keysQuery } from "@/api/keys";
 import { teamsQuery } from "@/api/limits";
 import { putToolServer, type ToolAccess, type ToolServer } from "@/api/tools";
 import { useEverywhere } from "@/features/session/useAdmin";
-import { Failure } from "@/kit/Failure";
+import { Form, useChecked } from "@/kit/Forms";
+import forms from "@/kit/forms.module.css";
 import css from "./gateway.module.css";
 import { SecretModal } from "./SecretSelect";
 import { serverBodyOf, serverDraftOf, serverProblemsOf, type Pair, type ToolServerDraft } from "./toolServerForm";
@@ -18,7 +19,6 @@ const MOST_PAIRS = 32;
 /** Registers an MCP server, or changes how it is reached and who may call what of it. */
 export function ToolServerForm({ project, server, taken, close, done }: { project: string; server?: ToolServer; taken: string[]; close: () => void; done: (saved: ToolServer) => void }) {
   const [draft, setDraft] = useState<ToolServerDraft>(() => serverDraftOf(server));
-  const [asked, setAsked] = useState(false);
   const queries = useQueryClient();
   const everywhere = useEverywhere();
   const secrets = useQuery(secretsQuery(project));
@@ -26,7 +26,7 @@ export function ToolServerForm({ project, server, taken, close, done }: { projec
   // Of a list that goes on, nobody can say what is not in it.
   const all = names && names.length < MOST_SECRETS ? names : undefined;
   const problems = serverProblemsOf(draft, server === undefined ? taken : [], all);
-  const told = asked ? problems : {};
+  const { told, wrong, check } = useChecked(problems);
   const set = (change: Partial<ToolServerDraft>): void => setDraft((before) => ({ ...before, ...change }));
   const save = useMutation({
     mutationFn: () => putToolServer(project, draft.name, serverBodyOf(draft, server)),
@@ -41,14 +41,13 @@ export function ToolServerForm({ project, server, taken, close, done }: { projec
   );
   return (
     <Drawer opened onClose={close} position="right" size="xl" title={server === undefined ? "Add an MCP server" : `Change ${server.name}`}>
-      <form
-        className={css.form}
-        noValidate
-        onSubmit={(event) => {
-          event.preventDefault();
-          setAsked(true);
-          if (Object.keys(problems).length === 0) save.mutate();
-        }}
+      <Form
+        act={server === undefined ? "Add the server" : "Save"}
+        submit={() => check() && save.mutate()}
+        close={close}
+        busy={save.isPending}
+        error={save.error}
+        wrong={wrong}
       >
         <TextInput label="Name" description="Clients reach it at /mcp/NAME of the gateway; it never changes" value={draft.name} onChange={(event) => set({ name: event.currentTarget.value })} error={told.name} disabled={server !== undefined} required data-autofocus />
         <SegmentedControl
@@ -76,7 +75,7 @@ export function ToolServerForm({ project, server, taken, close, done }: { projec
         <Access project={project} given={draft.access} change={(access) => set({ access })} told={(at) => told[`access.${at}`]} />
         <details className={css.more}>
           <summary>What is passed on, time and place</summary>
-          <div className={css.form}>
+          <div className={forms.form}>
             <MultiSelect
               size="xs"
               label="Passed on"
@@ -98,21 +97,7 @@ export function ToolServerForm({ project, server, taken, close, done }: { projec
             )}
           </div>
         </details>
-        <Failure error={save.error} />
-        {asked && Object.keys(problems).length > 0 && (
-          <p className={css.error} role="alert">
-            Something above needs another look.
-          </p>
-        )}
-        <div className={css.buttons}>
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={save.isPending}>
-            {server === undefined ? "Add the server" : "Save"}
-          </Button>
-        </div>
-      </form>
+      </Form>
     </Drawer>
   );
 }

@@ -1,13 +1,14 @@
 import { Button, SegmentedControl } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { IconEdit, IconRefresh, IconTrash } from "@tabler/icons-react";
+import { IconRefresh } from "@tabler/icons-react";
 import { useState } from "react";
 import { deleteToolServer, toolListingQuery, toolServerQuery, toolsQuery, type Tool, type ToolServer } from "@/api/tools";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { Crumbs } from "@/kit/Crumbs";
 import { Failure } from "@/kit/Failure";
+import { ChangeAndRemove, Confirm } from "@/kit/Forms";
 import { count, duration, plural, shortDigest } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { SearchBox } from "@/kit/Lists";
@@ -15,7 +16,6 @@ import { Facts, Page, Panel, Scroll } from "@/kit/Page";
 import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
-import { Confirm } from "./Confirm";
 import css from "./gateway.module.css";
 import { TOOL_VIEWS, type ToolServerSearch, type ToolsOf } from "./search";
 import { ReviewDrawer, StateOf, ToolDrawer } from "./ToolReview";
@@ -70,12 +70,7 @@ export function ToolServerPage() {
             <Button variant="default" leftSection={<IconRefresh size={14} />} loading={listing.isFetching} onClick={() => void listing.refetch()}>
               Ask for its tools
             </Button>
-            <Button variant="default" leftSection={<IconEdit size={14} />} onClick={() => set({ edit: "1" })}>
-              Change
-            </Button>
-            <Button variant="default" leftSection={<IconTrash size={14} />} onClick={() => setRemoving(true)}>
-              Remove
-            </Button>
+            <ChangeAndRemove change={() => set({ edit: "1" })} remove={() => setRemoving(true)} />
           </>
         )
       }

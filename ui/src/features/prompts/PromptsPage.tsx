@@ -2,11 +2,12 @@ import { Button, Modal, TextInput } from "@mantine/core";
 import { useDebouncedCallback, useHotkeys } from "@mantine/hooks";
 import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { IconArrowDown, IconArrowUp, IconMessage2Code, IconPlus, IconSearch } from "@tabler/icons-react";
+import { IconMessage2Code, IconPlus, IconSearch } from "@tabler/icons-react";
 import { useRef, useState } from "react";
-import { promptsQuery, type PromptSort } from "@/api/prompts";
+import { PROMPT_SORTS, promptsQuery, type PromptSort } from "@/api/prompts";
 import { Chip } from "@/kit/Chips";
 import kit from "@/kit/kit.module.css";
+import { SortHead } from "@/kit/Lists";
 import { Page, Panel, Scroll } from "@/kit/Page";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
@@ -32,19 +33,11 @@ export function PromptsPage() {
       New prompt
     </Button>
   );
-  const head = (name: "name" | "created", label: string) => {
-    const up = sort === name;
-    const down = sort === `-${name}`;
-    return (
-      <th scope="col" aria-sort={up ? "ascending" : down ? "descending" : undefined}>
-        <button type="button" className={css.sort} onClick={() => set({ q, sort: name === "created" ? (down ? "created" : "-created") : up ? "-name" : "name" })}>
-          {label}
-          {up && <IconArrowUp size={12} />}
-          {down && <IconArrowDown size={12} />}
-        </button>
-      </th>
-    );
-  };
+  const head = (name: "name" | "created", label: string) => (
+    <SortHead field={name} sort={sort} onSort={(next) => set({ q, sort: PROMPT_SORTS.find((one) => one === next) ?? "name" })} first={name === "created" ? "desc" : "asc"}>
+      {label}
+    </SortHead>
+  );
   const none = query.data !== undefined && prompts.length === 0;
   return (
     <Page title="Prompts" side={none && q === "" ? undefined : create}>

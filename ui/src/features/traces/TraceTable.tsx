@@ -2,9 +2,9 @@ import { useHotkeys } from "@mantine/hooks";
 import { useTable } from "@tanstack/react-table";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { IconArrowDown, IconArrowUp } from "@tabler/icons-react";
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { Sort, TraceRow } from "@/api/traces";
+import { SortButton } from "@/kit/Lists";
 import { features, LAYOUT, makeColumns } from "./columns";
 import css from "./traces.module.css";
 
@@ -74,11 +74,9 @@ export function TraceTable({ project, rows, now, sort, hidden, onSort, onEnd, en
                 return (
                   <div key={header.id} role="columnheader" aria-sort={sorted === false ? (sortable ? "none" : undefined) : sorted === "asc" ? "ascending" : "descending"} data-right={LAYOUT[header.column.id]?.right}>
                     {sortable ? (
-                      <button type="button" className={css.sort} onClick={() => onSort(header.column.id)}>
+                      <SortButton sorted={sorted} onClick={() => onSort(header.column.id)}>
                         <table.FlexRender header={header} />
-                        {sorted === "asc" && <IconArrowUp size={12} />}
-                        {sorted === "desc" && <IconArrowDown size={12} />}
-                      </button>
+                      </SortButton>
                     ) : (
                       <table.FlexRender header={header} />
                     )}
