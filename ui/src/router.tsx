@@ -7,6 +7,7 @@ import { sessionQuery } from "./api/session";
 import { readAuditSearch } from "./features/audit/search";
 import { readBindingSearch } from "./features/bindings/search";
 import { readDatasetDiffSearch, readDatasetSearch, readDatasetsSearch } from "./features/datasets/search";
+import { readKeysSearch } from "./features/keys/search";
 import { readBudgetSearch, readBudgetsSearch, readCacheSearch, readProviderSearch, readProvidersSearch, readRoutesSearch, readToolServerSearch, readToolServersSearch } from "./features/gateway/search";
 import { readLineageSearch } from "./features/lineage/search";
 import { readCompareSearch, readModelSearch, readModelsSearch, readRunsSearch } from "./features/models/search";
@@ -273,6 +274,7 @@ const provider = createRoute({
 const keys = createRoute({
   getParentRoute: () => project,
   path: "gateway/keys",
+  validateSearch: readKeysSearch,
   ...lazyPage(() => import("./features/keys/KeysPage").then((m) => m.KeysPage)),
 });
 

@@ -7,7 +7,7 @@ import secrets as entropy
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Literal, get_args
 
@@ -88,6 +88,39 @@ class ApiKey:
         """Return the actor behind the key."""
         projects = None if self.project is None else frozenset({self.project})
         return Principal(self.id, "key", self.name, scopes_granted(self.scopes), projects, self.read_only)
+
+
+KeySort = Literal["created", "name", "last_used", "expires"]
+KEY_SORTS: tuple[KeySort, ...] = get_args(KeySort)
+KeyPlace = tuple[str | datetime, str]
+"""Where a key stands in an order: what it is sorted by, and its id."""
+NEVER_USED = datetime(1970, 1, 1, tzinfo=UTC)
+"""Where a key that was never used stands among those that were: before all of them."""
+NEVER_ENDS = datetime(9999, 12, 31, tzinfo=UTC)
+"""Where a key without an end stands among those with one: behind all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySearch:
+    """Which keys are listed, and in which order; of equal ones, the id decides in the same direction.
+
+    `contains` is a part of the name, whatever its case, or all that is known of the secret: its ending.
+    """
+
+    contains: str = ""
+    state: KeyState | None = None
+    sort: KeySort = "created"
+    descending: bool = True
+
+    def place(self, key: ApiKey) -> KeyPlace:
+        """Return where a key stands in this order."""
+        if self.sort == "name":
+            return key.name, key.id
+        if self.sort == "last_used":
+            return key.last_used_at or NEVER_USED, key.id
+        if self.sort == "expires":
+            return key.expires_at or NEVER_ENDS, key.id
+        return key.created_at, key.id
 
 
 @dataclass(frozen=True, slots=True)

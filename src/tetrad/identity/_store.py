@@ -11,8 +11,14 @@ import sqlalchemy as sa
 
 from tetrad.identity._chain import AuditEntry, AuditEvent, AuditFilter, AuditHead, linked
 from tetrad.identity._model import (
+    NEVER_ENDS,
+    NEVER_USED,
     ApiKey,
+    KeyPlace,
+    KeySearch,
     KeySecret,
+    KeySort,
+    KeyState,
     Membership,
     Person,
     Project,
@@ -212,6 +218,29 @@ class SqlRows:
         if before is not None:
             chosen = chosen.where(api_keys.c.id < before)
         return [_key(row) for row in self._do(chosen).mappings()]
+
+    def find_keys(
+        self,
+        project: str | None,
+        search: KeySearch,
+        after: KeyPlace | None,
+        limit: int,
+        now: datetime,
+    ) -> list[ApiKey]:
+        keys, by = api_keys.c, _KEY_ORDERS[search.sort]
+        chosen = sa.select(api_keys).where(_of(keys.project, project), *_in_state(search.state, now))
+        if search.contains:
+            of_name = keys.name.icontains(search.contains, autoescape=True)
+            chosen = chosen.where(sa.or_(of_name, keys.ending == search.contains))
+        if after is not None:
+            value, key_id = after
+            if search.descending:
+                behind = sa.or_(by < value, sa.and_(by == value, keys.id < key_id))
+            else:
+                behind = sa.or_(by > value, sa.and_(by == value, keys.id > key_id))
+            chosen = chosen.where(behind)
+        order = (by.desc(), keys.id.desc()) if search.descending else (by, keys.id)
+        return [_key(row) for row in self._do(chosen.order_by(*order).limit(limit)).mappings()]
 
     def count_working_keys(self, project: str | None, now: datetime, *, team: str | None = None) -> int:
         chosen = sa.select(sa.func.count()).where(_of(api_keys.c.project, project), *_works(api_keys, now))
@@ -475,6 +504,23 @@ def _lets_through(only: AuditFilter) -> list[sa.ColumnElement[bool]]:
     if only.until is not None:
         wanted.append(log.at < only.until)
     return wanted
+
+
+_KEY_ORDERS: dict[KeySort, sa.ColumnElement[Any]] = {
+    "created": api_keys.c.created_at,
+    "name": api_keys.c.name,
+    "last_used": sa.func.coalesce(api_keys.c.last_used_at, sa.literal(NEVER_USED, Timestamp)),
+    "expires": sa.func.coalesce(api_keys.c.expires_at, sa.literal(NEVER_ENDS, Timestamp)),
+}
+
+
+def _in_state(state: KeyState | None, now: datetime) -> list[sa.ColumnElement[bool]]:
+    revoked, ends = api_keys.c.revoked_at, api_keys.c.expires_at
+    if state is None:
+        return []
+    if state == "revoked":
+        return [revoked.is_not(None)]
+    return [revoked.is_(None), ends <= now if state == "expired" else sa.or_(ends.is_(None), ends > now)]
 
 
 def _works(table: sa.Table, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:

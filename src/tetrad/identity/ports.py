@@ -10,6 +10,8 @@ from typing import Protocol
 from tetrad.identity._chain import AuditEntry, AuditEvent, AuditFilter, AuditHead
 from tetrad.identity._model import (
     ApiKey,
+    KeyPlace,
+    KeySearch,
     KeySecret,
     Membership,
     Person,
@@ -52,6 +54,17 @@ class KeyRows(Protocol):
 
     def keys(self, project: str | None, before: str | None, limit: int) -> list[ApiKey]:
         """List the newest first."""
+        ...
+
+    def find_keys(
+        self,
+        project: str | None,
+        search: KeySearch,
+        after: KeyPlace | None,
+        limit: int,
+        now: datetime,
+    ) -> list[ApiKey]:
+        """List what is searched for behind a place in the order of the search."""
         ...
 
     def count_working_keys(self, project: str | None, now: datetime, *, team: str | None = None) -> int: ...

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime
 
 from tetrad import __version__
 from tetrad.identity._chain import AuditFilter
+from tetrad.identity._model import KEY_SORTS, KeyPlace, KeySearch, KeyState
 from tetrad.identity._service import Identity
 from tetrad.identity._views import (
     AuditCheckView,
@@ -34,6 +35,7 @@ from tetrad.identity._views import (
     TeamMemberView,
     TeamView,
 )
+from tetrad.kernel import InvalidInput
 from tetrad.kit.http import (
     CurrentPrincipal,
     Page,
@@ -41,6 +43,7 @@ from tetrad.kit.http import (
     PageQuery,
     decode_cursor,
     encode_cursor,
+    parse_sort,
     public,
     requires,
 )
@@ -147,6 +150,23 @@ def _project_routes(routes: APIRouter, identity: Identity) -> None:
         return ProjectView.of(identity.projects.create(actor, body.name, body.title))
 
 
+def _key_place(listing: str, page: PageQuery, search: KeySearch) -> KeyPlace | None:
+    if page.cursor is None:
+        return None
+    value, key_id = (str(each) for each in decode_cursor(listing, page.cursor, [str, str]))
+    if search.sort == "name":
+        return value, key_id
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:  # a cursor that somebody made up
+        at = None
+    if at is None or at.tzinfo is None:
+        raise InvalidInput(
+            "the cursor does not belong to this list", hint="start again without `cursor`", code="bad_cursor"
+        )
+    return at, key_id
+
+
 def _key_routes(routes: APIRouter, identity: Identity) -> None:
     def listed(project: str | None, page: PageQuery) -> Page[KeyView]:
         listing, now = f"keys {project}", datetime.now(UTC)
@@ -169,9 +189,30 @@ def _key_routes(routes: APIRouter, identity: Identity) -> None:
         return IssuedKeyView.of(issued, datetime.now(UTC), None if file is None else str(file))
 
     @routes.get(f"{PROJECT}/keys", dependencies=[requires("admin")], operation_id="list_keys")
-    def list_keys(project: str, page: PageParams) -> Page[KeyView]:
-        """List the keys of a project, ended ones too, the newest first."""
-        return listed(project, page)
+    def list_keys(
+        project: str,
+        page: PageParams,
+        q: Annotated[
+            str, Query(max_length=100, description="Only keys whose name holds this, or whose secret ends so")
+        ] = "",
+        state: Annotated[KeyState | None, Query(description="Only keys in this state")] = None,
+        sort: Annotated[
+            str | None,
+            Query(max_length=16, description="`created`, `name`, `last_used` or `expires`, `-` for the reverse"),
+        ] = None,
+    ) -> Page[KeyView]:
+        """List the keys of a project, ended ones too, the newest first without `sort`."""
+        field, descending = parse_sort(sort, KEY_SORTS, "-created")
+        search = KeySearch(q, state, next(each for each in KEY_SORTS if each == field), descending)
+        listing, now = f"keys {project} {q!r} {state} {field} {descending}", datetime.now(UTC)
+        found = identity.keys.find(project, search, after=_key_place(listing, page, search), limit=page.limit + 1)
+        items = list(found[: page.limit])
+        more = len(found) > page.limit
+        value, key_id = search.place(items[-1]) if more else ("", "")
+        place = [value if isinstance(value, str) else value.isoformat(), key_id]
+        return Page(
+            items=[KeyView.of(each, now) for each in items], next_cursor=encode_cursor(listing, place) if more else None
+        )
 
     @routes.post(f"{PROJECT}/keys", dependencies=[requires("admin")], operation_id="create_key", status_code=201)
     def create_key(project: str, body: KeyBody, actor: CurrentPrincipal) -> IssuedKeyView:

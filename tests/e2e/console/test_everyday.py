@@ -80,6 +80,19 @@ def test_a_key_is_shown_once_works_and_is_revoked(
     expect(page.locator("tr[data-key=journey]")).to_contain_text("active")
     assert secret not in page.content()
 
+    # Of many keys it is found by how it ends; the address keeps the search and the order.
+    page.get_by_role("textbox", name="Find a key", exact=True).fill(secret[-4:])
+    page.wait_for_url(f"**/gateway/keys?q={secret[-4:]}")
+    page.get_by_role("button", name="Name", exact=True).click()
+    page.wait_for_url("**sort=name**")
+    expect(page.get_by_role("columnheader", name="Name", exact=True)).to_have_attribute("aria-sort", "ascending")
+    page.reload()
+    expect(page.locator("tr[data-key=journey]")).to_be_visible()
+    page.get_by_text("revoked", exact=True).click()
+    expect(page.get_by_text("No key is so")).to_be_visible()
+    page.get_by_text("all", exact=True).click()
+    expect(page.locator("tr[data-key=journey]")).to_be_visible()
+
     def models_answer(status: int) -> bool:
         headers = {"authorization": f"Bearer {secret}"}
         return httpx.get(f"{product.gateway_url}/v1/models", headers=headers, trust_env=False).status_code == status

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from support.identity import ADMIN, make_identity
 from tetrad.identity import Identity, IdentityPolicy, hash_secret
+from tetrad.identity._model import KEY_SORTS, KeySearch, KeySort
 from tetrad.identity._store import api_key_secrets, api_keys
 from tetrad.identity.errors import BadKeyRequest, KeyEnded, KeyNotFound, KeyRefused, LimitReached, ProjectNotFound
 from tetrad.kernel import FixedClock
@@ -153,6 +155,50 @@ def test_keys_are_listed_newest_first_in_pages(identity: Identity) -> None:
     first = identity.keys.list("default", limit=3)
     second = identity.keys.list("default", before=first[-1].id, limit=3)
     assert [key.id for key in (*first, *second)] == made[::-1]
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("sort", KEY_SORTS)
+def test_pages_of_every_order_hold_each_key_once_also_where_many_are_equal(
+    identity: Identity, clock: FixedClock, sort: KeySort, descending: bool
+) -> None:
+    made = []
+    for n in range(12):
+        ends = None if n % 3 == 0 else clock.now() + timedelta(days=n % 3)
+        made.append(identity.keys.create(ADMIN, "default", f"Key {n % 2}", ["data"], expires_at=ends).key.id)
+        if n % 4 == 0:
+            clock.advance(1)
+    identity.keys.note_use({key: clock.now() + timedelta(seconds=n % 2) for n, key in enumerate(made[:5])})
+    search, seen = KeySearch(sort=sort, descending=descending), []
+    after = None
+    while page := identity.keys.find("default", search, after=after, limit=5):
+        seen += page
+        after = search.place(page[-1])
+    assert sorted(key.id for key in seen) == sorted(made)
+    assert [search.place(key) for key in seen] == sorted((search.place(key) for key in seen), reverse=descending)
+
+
+def test_keys_are_found_by_a_part_of_their_name_their_ending_and_their_state(
+    identity: Identity, clock: FixedClock
+) -> None:
+    identity.projects.create(ADMIN, "other")
+    bot = identity.keys.create(ADMIN, "default", "Support bot", ["data"]).key
+    gone = identity.keys.create(ADMIN, "default", "support intern", ["data"]).key
+    short = identity.keys.create(ADMIN, "default", "100%", ["data"], expires_at=clock.now() + timedelta(minutes=1)).key
+    identity.keys.create(ADMIN, "other", "support", ["data"])
+    identity.keys.revoke(ADMIN, "default", gone.id)
+    clock.advance(61)
+
+    def found(**search: Any) -> set[str]:
+        return {key.id for key in identity.keys.find("default", KeySearch(**search))}
+
+    assert found(contains="SUPPORT") == {bot.id, gone.id}
+    assert found(contains="%") == {short.id}, "a name is searched for as it is written"
+    assert found(contains=bot.ending) == {bot.id}
+    assert found(state="active") == {bot.id}
+    assert found(state="expired") == {short.id}
+    assert found(state="revoked", contains="support") == {gone.id}
+    assert found(contains="nothing") == set()
 
 
 def test_listeners_hear_of_every_change_after_it_is_durable(identity: Identity) -> None:

@@ -14,7 +14,7 @@ from support.routes import guarded_routes, holes
 from tetrad.identity import Identity, read_secret_file
 from tetrad.kernel import SystemClock
 from tetrad.kit.db import Database
-from tetrad.kit.http import requires, unguarded_routes, walk_routes
+from tetrad.kit.http import encode_cursor, requires, unguarded_routes, walk_routes
 
 BROWSER = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
 
@@ -201,6 +201,29 @@ async def test_our_own_processes_come_in_with_the_internal_token_and_only_there(
     async with caller(app, INTERNAL_TOKEN) as http:
         assert (await http.get("/internal/v1/ping")).json() == "pong"
         assert (await http.get("/api/v1/projects")).status_code == 403
+
+
+async def test_keys_are_sorted_filtered_and_paged_by_the_server(app: FastAPI, admin_key: str) -> None:
+    keys = "/api/v1/projects/default/keys"
+    async with caller(app, admin_key) as http:
+        for name in ("sorted b", "sorted a", "sorted c", "else"):
+            assert (await http.post(keys, json={"name": name, "scopes": ["data"]})).status_code == 201
+        asked, seen = {"q": "sorted", "sort": "-name", "state": "active", "limit": 2}, []
+        page = (await http.get(keys, params=asked)).json()
+        while True:
+            seen += [key["name"] for key in page["items"]]
+            if page["next_cursor"] is None:
+                break
+            cursor = page["next_cursor"]
+            page = (await http.get(keys, params={**asked, "cursor": cursor})).json()
+        assert seen == ["sorted c", "sorted b", "sorted a"]
+        for other in ({"sort": "name"}, {"q": "sorte"}, {"state": "revoked"}):
+            refused = await http.get(keys, params={**asked, **other, "cursor": cursor})
+            assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor"), other
+        forged = encode_cursor("keys default '' None last_used False", ["yesterday", "key_1"])
+        refused = await http.get(keys, params={"sort": "last_used", "cursor": forged})
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
+        assert (await http.get(keys, params={"sort": "secret"})).status_code == 400
 
 
 @pytest.mark.parametrize(

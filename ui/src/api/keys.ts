@@ -16,10 +16,20 @@ export const keysQuery = (project: string) =>
     queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/keys", { params: { path: { project }, query: { limit: MOST } }, signal }))).items,
   });
 
-export const allKeysQuery = (project: string) =>
+export const KEY_SORTS = ["-created", "created", "name", "-name", "-last_used", "last_used", "expires", "-expires"] as const;
+export type KeySort = (typeof KEY_SORTS)[number];
+export const KEY_STATES = ["active", "expired", "revoked"] as const;
+
+export interface KeySearch {
+  q: string;
+  state: ApiKey["state"] | undefined;
+  sort: KeySort;
+}
+
+export const allKeysQuery = (project: string, { q, state, sort }: KeySearch) =>
   infiniteQueryOptions({
-    queryKey: ["keys", project, "all"],
-    queryFn: ({ pageParam, signal }) => answer(control.GET("/api/v1/projects/{project}/keys", { params: { path: { project }, query: { limit: PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
+    queryKey: ["keys", project, "all", q, state, sort],
+    queryFn: ({ pageParam, signal }) => answer(control.GET("/api/v1/projects/{project}/keys", { params: { path: { project }, query: { limit: PAGE, sort, ...(q === "" ? {} : { q }), ...(state === undefined ? {} : { state }), ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
     initialPageParam: "",
     getNextPageParam: (page) => page.next_cursor ?? undefined,
   });

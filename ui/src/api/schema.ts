@@ -2020,7 +2020,7 @@ export interface paths {
         };
         /**
          * List Keys
-         * @description List the keys of a project, ended ones too, the newest first.
+         * @description List the keys of a project, ended ones too, the newest first without `sort`.
          */
         get: operations["list_keys"];
         put?: never;
@@ -17018,6 +17018,12 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only keys whose name holds this, or whose secret ends so */
+                q?: string;
+                /** @description `created`, `name`, `last_used` or `expires`, `-` for the reverse */
+                sort?: string | null;
+                /** @description Only keys in this state */
+                state?: ("active" | "expired" | "revoked") | null;
             };
             header?: never;
             path: {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -14,6 +14,8 @@ from tetrad.identity._model import (
     ContentPolicy,
     IssuedKey,
     KeyGrant,
+    KeyPlace,
+    KeySearch,
     KeySecret,
     Team,
     check_labels,
@@ -178,6 +180,18 @@ class Keys:
         """List keys, ended ones too, the newest first."""
         with self._context.store.read() as rows:
             return rows.keys(project, before, limit)
+
+    def find(
+        self,
+        project: str | None,
+        search: KeySearch,
+        *,
+        after: KeyPlace | None = None,
+        limit: int = 50,
+    ) -> Sequence[ApiKey]:
+        """Search the keys, ended ones too; `after` is the place (`search.place`) of the last one of the page before."""
+        with self._context.store.read() as rows:
+            return rows.find_keys(project, search, after, limit, self._context.clock.now())
 
     def recognise(self, secret: str) -> ApiKey:
         """Return the working key that a secret belongs to, or raise `KeyRefused`, in the same words for all reasons."""

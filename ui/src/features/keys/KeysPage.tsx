@@ -1,10 +1,10 @@
-import { Autocomplete, Button, Menu, Modal, MultiSelect, Select, TagsInput, TextInput } from "@mantine/core";
-import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Autocomplete, Button, Menu, Modal, MultiSelect, SegmentedControl, Select, TagsInput, TextInput } from "@mantine/core";
+import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconDots, IconEdit, IconKey, IconPlus, IconRotate, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
 import { routedModelsQuery } from "@/api/gateway";
-import { allKeysQuery, changeKey, createKey, revokeKey, rotateKey, type ApiKey, type NewSecret } from "@/api/keys";
+import { allKeysQuery, changeKey, createKey, KEY_SORTS, KEY_STATES, revokeKey, rotateKey, type ApiKey, type KeySort, type NewSecret } from "@/api/keys";
 import { keyUsageQuery, limitsQuery, teamsQuery, type Limit, type Usage } from "@/api/limits";
 import { GatewayPage } from "@/features/gateway/GatewayPage";
 import { amountOf } from "@/features/gateway/words";
@@ -14,10 +14,13 @@ import { Command } from "@/kit/Copy";
 import { Failure } from "@/kit/Failure";
 import { count, money } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
-import { More } from "@/kit/Lists";
+import { More, SearchBox, SortHead } from "@/kit/Lists";
 import { Panel, Scroll } from "@/kit/Page";
+import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
+import gateway from "../gateway/gateway.module.css";
+import type { KeysSearch } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/keys");
 const TONES: Record<ApiKey["state"], Tone> = { active: "good", expired: "neutral", revoked: "neutral" };
@@ -26,7 +29,11 @@ type Act = { kind: "create" } | { kind: "change" | "rotate" | "revoke"; key: Api
 /** The API keys of a project. A secret is shown once, where it is made, and never again. */
 export function KeysPage() {
   const { project } = route.useParams();
-  const query = useInfiniteQuery(allKeysQuery(project));
+  const { q = "", state, sort = "-created" } = route.useSearch();
+  const navigate = route.useNavigate();
+  const query = useInfiniteQuery({ ...allKeysQuery(project, { q, state, sort }), placeholderData: keepPreviousData });
+  const set = (next: KeysSearch): void => void navigate({ search: (old) => withSearch<KeysSearch>(old, next), replace: true });
+  const searched = q !== "" || state !== undefined;
   const usage = useQuery(keyUsageQuery(project));
   const limits = useInfiniteQuery(limitsQuery(project));
   const admin = useAdmin();
@@ -45,22 +52,30 @@ export function KeysPage() {
     </Button>
   );
   return (
-    <GatewayPage project={project} title="Keys" side={admin && keys.length > 0 ? create : undefined}>
-      <Panel title="API keys" note="used: the last 24 hours" flush label="Keys">
+    <GatewayPage project={project} title="Keys" side={admin && (keys.length > 0 || searched) ? create : undefined}>
+      <Panel title="API keys" note="calls and cost: the last 24 hours" flush label="Keys">
+        {(keys.length > 0 || searched) && (
+          <div className={gateway.filters} role="search">
+            <SegmentedControl aria-label="State" value={state ?? "all"} data={["all", ...KEY_STATES]} onChange={(next) => set({ state: KEY_STATES.find((each) => each === next) })} />
+            <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find a key" placeholder="Name, or how it ends" />
+          </div>
+        )}
         {query.data === undefined ? (
           query.isError ? (
             <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} />
           ) : (
             <Loading />
           )
+        ) : keys.length === 0 && searched ? (
+          <EmptyState title="No key is so">Search for another part of its name, or among keys of all states.</EmptyState>
         ) : keys.length === 0 ? (
           <EmptyState icon={<IconKey size={28} stroke={1.4} color="var(--t-accent)" />} title="No keys in this project" more={admin ? <div style={{ textAlign: "center" }}>{create}</div> : undefined}>
             A key lets an app call the gateway, and names it in every trace.
           </EmptyState>
         ) : (
           <>
-            <KeyTable project={project} keys={keys} usage={usage.data ?? []} limits={limits.data?.pages.flatMap((page) => page.items) ?? []} onAct={admin ? setAct : null} />
-            <More has={query.hasNextPage} busy={query.isFetchingNextPage} load={() => void query.fetchNextPage()} what="older keys" />
+            <KeyTable project={project} keys={keys} usage={usage.data ?? []} limits={limits.data?.pages.flatMap((page) => page.items) ?? []} sort={sort} onSort={(next) => set({ sort: next === "-created" ? undefined : KEY_SORTS.find((each) => each === next) })} onAct={admin ? setAct : null} />
+            <More has={query.hasNextPage} busy={query.isFetchingNextPage} load={() => void query.fetchNextPage()} what="more keys" />
           </>
         )}
       </Panel>
@@ -73,13 +88,15 @@ export function KeysPage() {
   );
 }
 
-function KeyTable({ project, keys, usage, limits, onAct }: { project: string; keys: ApiKey[]; usage: Usage[]; limits: Limit[]; onAct: ((act: Act) => void) | null }) {
+function KeyTable({ project, keys, usage, limits, sort, onSort, onAct }: { project: string; keys: ApiKey[]; usage: Usage[]; limits: Limit[]; sort: KeySort; onSort: (sort: string) => void; onAct: ((act: Act) => void) | null }) {
   return (
     <Scroll label="Keys and their state">
       <table className={kit.table}>
         <thead>
           <tr>
-            <th scope="col">Name</th>
+            <SortHead field="name" sort={sort} onSort={onSort}>
+              Name
+            </SortHead>
             <th scope="col">State</th>
             <th scope="col">May</th>
             <th scope="col">Team</th>
@@ -91,8 +108,15 @@ function KeyTable({ project, keys, usage, limits, onAct }: { project: string; ke
             <th scope="col" className={kit.right}>
               Cost
             </th>
-            <th scope="col">Last used</th>
-            <th scope="col">Expires</th>
+            <SortHead field="created" sort={sort} onSort={onSort} first="desc">
+              Created
+            </SortHead>
+            <SortHead field="last_used" sort={sort} onSort={onSort} first="desc">
+              Last used
+            </SortHead>
+            <SortHead field="expires" sort={sort} onSort={onSort}>
+              Expires
+            </SortHead>
             {onAct && (
               <th scope="col">
                 <span className="unseen">Actions</span>
@@ -123,6 +147,9 @@ function KeyTable({ project, keys, usage, limits, onAct }: { project: string; ke
                 <td>{KEEPS[key.content]}</td>
                 <td className={kit.right}>{used ? count(used.calls) : "0"}</td>
                 <td className={kit.right}>{used ? costOf(used) : "–"}</td>
+                <td style={{ whiteSpace: "nowrap" }}>
+                  <Ago at={key.created_at} />
+                </td>
                 <td style={{ whiteSpace: "nowrap" }}>
                   {key.last_used_at === null && used ? "last 24 hours" : <Ago at={key.last_used_at} />}
                 </td>
