@@ -27,7 +27,7 @@ from tetrad.bindings.errors import (
     TooManyBindings,
 )
 from tetrad.bindings.ports import Installed
-from tetrad.kernel import Conflict, Digest, InvalidInput, Principal, TetradError, parse_digest, short
+from tetrad.kernel import Digest, InvalidInput, Principal, TetradError, parse_digest, precondition_required, short
 from tetrad.registry import (
     ABSENT,
     BINDINGS,
@@ -125,10 +125,7 @@ class Bindings:
         if wrong := [problem for problem in problems if problem.severity == "error"]:
             raise BadBinding(wrong, hint="`tetrad binding check` tells what does not resolve; nothing was kept")
         if expected is None and not create:
-            raise Conflict(
-                f"say where {ref!r} points now", code="precondition_required", status=428,
-                hint='send If-Match: "<digest>", or If-None-Match: * for a new binding',
-            )  # fmt: skip
+            raise precondition_required(repr(ref), new="binding")
         before = self._registry.find_ref(project, ref)
         if before is None and len(self._registry.refs(project, f"{BINDINGS}/", limit=MAX_BINDINGS)) >= MAX_BINDINGS:
             raise TooManyBindings(

@@ -15,6 +15,7 @@ from tetrad.kernel.errors import (
     TooLarge,
     Unauthenticated,
     Unavailable,
+    precondition_required,
 )
 from tetrad.kernel.ids import new_id, new_span_id, new_trace_id, uuid7
 from tetrad.kernel.money import Money
@@ -53,6 +54,7 @@ __all__ = [
     "new_trace_id",
     "parse_digest",
     "parse_json",
+    "precondition_required",
     "short",
     "uuid7",
 ]

@@ -81,6 +81,14 @@ class Conflict(TetradError):
     status = 409
 
 
+def precondition_required(what: str, *, new: str = "") -> Conflict:
+    """Ask (428) for what the caller saw of `what`; `new` names what may be made."""
+    return Conflict(
+        f"say where {what} points now", code="precondition_required", status=428,
+        hint='send If-Match: "<digest>"' + (f", or If-None-Match: * for a new {new}" if new else ""),
+    )  # fmt: skip
+
+
 class TooLarge(TetradError):
     """Past a limit on size."""
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from tetrad.kernel import Digest, parse_digest
+from tetrad.kernel import Digest, parse_digest, precondition_required
 from tetrad.kit.http import (
     CurrentPrincipal,
     Expected,
@@ -18,7 +18,6 @@ from tetrad.kit.http import (
     PageParams,
     cut_page,
     decode_cursor,
-    missing,
     parse_sort,
     requires,
 )
@@ -498,7 +497,7 @@ def _alias_routes(routes: APIRouter, models: Models) -> None:
     ) -> Response:
         """Take an alias away for good, if it still points where the caller saw it (409 with the digest of now else)."""
         if seen.digest is None:
-            raise missing(f"the alias {alias!r}")
+            raise precondition_required(f"the alias {alias!r}")
         models.delete_alias(project, model, alias, actor=actor, reason=reason, expected=seen.digest)
         return Response(status_code=204)
 

@@ -15,7 +15,7 @@ import msgspec
 
 from tetrad.code import BadCode, Code, CodeSnapshot, FolderSource, GitState, Source, read_git
 from tetrad.datasets import CheckedRows, Datasets, DatasetVersion, Row
-from tetrad.kernel import Clock, Conflict, Digest, Principal, digest_json, parse_digest, parse_json
+from tetrad.kernel import Clock, Digest, Principal, digest_json, parse_digest, parse_json, precondition_required
 from tetrad.models import Models, ModelVersion
 from tetrad.prompts import Reference, first_allowed, parse_reference
 from tetrad.registry import (
@@ -702,10 +702,7 @@ class Releases:
             )
         refuse_unservable(resolved)
         if expected is None and not create:
-            raise Conflict(
-                f"say where {name!r} points now", code="precondition_required", status=428,
-                hint='send If-Match: "<digest>", or If-None-Match: * for a new ref',
-            )  # fmt: skip
+            raise precondition_required(repr(name), new="ref")
         return self._registry.move_ref(
             project, name, digest, expected=ABSENT if create else expected, actor=actor, reason=reason,
             change_request=change_request, within=within,

@@ -17,7 +17,7 @@ from tetrad.kit.http._authorise import (
 from tetrad.kit.http._facts import Authenticator, Credential, current_request_id
 from tetrad.kit.http._guard import Guard, GuardPolicy, Upload, inline_script_hashes, security_headers
 from tetrad.kit.http._pages import Page, PageParams, PageQuery, cut_page, decode_cursor, encode_cursor, parse_sort
-from tetrad.kit.http._preconditions import Expected, Precondition, missing, unquoted
+from tetrad.kit.http._preconditions import Expected, Precondition, unquoted
 from tetrad.kit.http._problems import PROBLEM_RESPONSES, Problem, problem_response, render_problems
 from tetrad.kit.http_settings import SETTINGS
 
@@ -45,7 +45,6 @@ __all__ = [
     "encode_cursor",
     "guard",
     "inline_script_hashes",
-    "missing",
     "parse_sort",
     "problem_response",
     "public",

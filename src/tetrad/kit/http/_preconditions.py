@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from fastapi import Depends, Header
 
-from tetrad.kernel import Conflict, Digest, InvalidInput, parse_digest
+from tetrad.kernel import Digest, InvalidInput, parse_digest, precondition_required
 
 
 class Precondition(msgspec.Struct, frozen=True):
@@ -19,15 +19,7 @@ class Precondition(msgspec.Struct, frozen=True):
     def required(self, what: str, *, new: str = "") -> None:
         """Raise `Conflict` (428) where the caller said nothing of `what`; `new` names what may be made."""
         if self.digest is None and not self.create:
-            raise missing(what, new=new)
-
-
-def missing(what: str, *, new: str = "") -> Conflict:
-    """Ask for what the caller saw of `what`."""
-    return Conflict(
-        f"say where {what} points now", code="precondition_required", status=428,
-        hint='send If-Match: "<digest>"' + (f", or If-None-Match: * for a new {new}" if new else ""),
-    )  # fmt: skip
+            raise precondition_required(what, new=new)
 
 
 def unquoted(etag: str | None) -> Digest | None:
