@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from tetrad.kernel import InvalidInput, TooLarge
-from tetrad.kit.http import CurrentPrincipal, Page, PageParams, PageQuery, cut_page, decode_cursor, requires
+from tetrad.kit.http import (
+    CurrentPrincipal,
+    Page,
+    PageParams,
+    PageQuery,
+    cut_page,
+    decode_cursor,
+    encode_cursor,
+    parse_sort,
+    requires,
+)
 from tetrad.limits._keeper import LeaseKeeper
 from tetrad.limits._protocol import Sync
 from tetrad.limits._service import Limits
@@ -81,13 +91,29 @@ def _budgets(routes: APIRouter, limits: Limits) -> None:
     base = "/api/v1/projects/{project}/budgets"
 
     @routes.get(base, dependencies=[requires("control")], operation_id="list_budgets")
-    def list_budgets(project: str, page: PageParams) -> Page[BudgetView]:
+    def list_budgets(
+        project: str,
+        page: PageParams,
+        sort: Annotated[
+            str | None, Query(max_length=16, description="`account` or `used` (per cent), `-` for the reverse")
+        ] = None,
+    ) -> Page[BudgetView]:
         """Show how budgets stand in their present periods, for each subject that has used them."""
-        listing = f"budgets {project}"
-        after = _after(listing, page)
+        field, descending = parse_sort(sort, ("account", "used"), "account")
+        listing = f"budgets {project} {field} {descending}"
         views = [BudgetView.of(state) for state in limits.budgets(project)]
-        found = [view for view in views if _place(view) > after]
-        return cut_page(listing, page, sorted(found, key=_place), _place)
+
+        def place(view: BudgetView) -> tuple[float, str]:
+            return (view.used_percent if field == "used" else 0.0), _place(view)
+
+        if page.cursor:
+            percent, account = decode_cursor(listing, page.cursor, [float, str])
+            last = (float(percent or 0), str(account))
+            views = [view for view in views if (place(view) < last if descending else place(view) > last)]
+        found = sorted(views, key=place, reverse=descending)
+        items = found[: page.limit]
+        more = len(found) > page.limit
+        return Page(items=items, next_cursor=encode_cursor(listing, place(items[-1])) if more else None)
 
     @routes.put(base, dependencies=[requires("admin")], operation_id="put_budget")
     def put_budget(project: str, body: BudgetBody, actor: CurrentPrincipal) -> BudgetView:

@@ -97,6 +97,27 @@ async def test_limits_are_listed_apart_from_budgets_page_by_page(api: Api) -> No
     assert [each["id"] for each in first["items"] + rest["items"]] == sorted(each["id"] for each in made)
 
 
+@pytest.mark.parametrize("sort", ["used", "-used", "account", "-account"])
+async def test_budgets_are_sorted_by_the_server_and_each_stands_on_one_page(api: Api, sort: str) -> None:
+    made = await api.put("/budgets", BUDGET)
+    spent = dict(enumerate((3, 1, 3, 4, 3, 2, 1)))
+    await api.sync(*(LeaseState(n + 1, made["id"], f"key_{n}", want=9 * UNIT, need=9 * UNIT, spent=0) for n in spent))
+    await api.sync(*(LeaseState(n + 1, made["id"], f"key_{n}", want=8 * UNIT, spent=spent[n] * UNIT) for n in spent))
+    asked: dict[str, Any] = {"sort": sort, "limit": 2}
+    page = (await api.viewer.get(f"{P}/budgets", params=asked)).json()
+    shown, cursor = page["items"], page["next_cursor"]
+    while page["next_cursor"] is not None:
+        page = (await api.viewer.get(f"{P}/budgets", params={**asked, "cursor": page["next_cursor"]})).json()
+        shown += page["items"]
+    places = [(each["used_percent"] if "used" in sort else 0, each["instance"]) for each in shown]
+    assert places == sorted(places, reverse=sort.startswith("-"))
+    assert {instance for _, instance in places} == {f"key_{n}" for n in spent}
+    turned = {**asked, "sort": "used" if sort != "used" else "-used", "cursor": cursor}
+    other = await api.viewer.get(f"{P}/budgets", params=turned)
+    assert (other.status_code, other.json()["code"]) == (400, "bad_cursor")
+    assert (await api.viewer.get(f"{P}/budgets", params={"sort": "colour"})).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

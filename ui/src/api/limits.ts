@@ -13,10 +13,13 @@ const PAGE = 100;
 const LIVE_MS = 5_000;
 
 /** How budgets stand in their present periods, each subject on its own. */
-export const budgetsQuery = (project: string) =>
+export const BUDGET_SORTS = ["-used", "used", "account", "-account"] as const;
+export type BudgetSort = (typeof BUDGET_SORTS)[number];
+
+export const budgetsQuery = (project: string, sort: BudgetSort) =>
   infiniteQueryOptions({
-    queryKey: ["budgets", project, "list"],
-    queryFn: ({ pageParam, signal }) => answer(control.GET("/api/v1/projects/{project}/budgets", { params: { path: { project }, query: { limit: PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
+    queryKey: ["budgets", project, "list", sort],
+    queryFn: ({ pageParam, signal }) => answer(control.GET("/api/v1/projects/{project}/budgets", { params: { path: { project }, query: { limit: PAGE, sort, ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
     initialPageParam: "",
     getNextPageParam: (page) => page.next_cursor ?? undefined,
     refetchInterval: LIVE_MS,

@@ -14888,6 +14888,8 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description `account` or `used` (per cent), `-` for the reverse */
+                sort?: string | null;
             };
             header?: never;
             path: {

@@ -1,27 +1,28 @@
 import { ActionIcon, Alert, Button } from "@mantine/core";
-import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconAlertTriangle, IconEdit, IconGauge, IconPigMoney, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useMemo, useState } from "react";
 import { keysQuery } from "@/api/keys";
-import { budgetAlertsQuery, budgetsQuery, deleteLimit, limitsQuery, unpricedQuery, type Budget, type BudgetAlert, type Limit } from "@/api/limits";
+import { BUDGET_SORTS, budgetAlertsQuery, budgetsQuery, deleteLimit, limitsQuery, unpricedQuery, type Budget, type BudgetAlert, type BudgetSort, type Limit } from "@/api/limits";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
 import { count, money, plural } from "@/kit/format";
 import { Confirm } from "@/kit/Forms";
 import kit from "@/kit/kit.module.css";
-import { More } from "@/kit/Lists";
+import { More, SortHead } from "@/kit/Lists";
 import { Panel, Scroll } from "@/kit/Page";
+import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago, useNow } from "@/kit/time";
 import { nearness, project as projectBudget, type Nearness } from "./burn";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
 import { BudgetForm, LimitForm } from "./RuleForms";
+import type { BudgetsSearch } from "./search";
 import { accountOf, amountOf, subjectOf, sumOf } from "./words";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/budgets");
-const ORDER: Nearness[] = ["over", "near", "ahead", "fine"];
 export const NEARNESS: Record<Nearness, { tone: Tone; word: string; tip: string }> = {
   over: { tone: "bad", word: "spent", tip: "Nothing is left in this period" },
   near: { tone: "warn", word: "near its end", tip: "At least 80 % is spent" },
@@ -38,15 +39,15 @@ export function useKeyNames(project: string): ReadonlyMap<string, string> {
 /** What may be spent and how fast, and who is near the end of it. */
 export function BudgetsPage() {
   const { project } = route.useParams();
-  const { add } = route.useSearch();
+  const { add, sort = "-used" } = route.useSearch();
   const navigate = route.useNavigate();
   const admin = useAdmin();
-  const budgets = useInfiniteQuery(budgetsQuery(project));
+  const budgets = useInfiniteQuery({ ...budgetsQuery(project, sort), placeholderData: keepPreviousData });
   const limits = useInfiniteQuery(limitsQuery(project));
   const names = useKeyNames(project);
   const now = useNow();
   const [limit, setLimit] = useState<Limit | null>(null);
-  const open = (what: "budget" | "limit" | undefined): void => void navigate({ search: what ? { add: what } : {}, replace: true });
+  const open = (what: "budget" | "limit" | undefined): void => void navigate({ search: (old) => withSearch<BudgetsSearch>(old, { add: what }), replace: true });
   const all = budgets.data?.pages.flatMap((page) => page.items) ?? [];
   const rates = limits.data?.pages.flatMap((page) => page.items) ?? [];
   const addBudget = (
@@ -73,7 +74,7 @@ export function BudgetsPage() {
       }
     >
       <Unpriced project={project} />
-      <Panel title="Budgets" note="the present period of each account, in UTC; those nearest their end first" flush>
+      <Panel title="Budgets" note="the present period of each account, in UTC" flush>
         {budgets.data === undefined ? (
           budgets.isError ? (
             <ErrorState error={budgets.error} retry={() => void budgets.refetch()} busy={budgets.isFetching} />
@@ -86,7 +87,7 @@ export function BudgetsPage() {
           </EmptyState>
         ) : (
           <>
-            <BudgetTable project={project} budgets={all} names={names} now={now} />
+            <BudgetTable project={project} budgets={all} names={names} now={now} sort={sort} onSort={(next) => void navigate({ search: (old) => withSearch<BudgetsSearch>(old, { sort: next === "-used" ? undefined : BUDGET_SORTS.find((each) => each === next) }), replace: true })} />
             <More has={budgets.hasNextPage} busy={budgets.isFetchingNextPage} load={() => void budgets.fetchNextPage()} what="more budgets" />
           </>
         )}
@@ -147,10 +148,8 @@ function Unpriced({ project }: { project: string }) {
   );
 }
 
-function BudgetTable({ project, budgets, names, now }: { project: string; budgets: Budget[]; names: ReadonlyMap<string, string>; now: number }) {
-  const rows = budgets
-    .map((budget) => ({ budget, near: nearness(budget, now), ahead: projectBudget(budget, now) }))
-    .sort((a, b) => ORDER.indexOf(a.near) - ORDER.indexOf(b.near) || b.budget.used_percent - a.budget.used_percent);
+function BudgetTable({ project, budgets, names, now, sort, onSort }: { project: string; budgets: Budget[]; names: ReadonlyMap<string, string>; now: number; sort: BudgetSort; onSort: (sort: string) => void }) {
+  const rows = budgets.map((budget) => ({ budget, near: nearness(budget, now), ahead: projectBudget(budget, now) }));
   return (
     <Scroll label="Budgets and how they stand">
       <table className={kit.table}>
@@ -159,7 +158,9 @@ function BudgetTable({ project, budgets, names, now }: { project: string; budget
             <th scope="col">Whose</th>
             <th scope="col">Amount</th>
             <th scope="col">State</th>
-            <th scope="col">Spent</th>
+            <SortHead field="used" sort={sort} onSort={onSort} first="desc">
+              Spent
+            </SortHead>
             <th scope="col" className={kit.right}>
               At the period's end
             </th>

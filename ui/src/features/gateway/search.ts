@@ -1,3 +1,4 @@
+import { BUDGET_SORTS, type BudgetSort } from "@/api/limits";
 import { WINDOWS, type Window } from "@/api/overview";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
@@ -27,10 +28,13 @@ export function readProviderSearch(search: Record<string, unknown>): ProviderSea
 
 export interface BudgetsSearch {
   add?: "budget" | "limit" | undefined;
+  /** Without it those come first of which most is spent. */
+  sort?: BudgetSort | undefined;
 }
 
 export function readBudgetsSearch(search: Record<string, unknown>): BudgetsSearch {
-  return search.add === "budget" || search.add === "limit" ? { add: search.add } : {};
+  const sort = BUDGET_SORTS.find((each) => each === search.sort);
+  return { ...(search.add === "budget" || search.add === "limit" ? { add: search.add } : {}), ...(sort === undefined || sort === "-used" ? {} : { sort }) };
 }
 
 export interface BudgetSearch {
