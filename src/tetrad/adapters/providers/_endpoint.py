@@ -254,7 +254,7 @@ class PooledEndpoint:
             raise
 
 
-class _Captured(Exception):  # noqa: N818 - it is no error
+class _Captured(Exception):
     """What would have been sent."""
 
     def __init__(self, path: str, body: bytes) -> None:
