@@ -13,7 +13,7 @@ from tetrad.batches import Batch, BatchKeyGone
 from tetrad.identity import KeyGrant, hash_secret
 from tetrad.kernel import Clock
 from tetrad.kit.jobs import JobClient, JobNotFound
-from tetrad.limits._protocol import LeaseState, Sync, SyncReply
+from tetrad.limits import LeaseState, Sync, SyncReply
 
 JOB: Final = "batch.run"
 _DOMAIN = b"tetrad batch key\x00"
