@@ -53,7 +53,7 @@ batches = sa.Table(
     sa.Column("completed", sa.BigInteger, nullable=False),
     sa.Column("failed", sa.BigInteger, nullable=False),
     sa.Column("answer_bytes", sa.BigInteger, nullable=False),
-    sa.Column("carriage", JsonText, nullable=False),
+    sa.Column("carriage", JsonText, nullable=False, server_default="{}"),
     sa.Index(None, "project", "id"),
     sa.Index(None, "status"),
 )

@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 from tetrad.kernel import Usage
-from tetrad.kit.upstream import Response
 from tetrad.serving._engines import EngineCaps, EngineEndpoint, EngineIdentity, EngineMetrics, EngineSpec
 from tetrad.serving._form import Form
 from tetrad.serving._model import LimitMeasure as LimitMeasure  # noqa: PLC0414 - rules are part of this door
@@ -131,6 +130,21 @@ class Endpoint(Protocol):
         ...
 
 
+class PassedAnswer(Protocol):
+    """An upstream's answer as it comes."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+
+    async def read(self) -> bytes:
+        """Return the next piece, b"" at the end; raises `TetradError` where it breaks off."""
+        ...
+
+    def close(self) -> None:
+        """Give up. Harmless when called again."""
+        ...
+
+
 class BatchEndpoint(Protocol):
     """An endpoint whose upstream has batches: what would be sent can be had, and what came elsewhere can be read."""
 
@@ -144,7 +158,7 @@ class BatchEndpoint(Protocol):
 
     async def ask(
         self, method: str, path: str, content_type: str = "", pieces: AsyncIterator[bytes] | None = None
-    ) -> Response:
+    ) -> PassedAnswer:
         """Send a request of the upstream's batch API with its login; whoever has the answer closes it."""
         ...
 

@@ -12,5 +12,4 @@ depends_on = None
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("batches") as table:
-        table.add_column(sa.Column("carriage", sa.Text, nullable=False, server_default="{}"))
+    op.add_column("batches", sa.Column("carriage", sa.Text, nullable=False, server_default="{}"))
