@@ -16,7 +16,8 @@ from tetrad.kit.blobs import LocalBlobs
 from tetrad.kit.db import Database
 from tetrad.kit.http import Credential
 from tetrad.kit.jobs import JobCutOff
-from tetrad.processes.worker._batches import Callers, RunBatch, run_batch
+from tetrad.processes.worker._batch_control import Callers
+from tetrad.processes.worker._batches import RunBatch, run_batch
 
 T = TypeVar("T")
 

@@ -63,6 +63,30 @@ class BatchError(msgspec.Struct, frozen=True):
     param: str | None = None
 
 
+Way = Literal["", "calls", "native"]
+"""How a batch's lines are done: not decided yet, as calls, or by the provider's own batch API."""
+
+
+class Carriage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How a batch is done; `why` says why its lines are calls.
+
+    `provider`, `adapter` and `model` are where a native one goes; `batch` is its id there, empty until that is known;
+    it was submitted no earlier than `began_s`. `facts` say by the lines' `model` what each was when it was handed over
+    (`tetrad.serving.LineFacts`). `holds` are set aside of budgets: rule, instance, amount.
+    """
+
+    way: Way = ""
+    why: str = ""
+    provider: str = ""
+    adapter: str = ""
+    model: str = ""
+    upstream_model: str = ""
+    batch: str = ""
+    began_s: int = 0
+    facts: dict[str, msgspec.Raw] = {}
+    holds: list[tuple[str, str, int]] = []
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that are made when there is time, each by a line of `input_digest`. Times are seconds since the epoch.
 
@@ -90,6 +114,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     completed: int = 0
     failed: int = 0
     answer_bytes: int = 0
+    carriage: Carriage = Carriage()
 
     @property
     def open(self) -> bool:
@@ -149,6 +174,7 @@ class Work(msgspec.Struct, frozen=True):
     left: int
     secret: str = ""
     problem: BatchError | None = None
+    carriage: Carriage = Carriage()
 
 
 class BatchLimits(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ from tetrad.batches._model import (
     Batch,
     BatchError,
     BatchLimits,
+    Carriage,
     Line,
     LineAnswer,
     Protocol,
@@ -48,7 +49,7 @@ from tetrad.batches.errors import (
     TooManyBatches,
     TooManyFiles,
 )
-from tetrad.batches.ports import BatchJobs, BatchStore, LineKeys
+from tetrad.batches.ports import BatchHolds, BatchJobs, BatchStore, LineKeys
 from tetrad.kernel import Clock, Digest, TetradError, uuid7
 from tetrad.kit.blobs import BlobStore
 
@@ -73,6 +74,7 @@ class Batches:
         *,
         scratch: Path,
         limits: BatchLimits | None = None,
+        holds: BatchHolds | None = None,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -80,6 +82,7 @@ class Batches:
         self._keys = keys
         self._clock = clock
         self._scratch = scratch
+        self._holds = holds
         self.limits = limits or BatchLimits()
 
     # files
@@ -271,7 +274,10 @@ class Batches:
             if problem is None and batch.answer_bytes > self.limits.answers_bytes:
                 said = f"the batch's answers have more than {self.limits.answers_bytes:,} bytes"
                 problem = BatchError("answers_too_large", said)
-        return Work(batch.id, batch.protocol, batch.status, batch.expires_s, batch.total, batch.left, secret, problem)
+        return Work(
+            batch.id, batch.protocol, batch.status, batch.expires_s, batch.total, batch.left, secret, problem,
+            batch.carriage,
+        )  # fmt: skip
 
     def validate(self, identity: str) -> Work:
         """Read a batch's input and keep where its lines are; what is wrong with any of them fails the batch.
@@ -301,6 +307,35 @@ class Batches:
         if changed is not None and not changed.open:
             self._keys.changed()
         return self.work(identity)
+
+    def carry(self, identity: str, wanted: Carriage) -> Work:
+        """Note how a batch is done, and set aside what it may cost before anything is submitted.
+
+        Where a budget does not cover it, its lines are calls, and each is asked for its own. What was submitted stays:
+        its id at the provider is noted once. Raises `BatchNotFound`.
+        """
+        batch = self._known(identity)
+        known = batch.carriage
+        if batch.open and not known.batch and known.way != "calls":
+            if known.holds and known.holds != wanted.holds:
+                self._give_back(batch)
+            if wanted.way == "native" and wanted.holds and not self._set_aside(identity, wanted):
+                wanted = Carriage(way="calls", why="a budget does not cover all of its lines at once")
+            changed = self._store.change(identity, lambda found: msgspec.structs.replace(found, carriage=wanted))
+            if changed is None:
+                raise BatchNotFound(f"there is no batch {identity[:80]!r}")
+        elif batch.open and wanted.way == "calls" and known.way == "native":
+            # the provider refused all of it
+            self._give_back(batch)
+            self._store.change(identity, lambda found: msgspec.structs.replace(found, carriage=wanted))
+        return self.work(identity)
+
+    def _set_aside(self, identity: str, wanted: Carriage) -> bool:
+        return self._holds is not None and self._holds.hold(identity, wanted.holds)
+
+    def _give_back(self, batch: Batch) -> None:
+        if self._holds is not None and batch.carriage.holds:
+            self._holds.release(batch.id, batch.carriage.holds)
 
     def lines(self, identity: str, after: int, limit: int) -> list[WorkLine]:
         """Return calls behind line `after` that nobody has answered, some megabytes at most and at least one."""
@@ -340,6 +375,7 @@ class Batches:
         if batch is None:
             raise BatchNotFound(f"there is no batch {identity[:80]!r}")
         if not batch.open:
+            self._give_back(batch)
             return batch
         status = final_status(batch)
         with self.draft() as good, self.draft() as bad:
@@ -359,6 +395,7 @@ class Batches:
         )
         if not self._store.finish(ended, [file for file in files if file]):
             return self._known(identity)
+        self._give_back(ended)
         self._keys.changed()
         return ended
 

@@ -43,6 +43,7 @@ def batch_object(batch: Batch) -> dict[str, Any]:
         },
         "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
         "metadata": batch.metadata,
+        "tetrad": _carriage(batch),
     }
 
 
@@ -68,7 +69,15 @@ def message_batch_object(batch: Batch, origin: str) -> dict[str, Any]:
         "cancel_initiated_at": _time(batch.times["cancelling"]) if "cancelling" in batch.times else None,
         "archived_at": None,
         "results_url": f"{origin}/v1/messages/batches/{batch.id}/results" if ended and batch.output_file else None,
+        "tetrad": _carriage(batch),
     }
+
+
+def _carriage(batch: Batch) -> dict[str, str]:
+    """Return how the batch is done, which the protocols have no words for."""
+    carried = batch.carriage
+    said = {"way": carried.way, "why": carried.why, "provider": carried.provider, "provider_batch": carried.batch}
+    return {name: text for name, text in said.items() if text}
 
 
 def _time(seconds: int) -> str:

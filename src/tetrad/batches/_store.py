@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from tetrad.batches._model import OPEN, Batch, Line, LineAnswer, StoredFile
+from tetrad.batches._model import OPEN, Batch, Carriage, Line, LineAnswer, StoredFile
 from tetrad.kernel import Digest
 from tetrad.kit.db import Database, JsonText, insert_or_ignore, metadata
 
@@ -53,6 +53,7 @@ batches = sa.Table(
     sa.Column("completed", sa.BigInteger, nullable=False),
     sa.Column("failed", sa.BigInteger, nullable=False),
     sa.Column("answer_bytes", sa.BigInteger, nullable=False),
+    sa.Column("carriage", JsonText, nullable=False, server_default="{}"),
     sa.Index(None, "project", "id"),
     sa.Index(None, "status"),
 )
@@ -273,10 +274,12 @@ def _file(row: Any) -> StoredFile:
 
 def _batch(row: Any) -> Batch:
     named = {str(name): value for name, value in row.items() if name != "ended_s"}
-    return msgspec.convert(named, Batch)
+    carriage = msgspec.json.decode(msgspec.json.encode(named.pop("carriage")), type=Carriage)
+    return msgspec.structs.replace(msgspec.convert(named, Batch), carriage=carriage)
 
 
 def _row(batch: Batch) -> dict[str, Any]:
     row = msgspec.structs.asdict(batch)
     row["errors"] = msgspec.to_builtins(batch.errors)
+    row["carriage"] = msgspec.json.decode(msgspec.json.encode(batch.carriage))  # its raw JSON too
     return row

@@ -66,6 +66,9 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
     typer.echo(f"made       {_shown(found['created_at'])}, ends by {_shown(found['expires_at'])}")
     for status, seconds in sorted(found["times"].items(), key=lambda each: int(each[1])):
         typer.echo(f"{status:<11}{_shown(seconds)}")
+    if found["way"]:
+        where = f", {found['provider']} {found['provider_batch']}" if found["provider"] else ""
+        typer.echo(f"done       as {found['way']}{plain(where)}{plain(': ' + found['why']) if found['why'] else ''}")
     for label, field in (("input", "input_file"), ("output", "output_file"), ("errors", "error_file")):
         if found[field]:
             typer.echo(f"{label:<11}{found[field]}")

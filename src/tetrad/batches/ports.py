@@ -105,6 +105,21 @@ class BatchJobs(Protocol):
         ...
 
 
+class BatchHolds(Protocol):
+    """Budgets, of which a batch that a provider does has its part set aside until it has ended."""
+
+    def hold(self, batch: str, holds: Sequence[tuple[str, str, int]]) -> bool:
+        """Set amounts aside: rule, instance, amount. Again, it changes nothing.
+
+        Tells whether there was enough; where there was not, nothing is set aside.
+        """
+        ...
+
+    def release(self, batch: str, holds: Sequence[tuple[str, str, int]]) -> None:
+        """Give back what was set aside: what the lines cost was counted by itself. Again, it changes nothing."""
+        ...
+
+
 class LineKeys(Protocol):
     """The keys by which the lines of batches are called."""
 

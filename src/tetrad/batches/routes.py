@@ -7,11 +7,11 @@ from typing import Annotated, Any, BinaryIO
 
 import msgspec
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from tetrad.batches._model import Batch, BatchError, LineAnswer
+from tetrad.batches._model import Batch, BatchError, Carriage, LineAnswer
 from tetrad.batches._multipart import FormReader
 from tetrad.batches._service import Batches
 from tetrad.batches._shown import batch_object, file_object, message_batch_object
@@ -245,6 +245,12 @@ def work_router(service: Batches) -> APIRouter:
         given = _decoded(await request.body(), _Answers)
         return _json(await run_in_threadpool(service.answer, identity, given.answers))
 
+    @routes.post("/{identity}/carriage", operation_id="carry_batch")
+    async def carry_batch(identity: Identity, request: Request) -> Response:
+        """Note how a batch is done, and set aside what it may cost; again, it changes nothing."""
+        wanted = _decoded(await request.body(), Carriage)
+        return _json(await run_in_threadpool(service.carry, identity, wanted))
+
     @routes.post("/{identity}/finish", operation_id="finish_batch")
     async def finish_batch(identity: Identity, request: Request) -> Response:
         """Write the results of a batch and end it; again, it changes nothing."""
@@ -282,6 +288,10 @@ class BatchView(BaseModel):
     error_file: str
     metadata: dict[str, str] | None
     errors: list[BatchErrorView]
+    way: str = Field(description="How its lines are done: `calls`, `native` (the provider's own batch), or not decided")
+    why: str = Field(description="Why its lines are calls")
+    provider: str = Field(description="The provider whose batch it is")
+    provider_batch: str = Field(description="Its id there")
 
     @classmethod
     def of(cls, batch: Batch) -> BatchView:
@@ -302,6 +312,10 @@ class BatchView(BaseModel):
             output_file=batch.output_file,
             error_file=batch.error_file,
             metadata=batch.metadata,
+            way=batch.carriage.way,
+            why=batch.carriage.why,
+            provider=batch.carriage.provider,
+            provider_batch=batch.carriage.batch,
             errors=[BatchErrorView(code=e.code, message=e.message, line=e.line, param=e.param) for e in batch.errors],
         )
 

@@ -154,6 +154,25 @@ class Gate:
             raise
         return hold
 
+    def quote(
+        self, counted: Sequence[Counted], exchange: Exchange, route: Route, call: ModelCall
+    ) -> list[tuple[str, str, int]]:
+        """Return what a call may use at most of each bucket, and set nothing aside; raises `PriceUnknown`."""
+        estimate = Estimate.of(call, self._assumed_output)
+        return [(rule.id, of, self._amount(rule, route, estimate, exchange)) for rule, of in counted]
+
+    def note(self, counted: Sequence[Counted], call: ModelCall) -> Hold:
+        """Return a hold of nothing: by it a call that was paid for elsewhere is counted, and is never refused.
+
+        Calls and tokens a minute, and calls at once, are not those of a gateway then: only money is counted.
+        """
+        hold, now = Hold(self._clock, Estimate.of(call, self._assumed_output)), self._clock.monotonic()
+        for rule, instance in counted:
+            if rule.measure == "money":
+                pockets = self._pockets(rule)
+                hold.add(pockets.of(rule, instance, now), 0, pockets)
+        return hold
+
     def _amount(self, rule: LimitRule, route: Route, estimate: Estimate, exchange: Exchange) -> int:
         if rule.measure == "tokens":
             return estimate.input + estimate.output

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from tetrad.limits._gate import Gate
-from tetrad.serving import Dispatch, Exchange, KeyEntry, LimitRule, Route, RouteTable
+from tetrad.serving import STEP, Dispatch, Exchange, KeyEntry, LimitRule, Route, RouteTable
 from tetrad.serving.ports import Answer, ModelCall
 
 _UPSTREAMS = (b"x-ratelimit-", b"anthropic-ratelimit-")
@@ -19,15 +19,34 @@ class LimitLayer:
     def __init__(self, gate: Gate, *, rules_changed: Callable[[tuple[LimitRule, ...]], None] = lambda _: None) -> None:
         self._gate = gate
         self._rules_changed = rules_changed
+        self._rules: dict[str, tuple[LimitRule, ...]] = {}
+
+    settles = True
+    """What lines of a provider's own batches cost is counted when they are answered."""
+
+    def quote(self, exchange: Exchange, route: Route, call: ModelCall) -> list[tuple[str, str, int]]:
+        """Return what a call may cost of hard budgets: rule, instance, amount. Raises `PriceUnknown`."""
+        key = exchange.key
+        if key is None:
+            return []
+        counted = [
+            (rule, instance)
+            for rule in self._rules.get(key.project, ())
+            if rule.measure == "money"
+            and rule.hard
+            and (instance := counted_as(rule, key, exchange, route)) is not None
+        ]
+        return self._gate.quote(counted, exchange, route, call)
 
     def bind(self, table: RouteTable, following: Dispatch) -> Dispatch:
         """Return `following` itself where the table limits nobody."""
         self._rules_changed(table.limits)
-        if not table.limits:
-            return following
         by_project: dict[str, tuple[LimitRule, ...]] = {}
         for rule in table.limits:
             by_project[rule.project] = (*by_project.get(rule.project, ()), rule)
+        self._rules = by_project
+        if not table.limits:
+            return following
         gate = self._gate
 
         async def limited(exchange: Exchange, route: Route, call: ModelCall) -> Answer:
@@ -41,7 +60,10 @@ class LimitLayer:
             ]
             if not counted:
                 return await following(exchange, route, call)
-            hold = await gate.enter(counted, exchange, route, call)
+            if key.batch and STEP in exchange.headers:  # it was paid for, and is only counted
+                hold = gate.note(counted, call)
+            else:
+                hold = await gate.enter(counted, exchange, route, call)
             exchange.on_done.append(hold.settle)
             headers = hold.headers(exchange.operation.dialect)
             answer = await following(exchange, route, call)

@@ -18,6 +18,7 @@ from tetrad.models._model import (
     weights_digest,
 )
 from tetrad.models._origin import Origin
+from tetrad.models._prices import SOURCE as PUBLIC_LIST
 from tetrad.models._prices import PublicPrices
 from tetrad.models._service import ModelLimits, Models
 from tetrad.models._weights import read_weights
@@ -25,6 +26,7 @@ from tetrad.models.errors import BadModel, BadPrice, ModelConflict, ModelNotFoun
 
 __all__ = [
     "DERIVATIONS",
+    "PUBLIC_LIST",
     "AdapterFacts",
     "BadModel",
     "BadPrice",

@@ -21,6 +21,7 @@ from tetrad.serving._engines import (
     possible_events,
 )
 from tetrad.serving._exchange import Attempt, Exchange, Reply
+from tetrad.serving._handing import SETTLED, STEP, AnsweredLine, LineFacts, RenderedLine
 from tetrad.serving._memory import Remembering
 from tetrad.serving._model import (
     ROUTE_TABLE_AAD,
@@ -122,9 +123,12 @@ __all__ = [
     "RESPONSES",
     "ROUTE_TABLE_AAD",
     "SERVING_STATES",
+    "SETTLED",
+    "STEP",
     "UNITS",
     "AccessSubject",
     "AnswerTorn",
+    "AnsweredLine",
     "AppRoute",
     "Attempt",
     "BadAnswer",
@@ -173,6 +177,7 @@ __all__ = [
     "LimitPeriod",
     "LimitRule",
     "LimitSubject",
+    "LineFacts",
     "MemoryAnswers",
     "MessageTemplate",
     "MessagesUsage",
@@ -194,6 +199,7 @@ __all__ = [
     "Readiness",
     "ReleaseRoute",
     "Remembering",
+    "RenderedLine",
     "Reply",
     "RequestRefused",
     "RetryPolicy",

@@ -12,7 +12,7 @@ from tetrad.serving._exchange import Attempt, Exchange
 from tetrad.serving._model import ModelEntry, RouteTable, Upstream
 from tetrad.serving._pricing import Pricer
 from tetrad.serving._route_plan import plan_of_one
-from tetrad.serving.ports import Answer, Handler, ModelCall
+from tetrad.serving.ports import Answer, BatchEndpoint, Handler, ModelCall
 
 if TYPE_CHECKING:
     from tetrad.serving._attempts import Runner
@@ -42,6 +42,8 @@ class BoundModel(NamedTuple):
     upstream: Upstream
     pricer: Pricer | None
     handler: Handler
+    lines: BatchEndpoint | None = None
+    """What takes lines of batches, where the upstream has batches."""
 
 
 class Dispatcher:

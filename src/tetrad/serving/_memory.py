@@ -41,6 +41,9 @@ _NULL, _TRUE, _FALSE = msgspec.Raw(b"null"), msgspec.Raw(b"true"), msgspec.Raw(b
 class Remembering:
     """The layer (see `tetrad.serving.Layer`) that makes Responses stateful."""
 
+    settles = True
+    """Answers of lines that a provider's batch did are kept too."""
+
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 

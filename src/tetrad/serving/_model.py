@@ -97,6 +97,8 @@ class Upstream(msgspec.Struct, frozen=True):
     """Whether an administrator of the installation put it inside the network."""
     ca: str = ""
     """PEM certificates that sign its own, in place of the system's."""
+    batches: bool = False
+    """Whether batches are handed over to its own batch API, where their lines can be."""
 
     def __repr__(self) -> str:
         return f"Upstream({self.name!r}, {self.base_url!r})"
@@ -148,6 +150,8 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     cache_write_1h: str | None = None
     units: dict[str, str] = {}
     """What else has a price of its own, by the names of `tetrad.serving.UNITS`."""
+    batch: str | None = None
+    """What part of this price a call costs in the provider's own batches, such as 0.5; None where nobody knows."""
 
 
 class ModelEntry(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ from tetrad.serving._body import (
 from tetrad.serving._dispatch import Dispatch, Dispatcher, Layer, settle
 from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._form import Form, described, read_form
+from tetrad.serving._handing import STEP, Holds, SettledReply, rendered, settling
 from tetrad.serving._model import RouteTable
 from tetrad.serving._operations import COMPLETIONS, RESPONSES
 from tetrad.serving._prompting import house_compiler
@@ -86,6 +87,7 @@ class Pipeline:
         self._layers = tuple(layers)
         self._dispatcher = Dispatcher(clock, Runner(clock, rng, region=region))
         self._dispatch: Dispatch = self._dispatcher
+        self._settling: Dispatch = self._dispatcher
         self._compiler = compiler
         self.table: CompiledTable | None = None
 
@@ -96,6 +98,11 @@ class Pipeline:
         for layer in reversed(self._layers):
             dispatch = layer.bind(table, dispatch)
         self._dispatch = dispatch
+        settling: Dispatch = self._dispatcher
+        for layer in reversed(self._layers):
+            if getattr(layer, "settles", False):
+                settling = layer.bind(table, settling)
+        self._settling = settling
         return self.table
 
     def current(self) -> CompiledTable:
@@ -122,6 +129,10 @@ class Pipeline:
         Cancelling gives up the upstream call at once and records what there was.
         """
         try:
+            key = exchange.key
+            if key is not None and key.batch and STEP in exchange.headers:
+                await self._line(exchange, reply)
+                return
             route, call = self._prepare(exchange)
             await self._forward(exchange, route, call, reply)
         except TetradError as error:
@@ -152,6 +163,29 @@ class Pipeline:
             exchange.status = CLIENT_GONE
             exchange.error_type = why
             self._done(exchange)
+
+    async def _line(self, exchange: Exchange, reply: Reply) -> None:
+        """Do a step of a line of a provider's own batch; see `_handing`."""
+        if exchange.headers[STEP] == b"render":
+            exchange.recorded = True  # nothing is called
+            route, call = self._prepare(exchange)
+            body = await rendered(self.current(), exchange, route, call, self._quote)
+            await reply.whole(200, [_JSON], body)
+            return
+        route, call, fields = settling(self.current(), exchange)
+        self._note_who(exchange, fields)
+        exchange.model = text_field(fields, "model")
+        if exchange.release is not None:
+            self._match_code(exchange)
+        await self._forward(exchange, route, call, SettledReply(reply), self._settling)
+
+    def _quote(self, exchange: Exchange, route: Route, call: ModelCall) -> Holds:
+        return [
+            hold
+            for layer in self._layers
+            if (quote := getattr(layer, "quote", None)) is not None
+            for hold in quote(exchange, route, call)
+        ]
 
     # the way in
 
@@ -254,8 +288,10 @@ class Pipeline:
 
     # the way out
 
-    async def _forward(self, exchange: Exchange, route: Route, call: ModelCall, reply: Reply) -> None:
-        answer = await self._dispatch(exchange, route, call)
+    async def _forward(
+        self, exchange: Exchange, route: Route, call: ModelCall, reply: Reply, dispatch: Dispatch | None = None
+    ) -> None:
+        answer = await (dispatch or self._dispatch)(exchange, route, call)
         attempt = exchange.attempts[-1] if exchange.attempts else None
         try:
             exchange.status = answer.status

@@ -12,7 +12,7 @@ import msgspec
 from tetrad.kernel import InvalidInput
 from tetrad.kit.egress import PUBLIC, Egress, EgressRefused, Reach, check_ca, looks_inner
 from tetrad.serving._model import UNITS, Kind, Price, Upstream
-from tetrad.serving._unit_pricing import pricer_of
+from tetrad.serving._unit_pricing import batch_pricer_of, pricer_of
 from tetrad.serving.errors import BadProvider, BadRouteTable, ProviderNotFound
 
 RESERVED = frozenset({"local", "app", "release"})
@@ -27,6 +27,8 @@ MAX_MODELS = 500
 SPEAKABLE = ("chat", "responses", "completions", "embeddings")
 """Operations of OpenAI's protocol, the one to translate to first."""
 _OPENAI = "api.openai.com"
+BATCH_HOSTS = {"openai": _OPENAI, "anthropic": "api.anthropic.com"}
+"""The adapters whose protocol has batches, and where that is known beforehand."""
 MAX_MORE_SECRETS = 31
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
@@ -88,6 +90,15 @@ class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     of the host that they name; None: it was stored before this was asked, and may."""
     ca: str = ""
     """PEM certificates that sign its own, in place of the system's."""
+    batches: Literal["", "native", "calls"] = ""
+    """Whether batches are handed over to its own batch API, or made as calls; empty: handed over to OpenAI and
+    Anthropic themselves."""
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether batches are handed over to it."""
+        own = self.host == BATCH_HOSTS.get(self.adapter)
+        return self.batches == "native" or (not self.batches and own)
 
     def reach(self, egress: Egress) -> Reach:
         """Return where its connections may go."""
@@ -136,6 +147,7 @@ def upstream_of(spec: ProviderSpec, secret: str, secrets: tuple[str, ...] = (), 
         egress=egress,
         internal=spec.internal is not False,
         ca=spec.ca,
+        batches=spec.has_batches,
     )
 
 
@@ -191,6 +203,11 @@ def check_provider(spec: ProviderSpec, adapters: Collection[str] = ADAPTERS) -> 
         raise BadProvider("max_concurrency or max_queue is out of range", hint="0 to 100000")
     if not 0.001 <= spec.queue_target_s <= 3600:
         raise BadProvider("queue_target_s is out of range", hint="0.001 to 3600")
+    if spec.batches == "native" and spec.adapter not in BATCH_HOSTS:
+        raise BadProvider(
+            f"no batches are handed over to providers of the adapter {spec.adapter!r}",
+            hint=f"leave `batches` out, or say `calls`; of {', '.join(sorted(BATCH_HOSTS))} they are",
+        )
     if spec.ca:
         if urlsplit(spec.base_url).scheme != "https":
             raise BadProvider("`ca` is given and the base URL is no https", hint="certificates prove nothing there")
@@ -233,6 +250,7 @@ def _check_any_llm(spec: ProviderSpec) -> None:
 def _check_price(name: str, price: Price) -> None:
     try:
         pricer_of(price)
+        batch_pricer_of(price)
     except BadRouteTable as error:
         raise BadProvider(
             f"the price of {name!r} cannot be read: {error.message}",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -41,7 +41,7 @@ from tetrad.serving._route_plan import MAX_REPORTED, GatewayHealth, Plan, RouteS
 from tetrad.serving._route_spec import ModelRoute, RouteTarget
 from tetrad.serving._unit_pricing import pricer_of
 from tetrad.serving.errors import BadRouteTable, BindingBroken, RequestRefused
-from tetrad.serving.ports import Answer, Handler, ModelCall, PromptCompiler, Provider, Stage
+from tetrad.serving.ports import Answer, BatchEndpoint, Handler, ModelCall, PromptCompiler, Provider, Stage
 
 APP = "app:"
 RELEASE = "release:"
@@ -194,6 +194,13 @@ class CompiledTable:
                 code="wrong_kind_of_model",
             )
         return route
+
+    def batch_model(self, project: str, name: str) -> BoundModel:
+        """Return a model whose provider takes batches; raises `TetradError` where it is gone, or takes none."""
+        model = self._model(project, name)
+        if model.lines is None:
+            raise Unavailable(f"the provider of the model {name!r} takes no batches any more", code="batches_not_taken")
+        return model
 
     def names(self, key: KeyEntry) -> list[tuple[str, str, int]]:
         """List (name, owner, time made in seconds) of everything that a key may name as `model`."""
@@ -428,12 +435,16 @@ class CompiledTable:
         if provider is None:
             raise BadRouteTable(f"nothing here speaks the protocol {upstream.adapter!r}")
         handler: Handler = self._caller(provider, upstream) if upstream.base_url else _nowhere
+        lines = None
+        if upstream.batches and not upstream.secrets:
+            endpoint = provider.endpoint(upstream)
+            lines = cast("BatchEndpoint", endpoint) if hasattr(endpoint, "rendered") else None
         if upstream.max_concurrency:
             handler = self._gate(upstream).bind(handler)
         for stage in reversed(stages):
             handler = stage.bind(entry, upstream, handler)
         pricer = pricer_of(entry.price) if entry.price is not None else None
-        return BoundModel(entry, upstream, pricer, handler)
+        return BoundModel(entry, upstream, pricer, handler, lines)
 
     def _caller(self, provider: Provider, upstream: Upstream) -> Handler:
         secrets = tuple(dict.fromkeys(each for each in (upstream.secret, *upstream.secrets) if each))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Context, Decimal
 
+import msgspec
+
 from tetrad.kernel import Usage
 from tetrad.serving._model import UNITS, Price
 from tetrad.serving._pricing import TOKENS, Pricer, decimal_of
@@ -69,6 +71,36 @@ class UnitPricer(Pricer):
 def pricer_of(price: Price) -> Pricer:
     """Return a price made ready; one of text alone stays as quick as it is."""
     return UnitPricer(price) if price.units else Pricer(price)
+
+
+def batch_pricer_of(price: Price) -> Pricer | None:
+    """Return what calls of the provider's own batches cost; None where the price does not tell.
+
+    What is charged by tokens is reduced; of other charges nobody says that they are, so what has one is not known.
+    """
+    if price.batch is None:
+        return None
+    part = decimal_of(price.batch)
+
+    def reduced(text: str | None) -> str | None:
+        return None if text is None else _text(_EXACT.multiply(decimal_of(text), part))
+
+    names = ("input", "output", "cache_read", "cache_write")
+    tiers = tuple(
+        msgspec.structs.replace(tier, **{name: reduced(getattr(tier, name)) for name in names}) for tier in price.tiers
+    )
+    kept = {name: text for name, each in price.units.items() if UNITS[name] > 1 and (text := reduced(each)) is not None}
+    if len(kept) < len(price.units):
+        return None
+    return pricer_of(
+        msgspec.structs.replace(
+            price,
+            **{name: reduced(getattr(price, name)) for name in (*names, "cache_write_1h")},
+            tiers=tiers,
+            units=kept,
+            batch=None,
+        )
+    )
 
 
 def _text(amount: Decimal) -> str:

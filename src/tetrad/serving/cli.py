@@ -22,7 +22,7 @@ from tetrad.serving._model import UNITS
 from tetrad.serving._presets import PRESETS, find_preset
 from tetrad.serving._providers import MAX_MODELS
 
-_BY_TOKEN = ("input", "output", "cache_read", "cache_write")
+_BY_TOKEN = ("input", "output", "cache_read", "cache_write", "batch")
 providers = typer.Typer(no_args_is_help=True, help="Providers: remote APIs that answer.")
 Name = Annotated[str, typer.Argument(help="The first part of its models' names: `openai` in openai/gpt-5-mini.")]
 
@@ -130,9 +130,17 @@ def set_provider(
             metavar="MODEL=WHAT:DECIMAL",
             help="What it charges, in USD, where the public price list does not know it: input, output, cache_read, "
             "cache_write, audio_input, audio_output, image_input, image_output, reasoning or character by the million; "
-            "image, request, search_unit or second each; repeat it.",
+            "image, request, search_unit or second each; batch is what part of it the provider's own batches cost "
+            "(0.5: half); repeat it.",
         ),
     ] = None,
+    batches: Annotated[
+        str,
+        typer.Option(
+            help="Hand batches over to its own batch API (native), or make them as calls.",
+            show_default="native for OpenAI and Anthropic themselves",
+        ),
+    ] = "",
     ca: Annotated[
         Path | None, typer.Option(help="File of PEM certificates that sign its own, in place of the system's.")
     ] = None,
@@ -155,6 +163,7 @@ def set_provider(
     if operation:
         body["operations"] = operation
     body |= {"secret": first, "secrets": more, "translation": translation, "max_concurrency": max_concurrency}
+    body["batches"] = batches
     if internal is not None:
         body["internal"] = internal
     if ca is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
@@ -127,6 +127,39 @@ class Endpoint(Protocol):
         Raises `TetradError` where there is no answer to pass on: unreachable, too slow, broken, credential refused.
         Cancelling it closes the connection to the upstream at once.
         """
+        ...
+
+
+class PassedAnswer(Protocol):
+    """An upstream's answer as it comes."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+
+    async def read(self) -> bytes:
+        """Return the next piece, b"" at the end; raises `TetradError` where it breaks off."""
+        ...
+
+    def close(self) -> None:
+        """Give up. Harmless when called again."""
+        ...
+
+
+class BatchEndpoint(Protocol):
+    """An endpoint whose upstream has batches: what would be sent can be had, and what came elsewhere can be read."""
+
+    async def rendered(self, call: ModelCall) -> tuple[str, bytes]:
+        """Return the path and the body that `call` would send; nothing is sent. Raises `TetradError` as `call` does."""
+        ...
+
+    async def answered(self, call: ModelCall, status: int, body: bytes) -> Answer:
+        """Return the answer to a call that was made elsewhere, as `call` would."""
+        ...
+
+    async def ask(
+        self, method: str, path: str, content_type: str = "", pieces: AsyncIterator[bytes] | None = None
+    ) -> PassedAnswer:
+        """Send a request of the upstream's batch API with its login; whoever has the answer closes it."""
         ...
 
 

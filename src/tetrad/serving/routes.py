@@ -106,6 +106,7 @@ class PriceView(BaseModel):
     cache_read: str | None = None
     cache_write: str | None = None
     currency: str = "USD"
+    batch: str | None = Field(default=None, description="What part of it a call costs in the provider's own batches")
     units: dict[str, str] = Field(
         default={},
         description="What else has a price: audio_input, audio_output, image_input, image_output and reasoning tokens "
@@ -281,6 +282,12 @@ class ProviderBody(BaseModel):
         default="",
         max_length=262_144,
         description="PEM certificates that sign its own, in place of the system's",
+    )
+    batches: str = Field(
+        default="",
+        max_length=10,
+        description="Whether batches are handed over to its own batch API: `native`, or made as `calls`; empty: "
+        "handed over to OpenAI and Anthropic themselves",
     )
 
 
@@ -499,6 +506,7 @@ def _routed(model: ModelEntry, table: RouteTable) -> RoutedModelView:
             cache_read=price.cache_read,
             cache_write=price.cache_write,
             currency=price.currency,
+            batch=price.batch,
             units=price.units,
         )
         if price

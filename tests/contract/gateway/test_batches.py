@@ -27,7 +27,7 @@ from tetrad.batches import Batches, BatchLimits, body_limits
 from tetrad.batches.routes import all_routers
 from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, Upload, guard
 from tetrad.processes._settings import product_settings
-from tetrad.processes.worker._batches import Callers
+from tetrad.processes.worker._batch_control import Callers
 
 TEXT = "".join(WORDS)
 LIMITS = BatchLimits(file_bytes=8 * 2**20, batch_lines=20, file_keep_days=30)

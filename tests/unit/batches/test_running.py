@@ -16,7 +16,8 @@ import pytest
 from tetrad.batches import BatchError, LineAnswer, Work, WorkLine
 from tetrad.kit.jobs import JobCutOff
 from tetrad.processes.worker import _batches as running
-from tetrad.processes.worker._batches import Callers, _Control, _Run
+from tetrad.processes.worker._batch_control import Callers, Control
+from tetrad.processes.worker._batches import _Run
 
 CALLERS = Callers("http://control", "token", "http://gateway", 2, 1000)
 Answering = Callable[[httpx.Request], httpx.Response]
@@ -58,7 +59,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def run(desk: Desk, gateway: Answering, stopping: threading.Event | None = None) -> BatchError | None:
     async def go() -> BatchError | None:
         event = stopping or threading.Event()
-        control = _Control(CALLERS, event, "batch_1")
+        control = Control(CALLERS, event, "batch_1")
         control._http = httpx.AsyncClient(transport=httpx.MockTransport(desk), base_url="http://control")
         async with httpx.AsyncClient(transport=httpx.MockTransport(gateway), base_url="http://gateway") as client:
             return await _Run(CALLERS, event, control, client).run()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Collection
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -21,7 +22,7 @@ from tetrad.kit.upstream import (
     parse_address,
 )
 from tetrad.serving import Upstream, error_body, reach_of
-from tetrad.serving.ports import Endpoint, ModelCall, Outcome
+from tetrad.serving.ports import Answer, Endpoint, ModelCall, Outcome
 
 MAX_HEADS, MAX_HEAD_BYTES = 256, 1024
 """So many request heads of one upstream are kept, of paths and headers of so many bytes; clients choose among them."""
@@ -159,6 +160,48 @@ class PooledEndpoint:
         headers = [*passed(response, self.passed), *self._pause(status, body, response)]
         return Whole(status, body, outcome, self._provider.clock.now_ns(), headers)
 
+    # batches
+
+    async def rendered(self, call: ModelCall) -> tuple[str, bytes]:
+        """Return what `call` would send; see `tetrad.serving.ports.BatchEndpoint`."""
+
+        async def capture(head: Head, body: bytes, more: bytes = b"") -> Response:  # noqa: ARG001 - as `_send`
+            raise _Captured(head.target.removeprefix(self._address.prefix), body)
+
+        twin = copy.copy(self)
+        twin.__dict__["_send"] = capture
+        try:
+            answer = await cast("Endpoint", twin).call(call)
+        except _Captured as found:
+            return found.path, found.body
+        answer.close()
+        raise InvalidInput("nothing is sent to the upstream for this call", code="nothing_sent")
+
+    async def answered(self, call: ModelCall, status: int, body: bytes) -> Answer:
+        """Read an answer that came elsewhere; see `tetrad.serving.ports.BatchEndpoint`."""
+
+        async def given(head: Head, sent: bytes, more: bytes = b"") -> Given:  # noqa: ARG001 - as `_send`
+            return Given(status, body)
+
+        twin = copy.copy(self)
+        twin.__dict__["_send"] = given
+        return await cast("Endpoint", twin).call(call)
+
+    async def ask(
+        self, method: str, path: str, content_type: str = "", pieces: AsyncIterator[bytes] | None = None
+    ) -> Response:
+        """Send a request of the batch API; see `tetrad.serving.ports.BatchEndpoint`."""
+        if self._login.each:
+            raise InvalidInput(f"calls of the upstream {self._upstream.name!r} are signed: it takes no batches")
+        headers = (*self._batch_headers, *((("content-type", content_type),) if content_type else ()))
+        request = self._head(path, headers, method=method).request
+        if pieces is None:
+            return await self._send(Head(request, path), b"")
+        return await self._provider.client.upload(request, pieces, timeouts=self._timeouts)
+
+    _batch_headers: tuple[tuple[str, str], ...] = ()
+    """What requests of the batch API say besides."""
+
     def _read_error(self, body: bytes, response: Response) -> tuple[str, str] | None:
         """Return (code, message) of an error body; None where it is not one of this protocol."""
         raise NotImplementedError
@@ -209,6 +252,53 @@ class PooledEndpoint:
         except BaseException:
             response.close()
             raise
+
+
+class _Captured(Exception):
+    """What would have been sent."""
+
+    def __init__(self, path: str, body: bytes) -> None:
+        super().__init__()
+        self.path = path
+        self.body = body
+
+
+class Given:
+    """An answer that is there as a whole, read as a `Response` is."""
+
+    complete = True
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.status = status
+        self.headers = [(b"content-type", b"application/json")]
+        self._body = body
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes are there."""
+        return len(self._body)
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return a header by its lower-case name."""
+        return next((value for known, value in self.headers if known == name), None)
+
+    def at_hand(self) -> bytes:
+        """Return everything."""
+        return self._body
+
+    async def read(self) -> bytes:
+        """Return everything, then b""."""
+        body, self._body = self._body, b""
+        return body
+
+    async def read_all(self, limit: int) -> bytes:
+        """Return everything; past `limit` bytes raise `BrokenAnswer`."""
+        if len(self._body) > limit:
+            raise BrokenAnswer(f"the answer has more than {limit} bytes")
+        return self._body
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def model_of(call: ModelCall) -> str:

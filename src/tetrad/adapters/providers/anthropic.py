@@ -51,6 +51,7 @@ class AnthropicEndpoint(PooledEndpoint):
 
     dialect = "anthropic"
     passed = _PASSED
+    _batch_headers = (("anthropic-version", VERSION),)
     hint = "check that its base URL is that of an API in Anthropic's protocol, up to and with /v1"
 
     def __init__(self, provider: PooledProvider, upstream: Upstream, login: Login) -> None:

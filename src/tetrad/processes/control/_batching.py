@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -13,6 +13,7 @@ from tetrad.batches import Batch, BatchKeyGone
 from tetrad.identity import KeyGrant, hash_secret
 from tetrad.kernel import Clock
 from tetrad.kit.jobs import JobClient, JobNotFound
+from tetrad.limits import LeaseState, Sync, SyncReply
 
 JOB: Final = "batch.run"
 _DOMAIN = b"tetrad batch key\x00"
@@ -85,6 +86,41 @@ class LineGrants:
 
     def _derived(self, batch: Batch) -> str:
         return "tetrad_batch_" + hmac.new(self._sealing_key, _DOMAIN + batch.id.encode(), hashlib.sha256).hexdigest()
+
+
+class BudgetHolds:
+    """`BatchHolds` by leases of budgets: a batch is to the keeper a worker of its own, which speaks twice."""
+
+    def __init__(self, sync: Callable[[Sync], SyncReply]) -> None:
+        self._sync = sync
+
+    def hold(self, batch: str, holds: Sequence[tuple[str, str, int]]) -> bool:
+        wanted = _leases(holds)
+        told = [
+            LeaseState(number, rule, instance, want=amount, need=amount, least=amount, reserved=amount)
+            for number, (rule, instance, amount) in enumerate(wanted, 1)
+        ]
+        asked = [LeaseState(each.id, each.rule, each.instance, each.want, each.need, each.least) for each in told]
+        granted = {each.id: each for each in self._sync(Sync(batch, 0, tuple(asked))).grants}
+        enough = all((found := granted.get(each.id)) and (found.gone or found.granted >= each.want) for each in told)
+        if not enough:
+            self.release(batch, holds)
+        return enough
+
+    def release(self, batch: str, holds: Sequence[tuple[str, str, int]]) -> None:
+        told = [
+            LeaseState(number, rule, instance, final=True)
+            for number, (rule, instance, _) in enumerate(_leases(holds), 1)
+        ]
+        self._sync(Sync(batch, 1, tuple(told)))
+
+
+def _leases(holds: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+    """Return what is held of each bucket, one after the other in an order that stays."""
+    sums: dict[tuple[str, str], int] = {}
+    for rule, instance, amount in holds:
+        sums[rule, instance] = sums.get((rule, instance), 0) + amount
+    return [(rule, instance, amount) for (rule, instance), amount in sorted(sums.items())]
 
 
 class BatchWork:

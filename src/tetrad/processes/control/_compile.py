@@ -15,7 +15,7 @@ from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
 from tetrad.kit.egress import PUBLIC
-from tetrad.models import ModelPrice
+from tetrad.models import PUBLIC_LIST, ModelPrice
 from tetrad.releases import AppRefs, Message, ResolvedRelease, ResolvedStep, ResolvedVariable, refuse_unservable
 from tetrad.serving import (
     AppRoute,
@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 _HOUR_IN_CACHE = {"anthropic": 2}
 """What an hour in the cache costs, as a multiple of fresh input, by the provider's own list (platform.claude.com/docs,
 "Prompt caching"): the public price list knows the usual time only."""
+_IN_BATCHES = {"openai": "0.5", "anthropic": "0.5"}
+"""What part of its price a call costs in the provider's own batches, by their own lists (platform.openai.com/docs,
+"Batch API"; platform.claude.com/docs, "Batch processing"), for prices of the public list, which does not know it."""
 _json = msgspec.json.Encoder()
 
 
@@ -243,6 +246,7 @@ def _price(found: ModelPrice, system: str = "") -> Price:
             Tier(tier.start, tier.input, tier.output, tier.cache_read, tier.cache_write) for tier in found.tiers
         ),
         units=found.units,
+        batch=_IN_BATCHES.get(system) if found.source == PUBLIC_LIST else None,
         cache_write_1h=format(Decimal(found.input) * _HOUR_IN_CACHE[system], "f") if hour else None,
     )
 

@@ -55,7 +55,7 @@ from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
 from tetrad.models._settings import limits_from as model_limits
 from tetrad.models._store import SqlModelStore
 from tetrad.models._weights import read_weights
-from tetrad.processes.control._batching import BatchWork, LineGrants
+from tetrad.processes.control._batching import BatchWork, BudgetHolds, LineGrants
 from tetrad.processes.control._bindings import InstalledHere
 from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
@@ -357,6 +357,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             clock,
             scratch=home.root / "uploads",
             limits=batch_limits(settings),
+            holds=BudgetHolds(leases.sync),
         )
         reproductions = Reproductions(
             SqlReproductionStore(database),

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
+from tetrad.processes.gateway._desk import at_desk, pass_on
 from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.processes.gateway._relay import ControlRelay, relayed
@@ -186,7 +187,7 @@ class GatewayCore:
 
     def relayed(self, path: str) -> bool:
         """Tell whether a page is about files or batches: its body and its answer pass through as they come."""
-        return self._relay is not None and relayed(path)
+        return at_desk(path) or (self._relay is not None and relayed(path))
 
     async def relay(
         self,
@@ -200,6 +201,11 @@ class GatewayCore:
         """Answer what a client asks of files and batches; raises nothing but `AnswerTorn`, and for cancellation."""
         begun = _Begun(reply)
         try:
+            if at_desk(path):
+                table = self.pipeline.current()
+                key = table.authenticate(headers, time.time_ns())
+                await pass_on(table, key, method, path, query, headers, body, begun)
+                return
             if self._relay is None:
                 raise Unavailable("this gateway keeps no files", code="state_unavailable")
             if self.metrics.in_flight >= self._max_in_flight:

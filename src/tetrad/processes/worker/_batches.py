@@ -10,19 +10,19 @@ import asyncio
 import time
 from collections import deque
 from threading import Event
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import httpx
 import msgspec
 
 from tetrad.batches import BatchError, LineAnswer, Work, WorkLine
-from tetrad.kernel import NotFound
 from tetrad.kit.jobs import JobCutOff, RunningJob
+from tetrad.processes.worker._batch_control import BatchGone, Callers, Control
+from tetrad.processes.worker._native_batches import Native
 
 _LOOK_S = 2.0
 """So often control is asked whether the batch is to go on."""
 _CALL_S = 900.0
-_CONTROL_S = 600.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _LAST_S = 5.0
 """What is under way when the worker stops may end within this time."""
@@ -46,16 +46,6 @@ class TendBatches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing to say."""
 
 
-class Callers(NamedTuple):
-    """Whom a batch's worker speaks to, and how many of its lines at once."""
-
-    control_url: str
-    token: str
-    gateway_url: str
-    concurrency: int
-    line_bytes: int
-
-
 def run_batch(job: RunningJob, payload: RunBatch) -> dict[str, Any]:
     """Do a batch of requests: check its input, call its lines, write its results."""
     callers, stopping = job.services["batches"], job.services["stopping"]
@@ -67,15 +57,9 @@ def run_batch(job: RunningJob, payload: RunBatch) -> dict[str, Any]:
         return {"id": payload.id, "status": "gone"}
 
 
-class BatchGone(NotFound):
-    """Control knows the batch no more."""
-
-    code = "batch_not_found"
-
-
 def _validate(callers: Callers, stopping: Event, batch: str) -> str:
     async def validate() -> str:
-        async with _Control(callers, stopping, batch) as control:
+        async with Control(callers, stopping, batch) as control:
             return _work.decode(await control.ask("POST", "/validate")).status
 
     return asyncio.run(validate())
@@ -84,7 +68,7 @@ def _validate(callers: Callers, stopping: Event, batch: str) -> str:
 def _answer(callers: Callers, stopping: Event, batch: str) -> dict[str, Any] | None:
     async def answer() -> dict[str, Any] | None:
         async with (
-            _Control(callers, stopping, batch) as control,
+            Control(callers, stopping, batch) as control,
             httpx.AsyncClient(
                 base_url=callers.gateway_url,
                 timeout=httpx.Timeout(_CALL_S, connect=5.0),
@@ -92,7 +76,9 @@ def _answer(callers: Callers, stopping: Event, batch: str) -> dict[str, Any] | N
                 trust_env=False,
             ) as gateway,
         ):
-            problem = await _Run(callers, stopping, control, gateway).run()
+            problem = await Native(callers, stopping, control, gateway).run()
+            if problem is None:
+                problem = await _Run(callers, stopping, control, gateway).run()
             return None if problem is None else msgspec.to_builtins(problem)
 
     return asyncio.run(answer())
@@ -100,7 +86,7 @@ def _answer(callers: Callers, stopping: Event, batch: str) -> dict[str, Any] | N
 
 def _finish(callers: Callers, stopping: Event, batch: str, problem: dict[str, Any] | None) -> dict[str, Any]:
     async def finish() -> dict[str, Any]:
-        async with _Control(callers, stopping, batch) as control:
+        async with Control(callers, stopping, batch) as control:
             done = await control.ask("POST", "/finish", msgspec.json.encode({"problem": problem}))
             found = msgspec.json.decode(done, type=dict[str, Any])
             return {"id": batch, "status": found["status"], **found["request_counts"]}
@@ -108,51 +94,10 @@ def _finish(callers: Callers, stopping: Event, batch: str, problem: dict[str, An
     return asyncio.run(finish())
 
 
-class _Control:
-    """Control's side of one batch. While it is away everything waits, until the worker stops."""
-
-    def __init__(self, callers: Callers, stopping: Event, batch: str) -> None:
-        self._stopping = stopping
-        self._path = f"/internal/v1/batches/{batch}"
-        self._http = httpx.AsyncClient(
-            base_url=callers.control_url,
-            headers={"authorization": f"Bearer {callers.token}", "content-type": "application/json"},
-            timeout=_CONTROL_S,
-            trust_env=False,
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
-
-    async def ask(self, method: str, path: str = "", body: bytes = b"") -> bytes:
-        """Return control's answer; raises `BatchGone`, and `JobCutOff` where the worker stops before there is one."""
-        pause_s = _PAUSE_S
-        while True:
-            why = ""
-            try:
-                answer = await self._http.request(method, self._path + path, content=body or None)
-                if answer.is_success:
-                    return answer.content
-                why = f"{answer.status_code}: {answer.text[:300]}"
-                if answer.status_code == 404:
-                    raise BatchGone(f"control knows no {self._path}: {answer.text[:200]}")
-                if answer.status_code < 500 and answer.status_code != 429:
-                    raise RuntimeError(f"control refused {method} {self._path}{path}: {why}")
-            except httpx.TransportError as error:
-                why = type(error).__name__
-            if self._stopping.is_set():
-                raise JobCutOff(f"the worker stops; control said {why}")
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-
-
 class _Run:
     """The lines of one batch, so many at a time."""
 
-    def __init__(self, callers: Callers, stopping: Event, control: _Control, gateway: httpx.AsyncClient) -> None:
+    def __init__(self, callers: Callers, stopping: Event, control: Control, gateway: httpx.AsyncClient) -> None:
         self._callers = callers
         self._stopping = stopping
         self._control = control

@@ -18,9 +18,10 @@ from tetrad.kit.home import BLOBS_URL, GATEWAY_PORT, Home, cache_folder, reachab
 from tetrad.kit.jobs import JobRegistry
 from tetrad.kit.settings import Settings
 from tetrad.processes.control._settings import GATEWAY_URL
-from tetrad.processes.worker._batches import Callers
+from tetrad.processes.worker._batch_control import Callers
 from tetrad.processes.worker._settings import (
     BATCH_CONCURRENCY,
+    BATCH_POLL_S,
     BATCHES_CRON,
     JOBS_AT_ONCE,
     JOBS_POLL_S,
@@ -132,7 +133,14 @@ def weights_finder(settings: Settings, home: Home) -> Callable[[str], Path]:
 
 def _callers(settings: Settings, control_url: str, token: str) -> Callers:
     gateway = settings.get(GATEWAY_URL) or f"http://{reachable_host(settings)}:{settings.get(GATEWAY_PORT)}"
-    return Callers(control_url, token, gateway.rstrip("/"), settings.get(BATCH_CONCURRENCY), settings.get(LINE_BYTES))
+    return Callers(
+        control_url,
+        token,
+        gateway.rstrip("/"),
+        settings.get(BATCH_CONCURRENCY),
+        settings.get(LINE_BYTES),
+        settings.get(BATCH_POLL_S),
+    )
 
 
 def _isolated(settings: Settings, home: Home, engine: Isolated) -> IsolatedEngine:

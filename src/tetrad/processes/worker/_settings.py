@@ -19,6 +19,10 @@ TRACES_RETENTION_CRON = Setting(
 BATCH_CONCURRENCY = Setting(
     "batch_concurrency", int, 8, "Requests of one batch that are under way at a time.", minimum=1, maximum=256
 )
+BATCH_POLL_S = Setting(
+    "batch_poll_s", float, 30.0, "Longest pause between two looks at a batch that its provider does.",
+    minimum=0.1, maximum=3600,
+)  # fmt: skip
 BATCHES_CRON = Setting(
     "batches_cron", str, "*/5 * * * *", "When batches are looked after and expired files forgotten (cron, UTC)."
 )
@@ -45,6 +49,7 @@ SETTINGS = SettingsTable(
         JOBS_AT_ONCE,
         TRACES_RETENTION_CRON,
         BATCH_CONCURRENCY,
+        BATCH_POLL_S,
         BATCHES_CRON,
         REPRODUCE_THREADS,
         WEIGHTS_CACHE_BYTES,

@@ -1,0 +1,76 @@
+"""Control's side of a batch, for the worker that does it."""
+
+from __future__ import annotations
+
+import asyncio
+from threading import Event
+from typing import NamedTuple, Self
+
+import httpx
+
+from tetrad.kernel import NotFound
+from tetrad.kit.jobs import JobCutOff
+
+_CONTROL_S = 600.0
+_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+
+
+class Callers(NamedTuple):
+    """Whom a batch's worker speaks to, and how many of its lines at once.
+
+    `poll_s` is the longest pause between two looks at a batch that its provider does.
+    """
+
+    control_url: str
+    token: str
+    gateway_url: str
+    concurrency: int
+    line_bytes: int
+    poll_s: float = 30.0
+
+
+class BatchGone(NotFound):
+    """Control knows the batch no more."""
+
+    code = "batch_not_found"
+
+
+class Control:
+    """Control's side of one batch. While it is away everything waits, until the worker stops."""
+
+    def __init__(self, callers: Callers, stopping: Event, batch: str) -> None:
+        self._stopping = stopping
+        self._path = f"/internal/v1/batches/{batch}"
+        self._http = httpx.AsyncClient(
+            base_url=callers.control_url,
+            headers={"authorization": f"Bearer {callers.token}", "content-type": "application/json"},
+            timeout=_CONTROL_S,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def ask(self, method: str, path: str = "", body: bytes = b"") -> bytes:
+        """Return control's answer; raises `BatchGone`, and `JobCutOff` where the worker stops before there is one."""
+        pause_s = _PAUSE_S
+        while True:
+            why = ""
+            try:
+                answer = await self._http.request(method, self._path + path, content=body or None)
+                if answer.is_success:
+                    return answer.content
+                why = f"{answer.status_code}: {answer.text[:300]}"
+                if answer.status_code == 404:
+                    raise BatchGone(f"control knows no {self._path}: {answer.text[:200]}")
+                if answer.status_code < 500 and answer.status_code != 429:
+                    raise RuntimeError(f"control refused {method} {self._path}{path}: {why}")
+            except httpx.TransportError as error:
+                why = type(error).__name__
+            if self._stopping.is_set():
+                raise JobCutOff(f"the worker stops; control said {why}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
