@@ -1,7 +1,7 @@
 """Amazon Bedrock: Converse for every model, and Anthropic's own protocol (InvokeModel) for Anthropic's models.
 
-The login is `sigv4` (an access key; `_aws.read_credential` says how its secret is kept) or `bearer` (an API key of
-Bedrock's).
+The login is `sigv4` (an access key; `_aws.read_credential` says how its secret is kept), `aws-machine` (the
+credential of the machine) or `bearer` (an API key of Bedrock's).
 Sources: docs.aws.amazon.com/bedrock, "Converse", "ConverseStream", "InvokeModelWithResponseStream", "CountTokens".
 """
 
@@ -13,10 +13,11 @@ import msgspec
 
 from tetrad.adapters.providers._answers import Coming, EventStream, Whole, passed
 from tetrad.adapters.providers._aws import Signed
+from tetrad.adapters.providers._aws_identity import machine_signature
 from tetrad.adapters.providers._aws_stream import CONTENT_TYPE, Unframed
 from tetrad.adapters.providers._converse_wire import ConverseReader, converse_event, message_event
 from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, model_of, names_in
-from tetrad.adapters.providers._login import Login, fixed_login
+from tetrad.adapters.providers._login import AWS_MACHINE, Login, fixed_login
 from tetrad.adapters.providers.anthropic import MessagesStream, origin_only, read_outcome
 from tetrad.kernel import UNREADABLE, TetradError, Usage
 from tetrad.kit.upstream import BrokenAnswer, Response
@@ -46,7 +47,10 @@ class BedrockProvider(PooledProvider):
     def endpoint(self, upstream: Upstream) -> BedrockEndpoint:
         login: Login
         kind = upstream.auth or "sigv4"
-        login = Signed(upstream, self.clock, "bedrock") if kind == "sigv4" else fixed_login(upstream, kind)
+        if kind == AWS_MACHINE:
+            login = machine_signature(upstream, self.logins, self.client, self.clock, "bedrock")
+        else:
+            login = Signed(upstream, self.clock, "bedrock") if kind == "sigv4" else fixed_login(upstream, kind)
         return BedrockEndpoint(self, upstream, login)
 
 

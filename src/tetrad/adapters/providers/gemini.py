@@ -15,7 +15,8 @@ from tetrad.adapters.providers._answers import Coming, EventStream, Whole, passe
 from tetrad.adapters.providers._endpoint import PooledEndpoint, PooledProvider, model_of, names_in
 from tetrad.adapters.providers._gemini_wire import GeminiReader
 from tetrad.adapters.providers._google import google_login
-from tetrad.adapters.providers._login import GOOGLE, Login, fixed_login
+from tetrad.adapters.providers._login import GOOGLE, GOOGLE_MACHINE, Login, fixed_login
+from tetrad.adapters.providers._token_identity import google_machine
 from tetrad.kernel import UNREADABLE, Usage
 from tetrad.kit.upstream import Response
 from tetrad.serving import Upstream, read_gemini, read_gemini_error, translated
@@ -31,12 +32,17 @@ _NOT_THE_KEY = (b"API_KEY_INVALID", b"API key not valid", b"API key expired")
 
 
 class GeminiProvider(PooledProvider):
-    """Google's models. The login is `header` for keys of the Gemini API, `google` for service accounts, or `bearer`."""
+    """Google's models.
+
+    The login is `header` for keys of the Gemini API, `google` for service accounts, `google-machine`, or `bearer`.
+    """
 
     def endpoint(self, upstream: Upstream) -> GeminiEndpoint:
         login: Login
         if upstream.auth == GOOGLE:
             login = google_login(upstream, self.logins, self.client, self.clock)
+        elif upstream.auth == GOOGLE_MACHINE:
+            login = google_machine(upstream, self.logins, self.client, self.clock)
         else:
             login = fixed_login(upstream, upstream.auth or "header", "x-goog-api-key")
         return GeminiEndpoint(self, upstream, login)

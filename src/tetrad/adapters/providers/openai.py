@@ -9,7 +9,7 @@ import msgspec
 from tetrad.adapters.providers._answers import Collected, Coming, EventStream, Whole, passed
 from tetrad.adapters.providers._aws_stream import CONTENT_TYPE
 from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, model_of, names_in
-from tetrad.adapters.providers._login import Login, fixed_login
+from tetrad.adapters.providers._login import AZURE_MACHINE, Login, fixed_login
 from tetrad.adapters.providers._media import KINDS, PassedStream, asked_units, comes_as_it_is, read_outcome, request_of
 from tetrad.adapters.providers._openai_wire import (
     StreamReader,
@@ -43,6 +43,10 @@ class OpenAIProvider(PooledProvider):
     """Upstreams whose paths are OpenAI's; their key is sent as a bearer token unless they say otherwise."""
 
     def endpoint(self, upstream: Upstream) -> OpenAIEndpoint:
+        if upstream.auth == AZURE_MACHINE:
+            from tetrad.adapters.providers._token_identity import azure_machine
+
+            return OpenAIEndpoint(self, upstream, azure_machine(upstream, self.logins, self.client, self.clock))
         return OpenAIEndpoint(self, upstream, fixed_login(upstream, upstream.auth or "bearer"))
 
 
