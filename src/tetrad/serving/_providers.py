@@ -175,9 +175,7 @@ def check_provider(spec: ProviderSpec, adapters: Collection[str] = ADAPTERS) -> 
         raise BadProvider("a deployment has a name that cannot be called", hint="such as my-gpt-5-mini, or an ARN")
     if spec.adapter not in adapters:
         raise BadProvider(f"there is no adapter {spec.adapter[:40]!r}", hint=f"known: {', '.join(sorted(adapters))}")
-    if spec.adapter in ("anthropic", "bedrock", "vertex-anthropic") and any(
-        "embeddings" in model.kinds for model in spec.models
-    ):
+    if spec.adapter in ("anthropic", "vertex-anthropic") and any("embeddings" in model.kinds for model in spec.models):
         raise BadProvider(f"the adapter {spec.adapter!r} has no embeddings", hint="leave the kind `embeddings` out")
     _check_login(spec)
     if spec.adapter in ADAPTERS and spec.adapter not in OPENAI_LIKE and spec.operations:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import UNREADABLE
-from tetrad.serving._operations import COUNT_TOKENS, GEMINI, GEMINI_COUNT, GEMINI_EMBEDDINGS
+from tetrad.serving._operations import COUNT_TOKENS, GEMINI, GEMINI_COUNT
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._kinds import Translation
@@ -27,11 +27,9 @@ from tetrad.serving.translation._saying import (
     encoded,
     guarded,
 )
-from tetrad.serving.translation.gemini_answers import GeminiAnswers, GeminiCounts, GeminiVectors
+from tetrad.serving.translation.gemini_answers import GeminiAnswers, GeminiCounts
 from tetrad.serving.translation.gemini_schema import clean_schema
 
-MAX_TEXTS = 2048
-"""How many texts one request may embed."""
 UNSIGNED = "skip_thought_signature_validator"
 """What Google's documentation gives for calls that its models did not make ("Thought signatures", ai.google.dev)."""
 _NUMBERS = {
@@ -78,25 +76,6 @@ def count(call: ModelCall, strict: bool) -> Translation:
     fields = {"model": model, "generateContentRequest": {"model": f"models/{model}", **said}}
     dropped = tuple(dict.fromkeys((*asked.dropped, *losses.paths)))
     return GeminiCounts(ModelCall(GEMINI_COUNT, encoded(fields), strict=call.strict), dropped)
-
-
-@guarded
-def embed(call: ModelCall, strict: bool) -> Translation:
-    """Return a request for embeddings in Google's words; see `Translator`."""
-    body, losses = decoded(call.fields), Losses(strict)
-    given = body.get("input")
-    texts = [given] if isinstance(given, str) else as_list(given, "input")
-    if not texts or len(texts) > MAX_TEXTS or not all(isinstance(each, str) for each in texts):
-        raise bad("input", f"a text, or up to {MAX_TEXTS:,} texts (tokens are not understood)")
-    if body.get("encoding_format", "float") not in ("float", "base64"):
-        raise bad("encoding_format", "'float' or 'base64'")
-    model = as_text(body.get("model"), "model")
-    more = {"outputDimensionality": body["dimensions"]} if "dimensions" in body else {}
-    requests = [{"model": f"models/{model}", "content": {"parts": [{"text": each}]}, **more} for each in texts]
-    losses.rest(body, ("model", "input", "dimensions", "encoding_format"), "")
-    fields = encoded({"model": model, "requests": requests})
-    packed = body.get("encoding_format") == "base64"
-    return GeminiVectors(ModelCall(GEMINI_EMBEDDINGS, fields, strict=call.strict), losses.paths, model, packed=packed)
 
 
 def _request(body: dict[str, Any], losses: Losses) -> dict[str, Any]:
