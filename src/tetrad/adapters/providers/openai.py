@@ -18,7 +18,13 @@ from tetrad.adapters.providers._openai_wire import (
     read_error,
     without_usage_events,
 )
-from tetrad.adapters.providers._responses_wire import ResponsesReader, end_of_response, read_response
+from tetrad.adapters.providers._responses_wire import (
+    FOREIGN,
+    ResponsesReader,
+    end_of_response,
+    own_reasoning,
+    read_response,
+)
 from tetrad.kernel import UNREADABLE, InvalidInput
 from tetrad.kit.upstream import BrokenAnswer, Response
 from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, units_of_chat, usage_of_chat
@@ -84,6 +90,8 @@ class OpenAIEndpoint(PooledEndpoint):
         if call.operation.kind in KINDS:
             more, body = request_of(call)
         else:
+            if call.operation is RESPONSES and FOREIGN.search(call.fields.get("input", b"")) is not None:
+                call = own_reasoning(call)
             fields, more = call.fields, b""
             if call.stream and not call.usage_asked and call.operation is not RESPONSES:
                 fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}

@@ -24,6 +24,7 @@ TRANSLATORS: dict[tuple[str, str], str] = {
     ("count_tokens", "converse_count"): "tetrad.serving.translation.messages_to_converse:count",
     # on the way to a protocol that is neither: with what only that protocol may want back
     ("messages", "chat+"): "tetrad.serving.translation.messages_to_chat:translate_on",
+    ("responses", "chat+"): "tetrad.serving.translation.responses_to_chat:translate_on",
 }
 """By (operation of the client, operation of the upstream): `module:function` of a `Translator`, imported when it is
 first needed. Operations are those of `tetrad.serving.OPERATIONS`, by name."""
