@@ -70,6 +70,8 @@ class FakeBedrock(FakeOpenAI):
     @property
     def script(self) -> type[Script]:
         last = self.requests[-1].target if self.requests else ""
+        if "embed" in last:
+            return EmbedScript
         return InvokeScript if "/invoke" in last else ConverseScript
 
     @property
@@ -78,7 +80,9 @@ class FakeBedrock(FakeOpenAI):
 
     def model_of(self, target: str, body: dict[str, Any]) -> str:
         found = re.search(r"/model/([^/]+)/", target)
-        return unquote(found[1]).removeprefix("anthropic.") if found else "listed"
+        if found is None:
+            return "listed"
+        return re.sub(r"^(anthropic|amazon\.titan-embed|cohere\.embed)\.", "", unquote(found[1]))
 
 
 class AwsErrors(Script):
@@ -93,6 +97,30 @@ class AwsErrors(Script):
     async def act_context(self) -> bool:
         extra = "x-amzn-errortype: ValidationException\r\n"
         return await self.json(400, {"message": "Input is too long for requested model."}, extra=extra)
+
+
+class EmbedScript(AwsErrors):
+    """Models that embed: of Titan one text a call, of Cohere at most 96. A vector is its text's length, and a third."""
+
+    fake: FakeBedrock
+
+    async def act_m1(self) -> bool:
+        if "titan" in self.target:
+            text = self.body["inputText"]
+            body = {"embedding": [len(text), 0.25], "inputTextTokenCount": len(text)}
+            return await self.json(200, {**body, "embeddingsByType": {"float": body["embedding"]}})
+        texts = self.body["texts"]
+        if not 1 <= len(texts) <= 96 or "input_type" not in self.body:
+            return await self.json(400, {"message": "malformed input request"})
+        body = {"id": "e-1", "response_type": "embeddings_by_type", "texts": texts}
+        vectors = {"float": [[len(each), 0.25] for each in texts]}
+        extra = f"x-amzn-bedrock-input-token-count: {sum(map(len, texts))}\r\n"
+        return await self.json(200, {**body, "embeddings": vectors}, extra=extra)
+
+    async def act_fewer(self) -> bool:
+        if "titan" in self.target:
+            return await self.json(200, {"embedding": []})
+        return await self.json(200, {"embeddings": [[1.0]] * (len(self.body["texts"]) + 1)})
 
 
 class InvokeScript(AwsErrors, AnthropicScript):

@@ -61,8 +61,26 @@ class GeminiScript(Script):
         if self.target.endswith(":countTokens"):
             return await self.json(200, {"totalTokens": 14, "totalBillableCharacters": 40})
         if self.target.endswith(":batchEmbedContents"):
-            return await self.json(200, {"embeddings": [{"values": [0.5, 0.25]} for _ in self.body["requests"]]})
+            texts = [each["content"]["parts"][0]["text"] for each in self.body["requests"]]
+            if len(texts) > 100:
+                return await self.json(400, {"error": {"code": 400, "message": "at most 100 requests"}})
+            body = {"embeddings": [{"values": [len(each), 0.25]} for each in texts]}
+            return await self.json(200, {**body, "usageMetadata": {"promptTokenCount": sum(map(len, texts))}})
+        if self.target.endswith(":predict"):
+            texts = [each["content"] for each in self.body["instances"]]
+            if len(texts) > 250:
+                return await self.json(400, {"error": {"code": 400, "message": "at most 250 instances"}})
+            made = [
+                {"values": [len(each), 0.25], "statistics": {"truncated": False, "token_count": len(each)}}
+                for each in texts
+            ]
+            return await self.json(200, {"predictions": [{"embeddings": each} for each in made]})
         return await self.say([[{"text": word}] for word in WORDS])
+
+    async def act_fewer(self) -> bool:
+        if self.target.endswith(":predict"):
+            return await self.json(200, {"predictions": []})
+        return await self.json(200, {"embeddings": []})
 
     async def act_tools(self) -> bool:
         if self.target.endswith(":countTokens"):

@@ -175,6 +175,12 @@ def looks_inner(host: str) -> bool:
     return "." not in name or any(name.endswith(f".{suffix}") for suffix in _INNER_NAMES)
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine by its looks: `localhost`, 127.0.0.0/8, `::1`."""
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
 def address_kind(address: IpAddress) -> AddressKind:
     """Say what an address is; one that carries another (mapped, 6to4, Teredo, NAT64) is no better than that one."""
     if isinstance(address, ipaddress.IPv6Address):

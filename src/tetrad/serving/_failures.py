@@ -111,6 +111,7 @@ _CODES: dict[str, FailureKind] = {
     "egress_refused": "missing",
     "upstream_not_ready": "unavailable",
     "upstream_lost": "unavailable",
+    "upstream_no_identity": "unavailable",
     "upstream_broken": "broken",
     "upstream_failed": "broken",
     "stream_truncated": "unavailable",

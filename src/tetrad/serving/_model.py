@@ -88,7 +88,8 @@ class Upstream(msgspec.Struct, frozen=True):
     max_queue: int = 64
     queue_target_s: float = 1.0
     auth: str = ""
-    """How `secret` is used: bearer, header, query, sigv4, google, none; empty: as the adapter usually does."""
+    """How `secret` is used: bearer, header, query, sigv4, google, none, or one of `MACHINE_AUTHS`; empty: as the
+    adapter usually does."""
     options: dict[str, str] = {}
     """What the adapter needs to know besides, such as a region or the version of an API."""
     egress: str | None = None

@@ -80,7 +80,8 @@ BY_PATH: dict[str, Operation] = {operation.path: operation for operation in OPER
 
 GEMINI = Operation("gemini", "", "chat", input="contents", streams=True, system="systemInstruction")
 GEMINI_COUNT = Operation("gemini_count", "", "chat", input="contents", system="systemInstruction")
-GEMINI_EMBEDDINGS = Operation("gemini_embeddings", "", "embeddings", input="requests")
+VECTORS = Operation("vectors", "", "embeddings", input="texts")
+"""What is asked of upstreams that embed in words of their own; see `translation.embeddings_to_vectors`."""
 CONVERSE = Operation("converse", "", "chat", input="messages", streams=True, system="system")
 CONVERSE_COUNT = Operation("converse_count", "", "chat", input="messages", system="system")
 MISTRAL = Operation("mistral", "", "chat", streams=True)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tetrad.kernel import InvalidInput
-from tetrad.kit.egress import PUBLIC, Egress, EgressRefused, Reach, check_ca, looks_inner
+from tetrad.kit.egress import PUBLIC, Egress, EgressRefused, Reach, check_ca, is_loopback, looks_inner
 from tetrad.serving._model import UNITS, Kind, Price, Upstream
 from tetrad.serving._unit_pricing import batch_pricer_of, pricer_of
 from tetrad.serving.errors import BadProvider, BadRouteTable, ProviderNotFound
@@ -21,7 +21,13 @@ ANY_LLM = "any-llm"
 ADAPTERS = ("anthropic", ANY_LLM, "azure", "bedrock", "gemini", "invocations", "mistral", "openai", "vertex-anthropic")
 """Those that we ship; others register by an entry point."""
 OPENAI_LIKE = frozenset(("openai", "azure", "invocations"))
-AUTHS = ("bearer", "header", "query", "sigv4", "google", "none")
+MACHINE_AUTHS = {
+    "aws-machine": ("bedrock", "invocations"),
+    "google-machine": ("gemini", "vertex-anthropic"),
+    "azure-machine": ("azure", "openai"),
+}
+"""Logins as the machine that a gateway runs on, which need no secret, and the adapters that know them."""
+AUTHS = ("bearer", "header", "query", "sigv4", "google", *MACHINE_AUTHS, "none")
 MAX_OPTIONS, MAX_OPTION_CHARS = 16, 500
 MAX_MODELS = 500
 SPEAKABLE = ("chat", "responses", "completions", "embeddings")
@@ -181,9 +187,7 @@ def check_provider(spec: ProviderSpec, adapters: Collection[str] = ADAPTERS) -> 
         raise BadProvider("a deployment has a name that cannot be called", hint="such as my-gpt-5-mini, or an ARN")
     if spec.adapter not in adapters:
         raise BadProvider(f"there is no adapter {spec.adapter[:40]!r}", hint=f"known: {', '.join(sorted(adapters))}")
-    if spec.adapter in ("anthropic", "bedrock", "vertex-anthropic") and any(
-        "embeddings" in model.kinds for model in spec.models
-    ):
+    if spec.adapter in ("anthropic", "vertex-anthropic") and any("embeddings" in model.kinds for model in spec.models):
         raise BadProvider(f"the adapter {spec.adapter!r} has no embeddings", hint="leave the kind `embeddings` out")
     _check_login(spec)
     if spec.adapter in ADAPTERS and spec.adapter not in OPENAI_LIKE and spec.operations:
@@ -225,6 +229,8 @@ def _check_login(spec: ProviderSpec) -> None:
         raise BadProvider(f"{spec.auth[:40]!r} is no way to log in", hint=f"one of {', '.join(AUTHS)}")
     if spec.auth in ("sigv4", "google") and not spec.secret:
         raise BadProvider(f"the login {spec.auth!r} needs a secret", hint="name it in `secret`")
+    if spec.auth in MACHINE_AUTHS:
+        _check_machine(spec)
     if len(spec.options) > MAX_OPTIONS:
         raise BadProvider(f"{len(spec.options)} options are given", hint=f"at most {MAX_OPTIONS}")
     for name, value in spec.options.items():
@@ -233,6 +239,22 @@ def _check_login(spec: ProviderSpec) -> None:
                 f"the option {name[:40]!r} cannot be used",
                 hint=f"names such as api_version; values of up to {MAX_OPTION_CHARS} printable characters",
             )
+
+
+def _check_machine(spec: ProviderSpec) -> None:
+    known = MACHINE_AUTHS[spec.auth]
+    if spec.adapter not in known:
+        raise BadProvider(
+            f"the adapter {spec.adapter!r} has no login {spec.auth!r}", hint=f"it is one of {', '.join(known)}"
+        )
+    if spec.secret:
+        raise BadProvider(
+            f"the login {spec.auth!r} uses no secret, and one is named", hint="leave it out, or choose another login"
+        )
+    if urlsplit(spec.base_url).scheme != "https" and not is_loopback(spec.host):
+        raise BadProvider(
+            f"the login {spec.auth!r} would send the machine's credential without TLS", hint="name an https address"
+        )
 
 
 def _check_any_llm(spec: ProviderSpec) -> None:
@@ -326,6 +348,12 @@ class ProviderDirectory:
                 f"only administrators of the whole installation may configure providers with the adapter {ANY_LLM!r}: "
                 "its calls are made past the egress policy",
                 hint="ask one of them, or use an adapter whose calls Tetrad makes itself",
+            )
+        if spec.auth in MACHINE_AUTHS and not everywhere:
+            raise EgressRefused(
+                f"only administrators of the whole installation may configure providers with the login {spec.auth!r}: "
+                "calls are made as the machine that the gateway runs on",
+                hint="ask one of them, or use a key of your own",
             )
         spec = msgspec.structs.replace(spec, internal=self._internal(spec, everywhere))
         spec.reach(self.egress).check_host(spec.host)

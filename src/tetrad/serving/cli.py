@@ -83,7 +83,12 @@ def set_provider(
         typer.Option("--option", "-o", metavar="NAME=VALUE", help="Region, version of the API and so on; repeat it."),
     ] = None,
     auth: Annotated[
-        str, typer.Option(help="How the secret is used: bearer, header, query, sigv4, google, none.", show_default="")
+        str,
+        typer.Option(
+            help="How the secret is used: bearer, header, query, sigv4, google, none; or without one, as the "
+            "machine of the gateway: aws-machine, google-machine, azure-machine.",
+            show_default="",
+        ),
     ] = "",
     embeddings: Annotated[
         list[str] | None, typer.Option("--embeddings", help="Which of them embed texts instead of chatting; repeat it.")

@@ -269,7 +269,8 @@ class ProviderBody(BaseModel):
     auth: str = Field(
         default="",
         max_length=20,
-        description="How the secret is used: bearer, header, query, sigv4, google, none; empty: as usual",
+        description="How the secret is used: bearer, header, query, sigv4, google, none; aws-machine, google-machine, "
+        "azure-machine: without one, as the machine of the gateway; empty: as usual",
     )
     options: dict[str, str] = Field(default={}, max_length=16, description="What the adapter needs besides")
 

@@ -104,6 +104,27 @@ def test_a_tool_loop_of_messages_keeps_what_google_signed(messages: anthropic.An
     assert [block.text for block in second.content if block.type == "text"] == ["It is cold."]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tool_loop_of_responses_keeps_what_google_signed(chat: openai.OpenAI, stream: bool) -> None:
+    tools = [{"type": "function", "name": "weather", "parameters": WEATHER, "strict": False}]
+    said: list[dict[str, object]] = [{"role": "user", "content": "Weather in Oslo?"}]
+    asked = {"model": "google/agent", "tools": tools, "store": False, "include": ["reasoning.encrypted_content"]}
+
+    def answer() -> openai.types.responses.Response:
+        if not stream:
+            return chat.responses.create(**asked, input=said)  # type: ignore[call-overload,no-any-return]
+        with chat.responses.stream(**asked, input=said) as events:  # type: ignore[arg-type]
+            return events.get_final_response()
+
+    first = answer()
+    use = next(item for item in first.output if item.type == "function_call")
+    sealed = [item for item in first.output if item.type == "reasoning" and item.encrypted_content]
+    assert len(sealed) == 1
+    said += [item.model_dump(exclude_none=True) for item in first.output]
+    said.append({"type": "function_call_output", "call_id": use.call_id, "output": "cold"})
+    assert answer().output_text == "It is cold."
+
+
 def test_thoughts_and_usage_come_whole(chat: openai.OpenAI) -> None:
     whole = chat.chat.completions.create(model="google/thinking", messages=[{"role": "user", "content": "2+2?"}])
     assert whole.choices[0].message.content == "4"

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 from fastapi import FastAPI
 
 from support import gateway as g
 from support.databases import SqliteTemplate, opened
+from support.fake_gemini import FakeGemini
 from support.fake_openai import WORDS, FakeOpenAI
 from support.gateway import GatewayProcess, make_table, prepare_home
 from support.traces_api import served
@@ -22,6 +24,7 @@ from tetrad.kit.http import PROBLEM_RESPONSES, Credential, guard
 from tetrad.responses import Responses
 from tetrad.responses._store import SqlResponseStore
 from tetrad.responses.routes import conversation_router, router
+from tetrad.serving import ModelEntry, Upstream
 
 TEXT = "".join(WORDS)
 
@@ -44,12 +47,26 @@ def upstream() -> Iterator[FakeOpenAI]:
         yield fake
 
 
+@pytest.fixture(scope="module")
+def gemini() -> Iterator[FakeGemini]:
+    with FakeGemini() as fake:
+        yield fake
+
+
 @pytest.fixture(scope="module", params=["tetrad", "uvicorn"])
 def gateway(
-    upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    upstream: FakeOpenAI, gemini: FakeGemini, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[GatewayProcess]:
     home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("db")
-    prepare_home(home, make_table(upstream.base_url, models=("tools",)))
+    table = make_table(upstream.base_url, models=("tools",))
+    google = Upstream("google", gemini.base_url, adapter="gemini", provider="google", secret="google-secret-012")
+    signing = ModelEntry("google/agent", "google", "agent")
+    table = msgspec.structs.replace(
+        table,
+        upstreams={**table.upstreams, "google": google},
+        models={**table.models, "google/agent": signing},
+    )
+    prepare_home(home, table)
     with opened(SqliteTemplate(folder).copy(folder / "tetrad.db")) as database:
         app = FastAPI(responses=PROBLEM_RESPONSES, docs_url=None, redoc_url=None)
         responses = Responses(SqlResponseStore(database), SystemClock())
@@ -199,6 +216,21 @@ def test_calls_of_tools_go_on_with_their_results(client: openai.OpenAI, upstream
     assert asked["content"] == "Weather?"
     assert called["tool_calls"][0]["function"] == {"name": "w", "arguments": '{"c":"Oslo"}'}
     assert answered == {"role": "tool", "tool_call_id": "c1", "content": "3 C"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stored_tool_loop_keeps_what_google_signed(client: openai.OpenAI, stream: bool) -> None:
+    tools = [{"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}}]
+    asked: dict[str, Any] = {"model": "google/agent", "tools": tools}
+    if stream:
+        with client.responses.stream(**asked, input="Weather in Oslo?") as events:
+            first = events.get_final_response()
+    else:
+        first = client.responses.create(**asked, input="Weather in Oslo?")
+    use = next(item for item in first.output if item.type == "function_call")
+    result = {"type": "function_call_output", "call_id": use.call_id, "output": "cold"}
+    second = client.responses.create(**asked, previous_response_id=first.id, input=[result])
+    assert second.output_text == "It is cold."
 
 
 def test_an_upstream_that_keeps_responses_itself_is_asked_to_go_on(client: openai.OpenAI, upstream: FakeOpenAI) -> None:

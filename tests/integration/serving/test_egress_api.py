@@ -140,3 +140,24 @@ async def test_only_administrators_of_the_installation_configure_calls_that_ask_
     # neither may editors change what is there: its secret, its address, its models
     assert (await put(made.editor, url, **more, secret="mine"))[0] == 403
     assert (await put(made.administrator, "http://169.254.169.254/v1", **more))[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("auth", "adapter"),
+    [("aws-machine", "bedrock"), ("aws-machine", "invocations"), ("google-machine", "gemini"),
+     ("google-machine", "vertex-anthropic"), ("azure-machine", "azure"), ("azure-machine", "openai")],
+)  # fmt: skip
+async def test_only_administrators_of_the_installation_have_calls_made_as_the_machine(
+    made: Installation, auth: str, adapter: str
+) -> None:
+    url, more = "https://api.example.com/v1", {"adapter": adapter, "auth": auth}
+    status, said = await put(made.editor, url, **more)
+    assert (status, said["code"]) == (403, "egress_refused")
+    assert (await made.editor.post(f"{PATH}/discover", json=body(url, **more))).status_code == 403
+    assert (await put(made.administrator, url, **more))[0] == 200
+    # nor may editors move it, or send it elsewhere
+    assert (await put(made.editor, "https://evil.example.com/v1", **more))[0] == 403
+    assert (await put(made.administrator, "http://api.example.com/v1", **more))[0] == 400
+    assert (await put(made.administrator, url, **more, secret="key"))[0] == 400
+    assert (await put(made.administrator, "http://169.254.169.254/v1", **more))[0] in (400, 403)
+    assert (await put(made.administrator, url, adapter="mistral", auth=auth))[0] == 400

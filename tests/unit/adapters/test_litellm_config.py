@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tetrad.adapters.litellm import Plan, read_config
-from tetrad.adapters.litellm._config import MAX_DEPLOYMENTS, BadLiteLLMConfig, all_kinds
+from tetrad.adapters.litellm._config import MAX_DEPLOYMENTS, all_kinds
 from tetrad.adapters.litellm._kinds import MODES, STRATEGIES
+from tetrad.adapters.litellm._plan import BadLiteLLMConfig
 from tetrad.kit.plain_yaml import BadYaml
 from tetrad.serving import ModelRoute, ProviderSpec
 from tetrad.serving._providers import check_provider

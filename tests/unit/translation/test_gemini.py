@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import struct
 from typing import Any
 
 import pytest
@@ -288,16 +286,7 @@ def test_a_blocked_prompt_is_a_filters_answer_and_a_malformed_call_can_be_tried_
         made.whole(b'{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL"}]}')
 
 
-def test_embeddings_and_counts_are_said_and_read() -> None:
-    made = translated(
-        "embeddings", "gemini_embeddings",
-        {"model": "gemini-embedding-001", "input": ["a", "b"], "dimensions": 2, "encoding_format": "base64"},
-    )  # fmt: skip
-    assert json.loads(bytes(made.call.fields["requests"]))[1] == {
-        "model": "models/gemini-embedding-001", "content": {"parts": [{"text": "b"}]}, "outputDimensionality": 2,
-    }  # fmt: skip
-    body = json.loads(made.whole(b'{"embeddings":[{"values":[0.5,0.25]},{"values":[1,2]}]}'))
-    assert struct.unpack("<2f", base64.b64decode(body["data"][0]["embedding"])) == (0.5, 0.25)
+def test_counts_are_said_and_read() -> None:
     made = translated("count_tokens", "gemini_count", {"model": "g", "messages": [USER], "system": "Be kind."})
     asked_for = json.loads(bytes(made.call.fields["generateContentRequest"]))
     assert asked_for == {

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tetrad.adapters.litellm._config import Plan, read_config
+from tetrad.adapters.litellm._config import read_config
+from tetrad.adapters.litellm._plan import Plan
 from tetrad.kernel import InvalidInput
 from tetrad.kit.api_client import ApiClient, path_part
 from tetrad.kit.cli_output import InProject, Json, show_rows

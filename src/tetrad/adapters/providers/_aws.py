@@ -76,8 +76,9 @@ class Signed:
     headers: tuple[tuple[str, str], ...] = ()
     query = ""
 
-    def __init__(self, upstream: Upstream, clock: Clock, service: str) -> None:
-        self._credential = credential = read_credential(upstream)
+    def __init__(self, upstream: Upstream, clock: Clock, service: str, credential: AwsCredential | None = None) -> None:
+        credential = credential or read_credential(upstream)
+        self._credential = credential
         self._region = upstream.options.get("region") or credential.region or _region_of(upstream.base_url)
         self._service = upstream.options.get("service") or service
         self._clock = clock

@@ -62,6 +62,10 @@ class PooledProvider:
     async def close(self) -> None:
         """End all connections."""
         self.drainer.close()
+        for login in self.logins.values():
+            end = getattr(login, "close", None)
+            if end is not None:
+                end()
         await self.client.close()
 
 

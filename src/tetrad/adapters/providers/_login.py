@@ -11,6 +11,8 @@ from tetrad.kit.upstream import Address
 from tetrad.serving import Upstream
 
 SIGNED, GOOGLE = "sigv4", "google"
+AWS_MACHINE, GOOGLE_MACHINE, AZURE_MACHINE = "aws-machine", "google-machine", "azure-machine"
+"""As the machine that the gateway runs on: its cloud says the credential, and no secret of ours is used."""
 
 
 class Login(Protocol):

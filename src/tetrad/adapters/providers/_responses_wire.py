@@ -9,11 +9,13 @@ from decimal import Decimal
 import msgspec
 
 from tetrad.kernel import UNREADABLE, Usage
-from tetrad.serving.ports import Outcome
+from tetrad.serving.ports import ModelCall, Outcome
 
 _NOTHING = msgspec.Raw(b"")
 _ENDS = frozenset(("response.completed", "response.incomplete", "response.failed", "error"))
 _MAYBE_END = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"')
+FOREIGN = re.compile(rb'"tetrad\.google\.')
+"""What encrypted reasoning begins with that Google signed, in an earlier turn of the conversation."""
 _BLANK = re.compile(rb"\r?\n\r?\n")
 
 
@@ -170,3 +172,19 @@ def _read(events: bytes) -> Iterator[_Event]:
                 yield _events.decode(line[5:].strip())
             except UNREADABLE:
                 continue
+
+
+def own_reasoning(call: ModelCall) -> ModelCall:
+    """Return the call without the reasoning that Google signed, which this upstream could not read; it is named."""
+    try:
+        items = msgspec.json.decode(call.fields["input"], type=list[dict[str, msgspec.Raw]])
+    except UNREADABLE:
+        return call  # a text, or what the upstream will refuse itself
+    kept, lost = [], {}
+    for number, item in enumerate(items):
+        if FOREIGN.match(item.get("encrypted_content", b"")):
+            lost[f"input[{number}]"] = item["encrypted_content"]
+        else:
+            kept.append(item)
+    fields = {**call.fields, "input": msgspec.Raw(msgspec.json.encode(kept))}
+    return msgspec.structs.replace(call, fields=fields, unsaid={**call.unsaid, **lost})

@@ -1,31 +1,35 @@
 """Amazon Bedrock: Converse for every model, and Anthropic's own protocol (InvokeModel) for Anthropic's models.
 
-The login is `sigv4` (an access key; `_aws.read_credential` says how its secret is kept) or `bearer` (an API key of
-Bedrock's).
+The login is `sigv4` (an access key; `_aws.read_credential` says how its secret is kept), `aws-machine` (the
+credential of the machine) or `bearer` (an API key of Bedrock's).
 Sources: docs.aws.amazon.com/bedrock, "Converse", "ConverseStream", "InvokeModelWithResponseStream", "CountTokens".
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import quote
 
 import msgspec
 
 from tetrad.adapters.providers._answers import Coming, EventStream, Whole, passed
 from tetrad.adapters.providers._aws import Signed
+from tetrad.adapters.providers._aws_identity import machine_signature
 from tetrad.adapters.providers._aws_stream import CONTENT_TYPE, Unframed
 from tetrad.adapters.providers._converse_wire import ConverseReader, converse_event, message_event
 from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, model_of, names_in
-from tetrad.adapters.providers._login import Login, fixed_login
+from tetrad.adapters.providers._login import AWS_MACHINE, Login, fixed_login
+from tetrad.adapters.providers._vectors import Cohere, Embedding, Family, Titan
 from tetrad.adapters.providers.anthropic import MessagesStream, origin_only, read_outcome
 from tetrad.kernel import UNREADABLE, TetradError, Usage
 from tetrad.kit.upstream import BrokenAnswer, Response
-from tetrad.serving import Upstream, error_body, read_converse, translated
+from tetrad.serving import RequestRefused, Upstream, error_body, read_converse, translated
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 ANTHROPIC_VERSION = "bedrock-2023-05-31"
-_CONVERSE = ("converse", "converse_count")
+_CONVERSE = ("converse", "converse_count", "vectors")
 _MESSAGES = ("messages", "converse_count")
+_EMBEDDERS: tuple[tuple[str, Callable[[], Family]], ...] = (("amazon.titan-embed", Titan), ("cohere.embed", Cohere))
 _STAYS = frozenset(("model", "stream"))
 
 
@@ -46,7 +50,10 @@ class BedrockProvider(PooledProvider):
     def endpoint(self, upstream: Upstream) -> BedrockEndpoint:
         login: Login
         kind = upstream.auth or "sigv4"
-        login = Signed(upstream, self.clock, "bedrock") if kind == "sigv4" else fixed_login(upstream, kind)
+        if kind == AWS_MACHINE:
+            login = machine_signature(upstream, self.logins, self.client, self.clock, "bedrock")
+        else:
+            login = Signed(upstream, self.clock, "bedrock") if kind == "sigv4" else fixed_login(upstream, kind)
         return BedrockEndpoint(self, upstream, login)
 
 
@@ -66,6 +73,8 @@ class BedrockEndpoint(PooledEndpoint):
         spoken = _MESSAGES if "anthropic." in model and not self._converse_only else _CONVERSE
         if name not in spoken:
             return await translated(call, spoken, self._upstream, self.call)
+        if name == "vectors":
+            return await self._embedded(call, model)
         lost: tuple[str, ...] = ()
         if name == "messages":
             fields, lost = origin_only(call, self._upstream)
@@ -87,6 +96,22 @@ class BedrockEndpoint(PooledEndpoint):
         url = self._upstream.base_url.replace("://bedrock-runtime.", "://bedrock.")
         control = PooledEndpoint(self._provider, msgspec.structs.replace(self._upstream, base_url=url), self._login)
         return names_in(await control._listed("/foundation-models"), "modelSummaries", "modelId")
+
+    async def _embedded(self, call: ModelCall, model: str) -> Answer:
+        family = next((family() for name, family in _EMBEDDERS if name in model), None)
+        if family is None:
+            raise RequestRefused(
+                f"the upstream {self._upstream.name!r} embeds with models of Titan and Cohere only",
+                param="model",
+                hint="ask for a model whose id has amazon.titan-embed or cohere.embed in it",
+                code="operation_not_served",
+            )
+        head = self._head(f"/model/{quote(model, safe='')}/invoke")
+
+        async def send(body: bytes) -> Response:
+            return await self._send(head, body)
+
+        return await Embedding(self._provider, self._upstream, family, send, self._refused).answer(call)
 
     def _at(self, operation: str, model: str, *, stream: bool) -> Head:
         verb = {

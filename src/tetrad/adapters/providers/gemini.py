@@ -15,7 +15,9 @@ from tetrad.adapters.providers._answers import Coming, EventStream, Whole, passe
 from tetrad.adapters.providers._endpoint import PooledEndpoint, PooledProvider, model_of, names_in
 from tetrad.adapters.providers._gemini_wire import GeminiReader
 from tetrad.adapters.providers._google import google_login
-from tetrad.adapters.providers._login import GOOGLE, Login, fixed_login
+from tetrad.adapters.providers._login import GOOGLE, GOOGLE_MACHINE, Login, fixed_login
+from tetrad.adapters.providers._token_identity import google_machine
+from tetrad.adapters.providers._vectors import Embedding, Gemini, Vertex
 from tetrad.kernel import UNREADABLE, Usage
 from tetrad.kit.upstream import Response
 from tetrad.serving import Upstream, read_gemini, read_gemini_error, translated
@@ -23,7 +25,7 @@ from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _METHODS = {
     "gemini": "generateContent",
-    "gemini_embeddings": "batchEmbedContents",
+    "vectors": "",
     "gemini_count": "countTokens",
 }
 _PAUSE = re.compile(rb'"retryDelay"\s*:\s*"(\d+)(?:\.(\d+))?s"')
@@ -31,12 +33,17 @@ _NOT_THE_KEY = (b"API_KEY_INVALID", b"API key not valid", b"API key expired")
 
 
 class GeminiProvider(PooledProvider):
-    """Google's models. The login is `header` for keys of the Gemini API, `google` for service accounts, or `bearer`."""
+    """Google's models.
+
+    The login is `header` for keys of the Gemini API, `google` for service accounts, `google-machine`, or `bearer`.
+    """
 
     def endpoint(self, upstream: Upstream) -> GeminiEndpoint:
         login: Login
         if upstream.auth == GOOGLE:
             login = google_login(upstream, self.logins, self.client, self.clock)
+        elif upstream.auth == GOOGLE_MACHINE:
+            login = google_machine(upstream, self.logins, self.client, self.clock)
         else:
             login = fixed_login(upstream, upstream.auth or "header", "x-goog-api-key")
         return GeminiEndpoint(self, upstream, login)
@@ -50,22 +57,22 @@ class GeminiEndpoint(PooledEndpoint):
     def __init__(self, provider: PooledProvider, upstream: Upstream, login: Login) -> None:
         super().__init__(provider, upstream, login)
         self._vertex = "/publishers/" in upstream.base_url
-        self._methods = {
-            name: method for name, method in _METHODS.items() if name != "gemini_embeddings" or not self._vertex
-        }
 
     async def call(self, call: ModelCall) -> Answer:
         """Send a call; see `tetrad.serving.ports.Endpoint`."""
-        method = self._methods.get(call.operation.name)
+        method = _METHODS.get(call.operation.name)
         if method is None:
-            return await translated(call, self._methods, self._upstream, self.call)
+            return await translated(call, _METHODS, self._upstream, self.call)
+        name = quote(model_of(call).removeprefix("models/"), safe="@")
+        if call.operation.name == "vectors":
+            return await self._embedded(call, name)
         if call.stream:
             method = "streamGenerateContent?alt=sse"
         fields = {name: raw for name, raw in call.fields.items() if name != "model"}
         if self._vertex and "generateContentRequest" in fields:
             inner = msgspec.json.decode(fields["generateContentRequest"], type=dict[str, msgspec.Raw])
             fields = {name: raw for name, raw in inner.items() if name != "model"}
-        head = self._head(f"/models/{quote(model_of(call).removeprefix('models/'), safe='@')}:{method}")
+        head = self._head(f"/models/{name}:{method}")
         response = await self._send(head, msgspec.json.encode(fields))
         try:
             return await self._answer(call, response)
@@ -76,6 +83,15 @@ class GeminiEndpoint(PooledEndpoint):
     async def models(self) -> tuple[str, ...]:
         """Return the names of the models that the Gemini API lists; Vertex lists none at this address."""
         return names_in(await self._listed("/models?pageSize=1000"), "models", "name", "models/")
+
+    async def _embedded(self, call: ModelCall, name: str) -> Answer:
+        family = Vertex(name) if self._vertex else Gemini()
+        head = self._head(f"/models/{name}:{'predict' if self._vertex else 'batchEmbedContents'}")
+
+        async def send(body: bytes) -> Response:
+            return await self._send(head, body)
+
+        return await Embedding(self._provider, self._upstream, family, send, self._refused).answer(call)
 
     async def _answer(self, call: ModelCall, response: Response) -> Answer:
         refusal = await self._refused(response)
@@ -128,11 +144,6 @@ def _outcome(call: ModelCall, body: bytes) -> Outcome:
         if counted is None:
             raise msgspec.ValidationError("it counts no tokens")
         return Outcome(usage=Usage(), attributes={"count_tokens.input_tokens": bytes(counted).decode()})
-    if call.operation.name == "gemini_embeddings":
-        found = msgspec.json.decode(body, type=dict[str, list[msgspec.Raw]]).get("embeddings")
-        if found is None:
-            raise msgspec.ValidationError("it holds no embeddings")
-        return Outcome(attributes={"embeddings.count": str(len(found))})
     answer = read_gemini(body)
     if not answer.candidates and answer.promptFeedback is None:
         raise msgspec.ValidationError("it has no candidates")

@@ -1,7 +1,8 @@
 """Servers that take chat completions at a path of each model's own: Databricks serving endpoints, Amazon SageMaker.
 
-The option `path` names it, `{model}` standing for the model. Where the login is `sigv4` the path is SageMaker's, and
-its streams come in Amazon's event stream, each message a piece of the server-sent events of the container.
+The option `path` names it, `{model}` standing for the model. Where the login is `sigv4` or
+`aws-machine` the path is SageMaker's, and its streams come in Amazon's event stream, each message a piece of the
+server-sent events of the container.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from tetrad.adapters.providers._aws import Frame, Signed
+from tetrad.adapters.providers._aws_identity import machine_signature
 from tetrad.adapters.providers._aws_stream import Unframed, event_stream_failed
 from tetrad.adapters.providers._endpoint import Head, PooledProvider
-from tetrad.adapters.providers._login import SIGNED, Login, fixed_login
+from tetrad.adapters.providers._login import AWS_MACHINE, SIGNED, Login, fixed_login
 from tetrad.adapters.providers.openai import OpenAIEndpoint
 from tetrad.kernel import InvalidInput
 from tetrad.kit.upstream import Response
@@ -27,7 +29,9 @@ class InvocationsProvider(PooledProvider):
 
     def endpoint(self, upstream: Upstream) -> InvocationsEndpoint:
         login: Login
-        if upstream.auth == SIGNED:
+        if upstream.auth == AWS_MACHINE:
+            login = machine_signature(upstream, self.logins, self.client, self.clock, "sagemaker")
+        elif upstream.auth == SIGNED:
             login = Signed(upstream, self.clock, "sagemaker")
         else:
             login = fixed_login(upstream, upstream.auth or "bearer")
@@ -41,7 +45,7 @@ class InvocationsEndpoint(OpenAIEndpoint):
     hint = "check that its base URL and path are those of servers that speak OpenAI's chat completions"
 
     def __init__(self, provider: PooledProvider, upstream: Upstream, login: Login) -> None:
-        self._framed = upstream.auth == SIGNED
+        self._framed = upstream.auth in (SIGNED, AWS_MACHINE)
         self._template = upstream.options.get("path") or (SAGEMAKER if self._framed else DATABRICKS)
         if "{model}" not in self._template or not self._template.startswith("/"):
             raise InvalidInput(f"the path {self._template[:100]!r} names no model", hint="such as /models/{model}")

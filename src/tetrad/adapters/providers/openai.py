@@ -9,7 +9,7 @@ import msgspec
 from tetrad.adapters.providers._answers import Collected, Coming, EventStream, Whole, passed
 from tetrad.adapters.providers._aws_stream import CONTENT_TYPE
 from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, model_of, names_in
-from tetrad.adapters.providers._login import Login, fixed_login
+from tetrad.adapters.providers._login import AZURE_MACHINE, Login, fixed_login
 from tetrad.adapters.providers._media import KINDS, PassedStream, asked_units, comes_as_it_is, read_outcome, request_of
 from tetrad.adapters.providers._openai_wire import (
     StreamReader,
@@ -18,7 +18,13 @@ from tetrad.adapters.providers._openai_wire import (
     read_error,
     without_usage_events,
 )
-from tetrad.adapters.providers._responses_wire import ResponsesReader, end_of_response, read_response
+from tetrad.adapters.providers._responses_wire import (
+    FOREIGN,
+    ResponsesReader,
+    end_of_response,
+    own_reasoning,
+    read_response,
+)
 from tetrad.kernel import UNREADABLE, InvalidInput
 from tetrad.kit.upstream import BrokenAnswer, Response
 from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, units_of_chat, usage_of_chat
@@ -43,6 +49,10 @@ class OpenAIProvider(PooledProvider):
     """Upstreams whose paths are OpenAI's; their key is sent as a bearer token unless they say otherwise."""
 
     def endpoint(self, upstream: Upstream) -> OpenAIEndpoint:
+        if upstream.auth == AZURE_MACHINE:
+            from tetrad.adapters.providers._token_identity import azure_machine
+
+            return OpenAIEndpoint(self, upstream, azure_machine(upstream, self.logins, self.client, self.clock))
         return OpenAIEndpoint(self, upstream, fixed_login(upstream, upstream.auth or "bearer"))
 
 
@@ -80,6 +90,8 @@ class OpenAIEndpoint(PooledEndpoint):
         if call.operation.kind in KINDS:
             more, body = request_of(call)
         else:
+            if call.operation is RESPONSES and FOREIGN.search(call.fields.get("input", b"")) is not None:
+                call = own_reasoning(call)
             fields, more = call.fields, b""
             if call.stream and not call.usage_asked and call.operation is not RESPONSES:
                 fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}

@@ -12,7 +12,8 @@ import msgspec
 
 from tetrad.adapters.providers._endpoint import Head, PooledProvider, model_of
 from tetrad.adapters.providers._google import google_login
-from tetrad.adapters.providers._login import GOOGLE, Login, fixed_login
+from tetrad.adapters.providers._login import GOOGLE, GOOGLE_MACHINE, Login, fixed_login
+from tetrad.adapters.providers._token_identity import google_machine
 from tetrad.adapters.providers.anthropic import AnthropicEndpoint
 from tetrad.serving import Upstream
 from tetrad.serving.ports import ModelCall
@@ -29,6 +30,8 @@ class VertexAnthropicProvider(PooledProvider):
         kind = upstream.auth or GOOGLE
         if kind == GOOGLE:
             login = google_login(upstream, self.logins, self.client, self.clock)
+        elif kind == GOOGLE_MACHINE:
+            login = google_machine(upstream, self.logins, self.client, self.clock)
         else:
             login = fixed_login(upstream, kind)
         return VertexAnthropicEndpoint(self, upstream, login)

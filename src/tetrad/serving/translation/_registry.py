@@ -16,7 +16,7 @@ TRANSLATORS: dict[tuple[str, str], str] = {
     ("completions", "chat"): "tetrad.serving.translation.completions_to_chat:translate",
     ("responses", "chat"): "tetrad.serving.translation.responses_to_chat:translate",
     ("chat", "gemini"): "tetrad.serving.translation.chat_to_gemini:translate",
-    ("embeddings", "gemini_embeddings"): "tetrad.serving.translation.chat_to_gemini:embed",
+    ("embeddings", "vectors"): "tetrad.serving.translation.embeddings_to_vectors:translate",
     ("count_tokens", "gemini_count"): "tetrad.serving.translation.chat_to_gemini:count",
     ("chat", "mistral"): "tetrad.serving.translation.chat_to_mistral:translate",
     ("messages", "converse"): "tetrad.serving.translation.messages_to_converse:translate",
@@ -24,6 +24,7 @@ TRANSLATORS: dict[tuple[str, str], str] = {
     ("count_tokens", "converse_count"): "tetrad.serving.translation.messages_to_converse:count",
     # on the way to a protocol that is neither: with what only that protocol may want back
     ("messages", "chat+"): "tetrad.serving.translation.messages_to_chat:translate_on",
+    ("responses", "chat+"): "tetrad.serving.translation.responses_to_chat:translate_on",
 }
 """By (operation of the client, operation of the upstream): `module:function` of a `Translator`, imported when it is
 first needed. Operations are those of `tetrad.serving.OPERATIONS`, by name."""

@@ -2,7 +2,7 @@
 
 What Google signs of a model's thoughts (`extra_content.google.thought_signature`, of a call or of the message) has no
 words in Messages, and the next turn of a tool loop is refused without it. It is said as `redacted_thinking`, which
-clients send back unread: before the call that it belongs to, or behind the text. Its data begins with `GOOGLE_SIGNED`.
+clients send back unread: before the call that it belongs to, or behind the text.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tetrad.kernel import UNREADABLE, TetradError, Usage
 from tetrad.serving.errors import BadAnswer, StreamBroken, error_body, error_event
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation._events import StreamTranslator
+from tetrad.serving.translation.google_signatures import Extra, google_signature, sealed, unsealed
 from tetrad.serving.translation.usage import messages_usage, usage_of_chat
 
 STOP_REASONS = {
@@ -26,7 +27,6 @@ STOP_REASONS = {
 }
 MAX_ARGUMENT_BYTES = 8 * 1024 * 1024
 MAX_CALLS = 1024
-GOOGLE_SIGNED = "tetrad.google."
 _MOST_LOOKS = 64
 
 _NOTHING = msgspec.Raw(b"")
@@ -37,24 +37,11 @@ class _Function(msgspec.Struct, frozen=True):
     arguments: str | None = None
 
 
-class _Anthropic(msgspec.Struct, frozen=True):
-    signature: str | None = None
-
-
-class _Google(msgspec.Struct, frozen=True):
-    thought_signature: str | None = None
-
-
-class _Extra(msgspec.Struct, frozen=True):
-    anthropic: _Anthropic | None = None
-    google: _Google | None = None
-
-
 class _Call(msgspec.Struct, frozen=True):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
-    extra_content: _Extra | None = None
+    extra_content: Extra | None = None
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -65,7 +52,7 @@ class _Message(msgspec.Struct, frozen=True):
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[_Call] | None = None
-    extra_content: _Extra | None = None
+    extra_content: Extra | None = None
 
 
 class _Choice(msgspec.Struct, frozen=True):
@@ -175,12 +162,12 @@ def _blocks(message: _Message) -> list[dict[str, Any]]:
     if thoughts:
         blocks.append({"type": "thinking", "thinking": thoughts, "signature": _signature(message)})
     blocks += [{"type": "text", "text": text} for text in (message.content, message.refusal) if text]
-    if signature := _google(message.extra_content):
+    if signature := google_signature(message.extra_content):
         blocks.append(_signed("text", signature))
     for call in message.tool_calls or ():
         function = call.function or _Function()
         name = function.name or ""
-        if signature := _google(call.extra_content):
+        if signature := google_signature(call.extra_content):
             blocks.append(_signed("call", signature))
         blocks.append(
             {"type": "tool_use", "id": call.id or "", "name": name, "input": _arguments(function.arguments, name)}
@@ -193,21 +180,13 @@ def _signature(message: _Message) -> str:
     return (extra.anthropic.signature if extra and extra.anthropic else None) or ""
 
 
-def _google(extra: _Extra | None) -> str:
-    return (extra.google.thought_signature if extra and extra.google else None) or ""
-
-
 def _signed(what: str, signature: str) -> dict[str, Any]:
-    return {"type": "redacted_thinking", "data": f"{GOOGLE_SIGNED}{what}.{signature}"}
+    return {"type": "redacted_thinking", "data": sealed(what, signature)}
 
 
 def read_google_signature(block: dict[str, Any]) -> tuple[str, str] | None:
     """Return what is signed (`text` or `call`) and the signature, of a block that carries one of Google's."""
-    data = block.get("data")
-    if block.get("type") != "redacted_thinking" or not isinstance(data, str) or not data.startswith(GOOGLE_SIGNED):
-        return None
-    what, _, signature = data.removeprefix(GOOGLE_SIGNED).partition(".")
-    return what, signature
+    return unsealed(block.get("data")) if block.get("type") == "redacted_thinking" else None
 
 
 def _arguments(text: str | None, name: str) -> dict[str, Any]:
@@ -235,7 +214,7 @@ class _Tool:
     def __init__(self, call: _Call) -> None:
         self.id = call.id or ""
         self.name = ""
-        self.signature = _google(call.extra_content)
+        self.signature = google_signature(call.extra_content)
         self.pieces: list[str] = []
         self.size = 0
         self._looks = 0
@@ -334,7 +313,7 @@ class ChatEvents(StreamTranslator):
             said.append(self._piece(b"thinking", thoughts))
         if delta.extra_content is not None and self._open == "thinking" and (signature := _signature(delta)):
             said.append(self._piece(b"signature", signature))
-        if signature := _google(delta.extra_content):
+        if signature := google_signature(delta.extra_content):
             self._start("redacted", _encode(_signed("text", signature)), said)
         if delta.refusal:
             self._refused = True

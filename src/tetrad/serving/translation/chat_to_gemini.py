@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import UNREADABLE
-from tetrad.serving._operations import COUNT_TOKENS, GEMINI, GEMINI_COUNT, GEMINI_EMBEDDINGS
+from tetrad.serving._operations import COUNT_TOKENS, GEMINI, GEMINI_COUNT
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import ModelCall
+from tetrad.serving.translation._chat_parts import Media, Text, chat_parts
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._saying import (
     Losses,
@@ -27,11 +28,9 @@ from tetrad.serving.translation._saying import (
     encoded,
     guarded,
 )
-from tetrad.serving.translation.gemini_answers import GeminiAnswers, GeminiCounts, GeminiVectors
+from tetrad.serving.translation.gemini_answers import GeminiAnswers, GeminiCounts
 from tetrad.serving.translation.gemini_schema import clean_schema
 
-MAX_TEXTS = 2048
-"""How many texts one request may embed."""
 UNSIGNED = "skip_thought_signature_validator"
 """What Google's documentation gives for calls that its models did not make ("Thought signatures", ai.google.dev)."""
 _NUMBERS = {
@@ -49,9 +48,9 @@ _NEUTRAL: dict[str, Any] = {
 }  # fmt: skip
 _BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 24_576}
 _LEVELS = {"minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
-_DATA_URL = re.compile(r"data:([A-Za-z0-9.+/-]+)(?:;[a-z0-9=._-]+)*;base64,")
 _OWN_FILES = re.compile(r"gs://|https://generativelanguage\.googleapis\.com/|https://(?:www\.)?youtu(?:be\.com|\.be)/")
 _GENERATION = re.compile(r"gemini-(\d+)")
+_MEDIA = ("image_url", "input_audio", "file")
 _SOUNDS = {"wav": "audio/wav", "mp3": "audio/mp3"}
 
 
@@ -78,25 +77,6 @@ def count(call: ModelCall, strict: bool) -> Translation:
     fields = {"model": model, "generateContentRequest": {"model": f"models/{model}", **said}}
     dropped = tuple(dict.fromkeys((*asked.dropped, *losses.paths)))
     return GeminiCounts(ModelCall(GEMINI_COUNT, encoded(fields), strict=call.strict), dropped)
-
-
-@guarded
-def embed(call: ModelCall, strict: bool) -> Translation:
-    """Return a request for embeddings in Google's words; see `Translator`."""
-    body, losses = decoded(call.fields), Losses(strict)
-    given = body.get("input")
-    texts = [given] if isinstance(given, str) else as_list(given, "input")
-    if not texts or len(texts) > MAX_TEXTS or not all(isinstance(each, str) for each in texts):
-        raise bad("input", f"a text, or up to {MAX_TEXTS:,} texts (tokens are not understood)")
-    if body.get("encoding_format", "float") not in ("float", "base64"):
-        raise bad("encoding_format", "'float' or 'base64'")
-    model = as_text(body.get("model"), "model")
-    more = {"outputDimensionality": body["dimensions"]} if "dimensions" in body else {}
-    requests = [{"model": f"models/{model}", "content": {"parts": [{"text": each}]}, **more} for each in texts]
-    losses.rest(body, ("model", "input", "dimensions", "encoding_format"), "")
-    fields = encoded({"model": model, "requests": requests})
-    packed = body.get("encoding_format") == "base64"
-    return GeminiVectors(ModelCall(GEMINI_EMBEDDINGS, fields, strict=call.strict), losses.paths, model, packed=packed)
 
 
 def _request(body: dict[str, Any], losses: Losses) -> dict[str, Any]:
@@ -357,47 +337,22 @@ def _signature(holder: dict[str, Any], path: str, losses: Losses) -> str:
 
 
 def _parts(message: dict[str, Any], path: str, losses: Losses, *, media: bool) -> list[dict[str, Any]]:
-    content = message.get("content")
-    if isinstance(content, str):
-        return [{"text": content}]
-    parts = []
-    for number, item in enumerate(as_list(content, f"{path}.content")):
-        place = f"{path}.content[{number}]"
-        part = _part(as_object(item, place), place, losses, media=media)
-        if part is not None:
-            parts.append(part)
-    return parts
+    said = []
+    for part in chat_parts(message, path, losses, media=_MEDIA if media else ()):
+        found = {"text": part.text} if isinstance(part, Text) else _media(part, losses)
+        if found is not None:
+            said.append(found)
+    return said
 
 
-def _part(part: dict[str, Any], path: str, losses: Losses, *, media: bool) -> dict[str, Any] | None:
-    kind = part.get("type")
-    if kind in ("text", "refusal"):
-        losses.rest(part, ("type", kind), path)
-        return {"text": as_text(part.get(kind), f"{path}.{kind}")}
-    if media and kind == "image_url":
-        image = part.get("image_url")
-        image = {"url": image} if isinstance(image, str) else as_object(image, f"{path}.image_url")
-        losses.rest(image, ("url", *(("detail",) if image.get("detail") == "auto" else ())), f"{path}.image_url")
-        return _media(as_text(image.get("url"), f"{path}.image_url.url"), f"{path}.image_url.url", losses)
-    if media and kind == "input_audio":
-        sound = as_object(part.get("input_audio"), f"{path}.input_audio")
-        form = as_text(sound.get("format"), f"{path}.input_audio.format")
-        data = as_text(sound.get("data"), f"{path}.input_audio.data")
-        return {"inlineData": {"mimeType": _SOUNDS.get(form, f"audio/{form}"), "data": data}}
-    if media and kind == "file":
-        file = as_object(part.get("file"), f"{path}.file")
-        losses.rest(file, ("file_data", "filename"), f"{path}.file")
-        if isinstance(file.get("file_data"), str):
-            return _media(file["file_data"], f"{path}.file.file_data", losses)
-    losses.lose(path)
-    return None
-
-
-def _media(url: str, path: str, losses: Losses) -> dict[str, Any] | None:
-    data = _DATA_URL.match(url)
-    if data is not None:
-        return {"inlineData": {"mimeType": data.group(1), "data": url[data.end() :]}}
-    if _OWN_FILES.match(url):
-        return {"fileData": {"fileUri": url}}
-    losses.lose(path)  # Gemini fetches nothing from the web
+def _media(part: Media, losses: Losses) -> dict[str, Any] | None:
+    if part.kind == "file":
+        losses.rest(part.file, ("file_data", "filename"), f"{part.path}.file")
+    if part.kind == "input_audio":
+        return {"inlineData": {"mimeType": _SOUNDS.get(part.form, f"audio/{part.form}"), "data": part.data}}
+    if part.data is not None:
+        return {"inlineData": {"mimeType": part.form, "data": part.data}}
+    if part.url is not None and _OWN_FILES.match(part.url):
+        return {"fileData": {"fileUri": part.url}}
+    losses.lose(part.path if part.url is None else part.place)  # Gemini fetches nothing from the web
     return None

@@ -14,6 +14,7 @@ import msgspec
 from tetrad.kernel import UNREADABLE
 from tetrad.serving._operations import MESSAGES
 from tetrad.serving.ports import ModelCall
+from tetrad.serving.translation._chat_parts import Media, Text, chat_parts
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._saying import (
     Losses,
@@ -42,9 +43,9 @@ _NEUTRAL: dict[str, Any] = {
 """What says nothing, so that leaving it out loses nothing."""
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "minimal": "low"}
 _TIERS = {"auto": "auto", "default": "standard_only"}
-_DATA_URL = re.compile(r"data:([A-Za-z0-9.+/-]+)(?:;[a-z0-9=._-]+)*;base64,")
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]")
 _CONTROL = "cache_control"
+_MEDIA = ("image_url", "file")
 
 
 @guarded
@@ -332,57 +333,35 @@ def _thoughts(message: dict[str, Any], path: str, losses: Losses) -> list[dict[s
 
 def _parts(message: dict[str, Any], path: str, losses: Losses, *, media: bool) -> list[dict[str, Any]]:
     """Return content as blocks; a mark for the cache on the message goes to its last block."""
-    content = message.get("content")
     blocks: list[dict[str, Any]] = []
-    if isinstance(content, str):
-        blocks = [{"type": "text", "text": content}]
-    else:
-        for number, item in enumerate(as_list(content, f"{path}.content")):
-            place = f"{path}.content[{number}]"
-            part = as_object(item, place)
-            block = _part(part, place, losses, media=media)
-            if block is not None:
-                _keep_control(part, block)
-                blocks.append(block)
+    # sound is lost: no message of Anthropic's can hold it
+    for part in chat_parts(message, path, losses, media=_MEDIA if media else (), marks=(_CONTROL,)):
+        block = {"type": "text", "text": part.text} if isinstance(part, Text) else _media(part, losses)
+        if block is not None:
+            _keep_control(part.item, block)
+            blocks.append(block)
     if blocks:
         _keep_control(message, blocks[-1])
     return blocks
 
 
-def _part(part: dict[str, Any], path: str, losses: Losses, *, media: bool) -> dict[str, Any] | None:
-    kind = part.get("type")
-    if kind in ("text", "refusal"):
-        losses.rest(part, ("type", kind, _CONTROL), path)
-        return {"type": "text", "text": as_text(part.get(kind), f"{path}.{kind}")}
-    if media and kind == "image_url":
-        image = part.get("image_url")
-        image = {"url": image} if isinstance(image, str) else as_object(image, f"{path}.image_url")
-        losses.rest(image, ("url", *(("detail",) if image.get("detail") == "auto" else ())), f"{path}.image_url")
-        url = as_text(image.get("url"), f"{path}.image_url.url")
-        data = _DATA_URL.match(url)
-        if data is not None:
-            return {
-                "type": "image",
-                "source": {"type": "base64", "media_type": data.group(1), "data": url[data.end() :]},
-            }
-        if url.startswith(("http://", "https://")):
-            return {"type": "image", "source": {"type": "url", "url": url}}
-        raise bad(f"{path}.image_url.url", "a web address, or base64 in a data: URL")
-    if media and kind == "file":
-        return _file(as_object(part.get("file"), f"{path}.file"), path, losses)
-    losses.lose(path)  # such as sound, which no message of Anthropic's can hold
-    return None
+def _media(part: Media, losses: Losses) -> dict[str, Any] | None:
+    if part.kind == "file":
+        return _file(part, losses)
+    if part.data is not None:
+        return {"type": "image", "source": {"type": "base64", "media_type": part.form, "data": part.data}}
+    if part.url is not None and part.url.startswith(("http://", "https://")):
+        return {"type": "image", "source": {"type": "url", "url": part.url}}
+    raise bad(part.place, "a web address, or base64 in a data: URL")
 
 
-def _file(file: dict[str, Any], path: str, losses: Losses) -> dict[str, Any] | None:
-    text = file.get("file_data")
-    data = _DATA_URL.match(text) if isinstance(text, str) else None
-    if data is None or not isinstance(text, str) or data.group(1) != "application/pdf":
-        losses.lose(path)
+def _file(part: Media, losses: Losses) -> dict[str, Any] | None:
+    if part.data is None or part.form != "application/pdf":
+        losses.lose(part.path)
         return None
-    losses.rest(file, ("file_data", "filename"), f"{path}.file")
-    source = {"type": "base64", "media_type": data.group(1), "data": text[data.end() :]}
+    losses.rest(part.file, ("file_data", "filename"), f"{part.path}.file")
+    source = {"type": "base64", "media_type": part.form, "data": part.data}
     block: dict[str, Any] = {"type": "document", "source": source}
-    if file.get("filename") is not None:
-        block["title"] = as_text(file["filename"], f"{path}.file.filename")
+    if part.file.get("filename") is not None:
+        block["title"] = as_text(part.file["filename"], f"{part.path}.file.filename")
     return block

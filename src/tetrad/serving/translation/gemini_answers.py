@@ -6,8 +6,6 @@ them: `extra_content.google.thought_signature` of a call, or of the message.
 
 from __future__ import annotations
 
-import base64
-import struct
 import time
 from typing import Any
 
@@ -373,47 +371,3 @@ class GeminiCounts:
 
     def outcome(self, outcome: Outcome) -> Outcome:
         return outcome
-
-
-class _Vector(msgspec.Struct, frozen=True):
-    values: list[float]
-
-
-class _Vectors(msgspec.Struct, frozen=True):
-    embeddings: list[_Vector]
-
-
-class GeminiVectors:
-    """A `Translation` of embeddings. Google does not say what they cost: their usage is not known."""
-
-    def __init__(self, call: ModelCall, dropped: tuple[str, ...], model: str, *, packed: bool) -> None:
-        self.call = call
-        self.dropped = dropped
-        self._model = model
-        self._packed = packed
-
-    def whole(self, body: bytes) -> bytes:
-        try:
-            found = msgspec.json.decode(body, type=_Vectors).embeddings
-        except msgspec.MsgspecError as error:
-            raise BadAnswer(f"the upstream's answer is no list of embeddings: {error}") from None
-        data = [
-            {"object": "embedding", "index": n, "embedding": _packed(each.values) if self._packed else each.values}
-            for n, each in enumerate(found)
-        ]
-        return _encode({"object": "list", "model": self._model, "data": data})
-
-    def error(self, status: int, body: bytes) -> tuple[int, bytes]:
-        said = read_gemini_error(body) or _Error(message=body[:1000].decode("utf-8", "replace"))
-        return status, error_body(as_error(said, status))
-
-    def events(self) -> GeminiEvents:
-        raise BadAnswer("embeddings are no stream")
-
-    def outcome(self, outcome: Outcome) -> Outcome:
-        return outcome
-
-
-def _packed(values: list[float]) -> str:
-    """Return numbers as OpenAI's clients ask for them: little-endian singles in base64."""
-    return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()

@@ -12,6 +12,7 @@ from tetrad.kernel import UNREADABLE, Usage, new_id
 from tetrad.serving.errors import BadAnswer, StreamBroken
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation._events import EventReader
+from tetrad.serving.translation.google_signatures import Extra, google_signature, sealed
 from tetrad.serving.translation.usage import usage_of_chat
 
 MAX_CALLS = 1024
@@ -31,6 +32,7 @@ class _Call(msgspec.Struct, frozen=True):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
+    extra_content: Extra | None = None
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -41,6 +43,7 @@ class _Message(msgspec.Struct, frozen=True):
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[_Call] | None = None
+    extra_content: Extra | None = None
 
     @property
     def thought(self) -> str:
@@ -194,8 +197,12 @@ def _items(message: _Message, identity: str, reason: str | None, logprobs: list[
         if message.refusal:
             parts.append({"type": "refusal", "refusal": message.refusal})
         items.append(_said(f"msg_{tail}", parts, status))
+    if signature := google_signature(message.extra_content):
+        items.append(_signed(f"rs_{tail}ff", "text", signature))
     for number, call in enumerate(message.tool_calls or ()):
         function = call.function or _Function()
+        if signature := google_signature(call.extra_content):
+            items.append(_signed(f"rs_{tail}{number:02x}", "call", signature))
         items.append(
             _called(f"fc_{tail}{number:02x}", call.id or f"call_{tail}{number:02x}", function.name or "",
                     function.arguments or "", "completed")
@@ -206,6 +213,11 @@ def _items(message: _Message, identity: str, reason: str | None, logprobs: list[
 def _reasoning(identity: str, text: str, status: str = "completed") -> dict[str, Any]:
     content = [{"type": "reasoning_text", "text": text}] if text else []
     return {"id": identity, "type": "reasoning", "summary": [], "content": content, "status": status}
+
+
+def _signed(identity: str, what: str, signature: str) -> dict[str, Any]:
+    """Return what clients send back unread: the signature of a call stands before it, that of a text behind it."""
+    return {**_reasoning(identity, ""), "encrypted_content": sealed(what, signature)}
 
 
 def _said(identity: str, parts: list[dict[str, Any]], status: str) -> dict[str, Any]:
@@ -267,6 +279,7 @@ class ResponsesEvents:
         self._reason: str | None = None
         self._usage: Usage | None = None
         self._chars = 0
+        self._signature = ""
 
     def feed(self, data: bytes) -> bytes:
         said: list[bytes] = []
@@ -330,6 +343,7 @@ class ResponsesEvents:
             self._say("refusal", delta.refusal, [], said)
         for call in delta.tool_calls or ():
             self._call(call, said)
+        self._signature = google_signature(delta.extra_content) or self._signature
 
     def _grow(self, text: str) -> None:
         self._chars += len(text)
@@ -370,6 +384,14 @@ class ResponsesEvents:
         self._event("response.output_item.added", said, output_index=place, item=empty)
         self._start_part(item, said)
         return item
+
+    def _sign(self, what: str, signature: str, said: list[bytes]) -> None:
+        self._grow(signature)
+        place = self._place()
+        item = _Open("reasoning", f"rs_{self._tail}{place:02x}", place)
+        empty = _reasoning(item.identity, "", "in_progress")
+        self._event("response.output_item.added", said, output_index=place, item=empty)
+        self._done(item, _signed(item.identity, what, signature), said)
 
     def _start_part(self, item: _Open, said: list[bytes]) -> None:
         self._part_event("added", item, _part(item.kind, "", []), said)
@@ -418,6 +440,8 @@ class ResponsesEvents:
             if len(self._calls) >= MAX_CALLS:
                 raise BadAnswer(f"the answer has more than {MAX_CALLS} calls of tools")
             self._close(said)
+            if signature := google_signature(call.extra_content):
+                self._sign("call", signature, said)
             place = self._place()
             known = self._calls[number] = _Open("call", f"fc_{self._tail}{place:02x}", place)
             known.call_id, known.name = call.id or f"call_{self._tail}{place:02x}", function.name or ""
@@ -446,6 +470,8 @@ class ResponsesEvents:
         if not self._output:  # an answer without a word still has its message
             self._open = self._start("text", said)
             self._close(said, status)
+        if self._signature:
+            self._sign("text", self._signature, said)
         whole = {**(self._head or {}), "output": self._output}
         _end(whole, self._reason, self._usage)
         self._event(f"response.{whole['status']}", said, response=whole)

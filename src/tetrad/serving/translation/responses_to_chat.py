@@ -2,7 +2,7 @@
 
 Items become messages: what an assistant said and called next to each other is one message, as chat completions want
 it. Reasoning that has a text goes back as `reasoning_content`; encrypted reasoning belongs to whom it came from and is
-left out.
+left out, but for what Google signed, on the way to a protocol that may want it back.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tetrad.serving.translation._saying import (
     encoded,
     guarded,
 )
+from tetrad.serving.translation.google_signatures import google_extra, unsealed
 from tetrad.serving.translation.responses_answers import ResponsesAnswers
 
 MAX_ITEMS = 20_000
@@ -43,6 +44,16 @@ _FORMAT = ("name", "schema", "strict", "description")
 @guarded
 def translate(call: ModelCall, strict: bool) -> Translation:
     """Return the call in chat completions; see `Translator`."""
+    return _translate(call, strict, on=False)
+
+
+@guarded
+def translate_on(call: ModelCall, strict: bool) -> Translation:
+    """Return the call in chat completions that are translated once more, with the signatures that stand in it."""
+    return _translate(call, strict, on=True)
+
+
+def _translate(call: ModelCall, strict: bool, *, on: bool) -> Translation:
     body, losses = decoded(call.fields), Losses(strict)
     for name in _NEEDS_MEMORY:
         if name in body:
@@ -53,12 +64,12 @@ def translate(call: ModelCall, strict: bool) -> Translation:
                 code="state_unavailable",
             )
     said: dict[str, Any] = {name: body[name] for name in _SAME if name in body}
-    said["messages"] = _messages(body, losses)
+    said["messages"] = _messages(body, losses, on=on)
     if "max_output_tokens" in body:
         said["max_completion_tokens"] = body["max_output_tokens"]
     _tools(body, said, losses)
     _text(body, said, losses)
-    _rest(body, said, losses)
+    _rest(body, said, losses, on=on)
     if call.stream:
         said["stream_options"] = {"include_usage": True}
     fields = encoded(said)
@@ -69,7 +80,7 @@ def translate(call: ModelCall, strict: bool) -> Translation:
     )
 
 
-def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
+def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses, *, on: bool) -> None:
     reasoning = as_object(body.get("reasoning", {}), "reasoning")
     if reasoning.get("effort") is not None:
         said["reasoning_effort"] = as_text(reasoning["effort"], "reasoning.effort")
@@ -77,7 +88,7 @@ def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     for number, name in enumerate(as_list(body.get("include", []), "include")):
         if name == "message.output_text.logprobs":
             said["logprobs"] = True
-        else:
+        elif not (on and name == "reasoning.encrypted_content"):  # what there is of it is always told
             losses.lose(f"include[{number}]")
     if "top_logprobs" in said:
         said["logprobs"] = True
@@ -145,8 +156,8 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         losses.lose("tool_choice")
 
 
-def _messages(body: dict[str, Any], losses: Losses) -> list[dict[str, Any]]:
-    talk = _Talk(losses)
+def _messages(body: dict[str, Any], losses: Losses, *, on: bool) -> list[dict[str, Any]]:
+    talk = _Talk(losses, on=on)
     if "instructions" in body:
         talk.say("system", as_text(body["instructions"], "instructions"))
     given = body.get("input")
@@ -164,8 +175,10 @@ def _messages(body: dict[str, Any], losses: Losses) -> list[dict[str, Any]]:
 class _Talk:
     """Messages in the making. `_turn` is the assistant's message that calls and thoughts still join."""
 
-    def __init__(self, losses: Losses) -> None:
+    def __init__(self, losses: Losses, *, on: bool) -> None:
         self._losses = losses
+        self._on = on
+        self._signature, self._signed_at = "", ""
         self._messages: list[dict[str, Any]] = []
         self._turn: dict[str, Any] | None = None
 
@@ -175,10 +188,17 @@ class _Talk:
 
     def finished(self) -> list[dict[str, Any]]:
         """Return the messages; thoughts that nothing followed say nothing."""
+        self._unused()
         return [each for each in self._messages if each["content"] is not None or "tool_calls" in each]
 
     def take(self, item: dict[str, Any], path: str) -> None:
         kind = item.get("type", "message")
+        if self._on and kind == "reasoning" and (found := unsealed(item.get("encrypted_content"))) is not None:
+            self._signed(*found, path)
+            if not item.get("content"):
+                return
+        elif kind not in ("function_call", "reasoning"):
+            self._unused()
         if kind == "message":
             self._message(item, path)
         elif kind == "function_call":
@@ -230,7 +250,25 @@ class _Talk:
                 "arguments": as_text(item.get("arguments"), f"{path}.arguments"),
             },
         }
+        if self._signature:
+            call["extra_content"] = google_extra(self._signature)
+            self._signature = ""
         self._assistant().setdefault("tool_calls", []).append(call)
+
+    def _signed(self, what: str, signature: str, path: str) -> None:
+        """Keep what is signed of the call that follows, or put it to the text that it stands behind."""
+        self._unused()
+        if what == "call":
+            self._signature, self._signed_at = signature, path
+        elif self._turn is not None and self._turn["content"] is not None:
+            self._turn["extra_content"] = google_extra(signature)
+        else:
+            self._losses.lose(path)
+
+    def _unused(self) -> None:
+        if self._signature:
+            self._losses.lose(self._signed_at)
+            self._signature = ""
 
     def _result(self, item: dict[str, Any], path: str) -> None:
         self._losses.rest(item, ("type", "call_id", "output", "id", "status"), path)
@@ -253,7 +291,7 @@ class _Talk:
         if not texts:
             self._losses.lose(path)
             return
-        if item.get("encrypted_content") is not None:
+        if item.get("encrypted_content") is not None and not (self._on and unsealed(item["encrypted_content"])):
             self._losses.lose(f"{path}.encrypted_content")
         self._turn = None
         self._assistant()["reasoning_content"] = "".join(texts)

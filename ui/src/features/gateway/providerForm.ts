@@ -35,6 +35,9 @@ export const LOGINS = [
   { value: "query", label: "in the address" },
   { value: "sigv4", label: "to sign each call (AWS)" },
   { value: "google", label: "as a Google service account" },
+  { value: "aws-machine", label: "none: as the gateway's own machine (AWS)" },
+  { value: "google-machine", label: "none: as the gateway's own machine (Google)" },
+  { value: "azure-machine", label: "none: as the gateway's own machine (Azure)" },
   { value: "none", label: "not at all" },
 ] as const;
 export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], deployment: "", units: {}, input: "", output: "", cache_read: "", cache_write: "", currency: "USD" };

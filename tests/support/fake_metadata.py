@@ -1,0 +1,93 @@
+"""What the clouds tell machines about themselves: Amazon's, Google's and Azure's services, spoken on a raw socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from support.raw_server import read_request
+
+ROLE = "gateway-role"
+
+
+def moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class FakeMetadata:
+    """Answers by path; `asked` keeps every request, `lies` replaces the answer of a path, `held` keeps all waiting."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self.now_s = now_s
+        self.life_s = 3600.0
+        self.asked: list[tuple[str, str, dict[str, str], dict[str, list[str]]]] = []
+        self.lies: dict[str, tuple[int, bytes]] = {}
+        self.held: asyncio.Event | None = None
+        self.given = 0
+
+    def count(self, path: str) -> int:
+        return sum(each[1] == path for each in self.asked)
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head, body = await read_request(reader)
+            method, target, _ = head.split("\r\n", 1)[0].split(" ")
+            lines = [line.partition(":") for line in head.split("\r\n")[1:] if line]
+            headers = {name.lower(): value.strip() for name, _, value in lines}
+            parts = urlsplit(target)
+            form = parse_qs(body.decode() or parts.query)
+            self.asked.append((method, parts.path, headers, form))
+            if self.held is not None:
+                await self.held.wait()
+            status, said = self.lies.get(parts.path) or self.answer(method, parts.path, headers, form)
+            flavor = "metadata-flavor: Google\r\n" if parts.path.startswith("/computeMetadata") else ""
+            writer.write(f"HTTP/1.1 {status} Said\r\n{flavor}content-length: {len(said)}\r\n\r\n".encode() + said)
+            await writer.drain()
+
+    def answer(self, method: str, path: str, headers: dict[str, str], form: dict[str, list[str]]) -> tuple[int, bytes]:
+        if path == "/latest/api/token":
+            return (200, b"imds-token") if method == "PUT" else (405, b"")
+        if path.startswith("/latest/"):
+            if headers.get("x-aws-ec2-metadata-token") != "imds-token":
+                return 401, b""
+            return (200, self.keys()) if path.endswith(ROLE) else (200, ROLE.encode())
+        if path in ("/creds", "/v2/credentials/abc"):
+            return (200, self.keys()) if headers.get("authorization") in (None, "pod-token") else (403, b"")
+        if path == "/sts":
+            known = form.get("WebIdentityToken") == ["web-token"] and form["Action"] == ["AssumeRoleWithWebIdentity"]
+            return (200, self.xml()) if known else (403, b"<Error/>")
+        if path.startswith("/computeMetadata/"):
+            return (200, self.token("ya29")) if headers.get("metadata-flavor") == "Google" else (403, b"")
+        if path == "/metadata/identity/oauth2/token":
+            return (200, self.token("imds", text=True)) if headers.get("metadata") == "true" else (400, b"")
+        if path == "/msi":
+            return (200, self.token("app")) if headers.get("x-identity-header") == "proof" else (401, b"")
+        if path == "/tenant-1/oauth2/v2.0/token":
+            known = form.get("client_assertion") == ["web-token"]
+            return (200, self.token("entra")) if known else (400, b"{}")
+        return 404, b""
+
+    def token(self, prefix: str, *, text: bool = False) -> bytes:
+        self.given += 1
+        life = str(int(self.life_s)) if text else self.life_s
+        return json.dumps({"access_token": f"{prefix}.{self.given}", "expires_in": life}).encode()
+
+    def keys(self) -> bytes:
+        return json.dumps({"Code": "Success", **self.pair()}).encode()
+
+    def xml(self) -> bytes:
+        found = self.pair()
+        found["SessionToken"] = found.pop("Token")
+        inner = "".join(f"<{name}>{value}</{name}>" for name, value in found.items())
+        return f"<AssumeRoleWithWebIdentityResponse><Credentials>{inner}</Credentials></AssumeRole>".encode()
+
+    def pair(self) -> dict[str, Any]:
+        self.given += 1
+        return {
+            "AccessKeyId": f"ASIA{self.given}", "SecretAccessKey": f"secret/{self.given}+=",
+            "Token": f"session/{self.given}+=", "Expiration": moment(self.now_s() + self.life_s),
+        }  # fmt: skip
