@@ -12,6 +12,14 @@ import time
 from pathlib import Path
 
 from mcp.server.mcpserver import Context, MCPServer
+from pydantic import BaseModel
+
+
+class Answer(BaseModel):
+    """What a user answers."""
+
+    text: str
+
 
 server = MCPServer("small", instructions="Use `add` for sums.")
 STARTED = {"slow": 0, "cancelled": 0}
@@ -83,6 +91,20 @@ def mutate(description: str) -> str:
     server.remove_tool("add")
     server.add_tool(add, description=description)
     return "changed"
+
+
+@server.tool()
+async def announce(ctx: Context) -> str:
+    """Say that the list of tools has changed."""
+    await ctx.session.send_tool_list_changed()
+    return "said"
+
+
+@server.tool()
+async def ask(question: str, ctx: Context) -> str:
+    """Ask the client's user."""
+    given = await ctx.elicit(question, Answer)
+    return given.data.text if given.action == "accept" else given.action
 
 
 @server.tool()

@@ -2,7 +2,7 @@
 
 from tetrad.tools._exchange import ToolExchange
 from tetrad.tools._model import RegisteredServer, StoredTool, ToolServerSpec, check_server, command_digest, may_run
-from tetrad.tools._proxy import PREFIX, Limiter, Sightings, ToolProxy, ToolRecorder
+from tetrad.tools._proxy import COMBINED, PREFIX, Limiter, Sightings, ToolProxy, ToolRecorder
 from tetrad.tools._rpc import Message, error_message, read_message, same_id
 from tetrad.tools._screen import Seen
 from tetrad.tools._sessions import Sessions
@@ -18,6 +18,7 @@ from tetrad.tools.errors import (
 )
 
 __all__ = [
+    "COMBINED",
     "PREFIX",
     "BadMessage",
     "BadToolServer",

@@ -6,6 +6,7 @@ import base64
 import binascii
 import contextlib
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
@@ -30,7 +31,7 @@ STREAM_S = 3600.0
 """A stream that a server keeps open for what it says on its own ends after an hour; clients open another."""
 MAX_PARAM_HEADERS = 64
 JSON = (b"content-type", b"application/json")
-_EVENTS = (
+EVENTS = (
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
@@ -38,7 +39,7 @@ _EVENTS = (
 _VERSION = re.compile(rb"\d{4}-\d{2}-\d{2}")
 _EVENT_ID = re.compile(rb"[\x20-\x7e]{1,1024}")
 _ENCODED = re.compile(rb"=\?base64\?(.*)\?=")
-_LISTEN = "subscriptions/listen"
+LISTEN = "subscriptions/listen"
 _GREETINGS = frozenset(("initialize", "server/discover"))
 _METHODS = {
     "tools": ("tools/list", "tools/call"),
@@ -47,7 +48,7 @@ _METHODS = {
     ),
     "prompts": ("prompts/list", "prompts/get"),
 }  # fmt: skip
-_ALWAYS = frozenset((*_GREETINGS, "ping", "logging/setLevel", _LISTEN))
+_ALWAYS = frozenset((*_GREETINGS, "ping", "logging/setLevel", LISTEN))
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
@@ -125,37 +126,33 @@ class Call:
     async def post(self, reply: Reply) -> None:
         """Pass a message on, and its answer back."""
         exchange = self._exchange
-        kind = exchange.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if kind != b"application/json":
-            raise BadMessage("a message is application/json", hint="say so in content-type", status=415)
-        message = read_message(exchange.body)
-        exchange.body = b""
+        message = read_posted(exchange)
         exchange.identity = message.id
         exchange.rpc = message.method
         self._note_session()
-        self._check_headers(message)
+        check_headers(exchange.headers, message)
         if message.kind == "request":
             self._judge(message)
             message = self._traced(message)
             await self._limit()
         elif message.method and not message.method.startswith("notifications/"):
             raise BadMessage("what has no id is a notification, and this is none")
-        is_listening = message.kind == "request" and message.method == _LISTEN
+        is_listening = message.kind == "request" and message.method == LISTEN
         if is_listening:
             exchange.is_stream = True
-            self._proxy.take_stream(self._key)
+            self._take_stream()
         try:
             await self._forward(message, reply, is_listening)
         finally:
             if is_listening:
-                self._proxy.give_stream(self._key)
+                self._give_stream()
 
     async def listen(self, reply: Reply) -> None:
         """Pass on what the server says on its own, until one of them has enough (MCP up to 2025-11-25)."""
-        exchange, proxy = self._exchange, self._proxy
+        exchange = self._exchange
         exchange.is_stream = True
         self._note_session()
-        proxy.take_stream(self._key)
+        self._take_stream()
         try:
             resumed = exchange.headers.get(b"last-event-id")
             if resumed is not None and not _EVENT_ID.fullmatch(resumed):
@@ -172,7 +169,7 @@ class Call:
             finally:
                 response.close()
         finally:
-            proxy.give_stream(self._key)
+            self._give_stream()
 
     async def end(self, reply: Reply) -> None:
         """End a session."""
@@ -190,6 +187,12 @@ class Call:
         finally:
             self._proxy.finish(response)
 
+    def _take_stream(self) -> None:
+        self._proxy.take_stream(self._key)
+
+    def _give_stream(self) -> None:
+        self._proxy.give_stream(self._key)
+
     # judging
 
     def _note_session(self) -> None:
@@ -201,27 +204,17 @@ class Call:
             exchange.protocol = version.decode("ascii")
         given = headers.get(b"mcp-session-id")
         if given is not None:
-            route = self._server.route
-            self._session = self._proxy.sessions.unseal(route.project, route.name, key.id, given)
-            exchange.session = session_label(key.id, self._session)
+            self._open_session(given)
         for name, field in ((b"x-tetrad-session", "session"), (b"x-tetrad-user", "user")):
             if name in headers:
                 text = headers[name].decode("utf-8", "replace")
                 setattr(exchange, field, "".join(c for c in text if c.isprintable())[:256])
         exchange.unit = exchange.session or exchange.user or key.id
 
-    def _check_headers(self, message: Message) -> None:
-        """Refuse headers that say something else than the body: who reads the one must not be told another thing."""
-        headers = self._exchange.headers
-        method = headers.get(b"mcp-method")
-        if method is not None and method.decode("latin-1") != message.method:
-            raise BadMessage("mcp-method is not the method of the message", number=HEADER_MISMATCH)
-        said = headers.get(b"mcp-name")
-        if said is None:
-            return
-        field = _NAMED.get(message.method)
-        if field is None or _decoded(said) != message.text(field):
-            raise BadMessage(f"mcp-name is not the params.{field or 'name'} of the message", number=HEADER_MISMATCH)
+    def _open_session(self, given: bytes) -> None:
+        route = self._server.route
+        self._session = self._proxy.sessions.unseal(route.project, route.name, self._key.id, given)
+        self._exchange.session = session_label(self._key.id, self._session)
 
     def _judge(self, message: Message) -> None:
         exchange, route = self._exchange, self._server.route
@@ -404,7 +397,7 @@ class Call:
         exchange, proxy = self._exchange, self._proxy
         headers = self._answer_headers(message, response) if message is not None else proxy.own_headers(exchange)
         exchange.stream, exchange.status = True, 200
-        await reply.begin(200, [*_EVENTS, *headers])
+        await reply.begin(200, [*EVENTS, *headers])
         reader = EventReader(proxy.answer_bytes)
         can_resume, is_answered = False, False
         if exchange.is_stream:
@@ -519,6 +512,29 @@ class Call:
                 code="refused_by_tool_server",
             )
         raise ServerBroken(f"the MCP server {name!r} answered {status} and no MCP", hint="`tetrad mcp test` asks it")
+
+
+def read_posted(exchange: ToolExchange) -> Message:
+    """Return the message that a client posted, and forget its bytes; raises `BadMessage`."""
+    kind = exchange.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
+        raise BadMessage("a message is application/json", hint="say so in content-type", status=415)
+    message = read_message(exchange.body)
+    exchange.body = b""
+    return message
+
+
+def check_headers(headers: Mapping[bytes, bytes], message: Message) -> None:
+    """Refuse headers that say something else than the body: who reads the one must not be told another thing."""
+    method = headers.get(b"mcp-method")
+    if method is not None and method.decode("latin-1") != message.method:
+        raise BadMessage("mcp-method is not the method of the message", number=HEADER_MISMATCH)
+    said = headers.get(b"mcp-name")
+    if said is None:
+        return
+    field = _NAMED.get(message.method)
+    if field is None or _decoded(said) != message.text(field):
+        raise BadMessage(f"mcp-name is not the params.{field or 'name'} of the message", number=HEADER_MISMATCH)
 
 
 def _looks_like(result: bytes) -> str:

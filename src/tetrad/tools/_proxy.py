@@ -26,6 +26,7 @@ from tetrad.serving import (
     may_name,
 )
 from tetrad.tools._call import JSON, Call, Server
+from tetrad.tools._combined import Combined
 from tetrad.tools._exchange import ToolExchange
 from tetrad.tools._rpc import error_message
 from tetrad.tools._screen import Digests, Seen, patterns_of
@@ -35,6 +36,8 @@ from tetrad.tools.errors import ToolServerNotFound
 log = logging.getLogger(__name__)
 
 PREFIX = "/mcp/"
+COMBINED = "/mcp"
+"""Where a client finds the tools of all servers that its key may use."""
 APP_HEADER = b"x-tetrad-app"
 _DRAIN_S = 1.0
 _MAX_DRAINING = 64
@@ -88,10 +91,11 @@ class _Table:
 
 
 class ToolProxy:
-    """Answer requests at `/mcp/NAME` by the newest route table; see the module.
+    """Answer requests at `/mcp/NAME` and `/mcp` by the newest route table; see the module.
 
     `origins` are the web origins that may call besides those of this machine. `record` is called once per exchange of a
-    known key. A server's answer, or one event of a stream, has at most `answer_bytes`.
+    known key. A server's answer, or one event of a stream, has at most `answer_bytes`. Where all servers are asked, at
+    `/mcp`, one that has not answered after `listing_s` is left out.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class ToolProxy:
         origins: frozenset[bytes],
         answer_bytes: int,
         streams_per_key: int,
+        listing_s: float,
     ) -> None:
         self.client = client
         self.clock = clock
@@ -120,6 +125,7 @@ class ToolProxy:
         self._origins = origins
         self.answer_bytes = answer_bytes
         self._streams_per_key = streams_per_key
+        self.listing_s = listing_s
         self._table: _Table | None = None
         self.digests = Digests()
         self._streams: dict[str, int] = {}
@@ -130,7 +136,7 @@ class ToolProxy:
     @staticmethod
     def serves(method: str, path: str) -> bool:
         """Tell whether a request is one for MCP servers."""
-        return path.startswith(PREFIX) and method in ("POST", "GET", "DELETE")
+        return (path.startswith(PREFIX) or path == COMBINED) and method in ("POST", "GET", "DELETE")
 
     @property
     def streams(self) -> int:
@@ -213,6 +219,9 @@ class ToolProxy:
         if key is None:
             raise TetradError("the exchange was not authenticated")
         self._note_app(exchange, key)
+        if exchange.path == COMBINED:
+            await Combined(self, exchange, key).serve(reply)
+            return
         call = Call(self, exchange, key, self._server(exchange, key))
         if exchange.method == "POST":
             await call.post(reply)
@@ -280,6 +289,15 @@ class ToolProxy:
                 code="tool_server_unusable",
             )
         return compiled.servers[path]
+
+    def usable(self, key: KeyEntry) -> dict[str, Server | str]:
+        """Return the servers that a key may use, by name; in place of one that cannot be called, the reason."""
+        compiled = self.compiled()
+        return {
+            route.name: route.problem or compiled.problems.get(path, "") or compiled.servers[path]
+            for path, route in compiled.table.tool_servers.items()
+            if patterns_of(route, key) is not None
+        }
 
     # streams, as many as a key may hold
 

@@ -7,7 +7,9 @@ import binascii
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import msgspec
 
 from tetrad.kernel import TetradError
 from tetrad.kit.seal import Keyring, SealBroken
@@ -16,6 +18,10 @@ from tetrad.tools.errors import ServerBroken, SessionUnknown
 _PURPOSE = b"tetrad tool session"
 _VISIBLE = re.compile(rb"[\x21-\x7e]{1,512}")
 _MOST = 1024
+MOST_COMBINED = 4096
+"""Of the characters of an id for several servers: it is sent with every request, and heads of requests are bounded."""
+ALL = ""
+"""Stands for a server's name where all of them are meant; no server can be called so."""
 _RELOAD_S = 2.0
 
 
@@ -41,13 +47,15 @@ class Sessions:
 
     def unseal(self, project: str, server: str, key: str, given: bytes) -> bytes:
         """Return the server's id; raises `SessionUnknown` for everything that we did not seal for that key."""
+        return self._opened(given, _bound_to(project, server, key), _MOST)
+
+    def _opened(self, given: bytes, purpose: bytes, most: int) -> bytes:
         try:
-            if len(given) > _MOST:
+            if len(given) > most:
                 raise ValueError
             box = base64.b64decode(given + b"=" * (-len(given) % 4), altchars=b"-_", validate=True)
         except (ValueError, binascii.Error):
             raise _unknown() from None
-        purpose = _bound_to(project, server, key)
         try:
             return self._keyring().unseal(box, purpose)
         except SealBroken:
@@ -58,6 +66,16 @@ class Sessions:
             return self._keyring().unseal(box, purpose)
         except SealBroken:
             raise _unknown() from None
+
+    def seal_many(self, project: str, key: str, sessions: Mapping[str, tuple[str, str]]) -> bytes:
+        """Return one id for the sessions of several servers: the server's id and its revision of MCP, by server."""
+        box = self._keyring().seal(msgspec.json.encode(sessions), _bound_to(project, ALL, key))
+        return base64.urlsafe_b64encode(box).rstrip(b"=")
+
+    def unseal_many(self, project: str, key: str, given: bytes) -> dict[str, tuple[str, str]]:
+        """Return what `seal_many` sealed for that key; raises `SessionUnknown` for all else."""
+        opened = self._opened(given, _bound_to(project, ALL, key), MOST_COMBINED)
+        return msgspec.json.decode(opened, type=dict[str, tuple[str, str]])
 
     def _keyring(self) -> Keyring:
         """Return our keys, made anew where the installation's own were rotated."""

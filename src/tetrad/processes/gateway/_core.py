@@ -18,8 +18,8 @@ from tetrad.processes.gateway._relay import ControlRelay, relayed
 from tetrad.processes.gateway._shedding import Shedder, priority_of
 from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import BY_PATH, AnswerTorn, Exchange, Pipeline, Reply, RequestRefused, error_body
+from tetrad.tools import COMBINED, ToolExchange, ToolProxy
 from tetrad.tools import PREFIX as MCP
-from tetrad.tools import ToolExchange, ToolProxy
 
 JSON = (b"content-type", b"application/json")
 _NOT_SERVED = ("/v1/realtime", "/v1/assistants", "/v1/threads", "/v1/fine_tuning")
@@ -223,7 +223,7 @@ class GatewayCore:
 
     def _page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
         known = path in _PAGES or path.startswith("/v1/models/")
-        if self._tools is not None and path.startswith(MCP):
+        if self._tools is not None and (path == COMBINED or path.startswith(MCP)):
             raise RequestRefused(
                 f"{method} is not allowed here", hint="use POST, GET or DELETE", status=405, code="method_not_allowed"
             )

@@ -118,6 +118,14 @@ TOOL_STREAMS = Setting(
     minimum=1,
     maximum=10_000,
 )
+TOOL_LISTING_S = Setting(
+    "gateway_tool_listing_s",
+    float,
+    10.0,
+    "Seconds for one MCP server to answer where all are asked, at /mcp; one that is slower is left out of the answer.",
+    minimum=0.1,
+    maximum=600,
+)
 TOOL_ORIGINS = Setting(
     "gateway_tool_origins",
     str,
@@ -151,6 +159,7 @@ SETTINGS = SettingsTable(
         RELAY_CONNECTIONS,
         TOOL_ANSWER_BYTES,
         TOOL_STREAMS,
+        TOOL_LISTING_S,
         TOOL_ORIGINS,
     ),
 )

@@ -126,6 +126,7 @@ class Worker:
             ),
             answer_bytes=settings.get(own.TOOL_ANSWER_BYTES),
             streams_per_key=settings.get(own.TOOL_STREAMS),
+            listing_s=settings.get(own.TOOL_LISTING_S),
         )
         self.metrics.tool_streams = lambda: tools.streams
         self.metrics.tasks = _count_tasks
