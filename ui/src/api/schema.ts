@@ -3815,6 +3815,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/internal/v1/batches/{identity}/carriage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Carry Batch
+         * @description Note how a batch is done, and set aside what it may cost; again, it changes nothing.
+         */
+        post: operations["carry_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/internal/v1/batches/{identity}/finish": {
         parameters: {
             query?: never;
@@ -4968,6 +4988,16 @@ export interface components {
             output_file: string;
             /** Protocol */
             protocol: string;
+            /**
+             * Provider
+             * @description The provider whose batch it is
+             */
+            provider: string;
+            /**
+             * Provider Batch
+             * @description Its id there
+             */
+            provider_batch: string;
             /** Status */
             status: string;
             /** Times */
@@ -4976,6 +5006,16 @@ export interface components {
             };
             /** Total */
             total: number;
+            /**
+             * Way
+             * @description How its lines are done: `calls`, `native` (the provider's own batch), or not decided
+             */
+            way: string;
+            /**
+             * Why
+             * @description Why its lines are calls
+             */
+            why: string;
         };
         /**
          * BindingBackView
@@ -6779,6 +6819,12 @@ export interface components {
             auth: string;
             /** Base Url */
             base_url: string;
+            /**
+             * Batches
+             * @description Whether batches are handed over to its own batch API: `native`, or made as `calls`; empty: handed over to OpenAI and Anthropic themselves
+             * @default
+             */
+            batches: string;
             /**
              * Ca
              * @description PEM certificates that sign its own, in place of the system's
@@ -9558,6 +9604,11 @@ export interface components {
          * @description Decimal texts per million tokens.
          */
         PriceView: {
+            /**
+             * Batch
+             * @description What part of it a call costs in the provider's own batches
+             */
+            batch?: string | null;
             /** Cache Read */
             cache_read?: string | null;
             /** Cache Write */
@@ -9881,6 +9932,12 @@ export interface components {
             /** Base Url */
             base_url: string;
             /**
+             * Batches
+             * @description Whether batches are handed over to its own batch API: `native`, or made as `calls`; empty: handed over to OpenAI and Anthropic themselves
+             * @default
+             */
+            batches: string;
+            /**
              * Ca
              * @description PEM certificates that sign its own, in place of the system's
              * @default
@@ -10064,6 +10121,12 @@ export interface components {
             auth: string;
             /** Base Url */
             base_url: string;
+            /**
+             * Batches
+             * @description Whether batches are handed over to its own batch API: `native`, or made as `calls`; empty: handed over to OpenAI and Anthropic themselves
+             * @default
+             */
+            batches: string;
             /**
              * Ca
              * @description PEM certificates that sign its own, in place of the system's
@@ -20901,6 +20964,38 @@ export interface operations {
         };
     };
     answer_batch_lines: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                identity: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    carry_batch: {
         parameters: {
             query?: never;
             header?: never;
