@@ -6813,7 +6813,7 @@ export interface components {
             adapter: string;
             /**
              * Auth
-             * @description How the secret is used: bearer, header, query, sigv4, google, none; empty: as usual
+             * @description How the secret is used: bearer, header, query, sigv4, google, none; aws-machine, google-machine, azure-machine: without one, as the machine of the gateway; empty: as usual
              * @default
              */
             auth: string;
@@ -9925,7 +9925,7 @@ export interface components {
             adapter: string;
             /**
              * Auth
-             * @description How the secret is used: bearer, header, query, sigv4, google, none; empty: as usual
+             * @description How the secret is used: bearer, header, query, sigv4, google, none; aws-machine, google-machine, azure-machine: without one, as the machine of the gateway; empty: as usual
              * @default
              */
             auth: string;
@@ -10115,7 +10115,7 @@ export interface components {
             adapter: string;
             /**
              * Auth
-             * @description How the secret is used: bearer, header, query, sigv4, google, none; empty: as usual
+             * @description How the secret is used: bearer, header, query, sigv4, google, none; aws-machine, google-machine, azure-machine: without one, as the machine of the gateway; empty: as usual
              * @default
              */
             auth: string;
