@@ -144,6 +144,20 @@ def test_a_batch_is_handed_over_and_each_line_is_recorded_at_its_price(
     assert child["cost"] == "0.000022"  # half of 12 x 2 and 5 x 4 by the million
     shown = json.loads(product.cli("batch", "show", batch.id, "--json").stdout)
     assert (shown["way"], shown["provider"], shown["provider_batch"]) == ("native", "its-openai", made["id"])
+    assert {made["input_file_id"], f"output_of_{made['id']}"} <= set(fakes["openai"].deleted)
+
+
+def test_batches_that_wait_for_their_provider_keep_no_other_waiting(
+    product: Product, client: openai.OpenAI, fakes: dict[str, FakeBatches]
+) -> None:
+    fakes["openai"].release.clear()
+    waiting = [begun(client, f"waiting-{number}") for number in range(6)]  # more than `jobs_at_once`
+    for batch in waiting:
+        wait_until(lambda batch=batch: handed(client, batch), timeout_s=60, what="the provider to have the batch")
+    other = ended(client, begun(client, "by-calls", models=("its-openai/m1", "its-openai/m2")))
+    assert (other.status, other.tetrad["way"]) == ("completed", "calls")
+    fakes["openai"].release.set()
+    assert {ended(client, batch).status for batch in waiting} == {"completed"}
 
 
 def test_anthropics_batches_are_handed_over_and_told_in_its_words(

@@ -28,6 +28,7 @@ class FakeBatches:
         self.protocol = protocol
         self.made: list[dict[str, Any]] = []
         self.files: dict[str, bytes] = {}
+        self.deleted: list[str] = []
         self.calls: list[dict[str, Any]] = []
         """Requests that were made one by one."""
         self.release = threading.Event()
@@ -105,6 +106,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._raw(200, _jsonl(self._results(self._batch(path.split("/")[-2]))))
         return self._json(200, self._shown(self._batch(path.split("/")[-1])))
 
+    def do_DELETE(self) -> None:
+        name = self.path.split("/")[-1]
+        with self.provider.lock:
+            self.provider.deleted.append(name)
+        self._json(200, {"id": name, "object": "file", "deleted": True})
+
     def _submit(self, wanted: dict[str, Any]) -> None:
         fake = self.provider
         if fake.refuse:
@@ -117,6 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
             made = {
                 "id": f"provider_{len(fake.made)}", "requests": requests, "metadata": wanted.get("metadata"),
                 "made": time.time(), "cancelled": False, "endpoint": wanted.get("endpoint"),
+                "input_file_id": wanted.get("input_file_id"),
             }  # fmt: skip
             fake.made.append(made)
             lost = fake.lose > 0
@@ -149,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         files = {"output_file_id": f"output_of_{batch['id']}"} if status == "completed" else {}
         return {
             "id": batch["id"], "object": "batch", "status": status, "metadata": batch["metadata"],
-            "created_at": int(batch["made"]), **files,
+            "created_at": int(batch["made"]), "input_file_id": batch["input_file_id"], **files,
         }  # fmt: skip
 
     def _results(self, batch: dict[str, Any]) -> Lines:

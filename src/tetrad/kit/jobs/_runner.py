@@ -37,6 +37,8 @@ _RECOVERIES = 20
 class JobRunner:
     """Launches DBOS for the jobs of a registry and stops it again; one per process.
 
+    Of each queue `at_once` jobs run at a time, or as many as `queues` says of it.
+
     A job is finished by whichever code runs: what is kept of it names the job's own version, and code of another
     version refuses it with `JobOutdated`, which the job then shows.
     """
@@ -50,10 +52,11 @@ class JobRunner:
         executor_id: str,
         poll_s: float = 1.0,
         at_once: int = 4,
+        queues: Mapping[str, int] = {},
     ) -> None:
         self._stopping = threading.Event()
         self._registry, self._url, self._services = registry, url, {**services, "stopping": self._stopping}
-        self._executor_id, self._poll_s, self._at_once = executor_id, poll_s, at_once
+        self._executor_id, self._poll_s, self._at_once, self._queues = executor_id, poll_s, at_once, queues
 
     def start(self) -> None:
         """Take up unfinished jobs and begin to look for new ones."""
@@ -78,7 +81,10 @@ class JobRunner:
         DBOS.launch()
         for queue in sorted({job.queue for job in self._registry} | {"default"}):
             DBOS.register_queue(
-                queue, worker_concurrency=self._at_once, polling_interval_sec=self._poll_s, on_conflict="always_update"
+                queue,
+                worker_concurrency=self._queues.get(queue, self._at_once),
+                polling_interval_sec=self._poll_s,
+                on_conflict="always_update",
             )
         self._apply_schedules(scheduled)
         log.info("jobs: %s as %s", ", ".join(job.name for job in self._registry) or "none", self._executor_id)

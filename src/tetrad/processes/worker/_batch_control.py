@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from threading import Event
+from threading import Event, Semaphore
 from typing import NamedTuple, Self
 
 import httpx
@@ -18,7 +18,8 @@ _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 class Callers(NamedTuple):
     """Whom a batch's worker speaks to, and how many of its lines at once.
 
-    `poll_s` is the longest pause between two looks at a batch that its provider does.
+    `poll_s` is the longest pause between two looks at a batch that its provider does. A batch whose lines are calls
+    takes one of the `turns` (none: there is no bound), so that those that wait for their provider keep nobody waiting.
     """
 
     control_url: str
@@ -27,6 +28,7 @@ class Callers(NamedTuple):
     concurrency: int
     line_bytes: int
     poll_s: float = 30.0
+    turns: Semaphore | None = None
 
 
 class BatchGone(NotFound):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from threading import Event
 from typing import Any
 
@@ -27,6 +29,7 @@ _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _LAST_S = 5.0
 """What is under way when the worker stops may end within this time."""
 _PAGE = 200
+_TURN_S = 0.5
 _POST_BYTES = 8 * 2**20
 _TRIES = 3
 """So often a line is called that a gateway or an upstream failed."""
@@ -66,22 +69,43 @@ def _validate(callers: Callers, stopping: Event, batch: str) -> str:
 
 
 def _answer(callers: Callers, stopping: Event, batch: str) -> dict[str, Any] | None:
-    async def answer() -> dict[str, Any] | None:
-        async with (
-            Control(callers, stopping, batch) as control,
-            httpx.AsyncClient(
-                base_url=callers.gateway_url,
-                timeout=httpx.Timeout(_CALL_S, connect=5.0),
-                limits=httpx.Limits(max_connections=callers.concurrency),
-                trust_env=False,
-            ) as gateway,
-        ):
-            problem = await Native(callers, stopping, control, gateway).run()
-            if problem is None:
-                problem = await _Run(callers, stopping, control, gateway).run()
-            return None if problem is None else msgspec.to_builtins(problem)
+    async def by_its_provider() -> tuple[BatchError | None, bool]:
+        async with Control(callers, stopping, batch) as control, _gateway(callers) as gateway:
+            native = Native(callers, stopping, control, gateway)
+            return await native.run(), native.handed_over
 
-    return asyncio.run(answer())
+    async def by_calls() -> BatchError | None:
+        async with Control(callers, stopping, batch) as control, _gateway(callers) as gateway:
+            return await _Run(callers, stopping, control, gateway).run()
+
+    problem, handed_over = asyncio.run(by_its_provider())
+    if problem is None:
+        with nullcontext() if handed_over else _turn(callers, stopping):
+            problem = asyncio.run(by_calls())
+    return None if problem is None else msgspec.to_builtins(problem)
+
+
+def _gateway(callers: Callers) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=callers.gateway_url,
+        timeout=httpx.Timeout(_CALL_S, connect=5.0),
+        limits=httpx.Limits(max_connections=callers.concurrency),
+        trust_env=False,
+    )
+
+
+@contextmanager
+def _turn(callers: Callers, stopping: Event) -> Iterator[None]:
+    """Wait until one of the batches whose lines are calls may begin; raises `JobCutOff` where the worker stops."""
+    turns = callers.turns
+    while turns is not None and not turns.acquire(timeout=_TURN_S):
+        if stopping.is_set():
+            raise JobCutOff("the worker stops")
+    try:
+        yield
+    finally:
+        if turns is not None:
+            turns.release()
 
 
 def _finish(callers: Callers, stopping: Event, batch: str, problem: dict[str, Any] | None) -> dict[str, Any]:

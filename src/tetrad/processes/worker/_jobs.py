@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
@@ -22,6 +23,7 @@ from tetrad.processes.worker._batch_control import Callers
 from tetrad.processes.worker._settings import (
     BATCH_CONCURRENCY,
     BATCH_POLL_S,
+    BATCHES_AT_ONCE,
     BATCHES_CRON,
     JOBS_AT_ONCE,
     JOBS_POLL_S,
@@ -30,7 +32,7 @@ from tetrad.processes.worker._settings import (
     TRACES_RETENTION_CRON,
     WEIGHTS_CACHE_BYTES,
 )
-from tetrad.processes.worker._tasks import product_jobs
+from tetrad.processes.worker._tasks import BATCHES_QUEUE, product_jobs
 
 if TYPE_CHECKING:
     from tetrad.kit.jobs._runner import JobRunner
@@ -77,6 +79,7 @@ def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -
         executor_id=stable_executor_id(home.root / "executor.id"),
         poll_s=settings.get(JOBS_POLL_S),
         at_once=settings.get(JOBS_AT_ONCE),
+        queues={BATCHES_QUEUE: settings.get(BATCHES_AT_ONCE)},
     )
     runner.start()
     return runner
@@ -140,6 +143,7 @@ def _callers(settings: Settings, control_url: str, token: str) -> Callers:
         settings.get(BATCH_CONCURRENCY),
         settings.get(LINE_BYTES),
         settings.get(BATCH_POLL_S),
+        Semaphore(settings.get(JOBS_AT_ONCE)),
     )
 
 

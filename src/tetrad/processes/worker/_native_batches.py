@@ -116,17 +116,23 @@ class Native:
         try:
             if not self._work.carriage.batch:
                 await self._submit()
-            if self._work.carriage.way != "native" or not self._work.carriage.batch:
+            if not self.handed_over:
                 return self._work.problem
             said = await self._wait()
             if said is None:
                 return self._work.problem
             await self._collect(said)
+            await self._forget(said)
         except _Calls as why:
             await self._carry(Carriage(way="calls", why=str(why)[:500]))
         except _Stopped as why:
             log.warning("the batch %s cannot go on: %s", self._work.id, why)
         return self._work.problem
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether the provider has the batch."""
+        return self._work.carriage.way == "native" and bool(self._work.carriage.batch)
 
     def _may_begin(self) -> bool:
         work = self._work
@@ -365,6 +371,16 @@ class Native:
                 draft.seek(0, os.SEEK_END)
             places = self._places(draft)
             await self._settle_all(draft, places, said)
+
+    async def _forget(self, said: dict[str, Any]) -> None:
+        """Delete the files of a batch at its provider, which counts what it keeps; the answers are ours."""
+        names = [said.get(kind) for kind in ("input_file_id", "output_file_id", "error_file_id")]
+        for name in names if self._adapter == "openai" else ():
+            if isinstance(name, str) and name:
+                try:
+                    await self._told("DELETE", f"/files/{name}")
+                except (_Refused, httpx.TransportError, OSError, msgspec.MsgspecError) as error:
+                    log.warning("the file %s of the batch %s stays at its provider: %s", name, self._work.id, error)
 
     def _result_files(self, said: dict[str, Any]) -> list[str]:
         if self._adapter == "anthropic":

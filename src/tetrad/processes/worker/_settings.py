@@ -19,6 +19,11 @@ TRACES_RETENTION_CRON = Setting(
 BATCH_CONCURRENCY = Setting(
     "batch_concurrency", int, 8, "Requests of one batch that are under way at a time.", minimum=1, maximum=256
 )
+BATCHES_AT_ONCE = Setting(
+    "batches_at_once", int, 32,
+    "Batches that are looked after at once; of those whose lines are calls only `jobs_at_once` run, the others wait.",
+    minimum=1, maximum=1024,
+)  # fmt: skip
 BATCH_POLL_S = Setting(
     "batch_poll_s", float, 30.0, "Longest pause between two looks at a batch that its provider does.",
     minimum=0.1, maximum=3600,
@@ -49,6 +54,7 @@ SETTINGS = SettingsTable(
         JOBS_AT_ONCE,
         TRACES_RETENTION_CRON,
         BATCH_CONCURRENCY,
+        BATCHES_AT_ONCE,
         BATCH_POLL_S,
         BATCHES_CRON,
         REPRODUCE_THREADS,

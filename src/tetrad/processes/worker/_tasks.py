@@ -10,6 +10,7 @@ from tetrad.kit.jobs import JobRegistry, RunningJob
 from tetrad.processes.worker._batches import RunBatch, TendBatches, run_batch
 from tetrad.processes.worker._reproduce import ReproduceRelease, reproduce
 
+BATCHES_QUEUE = "batches"
 _SHARDS = tuple(f"{number:02x}" for number in range(256))
 _STEP = 16
 _MOST_NAMED = 200
@@ -54,7 +55,7 @@ def product_jobs(*, retention_cron: str = "", batches_cron: str = "") -> JobRegi
         body = {"keep_days": payload.keep_days}
         return job.step("drop", job.services["control"], "POST", "/internal/v1/traces/retention", body)
 
-    jobs.job("batch.run", version=1, payload=RunBatch, queue="batches")(run_batch)
+    jobs.job("batch.run", version=1, payload=RunBatch, queue=BATCHES_QUEUE)(run_batch)
 
     @jobs.job("batches.tend", version=1, payload=TendBatches, queue="housekeeping", schedule=batches_cron)
     def tend_batches(job: RunningJob, _payload: TendBatches) -> Any:

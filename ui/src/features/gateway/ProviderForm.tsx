@@ -119,6 +119,18 @@ export function ProviderForm({ project, provider, preset, taken, back, close, do
                 onChange={(translation) => translation && set({ translation })}
                 allowDeselect={false}
               />
+              <Select
+                label="Batches"
+                description="Of many calls that may take hours"
+                data={[
+                  { value: "", label: "as the provider is known to do them" },
+                  { value: "native", label: "are handed over to its own batch API" },
+                  { value: "calls", label: "are made as calls" },
+                ]}
+                value={draft.batches}
+                onChange={(batches) => batches !== null && set({ batches })}
+                allowDeselect={false}
+              />
             </div>
             <div className={css.triple}>
               {number("max_concurrency", "Calls at once", "of one gateway worker; 0: no limit")}
@@ -146,7 +158,7 @@ export function ProviderForm({ project, provider, preset, taken, back, close, do
 function ModelFields({ number, model, problems, change, remove }: { number: number; model: ModelDraft; problems: Record<string, string>; change: (next: Partial<ModelDraft>) => void; remove: (() => void) | undefined }) {
   const at = (field: string): string | undefined => problems[`models.${number}.${field}`];
   const named = model.name === "" ? `model ${number + 1}` : model.name;
-  const price = (field: "input" | "output" | "cache_read" | "cache_write" | "currency", label: string) => (
+  const price = (field: "input" | "output" | "cache_read" | "cache_write" | "batch" | "currency", label: string) => (
     <TextInput label={label} aria-label={`${label} of ${named}`} value={model[field]} inputMode={field === "currency" ? "text" : "decimal"} maxLength={field === "currency" ? 3 : 26} onChange={(event) => change({ [field]: event.currentTarget.value })} error={at(field)} />
   );
   return (
@@ -168,6 +180,7 @@ function ModelFields({ number, model, problems, change, remove }: { number: numb
           {price("currency", "Currency")}
           {price("cache_read", "Read from its cache")}
           {price("cache_write", "Written to its cache")}
+          {price("batch", "Part in batches, as 0.5")}
           <TextInput label="The provider calls it" aria-label={`What the provider calls ${named}`} placeholder="the same" value={model.deployment} maxLength={200} onChange={(event) => change({ deployment: event.currentTarget.value })} />
         </div>
       </details>

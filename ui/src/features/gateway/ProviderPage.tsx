@@ -353,6 +353,7 @@ function About({ provider }: { provider: Provider }) {
           ["Keys", [provider.secret, ...provider.secrets].filter(Boolean).join(", ") || <span className="dim">none</span>],
           ["Calls at once", provider.max_concurrency === 0 ? "no limit" : `${count(provider.max_concurrency)} a worker, ${count(provider.max_queue)} may wait`],
           ["Timeouts", `connect ${provider.connect_timeout_s} s, first byte ${provider.first_byte_timeout_s} s, silence ${provider.idle_timeout_s} s, whole ${provider.total_timeout_s} s`],
+          ["Batches", provider.batches === "native" ? "handed over to its own batch API" : provider.batches === "calls" ? "made as calls" : ""],
           ["What it cannot say", provider.translation === "strict" ? "refuses the call" : "is left out and named in the answer"],
         ]}
       />

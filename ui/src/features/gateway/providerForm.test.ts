@@ -23,7 +23,7 @@ describe("a provider's form", () => {
 
   it("sends an unknown price as unknown, never as nothing", () => expect(bodyOf(draft).models).toEqual([{ name: "big", kinds: ["chat"], deployment: "", price: null }]));
   it("sends back what it does not show", () => {
-    const provider = { ...bodyOf(draft), name: "acme", future: "kept", models: [{ name: "big", kinds: ["chat"], deployment: "big-prod", price: { input: "0.25", output: "2", cache_read: "0.025", cache_write: null, currency: "USD", units: { image: "0.04" } } }] };
+    const provider = { ...bodyOf(draft), name: "acme", future: "kept", models: [{ name: "big", kinds: ["chat"], deployment: "big-prod", price: { input: "0.25", output: "2", cache_read: "0.025", cache_write: null, currency: "USD", units: { image: "0.04" }, batch: "0.5" } }] };
     const again = bodyOf(draftOf(provider));
     expect(again).toMatchObject({ future: "kept", models: provider.models });
     expect("name" in again).toBe(false);

@@ -8,6 +8,8 @@ export interface ModelDraft {
   deployment: string;
   /** Prices by other units, which the form does not show. */
   units: Record<string, string>;
+  /** What part of its price a call costs in the provider's own batches, such as 0.5. */
+  batch: string;
   input: string;
   output: string;
   cache_read: string;
@@ -40,7 +42,7 @@ export const LOGINS = [
   { value: "azure-machine", label: "none: as the gateway's own machine (Azure)" },
   { value: "none", label: "not at all" },
 ] as const;
-export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], deployment: "", units: {}, input: "", output: "", cache_read: "", cache_write: "", currency: "USD" };
+export const NO_MODEL: ModelDraft = { name: "", kinds: ["chat"], deployment: "", units: {}, batch: "", input: "", output: "", cache_read: "", cache_write: "", currency: "USD" };
 
 const NEW: ProviderBody = {
   base_url: "",
@@ -56,6 +58,7 @@ const NEW: ProviderBody = {
   max_connections: 512,
   operations: [],
   translation: "lossy",
+  batches: "",
   max_concurrency: 0,
   max_queue: 64,
   queue_target_s: 1,
@@ -75,6 +78,7 @@ export function draftOf(provider: Provider | undefined): ProviderDraft {
       kinds,
       deployment,
       units: price?.units ?? {},
+      batch: price?.batch ?? "",
       input: price?.input ?? "",
       output: price?.output ?? "",
       cache_read: price?.cache_read ?? "",
@@ -117,7 +121,7 @@ function modelOf({ name, kinds, deployment, ...price }: ModelDraft): ProviderMod
     name: name.trim(),
     kinds,
     deployment: deployment.trim(),
-    price: priced ? { input: or(price.input) ?? "0", output: or(price.output) ?? "0", cache_read: or(price.cache_read), cache_write: or(price.cache_write), currency: price.currency.trim().toUpperCase(), units: price.units } : null,
+    price: priced ? { input: or(price.input) ?? "0", output: or(price.output) ?? "0", cache_read: or(price.cache_read), cache_write: or(price.cache_write), currency: price.currency.trim().toUpperCase(), units: price.units, batch: or(price.batch) } : null,
   };
 }
 
@@ -169,7 +173,7 @@ export function problemsOf(draft: ProviderDraft, taken: readonly string[] = []):
     if (!/^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$/.test(name)) problems[`models.${i}.name`] = "As the provider names it, such as gpt-5-mini";
     else if (names.indexOf(name) < i) problems[`models.${i}.name`] = "This model is listed already";
     if (model.kinds.length === 0) problems[`models.${i}.kinds`] = "What does it do?";
-    for (const field of ["input", "output", "cache_read", "cache_write"] as const) {
+    for (const field of ["input", "output", "cache_read", "cache_write", "batch"] as const) {
       const typed = model[field].trim();
       if (typed !== "" && !DECIMAL.test(typed)) problems[`models.${i}.${field}`] = "A number such as 0.25";
     }
