@@ -68,8 +68,9 @@ class ToolServerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     idle_timeout_s: float = 60.0
     total_timeout_s: float = 600.0
     max_connections: int = 64
-    internal: bool = False
-    """Whether it may be at a private address; administrators of the whole installation decide that."""
+    internal: bool | None = None
+    """Whether it may be at a private address; administrators of the whole installation decide that. None: as it was,
+    where it was."""
 
     def secrets(self) -> list[str]:
         """Return the names of the secrets that it is called with."""
@@ -244,7 +245,7 @@ def server_route(
         total_timeout_s=spec.total_timeout_s,
         max_connections=spec.max_connections,
         egress=None if spec.command else egress,
-        internal=spec.internal,
+        internal=bool(spec.internal),
         problem=problem,
     )
 

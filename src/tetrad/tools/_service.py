@@ -76,14 +76,14 @@ class ToolServers:
         """Return the spec with whether it is inside the network, or refuse its place; see `tetrad.kit.egress`.
 
         An administrator of the whole installation who names a private address means it. What such a one allowed stays
-        so for others, as long as the server stays where it is.
+        so for others, as long as the server stays where it is, until somebody takes it back.
         """
         host = urlsplit(spec.url).hostname or ""
         known = [each for each in self._store.all(spec.project) if each.name == spec.name and each.url]
         stays = any(each.internal and urlsplit(each.url).netloc == urlsplit(spec.url).netloc for each in known)
-        internal = stays
+        internal = stays and spec.internal is not False
         if actor.projects is None:
-            internal = spec.internal or stays or looks_inner(host)
+            internal = looks_inner(host) or (stays if spec.internal is None else spec.internal)
         elif spec.internal and not stays:
             raise BadToolServer(
                 f"only administrators of the whole installation may say that {host[:253]!r} is internal",

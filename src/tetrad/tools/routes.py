@@ -74,9 +74,10 @@ class ToolServerBody(_Body):
     idle_timeout_s: float = Field(default=60.0, description="Longest silence within an answer")
     total_timeout_s: float = 600.0
     max_connections: int = Field(default=64, description="Of one gateway worker")
-    internal: bool = Field(
-        default=False,
-        description="Whether it may be at a private address, which administrators of the whole installation decide",
+    internal: bool | None = Field(
+        default=None,
+        description="Whether it may be at a private address, which administrators of the whole installation decide; "
+        "left out: as it was, where it was",
     )
 
 

@@ -284,3 +284,11 @@ async def test_only_administrators_of_the_installation_open_private_addresses(
     (registered,) = world.servers.registered()
     route = world.servers.route(registered)
     assert (route.egress, route.internal) == ("public", True)
+
+
+def test_an_administrator_takes_a_private_place_back(world: World) -> None:
+    def put(internal: bool | None) -> bool | None:
+        spec = ToolServerSpec(name="files", project="default", url="http://files.example:9000/mcp", internal=internal)
+        return world.servers.put(ADMIN, spec).internal
+
+    assert [put(True), put(None), put(False), put(None)] == [True, True, False, False]

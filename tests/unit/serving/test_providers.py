@@ -131,7 +131,7 @@ def test_models_that_are_listed_are_sorted_by_what_they_do() -> None:
         ({"options": {"region": "a\nb"}}, "region"),
         ({"options": {f"o{n}": "x" for n in range(17)}}, "17 options"),
         ({"options": {"path": "x" * 501}}, "path"),
-        ({"adapter": "bedrock", "models": (ProviderModel("m", ("embeddings",)),)}, "embeddings"),
+        ({"adapter": "anthropic", "models": (ProviderModel("m", ("embeddings",)),)}, "embeddings"),
         ({"adapter": "gemini", "operations": ("chat",)}, "operations"),
         ({"models": (ProviderModel("m", deployment="a b"),)}, "deployment"),
     ],

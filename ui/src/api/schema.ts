@@ -12281,10 +12281,9 @@ export interface components {
             idle_timeout_s: number;
             /**
              * Internal
-             * @description Whether it may be at a private address, which administrators of the whole installation decide
-             * @default false
+             * @description Whether it may be at a private address, which administrators of the whole installation decide; left out: as it was, where it was
              */
-            internal: boolean;
+            internal?: boolean | null;
             /**
              * Max Connections
              * @description Of one gateway worker
@@ -12378,10 +12377,9 @@ export interface components {
             idle_timeout_s: number;
             /**
              * Internal
-             * @description Whether it may be at a private address, which administrators of the whole installation decide
-             * @default false
+             * @description Whether it may be at a private address, which administrators of the whole installation decide; left out: as it was, where it was
              */
-            internal: boolean;
+            internal?: boolean | null;
             /**
              * Max Connections
              * @description Of one gateway worker

@@ -93,7 +93,7 @@ export function ToolServerForm({ project, server, taken, close, done }: { projec
               {number("max_connections", "Connections", "of one gateway worker")}
             </div>
             {draft.kind === "url" && (
-              <Switch size="xs" label="It may be at a private address" description={everywhere ? "A private address that you type above is taken for one that you mean" : "Administrators of the whole installation decide that"} checked={draft.internal} disabled={!everywhere} onChange={(event) => set({ internal: event.currentTarget.checked })} />
+              <Switch size="xs" label="It may be at a private address" description={everywhere ? "A private address that you type above is taken for one that you mean" : "Administrators of the whole installation decide that"} checked={draft.internal === true} disabled={!everywhere} onChange={(event) => set({ internal: event.currentTarget.checked })} />
             )}
           </div>
         </details>

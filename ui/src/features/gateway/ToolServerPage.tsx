@@ -240,7 +240,7 @@ function About({ server }: { server: ToolServer }) {
           ["Allowed", <span key="allow" className={css.chips}>{server.allow.map((each) => <Chip key={each}><span className="mono">{each}</span></Chip>)}</span>],
           ["Who may use it", server.access.length === 0 ? "all keys of the project" : server.access.map((each) => `${each.subject} ${each.name} (${each.tools.join(", ")})`).join("; ")],
           ["Passed on", server.serves.join(", ")],
-          ["Private address", server.internal ? "allowed" : ""],
+          ["Private address", server.internal === true ? "allowed" : ""],
           ["Timeouts", `connect ${server.connect_timeout_s} s, first byte ${server.first_byte_timeout_s} s, silence ${server.idle_timeout_s} s, whole ${server.total_timeout_s} s`],
         ]}
       />

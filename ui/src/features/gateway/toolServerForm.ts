@@ -54,7 +54,7 @@ export function serverBodyOf(draft: ToolServerDraft, before?: ToolServer): ToolS
     env: kind === "command" ? record(env) : {},
     access: draft.access.map((each) => ({ ...each, name: each.name.trim() })),
   };
-  if (draft.internal === before?.internal && hostOf(body.url) !== hostOf(before.url)) body.internal = false;
+  if (before !== undefined && draft.internal === before.internal && hostOf(body.url) !== hostOf(before.url)) body.internal = false;
   delete body.name;
   return body;
 }
