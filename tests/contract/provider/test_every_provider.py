@@ -18,6 +18,7 @@ from support.fake_mistral import FakeMistral
 from support.fake_openai import FakeOpenAI
 from support.fake_paths import FakePaths
 from support.wait import async_wait_until
+from tetrad.adapters.providers import _answers
 from tetrad.kernel import SystemClock, TetradError, Usage
 from tetrad.kit.upstream import Client
 from tetrad.serving import CHAT, COUNT_TOKENS, MESSAGES, ProviderShelf, Upstream
@@ -339,8 +340,9 @@ async def test_a_secret_reaches_the_upstream_and_no_client(
 
 
 async def test_connections_are_used_again_also_after_streams(
-    case: Case, endpoint: Endpoint, upstream: FakeOpenAI
+    case: Case, endpoint: Endpoint, upstream: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_answers, "DRAIN_S", 30.0)  # a busy machine may need more than usual
     for number in range(4):
         await read_all(await endpoint.call(call(case, "m1", stream=number % 2 == 0)))
         await async_wait_until(lambda: not endpoint._provider.drainer._tasks)  # type: ignore[attr-defined]
