@@ -73,6 +73,15 @@ export function Palette({ project, close, openHelp }: { project: string; close: 
     return groups;
   }, [apps.data, artifacts, asked, session.data, navigate, openHelp, project, query, setColorScheme, traceId]);
 
+  // What comes after the last letter was typed finds nothing selected, and Enter would do nothing.
+  useEffect(() => {
+    const list = document.getElementById(store.getState().listId);
+    const first = list?.querySelector("[data-action]");
+    if (query === "" || !first || list?.querySelector("[data-selected]")) return;
+    first.setAttribute("data-selected", "true");
+    store.updateState((state) => ({ ...state, selected: 0 }));
+  }, [actions, query]);
+
   return (
     <Spotlight
       store={store}
