@@ -124,7 +124,8 @@ class Combined:
         elif message.method == LISTEN:
             self._proxy.take_stream(self._key)
             try:
-                await self._merge([self._part(each, message).post for each in self._taking_part()], reply)
+                parts = [self._part(each, message) for each in self._taking_part()]
+                await self._merge([(part, part.post) for part in parts], reply)
             finally:
                 self._proxy.give_stream(self._key)
         elif message.method in ("ping", "logging/setLevel"):
@@ -391,18 +392,18 @@ class Combined:
             return
         self._proxy.take_stream(self._key)
         try:
-            await self._merge([self._part(each, None).listen for each in self._taking_part()], reply)
+            parts = [self._part(each, None) for each in self._taking_part()]
+            await self._merge([(part, part.listen) for part in parts], reply)
         finally:
             self._proxy.give_stream(self._key)
 
-    async def _merge(self, begin: Sequence[Callable[[Reply], Awaitable[None]]], reply: Reply) -> None:
+    async def _merge(self, begin: Sequence[tuple[_Part, Callable[[Reply], Awaitable[None]]]], reply: Reply) -> None:
         """Pass on what any of the servers says on its own, until none is left or the client has enough."""
         exchange = self._exchange
         exchange.is_stream = True
         merged = _Merged(reply, [*EVENTS, *self._proxy.own_headers(exchange)])
 
-        async def one(listen: Callable[[Reply], Awaitable[None]]) -> None:
-            part: _Part = listen.__self__  # type: ignore[attr-defined] # a method of a part, always
+        async def one(part: _Part, listen: Callable[[Reply], Awaitable[None]]) -> None:
             try:
                 await listen(merged)
             except TetradError as error:  # one that has no stream, or breaks, ends no other's
@@ -411,7 +412,7 @@ class Combined:
             finally:
                 self._proxy.done(part.exchange)
 
-        await _all(one(each) for each in begin)
+        await _all(one(*each) for each in begin)
         if not merged.begun:
             raise RequestRefused(
                 "no MCP server here has a stream of its own", hint="go on without it", status=405, code="no_stream"

@@ -196,7 +196,10 @@ class PooledEndpoint:
     ) -> Response:
         """Send a request of the batch API; see `tetrad.serving.ports.BatchEndpoint`."""
         if self._login.each:
-            raise InvalidInput(f"calls of the upstream {self._upstream.name!r} are signed: it takes no batches")
+            raise InvalidInput(
+                f"calls of the upstream {self._upstream.name!r} are signed: it takes no batches",
+                hint="say `batches: calls` of this provider",
+            )
         headers = (*self._batch_headers, *((("content-type", content_type),) if content_type else ()))
         request = self._head(path, headers, method=method).request
         if pieces is None:
