@@ -164,11 +164,23 @@ def _unread(_payload: memoryview) -> list[Span]:
 
 
 def whole_frames(data: bytes | bytearray | memoryview, *, final: bool = False) -> tuple[int, list[FrameFault]]:
-    """Return what `read_frames` says of a chunk, without reading the spans: how much is dealt with, and the damage.
+    """Return how much of a chunk can be passed on, and the damage that shows without reading it.
 
-    For whoever only passes frames on: reading a megabyte of spans would hold an event loop up for tens of milliseconds.
-    Payloads that are whole and yet no span are not seen here.
+    For whoever only passes frames on, in an event loop that others wait for: it goes from length to length, and counts
+    on the receiver for checksums and spans. Only where lengths make no sense does it look as `read_frames` does.
     """
+    size, at = len(data), 0
+    unpack, furthest = _header.unpack_from, size - HEADER_BYTES
+    while at <= furthest:
+        length = unpack(data, at)[0]
+        if length == 0 or length > MAX_FRAME_BYTES:
+            break
+        end = at + HEADER_BYTES + length
+        if end > size:
+            break
+        at = end
+    if at == size or (not final and _what_is_wrong(memoryview(data), at) is None):
+        return at, []
     batch = read_frames(data, final=final, read=_unread)
     return batch.consumed, batch.faults
 
@@ -207,7 +219,8 @@ def read_frames(
     """Return every readable span of a chunk; damage is skipped and told, never raised.
 
     An unfinished frame at the end stays for later (`consumed` points before it), unless `final` says that nothing
-    will follow: then it is a fault as well and all bytes are consumed.
+    will follow: then it is a fault as well and all bytes are consumed. Whether its length is damage is not asked
+    before: a search behind it looks at every byte, which stalled gateways for 20 ms a chunk of long prompts.
     """
     view, size, at = memoryview(data), len(data), 0
     spans: list[Span] = []
@@ -222,10 +235,10 @@ def read_frames(
         reason = _what_is_wrong(view, at)
         if reason == "payload":
             end = at + HEADER_BYTES + _header.unpack_from(view, at)[0]
+        elif reason is None and not final:
+            break
         else:
             end, budget = _next_frame(view, at + 1, budget)
-            if end == size and reason is None and not final:
-                break
             reason = reason or "length"
         faults.append(FrameFault(at, end - at, reason))
         at = end

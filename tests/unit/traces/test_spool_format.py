@@ -183,3 +183,28 @@ def test_frames_can_be_passed_on_without_reading_their_spans() -> None:
     batch = read_frames(data)
     assert whole_frames(data) == (batch.consumed, batch.faults)
     assert whole_frames(data, final=True) == read_frames(data, final=True)[1:]
+
+
+def test_whoever_passes_frames_on_leaves_checksums_to_the_reader() -> None:
+    frames = [encode_frame(a_span(name=f"span {number}")) for number in range(3)]
+    data = bytearray(b"".join(frames))
+    data[len(frames[0]) + 60] ^= 0xFF
+    assert whole_frames(data) == (len(data), [])
+    assert [fault.reason for fault in read_frames(data).faults] == ["checksum"]
+
+
+def test_a_length_beyond_the_end_is_looked_into_once_nothing_follows() -> None:
+    frames = [encode_frame(a_span(name=f"span {number}")) for number in range(3)]
+    data = bytearray(b"".join(frames))
+    data[len(frames[0]) + 1] = 0x10  # a frame of a megabyte, it says
+    for read in (lambda final: whole_frames(data, final=final), lambda final: read_frames(data, final=final)[1:]):
+        assert read(False) == (len(frames[0]), [])
+        assert read(True) == (len(data), [FrameFault(len(frames[0]), len(frames[1]), "length")])
+
+
+@pytest.mark.parametrize("cut", range(0, 400, 7))
+def test_what_is_passed_on_always_ends_where_a_frame_does(cut: int) -> None:
+    frames = [encode_frame(a_span(name=f"span {number}")) for number in range(3)]
+    data = b"".join(frames)[: len(frames[0]) + cut]
+    ends = [0, len(frames[0]), len(frames[0] + frames[1]), len(b"".join(frames))]
+    assert whole_frames(data) == (max(end for end in ends if end <= len(data)), [])
