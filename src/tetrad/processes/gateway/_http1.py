@@ -557,8 +557,8 @@ class HttpConnection(asyncio.Protocol):
 
     async def _answer_relayed(self, request: _Request, pipe: BodyPipe) -> None:
         reply = _Reply(self, request)
-        if request.expects and not self._lost:
-            self._transport.write(_CONTINUE)
+        if request.expects:
+            self._send(_CONTINUE)
         try:
             await self._core.relay(request.method, request.path, request.query, request.head, pipe, reply)
         except asyncio.CancelledError:
@@ -719,16 +719,21 @@ class HttpConnection(asyncio.Protocol):
             self._owed += 1
             self._turn.end(self, data)
         else:
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        """Write now. A client may be gone whose protocol is told so only in the loop's next turn."""
+        if not self._transport.is_closing():
             self._transport.write(data)
 
     def write_end(self, data: bytes) -> None:
         """Write the end of an answer, after its record was written: when the turn ends, or now where it is large."""
         turn = self._turn
         if turn is None:
-            self._transport.write(data)
+            self._send(data)
         elif len(data) > _WRITE_HIGH:
             turn.flush()
-            self._transport.write(data)
+            self._send(data)
         else:
             self._owed += 1
             turn.end(self, data)
@@ -807,14 +812,17 @@ class _Reply:
     def put(self, piece: bytes) -> bool:
         """Write a piece of a stream without waiting; tell whether the client takes more now."""
         connection = self._connection
+        transport = connection._transport
+        if transport.is_closing():  # the client is gone, and its protocol is told in the loop's next turn
+            return False
         data = piece if self._request.http10 else b"%x\r\n%b\r\n" % (len(piece), piece)
         if self._held:
             data, self._held = self._held + data, b""
         if connection._owed:
             connection._write(data)
         else:
-            connection._transport.write(data)
-        return connection._drained is None and not connection._lost
+            transport.write(data)
+        return connection._drained is None
 
     async def end(self, piece: bytes) -> None:
         data = piece
