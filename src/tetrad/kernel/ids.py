@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import uuid
@@ -50,13 +51,16 @@ _random: deque[str] = deque()
 os.register_at_fork(after_in_child=_random.clear)  # or parent and child would give out the same
 
 
+_groups = re.compile("[0-9a-f]{16}").findall
+
+
 def _sixteen() -> str:
     try:
         return _random.pop()
     except IndexError:
-        digits = os.urandom(2048).hex()
-        _random.extend(digits[at : at + 16] for at in range(16, len(digits), 16))
-        return digits[:16]
+        first, *more = _groups(os.urandom(2048).hex())
+        _random.extend(more)
+        return str(first)
 
 
 def new_trace_id() -> str:
@@ -69,4 +73,7 @@ def new_trace_id() -> str:
 
 def new_span_id() -> str:
     """Return 16 hex digits (W3C Trace Context)."""
-    return _sixteen()
+    try:
+        return _random.pop()
+    except IndexError:
+        return _sixteen()

@@ -23,7 +23,7 @@ _MAX_PIECES: Final = 2_000
 """What has more pieces than this is left to minijinja, which counts its steps."""
 
 Piece = tuple[str, str, tuple[str, ...]]
-"""(text before, variable, ()), or (text before, list, what stands between its items, from before the first on)."""
+"""(text before, variable, ()), or (text before, list, what stands around each of its items, from before it on)."""
 
 
 class PlainTemplate:
@@ -48,14 +48,12 @@ class PlainTemplate:
                 continue
             if type(value) is not list or len(value) * len(between) + len(out) > _MAX_PIECES:
                 return None
-            first, *rest = between
-            for item in value:
-                if type(item) is not str:
-                    return None
-                out.append(first)
-                for text in rest:
-                    out.append(item)
-                    out.append(text)
+            if len(value) * sum(map(len, between)) > most:
+                return None
+            try:
+                out.append("".join([item.join(between) for item in value]))
+            except (AttributeError, TypeError):  # an item that is no text
+                return None
         out.append(self._end)
         return None if sum(map(len, out)) > most else "".join(out)
 

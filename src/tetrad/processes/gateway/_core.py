@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -84,19 +84,17 @@ class GatewayCore:
             return ToolExchange(method, path, headers, time.time_ns())
         return None
 
-    async def serve(self, exchange: Exchange, reply: Reply) -> None:
+    def serve(self, exchange: Exchange, reply: Reply) -> Awaitable[None]:
         """Answer an admitted exchange whose body is there; raises nothing but `AnswerTorn`."""
         if isinstance(exchange, ToolExchange) and self._tools is not None:
-            await self._tools.serve(exchange, reply)
-        else:
-            await self.pipeline.serve(exchange, reply)
+            return self._tools.serve(exchange, reply)
+        return self.pipeline.serve(exchange, reply)
 
-    async def refuse(self, exchange: Exchange, error: TetradError, reply: Reply) -> None:
+    def refuse(self, exchange: Exchange, error: TetradError, reply: Reply) -> Awaitable[None]:
         """Answer with an error, in the client's protocol."""
         if isinstance(exchange, ToolExchange) and self._tools is not None:
-            await self._tools.refuse(exchange, error, reply)
-        else:
-            await self.pipeline.refuse(exchange, error, reply)
+            return self._tools.refuse(exchange, error, reply)
+        return self.pipeline.refuse(exchange, error, reply)
 
     def abandon(self, exchange: Exchange, why: str) -> None:
         """Record an exchange whose client cannot be answered any more."""

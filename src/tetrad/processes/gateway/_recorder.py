@@ -219,6 +219,8 @@ class Recorder:
         self._spool.append(frame)
 
     def _content(self, policy: ContentPolicy, document: bytes) -> bytes:
+        if policy == "full" and len(document) <= self._record_bytes:  # nearly always
+            return document
         if policy == "off" or not document:
             return b""
         if len(document) > self._record_bytes:
