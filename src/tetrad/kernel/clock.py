@@ -29,7 +29,7 @@ class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    # the machine's own functions: a request asks for the time half a dozen times, and a call of ours around each is felt
+    # The machine's own functions: a request asks half a dozen times, and a call of ours around each is felt.
     now_ns = staticmethod(time.time_ns)
     monotonic = staticmethod(time.monotonic)
 

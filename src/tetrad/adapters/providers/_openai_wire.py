@@ -161,6 +161,20 @@ def _payloads(events: bytes) -> Iterator[bytes]:
                 yield payload
 
 
+def _plain_text(chunk: _Chunk) -> str | None:
+    """Return the text of an event that says nothing but a piece of the first choice's text, as most do; else None."""
+    choices = chunk.choices
+    if not choices or len(choices) != 1 or chunk.usage is not _NOTHING or chunk.error is not _NOTHING:
+        return None
+    choice = choices[0]
+    delta = choice.delta
+    if delta is None or choice.index or choice.finish_reason or choice.text:
+        return None
+    if delta.role or delta.refusal or delta.reasoning_content or delta.tool_calls:
+        return None
+    return delta.content
+
+
 class StreamReader:
     """Put the events of a stream together again: messages, finish reasons, usage."""
 
@@ -175,6 +189,7 @@ class StreamReader:
     def feed(self, events: bytes, *, torn: bool = False) -> None:
         """Read whole events; where the front is `torn`, what cannot be read there does not count."""
         decode, take = _chunks.decode, self._take
+        texts: list[str] | None = None
         for line in events.split(b"\n"):
             if line[:5] != b"data:":
                 continue
@@ -186,7 +201,12 @@ class StreamReader:
             except UNREADABLE:
                 self.unread += not torn
                 continue
+            if texts is not None and (text := _plain_text(chunk)) is not None:
+                texts.append(text)
+                continue
             take(chunk)
+            first = self._choices.get(0)
+            texts = first.get("content") if first is not None and self.id and self.model else None
 
     @property
     def finish_reasons(self) -> tuple[str, ...]:

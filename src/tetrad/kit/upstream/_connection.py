@@ -62,13 +62,7 @@ class Response:
             if self._error is not None:
                 raise self._error
             await self._wait()
-        chunks = self._chunks
-        piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self._buffered = 0
-        if self._connection is not None:
-            self._connection.resume()
-        return piece
+        return self.at_hand()
 
     async def read_all(self, limit: int) -> bytes:
         """Return the whole body; past `limit` bytes close the connection and raise `BrokenAnswer`."""
@@ -88,9 +82,11 @@ class Response:
         """Return all of the body that is there and was not read; the whole of it, where `complete` and nothing was."""
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._chunks, self._buffered = [], 0
-        if self._connection is not None:
-            self._connection.resume()
+        chunks.clear()
+        self._buffered = 0
+        connection = self._connection
+        if connection is not None and connection.paused:
+            connection.resume()
         return body
 
     async def flow(self, listener: Callable[[bytes], bool]) -> None:
@@ -219,7 +215,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._response: Response | None = None
-        self._paused = False
+        self.paused = False
         self._tainted = False
         self._ended = False
         self._drained: asyncio.Future[None] | None = None
@@ -312,8 +308,8 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """Read on after the consumer took what was buffered."""
-        if self._paused:
-            self._paused = False
+        if self.paused:
+            self.paused = False
             self._last = self.loop.time()
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
@@ -420,8 +416,8 @@ class Connection(asyncio.Protocol):
         self._taken += len(body)
         if self._taken > self._limits.body_bytes:
             raise BrokenAnswer(f"the answer is larger than {self._limits.body_bytes:,} bytes")
-        if response.take(body) > self._limits.high_water_bytes and not self._paused and self._transport is not None:
-            self._paused = True
+        if response.take(body) > self._limits.high_water_bytes and not self.paused and self._transport is not None:
+            self.paused = True
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -470,7 +466,7 @@ class Connection(asyncio.Protocol):
         if response is None:
             return
         self._response = None
-        if self._paused:
+        if self.paused:
             self.resume()
         self.served += 1
         self._ended = True
@@ -491,7 +487,7 @@ class Connection(asyncio.Protocol):
             return None
         if not response.status:
             due, what = self._head_at, "sent no answer"
-        elif self._paused:
+        elif self.paused:
             self._last, due, what = now, min(now + self._timeouts.idle_s, self._total_at), "did not finish its answer"
         else:
             due, what = min(self._last + self._timeouts.idle_s, self._total_at), "stopped in the middle of its answer"
