@@ -36,7 +36,7 @@ class Estimate(msgspec.Struct, frozen=True, gc=False):
     def of(cls, call: ModelCall, assumed_output: int) -> Estimate:
         """Tell it from the size of the input and from the client's own bound on the output, by each answer asked."""
         sent = call.fields.get(call.operation.input)
-        size = 0 if sent is None else len(bytes(sent))
+        size = 0 if sent is None else memoryview(sent).nbytes
         if call.operation.kind == "embeddings":
             return cls(size // BYTES_PER_TOKEN + 1, 0)
         bound = next((found for name in _OUTPUT_FIELDS if (found := _number(call, name)) is not None), assumed_output)

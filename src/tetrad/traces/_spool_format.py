@@ -8,11 +8,11 @@ one after another; a writer only ever appends.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from zlib_ng.zlib_ng import crc32
 
 from tetrad.kernel import TooLarge, Usage
 from tetrad.traces._model import CodeMatch, Span, SpanKind, SpanStatus
@@ -133,7 +133,7 @@ def encode_frame(span: Span) -> bytes:
     payload = _encoder.encode(span)
     if len(payload) > MAX_FRAME_BYTES:
         raise _too_large(f"span {span.span_id!r}", len(payload))
-    return _header.pack(len(payload), zlib.crc32(payload)) + payload
+    return _header.pack(len(payload), crc32(payload)) + payload
 
 
 def encode_group(group: SpanGroup) -> bytes:
@@ -141,7 +141,7 @@ def encode_group(group: SpanGroup) -> bytes:
     payload = _encoder.encode(group)
     if len(payload) > MAX_FRAME_BYTES:
         raise _too_large(f"the spans of trace {group.shared.trace_id!r}", len(payload))
-    return _header.pack(len(payload), zlib.crc32(payload)) + payload
+    return _header.pack(len(payload), crc32(payload)) + payload
 
 
 def _too_large(what: str, size: int) -> TooLarge:
@@ -200,7 +200,7 @@ def decode_frames(
         if length == 0 or length > MAX_FRAME_BYTES or end > size:
             break
         payload = view[at + HEADER_BYTES : end]
-        if zlib.crc32(payload) != checksum:
+        if crc32(payload) != checksum:
             break
         try:
             spans += read(payload)
@@ -255,7 +255,7 @@ def _what_is_wrong(view: memoryview, at: int) -> FrameFaultReason | None:
     end = at + HEADER_BYTES + length
     if end > len(view):
         return None
-    return "checksum" if zlib.crc32(view[at + HEADER_BYTES : end]) != checksum else "payload"
+    return "checksum" if crc32(view[at + HEADER_BYTES : end]) != checksum else "payload"
 
 
 def _next_frame(view: memoryview, start: int, budget: int) -> tuple[int, int]:
@@ -269,6 +269,6 @@ def _next_frame(view: memoryview, start: int, budget: int) -> tuple[int, int]:
         budget -= length
         if budget < 0:
             break
-        if zlib.crc32(view[at + HEADER_BYTES : end]) == checksum:
+        if crc32(view[at + HEADER_BYTES : end]) == checksum:
             return at, budget
     return size, budget

@@ -84,7 +84,7 @@ class Client:
     async def send(
         self,
         request: PreparedRequest,
-        body: bytes = b"",
+        body: bytes | memoryview = b"",
         *,
         timeouts: Timeouts | None = None,
         max_connections: int | None = None,

@@ -237,7 +237,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def begin(
-        self, head: bytes, body: bytes, bodiless: bool, timeouts: Timeouts, now: float, total_at: float
+        self, head: bytes, body: bytes | memoryview, bodiless: bool, timeouts: Timeouts, now: float, total_at: float
     ) -> Response:
         """Write a request and return its answer, which has neither status nor headers yet."""
         transport = self._transport

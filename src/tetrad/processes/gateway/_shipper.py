@@ -132,7 +132,7 @@ class Shipper:
             taken = consumed
             if consumed > sum(fault.length for fault in faults):
                 try:
-                    taken = await self._post(folder.name, segment, offset, data[:consumed], final=final)
+                    taken = await self._post(folder.name, segment, offset, memoryview(data)[:consumed], final=final)
                 except _Poisoned as error:
                     aside = folder.set_aside(segment, offset, data[:consumed])
                     log.error(  # noqa: TRY400 - the message says it all
@@ -146,7 +146,7 @@ class Shipper:
         if not (segment == self._writer.active and folder is self._writer.folder):
             folder.discard(segment)
 
-    async def _post(self, worker: str, segment: str, offset: int, data: bytes, *, final: bool) -> int:
+    async def _post(self, worker: str, segment: str, offset: int, data: memoryview, *, final: bool) -> int:
         """Return how many of the bytes control has dealt with."""
         path = f"/internal/v1/spool/{quote(worker, safe='')}/{segment}?offset={offset}{'&final=true' if final else ''}"
         try:
