@@ -103,9 +103,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("content", ANSWERS, ids=lambda content: "-".join(block["type"] for block in content))
-def test_thoughts_go_through_a_client_and_back_to_where_they_stood(
-    content: list[dict[str, Any]], stream: bool
-) -> None:
+def test_thoughts_go_through_a_client_and_back_to_where_they_stood(content: list[dict[str, Any]], stream: bool) -> None:
     calls = {block["id"] for block in content if block["type"] == "tool_use"}
     results = [result for result in RESULTS if result["call_id"] in calls]
     again = made([USER, *output_of(content, stream=stream), *results], strict=True)

@@ -11,9 +11,7 @@ Placed: TypeAlias = "tuple[int, int, dict[str, Any]]"
 """A block, after so many characters of the message's texts and so many of its calls."""
 
 
-def placed(
-    thoughts: list[Placed], texts: list[dict[str, Any]], calls: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def placed(thoughts: list[Placed], texts: list[dict[str, Any]], calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return all blocks of a message of Messages: the texts before the calls, but for what a thought stands behind.
 
     A text is cut in two where a thought stands within it. Places past the end are at the end: a client that shortened

@@ -335,9 +335,7 @@ class _Talk:
         if not texts:
             self._losses.lose(path)
             return
-        if item.get("encrypted_content") is not None and not (
-            self._signer and unsealed(item["encrypted_content"])
-        ):
+        if item.get("encrypted_content") is not None and not (self._signer and unsealed(item["encrypted_content"])):
             self._losses.lose(f"{path}.encrypted_content")
         self._turn = None
         self._assistant()["reasoning_content"] = "".join(texts)
