@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from support.translation import call_of, data_of, events_of
+from support.translation import call_of, claude_message, claude_stream, data_of
 from tetrad.adapters.providers._responses_wire import FOREIGN, own_reasoning
 from tetrad.serving import BadAnswer, RequestRefused
 from tetrad.serving.ports import Outcome
@@ -40,39 +40,14 @@ def made(
     return translate(msgspec.structs.replace(call, maker=maker), strict)
 
 
-def message(content: list[dict[str, Any]], reason: str = "tool_use") -> dict[str, Any]:
-    return {"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": content,
-            "stop_reason": reason, "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
-
-
-def stream_of(content: list[dict[str, Any]], reason: str = "tool_use") -> bytes:
-    """Return a stream of Messages that tells every text in two pieces."""
-    events: list[dict[str, Any]] = [{"type": "message_start", "message": message([])}]
-    for index, block in enumerate(content):
-        kind, deltas, empty = block["type"], [], dict(block)
-        for name, delta in (("thinking", "thinking"), ("text", "text")):
-            if kind == name:
-                empty = {"type": kind, name: ""}
-                half = len(block[name]) // 2
-                deltas = [{"type": f"{delta}_delta", name: piece} for piece in (block[name][:half], block[name][half:])]
-        if kind == "thinking":
-            deltas.append({"type": "signature_delta", "signature": block["signature"]})
-        if kind == "tool_use":
-            empty = {**block, "input": {}}
-            deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
-        events.append({"type": "content_block_start", "index": index, "content_block": empty})
-        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
-        events.append({"type": "content_block_stop", "index": index})
-    events.append({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 1}})
-    return events_of([*events, {"type": "message_stop"}])
-
-
 def output_of(content: list[dict[str, Any]], *, stream: bool, upstream: str = "messages") -> list[dict[str, Any]]:
     """Return the items that a client gets of an answer, and check that all events tell of the same."""
     if not stream:
-        return list(json.loads(made([USER], upstream=upstream).whole(json.dumps(message(content)).encode()))["output"])
+        return list(
+            json.loads(made([USER], upstream=upstream).whole(json.dumps(claude_message(content)).encode()))["output"]
+        )
     events = made([USER], stream=True).events()
-    told = data_of(events.feed(stream_of(content)) + events.end())
+    told = data_of(events.feed(claude_stream(content)) + events.end())
     output: list[dict[str, Any]] = told[-1]["response"]["output"]
     done = {each["output_index"]: each["item"] for each in told if each["type"] == "response.output_item.done"}
     added = [each["item"]["id"] for each in told if each["type"] == "response.output_item.added"]
@@ -280,10 +255,12 @@ def chatted(content: list[dict[str, Any]], *, stream: bool) -> dict[str, Any]:
     assert translate is not None
     translation = translate(call_of("chat", {"model": "c", "messages": [USER], "stream": stream}), False)
     if not stream:
-        return dict(json.loads(translation.whole(json.dumps(message(content)).encode()))["choices"][0]["message"])
+        return dict(
+            json.loads(translation.whole(json.dumps(claude_message(content)).encode()))["choices"][0]["message"]
+        )
     events = translation.events()
     said: dict[str, Any] = {"role": "assistant", "content": "", "reasoning_content": "", "tool_calls": []}
-    for chunk in data_of(events.feed(stream_of(content)) + events.end()):
+    for chunk in data_of(events.feed(claude_stream(content)) + events.end()):
         if chunk == "[DONE]":
             continue
         delta = chunk["choices"][0]["delta"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 
@@ -79,7 +79,7 @@ def seal_thought(maker: str, block: SignedBlock, text: str) -> str:
     return f"{ANTHROPIC_SIGNED}{_digest(body)}.{base64.urlsafe_b64encode(body).decode()}"
 
 
-def is_sealed_thought(data: Any) -> bool:
+def is_sealed_thought(data: Any) -> TypeGuard[str]:
     """Tell whether it is, or was, what `seal_thought` made."""
     return isinstance(data, str) and data.startswith(ANTHROPIC_SIGNED)
 

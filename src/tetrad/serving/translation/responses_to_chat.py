@@ -284,8 +284,11 @@ class _Talk:
     def _thinking(self, item: dict[str, Any], path: str) -> None:
         """Keep a block that the maker of the next answer made too, and where in its turn it stood."""
         sealed = item.get("encrypted_content")
-        thought = open_thought(sealed, f"{path}.encrypted_content") if is_sealed_thought(sealed) else None
-        if thought is None or thought.maker != self._maker:
+        if not is_sealed_thought(sealed):
+            self._losses.lose(path)
+            return
+        thought = open_thought(sealed, f"{path}.encrypted_content")
+        if thought.maker != self._maker:
             self._losses.lose(path)
             return
         turn = self._assistant()
