@@ -31,8 +31,9 @@ def signature_of(model: str, text: str) -> str:
 
 
 def agent_steps(model: str) -> list[list[dict[str, Any]]]:
-    """Return the answers of the model `agent`, one after the other's results: parallel calls, a thought that is not
-    shown, thoughts between calls, and then a text.
+    """Return the answers of the model `agent`, one after the other's results.
+
+    Parallel calls, a thought that is not shown, thoughts between calls, and then a text.
     """
 
     def thought(text: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tetrad.serving import AppRoute, ModelEntry, Price, RouteTable, Upstream
 MODELS = (
     "echo", "slow:0.02", "stall", "stallmid", "reset:0", "reset:2", "garbage", "html", "error:400", "error:401",
     "error:429", "error:500", "leak", "plain-error", "nodone", "split", "tools", "lingering", "endless", "torn",
+    "agent:aloud",
 )  # fmt: skip
 
 

@@ -9,12 +9,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import anthropic
+import httpx
 import openai
 import pytest
 from openai.types.responses import Response
 
 from support.fake_anthropic import FakeAnthropic, agent_steps
-from support.fake_openai import FakeOpenAI
+from support.fake_openai import ALOUD, FakeOpenAI
 from support.gateway import KEY, GatewayProcess
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -131,3 +133,84 @@ def test_a_client_that_loses_or_moves_a_thought_is_told_so_by_anthropic(client: 
         said[1], said[2] = said[2], said[1]
     with pytest.raises(openai.BadRequestError, match="thinking"):
         ask(client, said, stream=False)
+
+
+# the other way: clients of Anthropic's
+
+
+@pytest.fixture
+def messages(both: GatewayProcess) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=both.url, api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+def say(client: anthropic.Anthropic, model: str, said: list[Any], *, stream: bool) -> list[dict[str, Any]]:
+    """Return the blocks of an answer, and add them and the results of its calls to what was said."""
+    asked: dict[str, Any] = {"model": model, "max_tokens": 9000, "messages": said,
+                             "tools": [{"name": "weather", "input_schema": WEATHER}]}  # fmt: skip
+    if stream:
+        with client.messages.stream(**asked) as events:
+            answer = events.get_final_message()
+    else:
+        answer = client.messages.create(**asked)
+    content = [block.model_dump(exclude_none=True) for block in answer.content]
+    results = [{"type": "tool_result", "tool_use_id": block["id"], "content": "cold"}
+               for block in content if block["type"] == "tool_use"]  # fmt: skip
+    said.append({"role": "assistant", "content": content})
+    if results:
+        said.append({"role": "user", "content": results})
+    return content
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_of_anthropics_keeps_claudes_thoughts(messages: anthropic.Anthropic, stream: bool) -> None:
+    said: list[Any] = [dict(QUESTION)]
+    for _ in agent_steps("agent"):
+        content = say(messages, "claude/agent", said, stream=stream)
+    assert content[-1]["text"] == "It is cold."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_claudes_answers_reach_such_a_client_byte_by_byte(
+    both: GatewayProcess, claude: FakeAnthropic, stream: bool
+) -> None:
+    asked = {"max_tokens": 9, "messages": [QUESTION], "stream": stream}
+    with httpx.Client(trust_env=False) as http:
+        through = http.post(
+            f"{both.url}/v1/messages", json={"model": "claude/agent", **asked}, headers={"x-api-key": KEY}
+        )
+        directly = http.post(f"{claude.base_url}/messages", json={"model": "agent", **asked})
+    assert through.content == directly.content
+    assert b"thinking" in through.content
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_such_a_client_sends_what_a_chat_model_thought_back_to_it_and_to_nobody_else(
+    messages: anthropic.Anthropic, upstream: FakeOpenAI, claude: FakeAnthropic, stream: bool
+) -> None:
+    said: list[Any] = [dict(QUESTION)]
+    content = say(messages, "local/agent-aloud", said, stream=stream)
+    assert content[0] == {"type": "thinking", "thinking": ALOUD, "signature": ""}
+    assert say(messages, "local/agent-aloud", list(said), stream=stream)[-1]["text"] == "It is cold."
+    assert upstream.requests[-1].body["messages"][1]["reasoning_content"] == ALOUD
+    raw = messages.messages.with_raw_response.create(model="claude/m1", max_tokens=9, messages=said)
+    assert raw.headers["x-tetrad-dropped"] == "messages[1].content[0]"
+    assert ALOUD not in json.dumps(claude.requests[-1].body)
+
+
+def test_such_a_client_sends_what_claude_thought_to_no_chat_model(
+    messages: anthropic.Anthropic, upstream: FakeOpenAI
+) -> None:
+    said: list[Any] = [dict(QUESTION)]
+    say(messages, "claude/agent", said, stream=False)
+    raw = messages.messages.with_raw_response.create(model="local/m1", max_tokens=9, messages=said)
+    assert raw.headers["x-tetrad-dropped"] == "messages[1].content[0], messages[1].content[1]"
+    assert "thinking" not in json.dumps(upstream.requests[-1].body)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_of_responses_sends_what_a_chat_model_thought_back_to_it(client: openai.OpenAI, stream: bool) -> None:
+    answer = ask(client, [QUESTION], stream=stream, model="local/agent-aloud")
+    items = [item.model_dump(exclude_none=True) for item in answer.output]
+    assert ask(client, [QUESTION, *items, *results_of(answer)], stream=stream,
+               model="local/agent-aloud").output_text == "It is cold."  # fmt: skip
