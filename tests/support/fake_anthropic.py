@@ -52,11 +52,11 @@ def agent_steps(model: str) -> list[list[dict[str, Any]]]:
     ]
 
 
-def refusal_of(model: str, messages: list[dict[str, Any]]) -> str:
+def refusal_of(model: str, messages: list[Any]) -> str:
     """Return why Anthropic refuses the thoughts in a conversation; empty where it does not."""
     for number, message in enumerate(messages):
-        blocks = message["content"] if isinstance(message["content"], list) else []
-        for place, block in enumerate(blocks):
+        content = message.get("content") if isinstance(message, dict) else None
+        for place, block in enumerate(content if isinstance(content, list) else []):
             at = f"messages.{number}.content.{place}"
             kind = block.get("type")
             if kind == "thinking" and block.get("signature") != signature_of(model, block["thinking"]):
