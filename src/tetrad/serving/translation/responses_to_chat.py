@@ -241,7 +241,8 @@ class _Talk:
             self._losses.lose(path)
 
     def _message(self, item: dict[str, Any], path: str) -> None:
-        role = _ROLES.get(item.get("role", ""))
+        named = item.get("role")
+        role = _ROLES.get(named) if isinstance(named, str) else None
         if role is None:
             raise bad(f"{path}.role", "'user', 'assistant', 'system' or 'developer'")
         self._losses.rest(item, ("type", "role", "content", "id", "status", "phase"), path)
