@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -17,6 +19,64 @@ TOOLS = [
     ("toolu_2", "weather", '{"city": "Bergen"}'),
     ("toolu_3", "now", ""),
 ]
+REDACTED = "xyz"
+BLOCKS = "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified"
+
+
+def signature_of(model: str, text: str) -> str:
+    """Return what the model signs a thought with."""
+    if text == "".join(THOUGHTS):
+        return SIGNATURE
+    return base64.b64encode(hashlib.sha256(f"{model}/{text}".encode()).digest()).decode()
+
+
+def agent_steps(model: str) -> list[list[dict[str, Any]]]:
+    """Return the answers of the model `agent`, one after the other's results.
+
+    Parallel calls, a thought that is not shown, thoughts between calls, and then a text.
+    """
+
+    def thought(text: str) -> dict[str, Any]:
+        return {"type": "thinking", "thinking": text, "signature": signature_of(model, text)}
+
+    def call(number: int, city: str) -> dict[str, Any]:
+        return {"type": "tool_use", "id": f"toolu_{number}", "name": "weather", "input": {"city": city}}
+
+    redacted = {"type": "redacted_thinking", "data": REDACTED}
+    look = {"type": "text", "text": "I look. ☁"}
+    return [
+        [thought("Two cities, then. Ö"), redacted, look, call(1, "Oslo"), call(2, "Bergen")],
+        [thought(""), call(3, "Voss")],
+        [thought("One more,"), call(4, "Moss"), thought(" or two."), call(5, "Ås")],
+        [thought("Cold."), {"type": "text", "text": "It is cold."}],
+    ]
+
+
+def refusal_of(model: str, messages: list[Any]) -> str:
+    """Return why Anthropic refuses the thoughts in a conversation; empty where it does not."""
+    for number, message in enumerate(messages):
+        content = message.get("content") if isinstance(message, dict) else None
+        for place, block in enumerate(content if isinstance(content, list) else []):
+            at = f"messages.{number}.content.{place}"
+            kind = block.get("type")
+            if kind == "thinking" and block.get("signature") != signature_of(model, block["thinking"]):
+                return f"{at}: Invalid `signature` in `thinking` block"
+            if kind == "redacted_thinking" and block.get("data") != REDACTED:
+                return f"{at}: Invalid `data` in `redacted_thinking` block"
+    return ""
+
+
+def turns_of(messages: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return role and blocks of each turn: messages of the same role that follow each other are one."""
+    turns: list[tuple[str, list[dict[str, Any]]]] = []
+    for message in messages:
+        said = message["content"]
+        blocks = said if isinstance(said, list) else [{"type": "text", "text": said}]
+        if turns and turns[-1][0] == message["role"]:
+            turns[-1][1].extend(blocks)
+        else:
+            turns.append((message["role"], list(blocks)))
+    return turns
 
 
 @dataclass
@@ -65,9 +125,59 @@ class AnthropicScript(Script):
     async def act_m1(self) -> bool:
         if self.target.endswith("/count_tokens"):
             return await self.json(200, {"input_tokens": 14})
+        if why := refusal_of(self.model, self.body.get("messages", [])):
+            return await self.refuse(why)
         if self.streaming:
             return await self.stream(WORDS)
         return await self.json(200, self.completion("".join(WORDS)), extra=LIMITS)
+
+    async def act_agent(self) -> bool:
+        """A loop of tools with thinking: it goes on only where every thought of it came back as it was."""
+        turns, steps = turns_of(self.body["messages"]), agent_steps(self.model)
+        if why := refusal_of(self.model, self.body["messages"]):
+            return await self.refuse(why)
+        started = max(number for number, (role, blocks) in enumerate(turns)
+                      if role == "user" and blocks[0].get("type") != "tool_result")  # fmt: skip
+        loop = [blocks for role, blocks in turns[started:] if role == "assistant"]
+        for answered, said in zip(steps, loop, strict=False):
+            if said[:1] != answered[:1]:
+                return await self.refuse(
+                    f"messages.{started + 1}.content.0.type: Expected `thinking` or `redacted_thinking`, but found "
+                    f"`{said[0]['type'] if said else ''}`. When `thinking` is enabled, a final `assistant` message "
+                    "must start with a thinking block"
+                )
+            if said != answered:
+                return await self.refuse(BLOCKS)
+        content = steps[len(loop)]
+        reason = "tool_use" if content[-1]["type"] == "tool_use" else "end_turn"
+        if not self.streaming:
+            return await self.json(200, self.message(content, reason))
+        events = [self.start()]
+        for index, block in enumerate(content):
+            events += self.told(index, block)
+        return await self.events([*events, *self.finish_events(reason)])
+
+    async def refuse(self, why: str) -> bool:
+        error = {"type": "invalid_request_error", "message": why}
+        return await self.json(400, {"type": "error", "error": error})
+
+    @property
+    def model(self) -> str:
+        return self.fake.model_of(self.target, self.body)
+
+    def told(self, index: int, block: dict[str, Any]) -> list[bytes]:
+        """Return the events of a block, its texts in two pieces."""
+        kind = block["type"]
+        if kind == "redacted_thinking":
+            return self.block(index, block, [])
+        if kind == "tool_use":
+            piece = {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+            return self.block(index, {**block, "input": {}}, [piece])
+        text, half = block[kind], len(block[kind]) // 2
+        deltas = [{"type": f"{kind}_delta", kind: piece} for piece in (text[:half], text[half:]) if piece]
+        if kind == "thinking":
+            deltas.append({"type": "signature_delta", "signature": block["signature"]})
+        return self.block(index, {**block, kind: "", **({"signature": ""} if kind == "thinking" else {})}, deltas)
 
     async def act_tools(self) -> bool:
         """Three calls, the last without arguments; a stream cuts the arguments in two."""
@@ -87,7 +197,7 @@ class AnthropicScript(Script):
     async def act_thinking(self) -> bool:
         """Signed thinking, a redacted thought, then an answer."""
         thinking = {"type": "thinking", "thinking": "".join(THOUGHTS), "signature": SIGNATURE}
-        content = [thinking, {"type": "redacted_thinking", "data": "xyz"}, {"type": "text", "text": "4"}]
+        content = [thinking, {"type": "redacted_thinking", "data": REDACTED}, {"type": "text", "text": "4"}]
         if self.argument == "one":
             content.pop(1)
         if not self.streaming:

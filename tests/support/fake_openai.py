@@ -17,6 +17,7 @@ from typing import Any, Self
 from support.fake_media import AUDIO, media_answer, media_events, read_form
 
 WORDS = ["Hel", "lo ", "wor", "ld", "."]
+ALOUD = "Oslo, then."
 
 
 @dataclass
@@ -287,7 +288,15 @@ class Script:
         return True
 
     async def act_agent(self) -> bool:
-        """Call the tool `weather` first; once its result is there, say what it was."""
+        """Call the tool `weather` first; once its result is there, say what it was.
+
+        `agent:aloud` thinks before, and refuses, as DeepSeek does, to go on without what it thought.
+        """
+        aloud = {"reasoning_content": ALOUD} if self.argument == "aloud" else {}
+        before = [each for each in self.body["messages"] if each["role"] == "assistant"]
+        if aloud and any(each.get("reasoning_content") != ALOUD for each in before):
+            error = {"message": "the reasoning_content must be passed back", "type": "invalid_request_error"}
+            return await self.json(400, {"error": error})
         results = [each["content"] for each in self.body["messages"] if each["role"] == "tool"]
         if results:
             said = [f"It is {results[-1]}."]
@@ -295,12 +304,13 @@ class Script:
         call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
         if not self.streaming:
             whole = self.completion("")
-            whole["choices"][0]["message"] |= {"content": None, "tool_calls": [call]}
+            whole["choices"][0]["message"] |= {"content": None, "tool_calls": [call], **aloud}
             whole["choices"][0]["finish_reason"] = "tool_calls"
             return await self.json(200, whole)
         await self.head(200, "text/event-stream")
         delta = {"role": "assistant", "tool_calls": [{"index": 0, **call}]}
-        await self.chunk(self.event({"choices": [{"index": 0, "delta": delta}]}))
+        for piece in [aloud, delta] if aloud else [delta]:
+            await self.chunk(self.event({"choices": [{"index": 0, "delta": piece}]}))
         await self.chunk(self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}))
         await self.chunk(b"data: [DONE]\n\n")
         await self.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -50,3 +51,31 @@ def data_of(events: bytes) -> list[Any]:
             assert item["type"] == lines[b"event"].decode()
         found.append(item)
     return found
+
+
+def claude_message(content: list[dict[str, Any]], reason: str = "tool_use") -> dict[str, Any]:
+    """Return a whole answer in Messages."""
+    return {"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": content,
+            "stop_reason": reason, "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
+
+
+def claude_stream(content: list[dict[str, Any]], reason: str = "tool_use") -> bytes:
+    """Return a stream of Messages that tells every text in two pieces."""
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": claude_message([])}]
+    for index, block in enumerate(content):
+        kind, deltas, empty = block["type"], [], dict(block)
+        for name, delta in (("thinking", "thinking"), ("text", "text")):
+            if kind == name:
+                empty = {"type": kind, name: ""}
+                half = len(block[name]) // 2
+                deltas = [{"type": f"{delta}_delta", name: piece} for piece in (block[name][:half], block[name][half:])]
+        if kind == "thinking":
+            deltas.append({"type": "signature_delta", "signature": block["signature"]})
+        if kind == "tool_use":
+            empty = {**block, "input": {}}
+            deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
+        events.append({"type": "content_block_start", "index": index, "content_block": empty})
+        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        events.append({"type": "content_block_stop", "index": index})
+    events.append({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 1}})
+    return events_of([*events, {"type": "message_stop"}])

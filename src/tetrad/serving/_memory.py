@@ -21,6 +21,7 @@ from tetrad.serving._operations import RESPONSES
 from tetrad.serving._routing import Route
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import Answer, Memory, ModelCall, Outcome, Remembered, Turn
+from tetrad.serving.translation import is_sealed_thought, maker_of, read_thought
 
 log = logging.getLogger(__name__)
 
@@ -80,19 +81,21 @@ class Remembering:
         if key is None or not (wanted or previous or conversation):
             return await following(exchange, route, call)
         own = items_field(read_fields(exchange.body), "input")
+        lost = False
         if previous:
             found = await self._memory.recall(key.project, previous)
             if not _goes_on_there(found, route):
-                call = _going_on(exchange, route, call, found, own)
+                call, lost = _going_on(exchange, route, call, found, own)
         if conversation:
             found = await self._memory.recall_kept(key.project, conversation)
-            call = _going_on(exchange, route, call, found, own)
+            call, lost = _going_on(exchange, route, call, found, own)
         answer = await following(exchange, route, call)
         if answer.status >= 400:
             return answer
         upstream = exchange.attempts[-1].upstream if exchange.attempts else route.model.upstream
         turn = Turn(key.project, key.id, upstream.name, _native(upstream), msgspec.Raw(own), previous)
-        return _Remembered(answer, self._memory, turn, wanted, conversation)
+        dropped = (f"{'conversation' if conversation else _PREVIOUS}.reasoning",) if lost else ()
+        return _Remembered(answer, self._memory, turn, wanted, conversation, dropped)
 
 
 def _refuse_unserved(fields: Fields) -> None:
@@ -132,11 +135,17 @@ def _goes_on_there(found: Remembered, route: Route) -> bool:
     return found.native and found.upstream == upstream.name and _native(upstream) and route.release is None
 
 
-def _going_on(exchange: Exchange, route: Route, call: ModelCall, found: Remembered, own: bytes) -> ModelCall:
-    """Return the call with the whole conversation as its input, and the release's prompt, if any, around that."""
-    before = [bytes(item) for item in _items.decode(found.items)]
-    if found.upstream != route.model.upstream.name:
-        before = [item for each in before if (item := _elsewhere(each))]
+def _going_on(
+    exchange: Exchange, route: Route, call: ModelCall, found: Remembered, own: bytes
+) -> tuple[ModelCall, bool]:
+    """Return the call with the whole conversation as its input, and the release's prompt, if any, around that.
+
+    Tells too whether thoughts were left out, because they are another upstream's.
+    """
+    stored = [bytes(item) for item in _items.decode(found.items)]
+    upstream = route.model.upstream
+    maker, here = maker_of(upstream.provider, route.model.entry.upstream_model), found.upstream == upstream.name
+    before = [item for each in stored if (item := _readable(each, maker, here=here))]
     items = b"[" + b",".join([*before, *(bytes(item) for item in _items.decode(own))]) + b"]"
     unsaid = call.unsaid
     if route.release is None:
@@ -148,14 +157,24 @@ def _going_on(exchange: Exchange, route: Route, call: ModelCall, found: Remember
         _, unsaid = route.release.put(RESPONSES, fields, exchange.variables)
     fields.pop(_PREVIOUS, None)
     fields.pop("conversation", None)
-    return msgspec.structs.replace(call, fields=fields, unsaid=unsaid)
+    return msgspec.structs.replace(call, fields=fields, unsaid=unsaid), len(before) < len(stored)
 
 
-def _elsewhere(item: bytes) -> bytes:
-    """Return an item as another upstream can read it: without ids that it never gave, and without sealed thoughts."""
+def _readable(item: bytes, maker: str, *, here: bool) -> bytes:
+    """Return an item as an upstream can read it, which is another one than answered before unless it is `here`.
+
+    Another one gets no ids that it never gave, and no sealed thoughts but those that it made itself.
+    """
+    if here and b"tetrad." not in item:
+        return item
     fields = _object.decode(item)
     if bytes(fields.get("type", b"")) == b'"reasoning"':
-        return b""
+        sealed = msgspec.json.decode(fields.get("encrypted_content", _NULL))
+        thought = read_thought(sealed) if is_sealed_thought(sealed) else None
+        if (thought.maker != maker) if thought is not None else (not here or is_sealed_thought(sealed)):
+            return b""
+    if here:
+        return item
     fields.pop("id", None)
     fields.pop("status", None)
     return _encode(fields)
@@ -171,13 +190,15 @@ _named = msgspec.json.Decoder(_Named | str)
 class _Remembered:
     """An answer that is kept before its end is shown, so that whoever has it can go on from it."""
 
-    def __init__(self, answer: Answer, memory: Memory, turn: Turn, wanted: bool, conversation: str = "") -> None:
+    def __init__(
+        self, answer: Answer, memory: Memory, turn: Turn, wanted: bool, conversation: str, dropped: tuple[str, ...]
+    ) -> None:
         self._conversation = conversation
         self.status = answer.status
         self.headers = answer.headers
         self.stream = answer.stream
         self.received_ns = answer.received_ns
-        self.dropped = answer.dropped
+        self.dropped = (*answer.dropped, *dropped)
         self._answer = answer
         self._memory = memory
         self._turn = turn

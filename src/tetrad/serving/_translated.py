@@ -6,13 +6,16 @@ import asyncio
 import time
 from collections.abc import Collection
 
+import msgspec
+
 from tetrad.kernel import Usage
+from tetrad.serving._body import text_field
 from tetrad.serving._estimate import estimated_tokens
 from tetrad.serving._model import Upstream
-from tetrad.serving._operations import COUNT_TOKENS
+from tetrad.serving._operations import COUNT_TOKENS, RESPONSES
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import Answer, Handler, ModelCall, Outcome
-from tetrad.serving.translation import Translation, find
+from tetrad.serving.translation import Translation, find, maker_of
 
 _PAUSE_EVERY = 64
 """So many pieces of a stream may say nothing before others get their turn."""
@@ -36,6 +39,8 @@ async def translated(call: ModelCall, spoken: Collection[str], upstream: Upstrea
             code="operation_not_served",
         )
     strict = call.strict if call.strict is not None else upstream.translation == "strict"
+    if call.operation is RESPONSES:
+        call = msgspec.structs.replace(call, maker=maker_of(upstream.provider, text_field(call.fields, "model")))
     translation = translate(call, strict)
     answer = await following(translation.call)
     if answer.stream:

@@ -38,6 +38,7 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
     None leaves that to the upstream's setting. `unsaid` are parameters of the release that the client's protocol cannot
     say, by their names in chat completions.
     A `form` is the body of an operation that takes one; `fields` are its texts, of which only `model` is sent anew.
+    `maker` tells a translation who answers, since some of what is answered goes back to its maker only.
     """
 
     operation: Operation
@@ -50,6 +51,7 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
     batch: bool = False
     """Nobody waits for it: where calls queue, others go first."""
     form: Form | None = None
+    maker: str = ""
 
     def asking(self, model: str) -> ModelCall:
         """Return the same call of another model, by the name that its upstream knows."""

@@ -15,6 +15,7 @@ from tetrad.serving import AppRoute, ModelEntry, Price, RouteTable, Upstream
 MODELS = (
     "echo", "slow:0.02", "stall", "stallmid", "reset:0", "reset:2", "garbage", "html", "error:400", "error:401",
     "error:429", "error:500", "leak", "plain-error", "nodone", "split", "tools", "lingering", "endless", "torn",
+    "agent:aloud",
 )  # fmt: skip
 
 
@@ -39,12 +40,12 @@ def gateway(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> I
 
 CLAUDES = (
     "m1", "split", "tools", "thinking", "thinking:one", "refusal", "overloaded", "lingering", "nodone", "reset:2",
-    "error:400", "error:401", "error:429", "error:529", "html", "leak", "stall",
+    "error:400", "error:401", "error:429", "error:529", "html", "leak", "stall", "agent", "agent:2",
 )  # fmt: skip
 
 
 def with_claude(table: RouteTable, base_url: str) -> RouteTable:
-    """Add an upstream that speaks Anthropic's protocol, its models as `claude/<name>`, and the app `claude`."""
+    """Add an upstream that speaks Anthropic's protocol, its models as `claude/<name>`, and apps of two of them."""
     price = Price("3", "15", cache_read="0.3", cache_write="3.75", cache_write_1h="6")
     entries = {
         (public := "claude/" + name.replace(":", "-")): ModelEntry(public, "an", name, price=price) for name in CLAUDES
@@ -53,16 +54,19 @@ def with_claude(table: RouteTable, base_url: str) -> RouteTable:
         "an", base_url, adapter="anthropic", provider="anthropic", secret=SECRET, first_byte_timeout_s=1.0,
         idle_timeout_s=1.0,
     )  # fmt: skip
-    digest = "sha256:" + "7" * 64
-    release = msgspec.structs.replace(
-        table.releases[RELEASE], digest=digest, app="claude", model="claude/m1", fixed=("temperature",)
-    )
+    releases, apps = {}, {}
+    for app, model, digit in (("claude", "claude/m1", "7"), ("claude-agent", "claude/agent", "6")):
+        digest = "sha256:" + digit * 64
+        releases[digest] = msgspec.structs.replace(
+            table.releases[RELEASE], digest=digest, app=app, model=model, fixed=("temperature",)
+        )
+        apps[f"default/{app}"] = AppRoute("default", app, {"production": digest})
     return msgspec.structs.replace(
         table,
         upstreams={**table.upstreams, "an": upstream},
         models={**table.models, **entries},
-        apps={**table.apps, "default/claude": AppRoute("default", "claude", {"production": digest})},
-        releases={**table.releases, digest: release},
+        apps={**table.apps, **apps},
+        releases={**table.releases, **releases},
     )
 
 

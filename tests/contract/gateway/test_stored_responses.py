@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from support import gateway as g
 from support.databases import SqliteTemplate, opened
+from support.fake_anthropic import FakeAnthropic, agent_steps
 from support.fake_gemini import FakeGemini
 from support.fake_openai import WORDS, FakeOpenAI
 from support.gateway import GatewayProcess, make_table, prepare_home
@@ -53,18 +54,35 @@ def gemini() -> Iterator[FakeGemini]:
         yield fake
 
 
+@pytest.fixture(scope="module")
+def claude() -> Iterator[FakeAnthropic]:
+    with FakeAnthropic() as fake:
+        yield fake
+
+
 @pytest.fixture(scope="module", params=["tetrad", "uvicorn"])
 def gateway(
-    upstream: FakeOpenAI, gemini: FakeGemini, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    upstream: FakeOpenAI,
+    gemini: FakeGemini,
+    claude: FakeAnthropic,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[GatewayProcess]:
     home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("db")
     table = make_table(upstream.base_url, models=("tools",))
     google = Upstream("google", gemini.base_url, adapter="gemini", provider="google", secret="google-secret-012")
-    signing = ModelEntry("google/agent", "google", "agent")
+    accounts = {
+        name: Upstream(name, claude.base_url, adapter="anthropic", provider=provider, secret="sk-ant-0123456789")
+        for name, provider in (("claude", "anthropic"), ("second", "anthropic"), ("other", "another"))
+    }
+    signing = {
+        name: ModelEntry(name, *name.split("/"))
+        for name in ("google/agent", "claude/agent", "second/agent", "other/m1")
+    }
     table = msgspec.structs.replace(
         table,
-        upstreams={**table.upstreams, "google": google},
-        models={**table.models, "google/agent": signing},
+        upstreams={**table.upstreams, "google": google, **accounts},
+        models={**table.models, **signing},
     )
     prepare_home(home, table)
     with opened(SqliteTemplate(folder).copy(folder / "tetrad.db")) as database:
@@ -231,6 +249,59 @@ def test_a_stored_tool_loop_keeps_what_google_signed(client: openai.OpenAI, stre
     result = {"type": "function_call_output", "call_id": use.call_id, "output": "cold"}
     second = client.responses.create(**asked, previous_response_id=first.id, input=[result])
     assert second.output_text == "It is cold."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stored_tool_loop_keeps_what_claude_thought_and_a_second_account_goes_on_with_it(
+    client: openai.OpenAI, claude: FakeAnthropic, stream: bool
+) -> None:
+    tools = [{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}]
+
+    def answer(**more: Any) -> openai.types.responses.Response:
+        asked: dict[str, Any] = {"tools": tools, **more}
+        if not stream:
+            return client.responses.create(**asked)  # type: ignore[no-any-return]
+        with client.responses.stream(**asked) as events:
+            return events.get_final_response()
+
+    last = answer(model="claude/agent", input="Where is it cold?")
+    for model in ("claude/agent", "second/agent", "claude/agent"):
+        results = [
+            {"type": "function_call_output", "call_id": item.call_id, "output": "cold"}
+            for item in last.output
+            if item.type == "function_call"
+        ]
+        last = answer(model=model, input=results, previous_response_id=last.id)
+    assert last.output_text == "It is cold."
+    sent = [each["content"] for each in claude.requests[-1].body["messages"] if each["role"] == "assistant"]
+    assert sent == agent_steps("agent")[:-1]
+
+
+def test_another_provider_gets_no_stored_thoughts_and_that_is_said(
+    client: openai.OpenAI, claude: FakeAnthropic, upstream: FakeOpenAI
+) -> None:
+    tools: Any = [{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}]
+    first = client.responses.create(model="claude/agent", input="Where is it cold?", tools=tools)
+    results: Any = [
+        {"type": "function_call_output", "call_id": item.call_id, "output": "cold"}
+        for item in first.output
+        if item.type == "function_call"
+    ]
+    for model, fake in (("other/m1", claude), ("local/m1", upstream), ("local/native", upstream)):
+        raw = client.responses.with_raw_response.create(
+            model=model, input=results, previous_response_id=first.id, tools=tools
+        )
+        assert raw.headers["x-tetrad-dropped"] == "previous_response_id.reasoning"
+        assert "thinking" not in json.dumps(fake.requests[-1].body)
+        assert "tetrad.anthropic" not in json.dumps(fake.requests[-1].body)
+
+
+def test_a_conversation_goes_on_when_somebody_put_a_damaged_thought_into_it(client: openai.OpenAI) -> None:
+    damaged: Any = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "tetrad.anthropic.cut"}
+    conversation = client.conversations.create(items=[damaged])
+    raw = client.responses.with_raw_response.create(model="other/m1", input="Hi", conversation=conversation.id)
+    assert raw.headers["x-tetrad-dropped"] == "conversation.reasoning"
+    assert raw.parse().output_text == TEXT
 
 
 def test_an_upstream_that_keeps_responses_itself_is_asked_to_go_on(client: openai.OpenAI, upstream: FakeOpenAI) -> None:

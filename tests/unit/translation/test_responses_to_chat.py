@@ -162,6 +162,8 @@ def test_what_chat_cannot_say_is_left_out_and_named_or_refused(body: dict[str, A
         ({"background": True}, "cannot_translate"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "item_not_found"),
         ({"input": [{"role": "king", "content": "a"}]}, "bad_field"),
+        ({"input": [{"role": ["user"], "content": "a"}]}, "bad_field"),
+        ({"input": [{"role": {}, "content": "a"}]}, "bad_field"),
         ({"input": [{"role": "user", "content": 3}]}, "bad_field"),
         ({"input": [3]}, "bad_field"),
         ({"input": {}}, "bad_field"),

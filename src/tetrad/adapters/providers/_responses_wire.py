@@ -14,8 +14,8 @@ from tetrad.serving.ports import ModelCall, Outcome
 _NOTHING = msgspec.Raw(b"")
 _ENDS = frozenset(("response.completed", "response.incomplete", "response.failed", "error"))
 _MAYBE_END = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"')
-FOREIGN = re.compile(rb'"tetrad\.google\.')
-"""What encrypted reasoning begins with that Google signed, in an earlier turn of the conversation."""
+FOREIGN = re.compile(rb'"tetrad\.(?:google|anthropic)\.')
+"""What encrypted reasoning begins with that Google or Anthropic signed, in an earlier turn of the conversation."""
 _BLANK = re.compile(rb"\r?\n\r?\n")
 
 
@@ -175,7 +175,7 @@ def _read(events: bytes) -> Iterator[_Event]:
 
 
 def own_reasoning(call: ModelCall) -> ModelCall:
-    """Return the call without the reasoning that Google signed, which this upstream could not read; it is named."""
+    """Return the call without the reasoning that others signed, which this upstream could not read; it is named."""
     try:
         items = msgspec.json.decode(call.fields["input"], type=list[dict[str, msgspec.Raw]])
     except UNREADABLE:

@@ -24,10 +24,15 @@ TRANSLATORS: dict[tuple[str, str], str] = {
     ("count_tokens", "converse_count"): "tetrad.serving.translation.messages_to_converse:count",
     # on the way to a protocol that is neither: with what only that protocol may want back
     ("messages", "chat+"): "tetrad.serving.translation.messages_to_chat:translate_on",
-    ("responses", "chat+"): "tetrad.serving.translation.responses_to_chat:translate_on",
+    ("responses", "chat+gemini"): "tetrad.serving.translation.responses_to_chat:translate_to_google",
+    ("responses", "chat+messages"): "tetrad.serving.translation.responses_to_chat:translate_to_anthropic",
+    ("chat+messages", "messages"): "tetrad.serving.translation.chat_to_messages:translate_on",
+    ("responses", "chat+converse"): "tetrad.serving.translation.responses_to_chat:translate_to_anthropic",
+    ("chat+converse", "converse"): "tetrad.serving.translation.messages_to_converse:translate_chat_on",
 }
 """By (operation of the client, operation of the upstream): `module:function` of a `Translator`, imported when it is
-first needed. Operations are those of `tetrad.serving.OPERATIONS`, by name."""
+first needed. Operations are those of `tetrad.serving.OPERATIONS`, by name; `chat+` is chat completions that a second
+translator takes further, `chat+NAME` where it says them in the operation NAME."""
 
 _PIVOT = "chat"
 _found: dict[tuple[str, str], Translator] = {}
@@ -42,9 +47,10 @@ def find(operation: str, spoken: Collection[str]) -> Translator | None:
         if (direct := _load(operation, target)) is not None:
             return direct
     for target in spoken:
-        near, far = _load(operation, f"{_PIVOT}+") or _load(operation, _PIVOT), _load(_PIVOT, target)
-        if near is not None and far is not None:
-            return partial(_chain, near, far)
+        for pivot in (f"{_PIVOT}+{target}", f"{_PIVOT}+", _PIVOT):
+            near, far = _load(operation, pivot), _load(pivot, target) or _load(_PIVOT, target)
+            if near is not None and far is not None:
+                return partial(_chain, near, far)
     return None
 
 

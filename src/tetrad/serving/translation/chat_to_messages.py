@@ -1,7 +1,7 @@
 """Clients that speak OpenAI's chat completions to upstreams that speak Anthropic's Messages: the request.
 
 Marks for the cache (`cache_control`, on parts, messages and tools, as many chat clients say it) are kept. Reasoning
-goes back with the signatures that came with it, in `extra_content.anthropic`, or not at all.
+goes back with the signatures that came with it, in `extra_content.anthropic`, to where it stood, or not at all.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tetrad.serving._operations import MESSAGES
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._chat_parts import Media, Text, chat_parts
 from tetrad.serving.translation._kinds import Translation
+from tetrad.serving.translation._placing import Placed, placed
 from tetrad.serving.translation._saying import (
     Losses,
     as_list,
@@ -51,6 +52,16 @@ _MEDIA = ("image_url", "file")
 @guarded
 def translate(call: ModelCall, strict: bool) -> Translation:
     """Return the call in messages; see `Translator`."""
+    return _translate(call, strict, on=False)
+
+
+@guarded
+def translate_on(call: ModelCall, strict: bool) -> Translation:
+    """Return the call in messages, its answer in chat completions that are translated once more."""
+    return _translate(call, strict, on=True)
+
+
+def _translate(call: ModelCall, strict: bool, *, on: bool) -> Translation:
     body, losses = decoded(call.fields), Losses(strict)
     said: dict[str, Any] = {name: body[name] for name in _SAME if name in body}
     said["max_tokens"] = _limit(body)
@@ -62,7 +73,7 @@ def translate(call: ModelCall, strict: bool) -> Translation:
         if name not in _SAID and not (name in _NEUTRAL and value == _NEUTRAL[name]):
             losses.lose(name)
     translated = ModelCall(MESSAGES, encoded(said), call.stream, strict=call.strict, batch=call.batch)
-    return MessagesAnswers(translated, losses.paths, usage_asked=call.usage_asked)
+    return MessagesAnswers(translated, losses.paths, usage_asked=call.usage_asked, on=on)
 
 
 def say_messages(messages: list[Any]) -> tuple[str | list[dict[str, Any]] | None, list[dict[str, Any]]]:
@@ -269,19 +280,20 @@ def _assistant(message: dict[str, Any], path: str, losses: Losses) -> dict[str, 
     refusal = message.get("refusal")
     if isinstance(content, str) and not (thoughts or calls or refusal or message.get(_CONTROL)):
         return {"role": "assistant", "content": content}
-    blocks = thoughts
+    texts: list[dict[str, Any]] = []
     if content is not None and content != "":
-        blocks = blocks + _parts(message, path, losses, media=False)
+        texts = _parts(message, path, losses, media=False)
     if refusal is not None:
-        blocks.append({"type": "text", "text": as_text(refusal, f"{path}.refusal")})
+        texts.append({"type": "text", "text": as_text(refusal, f"{path}.refusal")})
+    uses = []
     for number, item in enumerate(calls):
         place = f"{path}.tool_calls[{number}]"
         call = as_object(item, place)
         if call.get("type", "function") != "function":
             losses.lose(place)
             continue
-        blocks.append(_tool_use(call, place))
-    return {"role": "assistant", "content": blocks}
+        uses.append(_tool_use(call, place))
+    return {"role": "assistant", "content": placed(thoughts, texts, uses)}
 
 
 def _tool_use(call: dict[str, Any], path: str) -> dict[str, Any]:
@@ -301,8 +313,8 @@ def _tool_use(call: dict[str, Any], path: str) -> dict[str, Any]:
     }
 
 
-def _thoughts(message: dict[str, Any], path: str, losses: Losses) -> list[dict[str, Any]]:
-    """Return the blocks of thinking that Anthropic signed; see `MessagesAnswers` for how they are carried."""
+def _thoughts(message: dict[str, Any], path: str, losses: Losses) -> list[Placed]:
+    """Return the blocks of thinking that Anthropic signed; see `messages_answers` for how they are carried."""
     text = message.get("reasoning_content", message.get("reasoning")) or ""
     as_text(text, f"{path}.reasoning_content")
     extra = as_object(message.get("extra_content") or {}, f"{path}.extra_content")
@@ -310,25 +322,37 @@ def _thoughts(message: dict[str, Any], path: str, losses: Losses) -> list[dict[s
     place = f"{path}.extra_content.anthropic"
     state = as_object(extra.get("anthropic") or {}, place)
     if state.get("blocks"):
-        blocks, at = [], 0
+        blocks: list[Placed] = []
+        at = 0
         for number, item in enumerate(as_list(state["blocks"], f"{place}.blocks")):
             block, inner = as_object(item, f"{place}.blocks[{number}]"), f"{place}.blocks[{number}]"
+            after = _count(block, "after_chars", inner, 0), _count(block, "after_calls", inner, 0)
             if block.get("type") == "redacted_thinking":
-                blocks.append({"type": "redacted_thinking", "data": as_text(block.get("data"), f"{inner}.data")})
+                said = {"type": "redacted_thinking", "data": as_text(block.get("data"), f"{inner}.data")}
+                blocks.append((*after, said))
                 continue
-            count = block.get("chars")
-            if not isinstance(count, int) or count < 0:
-                raise bad(f"{inner}.chars", "a number")
+            thought = block.get("thinking")
+            if thought is None:
+                count = _count(block, "chars", inner, None)
+                thought = text[at : at + count]
+                at += count
             signature = as_text(block.get("signature"), f"{inner}.signature")
-            blocks.append({"type": "thinking", "thinking": text[at : at + count], "signature": signature})
-            at += count
+            said = {"type": "thinking", "thinking": as_text(thought, f"{inner}.thinking"), "signature": signature}
+            blocks.append((*after, said))
         return blocks
     if state.get("signature"):
         signature = as_text(state["signature"], f"{place}.signature")
-        return [{"type": "thinking", "thinking": text, "signature": signature}]
+        return [(0, 0, {"type": "thinking", "thinking": text, "signature": signature})]
     if text:
         losses.lose(f"{path}.reasoning_content")
     return []
+
+
+def _count(block: dict[str, Any], name: str, path: str, default: int | None) -> int:
+    count = block.get(name, default)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise bad(f"{path}.{name}", "a number")
+    return count
 
 
 def _parts(message: dict[str, Any], path: str, losses: Losses, *, media: bool) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ class Anthropic(msgspec.Struct, frozen=True):
     """What Anthropic signed."""
 
     signature: str | None = None
+    blocks: msgspec.Raw = msgspec.Raw(b"")
+    """Read by those only who know that we have written it; see `anthropic_signatures`."""
 
 
 class Google(msgspec.Struct, frozen=True):

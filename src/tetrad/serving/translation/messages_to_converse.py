@@ -15,9 +15,10 @@ import msgspec
 from tetrad.serving._operations import CONVERSE, CONVERSE_COUNT, MESSAGES
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._chained import Chained
-from tetrad.serving.translation._kinds import Translation
+from tetrad.serving.translation._kinds import Translation, Translator
 from tetrad.serving.translation._saying import Losses, as_list, as_object, as_text, bad, decoded, encoded, guarded
 from tetrad.serving.translation.chat_to_messages import translate as chat_to_messages
+from tetrad.serving.translation.chat_to_messages import translate_on as chat_to_messages_on
 from tetrad.serving.translation.converse_answers import ConverseAnswers, ConverseCounts
 
 _SAID = frozenset(
@@ -48,7 +49,17 @@ def translate(call: ModelCall, strict: bool) -> Translation:
 @guarded
 def translate_chat(call: ModelCall, strict: bool) -> Translation:
     """Return the call of a client of chat completions in Converse; see `Translator`."""
-    near = chat_to_messages(call, strict)
+    return _translate_chat(chat_to_messages, call, strict)
+
+
+@guarded
+def translate_chat_on(call: ModelCall, strict: bool) -> Translation:
+    """Return a call that was said in chat completions already, whose answer is translated once more."""
+    return _translate_chat(chat_to_messages_on, call, strict)
+
+
+def _translate_chat(said_in_messages: Translator, call: ModelCall, strict: bool) -> Translation:
+    near = said_in_messages(call, strict)
     fields = near.call.fields
     if not any(name in call.fields for name in _LIMITS):  # Messages needs a limit, and Converse has one per model
         fields = {name: raw for name, raw in fields.items() if name != "max_tokens"}

@@ -12,7 +12,21 @@ from tetrad.kernel import UNREADABLE, Usage, new_id
 from tetrad.serving.errors import BadAnswer, StreamBroken
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation._events import EventReader
-from tetrad.serving.translation.google_signatures import Extra, google_signature, sealed
+from tetrad.serving.translation._response_items import (
+    INCOMPLETE,
+    Call,
+    Function,
+    Message,
+    called,
+    items_of,
+    reasoning,
+    said_item,
+    sealed_reasoning,
+    signed,
+    text_part,
+)
+from tetrad.serving.translation.anthropic_signatures import SignedBlock, seal_thought, signed_blocks
+from tetrad.serving.translation.google_signatures import google_signature
 from tetrad.serving.translation.usage import usage_of_chat
 
 MAX_CALLS = 1024
@@ -20,35 +34,6 @@ MAX_ANSWER_CHARS = 64 * 1024 * 1024
 """Of all texts of a streamed answer together: they are said again at its end."""
 
 _NOTHING = msgspec.Raw(b"")
-_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-
-
-class _Function(msgspec.Struct, frozen=True):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Call(msgspec.Struct, frozen=True):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-    extra_content: Extra | None = None
-
-
-class _Message(msgspec.Struct, frozen=True):
-    """A message of an answer, or what a chunk adds to it."""
-
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[_Call] | None = None
-    extra_content: Extra | None = None
-
-    @property
-    def thought(self) -> str:
-        """What the model thought; servers disagree on the field's name."""
-        return self.reasoning_content or self.reasoning or ""
 
 
 class _Logprobs(msgspec.Struct, frozen=True):
@@ -57,8 +42,8 @@ class _Logprobs(msgspec.Struct, frozen=True):
 
 class _Choice(msgspec.Struct, frozen=True):
     index: int | None = None
-    message: _Message | None = None
-    delta: _Message | None = None
+    message: Message | None = None
+    delta: Message | None = None
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
@@ -82,15 +67,21 @@ class _Error(msgspec.Struct, frozen=True):
 
 _completions = msgspec.json.Decoder(_Completion)
 _errors = msgspec.json.Decoder(_Error | str)
-_messages = msgspec.json.Decoder(list[_Message | None])
+_messages = msgspec.json.Decoder(list[Message | None])
 _encode = msgspec.json.encode
 
 
 class ResponsesAnswers:
-    """A `Translation` whose answers come in chat completions and go out as a response and its items."""
+    """A `Translation` whose answers come in chat completions and go out as a response and its items.
 
-    def __init__(self, call: ModelCall, dropped: tuple[str, ...], request: Mapping[str, Any]) -> None:
+    With a `maker` the chat completions were said in Messages before, and what was signed there is the maker's.
+    """
+
+    def __init__(
+        self, call: ModelCall, dropped: tuple[str, ...], request: Mapping[str, Any], maker: str | None = None
+    ) -> None:
         self.call = call
+        self._maker = maker
         self.dropped = dropped
         self._request = request
         self._output: list[dict[str, Any]] | None = None
@@ -102,9 +93,9 @@ class ResponsesAnswers:
             raise BadAnswer(f"the upstream's answer is no chat completion: {error}") from None
         choice = answer.choices[0] if answer.choices else _Choice()
         identity = new_id("resp")
-        message = choice.message or _Message()
+        message = choice.message or Message()
         logprobs = (choice.logprobs.content if choice.logprobs else None) or []
-        self._output = _items(message, identity, choice.finish_reason, logprobs)
+        self._output = items_of(message, identity, choice.finish_reason, logprobs, self._maker)
         said = _head(self._request, identity, answer)
         said["output"] = self._output
         _end(said, choice.finish_reason, usage_of_chat(answer.usage))
@@ -115,7 +106,7 @@ class ResponsesAnswers:
         return status, body
 
     def events(self) -> ResponsesEvents:
-        return ResponsesEvents(self._request)
+        return ResponsesEvents(self._request, self._maker)
 
     def outcome(self, outcome: Outcome) -> Outcome:
         output = outcome.output
@@ -123,10 +114,10 @@ class ResponsesAnswers:
             output = _encode(self._output)
         elif output:
             try:
-                message = next(iter(_messages.decode(output)), None)
+                message = next(iter(_messages.decode(output)), None) or Message()
+                output = _encode(items_of(message, "resp_recorded", None, [], self._maker))
             except UNREADABLE:
                 return outcome
-            output = _encode(_items(message or _Message(), "resp_recorded", None, []))
         reasons = tuple(outcome.finish_reasons[:1])
         return msgspec.structs.replace(outcome, output=output, finish_reasons=reasons)
 
@@ -179,64 +170,11 @@ def _head(request: Mapping[str, Any], identity: str, answer: _Completion) -> dic
 
 def _end(said: dict[str, Any], reason: str | None, usage: Usage | None) -> None:
     said["usage"] = usage_of(usage)
-    if reason in _INCOMPLETE:
+    if reason in INCOMPLETE:
         said["status"] = "incomplete"
-        said["incomplete_details"] = {"reason": _INCOMPLETE[reason]}
+        said["incomplete_details"] = {"reason": INCOMPLETE[reason]}
     else:
         said["status"] = "completed"
-
-
-def _items(message: _Message, identity: str, reason: str | None, logprobs: list[Any]) -> list[dict[str, Any]]:
-    tail = identity.removeprefix("resp_")
-    status = "incomplete" if reason in _INCOMPLETE else "completed"
-    items: list[dict[str, Any]] = []
-    if message.thought:
-        items.append(_reasoning(f"rs_{tail}", message.thought))
-    if message.content or message.refusal or not (message.tool_calls or message.thought):
-        parts = [_text_part(message.content or "", logprobs)] if message.content or not message.refusal else []
-        if message.refusal:
-            parts.append({"type": "refusal", "refusal": message.refusal})
-        items.append(_said(f"msg_{tail}", parts, status))
-    if signature := google_signature(message.extra_content):
-        items.append(_signed(f"rs_{tail}ff", "text", signature))
-    for number, call in enumerate(message.tool_calls or ()):
-        function = call.function or _Function()
-        if signature := google_signature(call.extra_content):
-            items.append(_signed(f"rs_{tail}{number:02x}", "call", signature))
-        items.append(
-            _called(f"fc_{tail}{number:02x}", call.id or f"call_{tail}{number:02x}", function.name or "",
-                    function.arguments or "", "completed")
-        )  # fmt: skip
-    return items
-
-
-def _reasoning(identity: str, text: str, status: str = "completed") -> dict[str, Any]:
-    content = [{"type": "reasoning_text", "text": text}] if text else []
-    return {"id": identity, "type": "reasoning", "summary": [], "content": content, "status": status}
-
-
-def _signed(identity: str, what: str, signature: str) -> dict[str, Any]:
-    """Return what clients send back unread: the signature of a call stands before it, that of a text behind it."""
-    return {**_reasoning(identity, ""), "encrypted_content": sealed(what, signature)}
-
-
-def _said(identity: str, parts: list[dict[str, Any]], status: str) -> dict[str, Any]:
-    return {"id": identity, "type": "message", "status": status, "role": "assistant", "content": parts}
-
-
-def _called(identity: str, call_id: str, name: str, arguments: str, status: str) -> dict[str, Any]:
-    return {
-        "id": identity,
-        "type": "function_call",
-        "status": status,
-        "call_id": call_id,
-        "name": name,
-        "arguments": arguments,
-    }
-
-
-def _text_part(text: str, logprobs: list[Any] | None = None) -> dict[str, Any]:
-    return {"type": "output_text", "annotations": [], "logprobs": logprobs or [], "text": text}
 
 
 class _Open:
@@ -265,8 +203,9 @@ class ResponsesEvents:
     Texts are closed when something else begins. Calls of tools may come interleaved and stay open to the end.
     """
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
+    def __init__(self, request: Mapping[str, Any], maker: str | None = None) -> None:
         self.done = False
+        self._maker = maker
         self._reader = EventReader()
         self._request = request
         self._identity = new_id("resp")
@@ -334,9 +273,12 @@ class ResponsesEvents:
         self._event("response.created", said, response=self._head)
         self._event("response.in_progress", said, response=self._head)
 
-    def _delta(self, delta: _Message, logprobs: list[Any], said: list[bytes]) -> None:
+    def _delta(self, delta: Message, logprobs: list[Any], said: list[bytes]) -> None:
         if delta.thought:
             self._say("reasoning", delta.thought, [], said)
+        if self._maker is not None:
+            for block in signed_blocks(delta.extra_content):
+                self._seal(self._maker, block, said)
         if delta.content:
             self._say("text", delta.content, logprobs, said)
         if delta.refusal:
@@ -378,20 +320,39 @@ class ResponsesEvents:
         place = self._place()
         prefix = "rs" if kind == "reasoning" else "msg"
         item = _Open(kind, f"{prefix}_{self._tail}{place:02x}", place)
-        empty = _said(item.identity, [], "in_progress")
+        empty = said_item(item.identity, [], "in_progress")
         if kind == "reasoning":
-            empty = _reasoning(item.identity, "", "in_progress")
+            empty = reasoning(item.identity, "", "in_progress")
         self._event("response.output_item.added", said, output_index=place, item=empty)
         self._start_part(item, said)
         return item
 
+    def _seal(self, maker: str, block: SignedBlock, said: list[bytes]) -> None:
+        """End a block of thinking; the open item is its, unless not a word of it was told."""
+        item = self._open
+        own = item is not None and item.kind == "reasoning" and block.type == "thinking"
+        if item is not None and own:
+            self._open = None
+            text = item.text
+            self._close_part(item, said)
+        else:
+            self._close(said)
+            item, text = self._wordless(said), ""
+        seal = seal_thought(maker, block, text)
+        self._grow(seal)
+        self._done(item, sealed_reasoning(item.identity, text, seal), said)
+
     def _sign(self, what: str, signature: str, said: list[bytes]) -> None:
         self._grow(signature)
+        item = self._wordless(said)
+        self._done(item, signed(item.identity, what, signature), said)
+
+    def _wordless(self, said: list[bytes]) -> _Open:
         place = self._place()
         item = _Open("reasoning", f"rs_{self._tail}{place:02x}", place)
-        empty = _reasoning(item.identity, "", "in_progress")
+        empty = reasoning(item.identity, "", "in_progress")
         self._event("response.output_item.added", said, output_index=place, item=empty)
-        self._done(item, _signed(item.identity, what, signature), said)
+        return item
 
     def _start_part(self, item: _Open, said: list[bytes]) -> None:
         self._part_event("added", item, _part(item.kind, "", []), said)
@@ -423,18 +384,18 @@ class ResponsesEvents:
             return
         self._close_part(item, said)
         if item.kind == "reasoning":
-            whole = _reasoning(item.identity, item.parts[0]["text"], status)
+            whole = reasoning(item.identity, item.parts[0]["text"], status)
         else:
-            whole = _said(item.identity, item.parts, status)
+            whole = said_item(item.identity, item.parts, status)
         self._done(item, whole, said)
 
     def _done(self, item: _Open, whole: dict[str, Any], said: list[bytes]) -> None:
         self._output[item.place] = whole
         self._event("response.output_item.done", said, output_index=item.place, item=whole)
 
-    def _call(self, call: _Call, said: list[bytes]) -> None:
+    def _call(self, call: Call, said: list[bytes]) -> None:
         number = call.index if call.index is not None else len(self._calls) - (0 if call.id else 1)
-        function = call.function or _Function()
+        function = call.function or Function()
         known = self._calls.get(number)
         if known is None:
             if len(self._calls) >= MAX_CALLS:
@@ -445,7 +406,7 @@ class ResponsesEvents:
             place = self._place()
             known = self._calls[number] = _Open("call", f"fc_{self._tail}{place:02x}", place)
             known.call_id, known.name = call.id or f"call_{self._tail}{place:02x}", function.name or ""
-            item = _called(known.identity, known.call_id, known.name, "", "in_progress")
+            item = called(known.identity, known.call_id, known.name, "", "in_progress")
             self._event("response.output_item.added", said, output_index=place, item=item)
         elif function.name and not known.name:
             known.name = function.name
@@ -458,7 +419,7 @@ class ResponsesEvents:
             )  # fmt: skip
 
     def _finish(self, said: list[bytes]) -> None:
-        status = "incomplete" if self._reason in _INCOMPLETE else "completed"
+        status = "incomplete" if self._reason in INCOMPLETE else "completed"
         self._close(said, status)
         for call in self._calls.values():
             arguments = call.text
@@ -466,7 +427,7 @@ class ResponsesEvents:
                 "response.function_call_arguments.done", said, item_id=call.identity, output_index=call.place,
                 name=call.name, arguments=arguments,
             )  # fmt: skip
-            self._done(call, _called(call.identity, call.call_id, call.name, arguments, status), said)
+            self._done(call, called(call.identity, call.call_id, call.name, arguments, status), said)
         if not self._output:  # an answer without a word still has its message
             self._open = self._start("text", said)
             self._close(said, status)
@@ -495,7 +456,7 @@ class ResponsesEvents:
 
 def _part(kind: str, text: str, logprobs: list[Any]) -> dict[str, Any]:
     if kind == "text":
-        return _text_part(text, logprobs)
+        return text_part(text, logprobs)
     if kind == "refusal":
         return {"type": "refusal", "refusal": text}
     return {"type": "reasoning_text", "text": text}

@@ -2,12 +2,12 @@
 
 Items become messages: what an assistant said and called next to each other is one message, as chat completions want
 it. Reasoning that has a text goes back as `reasoning_content`; encrypted reasoning belongs to whom it came from and is
-left out, but for what Google signed, on the way to a protocol that may want it back.
+left out, but for what Google or Anthropic signed, on the way to a protocol that may want it back.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from tetrad.serving._operations import CHAT
 from tetrad.serving.errors import RequestRefused
@@ -23,6 +23,7 @@ from tetrad.serving.translation._saying import (
     encoded,
     guarded,
 )
+from tetrad.serving.translation.anthropic_signatures import MAX_THOUGHTS, is_sealed_thought, open_thought
 from tetrad.serving.translation.google_signatures import google_extra, unsealed
 from tetrad.serving.translation.responses_answers import ResponsesAnswers
 
@@ -39,21 +40,29 @@ _SAID = frozenset(
 _NEEDS_MEMORY = ("previous_response_id", "conversation")
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 _FORMAT = ("name", "schema", "strict", "description")
+_Signer: TypeAlias = 'Literal["", "google", "anthropic"]'
+"""Whose signatures the upstream may want back."""
 
 
 @guarded
 def translate(call: ModelCall, strict: bool) -> Translation:
     """Return the call in chat completions; see `Translator`."""
-    return _translate(call, strict, on=False)
+    return _translate(call, strict, "")
 
 
 @guarded
-def translate_on(call: ModelCall, strict: bool) -> Translation:
-    """Return the call in chat completions that are translated once more, with the signatures that stand in it."""
-    return _translate(call, strict, on=True)
+def translate_to_google(call: ModelCall, strict: bool) -> Translation:
+    """Return the call in chat completions that are said in Google's words next, with what Google signed."""
+    return _translate(call, strict, "google")
 
 
-def _translate(call: ModelCall, strict: bool, *, on: bool) -> Translation:
+@guarded
+def translate_to_anthropic(call: ModelCall, strict: bool) -> Translation:
+    """Return the call in chat completions that are said in Messages next, with the thinking of the call's `maker`."""
+    return _translate(call, strict, "anthropic")
+
+
+def _translate(call: ModelCall, strict: bool, signer: _Signer) -> Translation:
     body, losses = decoded(call.fields), Losses(strict)
     for name in _NEEDS_MEMORY:
         if name in body:
@@ -64,23 +73,24 @@ def _translate(call: ModelCall, strict: bool, *, on: bool) -> Translation:
                 code="state_unavailable",
             )
     said: dict[str, Any] = {name: body[name] for name in _SAME if name in body}
-    said["messages"] = _messages(body, losses, on=on)
+    said["messages"] = _messages(body, losses, signer, call.maker)
     if "max_output_tokens" in body:
         said["max_completion_tokens"] = body["max_output_tokens"]
     _tools(body, said, losses)
     _text(body, said, losses)
-    _rest(body, said, losses, on=on)
+    _rest(body, said, losses, signer)
     if call.stream:
         said["stream_options"] = {"include_usage": True}
     fields = encoded(said)
     for name, raw in call.unsaid.items():
         fields.setdefault(name, raw)
     return ResponsesAnswers(
-        ModelCall(CHAT, fields, call.stream, usage_asked=True, strict=call.strict), losses.paths, body
-    )
+        ModelCall(CHAT, fields, call.stream, usage_asked=True, strict=call.strict), losses.paths, body,
+        call.maker if signer == "anthropic" else None,
+    )  # fmt: skip
 
 
-def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses, *, on: bool) -> None:
+def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses, signer: _Signer) -> None:
     reasoning = as_object(body.get("reasoning", {}), "reasoning")
     if reasoning.get("effort") is not None:
         said["reasoning_effort"] = as_text(reasoning["effort"], "reasoning.effort")
@@ -88,7 +98,7 @@ def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses, *, on: boo
     for number, name in enumerate(as_list(body.get("include", []), "include")):
         if name == "message.output_text.logprobs":
             said["logprobs"] = True
-        elif not (on and name == "reasoning.encrypted_content"):  # what there is of it is always told
+        elif not (signer and name == "reasoning.encrypted_content"):  # what there is of it is always told
             losses.lose(f"include[{number}]")
     if "top_logprobs" in said:
         said["logprobs"] = True
@@ -156,8 +166,8 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         losses.lose("tool_choice")
 
 
-def _messages(body: dict[str, Any], losses: Losses, *, on: bool) -> list[dict[str, Any]]:
-    talk = _Talk(losses, on=on)
+def _messages(body: dict[str, Any], losses: Losses, signer: _Signer, maker: str) -> list[dict[str, Any]]:
+    talk = _Talk(losses, signer, maker)
     if "instructions" in body:
         talk.say("system", as_text(body["instructions"], "instructions"))
     given = body.get("input")
@@ -173,11 +183,18 @@ def _messages(body: dict[str, Any], losses: Losses, *, on: bool) -> list[dict[st
 
 
 class _Talk:
-    """Messages in the making. `_turn` is the assistant's message that calls and thoughts still join."""
+    """Messages in the making. `_turn` is the assistant's message that calls and thoughts still join.
 
-    def __init__(self, losses: Losses, *, on: bool) -> None:
+    `_chars` counts the characters of its content. It is `_parted` where the last thing in it is a thought that
+    Anthropic signed: then a text goes on with it, so that the thought is followed by what it was followed by.
+    """
+
+    def __init__(self, losses: Losses, signer: _Signer, maker: str) -> None:
         self._losses = losses
-        self._on = on
+        self._signer = signer
+        self._maker = maker
+        self._thoughts: list[tuple[dict[str, Any], str]] = []
+        self._chars, self._parted = 0, False
         self._signature, self._signed_at = "", ""
         self._messages: list[dict[str, Any]] = []
         self._turn: dict[str, Any] | None = None
@@ -187,13 +204,19 @@ class _Talk:
         self._messages.append({"role": role, "content": content})
 
     def finished(self) -> list[dict[str, Any]]:
-        """Return the messages; thoughts that nothing followed say nothing."""
+        """Return the messages; thoughts without a word or a call in their turn say nothing."""
         self._unused()
-        return [each for each in self._messages if each["content"] is not None or "tool_calls" in each]
+        for turn, path in self._thoughts:
+            if not _says(turn):
+                self._losses.lose(path)
+        return [each for each in self._messages if _says(each)]
 
     def take(self, item: dict[str, Any], path: str) -> None:
         kind = item.get("type", "message")
-        if self._on and kind == "reasoning" and (found := unsealed(item.get("encrypted_content"))) is not None:
+        if self._signer == "anthropic" and kind == "reasoning":
+            self._thinking(item, path)
+            return
+        if self._signer and kind == "reasoning" and (found := unsealed(item.get("encrypted_content"))) is not None:
             self._signed(*found, path)
             if not item.get("content"):
                 return
@@ -218,7 +241,8 @@ class _Talk:
             self._losses.lose(path)
 
     def _message(self, item: dict[str, Any], path: str) -> None:
-        role = _ROLES.get(item.get("role", ""))
+        named = item.get("role")
+        role = _ROLES.get(named) if isinstance(named, str) else None
         if role is None:
             raise bad(f"{path}.role", "'user', 'assistant', 'system' or 'developer'")
         self._losses.rest(item, ("type", "role", "content", "id", "status", "phase"), path)
@@ -228,15 +252,17 @@ class _Talk:
         if role != "assistant":
             self.say(role, content)
             return
-        turn = self._assistant()
-        if turn["content"] is not None or "tool_calls" in turn:
+        if self._turn is not None and _says(self._turn) and not self._parted:
             self._turn = None
-            turn = self._assistant()
-        turn["content"] = content
+        turn = self._assistant()
+        turn["content"] = content if turn["content"] is None else [*_as_parts(turn["content"]), *_as_parts(content)]
+        self._chars += sum(len(part.get("text") or part.get("refusal") or "") for part in _as_parts(content))
+        self._parted = False
 
     def _assistant(self) -> dict[str, Any]:
         if self._turn is None:
             self._turn = {"role": "assistant", "content": None}
+            self._chars, self._parted = 0, False
             self._messages.append(self._turn)
         return self._turn
 
@@ -254,6 +280,28 @@ class _Talk:
             call["extra_content"] = google_extra(self._signature)
             self._signature = ""
         self._assistant().setdefault("tool_calls", []).append(call)
+        self._parted = False
+
+    def _thinking(self, item: dict[str, Any], path: str) -> None:
+        """Keep a block that the maker of the next answer made too, and where in its turn it stood."""
+        sealed = item.get("encrypted_content")
+        if not is_sealed_thought(sealed):
+            self._losses.lose(path)
+            return
+        thought = open_thought(sealed, f"{path}.encrypted_content")
+        if thought.maker != self._maker:
+            self._losses.lose(path)
+            return
+        turn = self._assistant()
+        blocks = turn.setdefault("extra_content", {"anthropic": {"blocks": []}})["anthropic"]["blocks"]
+        if len(blocks) >= MAX_THOUGHTS:
+            raise RequestRefused(
+                f"{path} is one thought too many of the same turn", param=path, hint=f"at most {MAX_THOUGHTS:,}"
+            )
+        place = {"after_chars": self._chars, "after_calls": len(turn.get("tool_calls", ()))}
+        blocks.append({**thought.block(), **place})
+        self._thoughts.append((turn, path))
+        self._parted = True
 
     def _signed(self, what: str, signature: str, path: str) -> None:
         """Keep what is signed of the call that follows, or put it to the text that it stands behind."""
@@ -291,7 +339,7 @@ class _Talk:
         if not texts:
             self._losses.lose(path)
             return
-        if item.get("encrypted_content") is not None and not (self._on and unsealed(item["encrypted_content"])):
+        if item.get("encrypted_content") is not None and not (self._signer and unsealed(item["encrypted_content"])):
             self._losses.lose(f"{path}.encrypted_content")
         self._turn = None
         self._assistant()["reasoning_content"] = "".join(texts)
@@ -330,3 +378,11 @@ class _Talk:
             return [{"type": "input_audio", "input_audio": audio}]
         losses.lose(path)
         return []
+
+
+def _says(message: dict[str, Any]) -> bool:
+    return message["content"] is not None or "tool_calls" in message
+
+
+def _as_parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
