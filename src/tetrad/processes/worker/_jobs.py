@@ -21,6 +21,8 @@ from tetrad.kit.settings import Settings
 from tetrad.processes.control._settings import GATEWAY_URL
 from tetrad.processes.worker._batch_control import Callers
 from tetrad.processes.worker._settings import (
+    BACKGROUND_AT_ONCE,
+    BACKGROUND_CRON,
     BATCH_CONCURRENCY,
     BATCH_POLL_S,
     BATCHES_AT_ONCE,
@@ -32,7 +34,8 @@ from tetrad.processes.worker._settings import (
     TRACES_RETENTION_CRON,
     WEIGHTS_CACHE_BYTES,
 )
-from tetrad.processes.worker._tasks import BATCHES_QUEUE, product_jobs
+from tetrad.processes.worker._tasks import BATCHES_QUEUE, RESPONSES_QUEUE, product_jobs
+from tetrad.responses._settings import MAX_BYTES
 
 if TYPE_CHECKING:
     from tetrad.kit.jobs._runner import JobRunner
@@ -57,7 +60,11 @@ def jobs_url(settings: Settings, home: Home) -> str:
 
 def known_jobs(settings: Settings) -> JobRegistry:
     """Return the product's jobs with their configured schedules."""
-    return product_jobs(retention_cron=settings.get(TRACES_RETENTION_CRON), batches_cron=settings.get(BATCHES_CRON))
+    return product_jobs(
+        retention_cron=settings.get(TRACES_RETENTION_CRON),
+        batches_cron=settings.get(BATCHES_CRON),
+        responses_cron=settings.get(BACKGROUND_CRON),
+    )
 
 
 def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -> JobRunner:
@@ -75,11 +82,15 @@ def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -
             "control": partial(_call, control_url, token),
             "isolated": partial(_isolated, settings, home),
             "batches": _callers(settings, control_url, token),
+            "responses": _callers(settings, control_url, token)._replace(line_bytes=settings.get(MAX_BYTES)),
         },
         executor_id=stable_executor_id(home.root / "executor.id"),
         poll_s=settings.get(JOBS_POLL_S),
         at_once=settings.get(JOBS_AT_ONCE),
-        queues={BATCHES_QUEUE: settings.get(BATCHES_AT_ONCE)},
+        queues={
+            BATCHES_QUEUE: settings.get(BATCHES_AT_ONCE),
+            RESPONSES_QUEUE: settings.get(BACKGROUND_AT_ONCE),
+        },
     )
     runner.start()
     return runner
