@@ -137,7 +137,7 @@ class Background:
         found = self._store.open(project, identity)
         if found is None:
             return
-        if answer.response is None:
+        if not answer.answered:
             self._failed(found, answer.code or "server_error", answer.message)
             return
         kept = self._responses.get(project, identity)
@@ -194,7 +194,7 @@ class Background:
         self._settle(kept, changed(kept.response, status="failed", error=error))
 
     def _answered(self, found: OpenResponse, kept: KeptResponse, answer: BackgroundAnswer) -> None:
-        response = answer.response or msgspec.Raw(b"{}")
+        response = answer.response
         status = state_of(response).status
         if status not in (*_ANSWERED, "failed"):
             self._failed(found, "answer_unreadable", f"the answer is of the status {status!r}")

@@ -100,10 +100,15 @@ class BackgroundWork(msgspec.Struct, frozen=True):
 class BackgroundAnswer(msgspec.Struct, frozen=True):
     """How a call in the background ended: with a response (a JSON object), or with an error."""
 
-    response: msgspec.Raw | None = None
+    response: msgspec.Raw = msgspec.Raw(b"null")
     upstream: str = ""
     code: str = ""
     message: str = ""
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is a response."""
+        return bytes(self.response) != b"null"
 
 
 class ResponseLimits(msgspec.Struct, frozen=True):

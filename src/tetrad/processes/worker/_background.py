@@ -87,7 +87,7 @@ def _answer(callers: Callers, stopping: Event, project: str, identity: str) -> d
                 await control.ask("POST", "/finish", msgspec.json.encode(found))
             except WorkGone:  # it was cancelled, deleted, or has had its time
                 return "over"
-            return "failed" if found.response is None else "answered"
+            return "answered" if found.answered else "failed"
 
     return {"id": identity, "outcome": asyncio.run(answer())}
 

@@ -16,6 +16,7 @@ import msgspec
 from tetrad.batches._settings import LINE_BYTES
 from tetrad.kernel import TetradError, Unavailable
 from tetrad.kit.home import BLOBS_URL, GATEWAY_PORT, Home, cache_folder, reachable_host
+from tetrad.kit.http_settings import MAX_BODY_BYTES
 from tetrad.kit.jobs import JobRegistry
 from tetrad.kit.settings import Settings
 from tetrad.processes.control._settings import GATEWAY_URL
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _CALL_S = 600.0
 _RETRY_S = 30.0
+_AROUND_BYTES = 4096
 
 
 class BlobOpener(Protocol):
@@ -82,7 +84,7 @@ def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -
             "control": partial(_call, control_url, token),
             "isolated": partial(_isolated, settings, home),
             "batches": _callers(settings, control_url, token),
-            "responses": _callers(settings, control_url, token)._replace(line_bytes=settings.get(MAX_BYTES)),
+            "responses": _callers(settings, control_url, token)._replace(line_bytes=_most_answered(settings)),
         },
         executor_id=stable_executor_id(home.root / "executor.id"),
         poll_s=settings.get(JOBS_POLL_S),
@@ -156,6 +158,11 @@ def _callers(settings: Settings, control_url: str, token: str) -> Callers:
         settings.get(BATCH_POLL_S),
         Semaphore(settings.get(JOBS_AT_ONCE)),
     )
+
+
+def _most_answered(settings: Settings) -> int:
+    """Return how large an answer can be that control takes, and keeps of a response."""
+    return max(1024, min(settings.get(MAX_BYTES), settings.get(MAX_BODY_BYTES)) - _AROUND_BYTES)
 
 
 def _isolated(settings: Settings, home: Home, engine: Isolated) -> IsolatedEngine:
