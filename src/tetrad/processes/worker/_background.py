@@ -25,7 +25,6 @@ from tetrad.serving import ANSWERED_BY, BACKGROUND_RELEASE, BACKGROUND_RESPONSE
 _UNDER = "/internal/v1/background"
 _LOOK_S = 1.0
 """So often control is asked whether the response is still to be answered."""
-_CALL_S = 900.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _LAST_S = 5.0
 """What is under way when the worker stops may end within this time."""
@@ -79,7 +78,9 @@ def answer_response(job: RunningJob, payload: AnswerResponse) -> dict[str, Any]:
 def _answer(callers: Callers, stopping: Event, project: str, identity: str) -> dict[str, Any]:
     async def answer() -> str:
         gateway = httpx.AsyncClient(
-            base_url=callers.gateway_url, timeout=httpx.Timeout(_CALL_S, connect=5.0), trust_env=False
+            base_url=callers.gateway_url,
+            timeout=httpx.Timeout(None, connect=5.0),  # the response's own deadline ends it
+            trust_env=False,
         )
         async with Control(callers, stopping, f"{project}/{identity}", _UNDER) as control, gateway:
             try:
