@@ -251,11 +251,25 @@ def test_a_key_that_is_revoked_meanwhile_ends_the_call(place: Place, client: ope
     assert (done.status, done.error.code) == ("failed", "response_key_gone")
 
 
-def test_an_app_is_called_as_the_release_it_was_begun_with(place: Place, client: openai.OpenAI) -> None:
+def test_an_app_is_called_with_its_prompt_and_its_variables(place: Place, client: openai.OpenAI) -> None:
     asked: Any = {"extra_body": {"tetrad": {"variables": {"name": "Ada"}}}}
     first = begun(client, "app:assistant", **asked)
     assert ended(client, first).output_text == TEXT
     assert contents(place.upstream) == ["You help Ada.", "2+2?", "4 {{kept}}", "One"]
+
+
+def test_a_call_is_made_as_the_release_it_was_begun_with_wherever_the_ref_points_now(place: Place) -> None:
+    pinned: Any = {"extra_headers": {"x-tetrad-background-release": g.STATIC_RELEASE}}
+    with client_of(place, STAND_IN) as worker:
+        raw = worker.responses.with_raw_response.create(model="app:assistant", input="One", **pinned)
+        assert raw.headers["x-tetrad-release"] == g.STATIC_RELEASE
+        assert raw.headers["x-tetrad-background-upstream"] == "up"
+        assert contents(place.upstream)[0] == "Be brief."
+        gone: Any = {"extra_headers": {"x-tetrad-background-release": "sha256:" + "7" * 64}}
+        with pytest.raises(openai.InternalServerError, match="not in the route table"):
+            worker.responses.create(model="app:assistant", input="One", **gone)
+        with pytest.raises(openai.NotFoundError):
+            worker.responses.retrieve(raw.parse().id)  # whoever had it called keeps it
 
 
 def test_the_call_is_a_span_of_the_trace_that_began_it(place: Place, client: openai.OpenAI) -> None:

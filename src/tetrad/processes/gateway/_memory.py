@@ -20,6 +20,8 @@ PREFIX = "/v1/responses/"
 _JSON = (b"content-type", b"application/json")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,127}")
 _TIMEOUTS = Timeouts(connect_s=1.0, first_byte_s=3.0, idle_s=3.0, total_s=5.0)
+_BEGINNING = Timeouts(connect_s=1.0, first_byte_s=30.0, idle_s=3.0, total_s=35.0)
+"""Whoever gives up here may ask again, and have the same answered, and paid for, twice."""
 _PAUSE_S = 5.0
 """So long after control did not answer nothing is kept: every answer would wait for it in vain."""
 _MOST_BYTES = 64 * 2**20
@@ -108,7 +110,7 @@ class ControlMemory:
         """Have a request answered in the background."""
         call = BackgroundCall(asked.body, asked.headers, asked.release, asked.conversation, asked.stream)
         wanted = BackgroundRequest(_kept(asked.turn, asked.id, asked.shown), call)
-        status, answer = await self._ask("POST", "background", {}, msgspec.json.encode(wanted))
+        status, answer = await self._ask("POST", "background", {}, msgspec.json.encode(wanted), _BEGINNING)
         if status == 200:
             return answer
         problem = _problem(answer)
@@ -154,12 +156,14 @@ class ControlMemory:
             body = msgspec.json.encode({"id": identity, "object": "response", "deleted": True})
         return 200, [_JSON], body
 
-    async def _ask(self, method: str, path: str, query: Mapping[str, str], body: bytes = b"") -> tuple[int, bytes]:
+    async def _ask(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes = b"", timeouts: Timeouts = _TIMEOUTS
+    ) -> tuple[int, bytes]:
         target = f"/internal/v1/{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/json")]
             request = self._client.prepare(method, self._control, target, headers)
-            response = await self._client.send(request, body, timeouts=_TIMEOUTS)
+            response = await self._client.send(request, body, timeouts=timeouts)
             answer = await response.read_all(_MOST_BYTES)
         except (TetradError, OSError):
             self._away_until = asyncio.get_running_loop().time() + _PAUSE_S
