@@ -75,7 +75,7 @@ def calls(upstream: FakeOpenAI, said: str) -> int:
     return sum(said in json.dumps(request.body) for request in upstream.requests)
 
 
-@pytest.mark.parametrize(("victim", "most"), [("worker", 2), ("control", 1), ("gateway", 2)])
+@pytest.mark.parametrize(("victim", "most"), [("worker", 2), ("control", 1), ("gateway-0", 2)])
 def test_a_response_is_answered_whoever_is_killed_during_its_call(
     product: Product, client: openai.OpenAI, upstream: FakeOpenAI, victim: str, most: int
 ) -> None:

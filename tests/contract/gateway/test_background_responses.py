@@ -235,6 +235,7 @@ def test_no_more_are_under_way_than_the_project_may_have(client: openai.OpenAI) 
     with pytest.raises(openai.RateLimitError, match="under way") as caught:
         begun(client)
     assert caught.value.code == "too_many_in_background"
+    assert caught.value.response.headers["retry-after"] == "5"
     for each in many:
         client.responses.cancel(each.id)
     assert ended(client, begun(client)).status == "completed"

@@ -22,6 +22,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,127}")
 _TIMEOUTS = Timeouts(connect_s=1.0, first_byte_s=3.0, idle_s=3.0, total_s=5.0)
 _BEGINNING = Timeouts(connect_s=1.0, first_byte_s=30.0, idle_s=3.0, total_s=35.0)
 """Whoever gives up here may ask again, and have the same answered, and paid for, twice."""
+_FULL_S = 5.0
 _PAUSE_S = 5.0
 """So long after control did not answer nothing is kept: every answer would wait for it in vain."""
 _MOST_BYTES = 64 * 2**20
@@ -117,7 +118,10 @@ class ControlMemory:
         said = problem.detail or f"control answered {status}"
         if status >= 500:
             raise Unavailable(said, hint=problem.hint, code=problem.code or "state_unavailable", retry_after_s=2.0)
-        raise RequestRefused(said, param="background", hint=problem.hint, code=problem.code or None, status=status)
+        refused = RequestRefused(said, param="background", hint=problem.hint, code=problem.code or None, status=status)
+        if status == 429:
+            refused.retry_after_s = _FULL_S
+        raise refused
 
     async def page(self, method: str, path: str, query: str, project: str) -> Page:
         """Answer what a client asks of a stored response; raises `TetradError`."""
