@@ -160,6 +160,8 @@ class KeyGrant:
     priority: Priority = "normal"
     batch: str = ""
     """The batch whose lines are called with it."""
+    background: bool = False
+    """Whether our own worker calls with it what the key asked for in the background."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,52 @@
 """Stored responses: what clients of OpenAI's Responses come back to."""
 
-from tetrad.responses._model import Conversation, ItemPage, KeptConversation, KeptResponse, ResponseLimits
+from tetrad.responses._background import Background
+from tetrad.responses._model import (
+    BackgroundAnswer,
+    BackgroundCall,
+    BackgroundRequest,
+    BackgroundWork,
+    Conversation,
+    ItemPage,
+    KeptConversation,
+    KeptResponse,
+    ResponseLimits,
+)
 from tetrad.responses._service import Responses
 from tetrad.responses._settings import SETTINGS, limits_from
 from tetrad.responses.errors import (
     BadResponse,
     ConversationNotFound,
+    NotInBackground,
+    ResponseKeyGone,
+    ResponseNotComplete,
     ResponseNotFound,
     ResponseTooLarge,
+    TooManyInBackground,
     TooManyResponses,
 )
 
 __all__ = [
     "SETTINGS",
+    "Background",
+    "BackgroundAnswer",
+    "BackgroundCall",
+    "BackgroundRequest",
+    "BackgroundWork",
     "BadResponse",
     "Conversation",
     "ConversationNotFound",
     "ItemPage",
     "KeptConversation",
     "KeptResponse",
+    "NotInBackground",
+    "ResponseKeyGone",
     "ResponseLimits",
+    "ResponseNotComplete",
     "ResponseNotFound",
     "ResponseTooLarge",
     "Responses",
+    "TooManyInBackground",
     "TooManyResponses",
     "limits_from",
 ]

@@ -52,6 +52,65 @@ class KeptConversation(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
 
 
+class BackgroundCall(msgspec.Struct, frozen=True):
+    """What is to be called for a response in the background.
+
+    `body` is the client's request without its input, which is kept with the response; `headers` are those that go with
+    it. The app is called as its `release`, where there is one. `stream`: the answer is best asked for as a stream.
+    """
+
+    body: msgspec.Raw
+    headers: dict[str, str] = {}
+    release: str = ""
+    conversation: str = ""
+    stream: bool = False
+
+
+class BackgroundRequest(msgspec.Struct, frozen=True):
+    """A response that is to be answered in the background: how it is shown until then, and what is to be called."""
+
+    kept: KeptResponse
+    call: BackgroundCall
+
+
+class OpenResponse(msgspec.Struct, frozen=True):
+    """A response in the background that has not ended; `calls` counts how often its call was begun."""
+
+    project: str
+    id: str
+    key_id: str
+    created_s: int
+    deadline_s: int
+    calls: int
+    call: BackgroundCall
+
+
+class BackgroundWork(msgspec.Struct, frozen=True):
+    """What a worker must know to answer a response: what to send, as whom, and until when."""
+
+    id: str
+    secret: str
+    deadline_s: int
+    body: msgspec.Raw
+    headers: dict[str, str] = {}
+    release: str = ""
+    stream: bool = False
+
+
+class BackgroundAnswer(msgspec.Struct, frozen=True):
+    """How a call in the background ended: with a response (a JSON object), or with an error."""
+
+    response: msgspec.Raw = msgspec.Raw(b"null")
+    upstream: str = ""
+    code: str = ""
+    message: str = ""
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is a response."""
+        return bytes(self.response) != b"null"
+
+
 class ResponseLimits(msgspec.Struct, frozen=True):
     """What may be kept, and for how long."""
 
@@ -61,6 +120,8 @@ class ResponseLimits(msgspec.Struct, frozen=True):
     conversation_bytes: int = 32 * 2**20
     most_turns: int = 500
     most_items: int = 5000
+    background_most: int = 200
+    background_s: int = 3600
 
 
 class ItemPage(msgspec.Struct, frozen=True):
@@ -77,10 +138,41 @@ class _Output(msgspec.Struct, frozen=True):
     output: list[msgspec.Raw] = []
 
 
+class ResponseState(msgspec.Struct, frozen=True):
+    """Of a response, whether it is answered in the background, and how far it is."""
+
+    status: str | None = None
+    background: bool | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it is still to be answered."""
+        return self.status in ("queued", "in_progress")
+
+
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _item = msgspec.json.Decoder(dict[str, Any])
 _outputs = msgspec.json.Decoder(_Output)
+_state = msgspec.json.Decoder(ResponseState)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def state_of(response: msgspec.Raw) -> ResponseState:
+    """Return how far a response is."""
+    return _state.decode(response)
+
+
+def changed(response: msgspec.Raw, **values: Any) -> msgspec.Raw:
+    """Return a response with other values in some of its fields."""
+    fields = _fields.decode(response)
+    fields.update({name: msgspec.Raw(msgspec.json.encode(value)) for name, value in values.items()})
+    return msgspec.Raw(msgspec.json.encode(fields))
+
+
+def call_body(call: BackgroundCall, items: msgspec.Raw) -> msgspec.Raw:
+    """Return the whole body of a call: what the client said, with its input."""
+    return msgspec.Raw(msgspec.json.encode({**_fields.decode(call.body), "input": items}))
 
 
 def turn_items(kept: KeptResponse) -> list[bytes]:

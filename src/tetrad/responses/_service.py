@@ -18,11 +18,13 @@ from tetrad.responses._model import (
     joined,
     named_items,
     new_items,
+    state_of,
     turn_items,
 )
 from tetrad.responses.errors import (
     BadResponse,
     ConversationNotFound,
+    ResponseNotComplete,
     ResponseNotFound,
     ResponseTooLarge,
     TooManyResponses,
@@ -46,6 +48,11 @@ class Responses:
 
         Raises `ResponseNotFound` where the turn before it is gone, and errors of limits.
         """
+        lineage = self.admitted(kept)
+        return self._store.put(kept, lineage, self._end())
+
+    def admitted(self, kept: KeptResponse) -> tuple[str, ...]:
+        """Return the turns before a response that may be kept; raises as `keep` does where it may not."""
         if not ID.fullmatch(kept.id):
             raise BadResponse(f"{kept.id[:80]!r} cannot be the id of a response")
         try:
@@ -72,7 +79,7 @@ class Responses:
                 f"the project {kept.project!r} keeps {self.limits.most:,} responses",
                 hint="delete some, keep them for fewer days, or raise TETRAD_RESPONSE_MAX",
             )
-        return self._store.put(kept, lineage, now + timedelta(days=self.limits.keep_days))
+        return lineage
 
     def get(self, project: str, identity: str) -> KeptResponse:
         """Return a response; raises `ResponseNotFound`."""
@@ -84,6 +91,7 @@ class Responses:
     def conversation(self, project: str, identity: str) -> Conversation:
         """Return everything up to and with a response; raises `ResponseNotFound` where any turn of it is gone."""
         turns = self._turns(project, identity)
+        _refuse_unanswered(turns[-1])
         items = [item for turn in turns for item in turn_items(turn)]
         return Conversation(joined(items), turns[-1].upstream, turns[-1].native)
 
@@ -239,6 +247,20 @@ class Responses:
                 hint="begin a new one, with a summary of this one",
             )
         return [found[each] for each in wanted]
+
+
+def _refuse_unanswered(kept: KeptResponse) -> None:
+    state = state_of(kept.response)
+    if state.open:
+        raise ResponseNotComplete(
+            f"the response {kept.id} is {state.status}: it cannot be gone on from yet",
+            hint="retrieve it until its status is `completed`",
+        )
+    if state.status in ("failed", "cancelled"):
+        raise ResponseNotComplete(
+            f"the response {kept.id} is {state.status}: there is nothing to go on from",
+            hint="go on from the response before it, or ask again",
+        )
 
 
 def _page(items: list[dict[str, Any]], limit: int) -> ItemPage:

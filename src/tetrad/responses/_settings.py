@@ -24,7 +24,18 @@ MAX_ITEMS = Setting(
     "response_conversation_items", int, 5000, "Items of one conversation that is an object of its own.", minimum=1
 )
 
-SETTINGS = SettingsTable("Stored responses", (KEEP_DAYS, MAX_KEPT, MAX_BYTES, CONVERSATION_BYTES, MAX_TURNS, MAX_ITEMS))
+BACKGROUND_MAX = Setting(
+    "response_background_max", int, 200, "Responses in the background that a project has under way.", minimum=1
+)
+BACKGROUND_S = Setting(
+    "response_background_s", int, 3600, "Seconds that a response in the background may take, its wait included.",
+    minimum=1, maximum=43_200,
+)  # fmt: skip
+
+SETTINGS = SettingsTable(
+    "Stored responses",
+    (KEEP_DAYS, MAX_KEPT, MAX_BYTES, CONVERSATION_BYTES, MAX_TURNS, MAX_ITEMS, BACKGROUND_MAX, BACKGROUND_S),
+)
 
 
 def limits_from(settings: Settings) -> ResponseLimits:

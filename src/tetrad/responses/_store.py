@@ -55,6 +55,18 @@ conversation_items = sa.Table(
         ["project", "conversation"], ["kept_conversations.project", "kept_conversations.id"], ondelete="CASCADE"
     ),
 )
+background_responses = sa.Table(
+    "background_responses",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("key_id", sa.String(128), nullable=False),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("deadline_at", Timestamp, nullable=False),
+    sa.Column("calls", sa.Integer, nullable=False),
+    sa.Column("request", sa.LargeBinary, nullable=False),
+    sa.Index(None, "created_at"),
+)
 _PER_QUERY = 200
 
 
@@ -65,32 +77,8 @@ class SqlResponseStore:
         self._database = database
 
     def put(self, kept: KeptResponse, lineage: Sequence[str], expires_at: datetime) -> bool:
-        row = {
-            "project": kept.project,
-            "id": kept.id,
-            "previous": kept.previous,
-            "lineage": list(lineage),
-            "key_id": kept.key_id,
-            "upstream": kept.upstream,
-            "native": kept.native,
-            "created_at": datetime.fromtimestamp(kept.created_s, UTC),
-            "expires_at": expires_at,
-            "input": zlib.compress(bytes(kept.input), 1),
-            "response": zlib.compress(bytes(kept.response), 1),
-        }
         with self._database.write() as connection:
-            new = insert_or_ignore(connection, kept_responses, [row])
-            for part in _parts(lineage):
-                connection.execute(
-                    sa.update(kept_responses)
-                    .where(
-                        kept_responses.c.project == kept.project,
-                        kept_responses.c.id.in_(part),
-                        kept_responses.c.expires_at < expires_at,
-                    )
-                    .values(expires_at=expires_at)
-                )
-        return bool(new)
+            return insert_kept(connection, kept, lineage, expires_at)
 
     def find(self, project: str, ids: Sequence[str], now: datetime) -> dict[str, KeptResponse]:
         found: dict[str, KeptResponse] = {}
@@ -108,7 +96,9 @@ class SqlResponseStore:
 
     def drop(self, project: str, identity: str, now: datetime) -> bool:
         gone = sa.delete(kept_responses).where(kept_responses.c.id == identity, *_there(project, now))
+        table = background_responses.c
         with self._database.write() as connection:
+            connection.execute(sa.delete(background_responses).where(table.project == project, table.id == identity))
             return connection.execute(gone).rowcount > 0
 
     def count(self, project: str) -> int:
@@ -243,6 +233,35 @@ class SqlResponseStore:
         )
         with self._database.write() as connection:
             return connection.execute(gone).rowcount
+
+
+def insert_kept(connection: sa.Connection, kept: KeptResponse, lineage: Sequence[str], expires_at: datetime) -> bool:
+    """Insert a response where it is new, and let none of the turns before it expire earlier; tell whether it is new."""
+    row = {
+        "project": kept.project,
+        "id": kept.id,
+        "previous": kept.previous,
+        "lineage": list(lineage),
+        "key_id": kept.key_id,
+        "upstream": kept.upstream,
+        "native": kept.native,
+        "created_at": datetime.fromtimestamp(kept.created_s, UTC),
+        "expires_at": expires_at,
+        "input": zlib.compress(bytes(kept.input), 1),
+        "response": zlib.compress(bytes(kept.response), 1),
+    }
+    new = insert_or_ignore(connection, kept_responses, [row])
+    for part in _parts(lineage):
+        connection.execute(
+            sa.update(kept_responses)
+            .where(
+                kept_responses.c.project == kept.project,
+                kept_responses.c.id.in_(part),
+                kept_responses.c.expires_at < expires_at,
+            )
+            .values(expires_at=expires_at)
+        )
+    return bool(new)
 
 
 def _talk(project: str, identity: str, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tetrad.kernel import InvalidInput, NotFound, Overloaded, TooLarge
+from tetrad.kernel import Forbidden, InvalidInput, NotFound, Overloaded, TooLarge
 
 
 class ResponseNotFound(NotFound):
@@ -33,3 +33,27 @@ class TooManyResponses(Overloaded):
     """The project keeps as many responses as it may."""
 
     code = "too_many_responses"
+
+
+class ResponseNotComplete(InvalidInput):
+    """A response in the background has no answer to go on from: not yet, or never."""
+
+    code = "response_not_complete"
+
+
+class NotInBackground(InvalidInput):
+    """A response that was answered at once cannot be cancelled."""
+
+    code = "not_in_background"
+
+
+class TooManyInBackground(Overloaded):
+    """The project has as many responses under way in the background as it may."""
+
+    code = "too_many_in_background"
+
+
+class ResponseKeyGone(Forbidden):
+    """The key that asked for a response in the background was revoked, or has expired."""
+
+    code = "response_key_gone"

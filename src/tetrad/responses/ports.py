@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from tetrad.responses._model import KeptConversation, KeptResponse
+import msgspec
+
+from tetrad.responses._model import BackgroundCall, KeptConversation, KeptResponse, OpenResponse
 
 
 class ResponseStore(Protocol):
@@ -28,7 +30,7 @@ class ResponseStore(Protocol):
         ...
 
     def drop(self, project: str, identity: str, now: datetime) -> bool:
-        """Remove a response; tell whether it was there."""
+        """Remove a response, under way in the background or not; tell whether it was there."""
         ...
 
     def count(self, project: str) -> int:
@@ -79,4 +81,68 @@ class ResponseStore(Protocol):
 
     def sweep(self, now: datetime, most: int) -> int:
         """Remove at most so many rows that have expired; tell how many went."""
+        ...
+
+
+class BackgroundStore(Protocol):
+    """Responses that are still to be answered, each beside the kept response that shows it."""
+
+    def begin(
+        self,
+        kept: KeptResponse,
+        call: BackgroundCall,
+        *,
+        lineage: Sequence[str],
+        now: datetime,
+        deadline_at: datetime,
+        expires_at: datetime,
+        most: int,
+    ) -> bool:
+        """Insert both, or neither; false where the project has `most` under way."""
+        ...
+
+    def open(self, project: str, identity: str) -> OpenResponse | None:
+        """Return a response that has not ended; None where it has, or is not there."""
+        ...
+
+    def every_open(self) -> list[tuple[str, str]]:
+        """Return (project, id) of all that have not ended, the oldest first."""
+        ...
+
+    def keys(self) -> Collection[tuple[str, str]]:
+        """Return (project, key id) of all that have not ended."""
+        ...
+
+    def note_call(self, project: str, identity: str, response: msgspec.Raw) -> bool:
+        """Count a call and show the response so; false where it has ended."""
+        ...
+
+    def settle(
+        self, project: str, identity: str, response: msgspec.Raw, *, upstream: str, expires_at: datetime
+    ) -> bool:
+        """End a response: from now on it is shown so. False where it has ended before, and stays as it was."""
+        ...
+
+
+class BackgroundJobs(Protocol):
+    """Who does the work. A job has the name of its response, so asking twice is asking once."""
+
+    def start(self, project: str, identity: str) -> None:
+        """Have a response answered; raises `TetradError` where nobody can."""
+        ...
+
+    def ended(self, identity: str) -> str | None:
+        """Tell why the job of a response is over; empty while it goes on, None where there is none."""
+        ...
+
+
+class BackgroundKeys(Protocol):
+    """What calls in the background are made with."""
+
+    def secret(self, project: str, key_id: str) -> str:
+        """Return a secret by which gateways take a call for the key's; raises `ResponseKeyGone`."""
+        ...
+
+    def needed(self, project: str, key_id: str) -> None:
+        """See to it that gateways know that secret soon."""
         ...

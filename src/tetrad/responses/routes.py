@@ -9,17 +9,19 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from tetrad.kit.http import requires
-from tetrad.responses._model import ID, KeptConversation, KeptResponse
+from tetrad.responses._background import Background
+from tetrad.responses._model import ID, BackgroundAnswer, BackgroundRequest, KeptConversation, KeptResponse
 from tetrad.responses._service import Responses
 from tetrad.responses.errors import BadResponse
 
 Identity = Annotated[str, Path(max_length=128, pattern=f"^{ID.pattern}$")]
 Project = Annotated[str, Query(max_length=63)]
+Named = Annotated[str, Path(max_length=63)]
 InProject = Annotated[str, Header(alias="x-tetrad-project", max_length=63)]
 _encode = msgspec.json.encode
 
 
-def router(service: Responses) -> APIRouter:
+def router(service: Responses, background: Background) -> APIRouter:
     """Return the routes; only our own processes may call them."""
     routes = APIRouter(prefix="/internal/v1/responses", tags=["responses"], dependencies=[requires("internal")])
 
@@ -36,12 +38,14 @@ def router(service: Responses) -> APIRouter:
 
     @routes.get("/{identity}", operation_id="get_kept_response")
     def get_kept_response(identity: Identity, project: Project) -> Response:
-        """Return the response, as it was answered."""
+        """Return the response, as it was answered, or as far as it is."""
+        background.lapse(project, identity)
         return _json(bytes(service.get(project, identity).response))
 
     @routes.get("/{identity}/conversation", operation_id="get_conversation")
     def get_conversation(identity: Identity, project: Project) -> Response:
         """Return everything that was said up to and with a response."""
+        background.lapse(project, identity)
         return _json(_encode(service.conversation(project, identity)))
 
     @routes.get("/{identity}/input_items", operation_id="list_input_items")
@@ -56,10 +60,51 @@ def router(service: Responses) -> APIRouter:
         page = service.input_items(project, identity, limit=limit, after=after, newest_first=order == "desc")
         return _json(_encode(page))
 
+    @routes.post("/{identity}/cancel", operation_id="cancel_response")
+    def cancel_response(identity: Identity, project: Project) -> Response:
+        """End a response in the background; one that has ended stays as it is."""
+        background.lapse(project, identity)
+        return _json(bytes(background.cancel(project, identity).response))
+
     @routes.delete("/{identity}", operation_id="delete_kept_response", status_code=204)
     def delete_kept_response(identity: Identity, project: Project) -> None:
         """Forget a response."""
         service.drop(project, identity)
+
+    return routes
+
+
+def background_router(service: Background) -> APIRouter:
+    """Return the routes by which responses in the background are begun and answered, for our own processes."""
+    routes = APIRouter(prefix="/internal/v1/background", tags=["responses"], dependencies=[requires("internal")])
+    one = "/{project}/{identity}"
+
+    @routes.post("", operation_id="begin_response")
+    async def begin_response(request: Request) -> Response:
+        """Have a response answered in the background."""
+        asked = _decoded(await request.body(), BackgroundRequest)
+        return _json(bytes((await run_in_threadpool(service.begin, asked)).response))
+
+    @routes.post("/tend", operation_id="tend_responses")
+    def tend_responses() -> dict[str, int]:
+        """See to it that somebody works on all that are under way."""
+        return service.tend()
+
+    @routes.get(one, operation_id="look_at_response", status_code=204)
+    def look_at_response(project: Named, identity: Identity) -> None:
+        """Tell whether a response is still to be answered: 404 where it is not."""
+        service.look(project, identity)
+
+    @routes.post(one + "/take", operation_id="take_response")
+    def take_response(project: Named, identity: Identity) -> Response:
+        """Return what to call for a response; it is in progress from now on."""
+        return _json(_encode(service.take(project, identity)))
+
+    @routes.post(one + "/finish", operation_id="finish_response", status_code=204)
+    async def finish_response(project: Named, identity: Identity, request: Request) -> None:
+        """End a response by what was answered; again, it changes nothing."""
+        answer = _decoded(await request.body(), BackgroundAnswer)
+        await run_in_threadpool(service.finish, project, identity, answer)
 
     return routes
 

@@ -1,5 +1,8 @@
 """The runtime: route tables, providers, engines and the request pipeline."""
 
+from tetrad.serving._background import ANSWERED_BY
+from tetrad.serving._background import RELEASE as BACKGROUND_RELEASE
+from tetrad.serving._background import RESPONSE as BACKGROUND_RESPONSE
 from tetrad.serving._cache import Cache
 from tetrad.serving._cache_store import CacheCounts, CachedAnswer, FileAnswers, MemoryAnswers
 from tetrad.serving._chains import Chaining
@@ -111,6 +114,9 @@ from tetrad.serving.translation import (
 )
 
 __all__ = [
+    "ANSWERED_BY",
+    "BACKGROUND_RELEASE",
+    "BACKGROUND_RESPONSE",
     "BY_PATH",
     "CHAT",
     "COMPLETIONS",

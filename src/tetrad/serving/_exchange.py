@@ -79,12 +79,13 @@ class Exchange:
 
     `headers` are by lower-case name. Everything after `body` is filled in by the pipeline. `key` is None until the
     client is known; what belongs to nobody is not recorded. `on_done` is called once, when everything about the
-    exchange is known and before it is recorded.
+    exchange is known and before it is recorded. `background` is the id of the response that it begins, or answers.
     """
 
     __slots__ = (
         "app",
         "attempts",
+        "background",
         "binding",
         "body",
         "cache",
@@ -140,6 +141,7 @@ class Exchange:
         self.user = ""
         self.unit = ""
         self.route = ""
+        self.background = ""
         self.labels: Extension | None = None
         self.cache = ""
         self.unused: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from collections.abc import Awaitable
 import msgspec
 
 from tetrad.kernel import TetradError
+from tetrad.serving._background import ANSWERED_BY, RESPONSE, Begun, deferred, refuse_deferral
 from tetrad.serving._body import Fields, flag_field, items_field, read_fields, take_extension, text_field
 from tetrad.serving._dispatch import Dispatch
 from tetrad.serving._exchange import Exchange
@@ -20,7 +21,7 @@ from tetrad.serving._model import RouteTable, Upstream
 from tetrad.serving._operations import RESPONSES
 from tetrad.serving._routing import Route
 from tetrad.serving.errors import RequestRefused
-from tetrad.serving.ports import Answer, Memory, ModelCall, Outcome, Remembered, Turn
+from tetrad.serving.ports import Answer, Deferred, Memory, ModelCall, Outcome, Remembered, Turn
 from tetrad.serving.translation import is_sealed_thought, maker_of, read_thought
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,11 @@ class Remembering:
 
     async def _dispatch(self, following: Dispatch, exchange: Exchange, route: Route, call: ModelCall) -> Answer:
         fields, key = call.fields, exchange.key
-        _refuse_unserved(fields)
+        if key is not None and key.background:
+            exchange.background = exchange.headers.get(RESPONSE, b"").decode("latin-1")
+        later = flag_field(fields, "background")
+        if later:
+            refuse_deferral(fields, key)
         said = fields.get("store")
         wanted = said is None or bytes(said) == b"null" or flag_field(fields, "store")
         wanted = wanted and key is not None and key.content == "full"
@@ -81,6 +86,8 @@ class Remembering:
         if key is None or not (wanted or previous or conversation):
             return await following(exchange, route, call)
         own = items_field(read_fields(exchange.body), "input")
+        if later:
+            return await self._later(exchange, deferred(exchange, route, key, own, previous, conversation))
         lost = False
         if previous:
             found = await self._memory.recall(key.project, previous)
@@ -93,19 +100,21 @@ class Remembering:
         if answer.status >= 400:
             return answer
         upstream = exchange.attempts[-1].upstream if exchange.attempts else route.model.upstream
+        if key.background:  # whoever had it called keeps the answer, under the id that was given before
+            answer.headers = [*answer.headers, (ANSWERED_BY, upstream.name.encode())]
+            return answer
         turn = Turn(key.project, key.id, upstream.name, _native(upstream), msgspec.Raw(own), previous)
         dropped = (f"{'conversation' if conversation else _PREVIOUS}.reasoning",) if lost else ()
         return _Remembered(answer, self._memory, turn, wanted, conversation, dropped)
 
-
-def _refuse_unserved(fields: Fields) -> None:
-    if flag_field(fields, "background"):
-        raise RequestRefused(
-            "nothing is answered in the background",
-            param="background",
-            hint="leave 'background' out, and stream the answer if it takes long",
-            code="background_not_served",
-        )
+    async def _later(self, exchange: Exchange, asked: Deferred) -> Answer:
+        """Have a request answered later; what it goes on from is looked at now."""
+        if asked.turn.previous:
+            await self._memory.recall(asked.turn.project, asked.turn.previous)
+        if asked.conversation:
+            await self._memory.recall_kept(asked.turn.project, asked.conversation)
+        exchange.background = asked.id
+        return Begun(await self._memory.begin(asked))
 
 
 def _conversation(fields: Fields) -> str:

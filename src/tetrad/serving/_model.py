@@ -36,6 +36,8 @@ class KeyEntry(msgspec.Struct, frozen=True, gc=False):
     priority: Priority = "normal"
     batch: str = ""
     """The batch whose lines are called with it; their spans name it."""
+    background: bool = False
+    """Whether our own worker calls with it what the key asked for in the background."""
 
 
 class LimitRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):

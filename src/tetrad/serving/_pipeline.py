@@ -13,6 +13,7 @@ import msgspec
 
 from tetrad.kernel import Clock, TetradError, Unavailable
 from tetrad.serving._attempts import Runner
+from tetrad.serving._background import settled_release
 from tetrad.serving._body import (
     NO_EXTENSION,
     Fields,
@@ -204,7 +205,7 @@ class Pipeline:
             exchange.input = described(form, fields)
         exchange.model = text_field(fields, "model")
         try:
-            route = self.current().resolve(key, exchange.model, operation.kind)
+            route = self.current().resolve(key, exchange.model, operation.kind, settled_release(exchange))
         except BrokenRoute as broken:  # the record tells whose answer this was to be, and what it was bound by
             exchange.app, exchange.ref, exchange.release = broken.app, broken.ref, broken.release.route
             exchange.binding = broken.binding

@@ -170,8 +170,11 @@ class CompiledTable:
             self._asked[authorization] = key
         return key
 
-    def resolve(self, key: KeyEntry, name: str, kind: Kind) -> Route:
-        """Find what a client means by `model`; raises `TetradError` saying what is wrong with it."""
+    def resolve(self, key: KeyEntry, name: str, kind: Kind, release: str = "") -> Route:
+        """Find what a client means by `model`; raises `TetradError` saying what is wrong with it.
+
+        An app is called as the `release` that was settled on before, where one is given, wherever its refs point now.
+        """
         if key.models and not may_name(key, name):
             raise Forbidden(
                 f"the API key may not call {name[:200]!r}",
@@ -179,7 +182,7 @@ class CompiledTable:
                 code="model_not_allowed",
             )
         if name.startswith(APP):
-            route = self._app(key, name)
+            route = self._app(key, name, release)
         elif name.startswith(RELEASE):
             route = self._pinned(key, name.removeprefix(RELEASE))
         else:
@@ -244,7 +247,7 @@ class CompiledTable:
             {name: gate.counts() for name, gate in self._gates.items()},
         )
 
-    def _app(self, key: KeyEntry, name: str) -> Route:
+    def _app(self, key: KeyEntry, name: str, release: str) -> Route:
         app_name, _, ref = name.removeprefix(APP).partition("@")
         app = self.table.apps.get(f"{key.project}/{app_name}")
         if app is None:
@@ -258,6 +261,8 @@ class CompiledTable:
                 raise ModelNotFound(f"{ref} is no release of the app {app_name!r}")
             return route
         ref = ref or app.default_ref
+        if release:
+            return self._route(app.project, release, app_name, ref, app.bindings.get(ref, ""))
         ready = self._routes[f"{key.project}/{app_name}"].get(ref)
         if ready is not None:
             return ready

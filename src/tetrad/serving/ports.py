@@ -247,6 +247,23 @@ class Turn(msgspec.Struct, frozen=True):
     previous: str = ""
 
 
+class Deferred(msgspec.Struct, frozen=True):
+    """A request that is to be answered in the background.
+
+    `shown` is the response, a JSON object, as it stands until then. `body` is what is to be called, without its input,
+    with `headers`; an app as its `release`. `stream`: best as a stream.
+    """
+
+    id: str
+    turn: Turn
+    shown: bytes
+    body: msgspec.Raw
+    headers: dict[str, str]
+    release: str = ""
+    conversation: str = ""
+    stream: bool = False
+
+
 class Memory(Protocol):
     """Where conversations are kept, outside the gateway. Every method takes a bounded time."""
 
@@ -267,6 +284,13 @@ class Memory(Protocol):
 
     async def keep(self, turn: Turn, response: str, body: bytes) -> None:
         """Keep a response by its id; again, it changes nothing. Raises `TetradError` where it is not kept."""
+        ...
+
+    async def begin(self, asked: Deferred) -> bytes:
+        """Have a request answered in the background, and return its response as it stands.
+
+        Raises `RequestRefused` where it may not be, and `Unavailable` where nobody can take it.
+        """
         ...
 
 

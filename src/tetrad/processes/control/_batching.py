@@ -64,7 +64,7 @@ class LineGrants:
         batches = list(self._open())
         if not batches:
             return ()
-        granted = _by_key(self._granted())
+        granted = by_key(self._granted())
         found = []
         for batch in batches:
             grant = granted.get((batch.project, batch.key_id))
@@ -80,7 +80,7 @@ class LineGrants:
         with self._lock:
             now = self._clock.monotonic()
             if now >= self._known_until:
-                self._known = _by_key(self._granted())
+                self._known = by_key(self._granted())
                 self._known_until = now + _KNOWN_S
             return self._known
 
@@ -142,8 +142,11 @@ class BatchWork:
         return info.error or f"the job of the batch is {info.state}"
 
 
-def _by_key(grants: Iterable[KeyGrant]) -> dict[tuple[str, str], KeyGrant]:
-    """Return one grant of each key that may call models: the one that works longest, while an older secret ends."""
+def by_key(grants: Iterable[KeyGrant]) -> dict[tuple[str, str], KeyGrant]:
+    """Return one grant of each key that may call models, by project and key.
+
+    It is the one that works longest, while an older secret ends.
+    """
     found: dict[tuple[str, str], KeyGrant] = {}
     for grant in grants:
         known = found.get((grant.project, grant.key_id))

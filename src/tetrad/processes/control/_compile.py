@@ -231,6 +231,7 @@ def _key(grant: KeyGrant) -> KeyEntry:
         grant.models,
         grant.priority,
         grant.batch,
+        grant.background,
     )
 
 

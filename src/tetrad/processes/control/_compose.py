@@ -55,6 +55,7 @@ from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
 from tetrad.models._settings import limits_from as model_limits
 from tetrad.models._store import SqlModelStore
 from tetrad.models._weights import read_weights
+from tetrad.processes.control._background import AnsweringWork, CallGrants
 from tetrad.processes.control._batching import BatchWork, BudgetHolds, LineGrants
 from tetrad.processes.control._bindings import InstalledHere
 from tetrad.processes.control._compile import Sources, compile_table
@@ -99,8 +100,9 @@ from tetrad.releases import (
 )
 from tetrad.releases import limits_from as release_limits
 from tetrad.releases._store import SqlAppStore, SqlReproductionStore
-from tetrad.responses import Responses
+from tetrad.responses import Background, Responses
 from tetrad.responses import limits_from as response_limits
+from tetrad.responses._background_store import SqlBackgroundStore
 from tetrad.responses._store import SqlResponseStore
 from tetrad.serving import (
     ROUTE_TABLE_AAD,
@@ -160,6 +162,7 @@ class Services:
     providers: ProviderDirectory
     probe: ProviderProbe
     responses: Responses
+    background: Background
     batches: Batches
     limits: Limits
     leases: LeaseKeeper
@@ -359,6 +362,9 @@ def build_services(settings: Settings, home: Home) -> Services:
             limits=batch_limits(settings),
             holds=BudgetHolds(leases.sync),
         )
+        responses = Responses(SqlResponseStore(database), clock, response_limits(settings))
+        background_store = SqlBackgroundStore(database)
+        call_grants = CallGrants(keys.keyring.primary, background_store.keys, identity.key_entries, clock, changed)
         reproductions = Reproductions(
             SqlReproductionStore(database),
             registry,
@@ -389,7 +395,12 @@ def build_services(settings: Settings, home: Home) -> Services:
             timeout_s=settings.get(PLAYGROUND_TIMEOUT_S),
         )
         sources = Sources(
-            grants=lambda: [*identity.key_entries(), *playground.grants(), *line_grants.grants()],
+            grants=lambda: [
+                *identity.key_entries(),
+                *playground.grants(),
+                *line_grants.grants(),
+                *call_grants.grants(),
+            ],
             upstreams=engines.upstreams,
             models=engines.models,
             providers=providers.all,
@@ -462,7 +473,8 @@ def build_services(settings: Settings, home: Home) -> Services:
             engines=engines,
             providers=providers,
             probe=ProviderProbe(identity.secrets.reveal, clock, egress=egress.text),
-            responses=Responses(SqlResponseStore(database), clock, response_limits(settings)),
+            responses=responses,
+            background=Background(responses, background_store, AnsweringWork(jobs), call_grants, clock),
             batches=batches,
             limits=limits,
             leases=leases,

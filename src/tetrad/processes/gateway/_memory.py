@@ -12,14 +12,17 @@ import msgspec
 
 from tetrad.kernel import TetradError, Unavailable
 from tetrad.kit.upstream import Address, Client, Timeouts
-from tetrad.responses import Conversation, KeptResponse
+from tetrad.responses import BackgroundCall, BackgroundRequest, Conversation, KeptResponse
 from tetrad.serving import RequestRefused
-from tetrad.serving.ports import Remembered, Turn
+from tetrad.serving.ports import Deferred, Remembered, Turn
 
 PREFIX = "/v1/responses/"
 _JSON = (b"content-type", b"application/json")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,127}")
 _TIMEOUTS = Timeouts(connect_s=1.0, first_byte_s=3.0, idle_s=3.0, total_s=5.0)
+_BEGINNING = Timeouts(connect_s=1.0, first_byte_s=30.0, idle_s=3.0, total_s=35.0)
+"""Whoever gives up here may ask again, and have the same answered, and paid for, twice."""
+_FULL_S = 5.0
 _PAUSE_S = 5.0
 """So long after control did not answer nothing is kept: every answer would wait for it in vain."""
 _MOST_BYTES = 64 * 2**20
@@ -96,23 +99,29 @@ class ControlMemory:
             raise _away()
         if not _ID.fullmatch(response):
             raise RequestRefused(f"{response[:80]!r} is no id to keep a response by")
-        kept = KeptResponse(
-            id=response,
-            project=turn.project,
-            created_s=int(time.time()),
-            input=turn.input,
-            response=msgspec.Raw(body),
-            previous=turn.previous,
-            key_id=turn.key_id,
-            upstream=turn.upstream,
-            native=turn.native,
-        )
+        kept = _kept(turn, response, body)
         status, answer = await self._ask("PUT", f"responses/{response}", {}, msgspec.json.encode(kept))
         if status != 204:
             problem = _problem(answer)
             raise Unavailable(
                 problem.detail or f"control answered {status}", hint=problem.hint, code=problem.code or None
             )
+
+    async def begin(self, asked: Deferred) -> bytes:
+        """Have a request answered in the background."""
+        call = BackgroundCall(asked.body, asked.headers, asked.release, asked.conversation, asked.stream)
+        wanted = BackgroundRequest(_kept(asked.turn, asked.id, asked.shown), call)
+        status, answer = await self._ask("POST", "background", {}, msgspec.json.encode(wanted), _BEGINNING)
+        if status == 200:
+            return answer
+        problem = _problem(answer)
+        said = problem.detail or f"control answered {status}"
+        if status >= 500:
+            raise Unavailable(said, hint=problem.hint, code=problem.code or "state_unavailable", retry_after_s=2.0)
+        refused = RequestRefused(said, param="background", hint=problem.hint, code=problem.code or None, status=status)
+        if status == 429:
+            refused.retry_after_s = _FULL_S
+        raise refused
 
     async def page(self, method: str, path: str, query: str, project: str) -> Page:
         """Answer what a client asks of a stored response; raises `TetradError`."""
@@ -128,10 +137,17 @@ class ControlMemory:
                 code="method_not_allowed",
             )
         asked = {"project": project}
+        if method == "GET" and not what and ("stream", "true") in parse_qsl(query):
+            raise RequestRefused(
+                "stored responses are not streamed",
+                param="stream",
+                hint="leave 'stream' out, and retrieve the response until it has ended",
+                code="background_stream_not_served",
+            )
         if what == "input_items":
             asked |= {name: value for name, value in parse_qsl(query) if name in _LISTED}
-        target = f"{identity}/input_items" if what == "input_items" else identity
-        status, body = await self._ask("DELETE" if method == "DELETE" else "GET", f"responses/{target}", asked)
+        target = f"{identity}/{what}" if what else identity
+        status, body = await self._ask(method, f"responses/{target}", asked)
         if status >= 400:
             problem = _problem(body)
             raise RequestRefused(
@@ -140,27 +156,38 @@ class ControlMemory:
                 code=problem.code or None,
                 status=status if status in (400, 404, 413, 422) else 503,
             )
-        if what == "cancel":
-            raise RequestRefused(
-                f"the response {identity} is complete: only responses in the background can be cancelled",
-                code="not_in_background",
-            )
         if method == "DELETE":
             body = msgspec.json.encode({"id": identity, "object": "response", "deleted": True})
         return 200, [_JSON], body
 
-    async def _ask(self, method: str, path: str, query: Mapping[str, str], body: bytes = b"") -> tuple[int, bytes]:
+    async def _ask(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes = b"", timeouts: Timeouts = _TIMEOUTS
+    ) -> tuple[int, bytes]:
         target = f"/internal/v1/{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/json")]
             request = self._client.prepare(method, self._control, target, headers)
-            response = await self._client.send(request, body, timeouts=_TIMEOUTS)
+            response = await self._client.send(request, body, timeouts=timeouts)
             answer = await response.read_all(_MOST_BYTES)
         except (TetradError, OSError):
             self._away_until = asyncio.get_running_loop().time() + _PAUSE_S
             raise _away() from None
         self._away_until = 0.0
         return response.status, answer
+
+
+def _kept(turn: Turn, response: str, body: bytes) -> KeptResponse:
+    return KeptResponse(
+        id=response,
+        project=turn.project,
+        created_s=int(time.time()),
+        input=turn.input,
+        response=msgspec.Raw(body),
+        previous=turn.previous,
+        key_id=turn.key_id,
+        upstream=turn.upstream,
+        native=turn.native,
+    )
 
 
 def _away() -> Unavailable:

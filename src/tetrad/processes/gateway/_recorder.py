@@ -86,6 +86,8 @@ class Recorder:
             attributes["tetrad.route"] = x.route
         if x.key is not None and x.key.batch:
             attributes["tetrad.batch"] = x.key.batch
+        if x.background:
+            attributes["tetrad.background"] = x.background
         if x.variables and policy == "full" and len(x.variables) <= self._record_bytes:
             attributes["tetrad.variables"] = x.variables.decode("utf-8", "replace")
         failed, message = bool(x.error_type), ""

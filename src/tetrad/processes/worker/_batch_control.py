@@ -1,4 +1,4 @@
-"""Control's side of a batch, for the worker that does it."""
+"""Control's side of a batch, or of a response in the background, for the worker that does it."""
 
 from __future__ import annotations
 
@@ -31,18 +31,21 @@ class Callers(NamedTuple):
     turns: Semaphore | None = None
 
 
-class BatchGone(NotFound):
-    """Control knows the batch no more."""
+class WorkGone(NotFound):
+    """Control knows of nothing to be done there any more."""
 
-    code = "batch_not_found"
+    code = "work_gone"
 
 
 class Control:
-    """Control's side of one batch. While it is away everything waits, until the worker stops."""
+    """Control's side of one batch, or of what is `under` another path. While it is away everything waits.
 
-    def __init__(self, callers: Callers, stopping: Event, batch: str) -> None:
+    That ends when the worker stops.
+    """
+
+    def __init__(self, callers: Callers, stopping: Event, name: str, under: str = "/internal/v1/batches") -> None:
         self._stopping = stopping
-        self._path = f"/internal/v1/batches/{batch}"
+        self._path = f"{under}/{name}"
         self._http = httpx.AsyncClient(
             base_url=callers.control_url,
             headers={"authorization": f"Bearer {callers.token}", "content-type": "application/json"},
@@ -57,7 +60,7 @@ class Control:
         await self._http.aclose()
 
     async def ask(self, method: str, path: str = "", body: bytes = b"") -> bytes:
-        """Return control's answer; raises `BatchGone`, and `JobCutOff` where the worker stops before there is one."""
+        """Return control's answer; raises `WorkGone`, and `JobCutOff` where the worker stops before there is one."""
         pause_s = _PAUSE_S
         while True:
             why = ""
@@ -67,7 +70,7 @@ class Control:
                     return answer.content
                 why = f"{answer.status_code}: {answer.text[:300]}"
                 if answer.status_code == 404:
-                    raise BatchGone(f"control knows no {self._path}: {answer.text[:200]}")
+                    raise WorkGone(f"control knows no {self._path}: {answer.text[:200]}")
                 if answer.status_code < 500 and answer.status_code != 429:
                     raise RuntimeError(f"control refused {method} {self._path}{path}: {why}")
             except httpx.TransportError as error:

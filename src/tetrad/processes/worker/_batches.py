@@ -19,7 +19,7 @@ import msgspec
 
 from tetrad.batches import BatchError, LineAnswer, Work, WorkLine
 from tetrad.kit.jobs import JobCutOff, RunningJob
-from tetrad.processes.worker._batch_control import BatchGone, Callers, Control
+from tetrad.processes.worker._batch_control import Callers, Control, WorkGone
 from tetrad.processes.worker._native_batches import Native
 
 _LOOK_S = 2.0
@@ -56,7 +56,7 @@ def run_batch(job: RunningJob, payload: RunBatch) -> dict[str, Any]:
         job.step("validate", _validate, callers, stopping, payload.id)
         problem = job.step("answer", _answer, callers, stopping, payload.id)
         return dict(job.step("finish", _finish, callers, stopping, payload.id, problem))
-    except BatchGone:
+    except WorkGone:
         return {"id": payload.id, "status": "gone"}
 
 
@@ -207,12 +207,12 @@ class _Run:
                 await self._wait(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
                 continue
-            if status in (401, 403) and _code(body) in _KEY_CODES:
+            if status in (401, 403) and code_of(body) in _KEY_CODES:
                 await self._look()  # a new key takes gateways a moment; control tells where it is gone for good
                 await self._wait(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
                 continue
-            wait_s = _seconds(headers.get("retry-after", ""))
+            wait_s = seconds_of(headers.get("retry-after", ""))
             if status == 429 and self._in_time(wait_s):
                 await self._wait(max(1.0, wait_s))
                 continue
@@ -264,7 +264,7 @@ class _Run:
             return
 
 
-def _code(body: bytes | None) -> str:
+def code_of(body: bytes | None) -> str:
     try:
         found = msgspec.json.decode(body or b"", type=dict[str, Any]).get("error")
     except msgspec.MsgspecError:
@@ -272,7 +272,7 @@ def _code(body: bytes | None) -> str:
     return str(found.get("code", "")) if isinstance(found, dict) else ""
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
     try:
         return min(max(float(text), 0.0), 10.0**9)
     except ValueError:

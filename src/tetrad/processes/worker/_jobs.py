@@ -16,11 +16,14 @@ import msgspec
 from tetrad.batches._settings import LINE_BYTES
 from tetrad.kernel import TetradError, Unavailable
 from tetrad.kit.home import BLOBS_URL, GATEWAY_PORT, Home, cache_folder, reachable_host
+from tetrad.kit.http_settings import MAX_BODY_BYTES
 from tetrad.kit.jobs import JobRegistry
 from tetrad.kit.settings import Settings
 from tetrad.processes.control._settings import GATEWAY_URL
 from tetrad.processes.worker._batch_control import Callers
 from tetrad.processes.worker._settings import (
+    BACKGROUND_AT_ONCE,
+    BACKGROUND_CRON,
     BATCH_CONCURRENCY,
     BATCH_POLL_S,
     BATCHES_AT_ONCE,
@@ -32,7 +35,8 @@ from tetrad.processes.worker._settings import (
     TRACES_RETENTION_CRON,
     WEIGHTS_CACHE_BYTES,
 )
-from tetrad.processes.worker._tasks import BATCHES_QUEUE, product_jobs
+from tetrad.processes.worker._tasks import BATCHES_QUEUE, RESPONSES_QUEUE, product_jobs
+from tetrad.responses._settings import MAX_BYTES
 
 if TYPE_CHECKING:
     from tetrad.kit.jobs._runner import JobRunner
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _CALL_S = 600.0
 _RETRY_S = 30.0
+_AROUND_BYTES = 4096
 
 
 class BlobOpener(Protocol):
@@ -57,7 +62,11 @@ def jobs_url(settings: Settings, home: Home) -> str:
 
 def known_jobs(settings: Settings) -> JobRegistry:
     """Return the product's jobs with their configured schedules."""
-    return product_jobs(retention_cron=settings.get(TRACES_RETENTION_CRON), batches_cron=settings.get(BATCHES_CRON))
+    return product_jobs(
+        retention_cron=settings.get(TRACES_RETENTION_CRON),
+        batches_cron=settings.get(BATCHES_CRON),
+        responses_cron=settings.get(BACKGROUND_CRON),
+    )
 
 
 def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -> JobRunner:
@@ -75,11 +84,15 @@ def running_jobs(settings: Settings, home: Home, control_url: str, token: str) -
             "control": partial(_call, control_url, token),
             "isolated": partial(_isolated, settings, home),
             "batches": _callers(settings, control_url, token),
+            "responses": _callers(settings, control_url, token)._replace(line_bytes=_most_answered(settings)),
         },
         executor_id=stable_executor_id(home.root / "executor.id"),
         poll_s=settings.get(JOBS_POLL_S),
         at_once=settings.get(JOBS_AT_ONCE),
-        queues={BATCHES_QUEUE: settings.get(BATCHES_AT_ONCE)},
+        queues={
+            BATCHES_QUEUE: settings.get(BATCHES_AT_ONCE),
+            RESPONSES_QUEUE: settings.get(BACKGROUND_AT_ONCE),
+        },
     )
     runner.start()
     return runner
@@ -145,6 +158,11 @@ def _callers(settings: Settings, control_url: str, token: str) -> Callers:
         settings.get(BATCH_POLL_S),
         Semaphore(settings.get(JOBS_AT_ONCE)),
     )
+
+
+def _most_answered(settings: Settings) -> int:
+    """Return how large an answer can be that control takes, and keeps of a response."""
+    return max(1024, min(settings.get(MAX_BYTES), settings.get(MAX_BODY_BYTES)) - _AROUND_BYTES)
 
 
 def _isolated(settings: Settings, home: Home, engine: Isolated) -> IsolatedEngine:

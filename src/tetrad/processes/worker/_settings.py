@@ -31,6 +31,13 @@ BATCH_POLL_S = Setting(
 BATCHES_CRON = Setting(
     "batches_cron", str, "*/5 * * * *", "When batches are looked after and expired files forgotten (cron, UTC)."
 )
+BACKGROUND_AT_ONCE = Setting(
+    "background_at_once", int, 32, "Responses in the background that are called at a time; the others wait.",
+    minimum=1, maximum=256,
+)  # fmt: skip
+BACKGROUND_CRON = Setting(
+    "background_cron", str, "*/5 * * * *", "When responses in the background are looked after (cron, UTC)."
+)
 REPRODUCE_THREADS = Setting(
     "reproduce_threads",
     int,
@@ -57,6 +64,8 @@ SETTINGS = SettingsTable(
         BATCHES_AT_ONCE,
         BATCH_POLL_S,
         BATCHES_CRON,
+        BACKGROUND_AT_ONCE,
+        BACKGROUND_CRON,
         REPRODUCE_THREADS,
         WEIGHTS_CACHE_BYTES,
     ),

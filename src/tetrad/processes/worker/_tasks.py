@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 
 from tetrad.kit.jobs import JobRegistry, RunningJob
+from tetrad.processes.worker._background import AnswerResponse, TendResponses, answer_response
 from tetrad.processes.worker._batches import RunBatch, TendBatches, run_batch
 from tetrad.processes.worker._reproduce import ReproduceRelease, reproduce
 
 BATCHES_QUEUE = "batches"
+RESPONSES_QUEUE = "responses"
 _SHARDS = tuple(f"{number:02x}" for number in range(256))
 _STEP = 16
 _MOST_NAMED = 200
@@ -28,7 +30,7 @@ class DropOldTraces(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_days: int | None = None
 
 
-def product_jobs(*, retention_cron: str = "", batches_cron: str = "") -> JobRegistry:
+def product_jobs(*, retention_cron: str = "", batches_cron: str = "", responses_cron: str = "") -> JobRegistry:
     """Return the product's jobs."""
     jobs = JobRegistry()
 
@@ -61,6 +63,13 @@ def product_jobs(*, retention_cron: str = "", batches_cron: str = "") -> JobRegi
     def tend_batches(job: RunningJob, _payload: TendBatches) -> Any:
         """See to it that every open batch is worked on, and forget files that have expired."""
         return job.step("tend", job.services["control"], "POST", "/internal/v1/batches/tend")
+
+    jobs.job("response.answer", version=1, payload=AnswerResponse, queue=RESPONSES_QUEUE)(answer_response)
+
+    @jobs.job("responses.tend", version=1, payload=TendResponses, queue="housekeeping", schedule=responses_cron)
+    def tend_responses(job: RunningJob, _payload: TendResponses) -> Any:
+        """See to it that every response in the background is worked on, or ends."""
+        return job.step("tend", job.services["control"], "POST", "/internal/v1/background/tend")
 
     jobs.job("release.reproduce", version=1, payload=ReproduceRelease, queue="engines")(reproduce)
     return jobs

@@ -1,0 +1,238 @@
+"""Responses that are answered in the background: begun at once, called by a worker, ended once.
+
+Whatever comes late, an answer after a cancellation or the second of two workers, changes nothing: what a response came
+to is written in the transaction that ends it.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import msgspec
+
+from tetrad.kernel import Clock, TetradError
+from tetrad.responses._model import (
+    BackgroundAnswer,
+    BackgroundRequest,
+    BackgroundWork,
+    KeptResponse,
+    OpenResponse,
+    call_body,
+    changed,
+    state_of,
+    turn_items,
+)
+from tetrad.responses._service import Responses
+from tetrad.responses.errors import (
+    NotInBackground,
+    ResponseKeyGone,
+    ResponseNotFound,
+    TooManyInBackground,
+)
+from tetrad.responses.ports import BackgroundJobs, BackgroundKeys, BackgroundStore
+
+log = logging.getLogger(__name__)
+_MOST_CALLS = 5
+"""So often a call is begun that was cut off: each may have cost something."""
+_MESSAGE = 2000
+_ANSWERED = frozenset(("completed", "incomplete"))
+
+
+class Background:
+    """Responses in the background, of all projects. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        responses: Responses,
+        store: BackgroundStore,
+        jobs: BackgroundJobs,
+        keys: BackgroundKeys,
+        clock: Clock,
+    ) -> None:
+        self._responses = responses
+        self._store = store
+        self._jobs = jobs
+        self._keys = keys
+        self._clock = clock
+
+    # for clients
+
+    def begin(self, asked: BackgroundRequest) -> KeptResponse:
+        """Have a response answered; return it as it is shown until then.
+
+        Raises as `Responses.keep` does, `TooManyInBackground`, and `ResponseKeyGone`.
+        """
+        kept, limits = asked.kept, self._responses.limits
+        lineage = self._responses.admitted(kept)
+        self._keys.secret(kept.project, kept.key_id)  # a key that is gone by now begins nothing
+        now = self._clock.now()
+        begun = self._store.begin(
+            kept,
+            asked.call,
+            lineage=lineage,
+            now=now,
+            deadline_at=now + timedelta(seconds=limits.background_s),
+            expires_at=now + timedelta(days=limits.keep_days),
+            most=limits.background_most,
+        )
+        if not begun:
+            raise TooManyInBackground(
+                f"the project {kept.project!r} has {limits.background_most:,} responses under way in the background",
+                hint="wait for one to end, cancel one, or raise TETRAD_RESPONSE_BACKGROUND_MAX",
+                retry_after_s=5.0,
+            )
+        try:
+            self._keys.needed(kept.project, kept.key_id)
+            self._jobs.start(kept.project, kept.id)
+        except TetradError:
+            self._responses.drop(kept.project, kept.id)
+            raise
+        return kept
+
+    def cancel(self, project: str, identity: str) -> KeptResponse:
+        """End a response that has not ended, and return it; one that has stays as it is.
+
+        Raises `ResponseNotFound`, and `NotInBackground` for a response that was answered at once.
+        """
+        kept = self._responses.get(project, identity)
+        if not state_of(kept.response).background:
+            raise NotInBackground(
+                f"the response {identity} is complete: only responses in the background can be cancelled"
+            )
+        self._settle(kept, changed(kept.response, status="cancelled"))
+        return self._responses.get(project, identity)
+
+    def lapse(self, project: str, identity: str) -> None:
+        """End a response that has had its time; anything else stays as it is."""
+        found = self._store.open(project, identity)
+        if found is not None:
+            self._lapsed(found)
+
+    # for the worker
+
+    def look(self, project: str, identity: str) -> None:
+        """Return while a response is to be answered; raises `ResponseNotFound` once it has ended."""
+        self._open(project, identity)
+
+    def take(self, project: str, identity: str) -> BackgroundWork:
+        """Return what to call for a response, which is in progress from now on.
+
+        Raises `ResponseNotFound` once it has ended: it was cancelled, has had its time, or was begun too often.
+        """
+        found, secret = self._open(project, identity)
+        if found.calls >= _MOST_CALLS:
+            self._failed(found, "interrupted", f"the call was cut off {found.calls} times, and is not made again")
+            raise _over(identity)
+        kept = self._responses.get(project, identity)
+        if not self._store.note_call(project, identity, changed(kept.response, status="in_progress")):
+            raise _over(identity)
+        call = found.call
+        return BackgroundWork(
+            identity, secret, found.deadline_s, call_body(call, kept.input), call.headers, call.release, call.stream
+        )
+
+    def finish(self, project: str, identity: str, answer: BackgroundAnswer) -> None:
+        """End a response by what was answered; one that has ended, or is gone, stays so."""
+        found = self._store.open(project, identity)
+        if found is None:
+            return
+        if not answer.answered:
+            self._failed(found, answer.code or "server_error", answer.message)
+            return
+        kept = self._responses.get(project, identity)
+        try:
+            self._answered(found, kept, answer)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            self._failed(found, "answer_unreadable", f"the answer cannot be read: {error}")
+
+    def tend(self) -> dict[str, int]:
+        """See to it that somebody works on all that are under way, and end those that nobody can."""
+        begun = ended = 0
+        for project, identity in self._store.every_open():
+            try:
+                found = self._store.open(project, identity)
+                if found is None:
+                    continue
+                if self._lapsed(found):
+                    ended += 1
+                    continue
+                why = self._jobs.ended(identity)
+                if why is None:
+                    self._keys.needed(project, found.key_id)
+                    self._jobs.start(project, identity)
+                    begun += 1
+                elif why:
+                    self._failed(found, "worker_failed", why)
+                    ended += 1
+            except TetradError as error:
+                log.warning("the response %s cannot be seen to: %s", identity, error)
+        return {"begun": begun, "ended": ended}
+
+    # inside
+
+    def _open(self, project: str, identity: str) -> tuple[OpenResponse, str]:
+        found = self._store.open(project, identity)
+        if found is None or self._lapsed(found):
+            raise _over(identity)
+        try:
+            return found, self._keys.secret(project, found.key_id)
+        except ResponseKeyGone as error:
+            self._failed(found, error.code, error.message)
+            raise _over(identity) from None
+
+    def _lapsed(self, found: OpenResponse) -> bool:
+        if self._clock.now().timestamp() < found.deadline_s:
+            return False
+        took = found.deadline_s - found.created_s
+        self._failed(found, "deadline_exceeded", f"there was no answer within {took:,} s")
+        return True
+
+    def _failed(self, found: OpenResponse, code: str, message: str) -> None:
+        kept = self._responses.get(found.project, found.id)
+        error = {"code": code, "message": message[:_MESSAGE]}
+        self._settle(kept, changed(kept.response, status="failed", error=error))
+
+    def _answered(self, found: OpenResponse, kept: KeptResponse, answer: BackgroundAnswer) -> None:
+        response = answer.response
+        status = state_of(response).status
+        if status not in (*_ANSWERED, "failed"):
+            self._failed(found, "answer_unreadable", f"the answer is of the status {status!r}")
+            return
+        conversation = found.call.conversation
+        final = changed(
+            response,
+            id=kept.id,
+            created_at=kept.created_s,
+            background=True,
+            store=True,
+            previous_response_id=kept.previous or None,
+        )
+        made = msgspec.structs.replace(kept, response=final, upstream=answer.upstream)
+        items = turn_items(made)
+        most = self._responses.limits.most_bytes
+        if made.size > most:
+            said = f"the answer has {made.size:,} bytes with its input; at most {most:,} are kept"
+            self._failed(found, "response_too_large", said)
+            return
+        if conversation:
+            added = status not in _ANSWERED or self._extended(kept, conversation, items)
+            final = changed(final, conversation={"id": conversation} if added else None)
+        self._settle(made, final)
+
+    def _extended(self, kept: KeptResponse, conversation: str, items: list[bytes]) -> bool:
+        try:
+            self._responses.extend(kept.project, conversation, kept.id, [msgspec.Raw(item) for item in items])
+        except TetradError as error:
+            log.warning("the response %s is missing in its conversation: %s", kept.id, error)
+            return False
+        return True
+
+    def _settle(self, kept: KeptResponse, response: msgspec.Raw) -> None:
+        expires_at = self._clock.now() + timedelta(days=self._responses.limits.keep_days)
+        if self._store.settle(kept.project, kept.id, response, upstream=kept.upstream, expires_at=expires_at):
+            log.info("the response %s is %s", kept.id, state_of(response).status)
+
+
+def _over(identity: str) -> ResponseNotFound:
+    return ResponseNotFound(f"the response {identity[:80]!r} is not under way")
