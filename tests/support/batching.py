@@ -35,6 +35,12 @@ class OneKey:
             raise BatchKeyGone(f"the key {batch.key_id!r} was revoked")
         return self.given
 
+    def remaining(self, batch: Batch) -> str:
+        return self.given
+
+    def kept(self, batch: Batch) -> dict[str, str] | None:
+        return None
+
     def changed(self) -> None:
         self.changes += 1
 

@@ -154,6 +154,7 @@ def upstream_of(spec: ProviderSpec, secret: str, secrets: tuple[str, ...] = (), 
         internal=spec.internal is not False,
         ca=spec.ca,
         batches=spec.has_batches,
+        batches_only=spec.batches == "native",
     )
 
 

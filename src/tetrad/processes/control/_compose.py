@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -357,7 +358,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             clock,
             scratch=home.root / "uploads",
             limits=batch_limits(settings),
-            holds=BudgetHolds(leases.sync),
+            holds=BudgetHolds(partial(leases.sync, works=False)),
         )
         reproductions = Reproductions(
             SqlReproductionStore(database),

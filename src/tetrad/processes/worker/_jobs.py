@@ -22,6 +22,7 @@ from tetrad.processes.control._settings import GATEWAY_URL
 from tetrad.processes.worker._batch_control import Callers
 from tetrad.processes.worker._settings import (
     BATCH_CONCURRENCY,
+    BATCH_DOUBT_S,
     BATCH_POLL_S,
     BATCHES_AT_ONCE,
     BATCHES_CRON,
@@ -144,6 +145,7 @@ def _callers(settings: Settings, control_url: str, token: str) -> Callers:
         settings.get(LINE_BYTES),
         settings.get(BATCH_POLL_S),
         Semaphore(settings.get(JOBS_AT_ONCE)),
+        settings.get(BATCH_DOUBT_S),
     )
 
 
