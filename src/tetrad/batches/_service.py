@@ -320,11 +320,10 @@ class Batches:
         known = batch.carriage
         if batch.open and not known.batch and known.way != "calls":
             if wanted.way == "native" and wanted.holds is not None:
-                self._store.hold(identity, wanted.holds)
+                self._store.hold(identity, wanted.holds)  # so that it is given back whoever dies now
+                if not self._set_aside(identity):
+                    wanted = Carriage(way="calls", why="a budget does not cover all of its lines at once")
             self._carried(batch, wanted)
-            if wanted.way == "native" and wanted.holds is not None and not self._set_aside(identity):
-                wanted = Carriage(way="calls", why="a budget does not cover all of its lines at once")
-                self._carried(batch, wanted)
         elif batch.open and wanted.way == "calls" and known.way == "native":
             # the provider refused all of it
             self._carried(batch, wanted)
@@ -336,7 +335,7 @@ class Batches:
         if self._store.change(batch.id, lambda found: msgspec.structs.replace(found, carriage=kept)) is None:
             raise BatchNotFound(f"there is no batch {batch.id[:80]!r}")
         if wanted.way == "calls":
-            self._let_go(batch.id)
+            self._let_go(batch.id, batch.carriage)
         if wanted.way != batch.carriage.way or wanted.batch != batch.carriage.batch:
             self._keys.changed()
 
@@ -344,11 +343,12 @@ class Batches:
         parts = self._store.parts(identity)
         return not parts or (self._holds is not None and self._holds.hold(identity, parts))
 
-    def _let_go(self, identity: str) -> None:
+    def _let_go(self, identity: str, carriage: Carriage | None = None) -> None:
         """Tell the budgets what a batch spent in the end, and give the rest back."""
-        if self._holds is not None:
-            self._holds.release(identity, self._store.parts(identity))
-        self._store.let_go(identity)
+        parts = self._store.parts(identity)
+        if self._holds is not None and (parts or (carriage is not None and carriage.holds)):  # by an older version
+            self._holds.release(identity, parts)
+            self._store.let_go(identity)
 
     def lines(self, identity: str, after: int, limit: int) -> list[WorkLine]:
         """Return calls behind line `after` that nobody has answered, some megabytes at most and at least one."""
@@ -376,7 +376,8 @@ class Batches:
         told = {(rule, instance) for each in answers for rule, instance, _, _ in each.spent}
         if told and self._holds is not None:
             parts = [each for each in self._store.parts(identity) if (each.rule, each.instance) in told]
-            self._holds.spend(identity, parts)
+            if parts:
+                self._holds.spend(identity, parts)
         return self.work(identity)
 
     def finish(self, identity: str, problem: BatchError | None = None) -> Batch:
@@ -396,7 +397,7 @@ class Batches:
         if batch is None:
             raise BatchNotFound(f"there is no batch {identity[:80]!r}")
         if not batch.open:
-            self._let_go(identity)
+            self._let_go(identity, batch.carriage)
             return batch
         status = final_status(batch)
         with self.draft() as good, self.draft() as bad:
@@ -416,7 +417,7 @@ class Batches:
         )
         if not self._store.finish(ended, [file for file in files if file]):
             return self._known(identity)
-        self._let_go(identity)
+        self._let_go(identity, ended.carriage)
         self._keys.changed()
         return ended
 
