@@ -109,6 +109,9 @@ class Back:
             await self._desk.told("POST", f"{path}/cancel")
         except Refused as refused:  # what has ended cannot be cancelled
             log.info("the batch %s is not cancelled: %s", self._desk.work.id, refused)
+        except UNREACHED as error:  # some say so with 409; how it stands tells
+            log.warning("the batch %s cannot be cancelled now: %s", self._desk.work.id, error)
+            return False
         return True
 
     async def _forget(self, said: dict[str, Any]) -> None:
