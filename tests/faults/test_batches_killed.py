@@ -14,12 +14,14 @@ from typing import Any
 import openai
 import pytest
 
+from support.batch_client import begun, client_of, client_of_a_key, ended, look, results
 from support.fake_openai import WORDS, FakeOpenAI
-from support.product import Product, environ_of, running_product
+from support.product import Product, running_product
 from support.wait import wait_until
 
 AT_ONCE = 4
 LINES = 60
+LATER = "fake/later:0.2"
 
 
 @pytest.fixture(scope="module")
@@ -44,58 +46,24 @@ def product(tmp_path_factory: pytest.TempPathFactory, upstream: FakeOpenAI) -> I
 
 @pytest.fixture
 def client(product: Product) -> Iterator[openai.OpenAI]:
-    env = environ_of(product)
-    with openai.OpenAI(base_url=env["OPENAI_BASE_URL"], api_key=env["OPENAI_API_KEY"], max_retries=3) as made:
-        wait_until(lambda: "fake/m1" in {model.id for model in made.models.list()}, what="the provider at the gateway")
+    with client_of(product, "fake/m1") as made:
         yield made
-
-
-def begun(client: openai.OpenAI, name: str, lines: int, model: str = "fake/later:0.2") -> Any:
-    calls = [
-        {
-            "custom_id": f"{name}-{number}",
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": {"model": model, "messages": [{"role": "user", "content": f"{name}-{number}"}]},
-        }
-        for number in range(lines)
-    ]
-    file = client.files.create(file=("in.jsonl", "\n".join(map(json.dumps, calls)).encode()), purpose="batch")
-    return client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
-
-
-def look(client: openai.OpenAI, batch: Any) -> Any:
-    try:
-        return client.batches.retrieve(batch.id)
-    except openai.InternalServerError:  # control starts again
-        return batch
-
-
-def ended(client: openai.OpenAI, batch: Any) -> Any:
-    def found() -> Any:
-        now = look(client, batch)
-        return now if now.status in ("completed", "failed", "expired", "cancelled") else None
-
-    return wait_until(found, timeout_s=120, what="the batch to end")
-
-
-def results(client: openai.OpenAI, file: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in client.files.content(file).text.splitlines()]
 
 
 @pytest.mark.parametrize("victim", ["worker", "control"])
 def test_a_batch_goes_on_where_it_was(
     product: Product, client: openai.OpenAI, upstream: FakeOpenAI, victim: str
 ) -> None:
-    batch = begun(client, victim, LINES)
+    batch = begun(client, victim, LINES, LATER)
     wait_until(lambda: look(client, batch).request_counts.completed >= 8, timeout_s=60, what="some answers")
     os.kill(int(product.processes()[victim]["pid"]), signal.SIGKILL)
     done = ended(client, batch)
     assert done.status == "completed"
     assert done.request_counts.completed == LINES
     found = results(client, done.output_file_id)
-    assert [line["custom_id"] for line in found] == [f"{victim}-{number}" for number in range(LINES)]
-    assert {line["response"]["body"]["choices"][0]["message"]["content"] for line in found} == {"".join(WORDS)}
+    assert list(found) == [f"{victim}-{number}" for number in range(LINES)]
+    said = {line["response"]["body"]["choices"][0]["message"]["content"] for line in found.values()}
+    assert said == {"".join(WORDS)}
     called = collections.Counter(
         request.body["messages"][0]["content"]
         for request in upstream.requests
@@ -109,7 +77,7 @@ def test_a_batch_goes_on_where_it_was(
 def test_spans_name_the_batch_and_the_key_that_made_it(product: Product, client: openai.OpenAI) -> None:
     batch = begun(client, "span", 2, "fake/m1")
     done = ended(client, batch)
-    trace_id = results(client, done.output_file_id)[0]["response"]["request_id"]
+    trace_id = results(client, done.output_file_id)["span-0"]["response"]["request_id"]
 
     def trace() -> dict[str, Any] | None:
         answer = product.control("GET", f"/api/v1/projects/default/traces/{trace_id}")
@@ -128,21 +96,10 @@ def test_spans_name_the_batch_and_the_key_that_made_it(product: Product, client:
 
 
 def test_a_revoked_key_stops_its_batch(product: Product) -> None:
-    made = product.control(
-        "POST", "/api/v1/projects/default/keys", json={"name": "short-lived", "scopes": ["data"]}
-    ).json()
-    with openai.OpenAI(base_url=f"{product.gateway_url}/v1", api_key=made["secret"], max_retries=3) as client:
-
-        def known() -> bool:
-            try:
-                return bool(client.models.list())
-            except openai.AuthenticationError:
-                return False
-
-        wait_until(known, what="the key at the gateway")
-        batch = begun(client, "revoked", LINES)
+    with client_of_a_key(product, "short-lived") as (client, key):
+        batch = begun(client, "revoked", LINES, LATER)
         wait_until(lambda: look(client, batch).request_counts.completed > 0, timeout_s=60, what="an answer")
-        product.control("DELETE", f"/api/v1/projects/default/keys/{made['key']['id']}").raise_for_status()
+        product.control("DELETE", f"/api/v1/projects/default/keys/{key}").raise_for_status()
 
     def stopped() -> dict[str, Any] | None:
         shown = json.loads(product.cli("batch", "show", batch.id, "--json").stdout)

@@ -8,17 +8,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import anthropic
 import openai
 import pytest
 
+from support import batch_client
+from support.batch_client import client_of, client_of_a_key, ended, look, results
 from support.fake_batches import TEXT, FakeBatches, Lines
-from support.product import Product, environ_of, running_product
+from support.product import Product, running_product
 from support.wait import wait_until
 
+OPENAI, CLAUDE = "its-openai/m1", "its-anthropic/m1"
 PRICE = ["--price", "m1=input:2", "--price", "m1=output:4", "--price", "m1=batch:0.5"]
 
 
@@ -30,7 +32,9 @@ def fakes() -> Iterator[dict[str, FakeBatches]]:
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory, fakes: dict[str, FakeBatches]) -> Iterator[Product]:
-    with running_product(tmp_path_factory.mktemp("native"), jobs_poll_s=0.2, batch_poll_s=0.5) as running:
+    with running_product(
+        tmp_path_factory.mktemp("native"), jobs_poll_s=0.2, batch_poll_s=0.5, batch_concurrency=2, batch_doubt_s=5
+    ) as running:
         subprocess.run(
             [sys.executable, "-m", "tetrad", "secret", "set", "fake-key"],
             env=running.environment, input="sk-upstream", text=True, check=True, timeout=60, capture_output=True,
@@ -48,24 +52,13 @@ def behaved(fakes: dict[str, FakeBatches]) -> Iterator[None]:
     yield
     for fake in fakes.values():
         fake.lose, fake.refuse, fake.fail, fake.results = 0, "", "", lambda lines: lines
+        fake.hide = False
         fake.release.set()
-
-
-@contextmanager
-def client_of(product: Product) -> Iterator[openai.OpenAI]:
-    env = environ_of(product)
-    with openai.OpenAI(base_url=env["OPENAI_BASE_URL"], api_key=env["OPENAI_API_KEY"], max_retries=3) as made:
-
-        def known() -> bool:
-            return {"its-openai/m1", "its-anthropic/m1"} <= {model.id for model in made.models.list()}
-
-        wait_until(known, timeout_s=60, what="the providers at the gateway")
-        yield made
 
 
 @pytest.fixture
 def client(product: Product) -> Iterator[openai.OpenAI]:
-    with client_of(product) as made:
+    with client_of(product, OPENAI, CLAUDE) as made:
         yield made
 
 
@@ -75,43 +68,8 @@ def claude(product: Product, client: openai.OpenAI) -> Iterator[anthropic.Anthro
         yield made
 
 
-def begun(client: openai.OpenAI, name: str, lines: int = 3, models: tuple[str, ...] = ("its-openai/m1",)) -> Any:
-    calls = [
-        {
-            "custom_id": f"{name}-{number}",
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": {
-                "model": models[number % len(models)],
-                "messages": [{"role": "user", "content": f"{name}-{number}."}],
-                "max_tokens": 20,
-            },
-        }
-        for number in range(lines)
-    ]
-    file = client.files.create(file=("in.jsonl", "\n".join(map(json.dumps, calls)).encode()), purpose="batch")
-    return client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
-
-
-def look(client: openai.OpenAI, batch: Any) -> Any:
-    try:
-        return client.batches.retrieve(batch.id)
-    except openai.InternalServerError:  # control starts again
-        return batch
-
-
-def ended(client: openai.OpenAI, batch: Any) -> Any:
-    def found() -> Any:
-        now = look(client, batch)
-        return now if now.status in ("completed", "failed", "expired", "cancelled") else None
-
-    return wait_until(found, timeout_s=60, what=f"the batch {batch.id} to end")
-
-
-def results(client: openai.OpenAI, file: str | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    return {line["custom_id"]: line for line in map(json.loads, client.files.content(file).text.splitlines())}
+def begun(client: openai.OpenAI, name: str, lines: int = 3, models: tuple[str, ...] = (OPENAI,)) -> Any:
+    return batch_client.begun(client, name, lines, *models)
 
 
 def handed(client: openai.OpenAI, batch: Any) -> bool:
@@ -290,15 +248,11 @@ def test_a_worker_killed_while_it_submits_submits_nothing_twice(
 def test_a_budget_is_held_for_a_batch_and_counts_what_it_cost(
     product: Product, client: openai.OpenAI, fakes: dict[str, FakeBatches]
 ) -> None:
-    made = product.control("POST", "/api/v1/projects/default/keys", json={"name": "thrifty", "scopes": ["data"]}).json()
-    budget = {"subject": "key", "name": made["key"]["id"], "amount": "0.0001", "period": "total"}
-    stored = product.control("PUT", "/api/v1/projects/default/budgets", json=budget)
-    stored.raise_for_status()
-    with openai.OpenAI(base_url=f"{product.gateway_url}/v1", api_key=made["secret"], max_retries=3) as thrifty:
-        wait_until(lambda: _knows(thrifty), timeout_s=60, what="the key at the gateway")
-        done = ended(thrifty, wait_until(lambda: _begun_by(thrifty), timeout_s=60, what="the key at control"))
+    with client_of_a_key(product, "thrifty") as (thrifty, key):
+        budget = _budget(product, key, "0.0001")
+        done = ended(thrifty, begun(thrifty, "small", 1))
         assert done.tetrad["way"] == "native"
-        wait_until(lambda: _spent(product, stored.json()["id"]) == "0.000022", timeout_s=60, what="what it cost")
+        wait_until(lambda: _spent(product, budget) == "0.000022", timeout_s=60, what="what it cost")
         large = begun(thrifty, "large", 3)
         wait_until(lambda: look(thrifty, large).tetrad.get("way"), timeout_s=60, what="how the batch is done")
         assert look(thrifty, large).tetrad["way"] == "calls"
@@ -307,20 +261,71 @@ def test_a_budget_is_held_for_a_batch_and_counts_what_it_cost(
     assert not fakes["openai"].named("large-0.")
 
 
-def _begun_by(client: openai.OpenAI) -> Any:
-    try:
-        return begun(client, "small", 1)
-    except openai.PermissionDeniedError:  # control looks for new keys once a second
-        return None
+@pytest.mark.timeout(400)  # nine processes are killed, and start again
+@pytest.mark.parametrize("victim", ["gateway-0", "worker", "control"])
+def test_whoever_is_killed_while_answers_are_settled_each_line_counts_once(
+    product: Product, client: openai.OpenAI, victim: str
+) -> None:
+    lines = 60
+    with client_of_a_key(product, f"counted-{victim}") as (counted, key):
+        budget = _budget(product, key, "1")
+        batch = begun(counted, f"counted-{victim}", lines)
+        for settled in (4, 20, 40):  # in the middle, again and again
+            wait_until(lambda least=settled: _settled(counted, batch) >= least, timeout_s=120, what="some answers")
+            os.kill(int(product.processes()[victim]["pid"]), signal.SIGKILL)
+        done = ended(counted, batch)
+        assert (done.status, done.request_counts.completed, done.tetrad["way"]) == ("completed", lines, "native")
+    assert _spent(product, budget) == "0.00132"  # 60 times 0.000022
+    held = product.control("GET", f"/api/v1/projects/default/budgets/{budget}").json()["items"][0]
+    assert {held[name] for name in ("held", "uncertain")} == {"0"}
+
+
+def test_a_revoked_key_cancels_its_batch_at_the_provider_whose_files_are_deleted(
+    product: Product, client: openai.OpenAI, fakes: dict[str, FakeBatches]
+) -> None:
+    fake = fakes["openai"]
+    fake.release.clear()
+    with client_of_a_key(product, "leaked") as (leaked, key):
+        batch = begun(leaked, "leaked")
+        wait_until(lambda: handed(leaked, batch), timeout_s=60, what="the batch to be handed over")
+        product.control("DELETE", f"/api/v1/projects/default/keys/{key}").raise_for_status()
+    (made,) = fake.named("leaked-0.")
+    wait_until(lambda: made["cancelled"], timeout_s=60, what="the batch to be cancelled at its provider")
+
+    def stopped() -> dict[str, Any] | None:
+        shown = json.loads(product.cli("batch", "show", batch.id, "--json").stdout)
+        return shown if shown["status"] == "failed" else None
+
+    shown = wait_until(stopped, timeout_s=60, what="the batch to end")
+    assert shown is not None
+    assert shown["errors"][0]["code"] == "batch_key_gone"
+    assert made["input_file_id"] in fake.deleted
+
+
+def test_a_batch_that_its_provider_took_and_never_lists_is_not_paid_again(
+    client: openai.OpenAI, fakes: dict[str, FakeBatches]
+) -> None:
+    fake = fakes["openai"]
+    fake.lose, fake.hide = 1, True
+    done = ended(client, begun(client, "hidden"))
+    assert (done.status, done.request_counts.failed) == ("completed", 3)
+    told = results(client, done.error_file_id)
+    assert {each["error"]["code"] for each in told.values()} == {"batch_submission_unknown"}
+    assert len(fake.named("hidden-0.")) == 1
+    assert not any("hidden-" in json.dumps(call) for call in fake.calls)
+
+
+def _settled(client: openai.OpenAI, batch: Any) -> int:
+    return int(look(client, batch).request_counts.completed)
+
+
+def _budget(product: Product, key: str, amount: str) -> str:
+    budget = {"subject": "key", "name": key, "amount": amount, "period": "total"}
+    stored = product.control("PUT", "/api/v1/projects/default/budgets", json=budget)
+    stored.raise_for_status()
+    return str(stored.json()["id"])
 
 
 def _spent(product: Product, rule: str) -> str:
     found = product.control("GET", f"/api/v1/projects/default/budgets/{rule}").json()["items"]
     return str(found[0]["spent"]) if found else ""
-
-
-def _knows(client: openai.OpenAI) -> bool:
-    try:
-        return bool(client.models.list())
-    except openai.AuthenticationError:
-        return False

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from support import gateway as g
 from tetrad.batches import Batch, Batches, BatchKeyGone, BatchLimits
 from tetrad.batches._store import SqlBatchStore
+from tetrad.batches.ports import BatchHolds
 from tetrad.kernel import Clock, Principal, SystemClock, Unauthenticated
 from tetrad.kit.blobs import LocalBlobs
 from tetrad.kit.db import Database
@@ -34,6 +35,12 @@ class OneKey:
         if self.gone:
             raise BatchKeyGone(f"the key {batch.key_id!r} was revoked")
         return self.given
+
+    def remaining(self, batch: Batch) -> str:
+        return self.given
+
+    def kept(self, batch: Batch) -> dict[str, str] | None:
+        return None
 
     def changed(self) -> None:
         self.changes += 1
@@ -122,6 +129,7 @@ def make_batches(
     *,
     clock: Clock | None = None,
     limits: BatchLimits | None = None,
+    holds: BatchHolds | None = None,
 ) -> Batches:
     """Return batches over a database and a folder."""
     return Batches(
@@ -132,4 +140,5 @@ def make_batches(
         clock or SystemClock(),
         scratch=folder / "uploads",
         limits=limits,
+        holds=holds,
     )

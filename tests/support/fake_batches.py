@@ -36,6 +36,8 @@ class FakeBatches:
         self.lose = 0
         self.refuse = ""
         self.fail = ""
+        self.hide = False
+        """Whether its list has no batches."""
         self.results: Callable[[Lines], Lines] = lambda lines: lines
         self.lock = threading.Lock()
         self.looking = threading.Lock()
@@ -97,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         fake, path = self.provider, self.path.partition("?")[0]
         if path in ("/v1/batches", "/v1/messages/batches"):
             with fake.looking, fake.lock:
-                data = [self._shown(each) for each in fake.made[::-1]]
+                data = [] if fake.hide else [self._shown(each) for each in fake.made[::-1]]
             return self._json(200, {"data": data, "has_more": False})
         if path.startswith("/v1/files/"):
             _, _, identity = path.split("/")[3].partition("_of_")

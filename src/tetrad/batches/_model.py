@@ -72,7 +72,8 @@ class Carriage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `provider`, `adapter` and `model` are where a native one goes; `batch` is its id there, empty until that is known;
     it was submitted no earlier than `began_s`. `facts` say by the lines' `model` what each was when it was handed over
-    (`tetrad.serving.LineFacts`). `holds` are set aside of budgets: rule, instance, amount.
+    (`tetrad.serving.LineFacts`). `holds` are to be set aside of budgets (rule, instance, amount), in place of what was
+    before; None leaves that as it is.
     """
 
     way: Way = ""
@@ -84,7 +85,15 @@ class Carriage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     batch: str = ""
     began_s: int = 0
     facts: dict[str, msgspec.Raw] = {}
-    holds: list[tuple[str, str, int]] = []
+    holds: list[tuple[str, str, int]] | None = None
+    key: dict[str, str] | None = None
+    """What its lines are recorded by when the key that made it is gone."""
+    file: str = ""
+    """The file of its lines at its provider, where that has files."""
+    asked_s: int = 0
+    """When it was submitted, as long as nobody knows what came of that; else 0."""
+    insists: bool = False
+    """Whether people said that its provider does all batches: then no line is called in place of that."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +148,8 @@ class Line(msgspec.Struct, frozen=True):
 class LineAnswer(msgspec.Struct, frozen=True):
     """What became of a line: an answer with its status and body, or, with status 0, an error of ours.
 
-    `body` is JSON; `request_id` is the trace of the call.
+    `body` is JSON; `request_id` is the trace of the call. `spent` is what it cost of budgets, where that is counted
+    with the answer: rule, instance, amount, calls of unknown cost.
     """
 
     number: int
@@ -148,11 +158,22 @@ class LineAnswer(msgspec.Struct, frozen=True):
     body: msgspec.Raw = msgspec.Raw(b"null")
     code: str = ""
     message: str = ""
+    spent: list[tuple[str, str, int, int]] = []
 
     @property
     def good(self) -> bool:
         """Whether it was answered as it should be."""
         return 200 <= self.status < 300
+
+
+class BudgetPart(msgspec.Struct, frozen=True):
+    """What a batch holds of a budget, and what its lines spent of that in all. Amounts are 10^-12 of its currency."""
+
+    rule: str
+    instance: str
+    held: int = 0
+    spent: int = 0
+    unknown: int = 0
 
 
 class WorkLine(msgspec.Struct, frozen=True):

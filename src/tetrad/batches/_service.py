@@ -271,6 +271,8 @@ class Batches:
                 secret = self._keys.secret(batch)
             except BatchKeyGone as error:
                 problem = BatchError(error.code, error.message)
+                if batch.carriage.way == "native":  # its provider may have it, and asks money for it
+                    secret = self._keys.remaining(batch)
             if problem is None and batch.answer_bytes > self.limits.answers_bytes:
                 said = f"the batch's answers have more than {self.limits.answers_bytes:,} bytes"
                 problem = BatchError("answers_too_large", said)
@@ -317,25 +319,36 @@ class Batches:
         batch = self._known(identity)
         known = batch.carriage
         if batch.open and not known.batch and known.way != "calls":
-            if known.holds and known.holds != wanted.holds:
-                self._give_back(batch)
-            if wanted.way == "native" and wanted.holds and not self._set_aside(identity, wanted):
-                wanted = Carriage(way="calls", why="a budget does not cover all of its lines at once")
-            changed = self._store.change(identity, lambda found: msgspec.structs.replace(found, carriage=wanted))
-            if changed is None:
-                raise BatchNotFound(f"there is no batch {identity[:80]!r}")
+            if wanted.way == "native" and wanted.holds is not None:
+                self._store.hold(identity, wanted.holds)  # so that it is given back whoever dies now
+                if not self._set_aside(identity):
+                    wanted = Carriage(way="calls", why="a budget does not cover all of its lines at once")
+            self._carried(batch, wanted)
         elif batch.open and wanted.way == "calls" and known.way == "native":
             # the provider refused all of it
-            self._give_back(batch)
-            self._store.change(identity, lambda found: msgspec.structs.replace(found, carriage=wanted))
+            self._carried(batch, wanted)
         return self.work(identity)
 
-    def _set_aside(self, identity: str, wanted: Carriage) -> bool:
-        return self._holds is not None and self._holds.hold(identity, wanted.holds)
+    def _carried(self, batch: Batch, wanted: Carriage) -> None:
+        kept = wanted if wanted.key is not None else msgspec.structs.replace(wanted, key=self._keys.kept(batch))
+        kept = msgspec.structs.replace(kept, holds=None)  # they have rows of their own
+        if self._store.change(batch.id, lambda found: msgspec.structs.replace(found, carriage=kept)) is None:
+            raise BatchNotFound(f"there is no batch {batch.id[:80]!r}")
+        if wanted.way == "calls":
+            self._let_go(batch.id, batch.carriage)
+        if wanted.way != batch.carriage.way or wanted.batch != batch.carriage.batch:
+            self._keys.changed()
 
-    def _give_back(self, batch: Batch) -> None:
-        if self._holds is not None and batch.carriage.holds:
-            self._holds.release(batch.id, batch.carriage.holds)
+    def _set_aside(self, identity: str) -> bool:
+        parts = self._store.parts(identity)
+        return not parts or (self._holds is not None and self._holds.hold(identity, parts))
+
+    def _let_go(self, identity: str, carriage: Carriage | None = None) -> None:
+        """Tell the budgets what a batch spent in the end, and give the rest back."""
+        parts = self._store.parts(identity)
+        if self._holds is not None and (parts or (carriage is not None and carriage.holds)):  # by an older version
+            self._holds.release(identity, parts)
+            self._store.let_go(identity)
 
     def lines(self, identity: str, after: int, limit: int) -> list[WorkLine]:
         """Return calls behind line `after` that nobody has answered, some megabytes at most and at least one."""
@@ -353,9 +366,18 @@ class Batches:
         return found
 
     def answer(self, identity: str, answers: Sequence[LineAnswer]) -> Work:
-        """Keep answers of lines; one that is kept already stays as it is. Raises `BatchNotFound`."""
+        """Keep answers of lines; one that is kept already stays as it is. Raises `BatchNotFound`.
+
+        What a line cost of budgets is counted when its first answer is kept, and never again.
+        """
         if self._store.answer(identity, answers) is None:
             raise BatchNotFound(f"there is no batch {identity[:80]!r}")
+        # told anew where the answers are kept already: whoever kept them may have died before it told of the spending
+        told = {(rule, instance) for each in answers for rule, instance, _, _ in each.spent}
+        if told and self._holds is not None:
+            parts = [each for each in self._store.parts(identity) if (each.rule, each.instance) in told]
+            if parts:
+                self._holds.spend(identity, parts)
         return self.work(identity)
 
     def finish(self, identity: str, problem: BatchError | None = None) -> Batch:
@@ -375,7 +397,7 @@ class Batches:
         if batch is None:
             raise BatchNotFound(f"there is no batch {identity[:80]!r}")
         if not batch.open:
-            self._give_back(batch)
+            self._let_go(identity, batch.carriage)
             return batch
         status = final_status(batch)
         with self.draft() as good, self.draft() as bad:
@@ -395,7 +417,7 @@ class Batches:
         )
         if not self._store.finish(ended, [file for file in files if file]):
             return self._known(identity)
-        self._give_back(ended)
+        self._let_go(identity, ended.carriage)
         self._keys.changed()
         return ended
 
@@ -413,6 +435,8 @@ class Batches:
                     ended += 1
             except TetradError as error:
                 log.warning("the batch %s cannot be seen to: %s", batch.id, error)
+        for identity in self._store.not_let_go():
+            self._let_go(identity)
         return {"begun": begun, "ended": ended, "forgotten": self._store.sweep(*self._old())}
 
     # inside

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from tetrad.batches._model import OPEN, Batch, Carriage, Line, LineAnswer, StoredFile
+from tetrad.batches._model import OPEN, Batch, BudgetPart, Carriage, Line, LineAnswer, StoredFile
 from tetrad.kernel import Digest
 from tetrad.kit.db import Database, JsonText, insert_or_ignore, metadata
 
@@ -69,6 +69,17 @@ batch_lines = sa.Table(
     sa.Column("answer", sa.LargeBinary, nullable=True),
     sa.ForeignKeyConstraint(["batch"], ["batches.id"], ondelete="CASCADE"),
 )
+batch_budgets = sa.Table(
+    "batch_budgets",
+    metadata,
+    sa.Column("batch", sa.String(64), primary_key=True),
+    sa.Column("rule", sa.String(64), primary_key=True),
+    sa.Column("instance", sa.String(300), primary_key=True),
+    sa.Column("held", sa.Text, nullable=False),
+    sa.Column("spent", sa.Text, nullable=False),
+    sa.Column("unknown", sa.BigInteger, nullable=False),
+)
+"""What is to be told of budgets; it outlasts its batch until it was told."""
 _PER_INSERT = 200
 _PER_READ = 100
 _SWEPT = 200
@@ -203,6 +214,39 @@ class SqlBatchStore:
         with self._database.read() as connection:
             return [Line(*row) for row in connection.execute(query.order_by(table.number).limit(limit))]
 
+    def hold(self, identity: str, holds: Sequence[tuple[str, str, int]]) -> None:
+        table = batch_budgets.c
+        wanted: dict[tuple[str, str], int] = {}
+        for rule, instance, amount in holds:
+            wanted[rule, instance] = wanted.get((rule, instance), 0) + amount
+        with self._database.write() as connection:
+            _locked(connection, identity)
+            for part in _parts(connection, identity):
+                held = wanted.pop((part.rule, part.instance), 0)
+                if held != part.held:
+                    mine = (table.batch == identity, table.rule == part.rule, table.instance == part.instance)
+                    connection.execute(sa.update(batch_budgets).where(*mine).values(held=str(held)))
+            rows = [
+                {"batch": identity, "rule": rule, "instance": of, "held": str(held), "spent": "0", "unknown": 0}
+                for (rule, of), held in wanted.items()
+            ]
+            for start in range(0, len(rows), _PER_INSERT):
+                insert_or_ignore(connection, batch_budgets, rows[start : start + _PER_INSERT])
+
+    def parts(self, identity: str) -> list[BudgetPart]:
+        with self._database.read() as connection:
+            return _parts(connection, identity)
+
+    def let_go(self, identity: str) -> None:
+        with self._database.write() as connection:
+            connection.execute(sa.delete(batch_budgets).where(batch_budgets.c.batch == identity))
+
+    def not_let_go(self) -> list[str]:
+        under_way = sa.select(batches.c.id).where(batches.c.status.in_(OPEN))
+        query = sa.select(batch_budgets.c.batch).distinct().where(batch_budgets.c.batch.not_in(under_way))
+        with self._database.read() as connection:
+            return list(connection.execute(query.limit(_SWEPT)).scalars())
+
     def answer(self, identity: str, answers: Sequence[LineAnswer]) -> Batch | None:
         table = batch_lines.c
         with self._database.write() as connection:
@@ -210,14 +254,19 @@ class SqlBatchStore:
             if found is None or not found.open:
                 return found
             good = bad = size = 0
+            spent: dict[tuple[str, str], tuple[int, int]] = {}
             for each in answers:
-                packed = zlib.compress(msgspec.json.encode(each), 1)
+                packed = zlib.compress(msgspec.json.encode(msgspec.structs.replace(each, spent=[])), 1)
                 kept = sa.update(batch_lines).where(
                     table.batch == identity, table.number == each.number, table.answered.is_(sa.false())
                 )
                 if connection.execute(kept.values(answered=True, answer=packed)).rowcount:
                     good, bad = good + each.good, bad + (not each.good)
                     size += len(bytes(each.body))
+                    for rule, instance, amount, unknown in each.spent:
+                        known = spent.get((rule, instance), (0, 0))
+                        spent[rule, instance] = known[0] + amount, known[1] + unknown
+            _add(connection, identity, spent)
             counted = msgspec.structs.replace(
                 found,
                 completed=found.completed + good,
@@ -256,6 +305,25 @@ class SqlBatchStore:
             connection.execute(sa.update(batches).where(batches.c.id == batch.id).values(ended))
             connection.execute(sa.delete(batch_lines).where(batch_lines.c.batch == batch.id))
         return True
+
+
+def _parts(connection: sa.Connection, identity: str) -> list[BudgetPart]:
+    table = batch_budgets.c
+    query = sa.select(table.rule, table.instance, table.held, table.spent, table.unknown)
+    rows = connection.execute(query.where(table.batch == identity).order_by(table.rule, table.instance))
+    return [BudgetPart(row[0], row[1], int(row[2]), int(row[3]), int(row[4])) for row in rows]
+
+
+def _add(connection: sa.Connection, identity: str, spent: dict[tuple[str, str], tuple[int, int]]) -> None:
+    """Add to what a batch spent, in the transaction that keeps the answers it was spent for."""
+    table = batch_budgets.c
+    for (rule, instance), (amount, unknown) in spent.items():
+        named = {"batch": identity, "rule": rule, "instance": instance}
+        insert_or_ignore(connection, batch_budgets, {**named, "held": "0", "spent": "0", "unknown": 0})
+        mine = (table.batch == identity, table.rule == rule, table.instance == instance)
+        before = connection.execute(sa.select(table.spent, table.unknown).where(*mine)).one()
+        now = {"spent": str(int(before[0]) + amount), "unknown": int(before[1]) + unknown}
+        connection.execute(sa.update(batch_budgets).where(*mine).values(now))
 
 
 def _locked(connection: sa.Connection, identity: str) -> Batch | None:

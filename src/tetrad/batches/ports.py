@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from tetrad.batches._model import Batch, Line, LineAnswer, StoredFile
+from tetrad.batches._model import Batch, BudgetPart, Line, LineAnswer, StoredFile
 from tetrad.kernel import Digest
 
 
@@ -77,6 +77,22 @@ class BatchStore(Protocol):
         """Return lines behind number `after` that have no answer, in order."""
         ...
 
+    def hold(self, identity: str, holds: Sequence[tuple[str, str, int]]) -> None:
+        """Note what is to be held of budgets for a batch, in place of what was before; what is spent stays."""
+        ...
+
+    def parts(self, identity: str) -> list[BudgetPart]:
+        """Return what a batch holds and spent of budgets, by rule and instance."""
+        ...
+
+    def let_go(self, identity: str) -> None:
+        """Forget what a batch held and spent: the budgets know. Again, it changes nothing."""
+        ...
+
+    def not_let_go(self) -> list[str]:
+        """Return the batches that are over, or not there any more, and hold of budgets."""
+        ...
+
     def answer(self, identity: str, answers: Sequence[LineAnswer]) -> Batch | None:
         """Keep answers and count them; a line that has one keeps its first."""
         ...
@@ -108,15 +124,19 @@ class BatchJobs(Protocol):
 class BatchHolds(Protocol):
     """Budgets, of which a batch that a provider does has its part set aside until it has ended."""
 
-    def hold(self, batch: str, holds: Sequence[tuple[str, str, int]]) -> bool:
-        """Set amounts aside: rule, instance, amount. Again, it changes nothing.
+    def hold(self, batch: str, parts: Sequence[BudgetPart]) -> bool:
+        """Set aside what the parts say is held, in place of what was before. Again, it changes nothing.
 
-        Tells whether there was enough; where there was not, nothing is set aside.
+        Tells whether there was enough; where there was not, `release` must follow.
         """
         ...
 
-    def release(self, batch: str, holds: Sequence[tuple[str, str, int]]) -> None:
-        """Give back what was set aside: what the lines cost was counted by itself. Again, it changes nothing."""
+    def spend(self, batch: str, parts: Sequence[BudgetPart]) -> None:
+        """Count what was spent of these parts in all since the batch began: told again, it is counted once."""
+        ...
+
+    def release(self, batch: str, parts: Sequence[BudgetPart]) -> None:
+        """Count what was spent, and give back what was not, for good. Again, it changes nothing."""
         ...
 
 
@@ -127,6 +147,14 @@ class LineKeys(Protocol):
         """Return what to call a batch's lines with; raises `BatchKeyGone` where its key may do nothing any more."""
         ...
 
+    def remaining(self, batch: Batch) -> str:
+        """Return what a batch whose key is gone is watched and settled with at its provider; it calls no model."""
+        ...
+
+    def kept(self, batch: Batch) -> dict[str, str] | None:
+        """Return what lines are to be recorded by when the key is gone; None where that is not known."""
+        ...
+
     def changed(self) -> None:
-        """Note that batches began or ended, and with them their keys."""
+        """Note that batches began, ended or were handed over, and with them their keys."""
         ...

@@ -161,17 +161,22 @@ class Gate:
         estimate = Estimate.of(call, self._assumed_output)
         return [(rule.id, of, self._amount(rule, route, estimate, exchange)) for rule, of in counted]
 
-    def note(self, counted: Sequence[Counted], call: ModelCall) -> Hold:
-        """Return a hold of nothing: by it a call that was paid for elsewhere is counted, and is never refused.
+    def told(self, counted: Sequence[Counted], call: ModelCall) -> Callable[[Exchange], None]:
+        """Return what notes, once an exchange is done, what it cost of budgets (`Exchange.spending`); none is counted.
 
-        Calls and tokens a minute, and calls at once, are not those of a gateway then: only money is counted.
+        So is a call that was paid for elsewhere, and may be told of again after a death: whoever keeps its answer
+        counts it. Calls and tokens a minute, and calls at once, are not those of a gateway then.
         """
-        hold, now = Hold(self._clock, Estimate.of(call, self._assumed_output)), self._clock.monotonic()
-        for rule, instance in counted:
-            if rule.measure == "money":
-                pockets = self._pockets(rule)
-                hold.add(pockets.of(rule, instance, now), 0, pockets)
-        return hold
+        hold = Hold(self._clock, Estimate.of(call, self._assumed_output))
+        budgets = [(rule, instance) for rule, instance in counted if rule.measure == "money"]
+
+        def tell(exchange: Exchange) -> None:
+            hold.settle(exchange)  # nothing is held: it estimates the cost of what was cut off
+            exchange.spending = [
+                (rule.id, instance, *_spent(exchange.attempts, rule.currency)) for rule, instance in budgets
+            ]
+
+        return tell
 
     def _amount(self, rule: LimitRule, route: Route, estimate: Estimate, exchange: Exchange) -> int:
         if rule.measure == "tokens":

@@ -66,15 +66,18 @@ class LeaseKeeper:
         self._seen = {slot: each for slot, each in self._seen.items() if now - each[1] < _RECENT_S}
         return max(1, len(self._seen))
 
-    def sync(self, message: Sync) -> SyncReply:
-        """Take in a worker's message; see `tetrad.limits.ports.Keeper`."""
+    def sync(self, message: Sync, *, works: bool = True) -> SyncReply:
+        """Take in a worker's message; see `tetrad.limits.ports.Keeper`.
+
+        With `works` false it is of somebody who only holds money, and takes no share of rates.
+        """
         with self._lock:
             now = self._clock.monotonic()
             last = self._seen.get(message.slot, (-1, now))[0]
             if message.seq < last:
                 return SyncReply((), self.workers)
             lasting = [told for told in message.leases if self._lasts(told)]
-            if not message.ends:
+            if works and not message.ends:
                 self._seen[message.slot] = (message.seq, now)
             workers = self.workers
             kept = [self._flow(message.slot, told, now, workers) for told in message.leases if not self._lasts(told)]

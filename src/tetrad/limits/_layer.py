@@ -22,7 +22,7 @@ class LimitLayer:
         self._rules: dict[str, tuple[LimitRule, ...]] = {}
 
     settles = True
-    """What lines of a provider's own batches cost is counted when they are answered."""
+    """What lines of a provider's own batches cost is told with their answers."""
 
     def quote(self, exchange: Exchange, route: Route, call: ModelCall) -> list[tuple[str, str, int]]:
         """Return what a call may cost of hard budgets: rule, instance, amount. Raises `PriceUnknown`."""
@@ -60,10 +60,10 @@ class LimitLayer:
             ]
             if not counted:
                 return await following(exchange, route, call)
-            if key.batch and STEP in exchange.headers:  # it was paid for, and is only counted
-                hold = gate.note(counted, call)
-            else:
-                hold = await gate.enter(counted, exchange, route, call)
+            if key.batch and STEP in exchange.headers:  # it was paid for; control counts what it cost, once
+                exchange.on_done.append(gate.told(counted, call))
+                return await following(exchange, route, call)
+            hold = await gate.enter(counted, exchange, route, call)
             exchange.on_done.append(hold.settle)
             headers = hold.headers(exchange.operation.dialect)
             answer = await following(exchange, route, call)

@@ -12,6 +12,9 @@ from tetrad.serving._operations import Operation
 from tetrad.serving._pricing import Pricer
 from tetrad.serving.ports import Outcome
 
+Spending = tuple[str, str, int, int]
+"""What was spent of a budget: rule, instance, 10^-12 of the rule's currency, calls of unknown cost."""
+
 
 class Reply(Protocol):
     """Where an answer goes. Every method waits while the client takes its time."""
@@ -79,7 +82,8 @@ class Exchange:
 
     `headers` are by lower-case name. Everything after `body` is filled in by the pipeline. `key` is None until the
     client is known; what belongs to nobody is not recorded. `on_done` is called once, when everything about the
-    exchange is known and before it is recorded. `background` is the id of the response that it begins, or answers.
+    exchange is known and before it is recorded. `background` is the id of the response that it begins, or answers;
+    `spending` is what a line of a provider's own batch cost of budgets.
     """
 
     __slots__ = (
@@ -109,6 +113,7 @@ class Exchange:
         "route",
         "session",
         "span_id",
+        "spending",
         "start_ns",
         "status",
         "stream",
@@ -137,6 +142,7 @@ class Exchange:
         self.app = ""
         self.ref = ""
         self.binding = ""
+        self.spending: Sequence[Spending] = ()
         self.session = ""
         self.user = ""
         self.unit = ""

@@ -8,6 +8,7 @@ comes back with that, and is read, priced, counted and recorded as if it had bee
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -26,6 +27,8 @@ from tetrad.serving.ports import Answer, ModelCall
 STEP = b"x-tetrad-batch-step"
 SETTLED = b"x-tetrad-batch-line"
 """A header of an answer that counts: whatever its status, it is the provider's, or is told in its place."""
+SPENT = b"x-tetrad-batch-spent"
+"""A header that says what a line cost of budgets (`Spending`), as JSON: control counts it once, with the answer."""
 Holds = Sequence[tuple[str, str, int]]
 Quote = Callable[[Exchange, Route, ModelCall], Holds]
 _GOES_ON = ("previous_response_id", "conversation")
@@ -47,7 +50,8 @@ class LineFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 class RenderedLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is to be sent, or in `calls` why the line cannot be handed over.
 
-    `holds` are what it may cost of budgets: rule, instance, and 10^-12 of the rule's currency.
+    `holds` are what it may cost of budgets: rule, instance, and 10^-12 of the rule's currency. `insists` says that
+    people want its provider's batches and nothing else.
     """
 
     calls: str = ""
@@ -58,6 +62,7 @@ class RenderedLine(msgspec.Struct, frozen=True, omit_defaults=True):
     upstream_model: str = ""
     facts: LineFacts = LineFacts("")
     holds: list[tuple[str, str, int]] = []
+    insists: bool = False
 
 
 class AnsweredLine(msgspec.Struct, frozen=True):
@@ -95,7 +100,15 @@ async def rendered(table: CompiledTable, exchange: Exchange, route: Route, call:
     upstream = model.upstream
     return msgspec.json.encode(
         RenderedLine(
-            "", path, msgspec.Raw(body), upstream.name, upstream.adapter, model.entry.upstream_model, facts, [*holds]
+            "",
+            path,
+            msgspec.Raw(body),
+            upstream.name,
+            upstream.adapter,
+            model.entry.upstream_model,
+            facts,
+            [*holds],
+            upstream.batches_only,
         )
     )
 
@@ -136,14 +149,20 @@ def settling(table: CompiledTable, exchange: Exchange) -> tuple[Route, ModelCall
     return route, ModelCall(exchange.operation, fields, batch=True), fields
 
 
-class SettledReply:
-    """A reply that says of an answer that it counts."""
+class LineReply:
+    """A reply about a line: it says what that cost of budgets, and whether it is its answer or an error of ours."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, exchange: Exchange, *, settled: bool = False) -> None:
         self._reply = reply
+        self._exchange = exchange
+        self._settled = settled
 
     async def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
-        await self._reply.whole(status, [*headers, (SETTLED, b"settled")], body)
+        more = [(SETTLED, b"settled")] if self._settled else []
+        if self._exchange.spending:
+            spent = json.dumps(list(self._exchange.spending))  # names of users in ASCII, as headers are
+            more.append((SPENT, spent.encode()))
+        await self._reply.whole(status, [*headers, *more], body)
 
     async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         await self._reply.begin(status, headers)

@@ -102,6 +102,8 @@ class Upstream(msgspec.Struct, frozen=True):
     """PEM certificates that sign its own, in place of the system's."""
     batches: bool = False
     """Whether batches are handed over to its own batch API, where their lines can be."""
+    batches_only: bool = False
+    """Whether people said so: a batch that may be with it is not done in another way."""
 
     def __repr__(self) -> str:
         return f"Upstream({self.name!r}, {self.base_url!r})"

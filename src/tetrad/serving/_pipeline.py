@@ -32,7 +32,7 @@ from tetrad.serving._body import (
 from tetrad.serving._dispatch import Dispatch, Dispatcher, Layer, settle
 from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._form import Form, described, read_form
-from tetrad.serving._handing import STEP, Holds, SettledReply, rendered, settling
+from tetrad.serving._handing import STEP, Holds, LineReply, rendered, settling
 from tetrad.serving._model import RouteTable
 from tetrad.serving._operations import COMPLETIONS, RESPONSES
 from tetrad.serving._prompting import house_compiler
@@ -132,7 +132,8 @@ class Pipeline:
         try:
             key = exchange.key
             if key is not None and key.batch and STEP in exchange.headers:
-                await self._line(exchange, reply)
+                given, reply = reply, LineReply(reply, exchange)
+                await self._line(exchange, given)
                 return
             route, call = self._prepare(exchange)
             await self._forward(exchange, route, call, reply)
@@ -178,7 +179,7 @@ class Pipeline:
         exchange.model = text_field(fields, "model")
         if exchange.release is not None:
             self._match_code(exchange)
-        await self._forward(exchange, route, call, SettledReply(reply), self._settling)
+        await self._forward(exchange, route, call, LineReply(reply, exchange, settled=True), self._settling)
 
     def _quote(self, exchange: Exchange, route: Route, call: ModelCall) -> Holds:
         return [

@@ -35,6 +35,10 @@ SPEAKABLE = ("chat", "responses", "completions", "embeddings")
 _OPENAI = "api.openai.com"
 BATCH_HOSTS = {"openai": _OPENAI, "anthropic": "api.anthropic.com"}
 """The adapters whose protocol has batches, and where that is known beforehand."""
+_AZURE_BATCHES = (
+    "say `calls`: Azure does batches by deployments of the type Global Batch, which take no calls, "
+    "and its batch API is not spoken here"
+)
 MAX_MORE_SECRETS = 31
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
@@ -154,6 +158,7 @@ def upstream_of(spec: ProviderSpec, secret: str, secrets: tuple[str, ...] = (), 
         internal=spec.internal is not False,
         ca=spec.ca,
         batches=spec.has_batches,
+        batches_only=spec.batches == "native",
     )
 
 
@@ -210,7 +215,9 @@ def check_provider(spec: ProviderSpec, adapters: Collection[str] = ADAPTERS) -> 
     if spec.batches == "native" and spec.adapter not in BATCH_HOSTS:
         raise BadProvider(
             f"no batches are handed over to providers of the adapter {spec.adapter!r}",
-            hint=f"leave `batches` out, or say `calls`; of {', '.join(sorted(BATCH_HOSTS))} they are",
+            hint=_AZURE_BATCHES
+            if spec.adapter == "azure"
+            else f"leave `batches` out, or say `calls`; of {', '.join(sorted(BATCH_HOSTS))} they are",
         )
     if spec.ca:
         if urlsplit(spec.base_url).scheme != "https":

@@ -7,7 +7,7 @@ import base64
 import json
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ import pytest
 from support.fake_bedrock import FakeBedrock
 from support.fake_gemini import FakeGemini
 from support.fake_openai import FakeOpenAI
+from support.spoken import SECRET, Spoken
 from support.wait import async_wait_until
 from tetrad.kernel import SystemClock, TetradError, Usage
 from tetrad.kit.upstream import Client
@@ -23,22 +24,16 @@ from tetrad.serving import EMBEDDINGS, ProviderShelf, RequestRefused, Upstream
 from tetrad.serving._failures import classify, classify_error
 from tetrad.serving.ports import Answer, Endpoint, ModelCall
 
-SECRET = "secret-0123456789"
 AWS = {"secret": f"AKIDEXAMPLE:{SECRET}", "options": {"region": "us-east-1"}}
 
 
 @dataclass
-class Case:
+class Case(Spoken):
     """A family of models, how many texts of one letter its calls take, and what its bodies hold."""
 
-    adapter: str
-    fake: Callable[[], FakeOpenAI]
     batch: int
     texts: Callable[[dict[str, Any]], list[str]]
     size: Callable[[dict[str, Any]], Any]
-    prefix: str = ""
-    url: str = "base_url"
-    fields: dict[str, Any] = field(default_factory=dict)
 
 
 CASES = {
@@ -75,10 +70,8 @@ def upstream(case: Case) -> Iterator[FakeOpenAI]:
 
 @pytest.fixture
 async def endpoint(case: Case, upstream: FakeOpenAI) -> AsyncIterator[Endpoint]:
-    shelf = ProviderShelf(Client(), SystemClock(), keep_bytes=100_000, answer_bytes=1_000_000)
-    given = {"secret": SECRET, "first_byte_timeout_s": 1.0, "idle_timeout_s": 1.0, **case.fields}
-    yield shelf[case.adapter].endpoint(Upstream("up", getattr(upstream, case.url), adapter=case.adapter, **given))
-    await shelf.close()
+    async with case.endpoint(upstream) as bound:
+        yield bound
 
 
 def call(case: Case, act: str, given: Any, **fields: Any) -> ModelCall:

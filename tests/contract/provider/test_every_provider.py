@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,15 +17,14 @@ from support.fake_gemini import FakeGemini
 from support.fake_mistral import FakeMistral
 from support.fake_openai import FakeOpenAI
 from support.fake_paths import FakePaths
+from support.spoken import SECRET, Spoken
 from support.wait import async_wait_until
 from tetrad.adapters.providers import _answers
-from tetrad.kernel import SystemClock, TetradError, Usage
-from tetrad.kit.upstream import Client
-from tetrad.serving import CHAT, COUNT_TOKENS, MESSAGES, ProviderShelf, Upstream
+from tetrad.kernel import TetradError, Usage
+from tetrad.serving import CHAT, COUNT_TOKENS, MESSAGES
 from tetrad.serving._failures import classify, classify_error
 from tetrad.serving.ports import Answer, Endpoint, ModelCall, Outcome
 
-SECRET = "secret-0123456789"
 AWS = json.dumps({"access_key_id": "AKIDEXAMPLE", "secret_access_key": SECRET, "session_token": f"{SECRET}-session"})
 OPENAI = Usage(input=10, cache_read=2, output=4, reasoning=1)
 ANTHROPIC = Usage(input=10, cache_read=2, cache_write=4, output=4, reasoning=1, cache_write_1h=3)
@@ -34,15 +33,10 @@ TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city
 
 
 @dataclass
-class Case:
+class Case(Spoken):
     """An adapter, the fake that speaks its protocol, and what is special about it."""
 
-    adapter: str
-    fake: Callable[[], FakeOpenAI]
     usage: Usage
-    prefix: str = ""
-    fields: dict[str, Any] = field(default_factory=dict)
-    url: str = "base_url"
     acts: frozenset[str] = frozenset()
 
 
@@ -93,10 +87,8 @@ def upstream(case: Case) -> Iterator[FakeOpenAI]:
 
 @pytest.fixture
 async def endpoint(case: Case, upstream: FakeOpenAI) -> AsyncIterator[Endpoint]:
-    shelf = ProviderShelf(Client(), SystemClock(), keep_bytes=100_000, answer_bytes=1_000_000)
-    given = {"secret": SECRET, "first_byte_timeout_s": 1.0, "idle_timeout_s": 1.0, **case.fields}
-    yield shelf[case.adapter].endpoint(Upstream("up", getattr(upstream, case.url), adapter=case.adapter, **given))
-    await shelf.close()
+    async with case.endpoint(upstream) as bound:
+        yield bound
 
 
 def call(case: Case, act: str, *, stream: bool = False, operation: Any = CHAT, **fields: Any) -> ModelCall:

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from tetrad.batches import Batch, BatchKeyGone
+from tetrad.batches import Batch, BatchKeyGone, Carriage
 from tetrad.identity import KeyGrant, hash_secret
 from tetrad.kernel import Digest, FixedClock
 from tetrad.processes.control._batching import LineGrants
+from tetrad.serving import KeyEntry
+from tetrad.serving._routing import may_name
 
 KEY = KeyGrant("h1", "key_1", "p", ("data", "pin"), "redacted", 0, "team", (("local/*",),))
 BATCH = Batch(
@@ -50,6 +52,36 @@ def test_without_its_key_a_batch_may_call_nothing(keys: list[KeyGrant]) -> None:
     assert list(lines.grants()) == []
     with pytest.raises(BatchKeyGone, match="key_1"):
         lines.secret(BATCH)
+
+
+HANDED = msgspec.structs.replace(
+    BATCH, carriage=Carriage(way="native", batch="b", key={"team": "team", "content": "redacted"})
+)
+
+
+def test_a_batch_that_its_provider_has_is_watched_by_a_right_of_its_own_when_its_key_is_gone() -> None:
+    (found,) = grants([], [HANDED]).grants()
+    secret = grants([KEY], []).secret(HANDED)
+    assert (found.hash, found.batch, found.key_id, found.team) == (hash_secret(secret), "batch_1", "key_1", "team")
+    assert (found.content, found.expires_ns) == ("redacted", 1000 * 10**9 + HOUR_NS)
+    entry = KeyEntry("key_1", "p", found.scopes, models=found.models)
+    assert not may_name(entry, "local/m1")
+    assert not may_name(entry, "app:any")
+    assert grants([], [HANDED]).remaining(HANDED) == secret
+
+
+def test_where_nobody_knows_what_a_gone_key_allowed_to_be_kept_nothing_is() -> None:
+    strange = msgspec.structs.replace(HANDED, carriage=Carriage(way="native", key={"content": "everything"}))
+    for batch in (strange, msgspec.structs.replace(HANDED, carriage=Carriage(way="native"))):
+        (found,) = grants([], [batch]).grants()
+        assert found.content == "off"
+
+
+def test_a_key_that_ends_after_its_batch_was_handed_over_does_not_end_that() -> None:
+    (found,) = grants([replace(KEY, expires_ns=5)], [HANDED]).grants()
+    assert found.expires_ns == 1000 * 10**9 + HOUR_NS
+    assert grants([KEY], []).kept(HANDED) == {"team": "team", "content": "redacted"}
+    assert grants([], []).kept(HANDED) == {"team": "team", "content": "redacted"}
 
 
 def test_of_a_key_that_is_being_rotated_the_secret_that_lasts_counts() -> None:

@@ -20,7 +20,7 @@ from tetrad.kernel import SystemClock, TetradError, Usage
 from tetrad.limits import Gate, LimitLayer
 from tetrad.processes.gateway._limits import Leases
 from tetrad.processes.gateway._metrics import Metrics
-from tetrad.serving import CHAT, Exchange, KeyEntry, LimitRule, Pipeline, Readiness
+from tetrad.serving import CHAT, Exchange, KeyEntry, LimitRule, Pipeline, Readiness, RouteTable
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 
@@ -69,6 +69,15 @@ class Upstream:
         self.calls += 1
         if self.error is not None:
             raise self.error
+        return SlowAnswer(call, self)
+
+    async def rendered(self, _: ModelCall) -> tuple[str, bytes]:
+        return "/chat/completions", b"{}"
+
+    async def answered(self, call: ModelCall, status: int, body: bytes) -> Answer:
+        self.status = status
+        if body == b'"torn"':
+            raise TetradError("the answer cannot be read")
         return SlowAnswer(call, self)
 
     async def close(self) -> None:
@@ -458,3 +467,42 @@ async def test_what_a_killed_worker_spent_is_told_by_the_next(tmp_path: Path) ->
     answered = sum(record.status == 200 for record in (*worker.records, *heir.records))
     assert spent(keeper) == answered * 13_500_000
     assert left_in(tmp_path) == []
+
+
+def with_batches(table: RouteTable) -> RouteTable:
+    """Return the table with a key of a batch, whose provider does batches at half price."""
+    local = table.models["local/m1"]
+    assert local.price is not None
+    half = msgspec.structs.replace(local, price=msgspec.structs.replace(local.price, batch="0.5"))
+    return msgspec.structs.replace(
+        table,
+        keys={**table.keys, g.key_hash("of-a-batch"): KeyEntry("key_full", "default", ("data",), batch="batch_1")},
+        upstreams={**table.upstreams, "up": msgspec.structs.replace(table.upstreams["up"], batches=True)},
+        models={**table.models, "local/m1": half},
+    )
+
+
+@pytest.mark.parametrize(("answer", "settled"), [({}, True), ("torn", False)])
+async def test_what_a_line_of_a_providers_batch_cost_is_told_and_never_counted_here(
+    tmp_path: Path, answer: Any, settled: bool
+) -> None:
+    budget = rule("money", 1)
+    keeper = keeper_of(budget, rule("requests", 1))
+    worker = Worker(tmp_path, keeper, with_batches)
+    line = {
+        "batch": "batch_1", "number": 3, "facts": {"model": "local/m1"}, "status": 200, "answer": answer,
+        "body": {"model": "local/m1", "messages": [{"role": "user", "content": "hi"}]},
+    }  # fmt: skip
+    async with running(worker):
+        for _ in range(3):  # as often as somebody dies before it is kept
+            reply = Reply()
+            headers = {b"authorization": b"Bearer of-a-batch", b"x-tetrad-batch-step": b"settle"}
+            exchange = Exchange(CHAT, headers, time.time_ns())
+            worker.pipeline.authenticate(exchange)
+            exchange.body = json.dumps(line).encode()
+            await worker.pipeline.serve(exchange, reply)
+            assert ("x-tetrad-batch-line" in reply.headers) is settled
+            told = json.loads(reply.headers["x-tetrad-batch-spent"])
+            assert told == [[budget.id, "key_full", 6_750_000 if settled else 0, 0]]
+    assert spent(keeper) == 0
+    assert len({(each.trace_id, each.span_id) for each in worker.records}) == 1

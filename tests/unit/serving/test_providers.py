@@ -230,3 +230,10 @@ async def test_asking_a_provider_for_its_models_reaches_no_further_than_its_call
         with pytest.raises(TetradError) as caught:
             await probe.models(spec(adapter=adapter, base_url=url, secret="s", internal=False))
         assert caught.value.code == "egress_refused"
+
+
+def test_azures_batches_are_refused_by_name() -> None:
+    with pytest.raises(TetradError, match="azure") as refused:
+        check_provider(spec(adapter="azure", batches="native"))
+    assert "Global Batch" in refused.value.hint
+    assert check_provider(spec(adapter="azure", batches="calls")).has_batches is False

@@ -7,10 +7,10 @@ import hmac
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, get_args
 
-from tetrad.batches import Batch, BatchKeyGone
-from tetrad.identity import KeyGrant, hash_secret
+from tetrad.batches import Batch, BatchKeyGone, BudgetPart
+from tetrad.identity import ContentPolicy, KeyGrant, hash_secret
 from tetrad.kernel import Clock
 from tetrad.kit.jobs import JobClient, JobNotFound
 from tetrad.limits import LeaseState, Sync, SyncReply
@@ -20,6 +20,9 @@ _DOMAIN = b"tetrad batch key\x00"
 _GRACE_NS = 3600 * 10**9
 """Calls that were begun in time may end after the completion window."""
 _KNOWN_S = 1.0
+_HELD, _SPENT, _OVER = 0, 1, 2
+"""Sequence numbers of what a batch tells the keeper: what is over holds nothing any more."""
+_CONTENTS = get_args(ContentPolicy)
 
 
 class LineGrants:
@@ -56,6 +59,13 @@ class LineGrants:
             )
         return self._derived(batch)
 
+    def remaining(self, batch: Batch) -> str:
+        return self._derived(batch)
+
+    def kept(self, batch: Batch) -> dict[str, str] | None:
+        grant = self._grants().get((batch.project, batch.key_id))
+        return batch.carriage.key if grant is None else {"team": grant.team, "content": grant.content}
+
     def changed(self) -> None:
         self._changed()
 
@@ -68,10 +78,13 @@ class LineGrants:
         found = []
         for batch in batches:
             grant = granted.get((batch.project, batch.key_id))
+            ends = batch.expires_s * 10**9 + _GRACE_NS
+            secret = hash_secret(self._derived(batch))
+            if batch.carriage.way == "native" and (grant is None or batch.carriage.batch):
+                # the provider asks money for it whatever becomes of the key: it must be seen to its end
+                grant = _only_watching(batch) if grant is None else replace(grant, expires_ns=ends)
             if grant is not None:
-                ends = batch.expires_s * 10**9 + _GRACE_NS
                 expires_ns = min(grant.expires_ns, ends) if grant.expires_ns else ends
-                secret = hash_secret(self._derived(batch))
                 found.append(replace(grant, hash=secret, expires_ns=expires_ns, batch=batch.id, priority="low"))
         return found
 
@@ -89,38 +102,52 @@ class LineGrants:
 
 
 class BudgetHolds:
-    """`BatchHolds` by leases of budgets: a batch is to the keeper a worker of its own, which speaks twice."""
+    """`BatchHolds` by leases of budgets: a batch is to the keeper a worker of its own, with a lease of each part.
+
+    Leases tell their whole state, so nothing is counted twice that is told twice. What a batch spends is of the period
+    in which it was handed over: that one's budget covered it.
+    """
 
     def __init__(self, sync: Callable[[Sync], SyncReply]) -> None:
         self._sync = sync
 
-    def hold(self, batch: str, holds: Sequence[tuple[str, str, int]]) -> bool:
-        wanted = _leases(holds)
-        told = [
-            LeaseState(number, rule, instance, want=amount, need=amount, least=amount, reserved=amount)
-            for number, (rule, instance, amount) in enumerate(wanted, 1)
-        ]
-        asked = [LeaseState(each.id, each.rule, each.instance, each.want, each.need, each.least) for each in told]
-        granted = {each.id: each for each in self._sync(Sync(batch, 0, tuple(asked))).grants}
-        enough = all((found := granted.get(each.id)) and (found.gone or found.granted >= each.want) for each in told)
-        if not enough:
-            self.release(batch, holds)
-        return enough
+    def hold(self, batch: str, parts: Sequence[BudgetPart]) -> bool:
+        if self._held(batch, parts):
+            return True
+        # amounts that grew are asked for anew as a whole: what the batch has itself may be what is missing
+        self._sync(Sync(batch, _HELD, tuple(_lease(each) for each in parts)))
+        return self._held(batch, parts)
 
-    def release(self, batch: str, holds: Sequence[tuple[str, str, int]]) -> None:
-        told = [
-            LeaseState(number, rule, instance, final=True)
-            for number, (rule, instance, _) in enumerate(_leases(holds), 1)
-        ]
-        self._sync(Sync(batch, 1, tuple(told)))
+    def _held(self, batch: str, parts: Sequence[BudgetPart]) -> bool:
+        asked = tuple(_lease(each, want=each.held, need=each.held, least=each.held) for each in parts)
+        granted = {each.id: each for each in self._sync(Sync(batch, _HELD, asked)).grants}
+        return all((found := granted.get(each.id)) and (found.gone or found.granted >= each.want) for each in asked)
+
+    def spend(self, batch: str, parts: Sequence[BudgetPart]) -> None:
+        told = tuple(
+            _lease(each, want=max(each.held, each.spent), spent=each.spent, unknown=each.unknown) for each in parts
+        )
+        self._sync(Sync(batch, _SPENT, told))
+
+    def release(self, batch: str, parts: Sequence[BudgetPart]) -> None:
+        told = tuple(_lease(each, spent=each.spent, unknown=each.unknown, final=True) for each in parts)
+        self._sync(Sync(batch, _OVER, told, ends=True))
 
 
-def _leases(holds: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
-    """Return what is held of each bucket, one after the other in an order that stays."""
-    sums: dict[tuple[str, str], int] = {}
-    for rule, instance, amount in holds:
-        sums[rule, instance] = sums.get((rule, instance), 0) + amount
-    return [(rule, instance, amount) for (rule, instance), amount in sorted(sums.items())]
+def _lease(part: BudgetPart, **state: Any) -> LeaseState:
+    """Return a batch's lease of a budget, always of the same number."""
+    named = hashlib.sha256(f"{part.rule}\n{part.instance}".encode()).digest()
+    return LeaseState(int.from_bytes(named[:8]) >> 2, part.rule, part.instance, **state)
+
+
+def _only_watching(batch: Batch) -> KeyGrant:
+    """Return the right of a batch whose key is gone: no model may be called with it."""
+    kept = batch.carriage.key or {}
+    content = kept.get("content", "off")
+    return KeyGrant(
+        "", batch.key_id, batch.project, ("data",), content if content in _CONTENTS else "off",  # type: ignore[arg-type]
+        0, kept.get("team", ""), ((),),
+    )  # fmt: skip
 
 
 class BatchWork:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -360,7 +361,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             clock,
             scratch=home.root / "uploads",
             limits=batch_limits(settings),
-            holds=BudgetHolds(leases.sync),
+            holds=BudgetHolds(partial(leases.sync, works=False)),
         )
         responses = Responses(SqlResponseStore(database), clock, response_limits(settings))
         background_store = SqlBackgroundStore(database)

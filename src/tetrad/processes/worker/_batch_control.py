@@ -20,6 +20,7 @@ class Callers(NamedTuple):
 
     `poll_s` is the longest pause between two looks at a batch that its provider does. A batch whose lines are calls
     takes one of the `turns` (none: there is no bound), so that those that wait for their provider keep nobody waiting.
+    One whose submission nobody answered is looked for `doubt_s`.
     """
 
     control_url: str
@@ -29,6 +30,7 @@ class Callers(NamedTuple):
     line_bytes: int
     poll_s: float = 30.0
     turns: Semaphore | None = None
+    doubt_s: float = 90_000.0
 
 
 class WorkGone(NotFound):

@@ -25,6 +25,7 @@ from tetrad.processes.worker._settings import (
     BACKGROUND_AT_ONCE,
     BACKGROUND_CRON,
     BATCH_CONCURRENCY,
+    BATCH_DOUBT_S,
     BATCH_POLL_S,
     BATCHES_AT_ONCE,
     BATCHES_CRON,
@@ -157,6 +158,7 @@ def _callers(settings: Settings, control_url: str, token: str) -> Callers:
         settings.get(LINE_BYTES),
         settings.get(BATCH_POLL_S),
         Semaphore(settings.get(JOBS_AT_ONCE)),
+        settings.get(BATCH_DOUBT_S),
     )
 
 

@@ -28,6 +28,12 @@ BATCH_POLL_S = Setting(
     "batch_poll_s", float, 30.0, "Longest pause between two looks at a batch that its provider does.",
     minimum=0.1, maximum=3600,
 )  # fmt: skip
+BATCH_DOUBT_S = Setting(
+    "batch_doubt_s", float, 90_000.0,
+    "How long a batch is looked for at a provider that was asked to do it and did not answer. Until then it is not "
+    "asked again, and no line is called: either could be paid for twice.",
+    minimum=1, maximum=8 * 86_400,
+)  # fmt: skip
 BATCHES_CRON = Setting(
     "batches_cron", str, "*/5 * * * *", "When batches are looked after and expired files forgotten (cron, UTC)."
 )
@@ -63,6 +69,7 @@ SETTINGS = SettingsTable(
         BATCH_CONCURRENCY,
         BATCHES_AT_ONCE,
         BATCH_POLL_S,
+        BATCH_DOUBT_S,
         BATCHES_CRON,
         BACKGROUND_AT_ONCE,
         BACKGROUND_CRON,
