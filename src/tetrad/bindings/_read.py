@@ -176,7 +176,7 @@ class _Reader:
         fields = self.fields(value, path, ("server", "url", "secret", "timeout_s"))
         if bool("server" in fields) == bool("url" in fields):
             self.fail(path, "name a registered MCP server or its url, one of them")
-        if "server" in fields and set(fields) - {"server"}:
+        if "server" in fields and {"secret", "timeout_s"} & set(fields):
             self.fail(path, "secret and timeout_s belong to a url; a registered MCP server has its own")
         if "server" in fields and not _MCP_SERVER.fullmatch(path[-1]):
             self.fail(path, "clients call it by this name at /mcp/NAME: a-z, digits and `-`, at most 63")
