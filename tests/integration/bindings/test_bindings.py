@@ -253,7 +253,7 @@ def test_a_registered_mcp_server_is_looked_for_when_it_is_bound(tetrads: Tetrads
     with pytest.raises(BadBinding, match="no MCP server 'nowhere'"):
         put(bindings, {"mcp_servers": {"files": {"server": "nowhere"}}})
     assert bindings.all(P) == []
-    assert put(bindings, {"mcp_servers": {"files": {"url": "https://mcp.example.com/files"}}}).moved
+    assert put(bindings, {"mcp_servers": {"files": {"url": "https://mcp.example.com/files"}}})
 
 
 # -- gates ---------------------------------------------------------------------------------------------------------
