@@ -51,6 +51,8 @@ def addressed(method: str, result: msgspec.Raw, server: str) -> msgspec.Raw:
     """
     wanted = {"resources/read": "contents", "tools/call": "content", "prompts/get": "messages"}
     places = [wanted[method]] if method in wanted else [] if method else list(wanted.values())
+    if not places:
+        return result
     try:
         fields = _fields.decode(result)
         for place in places:
