@@ -28,6 +28,8 @@ engines = st.fixed_dictionaries(
 )
 tools = st.fixed_dictionaries({"url": urls}, optional={"secret": secrets, "timeout_s": st.integers(1, 60)})
 indexes = st.one_of(tools, st.fixed_dictionaries({"index": st.sampled_from(["i", "j"])}))
+server_names = st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True)
+registered = st.fixed_dictionaries({"server": st.sampled_from(["s1", "s2"])})
 documents = st.fixed_dictionaries(
     {},
     optional={
@@ -35,7 +37,7 @@ documents = st.fixed_dictionaries(
         "providers": st.dictionaries(names, st.one_of(providers, engines), max_size=4),
         "indexes": st.dictionaries(names, indexes, max_size=2),
         "tools": st.dictionaries(names, tools, max_size=3),
-        "mcp_servers": st.dictionaries(names, tools, max_size=2),
+        "mcp_servers": st.dictionaries(server_names, st.one_of(tools, registered), max_size=2),
     },
 )
 asked = st.one_of(names, st.builds(lambda name, model: f"{name}/{model}", names, models))

@@ -16,6 +16,7 @@ class FakeInstalled:
 
     providers: dict[str, Sequence[str]] = field(default_factory=lambda: {"us": ["gpt"], "eu": ["gpt", "gpt-eu"]})
     engines: dict[str, Sequence[str]] = field(default_factory=lambda: {"smollm2": ["local/smollm2-135m"]})
+    mcp_servers: dict[str, str] = field(default_factory=lambda: {"files-eu": "", "files-us": ""})
     secrets: set[str] = field(default_factory=lambda: {"SEARCH_KEY", "EU_KEY"})
 
     def provider_models(self, project: str, name: str) -> Sequence[str] | None:
@@ -23,6 +24,9 @@ class FakeInstalled:
 
     def engine_models(self, name: str) -> Sequence[str] | None:
         return self.engines.get(name)
+
+    def mcp_server_problem(self, project: str, name: str) -> str | None:
+        return self.mcp_servers.get(name) if project == "default" else None
 
     def has_secret(self, project: str, name: str) -> bool:
         return project == "default" and name in self.secrets

@@ -10,8 +10,21 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
+from mcp_types import (
+    CallToolResult,
+    Completion,
+    CompletionArgument,
+    EmbeddedResource,
+    EmptyResult,
+    ResourceLink,
+    ResourceTemplateReference,
+    SubscribeRequestParams,
+    TextResourceContents,
+    UnsubscribeRequestParams,
+)
 from pydantic import BaseModel
 
 
@@ -22,6 +35,7 @@ class Answer(BaseModel):
 
 
 server = MCPServer("small", instructions="Use `add` for sums.")
+SUBSCRIBED: set[str] = set()
 STARTED = {"slow": 0, "cancelled": 0}
 
 
@@ -120,10 +134,63 @@ def hang() -> str:
     return ""
 
 
+@server.tool()
+async def touch(uri: str, ctx: Context) -> str:
+    """Say that a resource has changed, to whoever subscribed to it in either revision."""
+    await ctx.notify_resource_updated(uri)
+    if uri in SUBSCRIBED:
+        await ctx.session.send_resource_updated(uri)
+    return "touched"
+
+
+@server.tool()
+def link(uri: str) -> CallToolResult:
+    """Return a link to a resource, and a resource as it is."""
+    inside = TextResourceContents(uri=uri, text="inside")
+    return CallToolResult(
+        content=[ResourceLink(type="resource_link", uri=uri, name="linked"), EmbeddedResource(resource=inside)]
+    )
+
+
 @server.resource("note://one")
 def note() -> str:
     """Return a note."""
     return "a note"
+
+
+@server.resource("memo://{name}")
+def memo(name: str) -> str:
+    """Return a memo."""
+    return f"{os.getpid()}: {name}"
+
+
+@server.prompt()
+def greet(name: str) -> str:
+    """Greet somebody."""
+    return f"Hello {name}"
+
+
+@server.completion()
+async def complete(ref: Any, argument: CompletionArgument, context: Any) -> Completion:
+    """Complete a name with what it is a name of."""
+    of = ref.uri if isinstance(ref, ResourceTemplateReference) else ref.name
+    return Completion(values=[f"{argument.value}-{of}"])
+
+
+async def subscribe(_context: Any, params: SubscribeRequestParams) -> EmptyResult:
+    """Note who wants to hear of a resource (MCP up to 2025-11-25)."""
+    SUBSCRIBED.add(params.uri)
+    return EmptyResult()
+
+
+async def unsubscribe(_context: Any, params: UnsubscribeRequestParams) -> EmptyResult:
+    """Forget who wanted to hear of a resource."""
+    SUBSCRIBED.discard(params.uri)
+    return EmptyResult()
+
+
+server._lowlevel_server.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
+server._lowlevel_server.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
 
 
 if __name__ == "__main__":

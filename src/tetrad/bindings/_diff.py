@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tetrad.bindings._model import SECTIONS, Binding, IndexBinding, ProviderBinding, ToolBinding
+from tetrad.bindings._model import SECTIONS, Binding, IndexBinding, McpServerBinding, ProviderBinding, ToolBinding
 
 ChangeKind = Literal["added", "removed", "changed"]
 _NOUNS = {"providers": "provider", "indexes": "index", "tools": "tool", "mcp_servers": "MCP server"}
@@ -81,9 +81,11 @@ def _entry(section: str, name: str, old: Any, new: Any) -> list[BindingChange]:
     return found
 
 
-def _where(entry: ProviderBinding | IndexBinding | ToolBinding) -> str:
+def _where(entry: ProviderBinding | IndexBinding | ToolBinding | McpServerBinding) -> str:
     if isinstance(entry, ProviderBinding):
         return f"provider {entry.provider}" if entry.provider else f"engine {entry.engine}"
     if isinstance(entry, IndexBinding) and entry.index:
         return f"index {entry.index}"
+    if isinstance(entry, McpServerBinding) and entry.server:
+        return f"registered server {entry.server}"
     return entry.url

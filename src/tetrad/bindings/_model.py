@@ -40,9 +40,21 @@ class IndexBinding(msgspec.Struct, frozen=True):
 
 
 class ToolBinding(msgspec.Struct, frozen=True):
-    """Where a tool or an MCP server answers; `secret` names what it is called with."""
+    """Where a tool answers; `secret` names what it is called with."""
 
     url: str
+    secret: str = ""
+    timeout_s: float = TOOL_TIMEOUT_S
+
+
+class McpServerBinding(msgspec.Struct, frozen=True):
+    """Which MCP server a logical name means: a registered one of the project, or an address.
+
+    What clients call of a registered one goes through the gateway, by its approvals and lists.
+    """
+
+    server: str = ""
+    url: str = ""
     secret: str = ""
     timeout_s: float = TOOL_TIMEOUT_S
 
@@ -57,7 +69,7 @@ class Binding(msgspec.Struct, frozen=True):
     providers: Mapping[str, ProviderBinding] = {}
     indexes: Mapping[str, IndexBinding] = {}
     tools: Mapping[str, ToolBinding] = {}
-    mcp_servers: Mapping[str, ToolBinding] = {}
+    mcp_servers: Mapping[str, McpServerBinding] = {}
     inherit: bool = False
 
     def document(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tetrad.bindings._model import (
     TOOL_TIMEOUT_S,
     Binding,
     IndexBinding,
+    McpServerBinding,
     ProviderBinding,
     ToolBinding,
 )
@@ -32,6 +33,7 @@ MAX_PROBLEMS: Final = 50
 _LOGICAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ENGINE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_MCP_SERVER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _INDEX = re.compile(r"[a-z0-9][a-z0-9._/-]{0,127}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 _SECRET = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
@@ -93,7 +95,7 @@ class _Reader:
             self.section(fields, "providers", self.provider),
             self.section(fields, "indexes", self.index),
             self.section(fields, "tools", self.tool),
-            self.section(fields, "mcp_servers", self.tool),
+            self.section(fields, "mcp_servers", self.mcp_server),
             inherit,
         )
 
@@ -165,6 +167,21 @@ class _Reader:
         if "url" not in fields:
             self.fail(path, "name its url, such as https://tools.example.com/search")
         return ToolBinding(
+            self.url(fields, path) if "url" in fields else "",
+            self.text(fields, path, "secret", _SECRET, "the name of a secret, not the secret itself"),
+            self.timeout(fields, path),
+        )
+
+    def mcp_server(self, value: object, path: Path) -> McpServerBinding:
+        fields = self.fields(value, path, ("server", "url", "secret", "timeout_s"))
+        if bool("server" in fields) == bool("url" in fields):
+            self.fail(path, "name a registered MCP server or its url, one of them")
+        if "server" in fields and {"secret", "timeout_s"} & set(fields):
+            self.fail(path, "secret and timeout_s belong to a url; a registered MCP server has its own")
+        if "server" in fields and not _MCP_SERVER.fullmatch(path[-1]):
+            self.fail(path, "clients call it by this name at /mcp/NAME: a-z, digits and `-`, at most 63")
+        return McpServerBinding(
+            self.text(fields, path, "server", _MCP_SERVER, "the name of a registered MCP server"),
             self.url(fields, path) if "url" in fields else "",
             self.text(fields, path, "secret", _SECRET, "the name of a secret, not the secret itself"),
             self.timeout(fields, path),

@@ -14,7 +14,7 @@ import msgspec
 
 from tetrad.bindings._diff import BindingChange, diff_bindings
 from tetrad.bindings._environments import BindingSet, Bound, place_of, ref_of
-from tetrad.bindings._model import KIND, Binding, ProviderBinding
+from tetrad.bindings._model import KIND, Binding, McpServerBinding, ProviderBinding
 from tetrad.bindings._read import read_binding
 from tetrad.bindings.errors import (
     BadBinding,
@@ -272,6 +272,8 @@ class Bindings:
             if index.index and not self._registry.versions(project, "index", index.index, limit=1):
                 said = f"the project keeps no index {index.index!r} yet"
                 problems.append(Problem(("indexes", name, "index"), said, "warning"))
+        for name, server in binding.mcp_servers.items():
+            problems += self._check_mcp_server(project, name, server)
         for section in ("indexes", "tools", "mcp_servers"):
             for name, entry in getattr(binding, section).items():
                 if warning := _unwise(entry.url):
@@ -298,6 +300,20 @@ class Bindings:
                 known = ", ".join(sorted(served)[:5]) or "none"
                 said = f"{entry.provider or entry.engine} has no model {model!r}; it has {known}"
                 yield Problem((*path, "models", logical), said)
+
+    def _check_mcp_server(self, project: str, name: str, entry: McpServerBinding) -> Iterator[Problem]:
+        path = ("mcp_servers", name)
+        if not entry.server:
+            said = "the gateway passes on registered MCP servers only; `tetrad mcp add` registers it, `server` names it"
+            yield Problem((*path, "url"), said, "warning")
+            return
+        problem = self._installed.mcp_server_problem(project, entry.server)
+        if problem is None:
+            said = f"the project has no MCP server {entry.server!r}; `tetrad mcp list` shows them"
+            yield Problem((*path, "server"), said)
+        elif problem:
+            said = f"the MCP server {entry.server!r} cannot be called now: {problem}"
+            yield Problem((*path, "server"), said, "warning")
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,13 @@ class Installed(Protocol):
         """Return the names that an engine of this installation serves; None where there is no such engine."""
         ...
 
+    def mcp_server_problem(self, project: str, name: str) -> str | None:
+        """Return why a registered MCP server of the project cannot be called now, empty where it can.
+
+        None where the project has no such server. It is not asked itself.
+        """
+        ...
+
     def has_secret(self, project: str, name: str) -> bool:
         """Tell whether the project has a secret of that name; its value is never read."""
         ...

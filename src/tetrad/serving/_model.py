@@ -251,16 +251,25 @@ class BindingTarget(msgspec.Struct, frozen=True):
         return f"BindingTarget({self.model!r}, problem={self.problem!r})"
 
 
+class BoundToolServer(msgspec.Struct, frozen=True):
+    """Which registered MCP server a logical name means; `problem` says why none can be called by it."""
+
+    server: str = ""
+    problem: str = ""
+
+
 class BindingRoute(msgspec.Struct, frozen=True):
     """A binding as the hot path needs it: `targets` by a release's model; one that is not there means itself.
 
-    `ref` names it for people; `problem` says why nothing can be served through it.
+    `ref` names it for people; `problem` says why nothing can be served through it. `tool_servers` are MCP servers by
+    their logical names; one that is not there means itself.
     """
 
     ref: str
     digest: str
     targets: dict[str, BindingTarget] = {}
     problem: str = ""
+    tool_servers: dict[str, BoundToolServer] = {}
 
 
 class AppRoute(msgspec.Struct, frozen=True):

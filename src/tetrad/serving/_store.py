@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from tetrad.kernel import Clock
-from tetrad.kit.db import Database, JsonText, Timestamp, metadata, upsert
+from tetrad.kit.db import Database, JsonText, SpecTable, Timestamp, metadata, upsert
 from tetrad.serving._engine_directory import StoredEngine
 from tetrad.serving._engines import EngineReport, EngineSpec
 from tetrad.serving._model import CachePolicy
@@ -109,14 +109,9 @@ class SqlProviderStore:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._specs = SpecTable(providers, ProviderSpec, key=["name"])
 
     def put(self, spec: ProviderSpec) -> None:
-        row = {
-            "name": spec.name,
-            "project": spec.project,
-            "spec": msgspec.to_builtins(spec),
-            "changed_at": self._clock.now(),
-        }
         with self._database.write() as connection:
             owner = connection.execute(
                 sa.select(providers.c.project).where(providers.c.name == spec.name).with_for_update()
@@ -125,19 +120,15 @@ class SqlProviderStore:
                 raise BadProvider(
                     f"the name {spec.name!r} is taken by another project", hint="choose another name", status=409
                 )
-            upsert(connection, providers, row, key=["name"])
+            self._specs.put(connection, spec, self._clock.now())
 
     def drop(self, project: str, name: str) -> bool:
         with self._database.write() as connection:
-            gone = sa.delete(providers).where(providers.c.name == name, providers.c.project == project)
-            return connection.execute(gone).rowcount > 0
+            return self._specs.drop(connection, project, name)
 
     def all(self, project: str | None = None) -> list[ProviderSpec]:
-        query = sa.select(providers.c.spec).order_by(providers.c.name)
-        if project is not None:
-            query = query.where(providers.c.project == project)
         with self._database.read() as connection:
-            return [msgspec.convert(spec, ProviderSpec) for spec in connection.execute(query).scalars()]
+            return self._specs.all(connection, project)
 
 
 class SqlRouteStore:
@@ -146,21 +137,13 @@ class SqlRouteStore:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._specs = SpecTable(model_routes, ModelRoute)
 
     def put(self, route: ModelRoute, *, most: int) -> None:
-        row = {
-            "project": route.project,
-            "name": route.name,
-            "spec": msgspec.to_builtins(route),
-            "changed_at": self._clock.now(),
-        }
         # Two routes that take one name at the same moment may both get in on PostgreSQL; the route table then gives
         # it to the first by name, and says so.
-        others = sa.select(model_routes.c.spec).where(
-            model_routes.c.project == route.project, model_routes.c.name != route.name
-        )
         with self._database.write() as connection:
-            known = [msgspec.convert(spec, ModelRoute) for spec in connection.execute(others).scalars()]
+            known = self._specs.others(connection, route)
             if len(known) >= most:
                 raise BadRoute(f"the project has {len(known)} routes", hint=f"at most {most}", status=409)
             for other in known:
@@ -170,19 +153,15 @@ class SqlRouteStore:
                         hint="choose another name, or change that route",
                         status=409,
                     )
-            upsert(connection, model_routes, row, key=["project", "name"])
+            self._specs.put(connection, route, self._clock.now())
 
     def drop(self, project: str, name: str) -> bool:
         with self._database.write() as connection:
-            gone = sa.delete(model_routes).where(model_routes.c.name == name, model_routes.c.project == project)
-            return connection.execute(gone).rowcount > 0
+            return self._specs.drop(connection, project, name)
 
     def all(self, project: str | None = None) -> list[ModelRoute]:
-        query = sa.select(model_routes.c.spec).order_by(model_routes.c.project, model_routes.c.name)
-        if project is not None:
-            query = query.where(model_routes.c.project == project)
         with self._database.read() as connection:
-            return [msgspec.convert(spec, ModelRoute) for spec in connection.execute(query).scalars()]
+            return self._specs.all(connection, project)
 
 
 class SqlCachePolicyStore:

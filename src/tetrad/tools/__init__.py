@@ -1,5 +1,6 @@
 """MCP servers and their tools: registered, approved, called through the gateway."""
 
+from tetrad.tools._absences import Absences
 from tetrad.tools._exchange import ToolExchange
 from tetrad.tools._model import RegisteredServer, StoredTool, ToolServerSpec, check_server, command_digest, may_run
 from tetrad.tools._proxy import COMBINED, PREFIX, Limiter, Sightings, ToolProxy, ToolRecorder
@@ -20,6 +21,7 @@ from tetrad.tools.errors import (
 __all__ = [
     "COMBINED",
     "PREFIX",
+    "Absences",
     "BadMessage",
     "BadToolServer",
     "Event",

@@ -18,6 +18,7 @@ from tetrad.kit.upstream import Client, Response, Timeouts, parse_address
 from tetrad.serving import Attempt, BoundModel, KeyEntry, ModelEntry, Reply, RequestRefused, ToolServerRoute, Upstream
 from tetrad.serving.ports import Answer, ModelCall
 from tetrad.tools._exchange import ToolExchange
+from tetrad.tools._resources import BY_ADDRESS, COMPLETE, Reference, narrowed, reference_of
 from tetrad.tools._rpc import HEADER_MISMATCH, INTERNAL_ERROR, Fields, Message, error_message, read_message, same_id
 from tetrad.tools._screen import Screen, patterns_of
 from tetrad.tools._sessions import session_label
@@ -49,6 +50,12 @@ _METHODS = {
     "prompts": ("prompts/list", "prompts/get"),
 }  # fmt: skip
 _ALWAYS = frozenset((*_GREETINGS, "ping", "logging/setLevel", LISTEN))
+_RESOURCES = {
+    "resources/list": ("resources", "uri"),
+    "resources/templates/list": ("resourceTemplates", "uriTemplate"),
+}
+"""Lists of what has an address: where it stands in the result, and what its address is called."""
+MAX_URI = 2048
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
@@ -87,7 +94,7 @@ class Server:
         self.stream_timeouts = Timeouts(route.connect_timeout_s, STREAM_S, STREAM_S, STREAM_S)
         self.methods = _ALWAYS.union(*(_METHODS[surface] for surface in route.serves))
         if {"prompts", "resources"} & set(route.serves):
-            self.methods |= {"completion/complete"}
+            self.methods |= {COMPLETE}
         self.pool = f"mcp:{route.project}/{route.name}"
 
     def model(self, tool: str) -> BoundModel:
@@ -103,6 +110,10 @@ def reach_of_server(route: ToolServerRoute) -> Reach:
 
 async def _no_model(_call: ModelCall) -> Answer:
     raise TetradError("a tool is no model")
+
+
+EVERY_SERVER = BoundModel(ModelEntry("mcp:*", "mcp:*", ""), Upstream("mcp:*", "", provider="mcp"), None, _no_model)
+"""What a request to several servers counts as in the limits of who makes it."""
 
 
 class Call:
@@ -132,8 +143,7 @@ class Call:
         self._note_session()
         check_headers(exchange.headers, message)
         if message.kind == "request":
-            self._judge(message)
-            message = self._traced(message)
+            message = self._traced(self._judge(message))
             await self._limit()
         elif message.method and not message.method.startswith("notifications/"):
             raise BadMessage("what has no id is a notification, and this is none")
@@ -216,13 +226,18 @@ class Call:
         self._session = self._proxy.sessions.unseal(route.project, route.name, self._key.id, given)
         self._exchange.session = session_label(self._key.id, self._session)
 
-    def _judge(self, message: Message) -> None:
-        exchange, route = self._exchange, self._server.route
+    def _judge(self, message: Message) -> Message:
+        """Refuse what may not be asked; return a message that asks for no more than may be."""
+        exchange, route, params = self._exchange, self._server.route, message.params or {}
         if message.method == "tools/call":
             exchange.tool = message.text("name")[:128]
             exchange.model = f"mcp:{route.name}/{exchange.tool}"
-            exchange.arguments = bytes((message.params or {}).get("arguments", b""))
-            exchange.input = exchange.arguments
+        elif message.method == "prompts/get":
+            exchange.prompt = message.text("name")[:128]
+        elif message.method == "resources/read":
+            exchange.resource = message.text("uri")[:MAX_URI]
+        if message.method in _NAMED:
+            exchange.input = exchange.arguments = bytes(params.get("arguments", b""))
         if message.method not in self._server.methods:
             raise MethodRefused(
                 f"{message.method!r} is not passed on to the MCP server {route.name!r}",
@@ -230,12 +245,29 @@ class Call:
             )
         if exchange.tool:
             exchange.digest = self._screen.check_call(message.text("name"))
+        elif message.method in BY_ADDRESS:
+            self._screen.check_resource(message.text("uri"))
+        elif message.method == COMPLETE:
+            self._judge_completion(reference_of(message))
+        elif message.method == LISTEN:
+            return narrowed(message, lambda uris: [uri for uri in uris if self._screen.allows_resource(uri)])
+        return message
+
+    def _judge_completion(self, wanted: Reference) -> None:
+        surface = "prompts" if wanted.is_prompt else "resources"
+        if surface not in self._server.route.serves:
+            raise MethodRefused(
+                f"completions of {surface} are not passed on to the MCP server {self._server.route.name!r}",
+                hint="an administrator opens resources and prompts with `tetrad mcp set --serves`",
+            )
+        if not wanted.is_prompt:
+            self._screen.check_resource(wanted.target)
 
     def _traced(self, message: Message) -> Message:
         """Let the span of a call hang under the client's, and the server's under that (MCP's `_meta.traceparent`)."""
         exchange = self._exchange
         params = message.params
-        if not exchange.tool or params is None:
+        if not exchange.is_call or params is None:
             return message
         meta: Fields = {}
         if "_meta" in params:
@@ -257,7 +289,7 @@ class Call:
             return
         model = self._server.model(exchange.tool)
         if compiled.limit is not None:
-            await compiled.limit(exchange, model)
+            await compiled.limit(exchange, model, exchange.counts)
         exchange.attempts.append(Attempt(model.entry, model.upstream, b"", self._proxy.clock.now_ns()))
 
     # to the server
@@ -366,11 +398,14 @@ class Call:
     def _screened(self, answer: Message, message: Message | None) -> Message:
         """Return an answer as the client may see it, and note what it was; without its request, go by its form."""
         result, exchange = bytes(answer.result), self._exchange
-        if exchange.tool:
+        if exchange.is_call:
             self._note_outcome(answer)
         if not result:
             return answer
         method = message.method if message is not None else _looks_like(result)
+        if method in _RESOURCES:
+            listed = self._screen.resources(result, *_RESOURCES[method])
+            return msgspec.structs.replace(answer, result=msgspec.Raw(listed))
         if method == "tools/list":
             result, shown = self._screen.listing(result)
         elif method in _GREETINGS:
@@ -545,6 +580,9 @@ def _looks_like(result: bytes) -> str:
         return ""
     if "tools" in fields:
         return "tools/list"
+    for method, (field, _) in _RESOURCES.items():
+        if field in fields:
+            return method
     return "initialize" if "capabilities" in fields or "instructions" in fields else ""
 
 

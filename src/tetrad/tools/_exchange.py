@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
-from tetrad.serving import Exchange, Operation
+from tetrad.serving import BindingRoute, Exchange, Operation
+
+Who = Literal["all", "caller", "server"]
 
 OPERATION = Operation("execute_tool", "/mcp", "chat", input="arguments")
 """Its kind means nothing: no model is asked. The name is that of OpenTelemetry's operation."""
@@ -15,17 +18,21 @@ OTHER = "mcp"
 
 
 class ToolExchange(Exchange):
-    """An exchange with an MCP server. `tool` is there for calls of tools only; only those become spans."""
+    """An exchange with an MCP server. `tool`, `prompt` or `resource` is there where it is for one of them."""
 
     __slots__ = (
         "arguments",
+        "bound",
+        "counts",
         "digest",
         "identity",
         "is_stream",
         "method",
         "output",
         "path",
+        "prompt",
         "protocol",
+        "resource",
         "rpc",
         "server",
         "tool",
@@ -40,8 +47,14 @@ class ToolExchange(Exchange):
         self.server = ""
         self.rpc = ""
         self.tool = ""
+        self.prompt = ""
+        self.resource = ""
+        self.counts: Who = "all"
+        """In whose limits it counts: a part of a request to several servers only in those of its server."""
         self.digest = ""
         self.identity = msgspec.Raw(b"")
+        self.bound: BindingRoute | None = None
+        """What names of servers mean in the environment that the client calls for, if it says one."""
         self.arguments = b""
         self.output = b""
         self.protocol = ""
@@ -50,6 +63,11 @@ class ToolExchange(Exchange):
         """Whether the server left a call to be answered by another stream."""
         self.is_stream = False
         """Whether it waits for what the server says on its own, for as long as the client wants."""
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it is for one tool, prompt or resource: those become spans."""
+        return bool(self.tool or self.prompt or self.resource)
 
     @property
     def kind(self) -> str:  # type: ignore[override] # a request for a model is always of a `Kind`, this is none

@@ -31,7 +31,7 @@ SURFACES: tuple[Surface, ...] = ("tools", "resources", "prompts")
 ToolState = Literal["approved", "changed", "new", "gone"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_PATTERN = re.compile(r"[A-Za-z0-9_./*?\[\]-]{1,128}")
+_PATTERN = re.compile(r"[A-Za-z0-9_./*?\[\]:@%+~{}-]{1,128}")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SECRET = re.compile(r"\{([A-Za-z0-9][A-Za-z0-9._-]{0,99})\}")
@@ -50,7 +50,7 @@ class ToolServerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     Either `url` is the whole address of its endpoint, or `command` a program that speaks MCP over stdio. Values of
     `headers` and `env` may name secrets of the project in braces: `Bearer {github-token}`. A tool may be called where a
     pattern of `allow` matches its name, its definition is approved, and `access`, if anything stands there, names the
-    key or its team with a pattern for it.
+    key or its team with a pattern for it. Patterns with a `:` are of the addresses of resources.
     """
 
     name: str

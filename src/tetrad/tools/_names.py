@@ -1,4 +1,4 @@
-"""What tools and prompts are called where those of several servers stand together. Pure rules."""
+"""What tools, prompts and resources are called where those of several servers stand together. Pure rules."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ SEPARATOR = "__"
 MAX_COMBINED_NAME = 128
 """As long as MCP lets a tool's name be (2025-11-25, "Tool Names")."""
 _MARK = 12
+SCHEME = "mcp+"
+"""How addresses of resources begin where those of several servers stand together."""
 
 
 def combined_name(server: str, name: str) -> str:
@@ -36,3 +38,17 @@ def own_name(combined: str, known: Iterable[str]) -> str:
         return name
     found = [each for each in known if combined_name(server, each) == combined]
     return name if name in found or not found else min(found)
+
+
+def combined_uri(server: str, uri: str) -> str:
+    """Return `mcp+server+uri`, which is a URI where the server's own is one; a template stays a template.
+
+    No name of a server has a `+`, so the second `+` is always ours, and no two servers can clash.
+    """
+    return f"{SCHEME}{server}+{uri}"
+
+
+def split_uri(combined: str) -> tuple[str, str]:
+    """Return server and the server's own address; the server is empty where there is none."""
+    server, found, uri = combined.removeprefix(SCHEME).partition("+")
+    return (server, uri) if found and combined.startswith(SCHEME) else ("", combined)

@@ -16,7 +16,10 @@ from typing import Protocol
 from tetrad.kernel import Clock, Overloaded, TetradError, Unavailable
 from tetrad.kit.upstream import Client, Response
 from tetrad.serving import (
+    Attempt,
+    BindingBroken,
     BoundModel,
+    BoundToolServer,
     CompiledTable,
     KeyEntry,
     Reply,
@@ -25,9 +28,10 @@ from tetrad.serving import (
     ToolServerRoute,
     may_name,
 )
-from tetrad.tools._call import JSON, Call, Server
+from tetrad.tools._absences import Absences
+from tetrad.tools._call import EVERY_SERVER, JSON, Call, Server
 from tetrad.tools._combined import Combined
-from tetrad.tools._exchange import ToolExchange
+from tetrad.tools._exchange import ToolExchange, Who
 from tetrad.tools._rpc import error_message
 from tetrad.tools._screen import Digests, Seen, patterns_of
 from tetrad.tools._sessions import Sessions
@@ -39,6 +43,7 @@ PREFIX = "/mcp/"
 COMBINED = "/mcp"
 """Where a client finds the tools of all servers that its key may use."""
 APP_HEADER = b"x-tetrad-app"
+_REBIND = "`tetrad binding check` tells what is missing; bind it anew, or roll the binding back"
 _DRAIN_S = 1.0
 _MAX_DRAINING = 64
 _LOCAL_ORIGIN = re.compile(rb"https?://(localhost|127(?:\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
@@ -47,9 +52,10 @@ _LOCAL_ORIGIN = re.compile(rb"https?://(localhost|127(?:\.\d{1,3}){3}|\[::1\])(:
 class Limiter(Protocol):
     """Counts requests in the limits of who makes them; see `tetrad.limits`."""
 
-    def bind(self, table: RouteTable) -> Callable[[ToolExchange, BoundModel], Awaitable[None]] | None:
+    def bind(self, table: RouteTable) -> Callable[[ToolExchange, BoundModel, Who], Awaitable[None]] | None:
         """Return what to await before a request goes on, which raises `TetradError` to refuse it; None without limits.
 
+        A request to several servers counts once as its caller's (`caller`), and as each server's (`server`).
         What is set aside is given back by `exchange.on_done`.
         """
         ...
@@ -128,6 +134,7 @@ class ToolProxy:
         self.listing_s = listing_s
         self._table: _Table | None = None
         self.digests = Digests()
+        self.absences = Absences(clock)
         self._streams: dict[str, int] = {}
         self.open: set[Response] = set()
         self._finishing: set[asyncio.Task[None]] = set()
@@ -260,6 +267,7 @@ class ToolProxy:
         exchange.app, exchange.ref = name, ref
         exchange.release = compiled.release(key.project, digest)
         binding = table.bindings.get(f"{key.project}/{app.bindings.get(ref, '')}")
+        exchange.bound = binding
         exchange.binding = binding.digest if binding is not None else ""
 
     def compiled(self) -> _Table:
@@ -268,12 +276,13 @@ class ToolProxy:
             self._table = _Table(table, self._limiter, self._bridge)
             for path, why in self._table.problems.items():
                 log.error("the MCP server %r cannot be called: %s", path, why)
+            self.absences.keep(table.tool_servers)
         return self._table
 
     def _server(self, exchange: ToolExchange, key: KeyEntry) -> Server:
         compiled = self.compiled()
         name = exchange.path.removeprefix(PREFIX)
-        path = f"{key.project}/{name}"
+        path = f"{key.project}/{_meant(exchange, name)}"
         route = compiled.table.tool_servers.get(path)
         if route is None or patterns_of(route, key) is None:
             raise ToolServerNotFound(
@@ -290,13 +299,30 @@ class ToolProxy:
             )
         return compiled.servers[path]
 
-    def usable(self, key: KeyEntry) -> dict[str, Server | str]:
-        """Return the servers that a key may use, by name; in place of one that cannot be called, the reason."""
+    async def count_whole(self, exchange: ToolExchange) -> None:
+        """Count a request to all servers in the limits of who makes it, once; or refuse it."""
+        limit = self.compiled().limit
+        if limit is not None:
+            await limit(exchange, EVERY_SERVER, "caller")
+            exchange.attempts.append(Attempt(EVERY_SERVER.entry, EVERY_SERVER.upstream, b"", self.clock.now_ns()))
+
+    def usable(self, key: KeyEntry, exchange: ToolExchange) -> dict[str, Server | str]:
+        """Return the servers that a key may use, by name; in place of one that cannot be called, the reason.
+
+        Those that the binding of the exchange gives a name are called by that, and by no other.
+        """
         compiled = self.compiled()
-        return {
+        found: dict[str, Server | str] = {
             route.name: route.problem or compiled.problems.get(path, "") or compiled.servers[path]
             for path, route in compiled.table.tool_servers.items()
             if patterns_of(route, key) is not None
+        }
+        bound = _bindings_of(exchange)
+        taken = {*bound, *(each.server for each in bound.values())}
+        meant = {name: each.problem or found.get(each.server) for name, each in bound.items()}
+        return {
+            **{name: each for name, each in found.items() if name not in taken},
+            **{name: each for name, each in meant.items() if each is not None},
         }
 
     # streams, as many as a key may hold
@@ -331,6 +357,28 @@ class ToolProxy:
         task = asyncio.get_running_loop().create_task(_read_out(response))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
+
+
+def _bindings_of(exchange: ToolExchange) -> Mapping[str, BoundToolServer]:
+    """Return what names of servers mean for the app of an exchange; raises `BindingBroken` where nobody can say."""
+    bound = exchange.bound
+    if bound is None:
+        return {}
+    if bound.problem:
+        raise BindingBroken(
+            f"the binding {bound.ref!r} of the app {exchange.app!r} is broken: {bound.problem}", hint=_REBIND
+        )
+    return bound.tool_servers
+
+
+def _meant(exchange: ToolExchange, name: str) -> str:
+    """Return the registered server that a name means; one that is bound never means itself instead."""
+    found = _bindings_of(exchange).get(name)
+    if found is None:
+        return name
+    if found.problem:
+        raise BindingBroken(f"the MCP server {name!r} cannot be called: {found.problem}", hint=_REBIND)
+    return found.server
 
 
 async def _read_out(response: Response) -> None:

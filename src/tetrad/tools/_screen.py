@@ -135,6 +135,37 @@ class Screen:
             )
         return pinned
 
+    def allows_resource(self, uri: str) -> bool:
+        """Tell whether the server is opened for resources, and the lists let one through.
+
+        Patterns with a `:`, which no name of a tool has, are of resources; a list without any says nothing of them.
+        """
+        return "resources" in self.server.serves and all(
+            _matches(uri, own) for own in (_with_colon(self.server.allow), _with_colon(self._patterns)) if own
+        )
+
+    def check_resource(self, uri: str) -> None:
+        """Raise `ToolRefused` for a resource that this key may not read."""
+        if not self.allows_resource(uri):
+            raise ToolRefused(
+                f"the resource {uri[:80]!r} of {self.server.name!r} is not one that this key may read",
+                hint="resources/list shows those that it may; an administrator widens the lists with `tetrad mcp set`",
+            )
+
+    def resources(self, result: bytes, field: str, address: str) -> bytes:
+        """Return a list of resources, or of templates of some, without what the lists do not let through."""
+        try:
+            fields = _fields.decode(result)
+            raws = _raws.decode(fields[field])
+            fields[field] = msgspec.Raw(
+                msgspec.json.encode(
+                    [raw for raw in raws if self.allows_resource(_string.decode(_fields.decode(raw)[address]))]
+                )
+            )
+        except (msgspec.MsgspecError, KeyError, RecursionError):
+            raise ServerBroken("the MCP server's list of resources cannot be read", hint=_ASK) from None
+        return msgspec.json.encode(fields)
+
     def listing(self, result: bytes) -> tuple[bytes, list[Seen]]:
         """Return the result of `tools/list` without what is not let through, and every definition that it showed."""
         try:
@@ -188,6 +219,10 @@ def instructions(text: str) -> Seen:
     """Return what a server's instructions are, as a definition."""
     cut = text[:MAX_DEFINITION_BYTES]
     return Seen(INSTRUCTIONS, definition_digest({"instructions": text}), msgspec.json.encode({"instructions": cut}))
+
+
+def _with_colon(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(each for each in patterns if ":" in each)
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

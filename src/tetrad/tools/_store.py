@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from tetrad.kernel import Clock
-from tetrad.kit.db import Database, JsonText, Timestamp, metadata, upsert
+from tetrad.kit.db import Database, JsonText, SpecTable, Timestamp, metadata, upsert
 from tetrad.tools._model import StoredTool, ToolServerSpec
 from tetrad.tools.errors import BadToolServer
 
@@ -43,14 +43,9 @@ class SqlToolServerStore:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._specs = SpecTable(tool_servers, ToolServerSpec)
 
     def put(self, spec: ToolServerSpec, *, most: int) -> None:
-        row = {
-            "project": spec.project,
-            "name": spec.name,
-            "spec": msgspec.to_builtins(spec),
-            "changed_at": self._clock.now(),
-        }
         others = sa.select(sa.func.count()).where(
             tool_servers.c.project == spec.project, tool_servers.c.name != spec.name
         )
@@ -58,7 +53,7 @@ class SqlToolServerStore:
             known = connection.execute(others).scalar_one()
             if known >= most:
                 raise BadToolServer(f"the project has {known} MCP servers", hint=f"at most {most}", status=409)
-            upsert(connection, tool_servers, row, key=["project", "name"])
+            self._specs.put(connection, spec, self._clock.now())
 
     def drop(self, project: str, name: str) -> bool:
         with self._database.write() as connection:
@@ -67,15 +62,11 @@ class SqlToolServerStore:
                     tool_definitions.c.project == project, tool_definitions.c.server == name
                 )
             )
-            gone = sa.delete(tool_servers).where(tool_servers.c.name == name, tool_servers.c.project == project)
-            return connection.execute(gone).rowcount > 0
+            return self._specs.drop(connection, project, name)
 
     def all(self, project: str | None = None) -> list[ToolServerSpec]:
-        query = sa.select(tool_servers.c.spec).order_by(tool_servers.c.project, tool_servers.c.name)
-        if project is not None:
-            query = query.where(tool_servers.c.project == project)
         with self._database.read() as connection:
-            return [msgspec.convert(spec, ToolServerSpec) for spec in connection.execute(query).scalars()]
+            return self._specs.all(connection, project)
 
     def tools(self, project: str | None = None, server: str | None = None) -> dict[tuple[str, str], list[StoredTool]]:
         with self._database.read() as connection:

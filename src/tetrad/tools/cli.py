@@ -25,7 +25,11 @@ Env = Annotated[
     typer.Option("--env", help="NAME=VALUE for the program; {SECRET} stands for a secret of the project. Repeat it."),
 ]
 Allow = Annotated[
-    list[str] | None, typer.Option("--allow", help="A pattern of tools that may be used, such as read_*; repeat it.")
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        help="A pattern of tools that may be used, such as read_*, or of resources, such as repo://*; repeat it.",
+    ),
 ]
 Key = Annotated[
     list[str] | None,

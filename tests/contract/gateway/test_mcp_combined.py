@@ -24,7 +24,7 @@ from support.mcp_wire import META, McpServer, begin, call, client, mcp_server, p
 from support.ports import free_port
 from support.wait import wait_until
 from tetrad.serving import ToolAccess, ToolServerRoute
-from tetrad.tools._combined import _header
+from tetrad.tools._combined_words import header
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ async def test_a_server_that_never_answers_is_left_out(servers: tuple[McpServer,
             assert wait_until(listed, what="the tools of the other", timeout_s=60) == {"never": "tool_server_timeout"}
 
 
-async def test_an_encoded_name_in_a_header_cannot_become_another_header(shared: GatewayProcess) -> None:
+async def test_an_encoded_name_in_a_header_cannot_become_anotherheader(shared: GatewayProcess) -> None:
     name = "one__a\r\nx-evil: 1"
     said = base64.b64encode(name.encode()).decode()
     params = {"name": name, "arguments": {}, "_meta": META}
@@ -210,5 +210,5 @@ async def test_an_encoded_name_in_a_header_cannot_become_another_header(shared: 
         headers = {"mcp-name": f"=?base64?{said}?=", "mcp-method": method}
         _, _, answer = rpc(f"{shared.url}/mcp", method, {**params}, headers=headers)
         assert answer["error"]["data"]["code"] == code
-    assert _header("a\r\nx: 1") == b"=?base64?YQ0KeDogMQ==?="
-    assert _header("plain") == b"plain"
+    assert header("a\r\nx: 1") == b"=?base64?YQ0KeDogMQ==?="
+    assert header("plain") == b"plain"

@@ -13,6 +13,8 @@ import openai
 import pytest
 
 from support.fake_openai import FakeOpenAI
+from support.mcp_wire import META, mcp_server, rpc, text_of
+from support.mcp_wire import client as mcp_client
 from support.product import Product, environ_of
 from support.wait import wait_until
 
@@ -102,3 +104,42 @@ def history(product: Product) -> list[dict[str, Any]]:
 def of_binding(product: Product, digest: str) -> dict[str, Any] | None:
     found = json.loads(product.cli("trace", "list", "--binding", digest, "--json").stdout)
     return dict(found[0]) if found else None
+
+
+MCP = "mcp_servers:\n  files: {server: files-%s}\n"
+
+
+async def test_an_app_reaches_the_mcp_server_that_its_environment_binds(product: Product, tmp_path: Path) -> None:
+    key = environ_of(product)["OPENAI_API_KEY"]
+    file = tmp_path / "servers.yaml"
+    file.write_text(MCP % "eu")
+    refused = product.cli("binding", "check", "--file", str(file), check=False)
+    assert refused.returncode != 0
+    assert "no MCP server 'files-eu'" in refused.stdout + refused.stderr
+    with mcp_server() as eu, mcp_server() as us:
+        for name, server in (("files-eu", eu), ("files-us", us)):
+            product.cli(
+                "mcp", "add", name, "--url", server.url, "--approve", "--serves", "tools", "--serves", "resources"
+            )
+        product.cli("binding", "put", str(file), "--env", "production", "-m", "files in Europe")
+
+        def answers() -> str | None:
+            headers = {"x-tetrad-app": "assistant", "mcp-name": "mcp+files+memo://x"}
+            body = {"uri": "mcp+files+memo://x", "_meta": META}
+            said = rpc(f"{product.gateway_url}/mcp", "resources/read", body, key=key, headers=headers)[2]
+            return str(said["result"]["contents"][0]["text"]) if "result" in said else None
+
+        first = wait_until(answers, what="the bound server", timeout_s=60)
+        async with mcp_client(f"{product.gateway_url}/mcp", key, **{"x-tetrad-app": "assistant"}) as mcp:
+            names = {tool.name.split("__")[0] for tool in (await mcp.list_tools()).tools}
+            assert names == {"files", "files-us"}
+            assert text_of(await mcp.call_tool("files__add", {"a": 1, "b": 2})) == "3"
+        file.write_text(MCP % "us")
+        product.cli("binding", "put", str(file), "--env", "production", "-m", "files in the US")
+        wait_until(lambda: (now := answers()) is not None and now != first, what="the other server", timeout_s=60)
+        shown = product.cli("binding", "diff", "production@1.0.0", "production").stdout
+        product.cli("mcp", "remove", "files-us")
+        wait_until(lambda: answers() is None, what="the end of the server", timeout_s=60)
+        told = product.cli("binding", "check", "--env", "production", check=False)
+        assert "no MCP server 'files-us'" in told.stdout + told.stderr
+    assert "MCP server files" in shown

@@ -17,6 +17,7 @@ from tetrad.bindings import (
     NeverBound,
     NothingToRollBack,
     TooManyBindings,
+    read_binding,
 )
 from tetrad.bindings import _service as service
 from tetrad.kernel import Conflict, InvalidInput
@@ -230,6 +231,29 @@ def test_check_says_what_has_gone_since(tetrads: Tetrads) -> None:
     installed.secrets.clear()
     del installed.providers["eu"]
     assert [each.path[-1] for each in bindings.check(P, kept.binding)] == ["provider", "secret"]
+
+
+def test_a_registered_mcp_server_is_looked_for_when_it_is_bound(tetrads: Tetrads) -> None:
+    installed = FakeInstalled(mcp_servers={"files-eu": "", "broken": "its secret is gone"})
+    bindings = make_bindings(tetrads.registry, installed)
+
+    def problems(**entry: Any) -> list[tuple[tuple[str, ...], str, str]]:
+        binding = read_binding({"mcp_servers": {"files": entry}})
+        return [(each.path, each.severity, each.message) for each in bindings.check(P, binding)]
+
+    assert problems(server="files-eu") == []
+    ((path, severity, said),) = problems(server="nowhere")
+    assert (path, severity) == (("mcp_servers", "files", "server"), "error")
+    assert "no MCP server 'nowhere'; `tetrad mcp list` shows them" in said
+    ((_, severity, said),) = problems(server="broken")
+    assert (severity, "its secret is gone" in said) == ("warning", True)
+    ((path, severity, said),) = problems(url="https://mcp.example.com/files")
+    assert (path, severity) == (("mcp_servers", "files", "url"), "warning")
+    assert "tetrad mcp add" in said
+    with pytest.raises(BadBinding, match="no MCP server 'nowhere'"):
+        put(bindings, {"mcp_servers": {"files": {"server": "nowhere"}}})
+    assert bindings.all(P) == []
+    assert put(bindings, {"mcp_servers": {"files": {"url": "https://mcp.example.com/files"}}})
 
 
 # -- gates ---------------------------------------------------------------------------------------------------------

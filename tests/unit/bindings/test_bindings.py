@@ -112,6 +112,11 @@ def test_a_default_that_is_written_out_changes_no_digest() -> None:
         ({"tools": {"t": {"url": 7}}}, ("tools", "t", "url"), "at most"),
         ({"tools": {"t": {"url": "https://x.example", "timeout_s": 0}}}, ("tools", "t", "timeout_s"), "more than 0"),
         ({"mcp_servers": {"m": {"url": "https://x", "timeout_s": True}}}, ("mcp_servers", "m", "timeout_s"), "seconds"),
+        ({"mcp_servers": {"m": {}}}, ("mcp_servers", "m"), "a registered MCP server or its url"),
+        ({"mcp_servers": {"m": {"server": "s", "url": "https://x"}}}, ("mcp_servers", "m"), "one of them"),
+        ({"mcp_servers": {"m": {"server": "s", "secret": "S"}}}, ("mcp_servers", "m"), "belong to a url"),
+        ({"mcp_servers": {"m": {"server": "A_B"}}}, ("mcp_servers", "m", "server"), "name of a registered MCP server"),
+        ({"mcp_servers": {"a__b": {"server": "s"}}}, ("mcp_servers", "a__b"), "/mcp/NAME"),
         ({"inherit": "yes"}, ("inherit",), "true or false"),
         ({"inherit": True, "tools": {}}, ("inherit",), "nothing else"),
     ],
@@ -256,5 +261,11 @@ def test_changes_are_told_by_what_they_mean() -> None:
             "MCP server files is no longer bound; the name means itself (was http://127.0.0.1:9000/mcp)",
     }  # fmt: skip
     assert diff_bindings(old, old) == ()
+    old = read_binding({"mcp_servers": {"files": {"url": "https://mcp.example"}, "wiki": {"server": "wiki-eu"}}})
+    new = read_binding({"mcp_servers": {"files": {"server": "files-eu"}, "wiki": {"server": "wiki-us"}}})
+    assert [change.text for change in diff_bindings(old, new)] == [
+        "MCP server files moved from https://mcp.example to registered server files-eu",
+        "MCP server wiki moved from registered server wiki-eu to registered server wiki-us",
+    ]
     (change,) = diff_bindings(Binding(), Binding(inherit=True))
     assert change.field == "inherit"

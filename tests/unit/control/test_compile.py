@@ -17,6 +17,7 @@ from tetrad.processes.control._compile import Sources, compile_table
 from tetrad.releases import App, AppRefs, Message, ResolvedRelease, ResolvedStep, ResolvedVariable
 from tetrad.serving import (
     BindingTarget,
+    BoundToolServer,
     ModelEntry,
     ModelRoute,
     Price,
@@ -24,6 +25,7 @@ from tetrad.serving import (
     ProviderSpec,
     RouteTarget,
     Tier,
+    ToolServerRoute,
     Upstream,
     decode_route_table,
     encode_route_table,
@@ -255,6 +257,25 @@ def test_a_binding_to_what_is_gone_breaks_its_ref_and_nothing_else(entry: dict[s
     assert problems[0].startswith("bot/production of 'p': its binding 'bindings/production' is broken: ")
     assert made.apps["p/bot"].bindings == {"production": "bindings/production"}
     assert "acme/big" in made.models
+
+
+def test_an_mcp_server_is_bound_by_what_an_app_calls_it() -> None:
+    document = {
+        "mcp_servers": {
+            "files": {"server": "files-eu"},
+            "wiki": {"server": "gone"},
+            "far": {"url": "https://x.example"},
+        }
+    }
+    servers = [ToolServerRoute(name="files-eu", project="p"), ToolServerRoute(name="gone", project="other")]
+    made, problems = bind(bound(**document), tool_servers=lambda: servers)
+    found = made.bindings["p/bindings/production"].tool_servers
+    assert found["files"] == BoundToolServer("files-eu")
+    assert (found["wiki"].server, found["far"].server) == ("", "")
+    assert "'gone', which is gone" in found["wiki"].problem
+    assert "registered servers only" in found["far"].problem
+    assert problems == ["the binding 'bindings/production' of 'p' is broken: MCP server wiki: " + found["wiki"].problem]
+    assert decode_route_table(encode_route_table(made)).bindings == made.bindings
 
 
 def test_a_binding_that_cannot_be_read_is_named_and_closes_its_ref() -> None:

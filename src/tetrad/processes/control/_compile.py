@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.bindings import BindingSet, Bound, Target, target_of
+from tetrad.bindings import BindingSet, Bound, McpServerBinding, Target, target_of
 from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, TetradError
@@ -21,6 +21,7 @@ from tetrad.serving import (
     AppRoute,
     BindingRoute,
     BindingTarget,
+    BoundToolServer,
     CachePolicy,
     KeyEntry,
     LimitRule,
@@ -87,7 +88,8 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
             _add_provider(sources, spec, upstreams, models)
     apps: dict[str, AppRoute] = {}
     releases: dict[str, ReleaseRoute] = {}
-    binder = _Binder(sources, models)
+    tool_servers = _tool_servers(sources)
+    binder = _Binder(sources, models, tool_servers)
     for entry_refs in sources.apps():
         app = entry_refs.app
         wanted = dict.fromkeys([*entry_refs.refs.values(), *sources.history(app.project, app.name)])
@@ -119,16 +121,19 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         limits=tuple(sources.limits()),
         routes=_routes(sources, models),
         caches=sources.caches(),
-        tool_servers=_tool_servers(sources),
+        tool_servers=tool_servers,
     )
 
 
 class _Binder:
     """Resolve what the models of apps are bound to. What is broken is told where it is used, and takes nothing else."""
 
-    def __init__(self, sources: Sources, models: Mapping[str, ModelEntry]) -> None:
+    def __init__(
+        self, sources: Sources, models: Mapping[str, ModelEntry], tool_servers: Mapping[str, ToolServerRoute]
+    ) -> None:
         self._sources = sources
         self._models = models
+        self._tool_servers = tool_servers
         self._sets: dict[str, BindingSet] = {}
         self._bound: dict[str, Bound] = {}
         self._targets: dict[str, dict[str, BindingTarget]] = {}
@@ -160,9 +165,32 @@ class _Binder:
     def routes(self) -> dict[str, BindingRoute]:
         """Return the bindings that are used, by `project/ref`."""
         return {
-            path: BindingRoute(bound.ref, bound.digest, self._targets[path], bound.problem)
+            path: BindingRoute(
+                bound.ref,
+                bound.digest,
+                self._targets[path],
+                bound.problem,
+                self._servers(path.partition("/")[0], bound),
+            )
             for path, bound in self._bound.items()
         }
+
+    def _servers(self, project: str, bound: Bound) -> dict[str, BoundToolServer]:
+        entries = bound.binding.mcp_servers if bound.binding is not None else {}
+        found = {name: self._server(project, entry) for name, entry in entries.items()}
+        for name, entry in entries.items():
+            if entry.server and found[name].problem:
+                said = f"the binding {bound.ref!r} of {project!r} is broken: MCP server {name}: {found[name].problem}"
+                self._sources.problems.append(said)
+                log.error("%s", said)
+        return found
+
+    def _server(self, project: str, entry: McpServerBinding) -> BoundToolServer:
+        if not entry.server:
+            return BoundToolServer(problem="it is bound to an address, and gateways pass on registered servers only")
+        if f"{project}/{entry.server}" not in self._tool_servers:
+            return BoundToolServer(problem=f"it is bound to the MCP server {entry.server!r}, which is gone")
+        return BoundToolServer(entry.server)
 
     def _note(self, entry: AppRefs, ref: str, bound: Bound, target: BindingTarget | None) -> None:
         why = bound.problem or (target.problem if target is not None else "")

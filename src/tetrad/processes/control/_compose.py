@@ -348,7 +348,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             audit=identity.audit.record,
             on_change=changed,
         )
-        bindings = Bindings(registry, InstalledHere(providers, engines, identity.secrets))
+        bindings = Bindings(registry, InstalledHere(providers, engines, tools, identity.secrets))
         jobs = JobClient(known_jobs(settings), jobs_url(settings, home))
         stack.callback(jobs.close)
         batch_store = SqlBatchStore(database)

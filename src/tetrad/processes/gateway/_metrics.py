@@ -14,12 +14,15 @@ import msgspec
 from tetrad.kit.spool import SpoolWriter
 from tetrad.processes.gateway._shedding import Shedder
 from tetrad.serving import Cache, Exchange, GatewayHealth
-from tetrad.tools import ToolExchange
+from tetrad.tools import Absences, ToolExchange
 
 log = logging.getLogger(__name__)
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _FRESH_S = 30.0
-_TOOL_METHODS = frozenset(("initialize", "server/discover", "ping", "tools/list", "tools/call"))
+_TOOL_METHODS = frozenset(
+    ("initialize", "server/discover", "ping", "tools/list", "tools/call", "prompts/list", "prompts/get",
+     "resources/list", "resources/templates/list", "resources/read", "completion/complete")
+)  # fmt: skip
 _BREAKERS = {"closed": 0, "half_open": 1, "open": 2}
 _HELP = {
     "tetrad_gateway_requests_total": ("counter", "Requests answered, by operation and status."),
@@ -55,6 +58,11 @@ _HELP = {
     "tetrad_gateway_cache_bytes": ("gauge", "Bytes of answers in the worker's memory."),
     "tetrad_gateway_tool_requests_total": ("counter", "Requests of MCP servers, by server, method and outcome."),
     "tetrad_gateway_tool_seconds_total": ("counter", "Seconds that calls of tools took, by server."),
+    "tetrad_gateway_tool_server_left_out": ("gauge", "1 while answers for all MCP servers have to do without one."),
+    "tetrad_gateway_tool_server_left_out_total": (
+        "counter",
+        "Answers for all MCP servers in which one was left out, by reason.",
+    ),
     "tetrad_gateway_tool_streams": ("gauge", "Streams of MCP servers that clients hold open."),
     "tetrad_gateway_tasks": ("gauge", "Tasks that the worker's loop runs: its own few, and one per request under way."),
     "tetrad_gateway_resident_bytes": ("gauge", "Memory of the worker."),
@@ -82,6 +90,7 @@ class Metrics:
         self.routes: Callable[[], GatewayHealth] = GatewayHealth
         self.cache: Cache | None = None
         self.tool_streams: Callable[[], int] = int
+        self.tool_absences: Absences | None = None
         self._tools: dict[tuple[str, str, str], int] = {}
         self._tool_seconds: dict[str, float] = {}
         self.tasks: Callable[[], int] = lambda: 0
@@ -172,6 +181,8 @@ class Metrics:
             yield "tetrad_gateway_tool_requests_total", labels, count
         for server, seconds in sorted(self._tool_seconds.items()):
             yield "tetrad_gateway_tool_seconds_total", f'server="{_label(server)}"', seconds
+        if self.tool_absences is not None:
+            yield from _absence_samples(self.tool_absences)
         yield "tetrad_gateway_tool_streams", "", self.tool_streams()
         yield from _route_samples(self.routes())
         if self.cache is not None:
@@ -194,6 +205,15 @@ def _route_samples(health: GatewayHealth) -> Iterator[tuple[str, str, float]]:
     for upstream, counts in health.keys.items():
         for state, count in counts.items():
             yield "tetrad_gateway_provider_keys", f'upstream="{_label(upstream)}",state="{state}"', count
+
+
+def _absence_samples(absences: Absences) -> Iterator[tuple[str, str, float]]:
+    for project, server, out in absences.now():
+        labels = f'project="{_label(project)}",server="{_label(server)}"'
+        yield "tetrad_gateway_tool_server_left_out", labels, int(out)
+    for project, server, code, count in absences.counts():
+        labels = f'project="{_label(project)}",server="{_label(server)}",code="{_label(code)}"'
+        yield "tetrad_gateway_tool_server_left_out_total", labels, count
 
 
 def _cache_samples(cache: Cache) -> Iterator[tuple[str, str, float]]:

@@ -162,15 +162,22 @@ class Recorder:
         )
 
     def tool_group(self, exchange: ToolExchange, key: KeyEntry) -> SpanGroup:
-        """Return the span of a call of a tool, in the words of OpenTelemetry's GenAI and MCP conventions."""
+        """Return the span of a call, in the words of OpenTelemetry's GenAI and MCP conventions.
+
+        It is of a tool, a prompt or a resource; addresses of resources, which are many, are in no span's name.
+        """
         x, policy = exchange, key.content
         attributes = {
             "gateway.table_version": str(x.table_version),
-            "gen_ai.tool.name": x.tool,
-            "gen_ai.tool.type": "extension",
             "mcp.method.name": x.rpc,
             "tetrad.tool.server": x.server,
         }
+        if x.tool:
+            attributes |= {"gen_ai.tool.name": x.tool, "gen_ai.tool.type": "extension"}
+        elif x.prompt:
+            attributes["gen_ai.prompt.name"] = x.prompt
+        else:
+            attributes["mcp.resource.uri"] = x.resource
         if x.digest:
             attributes["tetrad.tool.digest"] = x.digest
         if x.protocol:
@@ -180,7 +187,7 @@ class Recorder:
         failed = bool(x.error_type)
         told = x.error.message if x.error is not None else ""
         own = OwnFields(
-            f"execute_tool {x.tool}",  # name
+            f"execute_tool {x.tool}" if x.tool else f"{x.rpc} {x.prompt}".rstrip(),  # name
             x.span_id,
             x.parent_id,
             "SERVER",
@@ -207,9 +214,9 @@ class Recorder:
         return SpanGroup(_shared(x, key), (own,))
 
     def tool(self, exchange: ToolExchange) -> None:
-        """Count an exchange with an MCP server, and record it where it is a call of a tool."""
+        """Count an exchange with an MCP server, and record it where it is for one tool, prompt or resource."""
         self._metrics.tool_finished(exchange)
-        if exchange.key is not None and exchange.tool:
+        if exchange.key is not None and exchange.is_call:
             self._write(lambda key: self.tool_group(exchange, key), exchange.key)
 
     def _write(self, group: Callable[[KeyEntry], SpanGroup], key: KeyEntry) -> None:

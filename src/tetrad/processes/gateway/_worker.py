@@ -129,6 +129,7 @@ class Worker:
             listing_s=settings.get(own.TOOL_LISTING_S),
         )
         self.metrics.tool_streams = lambda: tools.streams
+        self.metrics.tool_absences = tools.absences
         self.metrics.tasks = _count_tasks
         tables = TableClient(
             client=internal,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -18,6 +16,7 @@ from tetrad.kit.home import LOG_LEVEL, Home, cache_folder
 from tetrad.kit.home import SETTINGS as INSTALLATION
 from tetrad.kit.logs import log_to_stderr
 from tetrad.kit.settings import Settings, load_settings
+from tetrad.processes._local_http import LocalServer, listen_on
 from tetrad.processes.inference._settings import (
     INFERENCE_DEADLINE_S,
     INFERENCE_IDLE_S,
@@ -35,14 +34,6 @@ if TYPE_CHECKING:
     from tetrad.processes.inference._embedder import Embedder
 
 log = logging.getLogger(__name__)
-_MAX_SOCKET_PATH = 100
-
-
-class SocketUnusable(TetradError):
-    """The socket cannot be made where it should be."""
-
-    code = "socket_unusable"
-    status = 409
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,34 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def listen_on(path: Path) -> socket.socket:
-    """Listen on a socket that only its owner may use; a dead one of an earlier run is replaced."""
-    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
-        raise SocketUnusable(
-            f"the path of the socket {str(path)!r} is longer than {_MAX_SOCKET_PATH} bytes",
-            hint="set TETRAD_HOME to a shorter path",
-        )
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        listener.bind(str(temporary))
-        temporary.chmod(0o600)
-        listener.listen(128)
-        temporary.replace(path)
-    except OSError as error:
-        listener.close()
-        raise SocketUnusable(
-            f"cannot listen on {str(path)!r}: {error.strerror}", hint="check the folder's permissions"
-        ) from None
-    listener.setblocking(False)
-    return listener
-
-
 async def _serve(settings: Settings, home: Home, listener: socket.socket) -> None:
-    import uvicorn
-
     from tetrad.processes.inference._app import InferenceApp
     from tetrad.processes.inference._similar import SimilarIndex
 
@@ -105,29 +69,11 @@ async def _serve(settings: Settings, home: Home, listener: socket.socket) -> Non
             most_rows=settings.get(INFERENCE_SIMILAR_EACH), most_together=settings.get(INFERENCE_SIMILAR)
         ),
     )
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=120,
-        timeout_graceful_shutdown=10,
-    )
-    server = uvicorn.Server(config)
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    server = LocalServer(app, http="httptools", drain_s=10)
+    server.stop_on_signals()
     log.info("inference ready")
     try:
-        await server._serve([listener])  # `serve` would put its own signal handlers over ours and raise at the end
+        await server.serve(listener)
     finally:
         await embedder.close()
 

@@ -6,12 +6,10 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tetrad.kernel import TetradError
 from tetrad.kit.children import EX_CONFIG
@@ -20,10 +18,10 @@ from tetrad.kit.http_protocol import bounded
 from tetrad.kit.logs import log_to_stderr
 from tetrad.kit.settings import Settings
 from tetrad.kit.upstream import Client, Limits, parse_address
+from tetrad.processes._local_http import LocalServer, listen_on
 from tetrad.processes._settings import product_settings
 from tetrad.processes.gateway._table_client import TableClient
 from tetrad.processes.gateway._worker import FileSecret, keyring_of
-from tetrad.processes.inference._command import listen_on
 from tetrad.processes.tools._bridge import Bridge
 from tetrad.processes.tools._settings import CALL_S, IDLE_S, LINE_BYTES, SESSIONS
 from tetrad.tools._settings import COMMANDS
@@ -50,8 +48,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _serve(settings: Settings, home: Home, listener: socket.socket) -> None:
-    import uvicorn
-
     bridge = Bridge(
         commands=settings.get(COMMANDS),
         most_sessions=settings.get(SESSIONS),
@@ -70,31 +66,12 @@ async def _serve(settings: Settings, home: Home, listener: socket.socket) -> Non
         install=bridge.install,
     )
     tables.load()
-    app: Any = bridge
-    config = uvicorn.Config(
-        app,
-        http=bounded(),
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=120,
-        timeout_graceful_shutdown=2,
-    )
-    server = uvicorn.Server(config)
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    server = LocalServer(bridge, http=bounded(), drain_s=2)
+    server.stop_on_signals()
     background = [asyncio.create_task(tables.run()), asyncio.create_task(bridge.sweep())]
     log.info("tools ready")
     try:
-        await server._serve([listener])  # `serve` would put its own signal handlers over ours and raise at the end
+        await server.serve(listener)
     finally:
         for task in background:
             task.cancel()

@@ -35,6 +35,7 @@ export function boundNames(document: Readonly<Record<string, unknown>> | null): 
 function meaning(entry: Record<string, unknown>): string {
   if (text(entry.engine) !== "") return `engine ${text(entry.engine)}`;
   if (text(entry.provider) !== "") return `provider ${text(entry.provider)}`;
+  if (text(entry.server) !== "") return `registered server ${text(entry.server)}`;
   if (text(entry.index) !== "") return `index ${text(entry.index)}`;
   return text(entry.url);
 }

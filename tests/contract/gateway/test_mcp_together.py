@@ -1,0 +1,266 @@
+"""The proxy of MCP servers before two real ones: what a request to all counts and says, and what names mean."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from support.gateway import make_table
+from support.mcp_wire import META, McpServer, mcp_server
+from support.ports import free_port
+from tetrad.kernel import Overloaded, SystemClock
+from tetrad.kit.seal import Keyring
+from tetrad.kit.upstream import Client, Limits
+from tetrad.serving import (
+    BindingRoute,
+    BoundModel,
+    BoundToolServer,
+    CompiledTable,
+    KeyEntry,
+    RouteTable,
+    ToolAccess,
+    ToolServerRoute,
+)
+from tetrad.tools import Sessions, ToolExchange, ToolProxy
+
+ALL = ("tools", "resources", "prompts")
+OWNER = KeyEntry("key_full", "default", ("data",), team="red")
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[McpServer, McpServer]]:
+    with mcp_server() as one, mcp_server() as other:
+        yield one, other
+
+
+class Limiter:
+    """Notes what counts as whose; refuses the caller where it is told so."""
+
+    def __init__(self) -> None:
+        self.counted: list[tuple[str, str, str]] = []
+        self.refuse = ""
+
+    def bind(self, _table: RouteTable) -> Any:
+        return self.count
+
+    async def count(self, exchange: ToolExchange, model: BoundModel, who: str) -> None:
+        self.counted.append((exchange.rpc, model.entry.name, who))
+        if self.refuse == who:
+            raise Overloaded("enough", code="rate_limit_exceeded")
+
+
+class Sightings:
+    def note(self, _server: ToolServerRoute, _shown: Any) -> None:
+        """Nobody is told."""
+
+    def drifted(self, _server: ToolServerRoute) -> Mapping[str, str]:
+        return {}
+
+
+class Reply:
+    def __init__(self) -> None:
+        self.status, self.headers, self.body = 0, {}, b""
+
+    async def whole(self, status: int, headers: Any, body: bytes) -> None:
+        await self.begin(status, headers)
+        self.body = body
+
+    async def begin(self, status: int, headers: Any) -> None:
+        self.status, self.headers = status, {name.decode(): value.decode() for name, value in headers}
+
+    async def write(self, piece: bytes) -> None:
+        self.body += piece
+
+    async def end(self, piece: bytes) -> None:
+        self.body += piece
+
+    @property
+    def said(self) -> Any:
+        if self.body.startswith((b"event:", b":")):
+            return json.loads([line for line in self.body.splitlines() if line.startswith(b"data: ")][-1][6:])
+        return json.loads(self.body)
+
+
+class Proxy:
+    """The proxy with a route table, and a limiter that counts."""
+
+    def __init__(self, *routes: ToolServerRoute, binding: BindingRoute | None = None) -> None:
+        self.limiter = Limiter()
+        self.client = Client(Limits(max_connections=8))
+        self.records: list[ToolExchange] = []
+        self.bind(binding, *routes)
+        ring = Keyring(b"k" * 32)
+        self.proxy = ToolProxy(
+            self.client, SystemClock(), current=lambda: self.compiled, sessions=Sessions(lambda: ring),
+            record=self.records.append, limiter=self.limiter, sightings=Sightings(), bridge="/nowhere",
+            origins=frozenset(), answer_bytes=1_000_000, streams_per_key=4, listing_s=20,
+        )  # fmt: skip
+
+    def bind(self, binding: BindingRoute | None, *routes: ToolServerRoute) -> None:
+        table = make_table("http://127.0.0.1:1/v1")
+        app = table.apps["default/assistant"]
+        bindings = {}
+        if binding is not None:
+            app = msgspec.structs.replace(app, bindings={"production": binding.ref})
+            bindings[f"default/{binding.ref}"] = binding
+        by_path = {f"{route.project}/{route.name}": route for route in routes}
+        apps = {**table.apps, "default/assistant": app}
+        self.compiled = CompiledTable(
+            msgspec.structs.replace(table, tool_servers=by_path, apps=apps, bindings=bindings), {}
+        )
+
+    async def ask(self, method: str, params: Any = None, *, path: str = "/mcp", **headers: str) -> Reply:
+        given = {b"content-type": b"application/json"}
+        given |= {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+        exchange = ToolExchange("POST", path, given, 1)
+        exchange.key = OWNER
+        params = params or {"_meta": META}
+        if "_meta" in params:
+            given |= {b"mcp-protocol-version": b"2026-07-28", b"mcp-method": method.encode()}
+            if name := params.get("name", params.get("uri", "")):
+                given[b"mcp-name"] = name.encode()
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        exchange.body = json.dumps(message).encode()
+        reply = Reply()
+        await self.proxy.serve(exchange, reply)
+        return reply
+
+    async def names(self, **headers: str) -> set[str]:
+        reply = await self.ask("tools/list", **headers)
+        return {tool["name"].split("__")[0] for tool in reply.said["result"]["tools"]}
+
+
+@pytest.fixture
+async def proxies() -> AsyncIterator[Callable[..., Proxy]]:
+    """Return what makes proxies, whose connections are closed afterwards."""
+    made: list[Proxy] = []
+
+    def make(*routes: ToolServerRoute, binding: BindingRoute | None = None) -> Proxy:
+        made.append(Proxy(*routes, binding=binding))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.client.close()
+
+
+@pytest.mark.parametrize("method", ["tools/list", "resources/list", "resources/templates/list", "server/discover"])
+async def test_a_list_of_all_counts_once_as_its_callers_and_once_as_each_servers(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy], method: str
+) -> None:
+    asked = proxies(servers[0].route(name="one", serves=ALL), servers[1].route(name="two", serves=ALL))
+    reply = await asked.ask(method)
+    assert reply.status == 200
+    assert asked.limiter.counted[0] == (method, "mcp:*", "caller")
+    assert sorted(asked.limiter.counted[1:]) == [(method, "mcp:one", "server"), (method, "mcp:two", "server")]
+    whole = [each for each in asked.records if each.path == "/mcp"]
+    assert len(whole) == 1
+    assert len(whole[0].attempts) == 1, "what was set aside is counted as used"
+
+
+async def test_what_is_for_one_server_counts_as_everybodys(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy]
+) -> None:
+    asked = proxies(servers[0].route(name="one", serves=ALL))
+    await asked.ask("tools/call", {"name": "one__add", "arguments": {"a": 1, "b": 2}, "_meta": META})
+    await asked.ask("resources/read", {"uri": "mcp+one+note://one", "_meta": META})
+    await asked.ask("ping")
+    assert asked.limiter.counted == [("tools/call", "mcp:one/add", "all"), ("resources/read", "mcp:one", "all")]
+
+
+async def test_a_caller_past_its_limit_is_refused_and_asks_no_server(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy]
+) -> None:
+    asked = proxies(servers[0].route(name="one"), servers[1].route(name="two"))
+    asked.limiter.refuse = "caller"
+    reply = await asked.ask("tools/list")
+    assert (reply.status, reply.said["error"]["data"]["code"]) == (429, "rate_limit_exceeded")
+    assert len(asked.limiter.counted) == 1
+
+
+async def test_a_server_that_is_down_is_said_once_and_counted_each_time(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="tetrad.tools._absences")
+    down = ToolServerRoute(name="down", project="default", url=f"http://127.0.0.1:{free_port()}/mcp")
+    asked = proxies(servers[0].route(name="one"), down)
+    for _ in range(5):
+        assert await asked.names() == {"one"}
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1
+    assert said[0].startswith("the MCP server 'down' of 'default' is left out of answers for all: ")
+    assert list(asked.proxy.absences.now()) == [("default", "down", True)]
+    assert [(server, count) for _, server, _, count in asked.proxy.absences.counts()] == [("down", 5)]
+
+
+def binding_of(**servers: BoundToolServer) -> BindingRoute:
+    return BindingRoute("bindings/production", "sha256:" + "b" * 64, tool_servers=servers)
+
+
+async def test_an_app_calls_servers_by_what_its_environment_binds_them_to(
+    servers: tuple[McpServer, McpServer],
+    proxies: Callable[..., Proxy],
+) -> None:
+    routes = [each.route(name=name, serves=ALL) for each, name in zip(servers, ("files-eu", "files-us"), strict=True)]
+    asked = proxies(*routes, binding=binding_of(files=BoundToolServer("files-eu")))
+    app = {"x_tetrad_app": "assistant"}
+
+    async def process(path: str, uri: str) -> str:
+        reply = await asked.ask("resources/read", {"uri": uri, "_meta": META}, path=path, **app)
+        return str(reply.said["result"]["contents"][0]["text"])
+
+    eu = await process("/mcp/files", "memo://x")
+    assert eu == await process("/mcp/files-eu", "memo://x")
+    assert eu == await process("/mcp", "mcp+files+memo://x")
+    assert eu != await process("/mcp/files-us", "memo://x")
+    assert {each.binding for each in asked.records} == {"sha256:" + "b" * 64}
+    assert {each.server for each in asked.records} == {"files-eu", "files-us"}, "spans tell the server itself"
+    listed = await asked.ask("tools/list", x_tetrad_app="assistant")
+    assert {tool["name"].split("__")[0] for tool in listed.said["result"]["tools"]} == {"files", "files-us"}
+    assert await asked.names() == {"files-eu", "files-us"}, "who names no app calls servers by their own names"
+    asked.bind(binding_of(files=BoundToolServer("files-us")), *routes)
+    assert eu != await process("/mcp", "mcp+files+memo://x")
+
+
+async def test_a_session_does_not_follow_a_name_to_another_server(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy]
+) -> None:
+    """The id of a session at one server is never shown to another."""
+    routes = [each.route(name=name) for each, name in zip(servers, ("files-eu", "files-us"), strict=True)]
+    asked = proxies(*routes, binding=binding_of(files=BoundToolServer("files-eu")))
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    begun = await asked.ask("initialize", hello, x_tetrad_app="assistant")
+    session = {"mcp_session_id": begun.headers["mcp-session-id"], "x_tetrad_app": "assistant"}
+    call = {"name": "files__add", "arguments": {"a": 1, "b": 2}}
+    assert (await asked.ask("tools/call", call, **session)).said["result"]["content"][0]["text"] == "3"
+    asked.bind(binding_of(files=BoundToolServer("files-us")), *routes)
+    moved = await asked.ask("tools/call", call, **session)
+    assert (moved.status, moved.said["error"]["data"]["code"]) == (404, "session_not_found")
+
+
+@pytest.mark.parametrize("path", ["/mcp/files", "/mcp"])
+async def test_a_name_that_is_bound_to_nothing_never_means_itself(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy], path: str
+) -> None:
+    tool = "files__add" if path == "/mcp" else "add"
+    call = {"name": tool, "arguments": {"a": 1, "b": 2}, "_meta": META}
+    gone = BoundToolServer(problem="it is bound to the MCP server 'x', which is gone")
+    route = servers[0].route(name="files")
+    asked = proxies(route, binding=binding_of(files=gone))
+    reply = await asked.ask("tools/call", call, path=path, x_tetrad_app="assistant")
+    assert reply.status == 503
+    assert "which is gone" in reply.said["error"]["message"]
+    broken = BindingRoute("bindings/production", "sha256:" + "b" * 64, problem="it cannot be read")
+    asked.bind(broken, route)
+    reply = await asked.ask("tools/call", call, path=path, x_tetrad_app="assistant")
+    assert (reply.status, reply.said["error"]["data"]["code"]) == (503, "binding_broken")
+    assert (await asked.ask("tools/call", call, path=path)).status == 200, "who names no app is bound by nothing"
+    closed = msgspec.structs.replace(route, name="closed", access=(ToolAccess("key", "key_other"),))
+    asked.bind(binding_of(files=BoundToolServer("closed")), route, closed)
+    reply = await asked.ask("tools/call", call, path=path, x_tetrad_app="assistant")
+    assert reply.said["error"]["data"]["code"] in ("tool_server_not_found", "tool_refused")
