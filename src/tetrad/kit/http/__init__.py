@@ -16,7 +16,17 @@ from tetrad.kit.http._authorise import (
 )
 from tetrad.kit.http._facts import Authenticator, Credential, current_request_id
 from tetrad.kit.http._guard import Guard, GuardPolicy, Upload, inline_script_hashes, security_headers
-from tetrad.kit.http._pages import Page, PageParams, PageQuery, cut_page, decode_cursor, encode_cursor, parse_sort
+from tetrad.kit.http._pages import (
+    Page,
+    PageParams,
+    PageQuery,
+    bad_cursor,
+    cursor_time,
+    cut_page,
+    decode_cursor,
+    encode_cursor,
+    parse_sort,
+)
 from tetrad.kit.http._preconditions import Expected, Precondition, unquoted
 from tetrad.kit.http._problems import PROBLEM_RESPONSES, Problem, problem_response, render_problems
 from tetrad.kit.http_settings import SETTINGS
@@ -38,8 +48,10 @@ __all__ = [
     "Problem",
     "RouteFacts",
     "Upload",
+    "bad_cursor",
     "current_principal",
     "current_request_id",
+    "cursor_time",
     "cut_page",
     "decode_cursor",
     "encode_cursor",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Query
@@ -58,11 +60,19 @@ def encode_cursor(listing: str, position: Sequence[_Scalar]) -> str:
     return base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4, "big") + body).rstrip(b"=").decode()
 
 
-def decode_cursor(listing: str, cursor: str, types: Sequence[type | tuple[type, ...]]) -> tuple[_Scalar, ...]:
-    """Read a position back, or raise `InvalidInput` for what this list did not hand out."""
-    refusal = InvalidInput(
+def bad_cursor() -> InvalidInput:
+    """Return the refusal of a cursor that a list did not hand out."""
+    return InvalidInput(
         "the cursor does not belong to this list", hint="start again without `cursor`", code="bad_cursor"
     )
+
+
+def decode_cursor(listing: str, cursor: str, types: Sequence[type | tuple[type, ...]]) -> tuple[_Scalar, ...]:
+    """Read a position back, or raise `InvalidInput` for what this list did not hand out.
+
+    Every database can store what is returned: integers of 64 bits, finite numbers, text without NUL and surrogates.
+    """
+    refusal = bad_cursor()
     if len(cursor) > MAX_CURSOR_CHARS:
         raise refusal
     try:
@@ -76,9 +86,28 @@ def decode_cursor(listing: str, cursor: str, types: Sequence[type | tuple[type, 
         raise refusal
     for value, kind in zip(values[1:], types, strict=True):
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        if type(value) not in kinds:
+        if type(value) not in kinds or not _storable(value):
             raise refusal
     return tuple(values[1:])
+
+
+def cursor_time(value: _Scalar) -> datetime:
+    """Read a time that stood in a cursor in ISO 8601, as UTC; raise `InvalidInput` for what is none, or has no zone."""
+    try:
+        at = datetime.fromisoformat(str(value))
+        if at.tzinfo is None:
+            raise bad_cursor()
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError):  # somebody made it up; the second: a zone takes it past the year 1 or 9999
+        raise bad_cursor() from None
+
+
+def _storable(value: _Scalar) -> bool:
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or -(2**63) <= value < 2**63
 
 
 def cut_page(listing: str, page: PageQuery, found: Sequence[T], position: Callable[[T], _Scalar]) -> Page[T]:
