@@ -15,8 +15,8 @@ from tetrad.kernel import InvalidInput, Unavailable
 from tetrad.kit.api_client import ApiClient, path_part
 from tetrad.kit.cli_output import InProject, Json, show_rows
 from tetrad.kit.egress import MAX_CA_BYTES
-from tetrad.kit.home import GATEWAY_PORT, reachable_host
 from tetrad.kit.home import SETTINGS as INSTALLATION
+from tetrad.kit.running import running_gateway
 from tetrad.kit.settings import load_settings
 from tetrad.serving._model import UNITS
 from tetrad.serving._presets import PRESETS, find_preset
@@ -413,8 +413,7 @@ def show_cache_stats(
 
 
 def _own_gateway() -> str:
-    settings = load_settings([INSTALLATION], partial=True)
-    return f"http://{reachable_host(settings)}:{settings.get(GATEWAY_PORT)}"
+    return running_gateway(load_settings([INSTALLATION], partial=True))
 
 
 def _cache_samples(gateway: str) -> list[dict[str, Any]]:
