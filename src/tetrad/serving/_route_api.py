@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from tetrad.kernel import InvalidInput
+from tetrad.kernel import InvalidInput, TooLarge
 from tetrad.kit.http import Page, requires
+from tetrad.serving._key_uses import MAX_USES
 from tetrad.serving._providers import ProviderDirectory
 from tetrad.serving._route_directory import ProviderHealth, RouteDirectory, RouteHealth, TargetSummary
 from tetrad.serving._route_plan import GatewayHealth
 from tetrad.serving._route_spec import MAX_ALIASES, MAX_TARGETS, ModelRoute
 
+NoteUses = Callable[[dict[str, datetime]], None]
 RouteName = Annotated[str, Path(max_length=63)]
 _Labels = Annotated[list[str], Field(max_length=64)]
 
@@ -189,8 +194,8 @@ def route_router(directory: RouteDirectory, health: RouteHealth) -> APIRouter:
     return routes
 
 
-def gateway_health_router(health: RouteHealth, providers: ProviderDirectory) -> APIRouter:
-    """Return what gateways call, and what they tell of providers."""
+def gateway_health_router(health: RouteHealth, providers: ProviderDirectory, note_uses: NoteUses) -> APIRouter:
+    """Return what gateways call, and what they tell of providers; `note_uses` writes down when keys were last used."""
     routes = APIRouter(tags=["serving"])
 
     @routes.get(
@@ -209,10 +214,20 @@ def gateway_health_router(health: RouteHealth, providers: ProviderDirectory) -> 
         status_code=204,
     )
     def report_gateway_health(worker: Annotated[str, Path(max_length=300)], body: dict[str, Any]) -> None:
-        """Take a gateway worker's report of how the targets of routes do."""
-        health.note(worker, _converted(body, GatewayHealth))
+        """Take a gateway worker's report of how the targets of routes do, and of which keys were used."""
+        report = _converted(body, GatewayHealth)
+        if len(report.uses) > MAX_USES:
+            raise TooLarge(f"a report of {len(report.uses):,} keys that were used", hint=f"at most {MAX_USES:,}")
+        health.note(worker, report)
+        note_uses({key: _time(at) for key, at in report.uses.items()})
 
     return routes
+
+
+def _time(at_ns: int) -> datetime:
+    """Return when a gateway saw a use; its clock may run ahead, and no key was used in the future."""
+    now_ns = time.time_ns()
+    return datetime.fromtimestamp(min(max(at_ns, 0), now_ns) // 1_000 / 1_000_000, UTC)
 
 
 def _converted(data: dict[str, Any], kind: Any) -> Any:

@@ -25,6 +25,7 @@ from tetrad.serving._capacity import Capacity
 from tetrad.serving._dispatch import BoundModel
 from tetrad.serving._gate import Gate, GatePolicy
 from tetrad.serving._key_pool import KeyPool
+from tetrad.serving._key_uses import KeyUses
 from tetrad.serving._model import (
     AppRoute,
     BindingRoute,
@@ -103,6 +104,7 @@ class CompiledTable:
         self.problems: dict[str, str] = {}
         self._keys = table.keys
         self._asked: dict[bytes, KeyEntry] = {}
+        self.key_uses: KeyUses = previous.key_uses if previous else KeyUses()
         self._clock = clock or SystemClock()
         self._models: dict[str, BoundModel] = {}
         self._pools: dict[str, KeyPool] = {}
@@ -135,6 +137,7 @@ class CompiledTable:
         authorization = headers.get(b"authorization")
         known = None if authorization is None else self._asked.get(authorization)
         if known is not None and (not known.expires_ns or known.expires_ns > now_ns):
+            self.key_uses.note(known.id, now_ns)
             return known
         if authorization is not None:
             scheme, _, secret = authorization.partition(b" ")
@@ -168,6 +171,7 @@ class CompiledTable:
             if len(self._asked) >= _MAX_ASKED:
                 self._asked.clear()
             self._asked[authorization] = key
+        self.key_uses.note(key.id, now_ns)
         return key
 
     def resolve(self, key: KeyEntry, name: str, kind: Kind) -> Route:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def made(database: Database) -> tuple[Any, Any, str]:
     app = make_app(
         identity,
         route_router(routes, health),
-        gateway_health_router(health, providers),
+        gateway_health_router(health, providers, identity.keys.note_use),
         provider_router(providers, ProviderProbe(identity.secrets.reveal, FixedClock())),
     )
     return app, identity, identity.keys.create(ADMIN, "default", "ann", ["control", "admin"]).secret
@@ -114,6 +116,36 @@ async def test_the_console_sees_what_gateways_tell(database: Database) -> None:
         health = (await person.get(f"{path}/health")).json()
         assert (health["keys_ready"], health["keys_retired"], health["limit"]) == (1, 1, 0)
     assert (found["route"], found["open"], found["workers"], found["outcomes"]) == ("smart", 1, 1, {"timeout": 4})
+
+
+async def test_what_gateways_tell_of_keys_is_when_they_were_last_used(database: Database) -> None:
+    app, identity, _ = made(database)
+    key = identity.keys.create(ADMIN, "default", "bot", ["data"]).key.id
+
+    def last_used() -> datetime | None:
+        return next(each.last_used_at for each in identity.keys.list("default", limit=50) if each.id == key)
+
+    path, now_ns = "/internal/v1/gateways/host-0/health", time.time_ns()
+    async with caller(app, INTERNAL_TOKEN) as gateway:
+
+        async def tell(**uses: int) -> int:
+            return (await gateway.put(path, json={**TOLD, "uses": uses})).status_code
+
+        assert last_used() is None
+        assert await tell(**{key: now_ns - 10**9, "key_of_nobody": now_ns}) == 204
+        seen = last_used()
+        assert seen is not None
+        assert abs(seen.timestamp() - (now_ns / 1e9 - 1)) < 0.01
+        assert await tell(**{key: now_ns - 10**12}) == 204
+        assert last_used() == seen, "an older use, told late, takes nothing back"
+        assert await tell(**{key: 2**62}) == 204
+        ahead = last_used()
+        assert ahead is not None
+        assert seen < ahead <= datetime.now(UTC), "a clock that runs ahead does not tell the future"
+        assert await tell(**{key: -1}) == 204
+        assert await tell(**{f"k{number}": now_ns for number in range(1_001)}) == 413
+        assert (await gateway.put(path, json={"uses": {key: "now"}})).status_code == 400
+        assert last_used() == ahead
 
 
 @pytest.fixture
