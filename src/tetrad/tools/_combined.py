@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SHOW = "`tetrad mcp show` tells more"
 MAX_AT_ONCE = 16
 MAX_PAGES = 20
 MAX_LISTED = 500
@@ -164,7 +165,9 @@ class Combined:
                 hint="names here are SERVER__NAME, as tools/list shows them",
             )
         if isinstance(server, str):
-            raise Unavailable(f"the MCP server {name!r} cannot be called: {server}", code="tool_server_unusable")
+            raise Unavailable(
+                f"the MCP server {name!r} cannot be called: {server}", hint=_SHOW, code="tool_server_unusable"
+            )
         return server
 
     # what is asked of all
@@ -182,7 +185,7 @@ class Combined:
         """Return what each server answered, by name, and those that did not, each with the reason."""
         at_once = asyncio.Semaphore(MAX_AT_ONCE)
         gone = [
-            _Gone(name, Unavailable(f"it cannot be called: {each}", code="tool_server_unusable"))
+            _Gone(name, Unavailable(f"it cannot be called: {each}", hint=_SHOW, code="tool_server_unusable"))
             for name, each in self._usable.items()
             if isinstance(each, str)
         ]
@@ -195,7 +198,7 @@ class Combined:
                     found[name] = await (ask(server) if ask is not None else self._ask(server, message))
             except TimeoutError:
                 told = f"it did not answer within {self._proxy.listing_s:g} s"
-                gone.append(_Gone(name, Unavailable(told, code="tool_server_timeout")))
+                gone.append(_Gone(name, Unavailable(told, hint="try again", code="tool_server_timeout")))
             except TetradError as error:
                 gone.append(_Gone(name, error))
 
