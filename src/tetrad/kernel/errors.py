@@ -7,8 +7,8 @@ class TetradError(Exception):
     """Say what happened, to what, and what to do next.
 
     `code` is stable and machine-readable (`snake_case`), `status` is the HTTP status an API answers with,
-    `hint` tells the next step; a class may have one for all its errors, `next_step`. The CLI prints message and hint; the
-    API renders problem+JSON (RFC 9457). `details` are several things that are wrong, each with its place.
+    `hint` tells the next step; a class may have one for all its errors, `next_step`. The CLI prints message and hint;
+    the API renders problem+JSON (RFC 9457). `details` are several things that are wrong, each with its place.
     """
 
     code: str = "internal"

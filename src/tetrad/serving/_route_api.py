@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.kernel import InvalidInput, TooLarge
-from tetrad.kit.http import Page, requires
+from tetrad.kit.http import Page, PageParams, Search, holds, page_of_all, requires
 from tetrad.serving._key_uses import MAX_USES
 from tetrad.serving._providers import ProviderDirectory
 from tetrad.serving._route_directory import ProviderHealth, RouteDirectory, RouteHealth, TargetSummary
@@ -166,9 +166,28 @@ def route_router(directory: RouteDirectory, health: RouteHealth) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/projects/{project}/routes", tags=["serving"])
 
     @routes.get("", dependencies=[requires("control")], operation_id="list_model_routes")
-    def list_model_routes(project: str) -> Page[ModelRouteView]:
-        """Return the routes of a project."""
-        return Page(items=[ModelRouteView.of(route) for route in directory.all(project)])
+    def list_model_routes(
+        project: str,
+        page: PageParams,
+        q: Search = "",
+        sort: Annotated[
+            str, Query(max_length=16, description="`name`, `strategy` or `targets` (how many), `-` for the reverse")
+        ] = "name",
+    ) -> Page[ModelRouteView]:
+        """List the routes of a project; `q` looks in their names, aliases and models."""
+        found = (ModelRouteView.of(route) for route in directory.all(project))
+        return page_of_all(
+            f"routes {project} {q!r}", page,
+            (
+                each for each in found
+                if holds(q, each.name, *each.aliases, *(target.model for target in each.targets))
+            ),
+            sort=sort, name=lambda each: each.name,
+            sorts={
+                "name": lambda each: each.name, "strategy": lambda each: each.strategy,
+                "targets": lambda each: len(each.targets),
+            },
+        )  # fmt: skip
 
     @routes.get("/health", dependencies=[requires("control")], operation_id="get_model_route_health")
     def get_model_route_health(project: str) -> Page[TargetSummaryView]:

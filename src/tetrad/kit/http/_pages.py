@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
@@ -36,6 +36,10 @@ class PageQuery:
 
     limit: int = 50
     cursor: str | None = None
+
+
+Search = Annotated[str, Query(max_length=100, description="Only those that hold this in a name")]
+"""Annotate the argument `q` of a list's handler with this."""
 
 
 def _page_query(
@@ -115,6 +119,46 @@ def cut_page(listing: str, page: PageQuery, found: Sequence[T], position: Callab
     items = list(found[: page.limit])
     more = len(found) > page.limit
     return Page(items=items, next_cursor=encode_cursor(listing, [position(items[-1])]) if more else None)
+
+
+def page_of_all(
+    listing: str,
+    page: PageQuery,
+    found: Iterable[T],
+    *,
+    sort: str,
+    sorts: Mapping[str, Callable[[T], str | int]],
+    name: Callable[[T], str],
+) -> Page[T]:
+    """Return a page of a list that is at hand as a whole, in an order of `sorts`, then by name.
+
+    `sort` is what was asked for, `field` or `-field`; `listing` names the list with its filters. Going on neither
+    repeats nor skips what was there at the first page, whatever comes and goes between.
+    """
+    field, descending = parse_sort(sort, sorts, sort)
+    listing, value = f"{listing} {field} {descending}", sorts[field]
+    items = list(found)
+
+    def place(item: T) -> tuple[str | int, str]:
+        return value(item), name(item)
+
+    if page.cursor:
+        first, last_name = decode_cursor(listing, page.cursor, [(str, int), str])
+        kinds = {type(value(item)) for item in items}
+        if kinds and type(first) not in kinds:
+            raise bad_cursor()
+        last = (first, str(last_name))
+        items = [item for item in items if (place(item) < last if descending else place(item) > last)]  # type: ignore[operator]
+    items.sort(key=place, reverse=descending)
+    cut = items[: page.limit]
+    more = len(items) > page.limit
+    return Page(items=cut, next_cursor=encode_cursor(listing, place(cut[-1])) if more else None)
+
+
+def holds(q: str, *texts: str) -> bool:
+    """Tell whether one of the texts holds what is looked for, in capitals or not."""
+    wanted = q.casefold()
+    return any(wanted in text.casefold() for text in texts)
 
 
 def parse_sort(text: str | None, allowed: Collection[str], default: str) -> tuple[str, bool]:
