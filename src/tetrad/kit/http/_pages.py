@@ -148,7 +148,7 @@ def page_of_all(
         if kinds and type(first) not in kinds:
             raise bad_cursor()
         last = (first, str(last_name))
-        items = [item for item in items if (place(item) < last if descending else place(item) > last)]  # type: ignore[operator]
+        items = [item for item in items if (place(item) < last if descending else place(item) > last)]
     items.sort(key=place, reverse=descending)
     cut = items[: page.limit]
     more = len(items) > page.limit
