@@ -33,6 +33,18 @@ async def _malformed(home: Home) -> dict[str, object]:
     return {"count": count, "failures": found}
 
 
+async def _cursors(home: Home) -> dict[str, object]:
+    from support.forged_cursors import wrong_answers
+
+    home.prepare(__version__)
+    services = build_services(product_settings(home=str(home.root)), home)
+    services.identity.first_start(home.keys)
+    app = build_app(services)
+    key = (home.keys / "admin.key").read_text("utf-8").strip()
+    async with caller(app) as http:
+        return await wrong_answers(http, app.openapi(), key)
+
+
 def _generated(home: Home, examples: int, seed: int, most: int) -> dict[str, object]:
     from support.generated_calls import wrong_answers
 
@@ -75,6 +87,7 @@ if __name__ == "__main__":
         examples, seed, most = map(int, sys.argv[3:6])
         told = _generated(place, examples, seed, most)
     else:
-        told = asyncio.run((_malformed if "--malformed" in sys.argv else _walk)(place))
+        walks = {"--malformed": _malformed, "--cursors": _cursors}
+        told = asyncio.run(next((walk for flag, walk in walks.items() if flag in sys.argv), _walk)(place))
     print(json.dumps(told))
     sys.stdout.flush()

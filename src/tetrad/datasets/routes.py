@@ -25,6 +25,7 @@ from tetrad.kit.http import (
     CurrentPrincipal,
     Page,
     PageParams,
+    cursor_time,
     cut_page,
     decode_cursor,
     encode_cursor,
@@ -458,7 +459,7 @@ def _reading(routes: APIRouter, datasets: Datasets) -> None:
         place = decode_cursor(listing, page.cursor, [str, str]) if page.cursor else None
         found = datasets.lately(
             project, limit=page.limit + 1, contains=q, newest=descending,
-            after=(datetime.fromisoformat(str(place[0])), str(place[1])) if place else None,
+            after=(cursor_time(place[0]), str(place[1])) if place else None,
         )  # fmt: skip
         items = [DatasetListed.of(each) for each in found[: page.limit]]
         more = len(found) > page.limit

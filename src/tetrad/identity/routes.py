@@ -35,12 +35,12 @@ from tetrad.identity._views import (
     TeamMemberView,
     TeamView,
 )
-from tetrad.kernel import InvalidInput
 from tetrad.kit.http import (
     CurrentPrincipal,
     Page,
     PageParams,
     PageQuery,
+    cursor_time,
     decode_cursor,
     encode_cursor,
     parse_sort,
@@ -156,15 +156,7 @@ def _key_place(listing: str, page: PageQuery, search: KeySearch) -> KeyPlace | N
     value, key_id = (str(each) for each in decode_cursor(listing, page.cursor, [str, str]))
     if search.sort == "name":
         return value, key_id
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:  # a cursor that somebody made up
-        at = None
-    if at is None or at.tzinfo is None:
-        raise InvalidInput(
-            "the cursor does not belong to this list", hint="start again without `cursor`", code="bad_cursor"
-        )
-    return at, key_id
+    return cursor_time(value), key_id
 
 
 def _key_routes(routes: APIRouter, identity: Identity) -> None:

@@ -7,12 +7,13 @@ class TetradError(Exception):
     """Say what happened, to what, and what to do next.
 
     `code` is stable and machine-readable (`snake_case`), `status` is the HTTP status an API answers with,
-    `hint` tells the next step. The CLI prints message and hint; the API renders problem+JSON (RFC 9457). `details`
-    are several things that are wrong, each with its place.
+    `hint` tells the next step; a class may have one for all its errors, `next_step`. The CLI prints message and hint;
+    the API renders problem+JSON (RFC 9457). `details` are several things that are wrong, each with its place.
     """
 
     code: str = "internal"
     status: int = 500
+    next_step: str = ""
     details: tuple[tuple[tuple[str, ...], str], ...] = ()
 
     def __init__(
@@ -26,7 +27,7 @@ class TetradError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.next_step
         if code is not None:
             self.code = code
         if status is not None:

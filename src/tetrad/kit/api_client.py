@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 
 from tetrad.kernel import TetradError
-from tetrad.kit.home import API_KEY, control_address
+from tetrad.kit.home import API_KEY
 from tetrad.kit.home import SETTINGS as INSTALLATION
 from tetrad.kit.light_client import ApiError, ControlUnreachable, key_of, path_part, refusal
+from tetrad.kit.running import running_control
 from tetrad.kit.settings import Settings, load_settings
 
 _ATTEMPTS = 4
@@ -51,12 +52,13 @@ class ApiClient:
     def from_environment(cls, settings: Settings | None = None) -> ApiClient:
         """Return a client of this installation.
 
-        The address is `TETRAD_CONTROL_URL`, else host and control port of the settings; the key is `TETRAD_API_KEY`,
+        The address is `TETRAD_CONTROL_URL`, else where the installation that runs in the home folder answers, else host
+        and control port of the settings; the key is `TETRAD_API_KEY`,
         else the file `keys/admin.key` of the home folder.
         """
         chosen = settings or load_settings([INSTALLATION], partial=True)
         return cls(
-            control_address(chosen),
+            running_control(chosen),
             chosen.get(API_KEY) or key_of(chosen),
         )
 

@@ -16,6 +16,8 @@ from tetrad.kit.plain_text import plain
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 InProject = Annotated[str, typer.Option("--project", "-p", envvar="TETRAD_PROJECT", help="The project.")]
+Find = Annotated[str, typer.Option("--find", help="Only those that hold this in a name.")]
+SortBy = Annotated[str | None, typer.Option("--sort", help="In this order; with `-` before it, the largest first.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many at most.")]
 
 PIPE_COLUMNS = 240

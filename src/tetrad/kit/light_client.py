@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from tetrad.kernel import TetradError, Unauthenticated, Unavailable
-from tetrad.kit.home import API_KEY, Home, control_address
+from tetrad.kit.home import API_KEY, Home
 from tetrad.kit.home import SETTINGS as INSTALLATION
+from tetrad.kit.running import running_control
 from tetrad.kit.settings import Settings, load_settings
 
 MAX_ANSWER_BYTES = 32 << 20
@@ -42,7 +43,7 @@ class LightClient:
     def from_environment(cls, settings: Settings | None = None) -> LightClient:
         """Return a client of this installation, as `ApiClient.from_environment` does."""
         chosen = settings or load_settings([INSTALLATION], partial=True)
-        return cls(control_address(chosen), chosen.get(API_KEY) or key_of(chosen))
+        return cls(running_control(chosen), chosen.get(API_KEY) or key_of(chosen))
 
     def get(self, path: str, **params: str | float | None) -> Any:
         """GET a path; parameters that are None are left out."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,7 +23,6 @@ _OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _MOST = 10**9
 ESTIMATED = "tetrad.cost.estimated"
 
-Counted = tuple[LimitRule, str]
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -43,24 +43,40 @@ class Estimate(msgspec.Struct, frozen=True, gc=False):
         return cls(size // BYTES_PER_TOKEN + 1, min(bound * max(1, _number(call, "n") or 1), _MOST))
 
 
+class Part(NamedTuple):
+    """A call of a model that an exchange is made of: its only one, or a step of a chain."""
+
+    route: Route
+    estimate: Estimate
+    step: str = ""
+
+
+class Counted(NamedTuple):
+    """A bucket in which an exchange counts: of a rule, as whom, and with which of its parts."""
+
+    rule: LimitRule
+    instance: str
+    parts: Sequence[Part]
+
+
 class Hold:
-    """What is set aside for one exchange, until it is over."""
+    """What is set aside for one exchange, until it is over; `parts` are all that it is made of."""
 
-    __slots__ = ("_clock", "_estimate", "_taken")
+    __slots__ = ("_clock", "_parts", "_taken")
 
-    def __init__(self, clock: Clock, estimate: Estimate) -> None:
+    def __init__(self, clock: Clock, parts: Sequence[Part]) -> None:
         self._clock = clock
-        self._estimate = estimate
-        self._taken: list[tuple[Pocket, int, Pockets]] = []
+        self._parts = parts
+        self._taken: list[tuple[Pocket, int, Pockets, Sequence[Part]]] = []
 
-    def add(self, pocket: Pocket, amount: int, pockets: Pockets) -> None:
-        """Note that so much of a pocket is set aside."""
-        self._taken.append((pocket, amount, pockets))
+    def add(self, pocket: Pocket, amount: int, pockets: Pockets, parts: Sequence[Part]) -> None:
+        """Note that so much of a pocket is set aside for some parts."""
+        self._taken.append((pocket, amount, pockets, parts))
 
     def cancel(self) -> None:
         """Give everything back: nothing was called."""
         now = self._clock.monotonic()
-        for pocket, amount, pockets in self._taken:
+        for pocket, amount, pockets, _ in self._taken:
             pockets.give_back(pocket, amount, 0, now)
         self._taken = []
 
@@ -70,21 +86,27 @@ class Hold:
         self._taken = []
         for made in exchange.attempts:
             self._complete(made)
-        for pocket, amount, pockets in taken:
+        for pocket, amount, pockets, parts in taken:
             measure, unknown, spent = pocket.rule.measure, 0, 0
+            of = self.attempts(exchange, parts)
             if measure == "money":
-                spent, unknown = _spent(exchange.attempts, pocket.rule.currency)
+                spent, unknown = _spent(of, pocket.rule.currency)
             elif measure == "tokens":
-                spent = sum(self._tokens(made) for made in exchange.attempts)
+                spent = sum(self._tokens(made) for made in of)
             elif measure == "requests":
-                spent = 1 if exchange.attempts else 0
+                spent = min(amount, len({self._part_of(made).step for made in of}))
             pockets.give_back(pocket, amount, spent, now, unknown=unknown)
+
+    def attempts(self, exchange: Exchange, parts: Sequence[Part]) -> list[Attempt]:
+        """Return the attempts of an exchange that were made for some of its parts."""
+        steps = {part.step for part in parts}
+        return [made for made in exchange.attempts if self._part_of(made).step in steps]
 
     def headers(self, dialect: str) -> Headers:
         """Return what clients of a protocol read about their limits."""
         found: Headers = []
         for measure in ("requests", "tokens"):
-            pockets = [pocket for pocket, _, _ in self._taken if pocket.rule.measure == measure and pocket.rule.hard]
+            pockets = [pocket for pocket, *_ in self._taken if pocket.rule.measure == measure and pocket.rule.hard]
             if pockets:
                 tightest = min(pockets, key=lambda pocket: pocket.remaining + max(0, pocket.free))
                 found += limit_headers(tightest, dialect, self._clock.now())
@@ -108,7 +130,10 @@ class Hold:
         if made.outcome is not None and made.outcome.usage is not None:
             return made.outcome.usage
         output = -(-len(made.outcome.output) // BYTES_PER_TOKEN) if made.outcome is not None else 0
-        return Usage(input=self._estimate.input, output=output)
+        return Usage(input=self._part_of(made).estimate.input, output=output)
+
+    def _part_of(self, made: Attempt) -> Part:
+        return next((part for part in self._parts if part.step == made.step), self._parts[-1])
 
     @staticmethod
     def _was_used(made: Attempt) -> bool:
@@ -142,47 +167,73 @@ class Gate:
         self._wait_s = wait_s
         self._assumed_output = assumed_output
 
-    async def enter(self, counted: Sequence[Counted], exchange: Exchange, route: Route, call: ModelCall) -> Hold:
-        """Return what is set aside; raises `LimitReached`, `PriceUnknown` or `LimitsUnavailable`."""
-        estimate = Estimate.of(call, self._assumed_output)
-        hold = Hold(self._clock, estimate)
+    def parts(self, route: Route, call: ModelCall) -> list[Part]:
+        """Return what an exchange is made of: the steps of a chain, or its only call.
+
+        A step may be sent what the steps before it said, so its input is reckoned to be so much longer.
+        """
+        release = route.release.route if route.release is not None else None
+        if release is None or not release.steps:
+            return [Part(route, Estimate.of(call, self._assumed_output))]
+        parts, said = [], 0
+        for step in release.steps:
+            # only the last step, whose answer is the answer, is asked by all that the client says
+            wanted = (call.operation.input, "max_tokens")
+            given = call.fields if step is release.steps[-1] else {n: v for n, v in call.fields.items() if n in wanted}
+            fixed = {name: step.params[name] for name in step.fixed if name in step.params}
+            own = msgspec.structs.replace(call, fields={**step.params, **given, **fixed})
+            alone = Estimate.of(own, self._assumed_output)
+            parts.append(Part(route.steps.get(step.step, route), Estimate(alone.input + said, alone.output), step.step))
+            said += alone.output
+        return parts
+
+    async def enter(self, counted: Sequence[Counted], parts: Sequence[Part], exchange: Exchange) -> Hold:
+        """Return what is set aside; raises `LimitReached`, `PriceUnknown` or `LimitsUnavailable`.
+
+        All of a chain is set aside before its first step: it is refused while it costs nothing, never in the middle.
+        """
+        hold = Hold(self._clock, parts)
         try:
-            for rule, instance in counted:
-                await self._take(hold, rule, instance, self._amount(rule, route, estimate, exchange), exchange)
+            for each in counted:
+                await self._take(hold, each, self._amount(each, exchange), exchange)
         except BaseException:
             hold.cancel()
             raise
         return hold
 
-    def quote(
-        self, counted: Sequence[Counted], exchange: Exchange, route: Route, call: ModelCall
-    ) -> list[tuple[str, str, int]]:
+    def quote(self, counted: Sequence[Counted], exchange: Exchange) -> list[tuple[str, str, int]]:
         """Return what a call may use at most of each bucket, and set nothing aside; raises `PriceUnknown`."""
-        estimate = Estimate.of(call, self._assumed_output)
-        return [(rule.id, of, self._amount(rule, route, estimate, exchange)) for rule, of in counted]
+        return [(each.rule.id, each.instance, self._amount(each, exchange)) for each in counted]
 
-    def told(self, counted: Sequence[Counted], call: ModelCall) -> Callable[[Exchange], None]:
+    def told(self, counted: Sequence[Counted], parts: Sequence[Part]) -> Callable[[Exchange], None]:
         """Return what notes, once an exchange is done, what it cost of budgets (`Exchange.spending`); none is counted.
 
         So is a call that was paid for elsewhere, and may be told of again after a death: whoever keeps its answer
         counts it. Calls and tokens a minute, and calls at once, are not those of a gateway then.
         """
-        hold = Hold(self._clock, Estimate.of(call, self._assumed_output))
-        budgets = [(rule, instance) for rule, instance in counted if rule.measure == "money"]
+        hold = Hold(self._clock, parts)
+        budgets = [each for each in counted if each.rule.measure == "money"]
 
         def tell(exchange: Exchange) -> None:
             hold.settle(exchange)  # nothing is held: it estimates the cost of what was cut off
             exchange.spending = [
-                (rule.id, instance, *_spent(exchange.attempts, rule.currency)) for rule, instance in budgets
+                (each.rule.id, each.instance, *_spent(hold.attempts(exchange, each.parts), each.rule.currency))
+                for each in budgets
             ]
 
         return tell
 
-    def _amount(self, rule: LimitRule, route: Route, estimate: Estimate, exchange: Exchange) -> int:
+    def _amount(self, counted: Counted, exchange: Exchange) -> int:
+        rule, parts = counted.rule, counted.parts
         if rule.measure == "tokens":
-            return estimate.input + estimate.output
-        if rule.measure != "money":
-            return 1
+            return sum(part.estimate.input + part.estimate.output for part in parts)
+        if rule.measure == "money":
+            return sum(self._price(rule, part.route, part.estimate, exchange) for part in parts)
+        # steps run one after the other: a model does one of them at once, and is called for each
+        return len(parts) if rule.measure == "requests" and rule.subject == "model" else 1
+
+    @staticmethod
+    def _price(rule: LimitRule, route: Route, estimate: Estimate, exchange: Exchange) -> int:
         pricer = route.model.pricer
         cost = pricer.most(estimate.input, estimate.output) if pricer is not None else None
         if pricer is not None and cost is not None and pricer.currency == rule.currency:
@@ -195,7 +246,8 @@ class Gate:
             )
         return 0
 
-    async def _take(self, hold: Hold, rule: LimitRule, instance: str, amount: int, exchange: Exchange) -> None:
+    async def _take(self, hold: Hold, counted: Counted, amount: int, exchange: Exchange) -> None:
+        rule, instance, parts = counted
         pockets = self._pockets(rule)
         pocket = pockets.of(rule, instance, self._clock.monotonic())
         try:
@@ -203,7 +255,7 @@ class Gate:
                 await self._ask(pockets, pocket, amount)
         except Refused as refused:
             raise _refusal(pocket, refused, amount, exchange, self._clock.now()) from None
-        hold.add(pocket, amount, pockets)
+        hold.add(pocket, amount, pockets, parts)
 
     async def _ask(self, pockets: Pockets, pocket: Pocket, amount: int) -> None:
         waiting = pockets.wait(pocket, amount)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from tetrad.limits._gate import Gate
+from tetrad.limits._gate import Counted, Gate, Part
 from tetrad.serving import STEP, Dispatch, Exchange, KeyEntry, LimitRule, Route, RouteTable
 from tetrad.serving.ports import Answer, ModelCall
 
@@ -29,14 +29,8 @@ class LimitLayer:
         key = exchange.key
         if key is None:
             return []
-        counted = [
-            (rule, instance)
-            for rule in self._rules.get(key.project, ())
-            if rule.measure == "money"
-            and rule.hard
-            and (instance := counted_as(rule, key, exchange, route)) is not None
-        ]
-        return self._gate.quote(counted, exchange, route, call)
+        rules = [rule for rule in self._rules.get(key.project, ()) if rule.measure == "money" and rule.hard]
+        return self._gate.quote(buckets(rules, key, exchange, self._gate.parts(route, call)), exchange)
 
     def bind(self, table: RouteTable, following: Dispatch) -> Dispatch:
         """Return `following` itself where the table limits nobody."""
@@ -53,17 +47,17 @@ class LimitLayer:
             key = exchange.key
             if key is None:
                 return await following(exchange, route, call)
-            counted = [
-                (rule, instance)
-                for rule in by_project.get(key.project, ())
-                if (instance := counted_as(rule, key, exchange, route)) is not None
-            ]
+            rules = by_project.get(key.project)
+            if rules is None:
+                return await following(exchange, route, call)
+            parts = gate.parts(route, call)
+            counted = buckets(rules, key, exchange, parts)
             if not counted:
                 return await following(exchange, route, call)
             if key.batch and STEP in exchange.headers:  # it was paid for; control counts what it cost, once
-                exchange.on_done.append(gate.told(counted, call))
+                exchange.on_done.append(gate.told(counted, parts))
                 return await following(exchange, route, call)
-            hold = await gate.enter(counted, exchange, route, call)
+            hold = await gate.enter(counted, parts, exchange)
             exchange.on_done.append(hold.settle)
             headers = hold.headers(exchange.operation.dialect)
             answer = await following(exchange, route, call)
@@ -73,6 +67,24 @@ class LimitLayer:
             return answer
 
         return limited
+
+
+def buckets(rules: Iterable[LimitRule], key: KeyEntry, exchange: Exchange, parts: Sequence[Part]) -> list[Counted]:
+    """Return the buckets in which an exchange counts; in those of models with the parts that call them only."""
+    found: list[Counted] = []
+    for rule in rules:
+        if rule.subject != "model":
+            instance = counted_as(rule, key, exchange, parts[-1].route)
+            if instance is not None:
+                found.append(Counted(rule, instance, parts))
+            continue
+        of: dict[str, list[Part]] = {}
+        for part in parts:
+            instance = counted_as(rule, key, exchange, part.route)
+            if instance is not None:
+                of.setdefault(instance, []).append(part)
+        found += [Counted(rule, instance, counting) for instance, counting in of.items()]
+    return found
 
 
 def counted_as(rule: LimitRule, key: KeyEntry, exchange: Exchange, route: Route) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from tetrad.limits._gate import Gate
-from tetrad.limits._layer import counted_as
+from tetrad.limits._layer import buckets
 from tetrad.serving import BoundModel, Exchange, LimitRule, Route, RouteTable
 from tetrad.serving.ports import ModelCall
 
@@ -43,15 +43,15 @@ class ToolLimits:
             key = exchange.key
             if key is None:
                 return
-            route = Route(model)
-            counted = [
-                (rule, instance)
+            rules = [
+                rule
                 for rule in by_project.get(key.project, ())
                 if who == "all" or (rule.subject == "model") == (who == "server")
-                if (instance := counted_as(rule, key, exchange, route)) is not None
             ]
+            parts = gate.parts(Route(model), ModelCall(exchange.operation, {}))
+            counted = buckets(rules, key, exchange, parts)
             if counted:
-                hold = await gate.enter(counted, exchange, route, ModelCall(exchange.operation, {}))
+                hold = await gate.enter(counted, parts, exchange)
                 exchange.on_done.append(hold.settle)
 
         return enter

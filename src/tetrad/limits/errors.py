@@ -48,3 +48,4 @@ class LimitsUnavailable(Unavailable):
     """A limit cannot be checked now, and this worker holds nothing of it any more."""
 
     code = "limits_unavailable"
+    next_step = "try again in a moment"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -13,6 +12,7 @@ from tetrad.kit.http import (
     Expected,
     Page,
     PageParams,
+    cursor_time,
     cut_page,
     decode_cursor,
     encode_cursor,
@@ -79,7 +79,7 @@ def _reading(routes: APIRouter, prompts: Prompts) -> None:
         place = decode_cursor(listing, page.cursor, [str, str]) if page.cursor else None
         found = prompts.lately(
             project, limit=page.limit + 1, contains=q, newest=descending,
-            after=(datetime.fromisoformat(str(place[0])), str(place[1])) if place else None,
+            after=(cursor_time(place[0]), str(place[1])) if place else None,
         )  # fmt: skip
         items = [PromptListed.of(each) for each in found[: page.limit]]
         more = len(found) > page.limit

@@ -25,6 +25,7 @@ from tetrad.serving._engines import (
 )
 from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._handing import SETTLED, STEP, AnsweredLine, LineFacts, RenderedLine
+from tetrad.serving._key_uses import KeyUses
 from tetrad.serving._memory import Remembering
 from tetrad.serving._model import (
     ROUTE_TABLE_AAD,
@@ -179,6 +180,7 @@ __all__ = [
     "GeminiAnswer",
     "HedgePolicy",
     "KeyEntry",
+    "KeyUses",
     "Kind",
     "Layer",
     "LimitMeasure",

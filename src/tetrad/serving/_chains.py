@@ -140,7 +140,9 @@ class Chain:
         """The steps in their order; raises `Unavailable` where one is broken."""
         if self._problem:
             raise Unavailable(
-                f"the release {self.route.digest} cannot be served: {self._problem}", code="release_unusable"
+                f"the release {self.route.digest} cannot be served: {self._problem}",
+                hint="make a release that is whole; `tetrad status` names those that are broken",
+                code="release_unusable",
             )
         return self._steps
 

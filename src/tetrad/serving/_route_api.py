@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from tetrad.kernel import InvalidInput
-from tetrad.kit.http import Page, requires
+from tetrad.kernel import InvalidInput, TooLarge
+from tetrad.kit.http import Page, PageParams, Search, holds, page_of_all, requires
+from tetrad.serving._key_uses import MAX_USES
 from tetrad.serving._providers import ProviderDirectory
 from tetrad.serving._route_directory import ProviderHealth, RouteDirectory, RouteHealth, TargetSummary
 from tetrad.serving._route_plan import GatewayHealth
 from tetrad.serving._route_spec import MAX_ALIASES, MAX_TARGETS, ModelRoute
 
+NoteUses = Callable[[dict[str, datetime]], None]
 RouteName = Annotated[str, Path(max_length=63)]
 _Labels = Annotated[list[str], Field(max_length=64)]
 
@@ -161,9 +166,28 @@ def route_router(directory: RouteDirectory, health: RouteHealth) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/projects/{project}/routes", tags=["serving"])
 
     @routes.get("", dependencies=[requires("control")], operation_id="list_model_routes")
-    def list_model_routes(project: str) -> Page[ModelRouteView]:
-        """Return the routes of a project."""
-        return Page(items=[ModelRouteView.of(route) for route in directory.all(project)])
+    def list_model_routes(
+        project: str,
+        page: PageParams,
+        q: Search = "",
+        sort: Annotated[
+            str, Query(max_length=16, description="`name`, `strategy` or `targets` (how many), `-` for the reverse")
+        ] = "name",
+    ) -> Page[ModelRouteView]:
+        """List the routes of a project; `q` looks in their names, aliases and models."""
+        found = (ModelRouteView.of(route) for route in directory.all(project))
+        return page_of_all(
+            f"routes {project} {q!r}", page,
+            (
+                each for each in found
+                if holds(q, each.name, *each.aliases, *(target.model for target in each.targets))
+            ),
+            sort=sort, name=lambda each: each.name,
+            sorts={
+                "name": lambda each: each.name, "strategy": lambda each: each.strategy,
+                "targets": lambda each: len(each.targets),
+            },
+        )  # fmt: skip
 
     @routes.get("/health", dependencies=[requires("control")], operation_id="get_model_route_health")
     def get_model_route_health(project: str) -> Page[TargetSummaryView]:
@@ -189,8 +213,8 @@ def route_router(directory: RouteDirectory, health: RouteHealth) -> APIRouter:
     return routes
 
 
-def gateway_health_router(health: RouteHealth, providers: ProviderDirectory) -> APIRouter:
-    """Return what gateways call, and what they tell of providers."""
+def gateway_health_router(health: RouteHealth, providers: ProviderDirectory, note_uses: NoteUses) -> APIRouter:
+    """Return what gateways call, and what they tell of providers; `note_uses` writes down when keys were last used."""
     routes = APIRouter(tags=["serving"])
 
     @routes.get(
@@ -209,10 +233,20 @@ def gateway_health_router(health: RouteHealth, providers: ProviderDirectory) -> 
         status_code=204,
     )
     def report_gateway_health(worker: Annotated[str, Path(max_length=300)], body: dict[str, Any]) -> None:
-        """Take a gateway worker's report of how the targets of routes do."""
-        health.note(worker, _converted(body, GatewayHealth))
+        """Take a gateway worker's report of how the targets of routes do, and of which keys were used."""
+        report = _converted(body, GatewayHealth)
+        if len(report.uses) > MAX_USES:
+            raise TooLarge(f"a report of {len(report.uses):,} keys that were used", hint=f"at most {MAX_USES:,}")
+        health.note(worker, report)
+        note_uses({key: _time(at) for key, at in report.uses.items()})
 
     return routes
+
+
+def _time(at_ns: int) -> datetime:
+    """Return when a gateway saw a use; its clock may run ahead, and no key was used in the future."""
+    now_ns = time.time_ns()
+    return datetime.fromtimestamp(min(max(at_ns, 0), now_ns) // 1_000 / 1_000_000, UTC)
 
 
 def _converted(data: dict[str, Any], kind: Any) -> Any:

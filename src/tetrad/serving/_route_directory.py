@@ -118,6 +118,7 @@ class RouteHealth:
         """Take a worker's report in place of its last one."""
         if len(report.targets) > MAX_REPORTED or len(report.keys) > MAX_REPORTED:
             raise TooLarge(f"a report of {len(report.targets)} targets", hint=f"at most {MAX_REPORTED}")
+        report = msgspec.structs.replace(report, uses={})
         now = self._clock.monotonic()
         with self._lock:
             self._reports = {name: each for name, each in self._reports.items() if now - each[0] < FRESH_S}

@@ -245,11 +245,13 @@ class TargetHealth(msgspec.Struct, frozen=True):
 
 
 class GatewayHealth(msgspec.Struct, frozen=True):
-    """What one gateway worker tells of the targets of routes, and of the keys and gates of providers."""
+    """What one gateway worker tells of the targets of routes, the keys and gates of providers, and clients' keys."""
 
     targets: tuple[TargetHealth, ...] = ()
     keys: dict[str, dict[str, int]] = {}
     gates: dict[str, dict[str, float]] = {}
+    uses: dict[str, int] = {}
+    """Keys of clients, by id, that were used since control last heard of them: when, in nanoseconds."""
 
 
 def suits(target: Target, facts: Facts, kind: Kind) -> bool:

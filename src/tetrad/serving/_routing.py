@@ -25,6 +25,7 @@ from tetrad.serving._capacity import Capacity
 from tetrad.serving._dispatch import BoundModel
 from tetrad.serving._gate import Gate, GatePolicy
 from tetrad.serving._key_pool import KeyPool
+from tetrad.serving._key_uses import KeyUses
 from tetrad.serving._model import (
     AppRoute,
     BindingRoute,
@@ -53,6 +54,7 @@ class ModelNotFound(NotFound):
     """No model, app or release of that name is visible to the key."""
 
     code = "model_not_found"
+    next_step = "GET /v1/models lists what this key may call"
     param = "model"
 
 
@@ -103,6 +105,7 @@ class CompiledTable:
         self.problems: dict[str, str] = {}
         self._keys = table.keys
         self._asked: dict[bytes, KeyEntry] = {}
+        self.key_uses: KeyUses = previous.key_uses if previous else KeyUses()
         self._clock = clock or SystemClock()
         self._models: dict[str, BoundModel] = {}
         self._pools: dict[str, KeyPool] = {}
@@ -135,6 +138,7 @@ class CompiledTable:
         authorization = headers.get(b"authorization")
         known = None if authorization is None else self._asked.get(authorization)
         if known is not None and (not known.expires_ns or known.expires_ns > now_ns):
+            self.key_uses.note(known.id, now_ns)
             return known
         if authorization is not None:
             scheme, _, secret = authorization.partition(b" ")
@@ -168,6 +172,7 @@ class CompiledTable:
             if len(self._asked) >= _MAX_ASKED:
                 self._asked.clear()
             self._asked[authorization] = key
+        self.key_uses.note(key.id, now_ns)
         return key
 
     def resolve(self, key: KeyEntry, name: str, kind: Kind, release: str = "") -> Route:
@@ -202,7 +207,11 @@ class CompiledTable:
         """Return a model whose provider takes batches; raises `TetradError` where it is gone, or takes none."""
         model = self._model(project, name)
         if model.lines is None:
-            raise Unavailable(f"the provider of the model {name!r} takes no batches any more", code="batches_not_taken")
+            raise Unavailable(
+                f"the provider of the model {name!r} takes no batches any more",
+                hint="`tetrad provider set NAME --batches` says what it takes",
+                code="batches_not_taken",
+            )
         return model
 
     def names(self, key: KeyEntry) -> list[tuple[str, str, int]]:
@@ -300,7 +309,11 @@ class CompiledTable:
         release = self._releases.get((project, digest))
         if release is None:
             why = self.problems.get(f"release {project}/{digest}", "it is not in the route table")
-            raise Unavailable(f"the release {digest} of {app!r} cannot be served: {why}", code="release_unusable")
+            raise Unavailable(
+                f"the release {digest} of {app!r} cannot be served: {why}",
+                hint="make a release that is whole; `tetrad status` names those that are broken",
+                code="release_unusable",
+            )
         route = self._placed(project, release, release.route.model, app, ref, bound_by)
         others = {step.step: step.model for step in release.route.steps if step.model != release.route.model}
         if not others:
@@ -369,7 +382,11 @@ class CompiledTable:
         if plan is not None:
             return Route(plan.targets[0].model, plan=plan)
         if why := self.problems.get(f"route {path}"):
-            raise Unavailable(f"the route {name!r} cannot be served: {why}", code="route_unusable")
+            raise Unavailable(
+                f"the route {name!r} cannot be served: {why}",
+                hint="`tetrad route set` names other models for it",
+                code="route_unusable",
+            )
         model = self._model(project, name)
         return Route(model, plan=self._plans.get(f"/{name}")) if model.upstream.secrets else Route(model)
 
@@ -418,7 +435,11 @@ class CompiledTable:
         if model is not None and model.entry.project in ("", project):
             return model
         if model is None and (why := self.problems.get(f"model {name}")):
-            raise Unavailable(f"the model {name!r} cannot be served: {why}", code="model_unusable")
+            raise Unavailable(
+                f"the model {name!r} cannot be served: {why}",
+                hint="`tetrad provider test` asks its provider, `tetrad status` shows engines",
+                code="model_unusable",
+            )
         raise ModelNotFound(
             f"the model {name[:200]!r} does not exist", hint="GET /v1/models lists what this key may call"
         )

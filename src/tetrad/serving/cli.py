@@ -13,10 +13,10 @@ import typer
 
 from tetrad.kernel import InvalidInput, Unavailable
 from tetrad.kit.api_client import ApiClient, path_part
-from tetrad.kit.cli_output import InProject, Json, show_rows
+from tetrad.kit.cli_output import Find, InProject, Json, SortBy, show_rows
 from tetrad.kit.egress import MAX_CA_BYTES
-from tetrad.kit.home import GATEWAY_PORT, reachable_host
 from tetrad.kit.home import SETTINGS as INSTALLATION
+from tetrad.kit.running import running_gateway
 from tetrad.kit.settings import load_settings
 from tetrad.serving._model import UNITS
 from tetrad.serving._presets import PRESETS, find_preset
@@ -33,7 +33,7 @@ def _path(project: str, name: str = "") -> str:
 
 
 @providers.command("list")
-def list_providers(project: InProject = "default", as_json: Json = False) -> None:
+def list_providers(find: Find = "", sort: SortBy = None, project: InProject = "default", as_json: Json = False) -> None:
     """List the providers of a project."""
     columns = {
         "name": lambda row: row["name"],
@@ -43,7 +43,7 @@ def list_providers(project: InProject = "default", as_json: Json = False) -> Non
         "models": lambda row: ", ".join(model["name"] for model in row["models"]),
     }
     show_rows(
-        ApiClient.from_environment().items(_path(project)),
+        ApiClient.from_environment().items(_path(project), q=find or None, sort=sort),
         columns,
         as_json,
         empty="no providers; `tetrad provider set openai --secret NAME` adds one",
@@ -349,9 +349,14 @@ def _cache_path(project: str, app: str = "") -> str:
 
 
 @caches.command("list")
-def list_caches(project: InProject = "default", as_json: Json = False) -> None:
+def list_caches(find: Find = "", sort: SortBy = None, project: InProject = "default", as_json: Json = False) -> None:
     """List how the answers of a project's apps are cached."""
-    show_rows(ApiClient.from_environment().items(_cache_path(project)), _POLICY_COLUMNS, as_json, empty="")
+    show_rows(
+        ApiClient.from_environment().items(_cache_path(project), q=find or None, sort=sort),
+        _POLICY_COLUMNS,
+        as_json,
+        empty="",
+    )
 
 
 @caches.command("set")
@@ -413,8 +418,7 @@ def show_cache_stats(
 
 
 def _own_gateway() -> str:
-    settings = load_settings([INSTALLATION], partial=True)
-    return f"http://{reachable_host(settings)}:{settings.get(GATEWAY_PORT)}"
+    return running_gateway(load_settings([INSTALLATION], partial=True))
 
 
 def _cache_samples(gateway: str) -> list[dict[str, Any]]:

@@ -29,10 +29,13 @@ class EngineFailed(Unavailable):
     """The engine did not start, died, hangs or answers wrongly; trying again may help."""
 
     code = "engine_failed"
+    next_step = "`tetrad status` and `tetrad logs worker` tell how the engine does"
 
 
 class RequestRefused(InvalidInput):
     """A client's request cannot be served as it is; `param` names the field at fault."""
+
+    next_step = "correct it before you send it again"
 
     def __init__(
         self, message: str, *, param: str = "", hint: str = "", code: str | None = None, status: int | None = None
@@ -45,6 +48,7 @@ class BindingBroken(Unavailable):
     """What a release's model is bound to is gone or cannot be used; other refs and apps go on."""
 
     code = "binding_broken"
+    next_step = "`tetrad status` names it; bind the model to something that is there"
 
 
 class BadAnswer(Unavailable):
@@ -52,6 +56,7 @@ class BadAnswer(Unavailable):
 
     code = "upstream_broken"
     status = 502
+    next_step = "check that the provider speaks the protocol that it is set to, and what stands between"
 
 
 class StreamBroken(Unavailable):
@@ -59,6 +64,7 @@ class StreamBroken(Unavailable):
 
     code = "stream_truncated"
     status = 502
+    next_step = "try again; if it happens often, what runs there or stands between ends connections"
 
 
 class OutputViolated(Unavailable):
@@ -66,12 +72,14 @@ class OutputViolated(Unavailable):
 
     code = "output_schema_violated"
     status = 502
+    next_step = "try again; the trace holds the answer"
 
 
 class BadRouteTable(TetradError):
     """A route table contradicts itself; a gateway keeps the one it has."""
 
     code = "bad_route_table"
+    next_step = "`tetrad status` names it; correct what it was made from"
 
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -145,3 +153,4 @@ class DeadlinePassed(TetradError):
 
     code = "deadline_exceeded"
     status = 504
+    next_step = "try again, or allow more time"

@@ -10,7 +10,7 @@ import typer
 
 from tetrad.kernel import InvalidInput, TooLarge
 from tetrad.kit.api_client import ApiClient, path_part
-from tetrad.kit.cli_output import InProject, Json, show_rows
+from tetrad.kit.cli_output import Find, InProject, Json, SortBy, show_rows
 
 routes = typer.Typer(no_args_is_help=True, help="Routes: one name for several models, and its fallbacks.")
 Name = Annotated[str, typer.Argument(help="The name that clients and releases use as a model's.")]
@@ -70,9 +70,9 @@ def set_route(
 
 
 @routes.command("list")
-def list_routes(project: InProject = "default", as_json: Json = False) -> None:
+def list_routes(find: Find = "", sort: SortBy = None, project: InProject = "default", as_json: Json = False) -> None:
     """List the routes of a project."""
-    _show(list(ApiClient.from_environment().items(_path(project))), as_json)
+    _show(list(ApiClient.from_environment().items(_path(project), q=find or None, sort=sort)), as_json)
 
 
 @routes.command("show")

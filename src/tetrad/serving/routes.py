@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from tetrad.kernel import InvalidInput, Principal
-from tetrad.kit.http import CurrentPrincipal, Page, requires
+from tetrad.kit.http import CurrentPrincipal, Page, PageParams, Search, holds, page_of_all, requires
 from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, EngineStatus
 from tetrad.serving._engines import EngineReport, EngineSpec
@@ -383,9 +383,25 @@ def provider_router(directory: ProviderDirectory, probe: ProviderProbe) -> APIRo
     routes = APIRouter(prefix="/api/v1/projects/{project}/providers", tags=["serving"])
 
     @routes.get("", dependencies=[requires("control")], operation_id="list_providers")
-    def list_providers(project: str) -> Page[ProviderView]:
-        """Return the providers of a project."""
-        return Page(items=[ProviderView.of(spec) for spec in directory.all(project)])
+    def list_providers(
+        project: str,
+        page: PageParams,
+        q: Search = "",
+        sort: Annotated[
+            str, Query(max_length=16, description="`name`, `adapter` or `models` (how many), `-` for the reverse")
+        ] = "name",
+    ) -> Page[ProviderView]:
+        """List the providers of a project; `q` looks in their names, addresses and models."""
+        found = (ProviderView.of(spec) for spec in directory.all(project))
+        return page_of_all(
+            f"providers {project} {q!r}", page,
+            (each for each in found if holds(q, each.name, each.base_url, *(model.name for model in each.models))),
+            sort=sort, name=lambda each: each.name,
+            sorts={
+                "name": lambda each: each.name, "adapter": lambda each: each.adapter,
+                "models": lambda each: len(each.models),
+            },
+        )  # fmt: skip
 
     @routes.get("/{name}", dependencies=[requires("control")], operation_id="get_provider")
     def get_provider(project: str, name: EngineName) -> ProviderView:
@@ -470,9 +486,20 @@ def cache_router(policies: CachePolicies) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/projects/{project}/caches", tags=["serving"])
 
     @routes.get("", dependencies=[requires("control")], operation_id="list_caches")
-    def list_caches(project: str) -> Page[CacheView]:
-        """Return how the answers of a project are cached."""
-        return Page(items=[CacheView.of(app, policy) for app, policy in sorted(policies.of_project(project).items())])
+    def list_caches(
+        project: str,
+        page: PageParams,
+        q: Search = "",
+        sort: Annotated[
+            str, Query(max_length=16, description="`app` or `ttl` (how long answers are kept), `-` for the reverse")
+        ] = "app",
+    ) -> Page[CacheView]:
+        """List how the answers of a project are cached; `q` looks in the names of apps."""
+        found = (CacheView.of(app, policy) for app, policy in policies.of_project(project).items())
+        return page_of_all(
+            f"caches {project} {q!r}", page, (each for each in found if holds(q, each.app)),
+            sort=sort, name=lambda each: each.app, sorts={"app": lambda each: each.app, "ttl": lambda each: each.ttl_s},
+        )  # fmt: skip
 
     @routes.put("/{app}", dependencies=[requires("admin")], operation_id="put_cache")
     def put_cache(project: str, app: EngineName, body: CacheBody) -> CacheView:

@@ -78,7 +78,9 @@ class HttpLister:
         route = self._route_of(spec)
         if route.problem:
             raise Unavailable(
-                f"the MCP server {route.name!r} cannot be called: {route.problem}", code="tool_server_unusable"
+                f"the MCP server {route.name!r} cannot be called: {route.problem}",
+                hint="`tetrad mcp show` tells more",
+                code="tool_server_unusable",
             )
         return asyncio.run(self._list(route))
 

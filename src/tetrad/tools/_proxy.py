@@ -329,7 +329,7 @@ class ToolProxy:
 
     def take_stream(self, key: KeyEntry) -> None:
         if self.draining:
-            raise Unavailable("the gateway is shutting down", code="shutting_down", retry_after_s=1.0)
+            raise Unavailable("the gateway is shutting down", hint="try again", code="shutting_down", retry_after_s=1.0)
         held = self._streams.get(key.id, 0)
         if held >= self._streams_per_key:
             raise Overloaded(

@@ -19,6 +19,7 @@ from tetrad.tools.errors import ServerBroken, SessionUnknown, ToolRefused
 if TYPE_CHECKING:
     from tetrad.tools._proxy import ToolProxy
 
+_SHOW = "`tetrad mcp show` tells more"
 MAX_AT_ONCE = 16
 UNAVAILABLE = "dev.tetrad/unavailable"
 OMITTED = "dev.tetrad/omitted"
@@ -58,7 +59,9 @@ class Together:
                 hint="names here are SERVER__NAME, and addresses mcp+SERVER+ADDRESS, as the lists show them",
             )
         if isinstance(server, str):
-            raise Unavailable(f"the MCP server {name!r} cannot be called: {server}", code="tool_server_unusable")
+            raise Unavailable(
+                f"the MCP server {name!r} cannot be called: {server}", hint=_SHOW, code="tool_server_unusable"
+            )
         return server
 
     def whole(self, name: str) -> Part:
@@ -107,7 +110,7 @@ class Together:
         proxy = self.proxy
         at_once = asyncio.Semaphore(MAX_AT_ONCE)
         gone = [
-            Gone(name, Unavailable(f"it cannot be called: {each}", code="tool_server_unusable"))
+            Gone(name, Unavailable(f"it cannot be called: {each}", hint=_SHOW, code="tool_server_unusable"))
             for name, each in self.usable.items()
             if isinstance(each, str)
         ]
@@ -119,7 +122,7 @@ class Together:
                     found[name] = await (ask(name) if ask is not None else self.ask(name, message))
             except TimeoutError:
                 told = f"it did not answer within {proxy.listing_s:g} s"
-                gone.append(Gone(name, Unavailable(told, code="tool_server_timeout")))
+                gone.append(Gone(name, Unavailable(told, hint="try again", code="tool_server_timeout")))
             except TetradError as error:
                 gone.append(Gone(name, error))
 

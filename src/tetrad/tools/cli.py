@@ -9,7 +9,7 @@ import typer
 
 from tetrad.kernel import InvalidInput
 from tetrad.kit.api_client import ApiClient, path_part
-from tetrad.kit.cli_output import InProject, Json, read_pairs, show_rows, shown_time
+from tetrad.kit.cli_output import Find, InProject, Json, SortBy, read_pairs, show_rows, shown_time
 from tetrad.kit.plain_text import plain
 
 servers = typer.Typer(no_args_is_help=True, help="MCP servers: register, test, approve their tools.")
@@ -157,10 +157,10 @@ def change_server(
 
 
 @servers.command("list")
-def list_servers(project: InProject = "default", as_json: Json = False) -> None:
+def list_servers(find: Find = "", sort: SortBy = None, project: InProject = "default", as_json: Json = False) -> None:
     """List the MCP servers of a project."""
     show_rows(
-        ApiClient.from_environment().items(_path(project)),
+        ApiClient.from_environment().items(_path(project), q=find or None, sort=sort),
         _COLUMNS,
         as_json,
         empty="no MCP servers; `tetrad mcp add NAME --url …` registers one",

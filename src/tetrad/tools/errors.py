@@ -33,6 +33,7 @@ class BadMessage(InvalidInput):
     """What a client sent is no message of MCP; `number` is the JSON-RPC error code that says so."""
 
     code = "bad_message"
+    next_step = "correct the message: MCP's specification says what it may hold"
 
     def __init__(self, message: str, *, number: int = -32600, hint: str = "", status: int | None = None) -> None:
         super().__init__(message, hint=hint, status=status)
@@ -58,6 +59,7 @@ class SessionUnknown(NotFound):
     """No session of this key has that id: it is another key's, another server's, damaged, or ended."""
 
     code = "session_not_found"
+    next_step = "begin a new session"
 
 
 class ServerBroken(Unavailable):
@@ -65,6 +67,7 @@ class ServerBroken(Unavailable):
 
     code = "tool_server_broken"
     status = 502
+    next_step = "check that what runs at its URL is an MCP server, and its log; then try again"
 
 
 class ServerRefused(TetradError):
@@ -72,3 +75,4 @@ class ServerRefused(TetradError):
 
     code = "tool_server_refused"
     status = 502
+    next_step = "ask who set up the MCP server: its URL or its secret is wrong"

@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.kernel import InvalidInput, TetradError, digest_json
-from tetrad.kit.http import CurrentPrincipal, Page, requires
+from tetrad.kit.http import CurrentPrincipal, Page, PageParams, Search, holds, page_of_all, requires
 from tetrad.serving import AccessSubject, OnChange, Surface
 from tetrad.tools._model import (
     MAX_ACCESS,
@@ -174,15 +174,29 @@ def router(servers: ToolServers) -> APIRouter:
     base = "/api/v1/projects/{project}/mcp-servers"
 
     @routes.get(base, dependencies=[requires("control")], operation_id="list_tool_servers")
-    def list_tool_servers(project: str) -> Page[ToolServerView]:
-        """Return the MCP servers of a project."""
+    def list_tool_servers(
+        project: str,
+        page: PageParams,
+        q: Search = "",
+        sort: Annotated[
+            str, Query(max_length=16, description="`name`, `url` or `tools` (how many), `-` for the reverse")
+        ] = "name",
+    ) -> Page[ToolServerView]:
+        """List the MCP servers of a project; `q` looks in their names and addresses."""
         states = servers.states(project)
-        return Page(
-            items=[
-                ToolServerView.of(spec, states.get(spec.name, []), servers.problem(spec))
-                for spec in servers.all(project)
-            ]
+        found = (
+            ToolServerView.of(spec, states.get(spec.name, []), servers.problem(spec))
+            for spec in servers.all(project)
+            if holds(q, spec.name, spec.url)
         )
+        return page_of_all(
+            f"mcp servers {project} {q!r}", page, found,
+            sort=sort, name=lambda each: each.name,
+            sorts={
+                "name": lambda each: each.name, "url": lambda each: each.url,
+                "tools": lambda each: sum(each.tools.values()),
+            },
+        )  # fmt: skip
 
     @routes.get(f"{base}/{{name}}", dependencies=[requires("control")], operation_id="get_tool_server")
     def get_tool_server(project: str, name: ServerName) -> ToolServerView:

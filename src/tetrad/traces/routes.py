@@ -14,9 +14,9 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from tetrad.kernel import InvalidInput
-from tetrad.kit.http import Page, PageParams, decode_cursor, encode_cursor, parse_sort, requires
+from tetrad.kit.http import Page, PageParams, bad_cursor, decode_cursor, encode_cursor, parse_sort, requires
 from tetrad.traces._service import Traces, WindowName, check_filter
-from tetrad.traces._views import SORTS, Position, SortField, TraceFilter, TraceSummary, Window, matches
+from tetrad.traces._views import SORTS, Position, SortField, TraceFilter, TraceSummary, matches
 from tetrad.traces._wire import (
     DroppedOut,
     OverviewOut,
@@ -35,11 +35,19 @@ from tetrad.traces.errors import BadWindow, ChunkTooLarge
 HEARTBEAT_S = 15.0
 _EVENT_ID = re.compile(r"([0-9]{1,19})-([0-9a-f]{32})")
 _NANOSECONDS = re.compile(r"[0-9]{1,19}")
+_COST = re.compile(r"-1|[0-9]{1,20}(\.[0-9]{1,12})?")
 _SORTS: dict[str, SortField] = {name: name for name in SORTS}
 _SORT_HELP = "start, duration, cost, tokens or first_token; with `-` before it, the largest first"
 _BYTES = {"type": "string", "format": "binary"}
 _Text = Annotated[str, Query(max_length=500)]
 _Time = Annotated[str | None, Query(max_length=40, description="RFC 3339, or nanoseconds since the epoch")]
+
+
+def _is_value(field: str, value: str) -> bool:
+    """Tell whether traces can be compared with this, which a cursor told, in a sort."""
+    if field == "cost":
+        return _COST.fullmatch(value) is not None
+    return _NANOSECONDS.fullmatch(value) is not None and int(value) < 2**63 - 1
 
 
 def parse_time(text: str | None, name: str) -> int | None:
@@ -115,7 +123,9 @@ def router(service: Traces, *, heartbeat_s: float = HEARTBEAT_S) -> APIRouter:
             begin, end, value, trace_id = decode_cursor(listing, page.cursor, (int, int, str, str))
             assert isinstance(begin, int)  # noqa: S101 - decode_cursor checked the types
             assert isinstance(end, int)  # noqa: S101
-            window, after = Window(begin, end), Position(str(value), str(trace_id))
+            if not _is_value(field, str(value)):
+                raise bad_cursor()
+            window, after = service.window(begin, end), Position(str(value), str(trace_id))
         else:
             window, after = service.window(parse_time(from_, "from"), parse_time(to, "to")), None
         found = service.find(

@@ -15,7 +15,8 @@ from support.product import product_environment, running_product
 
 def test_it_starts_in_the_background_tells_its_state_and_stops(tmp_path: Path) -> None:
     ports = {"gateway_port": free_port(), "control_port": free_port()}
-    environment = product_environment(tmp_path / "home", **ports)
+    environment = product_environment(tmp_path / "home")
+    flags = (f"--gateway-port={ports['gateway_port']}", f"--control-port={ports['control_port']}")
 
     def tetrad(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -30,15 +31,18 @@ def test_it_starts_in_the_background_tells_its_state_and_stops(tmp_path: Path) -
 
     assert tetrad("status").returncode == 3
     assert tetrad("down").returncode == 0, "nothing to stop is no error"
-    started = tetrad("up", "--detach")
+    started = tetrad("up", "--detach", *flags)
     try:
         assert started.returncode == 0, started.stdout + started.stderr
         assert "login#token=" in started.stdout, "the sign-in link is printed"
         assert httpx.get(f"http://127.0.0.1:{ports['gateway_port']}/readyz", trust_env=False).status_code == 200
         shown = tetrad("status").stdout
         assert "gateway-0" in shown
-        assert "smollm2-135m" in shown
-        again = tetrad("up", "--detach")
+        assert "smollm2-135m" in shown, "control is asked where it was told to answer"
+        exported = tetrad("env").stdout
+        assert f"OPENAI_BASE_URL=http://127.0.0.1:{ports['gateway_port']}/v1" in exported
+        assert f"TETRAD_CONTROL_URL=http://127.0.0.1:{ports['control_port']}" in exported
+        again = tetrad("up", "--detach", *flags)
         assert again.returncode == 1
         assert "already runs" in again.stderr
         assert "route table" in tetrad("logs", "control").stdout

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,24 @@ def test_a_plain_call_is_answered_by_the_app_and_leaves_its_trace(product: Produ
     assert answer.choices[0].message.content in json.dumps(asked["output"], ensure_ascii=False)
     sent = product.control("GET", path + attempt["span_id"]).json()
     assert len(sent["input"]) > 1, "the release's prompt and examples stand before the question"
+
+
+def test_the_key_that_was_used_tells_when(product: Product, client: openai.OpenAI) -> None:
+    begun = datetime.now(UTC)
+    client.models.list()
+
+    def last_used() -> str | None:
+        keys = product.control("GET", "/api/v1/projects/default/keys").json()["items"]
+        return max(
+            (key["last_used_at"] for key in keys if key["scopes"] == ["data"] and key["last_used_at"]), default=None
+        )
+
+    told = wait_until(last_used, timeout_s=30, what="the gateway to tell of the key")
+    assert told is not None
+    # a call of a test before this one may have been told less than a minute ago
+    assert begun - timedelta(seconds=90) < datetime.fromisoformat(told) <= datetime.now(UTC)
+    listed = json.loads(product.cli("key", "list", "--json").stdout)
+    assert any(key["last_used_at"] and key["last_used_at"] >= told for key in listed)
 
 
 def test_the_model_itself_may_be_named(client: openai.OpenAI) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def made(database: Database) -> tuple[Any, Any, str]:
     app = make_app(
         identity,
         route_router(routes, health),
-        gateway_health_router(health, providers),
+        gateway_health_router(health, providers, identity.keys.note_use),
         provider_router(providers, ProviderProbe(identity.secrets.reveal, FixedClock())),
     )
     return app, identity, identity.keys.create(ADMIN, "default", "ann", ["control", "admin"]).secret
@@ -116,6 +118,70 @@ async def test_the_console_sees_what_gateways_tell(database: Database) -> None:
     assert (found["route"], found["open"], found["workers"], found["outcomes"]) == ("smart", 1, 1, {"timeout": 4})
 
 
+async def through(http: httpx.AsyncClient, path: str, **asked: Any) -> list[str]:
+    """Go through a list two at a time; return the names."""
+    names: list[str] = []
+    page = (await http.get(path, params={"limit": 2, **asked})).json()
+    while True:
+        names += [each.get("name") or each["app"] for each in page["items"]]
+        if page["next_cursor"] is None:
+            return names
+        page = (await http.get(path, params={"limit": 2, **asked, "cursor": page["next_cursor"]})).json()
+
+
+async def test_routes_and_providers_are_sorted_found_and_paged(http: httpx.AsyncClient) -> None:
+    for number, name in enumerate(("delta", "alpha", "charlie", "bravo", "echo")):
+        targets = [{"model": f"acme/{name}-{at}"} for at in range(number % 3 + 1)]
+        assert (
+            await http.put(f"{P}/{name}", json={"targets": targets, "aliases": [f"also-{name}"]})
+        ).status_code == 200
+        body = {"base_url": f"https://{name}.example/v1", "models": [{"name": f"m{at}"} for at in range(number + 1)]}
+        assert (await http.put(f"/api/v1/projects/default/providers/p-{name}", json=body)).status_code == 200
+    assert await through(http, P) == ["alpha", "bravo", "charlie", "delta", "echo"]
+    assert await through(http, P, sort="-targets") == ["charlie", "echo", "alpha", "delta", "bravo"]
+    assert await through(http, P, q="ALSO-c") == ["charlie"]
+    assert await through(http, P, q="delta-0") == ["delta"]
+    providers = "/api/v1/projects/default/providers"
+    assert await through(http, providers, sort="-models") == ["p-echo", "p-bravo", "p-charlie", "p-alpha", "p-delta"]
+    assert await through(http, providers, q="bravo.example") == ["p-bravo"]
+    first = (await http.get(providers, params={"limit": 2, "sort": "models"})).json()
+    for other in ({"sort": "-models"}, {"sort": "models", "q": "a"}):
+        refused = await http.get(providers, params={**other, "cursor": first["next_cursor"]})
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
+    refused = await http.get(providers, params={"sort": "weight"})
+    assert (refused.status_code, "adapter, models, name" in refused.json()["hint"]) == (400, True)
+
+
+async def test_what_gateways_tell_of_keys_is_when_they_were_last_used(database: Database) -> None:
+    app, identity, _ = made(database)
+    key = identity.keys.create(ADMIN, "default", "bot", ["data"]).key.id
+
+    def last_used() -> datetime | None:
+        return next(each.last_used_at for each in identity.keys.list("default", limit=50) if each.id == key)
+
+    path, now_ns = "/internal/v1/gateways/host-0/health", time.time_ns()
+    async with caller(app, INTERNAL_TOKEN) as gateway:
+
+        async def tell(**uses: int) -> int:
+            return (await gateway.put(path, json={**TOLD, "uses": uses})).status_code
+
+        assert last_used() is None
+        assert await tell(**{key: now_ns - 10**9, "key_of_nobody": now_ns}) == 204
+        seen = last_used()
+        assert seen is not None
+        assert abs(seen.timestamp() - (now_ns / 1e9 - 1)) < 0.01
+        assert await tell(**{key: now_ns - 10**12}) == 204
+        assert last_used() == seen, "an older use, told late, takes nothing back"
+        assert await tell(**{key: 2**62}) == 204
+        ahead = last_used()
+        assert ahead is not None
+        assert seen < ahead <= datetime.now(UTC), "a clock that runs ahead does not tell the future"
+        assert await tell(**{key: -1}) == 204
+        assert await tell(**{f"k{number}": now_ns for number in range(1_001)}) == 413
+        assert (await gateway.put(path, json={"uses": {key: "now"}})).status_code == 400
+        assert last_used() == ahead
+
+
 @pytest.fixture
 def tetrad(database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run a command as a person would; return its status and what it printed."""
@@ -147,6 +213,11 @@ def test_the_commands_set_show_list_and_remove(tetrad: Any, tmp_path: Path) -> N
     file.write_text(shown.replace("gpt-9", "gpt-10"))
     assert tetrad("route", "set", "copy", "--file", str(file))[0] == 0
     assert "acme/big=3" in tetrad("route", "list")[1]
+    assert [each["name"] for each in json.loads(tetrad("route", "list", "--sort", "-name", "--json")[1])] == [
+        "smart", "copy",
+    ]  # fmt: skip
+    assert [each["name"] for each in json.loads(tetrad("route", "list", "--find", "gpt-9", "--json")[1])] == ["smart"]
+    assert tetrad("route", "list", "--sort", "luck")[0] == 2
     given = ["--base-url", "https://acme.example/v1", "-m", "big", "--secret", "a", "--secret", "b"]
     assert tetrad("provider", "set", "acme", *given, "--max-concurrency", "5")[0] == 0
     assert "a, b" in tetrad("provider", "list")[1]

@@ -22,13 +22,13 @@ from tetrad.kit.children import (
     ChildSpec,
     ChildStatus,
     GiveUp,
-    ProcessIdentity,
     RestartPolicy,
     RotatingFile,
     Supervised,
     after_exit,
     rss_bytes,
 )
+from tetrad.kit.process_identity import ProcessIdentity
 
 FAST = RestartPolicy(first_s=0.01, longest_s=0.05, give_up_after=4)
 

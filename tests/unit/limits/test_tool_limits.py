@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import pytest
 
 from support.gateway import make_table
 from support.limits import rule
-from tetrad.limits import ToolLimits
+from tetrad.kernel import SystemClock
+from tetrad.limits import Gate, ToolLimits
+from tetrad.limits._gate import Counted, Hold, Part
+from tetrad.limits._pockets import Pockets
 from tetrad.serving import BoundModel, Exchange, KeyEntry, LimitRule, ModelEntry, Upstream
 from tetrad.tools._exchange import OPERATION
 
 
-class Counting:
+class Counting(Gate):
     """A gate that lets all pass and notes in which rules a request was counted."""
 
     def __init__(self) -> None:
+        super().__init__(nowhere, SystemClock(), wake=print, wait_s=1.0, assumed_output=1)
         self.counted: list[str] = []
 
-    async def enter(self, counted: Sequence[tuple[LimitRule, str]], *_: Any) -> Counting:
-        self.counted += [rule.subject for rule, _ in counted]
-        return self
+    async def enter(self, counted: Sequence[Counted], parts: Sequence[Part], exchange: Exchange) -> Hold:
+        self.counted += [each.rule.subject for each in counted]
+        return Hold(SystemClock(), parts)
 
-    def settle(self, exchange: Exchange) -> None:
-        """Nothing was set aside."""
+
+def nowhere(_: LimitRule) -> Pockets:
+    raise AssertionError("nothing is set aside here")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ async def test_a_request_to_several_servers_is_one_of_its_caller_and_one_of_each
     )
     gate = Counting()
     table = msgspec.structs.replace(make_table("http://127.0.0.1:1/v1"), limits=rules)
-    enter = ToolLimits(gate).bind(table)  # type: ignore[arg-type] # as far as it is asked
+    enter = ToolLimits(gate).bind(table)
     assert enter is not None
     exchange = Exchange(OPERATION, {}, 0)
     exchange.key = KeyEntry("key_1", "default", (), team="red")

@@ -1,5 +1,5 @@
 import { queryOptions } from "@tanstack/react-query";
-import { answer, control, type Schemas } from "./http";
+import { answer, control, everything, type Schemas } from "./http";
 import type { Window } from "./overview";
 
 export type Provider = Schemas["ProviderView"];
@@ -26,10 +26,14 @@ export const MOST_SECRETS = 200;
 /** How often what gateways do is asked for again. */
 const LIVE_MS = 5_000;
 
-export const providersQuery = (project: string) =>
+const MOST = 200;
+export const PROVIDER_SORTS = ["name", "-name", "adapter", "-adapter", "models", "-models"] as const;
+export type ProviderSort = (typeof PROVIDER_SORTS)[number];
+
+export const providersQuery = (project: string, q = "", sort: ProviderSort = "name") =>
   queryOptions({
-    queryKey: ["providers", project, "list"],
-    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/providers", { params: { path: { project } }, signal }))).items,
+    queryKey: ["providers", project, "list", q, sort],
+    queryFn: ({ signal }) => everything((cursor) => answer(control.GET("/api/v1/projects/{project}/providers", { params: { path: { project }, query: { limit: MOST, sort, ...(q === "" ? {} : { q }), ...cursor } }, signal }))),
   });
 
 export const providerQuery = (project: string, name: string) =>
@@ -96,10 +100,10 @@ export const routedModelsQuery = (project: string) =>
     staleTime: 10_000,
   });
 
-export const routesQuery = (project: string) =>
+export const routesQuery = (project: string, q = "") =>
   queryOptions({
-    queryKey: ["model-routes", project, "list"],
-    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/routes", { params: { path: { project } }, signal }))).items,
+    queryKey: ["model-routes", project, "list", q],
+    queryFn: ({ signal }) => everything((cursor) => answer(control.GET("/api/v1/projects/{project}/routes", { params: { path: { project }, query: { limit: MOST, ...(q === "" ? {} : { q }), ...cursor } }, signal }))),
   });
 
 export const routeHealthQuery = (project: string) =>
@@ -120,7 +124,7 @@ export function deleteRoute(project: string, name: string): Promise<unknown> {
 export const cachesQuery = (project: string) =>
   queryOptions({
     queryKey: ["caches", project],
-    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/caches", { params: { path: { project } }, signal }))).items,
+    queryFn: ({ signal }) => everything((cursor) => answer(control.GET("/api/v1/projects/{project}/caches", { params: { path: { project }, query: { limit: MOST, ...cursor } }, signal }))),
   });
 
 export const cacheUseQuery = (project: string, window: Window) =>

@@ -43,6 +43,18 @@ export async function answer<T>(call: Promise<Outcome<T>>): Promise<T> {
 }
 
 /** `?a=1&b=x` without the empty ones. */
+/** A list that is wanted whole, read page by page. */
+export async function everything<T>(read: (cursor: { cursor?: string }) => Promise<{ items: T[]; next_cursor?: string | null }>): Promise<T[]> {
+  const items: T[] = [];
+  let cursor: string | null = "";
+  while (cursor !== null) {
+    const page = await read(cursor === "" ? {} : { cursor });
+    items.push(...page.items);
+    cursor = page.next_cursor ?? null;
+  }
+  return items;
+}
+
 export function queryText(query: Record<string, string | number | boolean | null | undefined>): string {
   const params = new URLSearchParams();
   for (const [key, value] of Object.entries(query)) if (value !== undefined && value !== null && value !== "") params.set(key, String(value));

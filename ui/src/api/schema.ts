@@ -1131,7 +1131,7 @@ export interface paths {
         };
         /**
          * List Caches
-         * @description Return how the answers of a project are cached.
+         * @description List how the answers of a project are cached; `q` looks in the names of apps.
          */
         get: operations["list_caches"];
         put?: never;
@@ -2132,7 +2132,7 @@ export interface paths {
         };
         /**
          * List Tool Servers
-         * @description Return the MCP servers of a project.
+         * @description List the MCP servers of a project; `q` looks in their names and addresses.
          */
         get: operations["list_tool_servers"];
         put?: never;
@@ -2740,7 +2740,7 @@ export interface paths {
         };
         /**
          * List Providers
-         * @description Return the providers of a project.
+         * @description List the providers of a project; `q` looks in their names, addresses and models.
          */
         get: operations["list_providers"];
         put?: never;
@@ -3136,7 +3136,7 @@ export interface paths {
         };
         /**
          * List Model Routes
-         * @description Return the routes of a project.
+         * @description List the routes of a project; `q` looks in their names, aliases and models.
          */
         get: operations["list_model_routes"];
         put?: never;
@@ -4421,7 +4421,7 @@ export interface paths {
         get?: never;
         /**
          * Report Gateway Health
-         * @description Take a gateway worker's report of how the targets of routes do.
+         * @description Take a gateway worker's report of how the targets of routes do, and of which keys were used.
          */
         put: operations["report_gateway_health"];
         post?: never;
@@ -15243,7 +15243,16 @@ export interface operations {
     };
     list_caches: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                /** @description Only those that hold this in a name */
+                q?: string;
+                /** @description `app` or `ttl` (how long answers are kept), `-` for the reverse */
+                sort?: string;
+            };
             header?: never;
             path: {
                 project: string;
@@ -17486,7 +17495,16 @@ export interface operations {
     };
     list_tool_servers: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                /** @description Only those that hold this in a name */
+                q?: string;
+                /** @description `name`, `url` or `tools` (how many), `-` for the reverse */
+                sort?: string;
+            };
             header?: never;
             path: {
                 project: string;
@@ -18799,7 +18817,16 @@ export interface operations {
     };
     list_providers: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                /** @description Only those that hold this in a name */
+                q?: string;
+                /** @description `name`, `adapter` or `models` (how many), `-` for the reverse */
+                sort?: string;
+            };
             header?: never;
             path: {
                 project: string;
@@ -19593,7 +19620,16 @@ export interface operations {
     };
     list_model_routes: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                /** @description Only those that hold this in a name */
+                q?: string;
+                /** @description `name`, `strategy` or `targets` (how many), `-` for the reverse */
+                sort?: string;
+            };
             header?: never;
             path: {
                 project: string;

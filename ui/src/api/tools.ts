@@ -1,5 +1,5 @@
 import { queryOptions } from "@tanstack/react-query";
-import { answer, control, type Schemas } from "./http";
+import { answer, control, everything, type Schemas } from "./http";
 
 export type ToolServer = Schemas["ToolServerView"];
 export type ToolServerBody = Schemas["ToolServerBody"];
@@ -10,10 +10,14 @@ export type ToolListing = Schemas["ListingView"];
 /** How often it is looked whether gateways saw a changed tool. */
 const LIVE_MS = 10_000;
 
-export const toolServersQuery = (project: string) =>
+const MOST = 200;
+export const SERVER_SORTS = ["name", "-name", "url", "-url", "tools", "-tools"] as const;
+export type ServerSort = (typeof SERVER_SORTS)[number];
+
+export const toolServersQuery = (project: string, q = "", sort: ServerSort = "name") =>
   queryOptions({
-    queryKey: ["tool-servers", project, "list"],
-    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/mcp-servers", { params: { path: { project } }, signal }))).items,
+    queryKey: ["tool-servers", project, "list", q, sort],
+    queryFn: ({ signal }) => everything((cursor) => answer(control.GET("/api/v1/projects/{project}/mcp-servers", { params: { path: { project }, query: { limit: MOST, sort, ...(q === "" ? {} : { q }), ...cursor } }, signal }))),
     refetchInterval: LIVE_MS,
   });
 

@@ -179,7 +179,9 @@ class PooledEndpoint:
         except _Captured as found:
             return found.path, found.body
         answer.close()
-        raise InvalidInput("nothing is sent to the upstream for this call", code="nothing_sent")
+        raise InvalidInput(
+            "nothing is sent to the upstream for this call", hint="choose another operation", code="nothing_sent"
+        )
 
     async def answered(self, call: ModelCall, status: int, body: bytes) -> Answer:
         """Read an answer that came elsewhere; see `tetrad.serving.ports.BatchEndpoint`."""

@@ -179,7 +179,13 @@ class OpenAIEndpoint(PooledEndpoint):
 
     def _corrected(self, status: int, code: str, message: str, body: bytes) -> tuple[int, str, bytes]:
         if status == 500 and message.startswith(_CALLERS_FAULT):
-            return 400, "bad_field", error_body(InvalidInput(message, code="bad_field", status=400))
+            return (
+                400,
+                "bad_field",
+                error_body(
+                    InvalidInput(message, hint="correct it before you send it again", code="bad_field", status=400)
+                ),
+            )
         return status, code, body
 
 

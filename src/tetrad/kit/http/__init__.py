@@ -16,7 +16,20 @@ from tetrad.kit.http._authorise import (
 )
 from tetrad.kit.http._facts import Authenticator, Credential, current_request_id
 from tetrad.kit.http._guard import Guard, GuardPolicy, Upload, inline_script_hashes, security_headers
-from tetrad.kit.http._pages import Page, PageParams, PageQuery, cut_page, decode_cursor, encode_cursor, parse_sort
+from tetrad.kit.http._pages import (
+    Page,
+    PageParams,
+    PageQuery,
+    Search,
+    bad_cursor,
+    cursor_time,
+    cut_page,
+    decode_cursor,
+    encode_cursor,
+    holds,
+    page_of_all,
+    parse_sort,
+)
 from tetrad.kit.http._preconditions import Expected, Precondition, unquoted
 from tetrad.kit.http._problems import PROBLEM_RESPONSES, Problem, problem_response, render_problems
 from tetrad.kit.http_settings import SETTINGS
@@ -37,14 +50,19 @@ __all__ = [
     "Precondition",
     "Problem",
     "RouteFacts",
+    "Search",
     "Upload",
+    "bad_cursor",
     "current_principal",
     "current_request_id",
+    "cursor_time",
     "cut_page",
     "decode_cursor",
     "encode_cursor",
     "guard",
+    "holds",
     "inline_script_hashes",
+    "page_of_all",
     "parse_sort",
     "problem_response",
     "public",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Query
@@ -36,6 +38,10 @@ class PageQuery:
     cursor: str | None = None
 
 
+Search = Annotated[str, Query(max_length=100, description="Only those that hold this in a name")]
+"""Annotate the argument `q` of a list's handler with this."""
+
+
 def _page_query(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many items at most")] = 50,
     cursor: Annotated[
@@ -58,11 +64,19 @@ def encode_cursor(listing: str, position: Sequence[_Scalar]) -> str:
     return base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4, "big") + body).rstrip(b"=").decode()
 
 
-def decode_cursor(listing: str, cursor: str, types: Sequence[type | tuple[type, ...]]) -> tuple[_Scalar, ...]:
-    """Read a position back, or raise `InvalidInput` for what this list did not hand out."""
-    refusal = InvalidInput(
+def bad_cursor() -> InvalidInput:
+    """Return the refusal of a cursor that a list did not hand out."""
+    return InvalidInput(
         "the cursor does not belong to this list", hint="start again without `cursor`", code="bad_cursor"
     )
+
+
+def decode_cursor(listing: str, cursor: str, types: Sequence[type | tuple[type, ...]]) -> tuple[_Scalar, ...]:
+    """Read a position back, or raise `InvalidInput` for what this list did not hand out.
+
+    Every database can store what is returned: integers of 64 bits, finite numbers, text without NUL and surrogates.
+    """
+    refusal = bad_cursor()
     if len(cursor) > MAX_CURSOR_CHARS:
         raise refusal
     try:
@@ -76,9 +90,28 @@ def decode_cursor(listing: str, cursor: str, types: Sequence[type | tuple[type, 
         raise refusal
     for value, kind in zip(values[1:], types, strict=True):
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        if type(value) not in kinds:
+        if type(value) not in kinds or not _storable(value):
             raise refusal
     return tuple(values[1:])
+
+
+def cursor_time(value: _Scalar) -> datetime:
+    """Read a time that stood in a cursor in ISO 8601, as UTC; raise `InvalidInput` for what is none, or has no zone."""
+    try:
+        at = datetime.fromisoformat(str(value))
+        if at.tzinfo is None:
+            raise bad_cursor()
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError):  # somebody made it up; the second: a zone takes it past the year 1 or 9999
+        raise bad_cursor() from None
+
+
+def _storable(value: _Scalar) -> bool:
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or -(2**63) <= value < 2**63
 
 
 def cut_page(listing: str, page: PageQuery, found: Sequence[T], position: Callable[[T], _Scalar]) -> Page[T]:
@@ -86,6 +119,46 @@ def cut_page(listing: str, page: PageQuery, found: Sequence[T], position: Callab
     items = list(found[: page.limit])
     more = len(found) > page.limit
     return Page(items=items, next_cursor=encode_cursor(listing, [position(items[-1])]) if more else None)
+
+
+def page_of_all(
+    listing: str,
+    page: PageQuery,
+    found: Iterable[T],
+    *,
+    sort: str,
+    sorts: Mapping[str, Callable[[T], str | int]],
+    name: Callable[[T], str],
+) -> Page[T]:
+    """Return a page of a list that is at hand as a whole, in an order of `sorts`, then by name.
+
+    `sort` is what was asked for, `field` or `-field`; `listing` names the list with its filters. Going on neither
+    repeats nor skips what was there at the first page, whatever comes and goes between.
+    """
+    field, descending = parse_sort(sort, sorts, sort)
+    listing, value = f"{listing} {field} {descending}", sorts[field]
+    items = list(found)
+
+    def place(item: T) -> tuple[str | int, str]:
+        return value(item), name(item)
+
+    if page.cursor:
+        first, last_name = decode_cursor(listing, page.cursor, [(str, int), str])
+        kinds = {type(value(item)) for item in items}
+        if kinds and type(first) not in kinds:
+            raise bad_cursor()
+        last = (first, str(last_name))
+        items = [item for item in items if (place(item) < last if descending else place(item) > last)]
+    items.sort(key=place, reverse=descending)
+    cut = items[: page.limit]
+    more = len(items) > page.limit
+    return Page(items=cut, next_cursor=encode_cursor(listing, place(cut[-1])) if more else None)
+
+
+def holds(q: str, *texts: str) -> bool:
+    """Tell whether one of the texts holds what is looked for, in capitals or not."""
+    wanted = q.casefold()
+    return any(wanted in text.casefold() for text in texts)
 
 
 def parse_sort(text: str | None, allowed: Collection[str], default: str) -> tuple[str, bool]:

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tetrad.kernel import NotFound, TetradError, Unavailable
-from tetrad.kit.children import ProcessIdentity
 from tetrad.kit.cli_output import plain
-from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, Home, reachable_host, read_state
+from tetrad.kit.home import Home
+from tetrad.kit.process_identity import ProcessIdentity
+from tetrad.kit.running import running_control, running_gateway, running_state
 from tetrad.processes._settings import product_settings
 
 NOTHING_RUNS = 3
@@ -64,7 +65,7 @@ def status(as_json: Json = False) -> None:
     """Show what runs: processes, engines, stores. Ends with 3 when nothing runs."""
     chosen = product_settings()
     home = Home.of(chosen)
-    state = read_state(home) if _supervisor(home) else None
+    state = running_state(home)
     detail = _control_status()
     if as_json:
         typer.echo(json.dumps({"home": str(home.root), "supervisor": state, "control": detail}, indent=2))
@@ -143,15 +144,14 @@ def env() -> None:
         raise NotFound(
             f"there is no key in {str(home.keys)!r} yet", hint="the first `tetrad up` makes one; start it first"
         ) from None
-    host = reachable_host(chosen)
-    gateway = f"http://{host}:{chosen.get(GATEWAY_PORT)}"
+    gateway = running_gateway(chosen)
     for name, value in {
         "OPENAI_BASE_URL": f"{gateway}/v1",
         "OPENAI_API_KEY": key,
         "ANTHROPIC_BASE_URL": gateway,
         "ANTHROPIC_API_KEY": key,
         "TETRAD_HOME": str(home.root),
-        "TETRAD_CONTROL_URL": chosen["control_url"] or f"http://{host}:{chosen.get(CONTROL_PORT)}",
+        "TETRAD_CONTROL_URL": running_control(chosen),
     }.items():
         typer.echo(f"export {name}={_quoted(value)}")
 
@@ -185,11 +185,8 @@ def settings(as_json: Json = False) -> None:
 
 
 def _supervisor(home: Home) -> ProcessIdentity | None:
-    state = read_state(home)
-    if state is None:
-        return None
-    found = ProcessIdentity(int(state["pid"]), int(state["started_ticks"]))
-    return found if found.alive() else None
+    state = running_state(home)
+    return ProcessIdentity(int(state["pid"]), int(state["started_ticks"])) if state else None
 
 
 def _client() -> Any:

@@ -73,7 +73,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         usage_router(services.traces, services.identity),
         traffic_router(services.traces),
         route_router(services.routes, services.route_health),
-        gateway_health_router(services.route_health, services.providers),
+        gateway_health_router(services.route_health, services.providers, services.identity.keys.note_use),
         cache_router(services.caches),
         tools_router(services.tools),
         sealing_router(services.rotation),

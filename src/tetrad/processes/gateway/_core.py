@@ -171,7 +171,9 @@ class GatewayCore:
         """Answer what a client asks of a stored response; never raises but for cancellation."""
         try:
             if self._memory is None:
-                raise Unavailable("this gateway stores no responses", code="state_unavailable")
+                raise Unavailable(
+                    "this gateway stores no responses", hint="send the whole conversation", code="state_unavailable"
+                )
             if self.metrics.in_flight >= self._max_in_flight:
                 raise self._full()
             key = self.pipeline.current().authenticate(headers, time.time_ns())
@@ -205,7 +207,9 @@ class GatewayCore:
                 await pass_on(table, key, method, path, query, headers, body, begun)
                 return
             if self._relay is None:
-                raise Unavailable("this gateway keeps no files", code="state_unavailable")
+                raise Unavailable(
+                    "this gateway keeps no files", hint="ask one that has a control plane", code="state_unavailable"
+                )
             if self.metrics.in_flight >= self._max_in_flight:
                 raise self._full()
             key = self.pipeline.current().authenticate(headers, time.time_ns())
@@ -234,7 +238,9 @@ class GatewayCore:
             return 200, b"text/plain", b"ok\n"
         if path == "/readyz":
             if self.draining:
-                raise Unavailable("the gateway is shutting down", code="shutting_down", retry_after_s=1.0)
+                raise Unavailable(
+                    "the gateway is shutting down", hint="try again", code="shutting_down", retry_after_s=1.0
+                )
             version = self.pipeline.current().table.version
             return 200, b"application/json", msgspec.json.encode({"ready": True, "table_version": version})
         if path == "/metrics":

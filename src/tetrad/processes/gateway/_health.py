@@ -1,9 +1,11 @@
-"""Tell control how the targets of routes do, for the console; requests never wait for it."""
+"""Tell control how the targets of routes do and which keys were used, for the console; requests never wait for it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -11,7 +13,7 @@ import msgspec
 
 from tetrad.kernel import TetradError
 from tetrad.kit.upstream import Address, Client, Timeouts
-from tetrad.serving import GatewayHealth
+from tetrad.serving import GatewayHealth, KeyUses
 
 log = logging.getLogger(__name__)
 
@@ -20,19 +22,24 @@ _TIMEOUTS = Timeouts(connect_s=2.0, first_byte_s=5.0, idle_s=5.0, total_s=10.0)
 
 
 class HealthTeller:
-    """Send a report every few seconds while there is anything to tell. A report that is lost is not sent again."""
+    """Send a report every few seconds while there is anything to tell.
+
+    A report that is lost is not sent again; only the uses of keys wait until control has them.
+    """
 
     def __init__(
         self,
         name: str,
         health: Callable[[], GatewayHealth],
         *,
+        uses: Callable[[], KeyUses],
         client: Client,
         control: Address,
         token: Callable[[], str],
     ) -> None:
         self._path = f"/internal/v1/gateways/{quote(name, safe='')}/health"
         self._health = health
+        self._uses = uses
         self._client = client
         self._control = control
         self._token = token
@@ -44,11 +51,28 @@ class HealthTeller:
             await asyncio.sleep(EVERY_S)
             await self.tell()
 
-    async def tell(self) -> bool:
+    async def flush(self, timeout_s: float) -> None:
+        """Tell control of all uses of keys that it has not heard of, before the worker ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.tell(last=True)
+
+    async def tell(self, *, last: bool = False) -> bool:
         """Tell once; return whether control has it. Nothing is sent where nothing is known."""
-        health = self._health()
-        if not health.targets and not health.keys:
+        uses = self._uses()
+        told = uses.take(time.time_ns(), all_of_them=last)
+        health = msgspec.structs.replace(self._health(), uses=told)
+        if not health.targets and not health.keys and not told:
             return False
+        heard = False
+        try:
+            heard = await self._send(health)
+        finally:
+            if not heard:
+                uses.give_back(told)
+        return heard
+
+    async def _send(self, health: GatewayHealth) -> bool:
         try:
             headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/json")]
             request = self._client.prepare("PUT", self._control, self._path, headers)

@@ -681,7 +681,9 @@ class HttpConnection(asyncio.Protocol):
         """Say what is wrong with bytes that are no request, where the next bytes are ours to write; then close."""
         if self._closing:
             return
-        body = error_body(InvalidInput(message, code=code, status=status))
+        body = error_body(
+            InvalidInput(message, hint="a client, or what stands between, sends this", code=code, status=status)
+        )
         answered_already = not self._in_head and self._receiving is None
         if self._receiving is not None:
             self._give_up(self._receiving)

@@ -66,7 +66,7 @@ class ControlMemory:
         try:
             found = msgspec.json.decode(body, type=Conversation)
         except msgspec.MsgspecError as error:
-            raise Unavailable(f"control's answer cannot be read: {error}", code="state_unavailable") from None
+            raise _unreadable(error) from None
         return Remembered(found.items, found.upstream, found.native)
 
     async def recall_kept(self, project: str, conversation: str) -> Remembered:
@@ -79,7 +79,7 @@ class ControlMemory:
         try:
             return Remembered(msgspec.json.decode(body, type=Conversation).items)
         except msgspec.MsgspecError as error:
-            raise Unavailable(f"control's answer cannot be read: {error}", code="state_unavailable") from None
+            raise _unreadable(error) from None
 
     async def extend(self, project: str, conversation: str, response: str, items: Sequence[msgspec.Raw]) -> None:
         """Add what a response added."""
@@ -205,6 +205,14 @@ def _no_previous(response: str, why: str) -> RequestRefused:
         param="previous_response_id",
         hint="it was deleted, has expired, or was made with store: false; send the whole conversation as `input`",
         code="previous_response_not_found",
+    )
+
+
+def _unreadable(error: Exception) -> Unavailable:
+    return Unavailable(
+        f"control's answer cannot be read: {error}",
+        hint="do gateway and control have the same version? `tetrad logs control` tells more",
+        code="state_unavailable",
     )
 
 

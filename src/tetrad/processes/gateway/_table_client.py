@@ -138,7 +138,9 @@ class TableClient:
         try:
             table = decode_route_table(self._keyring().unseal(sealed, ROUTE_TABLE_AAD))
         except msgspec.MsgspecError as error:
-            raise SealBroken(f"it is not a route table of this version: {error}") from None
+            raise SealBroken(
+                f"it is not a route table of this version: {error}", hint="update gateways with control"
+            ) from None
         current = self._current
         if current is not None and table.epoch == current.epoch and table.version <= current.version:
             if table.version < current.version:

@@ -39,6 +39,7 @@ from tetrad.serving import (
     Enforcing,
     FileAnswers,
     GatewayHealth,
+    KeyUses,
     MemoryAnswers,
     Pipeline,
     ProviderShelf,
@@ -143,6 +144,7 @@ class Worker:
         teller = HealthTeller(
             f"{socket.gethostname()}-{self.index}",
             partial(_health, pipeline),
+            uses=partial(_key_uses, pipeline),
             client=internal,
             control=control,
             token=token,
@@ -185,6 +187,7 @@ class Worker:
             turn.flush()
             await leases.close(_FLUSH_S)
             await shipper.flush(_FLUSH_S)
+            await teller.flush(_FLUSH_S)
             shipper.close()
             if cache is not None:
                 await cache.close()
@@ -263,6 +266,10 @@ def _spare_collections() -> None:
 
 def _health(pipeline: Pipeline) -> GatewayHealth:
     return pipeline.table.health() if pipeline.table is not None else GatewayHealth()
+
+
+def _key_uses(pipeline: Pipeline) -> KeyUses:
+    return pipeline.table.key_uses if pipeline.table is not None else KeyUses()
 
 
 def _count_tasks() -> int:

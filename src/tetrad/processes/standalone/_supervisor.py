@@ -16,8 +16,9 @@ from typing import Any
 
 from tetrad import __version__
 from tetrad.kernel import TetradError
-from tetrad.kit.children import ChildSpec, ChildStatus, ProcessIdentity, RestartPolicy, Supervised
+from tetrad.kit.children import ChildSpec, ChildStatus, RestartPolicy, Supervised
 from tetrad.kit.home import CONTROL_PORT, GATEWAY_PORT, HOST, Home, reachable_host, write_private
+from tetrad.kit.process_identity import ProcessIdentity
 from tetrad.kit.settings import Setting, Settings
 from tetrad.processes.standalone._probe import answers, get_json, ready_probe
 from tetrad.processes.standalone._settings import GATEWAY_WORKERS, LIVENESS_S, READY_TIMEOUT_S, STOP_TIMEOUT_S

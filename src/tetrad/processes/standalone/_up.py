@@ -18,8 +18,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from tetrad import __version__
 from tetrad.adapters.engines.bundled import ensure_bundled_models
 from tetrad.kernel import TetradError
-from tetrad.kit.children import ChildStatus, ProcessIdentity
+from tetrad.kit.children import ChildStatus
 from tetrad.kit.home import MIN_FREE_DISK_MB, Home, cache_folder, read_state
+from tetrad.kit.process_identity import ProcessIdentity
 from tetrad.kit.settings import Settings
 from tetrad.processes.standalone._supervisor import Supervisor, bind_ports
 

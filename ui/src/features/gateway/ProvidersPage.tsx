@@ -1,14 +1,16 @@
 import { Button } from "@mantine/core";
-import { useQueries, useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconPlus, IconServerBolt } from "@tabler/icons-react";
-import { presetsQuery, providerHealthQuery, providersQuery, routeHealthQuery, trafficQuery, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
+import { presetsQuery, PROVIDER_SORTS, providerHealthQuery, providersQuery, routeHealthQuery, trafficQuery, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
 import { count, duration, percent, plural } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
+import { SearchBox, SortHead } from "@/kit/Lists";
 import { Panel, Scroll } from "@/kit/Page";
+import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import css from "./gateway.module.css";
@@ -16,24 +18,26 @@ import { GatewayPage } from "./GatewayPage";
 import { tellsHealth, verdict } from "./health";
 import { PresetDrawer } from "./PresetDrawer";
 import { ProviderForm } from "./ProviderForm";
-import { OTHER } from "./search";
+import { OTHER, type ProvidersSearch } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/providers");
 
 /** The providers of a project and how they do now. */
 export function ProvidersPage() {
   const { project } = route.useParams();
-  const { add } = route.useSearch();
+  const { add, q = "", sort = "name" } = route.useSearch();
   const navigate = route.useNavigate();
   const admin = useAdmin();
   const query = useQuery(providersQuery(project));
+  const found = useQuery({ ...providersQuery(project, q, sort), placeholderData: keepPreviousData });
   const traffic = useQuery(trafficQuery(project));
   const targets = useQuery(routeHealthQuery(project));
   const presets = useQuery({ ...presetsQuery, enabled: add !== undefined });
   const preset = presets.data?.find((each) => each.name === add);
   // Without the list there is still the form of any provider.
   const plain = add === OTHER || (presets.isError && add !== undefined);
-  const open = (add?: string): void => void navigate({ search: add === undefined ? {} : { add }, replace: true });
+  const set = (next: ProvidersSearch): void => void navigate({ search: (old) => withSearch<ProvidersSearch>(old, next), replace: true });
+  const open = (add?: string): void => set({ add });
   const button = (
     <Button leftSection={<IconPlus size={14} />} onClick={() => open("1")}>
       Add provider
@@ -59,7 +63,18 @@ export function ProvidersPage() {
             A provider is a remote API that answers: OpenAI, Anthropic, or anything that speaks their protocols. Its models can be called, routed and pinned by releases.
           </EmptyState>
         ) : (
-          <Providers project={project} providers={query.data} traffic={traffic.data?.items ?? []} targets={targets.data ?? []} />
+          <>
+            <div className={css.filters} role="search">
+              <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find a provider" placeholder="Name, address or model" />
+            </div>
+            {found.isError ? (
+              <ErrorState error={found.error} retry={() => void found.refetch()} busy={found.isFetching} />
+            ) : found.data?.length === 0 ? (
+              <EmptyState title="No provider is so">Search for another part of its name, its address or a model of it.</EmptyState>
+            ) : (
+              <Providers project={project} providers={found.data ?? []} traffic={traffic.data?.items ?? []} targets={targets.data ?? []} sort={sort} onSort={(next) => set({ sort: next === "name" ? undefined : PROVIDER_SORTS.find((each) => each === next) })} />
+            )}
+          </>
         )}
         {query.data && traffic.isError && <p className={css.none}>How they do is not known: {traffic.error.message}</p>}
       </Panel>
@@ -99,13 +114,25 @@ export function ProvidersPage() {
   );
 }
 
-function Head({ first }: { first: string }) {
+function Head({ first, sort, onSort }: { first: string; sort?: string; onSort?: (sort: string) => void }) {
   return (
     <thead>
       <tr>
-        <th scope="col">{first}</th>
+        {sort !== undefined && onSort ? (
+          <SortHead field="name" sort={sort} onSort={onSort}>
+            {first}
+          </SortHead>
+        ) : (
+          <th scope="col">{first}</th>
+        )}
         <th scope="col">State</th>
-        <th scope="col">Models</th>
+        {sort !== undefined && onSort ? (
+          <SortHead field="models" sort={sort} onSort={onSort} first="desc">
+            Models
+          </SortHead>
+        ) : (
+          <th scope="col">Models</th>
+        )}
         <th scope="col" className={kit.right}>
           Calls a minute
         </th>
@@ -124,13 +151,13 @@ function Head({ first }: { first: string }) {
   );
 }
 
-function Providers({ project, providers, traffic, targets }: { project: string; providers: Provider[]; traffic: UpstreamTraffic[]; targets: TargetHealth[] }) {
+function Providers({ project, providers, traffic, targets, sort, onSort }: { project: string; providers: Provider[]; traffic: UpstreamTraffic[]; targets: TargetHealth[]; sort: string; onSort: (sort: string) => void }) {
   const telling = providers.filter(tellsHealth);
   const health = useQueries({ queries: telling.map((provider) => providerHealthQuery(project, provider.name)) });
   return (
     <Scroll label="Providers and how they do">
       <table className={kit.table}>
-        <Head first="Provider" />
+        <Head first="Provider" sort={sort} onSort={onSort} />
         <tbody>
           {providers.map((provider) => {
             const mine = traffic.find((each) => each.name === provider.name);

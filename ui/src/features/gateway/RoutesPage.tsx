@@ -1,5 +1,5 @@
 import { ActionIcon, Button } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { IconArrowFork, IconEdit, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
@@ -11,28 +11,33 @@ import { count, duration, plural } from "@/kit/format";
 import { Confirm } from "@/kit/Forms";
 import kit from "@/kit/kit.module.css";
 import { LinkButton } from "@/kit/LinkButton";
+import { SearchBox } from "@/kit/Lists";
 import { Panel, Scroll } from "@/kit/Page";
+import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
 import { Breaker } from "./ProviderPage";
 import { AFFINITIES, conditionOf, FALLBACKS, STRATEGIES } from "./routeForm";
 import { RouteForm } from "./RouteForm";
+import type { RoutesSearch } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/routes");
 
 /** Names for several models, and what happens where one of them does not answer. */
 export function RoutesPage() {
   const { project } = route.useParams();
-  const { add, edit } = route.useSearch();
+  const { add, edit, q = "" } = route.useSearch();
   const navigate = route.useNavigate();
   const admin = useAdmin();
   const query = useQuery(routesQuery(project));
+  const found = useQuery({ ...routesQuery(project, q), placeholderData: keepPreviousData });
   const health = useQuery(routeHealthQuery(project));
   const models = useQuery(routedModelsQuery(project));
   const [going, setGoing] = useState<ModelRoute | null>(null);
   const queries = useQueryClient();
-  const close = (): void => void navigate({ search: {}, replace: true });
+  const set = (next: RoutesSearch): void => void navigate({ search: (old) => withSearch<RoutesSearch>(old, next), replace: true });
+  const close = (): void => set({ add: undefined, edit: undefined });
   const remove = useMutation({
     mutationFn: (one: ModelRoute) => deleteRoute(project, one.name),
     onSuccess: () => {
@@ -45,7 +50,7 @@ export function RoutesPage() {
   const names = routes.flatMap((each) => [each.name, ...each.aliases]);
   const known = models.data && new Set(models.data.map((model) => model.name));
   const button = (
-    <Button leftSection={<IconPlus size={14} />} onClick={() => void navigate({ search: { add: "1" }, replace: true })}>
+    <Button leftSection={<IconPlus size={14} />} onClick={() => set({ add: "1", edit: undefined })}>
       Add route
     </Button>
   );
@@ -60,17 +65,24 @@ export function RoutesPage() {
           </EmptyState>
         </Panel>
       ) : (
-        routes.map((each) => (
-          <Route
-            key={each.name}
-            project={project}
-            route={each}
-            health={(health.data ?? []).filter((target) => target.route === each.name)}
-            known={known}
-            edit={admin ? () => void navigate({ search: { edit: each.name }, replace: true }) : undefined}
-            remove={admin ? () => setGoing(each) : undefined}
-          />
-        ))
+        <>
+          <div className={css.filters} role="search">
+            <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find a route" placeholder="Name, alias or model" />
+          </div>
+          {found.isError && <ErrorState error={found.error} retry={() => void found.refetch()} busy={found.isFetching} />}
+          {found.data?.length === 0 && <EmptyState title="No route is so">Search for another part of its name, an alias or a model of it.</EmptyState>}
+          {(found.data ?? []).map((each) => (
+            <Route
+              key={each.name}
+              project={project}
+              route={each}
+              health={(health.data ?? []).filter((target) => target.route === each.name)}
+              known={known}
+              edit={admin ? () => set({ add: undefined, edit: each.name }) : undefined}
+              remove={admin ? () => setGoing(each) : undefined}
+            />
+          ))}
+        </>
       )}
       {add === "1" && <RouteForm project={project} taken={names} close={close} />}
       {editing && <RouteForm key={editing.name} project={project} route={editing} taken={[]} close={close} />}

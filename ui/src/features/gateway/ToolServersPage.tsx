@@ -1,17 +1,20 @@
 import { Button } from "@mantine/core";
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconPlugConnected, IconPlus } from "@tabler/icons-react";
-import { toolListingQuery, toolServersQuery, type ToolServer } from "@/api/tools";
+import { SERVER_SORTS, toolListingQuery, toolServersQuery, type ToolServer } from "@/api/tools";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
 import { count } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
+import { SearchBox, SortHead } from "@/kit/Lists";
 import { Panel, Scroll } from "@/kit/Page";
+import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
+import type { ToolServersSearch } from "./search";
 import { ToolServerForm } from "./ToolServerForm";
 import { commandText } from "./toolServerForm";
 import { POLICIES, standing } from "./toolWords";
@@ -21,12 +24,14 @@ const route = getRouteApi("/signed-in/p/$project/gateway/tools");
 /** The MCP servers of a project, and how many of their tools stand how. */
 export function ToolServersPage() {
   const { project } = route.useParams();
-  const { add } = route.useSearch();
+  const { add, q = "", sort = "name" } = route.useSearch();
   const navigate = route.useNavigate();
   const admin = useAdmin();
   const queries = useQueryClient();
   const query = useQuery(toolServersQuery(project));
-  const open = (on: boolean): void => void navigate({ search: on ? { add: "1" } : {}, replace: true });
+  const found = useQuery({ ...toolServersQuery(project, q, sort), placeholderData: keepPreviousData });
+  const set = (next: ToolServersSearch): void => void navigate({ search: (old) => withSearch<ToolServersSearch>(old, next), replace: true });
+  const open = (on: boolean): void => set({ add: on ? "1" : undefined });
   const button = (
     <Button leftSection={<IconPlus size={14} />} onClick={() => open(true)}>
       Add MCP server
@@ -55,7 +60,18 @@ export function ToolServersPage() {
             An MCP server offers tools to models. Add one by its address, read what its tools say of themselves, approve them; clients with a key of this project then reach it at /mcp/NAME of the gateway, and every call is in the traces.
           </EmptyState>
         ) : (
-          <Servers project={project} servers={query.data} />
+          <>
+            <div className={css.filters} role="search">
+              <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find an MCP server" placeholder="Name or address" />
+            </div>
+            {found.isError ? (
+              <ErrorState error={found.error} retry={() => void found.refetch()} busy={found.isFetching} />
+            ) : found.data?.length === 0 ? (
+              <EmptyState title="No MCP server is so">Search for another part of its name or its address.</EmptyState>
+            ) : (
+              <Servers project={project} servers={found.data ?? []} sort={sort} onSort={(next) => set({ sort: next === "name" ? undefined : SERVER_SORTS.find((each) => each === next) })} />
+            )}
+          </>
         )}
       </Panel>
       {add === "1" && (
@@ -74,13 +90,15 @@ export function ToolServersPage() {
   );
 }
 
-function Servers({ project, servers }: { project: string; servers: ToolServer[] }) {
+function Servers({ project, servers, sort, onSort }: { project: string; servers: ToolServer[]; sort: string; onSort: (sort: string) => void }) {
   return (
     <Scroll label="MCP servers">
       <table className={kit.table}>
         <thead>
           <tr>
-            <th scope="col">Name</th>
+            <SortHead field="name" sort={sort} onSort={onSort}>
+              Name
+            </SortHead>
             <th scope="col">State</th>
             <th scope="col" className={kit.right}>
               Approved
@@ -92,7 +110,9 @@ function Servers({ project, servers }: { project: string; servers: ToolServer[] 
               Changed
             </th>
             <th scope="col">Policy</th>
-            <th scope="col">Where</th>
+            <SortHead field="url" sort={sort} onSort={onSort}>
+              Where
+            </SortHead>
           </tr>
         </thead>
         <tbody>

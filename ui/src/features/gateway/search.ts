@@ -1,7 +1,12 @@
+import { PROVIDER_SORTS, type ProviderSort } from "@/api/gateway";
 import { BUDGET_SORTS, type BudgetSort } from "@/api/limits";
 import { WINDOWS, type Window } from "@/api/overview";
+import { SERVER_SORTS, type ServerSort } from "@/api/tools";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
+
+const MOST_CHARS = 100;
+const looked = (q: string | undefined): { q?: string } => (q === undefined ? {} : { q: q.slice(0, MOST_CHARS) });
 
 /** Stands for a provider that no preset describes. */
 export const OTHER = "other";
@@ -9,11 +14,14 @@ export const OTHER = "other";
 export interface ProvidersSearch {
   /** The form for a new one is open: `1` where one chooses what it is, else the name of a preset, or `other`. */
   add?: string | undefined;
+  q?: string | undefined;
+  sort?: ProviderSort | undefined;
 }
 
 export function readProvidersSearch(search: Record<string, unknown>): ProvidersSearch {
-  const add = text(search.add);
-  return add === undefined ? {} : { add };
+  const [add, q] = [text(search.add), text(search.q)];
+  const sort = PROVIDER_SORTS.find((each) => each === search.sort);
+  return { ...(add === undefined ? {} : { add }), ...looked(q), ...(sort === undefined || sort === "name" ? {} : { sort }) };
 }
 
 export interface ProviderSearch {
@@ -51,11 +59,12 @@ export function readBudgetSearch(search: Record<string, unknown>): BudgetSearch 
 export interface RoutesSearch {
   add?: "1" | undefined;
   edit?: string | undefined;
+  q?: string | undefined;
 }
 
 export function readRoutesSearch(search: Record<string, unknown>): RoutesSearch {
-  const edit = text(search.edit);
-  return edit !== undefined ? { edit } : search.add === "1" ? { add: "1" } : {};
+  const [edit, q] = [text(search.edit), text(search.q)];
+  return { ...(edit !== undefined ? { edit } : search.add === "1" ? { add: "1" as const } : {}), ...looked(q) };
 }
 
 export interface CacheSearch {
@@ -69,10 +78,13 @@ export function readCacheSearch(search: Record<string, unknown>): CacheSearch {
 
 export interface ToolServersSearch {
   add?: "1" | undefined;
+  q?: string | undefined;
+  sort?: ServerSort | undefined;
 }
 
 export function readToolServersSearch(search: Record<string, unknown>): ToolServersSearch {
-  return search.add === "1" ? { add: "1" } : {};
+  const sort = SERVER_SORTS.find((each) => each === search.sort);
+  return { ...(search.add === "1" ? { add: "1" as const } : {}), ...looked(text(search.q)), ...(sort === undefined || sort === "name" ? {} : { sort }) };
 }
 
 export const TOOL_VIEWS = ["all", "waiting", "approved", "gone"] as const;

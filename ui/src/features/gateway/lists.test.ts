@@ -1,0 +1,30 @@
+import { describe, expect, it } from "vitest";
+import { everything } from "@/api/http";
+import { readProvidersSearch, readRoutesSearch, readToolServersSearch } from "./search";
+
+describe("what the URL of a list says", () => {
+  it("is read, and what cannot be is left out", () => {
+    expect(readProvidersSearch({ q: "acme", sort: "-models" })).toEqual({ q: "acme", sort: "-models" });
+    expect(readProvidersSearch({ q: "", sort: "name", add: "openai" })).toEqual({ add: "openai" });
+    expect(readProvidersSearch({ q: 7, sort: "luck" })).toEqual({});
+    expect(readRoutesSearch({ q: "smart", edit: "a", add: "1" })).toEqual({ q: "smart", edit: "a" });
+    expect(readToolServersSearch({ q: "x".repeat(300), sort: "url" })).toEqual({ q: "x".repeat(100), sort: "url" });
+  });
+});
+
+describe("a list that is wanted whole", () => {
+  it("is read page by page until there is none", async () => {
+    const pages = [
+      { items: [1, 2], next_cursor: "a" },
+      { items: [3], next_cursor: "b" },
+      { items: [], next_cursor: null },
+    ];
+    const asked: (string | undefined)[] = [];
+    const found = await everything(({ cursor }) => {
+      asked.push(cursor);
+      return Promise.resolve(pages[asked.length - 1] ?? { items: [] });
+    });
+    expect(found).toEqual([1, 2, 3]);
+    expect(asked).toEqual([undefined, "a", "b"]);
+  });
+});
