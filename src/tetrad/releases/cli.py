@@ -110,7 +110,7 @@ def compose_release(
     What every part resolved to is written to tetrad.lock beside tetrad.yaml. With --locked that file must say the same
     already: otherwise nothing is composed, and the parts that differ are named.
     """
-    from tetrad.releases._service import ReleaseLimits
+    from tetrad.releases._compose import ReleaseLimits
     from tetrad.releases._upload import pack
 
     held = _read_lock(folder) if locked else None
