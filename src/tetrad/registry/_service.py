@@ -9,15 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tetrad.kernel import (
-    Clock,
-    Digest,
-    InvalidInput,
-    Principal,
-    canonical_json,
-    parse_digest,
-    short,
-)
+from tetrad.kernel import Clock, Digest, InvalidInput, Principal, canonical_json, parse_digest, short
 from tetrad.registry._artifacts import Artifacts
 from tetrad.registry._lineage import RegistryLimits
 from tetrad.registry._model import (
