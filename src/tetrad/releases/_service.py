@@ -15,19 +15,7 @@ from tetrad.code import Code, FolderSource, GitState, Source
 from tetrad.datasets import Datasets, DatasetVersion
 from tetrad.kernel import Clock, Digest, Principal, precondition_required
 from tetrad.models import Models
-from tetrad.registry import (
-    ABSENT,
-    AUTHORS,
-    Edge,
-    Evidence,
-    Ref,
-    RefEntry,
-    RefMoved,
-    RefStep,
-    Registry,
-    Version,
-    told,
-)
+from tetrad.registry import ABSENT, AUTHORS, Edge, Evidence, Ref, RefEntry, RefMoved, RefStep, Registry, Version, told
 from tetrad.releases._compare import Comparisons
 from tetrad.releases._compose import Composer, ReleaseLimits
 from tetrad.releases._derive import Derivations
