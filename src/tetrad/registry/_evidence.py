@@ -31,9 +31,6 @@ REPRODUCTION = "https://tetrad.dev/attestation/reproduction/v1"
 
 SIGNED_OUTSIDE = (TEST_RESULT, PROVENANCE)
 """What keys of others may state. Approvals, verdicts and exceptions name an actor that only we have authenticated."""
-PREDICATE_TYPES = (
-    TEST_RESULT, PROVENANCE, VERDICT, APPROVAL, EXCEPTION, REVOCATION, LOG_HEAD, AUDIT_HEAD, REPRODUCTION,
-)  # fmt: skip
 MAX_SIGNATURES = 8
 MAX_SUBJECTS = 2_000
 MAX_TEXT_CHARS = 4000

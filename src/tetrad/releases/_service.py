@@ -216,10 +216,6 @@ class Releases:
         """Return the apps of a project with their refs, in the order of names."""
         return [self._with_refs(app) for app in self._store.list(project, limit=limit, after=(project, after))]
 
-    def app_refs(self, project: str, name: str) -> AppRefs:
-        """Return an app with its refs."""
-        return self._with_refs(self.app(project, name))
-
     def every_app(self) -> Iterable[AppRefs]:
         """Yield the apps of all projects with their refs: what a route table is compiled from."""
         after = ("", "")
