@@ -89,7 +89,7 @@ def test_spans_name_the_batch_and_the_key_that_made_it(product: Product, client:
     assert root["attributes"]["tetrad.batch"] == batch.id
     shown = json.loads(product.cli("batch", "show", batch.id, "--json").stdout)
     assert shown["key_id"] == root["key_id"]
-    assert batch.id in product.cli("batch", "ls").stdout
+    assert batch.id in product.cli("batch", "list").stdout
     told = product.cli("batch", "cancel", batch.id, check=False)
     assert told.returncode != 0
     assert "is completed" in told.stderr

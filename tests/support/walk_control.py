@@ -15,7 +15,8 @@ from tetrad import __version__
 from tetrad.kit.home import Home
 from tetrad.kit.http import walk_routes
 from tetrad.processes._settings import product_settings
-from tetrad.processes.control._compose import build_app, build_services
+from tetrad.processes.control._app import build_app
+from tetrad.processes.control._compose import build_services
 
 
 async def _malformed(home: Home) -> dict[str, object]:

@@ -12,10 +12,11 @@ from tetrad.kit.api_client import ApiClient, path_part
 from tetrad.kit.cli_output import InProject, Json, Limit, plain, show_rows, shown_time
 
 batches = typer.Typer(no_args_is_help=True, help="Batches: list, show, cancel.")
-BatchId = Annotated[str, typer.Argument(help="The batch's id, as `tetrad batch ls` shows it.")]
+BatchId = Annotated[str, typer.Argument(help="The batch's id, as `tetrad batch list` shows it.")]
 
 
-@batches.command("ls")
+@batches.command("list")
+@batches.command("ls", hidden=True)
 def list_batches(project: InProject = "default", limit: Limit = 50, as_json: Json = False) -> None:
     """List batches, the newest first."""
     columns = {

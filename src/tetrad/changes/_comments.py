@@ -35,7 +35,6 @@ MAX_EDITS: Final = 20
 MAX_TOTAL_CHARS: Final = 2_000_000
 """Of all comments on one change request, with what they said before."""
 MAX_QUOTE_CHARS: Final = 500
-MAX_ROW_CHARS: Final = 512
 
 
 class Thread(msgspec.Struct, frozen=True):

@@ -45,7 +45,10 @@ def open_change(
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Propose other parts for a ref. Its candidate answers at the gateway as release:DIGEST, drafts too."""
+    """Propose other parts for a ref. Its candidate answers at the gateway as release:DIGEST, drafts too.
+
+    For example: `tetrad change open assistant/production -t "a warmer tone" --file prompt.system=prompts/warm.md`.
+    """
     app, slash, name = ref.partition("/")
     if not slash or not app or not name:
         raise InvalidInput(f"{ref!r} is no ref", hint="write APP/REF, such as assistant/production")

@@ -102,7 +102,10 @@ def import_dataset(
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Make a version of a file; the same rows again are the version that is there."""
+    """Make a version of a file; the same rows again are the version that is there.
+
+    For example: `tetrad dataset import support-cases cases.jsonl --key id --role eval`.
+    """
     files, provenance = _found(path, form, config, split, out)
     if origin:
         provenance = {**provenance, **hub_reference(origin)}

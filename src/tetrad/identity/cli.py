@@ -19,6 +19,7 @@ from rich.table import Table
 from tetrad.identity._model import DEFAULT_PROJECT, MAX_SECRET_BYTES
 from tetrad.kernel import InvalidInput, TetradError, parse_json
 from tetrad.kit.api_client import ApiClient, path_part
+from tetrad.kit.cli_output import InProject, Json, Limit
 
 keys = typer.Typer(no_args_is_help=True, help="API keys: create, rotate, revoke.")
 teams = typer.Typer(no_args_is_help=True, help="Teams: people and keys that belong together.")
@@ -28,10 +29,7 @@ audit = typer.Typer(no_args_is_help=True, help="The audit log: list, verify, exp
 
 MAX_HEAD_BYTES = 64 * 1024
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-InProject = Annotated[str, typer.Option("--project", "-p", envvar="TETRAD_PROJECT", help="The project.")]
 Everywhere = Annotated[bool, typer.Option("--all-projects", help="Of the whole installation, not of one project.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many at most.")]
 Models = Annotated[
     list[str] | None,
     typer.Option("--model", "-m", help="What it may call, such as openai/gpt-* or app:support; repeat it."),
@@ -76,7 +74,10 @@ def create_key(
     label: Labels = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and print its secret, this once."""
+    """Make a key and print its secret, this once.
+
+    For example: `tetrad key create "support bot" --model app:support --expires-in 90d`.
+    """
     body = {
         "name": name,
         "scopes": scope or ["data"],
@@ -121,7 +122,7 @@ def revoke_key(
 
 @keys.command("change")
 def change_key(
-    key: Annotated[str, typer.Argument(help="Its id.")],
+    key: Annotated[str, typer.Argument(help="The key's id, `key_…`.")],
     team: Annotated[str | None, typer.Option(help="The team that it belongs to; an empty text for none.")] = None,
     model: Models = None,
     any_model: Annotated[bool, typer.Option("--any-model", help="It may call everything again.")] = False,

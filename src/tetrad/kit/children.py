@@ -1,7 +1,7 @@
 """Child processes that are watched: started whole, logged, restarted with back-off, stopped in order.
 
 Three layers, each usable alone: pure rules (`RestartPolicy`, `after_exit`), one running process (`Child`), one process
-that is kept running (`Supervised`), and several of them in order (`ChildGroup`). Everything belongs to one event loop.
+that is kept running (`Supervised`). Everything belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -459,29 +459,3 @@ class Supervised:
     async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
-
-
-class ChildGroup:
-    """Supervised children that start in order, each after the one before is ready, and stop in reverse."""
-
-    def __init__(self, children: Iterable[Supervised] = ()) -> None:
-        self.children = list(children)
-
-    async def start(self, timeout_s: float = 60.0) -> None:
-        """Start all; on the first that fails, stop those that run and raise its `ChildDidNotStart`."""
-        try:
-            for child in self.children:
-                child.start()
-                await child.wait_ready(timeout_s)
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def stop(self, deadline_s: float | None = None) -> None:
-        """Stop all, last first."""
-        for child in reversed(self.children):
-            await child.stop(deadline_s)
-
-    def statuses(self) -> list[ChildStatus]:
-        """What is known of each."""
-        return [child.status for child in self.children]

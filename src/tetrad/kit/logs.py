@@ -2,21 +2,17 @@
 
 A process calls `log_to_stderr` once and uses `logging` as everybody does; fields beside the message go by `extra`:
 `log.info("engine ready", extra={"engine": name, "took_s": 1.2})`. The supervisor files and rotates what its children
-write; `log_to_file` is for processes without one. Give `log_config=None` to uvicorn, so that its loggers come here.
+write. Give `log_config=None` to uvicorn, so that its loggers come here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import logging.handlers
-import os
 import re
 import sys
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -140,30 +136,6 @@ class ConsoleLines(logging.Formatter):
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code else text
 
 
-class BoundedFile(logging.handlers.RotatingFileHandler):
-    """A log file that never grows past its limit; a full disk loses lines, never the process."""
-
-    def __init__(self, path: Path, *, max_bytes: int, files: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        super().__init__(path, maxBytes=max_bytes, backupCount=files - 1, encoding="utf-8", errors="backslashreplace")
-        self.lost = 0
-
-    def _open(self) -> Any:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private)
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the base class names it
-        """Count a line that could not be written."""
-        self.lost += 1
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # what is left in the buffer has no room either
-            super().close()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def log_to_stderr(process: str, level: str) -> None:
     """Send all logging of this process, and errors that nobody caught, to standard error.
 
@@ -174,19 +146,10 @@ def log_to_stderr(process: str, level: str) -> None:
     _install(handler, level)
 
 
-def log_to_file(path: Path, process: str, level: str, *, max_bytes: int = 10_000_000, files: int = 3) -> None:
-    """Send all logging of this process to a file of its own (mode 0600), at most `files` of `max_bytes` each."""
-    handler = BoundedFile(path, max_bytes=max_bytes, files=files)
-    handler.setFormatter(JsonLines(process))
-    _install(handler, level)
-
-
 def _install(handler: logging.Handler, level: str) -> None:
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
-        if isinstance(old, BoundedFile):
-            old.close()
     root.addHandler(handler)
     root.setLevel(level.upper())
     for name in _QUIET:

@@ -34,7 +34,11 @@ def set_limit(
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Set how much a subject may use; the same subject again changes it."""
+    """Set how much a subject may use; the same subject again changes it.
+
+    For example: `tetrad limit set key --rpm 60` for each key on its own, or `tetrad limit set team search --tpm 100000`
+    for one team.
+    """
     wanted = {"requests": rpm, "tokens": tpm, "concurrency": concurrency}
     given = {measure: amount for measure, amount in wanted.items() if amount is not None}
     if not given:
@@ -77,7 +81,10 @@ def set_budget(
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Set what a subject may spend in a period; the same subject and period again changes it."""
+    """Set what a subject may spend in a period; the same subject and period again changes it.
+
+    For example: `tetrad budget set project 500`, or `tetrad budget set key 5 --period day` for each key on its own.
+    """
     body: dict[str, Any] = {
         "subject": subject,
         "name": name,

@@ -135,7 +135,10 @@ def commit_prompt(
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Make versions of prompt files; a file that says what the newest version says makes none."""
+    """Make versions of prompt files; a file that says what the newest version says makes none.
+
+    For example: `tetrad prompt commit prompts/*.md -m "a warmer tone"`.
+    """
     if name and len(files) > 1:
         raise InvalidInput("--name is for one file", hint="commit them one by one")
     client = ApiClient.from_environment()

@@ -1,6 +1,6 @@
 """The registry: artifacts by digest, versions, refs with their log, and the lineage between artifacts."""
 
-from tetrad.registry._attest import Evidence, EvidenceLimits, HeadCheck, Inspected, Judged
+from tetrad.registry._attest import Evidence, Inspected, Judged
 from tetrad.registry._collect import (
     Amount,
     Collected,
@@ -30,6 +30,8 @@ from tetrad.registry._evidence import (
     read_statement,
 )
 from tetrad.registry._gate import GATE, EvidenceGate, Gate, GateCheck, GatePolicies
+from tetrad.registry._heads import HeadCheck
+from tetrad.registry._keys import EvidenceLimits
 from tetrad.registry._lineage import Lineage, LineageNode, RegistryLimits
 from tetrad.registry._model import (
     AUTHORS,

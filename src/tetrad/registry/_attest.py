@@ -1,34 +1,19 @@
-"""Keep and verify evidence: the keys that sign it, what has been stated, and what of it counts."""
+"""Keep and verify evidence: what has been stated about digests, and what of it counts."""
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import msgspec
 
-from tetrad.kernel import (
-    Clock,
-    Digest,
-    InvalidInput,
-    NotFound,
-    Principal,
-    canonical_json,
-    new_id,
-    parse_digest,
-    parse_json,
-)
-from tetrad.kit.seal import Keyring, SealBroken
+from tetrad.kernel import Clock, Digest, InvalidInput, Principal, canonical_json, new_id, parse_digest, parse_json
+from tetrad.kit.seal import Keyring
 from tetrad.registry._evidence import (
     APPROVAL,
-    AUDIT_HEAD,
     EXCEPTION,
-    LOG_HEAD,
     SIGNED_OUTSIDE,
     VERDICT,
     Counted,
@@ -36,49 +21,26 @@ from tetrad.registry._evidence import (
     Statement,
     Summary,
     TestResult,
+    check_words,
     read_envelope,
     read_predicate,
     read_statement,
     rfc3339,
-    to_base64,
 )
-from tetrad.registry._model import RefEntry, check_log
+from tetrad.registry._heads import LogHeads
+from tetrad.registry._keys import EvidenceLimits
 from tetrad.registry._policy import RELEASE, Part, parts_of
-from tetrad.registry._signing import (
-    INSTALLATION,
-    SigningKey,
-    key_id,
-    make_receipt,
-    new_key,
-    public_bytes,
-    receipt_facts,
-    sign_statement,
-    verifying_keys,
-)
+from tetrad.registry._signing import SigningKey, make_receipt, receipt_facts, sign_statement, verifying_keys
 from tetrad.registry._verified import Verifier
 from tetrad.registry.errors import (
     ArtifactNotFound,
     BadEvidence,
-    BadSigningKey,
     EvidenceExpired,
     EvidenceNotFound,
     EvidenceTooLarge,
     SignatureRefused,
-    SigningKeyNotFound,
 )
 from tetrad.registry.ports import AuditLog, Auditor, Blobs, EvidenceRow, EvidenceStore, RegistryStore
-
-MAX_NAME_CHARS = 100
-MAX_TEXT_CHARS = 4000
-_logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceLimits:
-    """What is refused as too much."""
-
-    max_envelope_bytes: int = 256 << 10
-    max_keys: int = 200
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -107,21 +69,12 @@ class Inspected(msgspec.Struct, frozen=True):
     licences: Mapping[str, frozenset[str]]
 
 
-class HeadCheck(msgspec.Struct, frozen=True):
-    """What a look at the ref log beside an exported head found."""
-
-    sound: bool
-    entries: int
-    seq: int
-    problem: str = ""
-
-
 def tags(actor: Principal) -> dict[str, Any]:
     """Return an actor as statements name one."""
     return {"id": actor.id, "kind": actor.kind, "name": actor.name[:200], "scopes": sorted(actor.scopes)}
 
 
-class Evidence:
+class Evidence(LogHeads):
     """Signed statements about digests, per project. Safe to use from many threads.
 
     What is kept never changes. Every read verifies: the envelope's signature, the receipt that we signed when it came
@@ -140,134 +93,9 @@ class Evidence:
         audit_log: AuditLog | None = None,
         limits: EvidenceLimits | None = None,
     ) -> None:
-        self._store = store
-        self._artifacts = artifacts
+        super().__init__(store, artifacts, keyring, clock, audit, audit_log, limits or EvidenceLimits())
         self._blobs = blobs
-        self._keyring = keyring
-        self._clock = clock
-        self._audit = audit
-        self._audit_log = audit_log
-        self._limits = limits or EvidenceLimits()
         self._verifier = Verifier()
-
-    # -- keys ---------------------------------------------------------------------------------------------------
-
-    def first_start(self, actor: Principal) -> SigningKey:
-        """Make the installation's signing key where none can sign; again, it changes nothing."""
-        return self._replace(actor, lambda active: active)
-
-    def rotate(self, actor: Principal) -> SigningKey:
-        """Let a new key sign for the installation from now on; what older ones signed stands."""
-        self._note(actor, "signing_key.rotated", "installation", None)
-        return self._replace(actor, lambda _: None)
-
-    def _replace(self, actor: Principal, keep: Any) -> SigningKey:
-        chosen: list[SigningKey] = []
-
-        def decide(known: list[tuple[str, bytes]]) -> Sequence[tuple[str, bytes, Any]]:
-            now = self._clock.now()
-            ours = [key for key in self._unsealed(INSTALLATION, known) if key.signs()]
-            kept = keep(ours[-1] if ours else None)
-            if kept is not None:
-                chosen.append(kept)
-                return []
-            made = new_key(INSTALLATION, f"installation {now:%Y-%m-%d}", at=now, by=actor.id)
-            chosen.append(made)
-            ended = [msgspec.structs.replace(key, retired_at=now) for key in ours]
-            return [self._sealed(key) for key in (*ended, made)]
-
-        self._store.change_keys(INSTALLATION, decide)
-        return chosen[-1]
-
-    def trust(
-        self, project: str, name: str, public: str, *, actor: Principal, types: Iterable[str] = SIGNED_OUTSIDE
-    ) -> SigningKey:
-        """Let a key of others, such as a CI runner's, state test results or provenance in a project."""
-        chosen = tuple(sorted(set(types)))
-        if not chosen or not set(chosen) <= set(SIGNED_OUTSIDE):
-            raise BadSigningKey("such a key cannot state this", hint=f"any of {', '.join(SIGNED_OUTSIDE)}")
-        if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable():
-            raise BadSigningKey(f"{name[:80]!r} is no name of a key", hint=f"1 to {MAX_NAME_CHARS} characters")
-        raw = public_bytes(public)
-        key = SigningKey(key_id(raw), project, name, to_base64(raw), self._clock.now(), actor.id, chosen)
-
-        def decide(known: list[tuple[str, bytes]]) -> Sequence[tuple[str, bytes, Any]]:
-            if any(each == key.id for each, _ in known):
-                raise BadSigningKey(f"the key {key.id[:16]} is known already", hint="revoked keys stay revoked")
-            if len(known) >= self._limits.max_keys:
-                raise BadSigningKey("the project has too many keys", hint=f"at most {self._limits.max_keys}")
-            return [self._sealed(key)]
-
-        self._note(actor, "signing_key.trusted", key.id, project, name=name, types=list(chosen))
-        self._store.change_keys(project, decide)
-        return key
-
-    def revoke_key(self, project: str | None, name: str, *, actor: Principal, reason: str) -> SigningKey:
-        """Trust a key no more: what comes from now on, or came after, does not count. `project` None: ours.
-
-        When the installation's own key is revoked, a new one takes its place.
-        """
-        words = _words(reason, "reason")
-        changed: list[SigningKey] = []
-
-        def decide(known: list[tuple[str, bytes]]) -> Sequence[tuple[str, bytes, Any]]:
-            found = [key for key in self._unsealed(project or INSTALLATION, known) if key.id == name]
-            if not found:
-                raise SigningKeyNotFound(f"there is no signing key {name[:80]!r}", hint="`tetrad evidence keys`")
-            key = found[0]
-            if key.revoked_at is None:
-                key = msgspec.structs.replace(key, revoked_at=self._clock.now(), revoked_because=words)
-            changed.append(key)
-            return [self._sealed(key)]
-
-        self._note(actor, "signing_key.revoked", name, project, reason=words[:500])
-        self._store.change_keys(project or INSTALLATION, decide)
-        if project is None:
-            self.first_start(actor)
-        return changed[-1]
-
-    def keys(self, project: str | None, transaction: Any = None) -> list[SigningKey]:
-        """Return the keys whose statements count in a project: its own and the installation's (None: only those)."""
-        projects = [INSTALLATION] if project is None else [INSTALLATION, project]
-        rows = self._store.keys(projects, transaction)
-        return [key for owner, name, sealed in rows for key in self._unsealed(owner, [(name, sealed)])]
-
-    def boxes(self) -> list[bytes]:
-        """Return every sealed signing key as it is kept, to tell with which key it was sealed."""
-        return [sealed for _, _, sealed in self._store.every_key()]
-
-    def reseal(self) -> int:
-        """Seal with the keyring's primary key what an older one sealed; return how many that were."""
-        done = 0
-
-        def decide(project: str, known: list[tuple[str, bytes]]) -> Sequence[tuple[str, bytes, Any]]:
-            nonlocal done
-            old = [(name, sealed) for name, sealed in known if not self._keyring.is_current(sealed)]
-            found = [self._sealed(key) for key in self._unsealed(project, old)]
-            done += len(found)
-            return found
-
-        projects = {project for project, _, sealed in self._store.every_key() if not self._keyring.is_current(sealed)}
-        for project in sorted(projects):
-            self._store.change_keys(project, partial(decide, project))
-        return done
-
-    def _sealed(self, key: SigningKey) -> tuple[str, bytes, Any]:
-        return key.id, self._keyring.seal(msgspec.json.encode(key), _aad(key.project, key.id)), key.created_at
-
-    def _unsealed(self, project: str, rows: Iterable[tuple[str, bytes]]) -> Iterator[SigningKey]:
-        """The seal proves that control wrote the row: a key that somebody put into the database is not trusted."""
-        for name, sealed in rows:
-            try:
-                yield msgspec.json.decode(self._keyring.unseal(sealed, _aad(project, name)), type=SigningKey)
-            except SealBroken as error:
-                _logger.warning("the signing key %s is not trusted: %s", name[:16], error.message)
-
-    def _signer(self, transaction: Any = None) -> SigningKey:
-        ours = [key for key in self.keys(None, transaction) if key.signs() and key.private]
-        if not ours:
-            raise BadSigningKey("the installation has no key to sign with", hint="start the control plane again")
-        return ours[-1]
 
     # -- statements ---------------------------------------------------------------------------------------------
 
@@ -371,7 +199,7 @@ class Evidence:
         What is bound are the parts: an approval outlives a release that leaves its parts alone, and says nothing of a
         part that has changed since.
         """
-        words = _words(comment, "comment") if comment else ""
+        words = check_words(comment, "comment") if comment else ""
         found = self.inspect(project, digest).parts
         chosen = [part for part in found if not parts or any(_named(part, each) for each in parts)]
         if not chosen:
@@ -427,7 +255,7 @@ class Evidence:
 
         Whether the actor may is for the policy to say: `GatePolicies.break_glass` asks it.
         """
-        words = _words(reason, "reason")
+        words = check_words(reason, "reason")
         self._note(actor, "gate.glass_broken", ref, project, digest=digest, reason=words[:500])
         predicate = {"project": project, "ref": ref, "actor": tags(actor), "reason": words}
         statement = Statement(EXCEPTION, ((ref, parse_digest(digest)),), predicate)
@@ -437,7 +265,7 @@ class Evidence:
     def revoke(self, project: str, digest: str, *, actor: Principal, reason: str) -> Judged:
         """Take a statement back: it stays to be read, and counts no more."""
         self.get(project, digest)
-        words = _words(reason, "reason")
+        words = check_words(reason, "reason")
         self._note(actor, "evidence.revoked", digest, project, reason=words[:500])
         values = {"revoked_at": self._clock.now(), "revoked_by": actor.id, "revoked_because": words}
         row = self._store.revoke(project, digest, values=values)
@@ -543,74 +371,6 @@ class Evidence:
             licences |= {digest: each.licences for digest, each in adapters.items()}
         return Inspected(maker.kind, parts, authors, licences)
 
-    # -- the ref log's head -------------------------------------------------------------------------------------
-
-    def export_head(self, project: str) -> dict[str, Any]:
-        """Sign where the ref log ends now. Kept elsewhere, it proves later that nothing before it was changed."""
-        _, (seq, head) = self._artifacts.walk_log(project)
-        predicate = {"project": project, "seq": seq, "head": head, "at": rfc3339(self._clock.now())}
-        statement = Statement(LOG_HEAD, ((f"ref-log/{project}", Digest(head)),), predicate)
-        return sign_statement(self._signer(), statement).document()
-
-    def export_audit_head(self, project: str | None) -> dict[str, Any]:
-        """Sign where the audit log of a project (None: of the installation) ends now, to be kept elsewhere."""
-        seq, head = self._audited().head(project)
-        predicate = {"project": project or "", "seq": seq, "head": head, "at": rfc3339(self._clock.now())}
-        statement = Statement(AUDIT_HEAD, ((f"audit-log/{project or ''}", Digest(head)),), predicate)
-        return sign_statement(self._signer(), statement).document()
-
-    def check_audit_head(self, project: str | None, envelope: object) -> HeadCheck:
-        """Walk an audit log and say whether it still holds everything that an exported head vouches for."""
-        seq, head = self._vouched(
-            envelope, AUDIT_HEAD, project or "", f"the audit log of {project or 'the installation'}"
-        )
-        found = self._audited().check(project, (seq, head))
-        return HeadCheck(found.intact, found.entries, seq, found.reason)
-
-    def _audited(self) -> AuditLog:
-        if self._audit_log is None:
-            raise NotFound("this installation keeps no audit log", hint="ask the control plane")
-        return self._audit_log
-
-    def _vouched(self, envelope: object, kind: str, project: str, what: str) -> tuple[int, str]:
-        """Return the place in a log that an exported head names, once its signature was verified."""
-        read = read_envelope(envelope)
-        statement = read_statement(read.body())
-        said = statement.predicate
-        if statement.predicate_type != kind or said.get("project") != project:
-            raise BadEvidence(f"this is no head of {what}", hint="`tetrad ref log`, `tetrad audit` export heads")
-        signers = verifying_keys(read, self.keys(None))
-        if not any(key.revoked_at is None or str(said.get("at")) < rfc3339(key.revoked_at) for key in signers):
-            raise SignatureRefused("no trusted key of this installation has signed the head", hint="export a new one")
-        seq, head = said.get("seq"), said.get("head")
-        if not isinstance(seq, int) or not isinstance(head, str):
-            raise BadEvidence("the head says no place in the log", hint="export it again")
-        return seq, head
-
-    def check_head(self, project: str, envelope: object) -> HeadCheck:
-        """Walk the ref log and say whether it still holds everything that an exported head vouches for."""
-        seq, head = self._vouched(envelope, LOG_HEAD, project, f"the ref log of {project!r}")
-        there: list[str] = []
-
-        def watched(entries: Iterable[RefEntry]) -> Iterator[RefEntry]:
-            for entry in entries:
-                if entry.seq == seq:
-                    there.append(entry.hash)
-                yield entry
-
-        entries, end = self._artifacts.walk_log(project)
-        check = check_log(watched(entries), end)
-        if not check.sound:
-            return HeadCheck(False, check.entries, seq, check.problem)
-        if seq > 0 and there != [head]:
-            what = "is not the one that was exported" if there else "is gone"
-            return HeadCheck(False, check.entries, seq, f"entry {seq} {what}")
-        return HeadCheck(True, check.entries, seq)
-
-    def _note(self, actor: Principal, action: str, target: str, project: str | None, **detail: Any) -> None:
-        if self._audit is not None:
-            self._audit(actor, action, target, project, **detail)
-
 
 def payload(row: EvidenceRow) -> Mapping[str, Any]:
     """Return an envelope as it was received, for those who verify it themselves."""
@@ -625,18 +385,6 @@ def _inputs(judged: Judged) -> frozenset[str]:
     return summary.inputs if isinstance(summary, Summary) else frozenset()
 
 
-def _aad(project: str, name: str) -> bytes:
-    return f"tetrad signing key/{project}/{name}".encode()
-
-
 def _named(part: Part, wanted: tuple[str, str]) -> bool:
     kind, name = wanted
     return part.kind == kind and (not name or name in (part.name, part.role, part.seal))
-
-
-def _words(text: str, what: str) -> str:
-    trimmed = text.strip()
-    if not trimmed or len(trimmed) > MAX_TEXT_CHARS:
-        raise InvalidInput(f"a {what} is needed", hint=f"1 to {MAX_TEXT_CHARS} characters")
-    canonical_json(trimmed)
-    return trimmed

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import Clock, Digest, InvalidInput, Principal, parse_digest, short
+from tetrad.registry._evidence import check_words
 from tetrad.registry._model import COLLECTOR, Artifact, Live
-from tetrad.registry._revocation import words
 from tetrad.registry._walk import Walk, walk
 from tetrad.registry.errors import ArtifactNotFound, ArtifactServed, TooManyToCollect
 from tetrad.registry.ports import (
@@ -309,7 +309,7 @@ class Collector:
         Reading it raises `ArtifactErased` from then on, and keeping the same content again does too. What is part of
         something that is served raises `ArtifactServed`, unless `force`. Erasing it again changes nothing.
         """
-        because = words(reason)
+        because = check_words(reason, "reason")
         artifact = self._artifact(project, digest)
         if artifact.erased_at is not None and not artifact.collected:
             return Erasure(artifact, 0, Amount(), 0, ())

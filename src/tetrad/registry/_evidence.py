@@ -31,11 +31,9 @@ REPRODUCTION = "https://tetrad.dev/attestation/reproduction/v1"
 
 SIGNED_OUTSIDE = (TEST_RESULT, PROVENANCE)
 """What keys of others may state. Approvals, verdicts and exceptions name an actor that only we have authenticated."""
-PREDICATE_TYPES = (
-    TEST_RESULT, PROVENANCE, VERDICT, APPROVAL, EXCEPTION, REVOCATION, LOG_HEAD, AUDIT_HEAD, REPRODUCTION,
-)  # fmt: skip
 MAX_SIGNATURES = 8
 MAX_SUBJECTS = 2_000
+MAX_TEXT_CHARS = 4000
 _SHA256_CHARS = 64
 
 
@@ -340,3 +338,12 @@ def rfc3339(at: datetime) -> str:
 def resource(digest: str) -> dict[str, Any]:
     """Write a digest as in-toto's ResourceDescriptor has it."""
     return {"digest": {"sha256": digest.removeprefix("sha256:")}}
+
+
+def check_words(text: str, what: str) -> str:
+    """Return what a person wrote, trimmed; refuse it where it is empty, too long, or has no canonical form."""
+    trimmed = text.strip()
+    if not trimmed or len(trimmed) > MAX_TEXT_CHARS:
+        raise InvalidInput(f"a {what} is needed", hint=f"1 to {MAX_TEXT_CHARS} characters")
+    canonical_json(trimmed)
+    return trimmed

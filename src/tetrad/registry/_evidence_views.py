@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tetrad.registry._attest import HeadCheck, Judged, payload
+from tetrad.registry._attest import Judged, payload
 from tetrad.registry._gate import Gate, GateCheck
+from tetrad.registry._heads import HeadCheck
 from tetrad.registry._model import Version
 from tetrad.registry._signing import INSTALLATION, SigningKey, public_pem
 

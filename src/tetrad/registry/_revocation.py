@@ -7,15 +7,14 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import Clock, Digest, InvalidInput, Principal, canonical_json, new_id, parse_digest, short
+from tetrad.kernel import Clock, Digest, Principal, new_id, parse_digest, short
 from tetrad.registry._attest import Evidence, tags
-from tetrad.registry._evidence import REVOCATION, Statement
+from tetrad.registry._evidence import REVOCATION, Statement, check_words
 from tetrad.registry._model import Cause, Impact, Link, Live, Revocation, Touched
 from tetrad.registry._walk import Step, Walk, tainted, walk
 from tetrad.registry.errors import ArtifactNotFound, ArtifactRevoked, RevocationNotFound
 from tetrad.registry.ports import Auditor, Deployments, RegistryStore, RevocationStore
 
-MAX_TEXT_CHARS = 4000
 MAX_REACHED = 100_000
 """How many artifacts one walk visits. A move that would need more is refused: nothing unproven passes as sound."""
 
@@ -73,7 +72,7 @@ class Revocations:
         The statement is signed in the same transaction, while no ref of the project moves: a move is either before it,
         and named in what this returns, or is refused. Who may is for the routes to say.
         """
-        said = words(reason)
+        said = check_words(reason, "reason")
         kind = self._kind(project, digest)
         known = self._store.standing(project).get(parse_digest(digest))
         if known is not None:
@@ -92,7 +91,7 @@ class Revocations:
 
     def reinstate(self, project: str, digest: str, *, actor: Principal, reason: str) -> Revocation:
         """Take a revocation back; raise `RevocationNotFound` where none stands."""
-        said = words(reason)
+        said = check_words(reason, "reason")
         kind = self._kind(project, digest)
         if parse_digest(digest) not in self._store.standing(project):
             raise RevocationNotFound(f"{digest} is not revoked", hint="`tetrad revoke --list`")
@@ -246,12 +245,3 @@ def told(cause: Cause) -> str:
     who = revocation.revoked_by_name or revocation.revoked_by
     way = "" if len(cause.path) == 1 else f", by {' -> '.join(short(each) for each in cause.path)}"
     return f"the {what} was revoked by {who}: {revocation.reason}{way}"
-
-
-def words(text: str) -> str:
-    """Return a reason, trimmed; refuse none and one that is too long."""
-    trimmed = text.strip()
-    if not trimmed or len(trimmed) > MAX_TEXT_CHARS:
-        raise InvalidInput("a reason is needed", hint=f"1 to {MAX_TEXT_CHARS} characters")
-    canonical_json(trimmed)
-    return trimmed

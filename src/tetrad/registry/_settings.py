@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tetrad.kit.settings import Setting, Settings, SettingsTable
-from tetrad.registry._attest import EvidenceLimits
 from tetrad.registry._collect import CollectLimits
+from tetrad.registry._keys import EvidenceLimits
 from tetrad.registry._lineage import RegistryLimits
 from tetrad.registry._run_log import RunLimits
 

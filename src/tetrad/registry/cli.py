@@ -49,7 +49,6 @@ RefArgument = Annotated[str, typer.Argument(help="The ref, as APP/REF, such as a
 Pattern = Annotated[str, typer.Argument(help="A glob of refs, such as '*/production'; `**` crosses `/`.")]
 Target = Annotated[str, typer.Argument(help="A whole digest, or APP/REF for what it points to.")]
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why, for those who read the history.")]
-KeyFile = Annotated[Path, typer.Option("--key", help="File with a private Ed25519 key in PEM.")]
 
 
 @gates.command("set")

@@ -10,11 +10,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
 from tetrad.kit.http import Page, PageParams, PageQuery, cut_page, decode_cursor, requires
+from tetrad.registry._artifacts import JSON
 from tetrad.registry._evidence_routes import evidence_router
 from tetrad.registry._revocation import told
 from tetrad.registry._revocation_routes import revocation_router
 from tetrad.registry._run_routes import run_router
-from tetrad.registry._service import JSON, Registry
+from tetrad.registry._service import Registry
 from tetrad.registry._views import ArtifactView, LineageView, LogCheckView, LogEntryView, RefView, VersionView
 
 PROJECT = "/api/v1/projects/{project}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tetrad.releases._compare import Comparisons
+from tetrad.releases._compose import ReleaseLimits
 from tetrad.releases._declaration import (
     AdapterPart,
     CodePart,
@@ -17,6 +18,7 @@ from tetrad.releases._declaration import (
 from tetrad.releases._derive import Derivations, Planned, PromptText
 from tetrad.releases._diff import ReleaseDiff
 from tetrad.releases._engine_requirement import EngineRequirement
+from tetrad.releases._kept import AppRefs, Composed, Ensured, Release, ReleaseParts, ref_name
 from tetrad.releases._model import (
     App,
     Message,
@@ -57,16 +59,7 @@ from tetrad.releases._reproductions import (
     engine_problems,
 )
 from tetrad.releases._rollback import Rollbacks, RolledBack
-from tetrad.releases._service import (
-    AppRefs,
-    Composed,
-    Ensured,
-    Release,
-    ReleaseLimits,
-    ReleaseParts,
-    Releases,
-    ref_name,
-)
+from tetrad.releases._service import Releases
 from tetrad.releases._settings import SETTINGS, limits_from, reproduction_limits_from, staleness_limits_from
 from tetrad.releases._summary import summarise
 from tetrad.releases.errors import (

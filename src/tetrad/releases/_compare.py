@@ -38,7 +38,8 @@ from tetrad.releases._prompts import version_floor
 from tetrad.releases.ports import PromptVersion
 
 if TYPE_CHECKING:
-    from tetrad.releases._service import ReleaseParts, Releases
+    from tetrad.releases._kept import ReleaseParts
+    from tetrad.releases._service import Releases
 
 SHOWN_ROWS = 20
 SHOWN_FILES = 200

@@ -32,7 +32,8 @@ from tetrad.releases.errors import BadPart
 from tetrad.releases.ports import Prompts, PromptVersion
 
 if TYPE_CHECKING:
-    from tetrad.releases._service import Composed, Release, Releases
+    from tetrad.releases._kept import Composed, Release
+    from tetrad.releases._service import Releases
 
 MAX_PATCHES = 100
 ROLES: Mapping[str, Sequence[str]] = {"prompt": PROMPT_ROLES, "model": MODEL_ROLES, "data": DATA_ROLES}

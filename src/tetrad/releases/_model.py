@@ -14,6 +14,7 @@ from tetrad.releases.errors import BadPart, Unservable
 MANIFEST_SCHEMA = "tetrad.release/1"
 STEP = "answer"
 EXAMPLE_ROLES = ("system", "developer", "user", "assistant")
+MAX_EXAMPLES = 200
 MAX_EXAMPLE_CHARS = 200_000
 
 

@@ -13,7 +13,6 @@ from tetrad.releases.errors import ReleaseNotFound
 if TYPE_CHECKING:
     from tetrad.releases._service import Releases
 
-MIN_DIGITS = 4
 MAX_SEARCHED = 10_000
 _PAGE = 500
 _DIGITS = re.compile(r"[0-9a-f]{4,63}")

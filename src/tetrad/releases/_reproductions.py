@@ -35,6 +35,7 @@ from tetrad.registry import (
     Statement,
 )
 from tetrad.releases._engine_requirement import EngineRequirement, requirement_of, unmet
+from tetrad.releases._kept import KIND as RELEASE
 from tetrad.releases._refetch import Pin, Refetch
 from tetrad.releases._reproduction import (
     LEVELS,
@@ -52,7 +53,6 @@ from tetrad.releases._reproduction import (
     compare_engines,
     conclude,
 )
-from tetrad.releases._service import KIND as RELEASE
 from tetrad.releases._service import Releases
 from tetrad.releases.errors import (
     NothingToRecord,

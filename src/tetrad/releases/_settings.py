@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tetrad.kit.settings import Setting, Settings, SettingsTable
+from tetrad.releases._compose import ReleaseLimits
 from tetrad.releases._rebuild import StalenessLimits
 from tetrad.releases._reproductions import ReproductionLimits
-from tetrad.releases._service import ReleaseLimits
 
 MAX_DATA_BYTES = Setting(
     "release_max_data_bytes", int, 256 << 20, "bytes of a dataset's file that a release composes from", minimum=1024

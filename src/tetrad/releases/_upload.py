@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.code import FolderSource, GitState, MemorySource, list_code, read_git
 from tetrad.kernel import InvalidInput
+from tetrad.releases._compose import ReleaseLimits
 from tetrad.releases._declaration import FILE, Declaration, parse_declaration
-from tetrad.releases._service import ReleaseLimits
 from tetrad.releases.errors import BadDeclaration, DeclarationError, UploadTooLarge
 
 ABSENT = "absent"

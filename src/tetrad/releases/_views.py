@@ -12,9 +12,9 @@ from tetrad.code import CodeSnapshot
 from tetrad.datasets import DatasetVersion, Row
 from tetrad.models import ModelVersion
 from tetrad.registry import Ref, RefEntry, Version
+from tetrad.releases._kept import Composed, ReleaseParts
 from tetrad.releases._lock import lock_of
 from tetrad.releases._model import App
-from tetrad.releases._service import Composed, ReleaseParts
 from tetrad.releases.ports import PromptVersion
 
 MAX_SHOWN_FILES = 2_000

@@ -110,7 +110,7 @@ def compose_release(
     What every part resolved to is written to tetrad.lock beside tetrad.yaml. With --locked that file must say the same
     already: otherwise nothing is composed, and the parts that differ are named.
     """
-    from tetrad.releases._service import ReleaseLimits
+    from tetrad.releases._compose import ReleaseLimits
     from tetrad.releases._upload import pack
 
     held = _read_lock(folder) if locked else None
@@ -199,7 +199,9 @@ def move_ref(
     release: Annotated[str, typer.Argument(help="The release: a digest, its first digits, or another APP/REF.")],
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for those who read the history.")] = "",
     create: Annotated[bool, typer.Option("--create", help="The ref must not exist yet.")] = False,
-    expected: Annotated[str, typer.Option(help="Where it must point now; what it points to at this moment else.")] = "",
+    expected: Annotated[
+        str, typer.Option(help="The digest that it must point to now; the present one when left out.")
+    ] = "",
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:

@@ -21,9 +21,10 @@ from tetrad.releases._diff_views import (
     RolledBackView,
     RunningCodeView,
 )
+from tetrad.releases._kept import Composed
 from tetrad.releases._model import App
 from tetrad.releases._rebuild import Stalenesses
-from tetrad.releases._service import Composed, Releases
+from tetrad.releases._service import Releases
 from tetrad.releases._stale_views import StalenessRunBody, StalenessRunView, StalenessView, check_subject
 from tetrad.releases._upload import ABSENT, ReleaseBody, unpack
 from tetrad.releases._views import (

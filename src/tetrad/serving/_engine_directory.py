@@ -92,7 +92,6 @@ class EngineDirectory:
         self._lock = threading.Lock()
         self._wanted = {row.spec.name: row for row in store.all()}
         self._reports: dict[str, tuple[EngineReport, datetime]] = {}
-        self._created_s = int(clock.now().timestamp())
 
     def restore(self, table: RouteTable) -> None:
         """Trust the endpoints of the last route table until the worker reports: engines outlive control."""

@@ -156,7 +156,11 @@ def set_provider(
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Add a provider, or change it. Clients of any protocol then call `NAME/MODEL`."""
+    """Add a provider, or change it. Clients of any protocol then call `NAME/MODEL`.
+
+    For example, once `tetrad secret set openai-key` has its key: `tetrad provider set openai --secret openai-key`, or
+    `tetrad provider set lab --base-url http://127.0.0.1:8000/v1` for an engine of yours.
+    """
     first, *more = secret or [""]
     body = _address(name, preset, base_url, _pairs(option, "--option"))
     if adapter:
@@ -381,7 +385,10 @@ def set_cache(
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Say how the answers of an app are cached; what is not given is set to its default."""
+    """Say how the answers of an app are cached; what is not given is set to its default.
+
+    For example: `tetrad cache set assistant --ttl 600`, and `tetrad cache set - --use never` for calls of bare models.
+    """
     body: dict[str, Any] = {
         "use": use, "ttl_s": ttl, "tools": tools, "shared_by": shared_by, "semantic": semantic,
     }  # fmt: skip

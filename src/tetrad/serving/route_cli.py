@@ -49,7 +49,10 @@ def set_route(
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
-    """Add a route, or change it. Clients then call NAME as a model."""
+    """Add a route, or change it. Clients then call NAME as a model.
+
+    For example: `tetrad route set smart --target openai/gpt-5-mini --target local/llama --timeout 60`.
+    """
     if file is not None:
         if target or fallback or alias:
             raise InvalidInput("--file says everything about the route", hint="leave the other options out")

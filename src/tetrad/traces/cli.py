@@ -18,11 +18,11 @@ from rich.text import Text
 
 from tetrad.kernel import InvalidInput, short
 from tetrad.kit.api_client import ApiClient, ControlUnreachable, path_part
+from tetrad.kit.cli_output import InProject, Json
 
 traces = typer.Typer(no_args_is_help=True, help="Traces: list, show, follow.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON; with --follow, one object per line.")]
-InProject = Annotated[str, typer.Option("--project", "-p", envvar="TETRAD_PROJECT", help="The project.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print JSON; with --follow, one object per line.")]
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _STATUS = {"ok": "green", "error": "bold red"}
@@ -54,9 +54,12 @@ def list_traces(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many at most.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what arrives, until Ctrl-C.")] = False,
     project: InProject = "default",
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> None:
-    """List traces, the newest first; with --follow, show new ones as they arrive."""
+    """List traces, the newest first; with --follow, show new ones as they arrive.
+
+    For example: `tetrad trace list --app assistant --status error --since 1h`.
+    """
     only: dict[str, str | float | bool | None] = {
         "app": app, "release": release, "binding": binding, "model": model, "status": status, "session": session,
         "user": user, "name": name, "q": text, "min_duration_ms": min_ms, "min_cost": min_cost,

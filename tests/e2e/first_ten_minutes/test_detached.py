@@ -35,6 +35,8 @@ def test_it_starts_in_the_background_tells_its_state_and_stops(tmp_path: Path) -
     try:
         assert started.returncode == 0, started.stdout + started.stderr
         assert "login#token=" in started.stdout, "the sign-in link is printed"
+        assert "Ctrl-C" not in started.stdout, "no terminal holds it that could be interrupted"
+        assert "Stop with `tetrad down`" in started.stdout
         assert httpx.get(f"http://127.0.0.1:{ports['gateway_port']}/readyz", trust_env=False).status_code == 200
         shown = tetrad("status").stdout
         assert "gateway-0" in shown

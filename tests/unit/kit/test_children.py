@@ -18,7 +18,6 @@ from tetrad.kit.children import (
     Again,
     Child,
     ChildDidNotStart,
-    ChildGroup,
     ChildSpec,
     ChildStatus,
     GiveUp,
@@ -195,27 +194,6 @@ async def test_stopping_in_the_middle_of_a_start_leaves_no_process() -> None:
     await child.stop(5)
     assert child.status.state == "stopped"
     assert child.child is None
-
-
-async def test_a_group_starts_in_order_stops_in_reverse_and_cleans_up_after_a_failure() -> None:
-    order: list[str] = []
-
-    def note(status: ChildStatus) -> None:
-        if status.state in ("ready", "stopped"):
-            order.append(f"{status.name} {status.state}")
-
-    def sleeper(name: str) -> Supervised:
-        return Supervised(name, lambda: python("import time; time.sleep(60)"), on_change=note)
-
-    group = ChildGroup([sleeper("a"), sleeper("b")])
-    await group.start()
-    await group.stop()
-    assert order == ["a ready", "b ready", "b stopped", "a stopped"]
-    failing = Supervised("x", lambda: python(f"raise SystemExit({EX_CONFIG})"), probe=_never)
-    group = ChildGroup([sleeper("a"), failing])
-    with pytest.raises(ChildDidNotStart):
-        await group.start()
-    assert {s.state for s in group.statuses()} == {"stopped"}
 
 
 def test_a_log_is_rotated_and_bounded(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from tetrad.kit.logs import (
     ConsoleLines,
     JsonLines,
     forget_secrets,
-    log_to_file,
     log_to_stderr,
     redact,
     register_secret,
@@ -166,29 +164,6 @@ def test_people_get_short_lines_in_colour(lines: Any) -> None:
     plain = ConsoleLines("gateway", colour=False).format(record)
     assert plain.endswith("gateway error   key tetrad_data_[redacted]  engine=e1")
     assert "\x1b[31m" in ConsoleLines("gateway").format(record)
-
-
-def test_a_file_is_private_rotates_and_stays_bounded(tmp_path: Path) -> None:
-    path = tmp_path / "logs" / "x.log"
-    log_to_file(path, "x", "info", max_bytes=2000, files=3)
-    for number in range(200):
-        logging.getLogger("tetrad.any").info("line %d", number)
-    names = sorted(entry.name for entry in path.parent.iterdir())
-    assert names == ["x.log", "x.log.1", "x.log.2"]
-    assert all(entry.stat().st_size <= 2000 for entry in path.parent.iterdir())
-    assert path.stat().st_mode & 0o077 == 0
-    assert json.loads(path.read_text().splitlines()[-1])["message"] == "line 199"
-
-
-def test_a_full_disk_loses_lines_but_not_the_process(capsys: pytest.CaptureFixture[str]) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("needs /dev/full")
-    log_to_file(Path("/dev/full"), "x", "info", max_bytes=0)
-    logging.getLogger("tetrad.any").error("lost")
-    (handler,) = logging.getLogger().handlers
-    assert handler.lost == 1  # type: ignore[attr-defined]
-    handler.close()
-    assert capsys.readouterr().err == ""
 
 
 def test_other_peoples_loggers_come_here_and_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,6 @@
 import { infiniteQueryOptions } from "@tanstack/react-query";
 import { answer, control, type Schemas } from "./http";
 
-export type AuditEntry = Schemas["AuditView"];
-
 export interface AuditFilters {
   actor?: string | undefined;
   ref?: string | undefined;

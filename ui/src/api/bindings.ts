@@ -4,7 +4,6 @@ import { answer, control, type Schemas } from "./http";
 export type BindingListed = Schemas["BindingListed"];
 export type Binding = Schemas["BindingView"];
 export type BindingMove = Schemas["BindingMoveView"];
-export type BindingDiff = Schemas["BindingDiffView"];
 
 const MOST = 200;
 

@@ -8,12 +8,9 @@ export type ChangeChecks = Schemas["ChangeChecksView"];
 export type Requirement = Schemas["RequirementView"];
 export type Thread = Schemas["ChangeThreadView"];
 export type Anchor = Schemas["AnchorBody"];
-export type ChangeEvent = Schemas["ChangeEventView"];
-export type RebasePlan = Schemas["RebasePlanView"];
 export type ReleaseDiff = Schemas["ReleaseDiffView"];
 export type PromptPartDiff = Schemas["ReleasePromptDiffView"];
 export type OpenChange = Schemas["OpenChangeBody"];
-export type ChangePart = Schemas["ChangePartBody"];
 
 const PAGE = 50;
 const at = "/api/v1/projects/{project}/change-requests/{number}" as const;

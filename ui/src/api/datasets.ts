@@ -6,8 +6,6 @@ export type DatasetListed = Schemas["DatasetListed"];
 export type Dataset = Schemas["DatasetView"];
 export type Row = Schemas["RowView"];
 export type RowChange = Schemas["RowChangeView"];
-export type RowFieldChange = Schemas["RowFieldChangeView"];
-export type DatasetDiff = Schemas["DiffView"];
 
 export const DATASET_SORTS = ["name", "-name", "created", "-created"] as const;
 export type DatasetSort = (typeof DATASET_SORTS)[number];

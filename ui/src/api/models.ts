@@ -2,7 +2,6 @@ import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { answer, control, type Schemas } from "./http";
 
 export type Model = Schemas["ModelView"];
-export type ModelPrice = Schemas["ModelPriceView"];
 
 export const modelsQuery = (project: string, { q, sort }: { q: string; sort: "name" | "-name" }) =>
   infiniteQueryOptions({

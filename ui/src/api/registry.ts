@@ -22,8 +22,6 @@ export interface Lineage {
 }
 export type Evidence = Schemas["EvidenceListed"];
 export type GateCheck = Schemas["GateCheckView"];
-export type LogEntry = Schemas["LogEntryView"];
-export type LogCheck = Schemas["LogCheckView"];
 export type Direction = "upstream" | "downstream";
 
 /** As many names or versions as a picker offers; beyond, the field is typed. */

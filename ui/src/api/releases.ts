@@ -7,9 +7,6 @@ export type PromptDiff = Schemas["ReleasePromptDiffView"];
 export type DataDiff = Schemas["DataDiffView"];
 export type ModelDiff = Schemas["ModelDiffView"];
 export type CodeDiff = Schemas["CodeDiffView"];
-export type ValueChange = Schemas["ValueChangeView"];
-export type RowDiff = Schemas["RowDiffView"];
-export type Hunk = Schemas["HunkView"];
 export type Composed = Schemas["ComposedView"];
 export type RolledBack = Schemas["RolledBackView"];
 
@@ -34,8 +31,6 @@ export interface Derivation {
   from: string;
   set: Record<string, unknown>;
 }
-
-export type Preview = Schemas["PreviewView"];
 
 /** What a derivation would make, and how it differs from the release that it comes from; nothing is kept. */
 export const previewQuery = (project: string, body: Derivation, enabled: boolean) =>

@@ -1,11 +1,9 @@
 import { queryOptions } from "@tanstack/react-query";
 import { answer, control, type Schemas } from "./http";
 
-export type Impact = Schemas["ImpactView"];
 export type Revocation = Schemas["RevocationView"];
 export type Erasure = Schemas["ErasureView"];
 export type Collection = Schemas["CollectionView"];
-export type Explanation = Schemas["ExplanationView"];
 
 /** The newest revocations of one artifact, those that were taken back too. */
 export const revocationsQuery = (project: string, digest: string) =>

@@ -5,7 +5,6 @@ export type ToolServer = Schemas["ToolServerView"];
 export type ToolServerBody = Schemas["ToolServerBody"];
 export type ToolAccess = Schemas["ToolAccessBody"];
 export type Tool = Schemas["ToolView"];
-export type ToolListing = Schemas["ListingView"];
 
 /** How often it is looked whether gateways saw a changed tool. */
 const LIVE_MS = 10_000;

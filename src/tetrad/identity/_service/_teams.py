@@ -117,5 +117,8 @@ def existing_team(rows: Rows, project: str, name: str) -> Team:
 def _person(rows: Rows, project: str, email: str) -> Person:
     person = rows.person_by_email(check_email(email))
     if person is None or not any(each.project in (None, project) for each in rows.memberships(person.id)):
-        raise PersonNotFound(f"{email[:80]!r} has no role in this project", hint="give them one first")
+        raise PersonNotFound(
+            f"{email[:80]!r} has no role in this project",
+            hint="an administrator gives one: POST /api/v1/sign-in-links with their email, a role and the project",
+        )
     return person

@@ -13,6 +13,7 @@ from tetrad import __version__
 from tetrad.kernel import TetradError
 
 SHOWN_DETAILS = 20
+_COMPLETION = ("install_completion", "show_completion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The four parts": ("prompt", "dataset", "model", "code"),
     "Releases and where they serve": ("app", "release", "ref", "binding", "rollback", "stale", "reproduce"),
     "Review and proof": ("change", "gate", "evidence", "audit"),
-    "What runs": ("trace", "run", "batch", "job", "engine", "provider", "route", "cache", "mcp", "import"),
+    "Models, tools and the gateway": ("provider", "engine", "route", "cache", "mcp", "import"),
+    "What ran": ("trace", "batch", "run", "job"),
     "Access and keeping": ("project", "team", "key", "limit", "budget", "secret", "revoke", "erase", "gc"),
 }
 """The commands as `tetrad --help` shows them: what a newcomer needs first comes first."""
@@ -117,6 +119,8 @@ class _LazyGroup(TyperGroup):
             return super().get_command(ctx, cmd_name)
         command = typer.main.get_command(getattr(importlib.import_module(group.module), group.attribute))
         command.name, command.help, command.short_help = cmd_name, group.help, group.help
+        # Completion is installed for `tetrad` as a whole; a group that offered it would install it for itself.
+        command.params = [each for each in command.params if each.name not in _COMPLETION]
         return command
 
 

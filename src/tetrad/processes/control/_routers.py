@@ -36,7 +36,7 @@ from tetrad.tools.routes import router as tools_router
 from tetrad.traces.routes import router as traces_router
 
 if TYPE_CHECKING:
-    from tetrad.processes.control._compose import Services
+    from tetrad.processes.control._services import Services
 
 
 def all_routers(services: Services) -> list[APIRouter]:

@@ -16,7 +16,7 @@ from tetrad.kit.http import public, requires
 from tetrad.registry import told
 
 if TYPE_CHECKING:
-    from tetrad.processes.control._compose import Services
+    from tetrad.processes.control._services import Services
 
 _STREAM_TYPE = "application/vnd.tetrad.route-tables"
 

@@ -13,7 +13,8 @@ from tetrad.processes._settings import product_settings
 def document() -> dict[str, object]:
     """Return the OpenAPI document of the whole control plane; nothing is left behind."""
     from tetrad.kit.home import Home
-    from tetrad.processes.control._compose import build_app, build_services
+    from tetrad.processes.control._app import build_app
+    from tetrad.processes.control._compose import build_services
 
     with tempfile.TemporaryDirectory(prefix="tetrad-openapi-") as folder:
         os.environ["TETRAD_HOME"] = folder

@@ -77,7 +77,7 @@ def _welcome(supervisor: Supervisor, took_s: float, *, answers: bool) -> None:
     then = 'call model "app:assistant"' if answers else "`tetrad provider set --help`: no model is served yet"
     _console.print(f'\n  In another shell:  eval "$(tetrad env)"   then {then}', markup=False)
     _console.print("  Admin key:         keys/admin.key in the home folder; `tetrad login` prints a new link")
-    _console.print("  Stop with Ctrl-C\n")
+    _console.print(f"  Stop with {'Ctrl-C' if sys.stdin.isatty() else '`tetrad down`'}\n")
 
 
 def run_detached(settings: Settings, arguments: list[str]) -> int:

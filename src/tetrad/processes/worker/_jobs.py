@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from threading import Semaphore
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
@@ -48,12 +48,6 @@ log = logging.getLogger(__name__)
 _CALL_S = 600.0
 _RETRY_S = 30.0
 _AROUND_BYTES = 4096
-
-
-class BlobOpener(Protocol):
-    """Opens the blob store of a URL."""
-
-    def __call__(self, url: str) -> Any: ...
 
 
 def jobs_url(settings: Settings, home: Home) -> str:
@@ -128,11 +122,9 @@ async def keep_jobs(start: Callable[[], JobRunner]) -> None:
 def _blobs(settings: Settings, home: Home) -> Any:
     @cache
     def open_store() -> Any:
-        from tetrad.kit.blobs import open_blobs
-        from tetrad.kit.extensions import Extensions, Kind
+        from tetrad.kit.blobs import installed_blobs, open_blobs
 
-        extensions = Extensions([Kind("blobs", BlobOpener, "opens blob stores of a URL scheme")])
-        return open_blobs(settings.get(BLOBS_URL), default=home.blobs, adapter=partial(extensions.load, "blobs"))
+        return open_blobs(settings.get(BLOBS_URL), default=home.blobs, adapter=installed_blobs)
 
     return open_store
 
