@@ -1,4 +1,4 @@
-"""What bindings are checked against is what control knows: providers, engines and secrets of the project."""
+"""What bindings are checked against is what control knows: providers, engines, MCP servers, secrets of the project."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ from tetrad.processes.control._bindings import InstalledHere
 from tetrad.serving import EngineSpec, ProviderDirectory, ProviderModel, ProviderSpec
 from tetrad.serving._engine_directory import EngineDirectory
 from tetrad.serving._store import SqlEngineStore, SqlProviderStore
+from tetrad.tools import ToolServerSpec
+from tetrad.tools._service import ToolServers
+from tetrad.tools._store import SqlToolServerStore
+from tetrad.tools.ports import Listing
+
+
+def nothing_shown(_: ToolServerSpec) -> Listing:
+    raise AssertionError("nobody is asked what it shows")
 
 
 def test_names_resolve_in_their_own_project_only(database: Database) -> None:
@@ -30,7 +38,22 @@ def test_names_resolve_in_their_own_project_only(database: Database) -> None:
     )  # fmt: skip
     engines = EngineDirectory(SqlEngineStore(database), FixedClock())
     engines.want(EngineSpec(name="small", kind="llama_cpp", model="sha256:" + "1" * 64, served_name="local/small"))
-    installed = InstalledHere(providers, engines, identity.secrets)
+    servers = ToolServers(
+        SqlToolServerStore(database, FixedClock()),
+        FixedClock(),
+        lister=lambda _: nothing_shown,
+        reveal=identity.secrets.reveal,
+        commands="",
+        audit=identity.audit.record,
+    )
+    url = "https://mcp.example/mcp"
+    servers.put(ADMIN, ToolServerSpec(name="files", project="default", url=url))
+    locked = {"Authorization": "Bearer {ABSENT_KEY}"}
+    servers.put(ADMIN, ToolServerSpec(name="locked", project="default", url=url, headers=locked))
+    installed = InstalledHere(providers, engines, servers, identity.secrets)
+    assert installed.mcp_server_problem("default", "files") == ""
+    assert "ABSENT_KEY" in (installed.mcp_server_problem("default", "locked") or "")
+    assert installed.mcp_server_problem("other", "files") is None
     assert installed.provider_models("default", "us") == ["gpt", "vectors"]
     assert installed.provider_models("other", "us") is None
     assert installed.engine_models("small") == ["local/small"]

@@ -54,6 +54,15 @@ def test_without_its_key_a_batch_may_call_nothing(keys: list[KeyGrant]) -> None:
         lines.secret(BATCH)
 
 
+def test_a_key_that_was_made_a_moment_ago_is_not_taken_for_revoked() -> None:
+    keys: list[KeyGrant] = [replace(KEY, key_id="key_2")]
+    lines = grants(keys, [BATCH])
+    with pytest.raises(BatchKeyGone, match="key_1"):
+        lines.secret(BATCH)
+    keys.append(KEY)
+    assert lines.secret(BATCH)
+
+
 HANDED = msgspec.structs.replace(
     BATCH, carriage=Carriage(way="native", batch="b", key={"team": "team", "content": "redacted"})
 )

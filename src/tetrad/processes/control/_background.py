@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
 from tetrad.identity import KeyGrant, hash_secret
 from tetrad.kernel import Clock
 from tetrad.kit.jobs import JobClient, JobNotFound
-from tetrad.processes.control._batching import by_key
+from tetrad.processes.control._working_keys import WorkingKeys, by_key
 from tetrad.responses import ResponseKeyGone
 
 JOB: Final = "response.answer"
 _DOMAIN = b"tetrad background key\x00"
-_KNOWN_S = 1.0
 
 
 class CallGrants:
@@ -38,15 +37,13 @@ class CallGrants:
         self._sealing_key = sealing_key
         self._keys = keys
         self._granted = granted
-        self._clock = clock
+        self._working = WorkingKeys(granted, clock)
         self._changed = changed
         self._lock = threading.Lock()
         self._told: Collection[tuple[str, str]] = ()
-        self._working: Mapping[tuple[str, str], KeyGrant] = {}
-        self._known_until = 0.0
 
     def secret(self, project: str, key_id: str) -> str:
-        if not self._works((project, key_id)):
+        if self._working.get((project, key_id)) is None:
             raise ResponseKeyGone(
                 f"the key {key_id!r} that asked for the response was revoked, or has expired",
                 hint="ask again with a key that works",
@@ -71,15 +68,6 @@ class CallGrants:
             for one in wanted
             if one in granted
         ]
-
-    def _works(self, key: tuple[str, str]) -> bool:
-        """Tell whether a key works; of one that does that may be a second old: workers ask all the time."""
-        with self._lock:
-            now = self._clock.monotonic()
-            if now >= self._known_until or key not in self._working:
-                self._working = by_key(self._granted())
-                self._known_until = now + _KNOWN_S
-            return key in self._working
 
     def _derived(self, project: str, key_id: str) -> str:
         said = _DOMAIN + project.encode() + b"\x00" + key_id.encode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, get_args
@@ -14,12 +13,12 @@ from tetrad.identity import ContentPolicy, KeyGrant, hash_secret
 from tetrad.kernel import Clock
 from tetrad.kit.jobs import JobClient, JobNotFound
 from tetrad.limits import LeaseState, Sync, SyncReply
+from tetrad.processes.control._working_keys import WorkingKeys, by_key
 
 JOB: Final = "batch.run"
 _DOMAIN = b"tetrad batch key\x00"
 _GRACE_NS = 3600 * 10**9
 """Calls that were begun in time may end after the completion window."""
-_KNOWN_S = 1.0
 _HELD, _SPENT, _OVER = 0, 1, 2
 """Sequence numbers of what a batch tells the keeper: what is over holds nothing any more."""
 _CONTENTS = get_args(ContentPolicy)
@@ -44,15 +43,11 @@ class LineGrants:
         self._sealing_key = sealing_key
         self._open = open_batches
         self._granted = granted
-        self._clock = clock
+        self._working = WorkingKeys(granted, clock)
         self._changed = changed
-        self._lock = threading.Lock()
-        self._known: dict[tuple[str, str], KeyGrant] = {}
-        self._known_until = 0.0
 
     def secret(self, batch: Batch) -> str:
-        found = self._grants().get((batch.project, batch.key_id))
-        if found is None:
+        if self._working.get((batch.project, batch.key_id)) is None:
             raise BatchKeyGone(
                 f"the key {batch.key_id!r} that made the batch {batch.id} was revoked, or has expired",
                 hint="make the batch again with a key that works",
@@ -63,7 +58,7 @@ class LineGrants:
         return self._derived(batch)
 
     def kept(self, batch: Batch) -> dict[str, str] | None:
-        grant = self._grants().get((batch.project, batch.key_id))
+        grant = self._working.get((batch.project, batch.key_id))
         return batch.carriage.key if grant is None else {"team": grant.team, "content": grant.content}
 
     def changed(self) -> None:
@@ -87,15 +82,6 @@ class LineGrants:
                 expires_ns = min(grant.expires_ns, ends) if grant.expires_ns else ends
                 found.append(replace(grant, hash=secret, expires_ns=expires_ns, batch=batch.id, priority="low"))
         return found
-
-    def _grants(self) -> dict[tuple[str, str], KeyGrant]:
-        """Return the keys that work; a look a second at most: workers ask after each answer."""
-        with self._lock:
-            now = self._clock.monotonic()
-            if now >= self._known_until:
-                self._known = by_key(self._granted())
-                self._known_until = now + _KNOWN_S
-            return self._known
 
     def _derived(self, batch: Batch) -> str:
         return "tetrad_batch_" + hmac.new(self._sealing_key, _DOMAIN + batch.id.encode(), hashlib.sha256).hexdigest()
@@ -167,17 +153,3 @@ class BatchWork:
         if info.state in ("queued", "running"):
             return ""
         return info.error or f"the job of the batch is {info.state}"
-
-
-def by_key(grants: Iterable[KeyGrant]) -> dict[tuple[str, str], KeyGrant]:
-    """Return one grant of each key that may call models, by project and key.
-
-    It is the one that works longest, while an older secret ends.
-    """
-    found: dict[tuple[str, str], KeyGrant] = {}
-    for grant in grants:
-        known = found.get((grant.project, grant.key_id))
-        longer = known is None or (known.expires_ns and (not grant.expires_ns or grant.expires_ns > known.expires_ns))
-        if "data" in grant.scopes and longer:
-            found[grant.project, grant.key_id] = grant
-    return found
