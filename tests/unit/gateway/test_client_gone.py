@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -60,3 +62,20 @@ async def test_what_is_answered_to_a_client_that_is_gone_raises_nothing(answerin
     connection.connection_lost(None)
     assert not failed
     assert server.core.metrics.in_flight == 0
+
+
+async def test_nothing_is_left_of_a_connection_that_has_ended() -> None:
+    server = HttpServer(Core([], 1_000), header_timeout_s=10, keep_alive_s=10, drain_s=1)
+    connection = HttpConnection(server, asyncio.get_running_loop())
+    connection.connection_made(Transport())  # type: ignore[arg-type]
+    connection.data_received(REQUEST)
+    await settled(connection)
+    gc.disable()  # a gateway's collector of cycles comes seldom
+    try:
+        connection.connection_lost(None)
+        left = weakref.ref(connection)
+        del connection
+        await asyncio.sleep(0)
+        assert left() is None
+    finally:
+        gc.enable()

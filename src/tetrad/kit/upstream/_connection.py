@@ -369,6 +369,7 @@ class Connection(asyncio.Protocol):
                 when = "in the middle of its answer" if self._received else "before it answered"
                 self._finish(ConnectionLost(f"the upstream closed the connection {when}", received=self._received))
         self._pool.lost(self)
+        del self._parser  # it holds us: what is left of a connection would stay until the collector of cycles comes
 
     # httptools
 

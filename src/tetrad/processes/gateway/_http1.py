@@ -246,6 +246,7 @@ class HttpConnection(asyncio.Protocol):
         while self._waiting:
             self._give_up(self._waiting.popleft())
         self._body.clear()
+        del self._parser  # it holds us: what is left of a connection would stay until the collector of cycles comes
 
     def eof_received(self) -> bool:
         return False  # a client that sends no more has left, as for every server of this protocol
