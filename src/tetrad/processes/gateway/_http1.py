@@ -30,6 +30,7 @@ from tetrad.processes.gateway._wire import (
     FRAMING_PER_BYTE,
     MAX_DISCARDED_BYTES,
     MAX_HEAD_BYTES,
+    REFUSED_HINT,
 )
 from tetrad.serving import AnswerTorn, Exchange, Operation, error_body
 
@@ -682,9 +683,7 @@ class HttpConnection(asyncio.Protocol):
         """Say what is wrong with bytes that are no request, where the next bytes are ours to write; then close."""
         if self._closing:
             return
-        body = error_body(
-            InvalidInput(message, hint="a client, or what stands between, sends this", code=code, status=status)
-        )
+        body = error_body(InvalidInput(message, hint=REFUSED_HINT, code=code, status=status))
         answered_already = not self._in_head and self._receiving is None
         if self._receiving is not None:
             self._give_up(self._receiving)

@@ -18,6 +18,7 @@ from tetrad.processes.gateway._wire import (
     FRAMING_PER_BYTE,
     MAX_DISCARDED_BYTES,
     MAX_HEAD_BYTES,
+    REFUSED_HINT,
     without_upgrade,
 )
 from tetrad.serving import error_body
@@ -180,9 +181,7 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             if self.transport.is_closing():
                 return
             if self._nobody_else_answers():
-                body = error_body(
-                    InvalidInput(message, hint="a client, or what stands between, sends this", code=code, status=status)
-                )
+                body = error_body(InvalidInput(message, hint=REFUSED_HINT, code=code, status=status))
                 self.transport.write(
                     b"HTTP/1.1 %d Refused\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
                     b"connection: close\r\n\r\n%s" % (status, len(body), body)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import socket
 
+REFUSED_HINT = "correct what sends it: the client, or a proxy in between"
+"""What to do about bytes that are no request."""
 MAX_HEAD_BYTES = 65_536
 MAX_DISCARDED_BYTES = 256 * 1024 * 1024
 FRAMING_PER_BYTE = 16
