@@ -128,3 +128,13 @@ function span(seconds: number): string {
 export function plural(n: number, one: string, many = `${one}s`): string {
   return `${count(n)} ${n === 1 ? one : many}`;
 }
+
+const MILLION: Record<string, string> = { audio_input: "sound in", audio_output: "sound out", image_input: "pictures in", image_output: "pictures out", reasoning: "thoughts" };
+const EACH: Record<string, string> = { image: "an image", request: "a request", search_unit: "a search", second: "a second" };
+
+/** What a model charges for besides tokens of text: `$0.04 an image, $15.00 a million characters`. */
+export function unitPrices(units: Readonly<Record<string, string>> | undefined, currency = "USD"): string {
+  return Object.entries(units ?? {})
+    .map(([name, amount]) => `${money(amount, currency)} ${EACH[name] ?? (name === "character" ? "a million characters" : `a million tokens of ${MILLION[name] ?? name}`)}`)
+    .join(", ");
+}
