@@ -82,8 +82,8 @@ describe("small things", () => {
 });
 
 it("what is charged besides text is said by its unit", () => {
-  expect(unitPrices({ image: "0.04", character: "15", audio_input: "40" })).toBe("$0.04 an image, $15.00 a million characters, $40.00 a million tokens of sound in");
+  expect(unitPrices({ image: "0.04", character: "15", audio_input: "40" })).toBe("$0.04 an image, $15 a million characters, $40 a million tokens of sound in");
   expect(unitPrices({ second: "0.0001" }, "CHF")).toBe("0.0001 CHF a second");
-  expect(unitPrices({ later: "1" })).toBe("$1.00 a million tokens of later");
+  expect(unitPrices({ later: "1" })).toBe("$1 a million tokens of later");
   expect(unitPrices({})).toBe("");
 });

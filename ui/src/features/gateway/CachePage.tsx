@@ -207,7 +207,7 @@ function Policies({ project, policies, own, use, sort, onSort, onAct }: { projec
             const did = use && sumUse({ ...use, items: use.items.filter((each) => (policy.app === OTHERS ? !own.has(each.app) : each.app === policy.app)) });
             return (
               <tr key={policy.app}>
-                <td style={{ fontWeight: 500 }}>
+                <td className={css.named} style={{ fontWeight: 500 }}>
                   {policy.app === OTHERS ? (
                     nameOf(policy.app)
                   ) : (
@@ -222,7 +222,7 @@ function Policies({ project, policies, own, use, sort, onSort, onAct }: { projec
                 <td className="num" style={{ whiteSpace: "nowrap" }}>
                   {duration(policy.ttl_s * 1000)}
                 </td>
-                <td>{SHARED.find((each) => each.value === policy.shared_by)?.label}</td>
+                <td className={css.whole}>{SHARED.find((each) => each.value === policy.shared_by)?.label}</td>
                 <td>
                   {SIMILAR.find((each) => each.value === policy.semantic)?.word}
                   {policy.semantic !== "off" && <span className="dim num"> from {policy.threshold}</span>}

@@ -267,7 +267,7 @@ function Models({ project, provider }: { project: string; provider: Provider }) 
                   <td>{model.kinds.join(", ")}</td>
                   <td className={kit.right}>{price ? money(price.input, price.currency) : "–"}</td>
                   <td className={kit.right}>{price ? money(price.output, price.currency) : "–"}</td>
-                  <td>{(price && unitPrices(price.units, price.currency)) || "–"}</td>
+                  <td>{unitPrices(price?.units, price?.currency) || "–"}</td>
                   <td>{model.price ? "this page" : price ? "the price list" : routed.data === undefined ? "…" : <Chip tone="warn" tip="Calls cost an unknown amount; budgets refuse or count them as they are told">unknown</Chip>}</td>
                 </tr>
               );
