@@ -50,7 +50,7 @@ model_prices = sa.Table(
     sa.Column("valid_to", Timestamp),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("created_by", sa.String(128), nullable=False),
-    sa.Column("units", JsonText, nullable=False),
+    sa.Column("units", JsonText, nullable=False, server_default="{}"),
     sa.Column("batch", sa.String(32)),
 )
 sa.Index(None, model_prices.c.project, model_prices.c.model)
