@@ -334,6 +334,18 @@ async def test_what_a_killed_worker_spent_is_told_by_the_next(tmp_path: Path) ->
     assert left_in(tmp_path) == []
 
 
+async def test_a_journal_that_cannot_be_read_is_kept_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "slot_dead.leases").write_bytes(b"what a disk made of it")
+    worker = Worker(tmp_path, keeper_of(rule("money", 1)))
+    async with running(worker):
+        assert (await worker.ask(max_tokens=100)).status == 200
+    assert (tmp_path / "slot_dead.unreadable").read_bytes() == b"what a disk made of it"
+    assert caplog.text.count("cannot be read") == 1
+    assert left_in(tmp_path) == []
+
+
 def with_batches(table: RouteTable) -> RouteTable:
     """Return the table with a key of a batch, whose provider does batches at half price."""
     local = table.models["local/m1"]
