@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
+from tetrad.kit.logs import register_secret
 from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
@@ -231,6 +232,7 @@ class Worker:
         return HttpServer(app, **timeouts)
 
     def _install(self, pipeline: Pipeline, table: RouteTable) -> None:
+        register_secret(*table.secrets())
         compiled = pipeline.install(table)
         self.metrics.table_version = table.version
         log.info(
