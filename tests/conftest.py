@@ -127,7 +127,7 @@ def database(database_url: str) -> Iterator[object]:
     """Lend an open `tetrad.kit.db.Database` with all migrations applied, SQLite and PostgreSQL in turn."""
     from support.databases import opened
 
-    with opened(database_url) as opened_database:
+    with opened(database_url, waits_for_disk=False) as opened_database:
         yield opened_database
 
 

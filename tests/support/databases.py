@@ -15,8 +15,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg
+import sqlalchemy as sa
 
 import tetrad
 from support.wait import wait_until
@@ -254,11 +256,17 @@ class EmptiedDatabase:
 
 
 class SqliteTemplate:
-    """One migrated SQLite file, copied for each test."""
+    """One migrated SQLite file, made once in this process and copied for each test."""
+
+    _content: ClassVar[bytes | None] = None
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "template.db"
-        database = open_database(f"sqlite:///{self._file}")
+        if SqliteTemplate._content is None:
+            SqliteTemplate._content = self._migrated(folder / "template.db")
+
+    @staticmethod
+    def _migrated(file: Path) -> bytes:
+        database = open_database(f"sqlite:///{file}")
         try:
             migrate(database, MIGRATIONS)
             with database.engine.connect() as connection:
@@ -267,17 +275,24 @@ class SqliteTemplate:
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             database.close()
+        return file.read_bytes()
 
     def copy(self, to: Path) -> str:
         """Copy the template to `to` and return its URL."""
-        shutil.copyfile(self._file, to)
+        assert self._content is not None
+        to.write_bytes(self._content)
         return f"sqlite:///{to}"
 
 
 @contextmanager
-def opened(url: str) -> Iterator[Database]:
-    """Open a database and close it at the end."""
+def opened(url: str, *, waits_for_disk: bool = True) -> Iterator[Database]:
+    """Open a database and close it at the end.
+
+    Without `waits_for_disk` a commit to SQLite outlives the process, but no power cut: fit for what is never cut.
+    """
     database = open_database(url)
+    if database.dialect == "sqlite" and not waits_for_disk:
+        sa.event.listen(database.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
     try:
         yield database
     finally:
