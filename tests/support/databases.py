@@ -216,7 +216,7 @@ class EmptiedDatabase:
         self._most_bytes = self._size(connection) + self.GROWTH_BYTES
 
     def restore(self, connection: psycopg.Connection[tuple[object, ...]]) -> bool:
-        """Delete what a test wrote; false where that would not be enough: somebody is still there, or changed tables."""
+        """Delete what a test wrote; false where that is not enough: somebody is still there, or changed tables."""
         if not self._left_alone(connection) or self._size(connection) > self._most_bytes:
             return False
         if connection.execute(self._SHAPE).fetchall() != self._shape or self._rows_of(connection) != self._rows:
