@@ -30,7 +30,11 @@ def upstream() -> Iterator[FakeOpenAI]:
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory, upstream: FakeOpenAI) -> Iterator[Product]:
     with running_product(
-        tmp_path_factory.mktemp("background"), jobs_poll_s=0.2, background_at_once=2, response_background_s=600
+        tmp_path_factory.mktemp("background"),
+        bundled_model=False,
+        jobs_poll_s=0.2,
+        background_at_once=2,
+        response_background_s=600,
     ) as running:
         subprocess.run(
             [sys.executable, "-m", "tetrad", "secret", "set", "fake-key"],
