@@ -25,6 +25,7 @@ class FakeMetadata:
         self.now_s = now_s
         self.life_s = 3600.0
         self.asked: list[tuple[str, str, dict[str, str], dict[str, list[str]]]] = []
+        self.bodies: list[bytes] = []
         self.lies: dict[str, tuple[int, bytes]] = {}
         self.held: asyncio.Event | None = None
         self.given = 0
@@ -40,6 +41,7 @@ class FakeMetadata:
             headers = {name.lower(): value.strip() for name, _, value in lines}
             parts = urlsplit(target)
             form = parse_qs(body.decode() or parts.query)
+            self.bodies.append(body)
             self.asked.append((method, parts.path, headers, form))
             if self.held is not None:
                 await self.held.wait()
@@ -57,6 +59,14 @@ class FakeMetadata:
             return (200, self.keys()) if path.endswith(ROLE) else (200, ROLE.encode())
         if path in ("/creds", "/v2/credentials/abc"):
             return (200, self.keys()) if headers.get("authorization") in (None, "pod-token") else (403, b"")
+        if path == "/sts" and form.get("Action") == ["AssumeRole"]:
+            signed = headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 Credential=")
+            return (200, self.xml()) if signed and form["RoleArn"] != ["closed"] else (403, b"<Error/>")
+        if path == "/federation/credentials":
+            known = headers.get("x-amz-sso_bearer_token") == "sso-token"
+            return (200, self.portal()) if known else (401, b"{}")
+        if path.startswith("/google/"):
+            return self.google(path, headers, form)
         if path == "/sts":
             known = form.get("WebIdentityToken") == ["web-token"] and form["Action"] == ["AssumeRoleWithWebIdentity"]
             return (200, self.xml()) if known else (403, b"<Error/>")
@@ -70,6 +80,30 @@ class FakeMetadata:
             known = form.get("client_assertion") == ["web-token"]
             return (200, self.token("entra")) if known else (400, b"{}")
         return 404, b""
+
+    def google(self, path: str, headers: dict[str, str], form: dict[str, list[str]]) -> tuple[int, bytes]:
+        """Google's token exchange, sign-in and impersonation, and a stranger's token at a URL."""
+        if path == "/google/oauth":
+            known = form.get("refresh_token") == ["refresh"] or form["grant_type"][0].endswith(":jwt-bearer")
+            return (200, self.token("oauth")) if known else (400, b'{"error":"invalid_grant"}')
+        if path == "/google/exchange":
+            known = form.get("subject_token") == ["web-token"] and form["audience"] == ["//iam/pool"]
+            return (200, self.token("federated")) if known else (400, b'{"error":"invalid_request"}')
+        if path == "/google/subject":
+            return (200, b'{"value":"web-token"}') if headers.get("authorization") == "proof" else (403, b"")
+        if headers.get("authorization", "").startswith(("Bearer federated.", "Bearer oauth.")):
+            self.given += 1
+            end = moment(self.now_s() + self.life_s)
+            return 200, json.dumps({"accessToken": f"impersonated.{self.given}", "expireTime": end}).encode()
+        return 403, b"{}"
+
+    def portal(self) -> bytes:
+        pair = self.pair()
+        role = {
+            "accessKeyId": pair["AccessKeyId"], "secretAccessKey": pair["SecretAccessKey"],
+            "sessionToken": pair["Token"], "expiration": int((self.now_s() + self.life_s) * 1000),
+        }  # fmt: skip
+        return json.dumps({"roleCredentials": role}).encode()
 
     def token(self, prefix: str, *, text: bool = False) -> bytes:
         self.given += 1

@@ -4,6 +4,22 @@ from __future__ import annotations
 
 import msgspec
 
+UNITS: dict[str, int] = {
+    "audio_input": 1_000_000,
+    "audio_output": 1_000_000,
+    "image_input": 1_000_000,
+    "image_output": 1_000_000,
+    "reasoning": 1_000_000,
+    "character": 1_000_000,
+    "image": 1,
+    "request": 1,
+    "search_unit": 1,
+    "second": 1,
+}
+"""What a model may charge for besides tokens of text, and how many of it a price is for: tokens of sound and pictures
+and characters by the million, the rest each. `request` comes on top of what else a call costs; where `image`,
+`character`, `second` or `search_unit` has a price and is told, it is in place of tokens."""
+
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one call; the buckets are disjoint, so their sum is the total and each has one price.

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from tetrad.kernel import Digest, digest_json
+from tetrad.kernel import UNITS, Digest, digest_json
 from tetrad.models.errors import BadPrice
 
+MAX_PRICE_DIGITS = 30
 HOSTED_SCHEMA = "tetrad.model.hosted/1"
 WEIGHTS_SCHEMA = "tetrad.model.weights/1"
 Kind = Literal["weights", "adapter", "provider"]
@@ -136,7 +137,9 @@ class ModelPrice(msgspec.Struct, frozen=True):
     valid_to: datetime | None = None
     unpriced: tuple[str, ...] = ()
     units: dict[str, str] = {}
-    """What else has a price, by the names that gateways charge by (`audio_input` by the million, `second` each, …)."""
+    """What else has a price, by the names of `tetrad.kernel.UNITS` (`audio_input` by the million, `second` each, …)."""
+    batch: str | None = None
+    """What part of this price a call costs in the provider's own batches, such as 0.5; None where nobody says it."""
 
 
 class PriceEntry(msgspec.Struct, frozen=True):
@@ -186,9 +189,33 @@ def check_price(text: str) -> str:
         value = Decimal(text)
     except InvalidOperation:
         value = Decimal("NaN")
-    if len(text) > 32 or not value.is_finite() or value < 0:
-        raise BadPrice(f"{text[:40]!r} is no price", hint="write a decimal such as 0.15, per million tokens")
-    return f"{value:f}"
+    # an exponent makes a long text of a short one, and gateways take none of more digits
+    if len(text) > 32 or not value.is_finite() or value < 0 or abs(value.adjusted()) > MAX_PRICE_DIGITS:
+        raise _no_price(text)
+    plain = f"{value:f}"
+    if len(plain) > MAX_PRICE_DIGITS:
+        raise _no_price(text)
+    return plain
+
+
+def _no_price(text: str) -> BadPrice:
+    return BadPrice(f"{text[:40]!r} is no price", hint=f"a decimal such as 0.15, of at most {MAX_PRICE_DIGITS} digits")
+
+
+def check_units(units: Mapping[str, str]) -> dict[str, str]:
+    """Return the prices of what is no token of text as plain decimals, or refuse with `BadPrice`."""
+    for name in units:
+        if name not in UNITS:
+            raise BadPrice(f"{name[:40]!r} has no price here", hint=f"besides tokens of text: {', '.join(UNITS)}")
+    return {name: check_price(text) for name, text in units.items()}
+
+
+def check_batch(text: str) -> str:
+    """Return what part of a price batches cost, of 0 to 1, or refuse with `BadPrice`."""
+    part = check_price(text)
+    if Decimal(part) > 1:
+        raise BadPrice(f"batches would cost {part[:40]} times the price", hint="say the part of it: 0.5 is half of it")
+    return part
 
 
 def current_price(entries: Iterable[PriceEntry], at: datetime) -> ModelPrice | None:

@@ -21,7 +21,9 @@ from tetrad.models._model import (
     PriceTier,
     WeightsFacts,
     WeightsFile,
+    check_batch,
     check_price,
+    check_units,
     current_price,
     hosted_document,
     weights_digest,
@@ -401,6 +403,8 @@ class Models:
         actor: Principal,
         cache_read: str | None = None,
         cache_write: str | None = None,
+        units: Mapping[str, str] | None = None,
+        batch: str | None = None,
         currency: str = "USD",
         tiers: Sequence[PriceTier] = (),
         source: str = "manual",
@@ -423,6 +427,8 @@ class Models:
             source[:64],
             valid_from,
             valid_to,
+            units=check_units(units or {}),
+            batch=None if batch is None else check_batch(batch),
         )
         entry = PriceEntry(new_id("price"), project, model, price, self._clock.now(), actor.id)
         self._store.add_price(entry)

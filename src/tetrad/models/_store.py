@@ -50,6 +50,8 @@ model_prices = sa.Table(
     sa.Column("valid_to", Timestamp),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("created_by", sa.String(128), nullable=False),
+    sa.Column("units", JsonText, nullable=False),
+    sa.Column("batch", sa.String(32)),
 )
 sa.Index(None, model_prices.c.project, model_prices.c.model)
 
@@ -120,6 +122,7 @@ class SqlModelStore:
                     cache_read=price.cache_read, cache_write=price.cache_write, currency=price.currency,
                     tiers=msgspec.to_builtins(price.tiers), source=price.source, valid_from=price.valid_from,
                     valid_to=price.valid_to, created_at=entry.created_at, created_by=entry.created_by,
+                    units=price.units, batch=price.batch,
                 )
             )  # fmt: skip
 
@@ -155,6 +158,6 @@ def _price(row: sa.Row[Any]) -> PriceEntry:
     tiers = msgspec.convert(row.tiers, tuple[PriceTier, ...])
     price = ModelPrice(
         row.input, row.output, row.cache_read, row.cache_write, row.currency, tiers, row.source, row.valid_from,
-        row.valid_to,
+        row.valid_to, units=msgspec.convert(row.units, dict[str, str]), batch=row.batch,
     )  # fmt: skip
     return PriceEntry(row.id, row.project, row.model, price, row.created_at, row.created_by)

@@ -23,10 +23,12 @@ from tetrad.kit.cli_output import (
 )
 from tetrad.models._folder import opened_model
 from tetrad.models._model import DERIVATIONS
+from tetrad.models._price_cli import prices, shown_price
 from tetrad.models._send import archive_limits, name_model, send_files
 
 HOW = tuple(how for how in DERIVATIONS if how != "none")
-models = typer.Typer(no_args_is_help=True, help="Models: import, derive, alias, list, show.")
+models = typer.Typer(no_args_is_help=True, help="Models: import, derive, alias, price, list, show.")
+models.add_typer(prices, name="price")
 Name = Annotated[str, typer.Argument(help="The model's name, such as local/smollm2-135m.")]
 Which = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="A model, by number or alias; else the newest.")]
 ModelPath = Annotated[
@@ -58,7 +60,7 @@ def list_models(project: InProject = "default", limit: Limit = 100, as_json: Jso
         "quantisation": lambda each: each["quantisation"],
         "size": lambda each: shown_size(each["size_bytes"]),
         "licence": lambda each: each["licence"],
-        "price in / out per million": lambda each: _price(each["price"]),
+        "price in / out per million": lambda each: shown_price(each["price"]),
         "digest": lambda each: short(each["digest"]),
     }
     found = list(ApiClient.from_environment().items(_base(project), most=limit))
@@ -303,7 +305,7 @@ def _facts(model: dict[str, Any]) -> dict[str, str]:
         "aliases": ", ".join(model["aliases"]),
         "reproduction": f"{model['reproduction_cap']} at best" if model["reproduction_cap"] else "",
         "canary": "wanted: probe it with the same questions" if model["wants_canary"] else "",
-        "price": _price(model["price"]),
+        "price": shown_price(model["price"]),
         "made": f"{shown_time(model['created_at'])} by {model['created_by']}",
     }
 
@@ -313,12 +315,6 @@ def _about_adapter(adapter: dict[str, Any] | None) -> str:
         return ""
     checked = f"{adapter['checked']} fit" if adapter["checked"] else "not compared with its base"
     return f"{adapter['type'] or 'adapter'} of rank {adapter['rank'] or 'unknown'}, {checked}"
-
-
-def _price(price: dict[str, Any] | None) -> str:
-    if price is None:
-        return "unknown"
-    return f"{price['input']} / {price['output']} {price['currency']} ({price['source']})"
 
 
 def _base(project: str) -> str:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from tetrad.kernel import Digest, parse_digest, precondition_required
+from tetrad.kernel import UNITS, Digest, parse_digest, precondition_required
 from tetrad.kit.http import (
     CurrentPrincipal,
     Expected,
@@ -41,10 +41,15 @@ _FILE: dict[str, Any] = {
     }
 }
 Decimal = Annotated[str, Field(max_length=32, description="A decimal, per million tokens")]
+Part = Annotated[str, Field(max_length=32, description="What part of it a call costs in the provider's own batches")]
+UNITS_SAID = (
+    "What else has a price: audio_input, audio_output, image_input, image_output and reasoning tokens and characters "
+    "by the million, image, request, search_unit and second each"
+)
 
 
 class ModelPriceView(BaseModel):
-    """What a model costs, decimals per million tokens. `unpriced` names charges that are not by token."""
+    """What a model costs, decimals per million tokens. `unpriced` names charges that are not counted."""
 
     input: str
     output: str
@@ -56,6 +61,8 @@ class ModelPriceView(BaseModel):
     valid_to: datetime | None
     tiered: bool
     unpriced: list[str]
+    units: dict[str, str] = Field(description=UNITS_SAID)
+    batch: str | None = Field(description="What part of it a call costs in the provider's own batches")
 
     @classmethod
     def of(cls, price: ModelPrice) -> ModelPriceView:
@@ -70,6 +77,8 @@ class ModelPriceView(BaseModel):
             valid_to=price.valid_to,
             tiered=bool(price.tiers),
             unpriced=list(price.unpriced),
+            units=price.units,
+            batch=price.batch,
         )
 
 
@@ -362,6 +371,10 @@ class PriceBody(BaseModel):
     output: Decimal
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    units: dict[Annotated[str, Field(max_length=32)], Annotated[str, Field(max_length=32)]] = Field(
+        default={}, max_length=len(UNITS), description=UNITS_SAID
+    )
+    batch: Part | None = None
     currency: Annotated[str, Field(min_length=3, max_length=3)] = "USD"
     valid_from: datetime | None = None
     valid_to: datetime | None = None
@@ -515,8 +528,8 @@ def _price_routes(routes: APIRouter, models: Models) -> None:
         """Add a price; where several hold at one time, the one that began last counts."""
         entry = models.set_price(
             project, body.model, input=body.input, output=body.output, cache_read=body.cache_read,
-            cache_write=body.cache_write, currency=body.currency, valid_from=_aware(body.valid_from),
-            valid_to=_aware(body.valid_to), actor=actor,
+            cache_write=body.cache_write, units=body.units, batch=body.batch, currency=body.currency,
+            valid_from=_aware(body.valid_from), valid_to=_aware(body.valid_to), actor=actor,
         )  # fmt: skip
         return PriceEntryView.of(entry)
 

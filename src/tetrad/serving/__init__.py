@@ -1,5 +1,6 @@
 """The runtime: route tables, providers, engines and the request pipeline."""
 
+from tetrad.kernel import UNITS
 from tetrad.serving._background import ANSWERED_BY
 from tetrad.serving._background import RELEASE as BACKGROUND_RELEASE
 from tetrad.serving._background import RESPONSE as BACKGROUND_RESPONSE
@@ -29,7 +30,6 @@ from tetrad.serving._key_uses import KeyUses
 from tetrad.serving._memory import Remembering
 from tetrad.serving._model import (
     ROUTE_TABLE_AAD,
-    UNITS,
     AppRoute,
     BindingRoute,
     BindingTarget,

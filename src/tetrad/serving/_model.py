@@ -119,23 +119,6 @@ class Tier(msgspec.Struct, frozen=True, gc=False):
     cache_write: str | None = None
 
 
-UNITS: dict[str, int] = {
-    "audio_input": 1_000_000,
-    "audio_output": 1_000_000,
-    "image_input": 1_000_000,
-    "image_output": 1_000_000,
-    "reasoning": 1_000_000,
-    "character": 1_000_000,
-    "image": 1,
-    "request": 1,
-    "search_unit": 1,
-    "second": 1,
-}
-"""What a model may charge for besides tokens of text, and how many of it a price is for: tokens of sound and pictures
-and characters by the million, the rest each. `request` comes on top of what else a call costs; where `image`,
-`character`, `second` or `search_unit` has a price and is told, it is in place of tokens."""
-
-
 class Price(msgspec.Struct, frozen=True, gc=False):
     """Decimal texts, per million tokens, in one currency.
 
@@ -154,7 +137,7 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     tiers: tuple[Tier, ...] = ()
     cache_write_1h: str | None = None
     units: dict[str, str] = {}
-    """What else has a price of its own, by the names of `tetrad.serving.UNITS`."""
+    """What else has a price of its own, by the names of `tetrad.kernel.UNITS`."""
     batch: str | None = None
     """What part of this price a call costs in the provider's own batches, such as 0.5; None where nobody knows."""
 

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tetrad.kernel import InvalidInput
+from tetrad.kernel import UNITS, InvalidInput
 from tetrad.kit.egress import PUBLIC, Egress, EgressRefused, Reach, check_ca, is_loopback, looks_inner
-from tetrad.serving._model import UNITS, Kind, Price, Upstream
+from tetrad.serving._model import Kind, Price, Upstream
 from tetrad.serving._unit_pricing import batch_pricer_of, pricer_of
 from tetrad.serving.errors import BadProvider, BadRouteTable, ProviderNotFound
 

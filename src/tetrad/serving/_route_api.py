@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.kernel import InvalidInput, TooLarge
-from tetrad.kit.http import Page, PageParams, Search, holds, page_of_all, requires
+from tetrad.kit.http import Page, PageParams, Search, page_of_all, requires
 from tetrad.serving._key_uses import MAX_USES
 from tetrad.serving._providers import ProviderDirectory
 from tetrad.serving._route_directory import ProviderHealth, RouteDirectory, RouteHealth, TargetSummary
@@ -177,11 +177,8 @@ def route_router(directory: RouteDirectory, health: RouteHealth) -> APIRouter:
         """List the routes of a project; `q` looks in their names, aliases and models."""
         found = (ModelRouteView.of(route) for route in directory.all(project))
         return page_of_all(
-            f"routes {project} {q!r}", page,
-            (
-                each for each in found
-                if holds(q, each.name, *each.aliases, *(target.model for target in each.targets))
-            ),
+            f"routes {project}", page, found,
+            q=q, texts=lambda each: (each.name, *each.aliases, *(target.model for target in each.targets)),
             sort=sort, name=lambda each: each.name,
             sorts={
                 "name": lambda each: each.name, "strategy": lambda each: each.strategy,

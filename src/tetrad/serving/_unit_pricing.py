@@ -7,8 +7,8 @@ from decimal import Context, Decimal
 
 import msgspec
 
-from tetrad.kernel import Usage
-from tetrad.serving._model import UNITS, Price
+from tetrad.kernel import UNITS, Usage
+from tetrad.serving._model import Price
 from tetrad.serving._pricing import TOKENS, Pricer, decimal_of
 from tetrad.serving.errors import BadRouteTable
 

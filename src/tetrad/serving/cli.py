@@ -11,14 +11,13 @@ from urllib.parse import quote
 import msgspec
 import typer
 
-from tetrad.kernel import InvalidInput, Unavailable
+from tetrad.kernel import UNITS, InvalidInput, Unavailable
 from tetrad.kit.api_client import ApiClient, path_part
 from tetrad.kit.cli_output import Find, InProject, Json, SortBy, show_rows
 from tetrad.kit.egress import MAX_CA_BYTES
 from tetrad.kit.home import SETTINGS as INSTALLATION
 from tetrad.kit.running import running_gateway
 from tetrad.kit.settings import load_settings
-from tetrad.serving._model import UNITS
 from tetrad.serving._presets import PRESETS, find_preset
 from tetrad.serving._providers import MAX_MODELS
 

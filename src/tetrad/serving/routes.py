@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from tetrad.kernel import InvalidInput, Principal
-from tetrad.kit.http import CurrentPrincipal, Page, PageParams, Search, holds, page_of_all, requires
+from tetrad.kit.http import CurrentPrincipal, Page, PageParams, Search, page_of_all, requires
 from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory, EngineStatus
 from tetrad.serving._engines import EngineReport, EngineSpec
@@ -394,8 +394,8 @@ def provider_router(directory: ProviderDirectory, probe: ProviderProbe) -> APIRo
         """List the providers of a project; `q` looks in their names, addresses and models."""
         found = (ProviderView.of(spec) for spec in directory.all(project))
         return page_of_all(
-            f"providers {project} {q!r}", page,
-            (each for each in found if holds(q, each.name, each.base_url, *(model.name for model in each.models))),
+            f"providers {project}", page, found,
+            q=q, texts=lambda each: (each.name, each.base_url, *(model.name for model in each.models)),
             sort=sort, name=lambda each: each.name,
             sorts={
                 "name": lambda each: each.name, "adapter": lambda each: each.adapter,
@@ -494,10 +494,11 @@ def cache_router(policies: CachePolicies) -> APIRouter:
             str, Query(max_length=16, description="`app` or `ttl` (how long answers are kept), `-` for the reverse")
         ] = "app",
     ) -> Page[CacheView]:
-        """List how the answers of a project are cached; `q` looks in the names of apps."""
+        """List how the answers of a project are cached; `q` looks in the names of apps, and in `all other calls`."""
         found = (CacheView.of(app, policy) for app, policy in policies.of_project(project).items())
         return page_of_all(
-            f"caches {project} {q!r}", page, (each for each in found if holds(q, each.app)),
+            f"caches {project}", page, found,
+            q=q, texts=lambda each: ("all other calls" if each.app == "-" else each.app,),
             sort=sort, name=lambda each: each.app, sorts={"app": lambda each: each.app, "ttl": lambda each: each.ttl_s},
         )  # fmt: skip
 

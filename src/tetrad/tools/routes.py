@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.kernel import InvalidInput, TetradError, digest_json
-from tetrad.kit.http import CurrentPrincipal, Page, PageParams, Search, holds, page_of_all, requires
+from tetrad.kit.http import CurrentPrincipal, Page, PageParams, Search, page_of_all, requires
 from tetrad.serving import AccessSubject, OnChange, Surface
 from tetrad.tools._model import (
     MAX_ACCESS,
@@ -185,13 +185,11 @@ def router(servers: ToolServers) -> APIRouter:
         """List the MCP servers of a project; `q` looks in their names and addresses."""
         states = servers.states(project)
         found = (
-            ToolServerView.of(spec, states.get(spec.name, []), servers.problem(spec))
-            for spec in servers.all(project)
-            if holds(q, spec.name, spec.url)
+            ToolServerView.of(spec, states.get(spec.name, []), servers.problem(spec)) for spec in servers.all(project)
         )
         return page_of_all(
-            f"mcp servers {project} {q!r}", page, found,
-            sort=sort, name=lambda each: each.name,
+            f"mcp servers {project}", page, found,
+            q=q, texts=lambda each: (each.name, each.url), sort=sort, name=lambda each: each.name,
             sorts={
                 "name": lambda each: each.name, "url": lambda each: each.url,
                 "tools": lambda each: sum(each.tools.values()),

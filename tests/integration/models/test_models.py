@@ -214,6 +214,10 @@ def test_prices_come_from_the_local_table_then_the_public_list_else_are_unknown(
         models.remove_price("other", line.id)
     models.remove_price("default", line.id)
     assert models.price("default", "gpt") == price
+    models.set_price("default", "gpt", input="0", output="0", units={"image": "0.040"}, batch="0.5", actor=ALICE)
+    images = models.price("default", "gpt")
+    assert images is not None
+    assert (images.units, images.batch) == ({"image": "0.040"}, "0.5")
 
 
 def test_local_weights_cost_nothing_and_say_so(tetrads: Tetrads, tmp_path: Path) -> None:

@@ -230,6 +230,13 @@ async def test_models_and_prices_over_http(site: Site) -> None:
     assert (await site.http.get(f"{P}/models/openai/mini")).json()["price"]["source"] == "manual"
     bad = await site.http.post(f"{P}/model-prices", json={"model": "openai/mini", "input": "-1", "output": "2"})
     assert bad.json()["code"] == "bad_price"
+    for wrong in ({"units": {"pixel": "1"}}, {"units": {"image": "1E999999999"}}, {"batch": "50"}):
+        bad = await site.http.post(f"{P}/model-prices", json={"model": "m", "input": "1", "output": "2", **wrong})
+        assert (bad.status_code, bad.json()["code"]) == (422, "bad_price")
+    units = {"image": "0.04", "audio_input": "40"}
+    made = await site.http.post(f"{P}/model-prices", json={"model": "m", "input": "0", "output": "0", "units": units})
+    assert made.json()["price"]["units"] == units
+    assert (await site.http.get(f"{P}/model-prices?model=m")).json()["items"] == [made.json()]
     assert (await site.http.delete(f"{P}/model-prices/{price.json()['id']}")).status_code == 204
 
 

@@ -6,8 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tetrad.kernel import UNITS, InvalidInput
 from tetrad.models import BadPrice, ModelPrice, PriceEntry, PublicPrices, WeightsFile, current_price, weights_digest
-from tetrad.models._model import check_price
+from tetrad.models._model import check_batch, check_price, check_units
+from tetrad.models._price_cli import read_price, shown_price
+from tetrad.serving import Price
+from tetrad.serving._unit_pricing import pricer_of
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -44,7 +48,10 @@ def test_the_price_that_holds_is_the_projects_own_and_the_latest_begun(entries: 
     assert (found.input if found else None) == price
 
 
-@pytest.mark.parametrize("text", ["", "free", "-1", "NaN", "Infinity", "1,5", "1" * 40])
+@pytest.mark.parametrize(
+    "text",
+    ["", "free", "-1", "NaN", "Infinity", "1,5", "1" * 40, "1E999999999", "1E-999999", "1" * 31, "1." + "1" * 29],
+)
 def test_what_is_no_price_is_refused(text: str) -> None:
     with pytest.raises(BadPrice):
         check_price(text)
@@ -81,3 +88,52 @@ def test_one_file_of_weights_is_named_by_its_own_digest() -> None:
     b = WeightsFile("b.gguf", "sha256:" + "b" * 64, 1)
     assert weights_digest([a]) == a.digest
     assert weights_digest([a, b]) == weights_digest([b, a]) not in (a.digest, b.digest)
+
+
+def test_what_is_no_text_has_the_same_names_as_gateways_charge_by() -> None:
+    units = check_units(dict.fromkeys(UNITS, "1E-7"))
+    assert units == dict.fromkeys(UNITS, "0.0000001")
+    pricer_of(Price("0", "0", units=units))
+    for bad in ({"pixel": "1"}, {"image": "free"}, {"image": "-1"}, {"": "1"}):
+        with pytest.raises(BadPrice) as caught:
+            check_units(bad)
+        assert caught.value.hint
+
+
+def test_batches_cost_a_part_of_the_price() -> None:
+    assert [check_batch(text) for text in ("0", "0.5", "1")] == ["0", "0.5", "1"]
+    for text in ("50", "1.01", "half", "-0.5"):
+        with pytest.raises(BadPrice):
+            check_batch(text)
+
+
+def test_a_price_is_typed_in_the_words_of_providers() -> None:
+    assert read_price(["input:2.5", "output:10", "audio_input:40", "batch:0.5"]) == {
+        "input": "2.5", "output": "10", "batch": "0.5", "units": {"audio_input": "40"},
+    }  # fmt: skip
+    assert read_price(["image:0.04"]) == {"input": "0", "output": "0", "units": {"image": "0.04"}}
+    for bad in (
+        ["input:1"],
+        ["output:1", "image:1"],
+        ["batch:0.5"],
+        ["pixel:1"],
+        ["image"],
+        ["image:"],
+        ["image:1"] * 2,
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            read_price(bad)
+        assert caught.value.hint
+
+
+def test_a_price_is_shown_whole() -> None:
+    price = {
+        "input": "2",
+        "output": "8",
+        "units": {"image": "0.04"},
+        "batch": "0.5",
+        "currency": "EUR",
+        "source": "manual",
+    }
+    assert shown_price(price) == "2 / 8, image 0.04, batch 0.5 EUR (manual)"
+    assert shown_price(None) == "unknown"

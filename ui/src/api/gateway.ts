@@ -121,10 +121,13 @@ export function deleteRoute(project: string, name: string): Promise<unknown> {
   return answer(control.DELETE("/api/v1/projects/{project}/routes/{name}", { params: { path: { project, name } } }));
 }
 
-export const cachesQuery = (project: string) =>
+export const CACHE_SORTS = ["app", "-app", "ttl", "-ttl"] as const;
+export type CacheSort = (typeof CACHE_SORTS)[number];
+
+export const cachesQuery = (project: string, q = "", sort: CacheSort = "app") =>
   queryOptions({
-    queryKey: ["caches", project],
-    queryFn: ({ signal }) => everything((cursor) => answer(control.GET("/api/v1/projects/{project}/caches", { params: { path: { project }, query: { limit: MOST, ...cursor } }, signal }))),
+    queryKey: ["caches", project, q, sort],
+    queryFn: ({ signal }) => everything((cursor) => answer(control.GET("/api/v1/projects/{project}/caches", { params: { path: { project }, query: { limit: MOST, sort, ...(q === "" ? {} : { q }), ...cursor } }, signal }))),
   });
 
 export const cacheUseQuery = (project: string, window: Window) =>

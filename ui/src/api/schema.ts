@@ -1131,7 +1131,7 @@ export interface paths {
         };
         /**
          * List Caches
-         * @description List how the answers of a project are cached; `q` looks in the names of apps.
+         * @description List how the answers of a project are cached; `q` looks in the names of apps, and in `all other calls`.
          */
         get: operations["list_caches"];
         put?: never;
@@ -8745,9 +8745,14 @@ export interface components {
         };
         /**
          * ModelPriceView
-         * @description What a model costs, decimals per million tokens. `unpriced` names charges that are not by token.
+         * @description What a model costs, decimals per million tokens. `unpriced` names charges that are not counted.
          */
         ModelPriceView: {
+            /**
+             * Batch
+             * @description What part of it a call costs in the provider's own batches
+             */
+            batch: string | null;
             /** Cache Read */
             cache_read: string | null;
             /** Cache Write */
@@ -8762,6 +8767,13 @@ export interface components {
             source: string;
             /** Tiered */
             tiered: boolean;
+            /**
+             * Units
+             * @description What else has a price: audio_input, audio_output, image_input, image_output and reasoning tokens and characters by the million, image, request, search_unit and second each
+             */
+            units: {
+                [key: string]: string;
+            };
             /** Unpriced */
             unpriced: string[];
             /** Valid From */
@@ -9673,6 +9685,8 @@ export interface components {
          * @description A line for the local price table, which goes before every public list.
          */
         PriceBody: {
+            /** Batch */
+            batch?: string | null;
             /** Cache Read */
             cache_read?: string | null;
             /** Cache Write */
@@ -9694,6 +9708,14 @@ export interface components {
              * @description A decimal, per million tokens
              */
             output: string;
+            /**
+             * Units
+             * @description What else has a price: audio_input, audio_output, image_input, image_output and reasoning tokens and characters by the million, image, request, search_unit and second each
+             * @default {}
+             */
+            units: {
+                [key: string]: string;
+            };
             /** Valid From */
             valid_from?: string | null;
             /** Valid To */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ago, betweenMs, bytes, compact, count, duration, money, nanosToMs, percent, plural, shortDigest, UNKNOWN } from "./format";
+import { ago, betweenMs, bytes, compact, count, duration, money, nanosToMs, percent, plural, shortDigest, unitPrices, UNKNOWN } from "./format";
 
 describe("an unknown value is never shown as zero", () => {
   it.each([count, compact, duration, percent, bytes])("%o", (show) => {
@@ -79,4 +79,11 @@ describe("small things", () => {
     expect(ago(now + 90e3, now)).toBe("in 1 m");
   });
   it("plural knows one", () => expect([plural(0, "trace"), plural(1, "trace"), plural(1200, "reply", "replies")]).toEqual(["0 traces", "1 trace", "1,200 replies"]));
+});
+
+it("what is charged besides text is said by its unit", () => {
+  expect(unitPrices({ image: "0.04", character: "15", audio_input: "40" })).toBe("$0.04 an image, $15 a million characters, $40 a million tokens of sound in");
+  expect(unitPrices({ second: "0.0001" }, "CHF")).toBe("0.0001 CHF a second");
+  expect(unitPrices({ later: "1" })).toBe("$1 a million tokens of later");
+  expect(unitPrices({})).toBe("");
 });

@@ -51,6 +51,10 @@ export function percent(share: number | null | undefined): string {
   return `${trim(value.toFixed(value < 10 ? 2 : 1))} %`;
 }
 
+function symbolOf(currency: string): string | undefined {
+  return { USD: "$", EUR: "€", GBP: "£" }[currency];
+}
+
 /** A decimal text, exact where it is small: `0.00012345` USD → `$0.000123`. Null is an unknown price, not a free call. */
 export function money(amount: string | null | undefined, currency = "USD"): string {
   if (amount == null || amount === "") return UNKNOWN;
@@ -58,7 +62,7 @@ export function money(amount: string | null | undefined, currency = "USD"): stri
   if (!Number.isFinite(value)) return UNKNOWN;
   const sign = value < 0 ? "−" : "";
   const size = Math.abs(value);
-  const symbol = { USD: "$", EUR: "€", GBP: "£" }[currency];
+  const symbol = symbolOf(currency);
   let digits: string;
   if (size === 0) digits = "0.00";
   else if (size < 0.000001) return `<${symbol ?? ""}0.000001${symbol ? "" : ` ${currency}`}`;
@@ -127,4 +131,14 @@ function span(seconds: number): string {
 /** `1 trace`, `2 traces`. */
 export function plural(n: number, one: string, many = `${one}s`): string {
   return `${count(n)} ${n === 1 ? one : many}`;
+}
+
+const MILLION: Record<string, string> = { audio_input: "sound in", audio_output: "sound out", image_input: "pictures in", image_output: "pictures out", reasoning: "thoughts" };
+const EACH: Record<string, string> = { image: "an image", request: "a request", search_unit: "a search", second: "a second" };
+
+/** What a model charges for besides tokens of text, to the last digit: `$0.04 an image, $15 a million characters`. */
+export function unitPrices(units: Readonly<Record<string, string>> | undefined, currency = "USD"): string {
+  return Object.entries(units ?? {})
+    .map(([name, amount]) => `${symbolOf(currency) ?? ""}${amount}${symbolOf(currency) === undefined ? ` ${currency}` : ""} ${EACH[name] ?? (name === "character" ? "a million characters" : `a million tokens of ${MILLION[name] ?? name}`)}`)
+    .join(", ");
 }

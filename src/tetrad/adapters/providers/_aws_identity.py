@@ -1,9 +1,8 @@
-"""AWS credentials of the machine: environment, web identity, container, instance; the first that is configured.
+"""AWS credentials of the machine: environment, web identity, profile, container, instance; the first that is there.
 
-One that is configured and fails is an error: calls are never made as somebody else instead. No `~/.aws` is read.
+One that is configured and fails is an error: calls are never made as somebody else instead.
 Sources: "AWS SDKs and Tools Reference Guide" (docs.aws.amazon.com/sdkref: standardized credential providers, container
-credential provider, IMDS credential provider), "AssumeRoleWithWebIdentity" (docs.aws.amazon.com/STS), "Use IMDSv2"
-(docs.aws.amazon.com/AWSEC2).
+credential provider, IMDS credential provider), "Use IMDSv2" (docs.aws.amazon.com/AWSEC2).
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from datetime import datetime
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
 from tetrad.adapters.providers._aws import AwsCredential, Signed
+from tetrad.adapters.providers._aws_profile import AwsProfiles
+from tetrad.adapters.providers._aws_sts import Sts, timed_credential
 from tetrad.adapters.providers._identity import (
     NEVER_NS,
     Cloud,
@@ -33,7 +33,7 @@ from tetrad.adapters.providers._identity import (
     variable,
 )
 from tetrad.adapters.providers._login import Login
-from tetrad.kernel import UNREADABLE, Clock
+from tetrad.kernel import UNREADABLE, Clock, SystemClock
 from tetrad.kit.egress import is_loopback
 from tetrad.kit.upstream import Address, Client
 from tetrad.serving import Upstream
@@ -45,9 +45,6 @@ _CONTAINER_HOSTS = frozenset(("169.254.170.2", "169.254.170.23", "fd00:ec2::23")
 _SESSION_S = "21600"
 _ROLES = "/latest/meta-data/iam/security-credentials/"
 _ROLE = re.compile(r"[\w+=,.@-]{1,128}")
-_REGION = re.compile(r"[a-z0-9-]{1,40}")
-_STS = re.compile(r"<(AccessKeyId|SecretAccessKey|SessionToken|Expiration)>\s*([^<\s]+)\s*</")
-_SESSION = re.compile(r"[\w+=,.@-]{2,64}")
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -61,18 +58,31 @@ class _Found(msgspec.Struct, frozen=True):
 class AwsChain:
     """Finds the credential of the machine in the standard order, each time that one is needed."""
 
-    def __init__(self, client: Client, region: str, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, client: Client, region: str, environ: Mapping[str, str] = os.environ, *,
+        clock: Clock | None = None, profile: str = "",
+    ) -> None:  # fmt: skip
         self._cloud = Cloud(client)
+        self._clock = clock or SystemClock()
         self._region = region
         self._environ = environ
+        self._profile = profile
+        places = {
+            "Environment": self._of_environment, "Ec2InstanceMetadata": self._of_instance,
+            "EcsContainer": self._of_container,
+        }  # fmt: skip
+        self._profiles = AwsProfiles(self._cloud, self._clock, region, environ, places)
 
     async def fetch(self) -> Ended[AwsCredential]:
-        """Return a credential and when it ends; raises `NoIdentity`."""
-        key, secret = self._said("AWS_ACCESS_KEY_ID"), self._said("AWS_SECRET_ACCESS_KEY")
-        if key or secret:
-            return self._of_environment(key, secret)
-        if self._said("AWS_WEB_IDENTITY_TOKEN_FILE"):
-            return await self._of_web_identity()
+        """Return a credential and when it ends; raises `NoIdentity`. A profile that is given is the only source."""
+        if not self._profile:
+            if self._said("AWS_ACCESS_KEY_ID") or self._said("AWS_SECRET_ACCESS_KEY"):
+                return await self._of_environment()
+            if self._said("AWS_WEB_IDENTITY_TOKEN_FILE"):
+                return await self._of_web_identity()
+        found = await self._profiles.fetch(self._profile or self._said("AWS_PROFILE", "AWS_DEFAULT_PROFILE"))
+        if found is not None:
+            return found
         if self._said("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
             return await self._of_container()
         return await self._of_instance()
@@ -80,7 +90,8 @@ class AwsChain:
     def _said(self, *names: str) -> str:
         return variable(self._environ, *names)
 
-    def _of_environment(self, key: str, secret: str) -> Ended[AwsCredential]:
+    async def _of_environment(self) -> Ended[AwsCredential]:
+        key, secret = self._said("AWS_ACCESS_KEY_ID"), self._said("AWS_SECRET_ACCESS_KEY")
         token = self._said("AWS_SESSION_TOKEN")
         if not (is_word(key) and is_word(secret) and (not token or is_word(token))):
             raise NoIdentity(
@@ -89,43 +100,23 @@ class AwsChain:
         return AwsCredential(key, secret, token), NEVER_NS
 
     async def _of_web_identity(self) -> Ended[AwsCredential]:
-        role, what = self._said("AWS_ROLE_ARN"), "AWS STS"
-        session = self._said("AWS_ROLE_SESSION_NAME") or "tetrad"
-        if not role or not _SESSION.fullmatch(session):
+        role, name = self._said("AWS_ROLE_ARN"), "AWS_WEB_IDENTITY_TOKEN_FILE"
+        if not role:
             raise NoIdentity(
-                "AWS_WEB_IDENTITY_TOKEN_FILE is set without AWS_ROLE_ARN, or AWS_ROLE_SESSION_NAME is no name",
-                hint="set both in the environment of the gateway, as EKS does",
+                f"{name} is set without AWS_ROLE_ARN", hint="set both in the environment of the gateway, as EKS does"
             )
-        region = self._said("AWS_REGION", "AWS_DEFAULT_REGION") or self._region
-        if not _REGION.fullmatch(region):
-            raise NoIdentity("AWS_REGION is no region", hint="such as eu-west-1")
-        suffix = ".cn" if region.startswith("cn-") else ""
-        url = self._said("AWS_ENDPOINT_URL_STS") or f"https://sts.{region}.amazonaws.com{suffix}/"
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-            raise NoIdentity("AWS_ENDPOINT_URL_STS is no https", hint="tokens are not sent without TLS")
-        token = await read_file(self._said("AWS_WEB_IDENTITY_TOKEN_FILE"), "AWS_WEB_IDENTITY_TOKEN_FILE")
-        form = {
-            "Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleArn": role, "RoleSessionName": session,
-            "WebIdentityToken": token,
-        }  # fmt: skip
-        headers = (("content-type", "application/x-www-form-urlencoded"), ("accept", "application/xml"))
-        said = await self._cloud.ask("POST", url, headers, urlencode(form).encode(), what=what)
-        if said.status != 200:
-            raise refused(what, said.status, "check that the role trusts the token, and that both are of one account")
-        found = dict(_STS.findall(said.body.decode("utf-8", "replace")))
-        return _credential(
-            _Found(
-                found.get("AccessKeyId", ""), found.get("SecretAccessKey", ""), found.get("SessionToken", ""),
-                found.get("Expiration", ""),
-            ),
-            what,
-        )  # fmt: skip
+        sts = Sts(self._cloud, self._clock, self._region, self._environ)
+        return await sts.web_identity(role, self._said("AWS_ROLE_SESSION_NAME"), self._said(name), name)
 
     async def _of_container(self) -> Ended[AwsCredential]:
         what, relative = "the container's credential service", self._said("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
         if relative and not relative.startswith("/"):
             raise NoIdentity("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is no path", hint="it begins with /")
+        if not (relative or self._said("AWS_CONTAINER_CREDENTIALS_FULL_URI")):
+            raise NoIdentity(
+                "this is no container that has an AWS credential",
+                hint="Amazon ECS and EKS say so by AWS_CONTAINER_CREDENTIALS_…",
+            )
         url = f"{CONTAINER}{relative}" if relative else self._said("AWS_CONTAINER_CREDENTIALS_FULL_URI")
         try:
             parts = urlsplit(url)
@@ -181,7 +172,8 @@ class SignedByMachine(Signed):
     def __init__(self, upstream: Upstream, client: Client, clock: Clock, service: str) -> None:
         as_machine(upstream)
         super().__init__(upstream, clock, service, AwsCredential(region=variable(os.environ, *_REGIONS)))
-        self._kept = Kept(AwsChain(client, self._region).fetch, clock, f"the upstream {upstream.name!r}")
+        chain = AwsChain(client, self._region, clock=clock, profile=upstream.options.get("profile", ""))
+        self._kept = Kept(chain.fetch, clock, f"the upstream {upstream.name!r}")
 
     async def lines(self, method: str, address: Address, target: str, body: bytes) -> bytes:
         found = await self._kept.get()
@@ -210,27 +202,16 @@ _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 def machine_signature(upstream: Upstream, kept: dict[str, Login], client: Client, clock: Clock, service: str) -> Login:
     """Return the login that signs as the machine, the one that is `kept` where it is known."""
     as_machine(upstream)
-    options = (upstream.options.get(name, "") for name in ("region", "service"))
+    options = (upstream.options.get(name, "") for name in ("region", "service", "profile"))
     key = ("aws", upstream.name, upstream.base_url, service, *options)
     return kept_login(kept, key, lambda: SignedByMachine(upstream, client, clock, service))
 
 
 def _read(said: Said, what: str) -> Ended[AwsCredential]:
     try:
-        return _credential(msgspec.json.decode(said.body, type=_Found), what)
+        found = msgspec.json.decode(said.body, type=_Found)
     except UNREADABLE:
         raise unread(what) from None
-
-
-def _credential(found: _Found, what: str) -> Ended[AwsCredential]:
     if found.Code != "Success":
         raise NoIdentity(f"{what} has no credential now", hint="check the role; the service says what is wrong with it")
-    try:
-        ends = datetime.fromisoformat(found.Expiration)
-        end_ns = int(ends.timestamp()) * 10**9
-    except (ValueError, OverflowError):
-        raise unread(what) from None
-    words = (found.AccessKeyId, found.SecretAccessKey, found.Token)
-    if ends.tzinfo is None or not all(map(is_word, words)):
-        raise unread(what)
-    return AwsCredential(*words), end_ns
+    return timed_credential(found.AccessKeyId, found.SecretAccessKey, found.Token, found.Expiration, what=what)

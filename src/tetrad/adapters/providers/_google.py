@@ -72,7 +72,7 @@ class GoogleToken:
         self._name = upstream.name
         try:
             self._account = msgspec.json.decode(upstream.secret, type=ServiceAccount)
-            self._key = _read_key(self._account.private_key)
+            self._key = read_key(self._account.private_key)
         except (msgspec.MsgspecError, ValueError, TypeError):
             raise InvalidInput(
                 f"the secret of the upstream {upstream.name!r} is no key of a Google service account",
@@ -112,7 +112,7 @@ class GoogleToken:
         self._until_ns = 0
 
     async def _renew(self) -> None:
-        form = urlencode({"grant_type": _GRANT, "assertion": self._statement()}).encode()
+        form = grant(self._account, self._key, self._scope, self._clock.now_ns() // 1_000_000_000)
         try:
             response = await self._client.send(self._request, form, timeouts=self._timeouts, pool=f"{self._name} login")
             said = await response.read_all(_MAX_ANSWER)
@@ -138,26 +138,27 @@ class GoogleToken:
         self.secrets = (*self.secrets[:1], token.access_token.encode())
         self._until_ns = self._clock.now_ns() + int(max(token.expires_in - _EARLY_S, 1) * 1e9)
 
-    def _statement(self) -> str:
-        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-        from cryptography.hazmat.primitives.hashes import SHA256
 
-        now = self._clock.now_ns() // 1_000_000_000
-        account = self._account
-        head = {"alg": "RS256", "typ": "JWT", "kid": account.private_key_id}
-        claims: dict[str, Any] = {
-            "iss": account.client_email, "scope": self._scope, "aud": account.token_uri,
-            "iat": now, "exp": now + _LIFE_S,
-        }  # fmt: skip
-        text = b".".join(_plain(msgspec.json.encode(part)) for part in (head, claims))
-        return (text + b"." + _plain(self._key.sign(text, PKCS1v15(), SHA256()))).decode()
+def grant(account: ServiceAccount, key: RSAPrivateKey, scope: str, now_s: int) -> bytes:
+    """Return the form that asks for a token of a service account, with a statement that its key signs."""
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    head = {"alg": "RS256", "typ": "JWT", "kid": account.private_key_id}
+    claims: dict[str, Any] = {
+        "iss": account.client_email, "scope": scope, "aud": account.token_uri, "iat": now_s, "exp": now_s + _LIFE_S,
+    }  # fmt: skip
+    text = b".".join(_plain(msgspec.json.encode(part)) for part in (head, claims))
+    statement = text + b"." + _plain(key.sign(text, PKCS1v15(), SHA256()))
+    return urlencode({"grant_type": _GRANT, "assertion": statement.decode()}).encode()
 
 
 def _plain(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def _read_key(text: str) -> RSAPrivateKey:
+def read_key(text: str) -> RSAPrivateKey:
+    """Read the private key of a service account; raises `ValueError` or `TypeError` for what is none."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 

@@ -8,15 +8,19 @@ which opens them to nobody, is not asked. Only administrators of the whole insta
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
+
 from tetrad.adapters.providers._login import Login
-from tetrad.kernel import Clock, InvalidInput, TetradError
-from tetrad.kit.egress import OWN, is_loopback
+from tetrad.kernel import UNREADABLE, Clock, InvalidInput, TetradError
+from tetrad.kit.egress import OWN, EgressRefused, Reach, is_loopback
 from tetrad.kit.upstream import Client, Response, Timeouts, UpstreamFailure, parse_address
 from tetrad.serving import Upstream
 
@@ -120,19 +124,30 @@ class Kept(Generic[T]):
 
 
 class Cloud:
-    """Asks services of the machine's cloud, over connections that no egress policy is asked about."""
+    """Asks services of the machine's cloud; no egress policy is asked about where they are unless one is given."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def ask(
-        self, method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", *, what: str
+        self,
+        method: str,
+        url: str,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        *,
+        what: str,
+        reach: Reach = OWN,
     ) -> Said:
         """Return the answer to a request, whatever its status; raises `NoIdentity` where there is none."""
+        hint = (
+            "gateways must run on a machine or in a pod that has an identity, and reach that service; in "
+            "containers on EC2 the hop limit of its metadata must be 2 or more"
+        )
         try:
             parts = urlsplit(url)
             target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-            address = parse_address(f"{parts.scheme}://{parts.netloc}", OWN)
+            address = parse_address(f"{parts.scheme}://{parts.netloc}", reach)
             request = self._client.prepare(method, address, target, headers)
             response = await self._client.send(request, body, timeouts=TIMEOUTS, pool="identity")
             try:
@@ -143,11 +158,9 @@ class Cloud:
         except (TetradError, ValueError) as error:
             # what was asked may hold a token, so that only the kind of the failure is told
             code = error.code if isinstance(error, TetradError) else "bad_upstream_request"
-            raise NoIdentity(
-                f"{what} gives no answer ({code})",
-                hint="gateways must run on a machine or in a pod that has an identity, and reach that service; in "
-                "containers on EC2 the hop limit of its metadata must be 2 or more",
-            ) from None
+            if isinstance(error, EgressRefused):
+                hint = "list its host in TETRAD_EGRESS_ALLOW, if that is where tokens are to come from"
+            raise NoIdentity(f"{what} gives no answer ({code})", hint=hint) from None
 
 
 def unread(what: str) -> NoIdentity:
@@ -167,18 +180,52 @@ def is_word(text: str) -> bool:
 
 async def read_file(path: str, variable: str) -> str:
     """Return the token in the file that a variable of the environment names; it is read anew each time it is needed."""
-
-    def read() -> bytes:
-        with Path(path).open("rb") as file:
-            return file.read(MAX_FILE + 1)
-
     try:
-        text = (await asyncio.to_thread(read)).decode("ascii").strip()
+        text = (await asyncio.to_thread(read_bounded, Path(path), MAX_FILE)).decode("ascii").strip()
     except (OSError, ValueError):
         text = ""
     if not is_word(text):
         raise NoIdentity(f"the file that {variable} names holds no token", hint=f"check {variable} of the gateway")
     return text
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Return what a file holds; raises `OSError`, or `ValueError` for more than `most` and for pipes and devices."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe that nobody writes to would hold us
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("it is no file")
+        data = b""
+        while len(data) <= most and (part := os.read(fd, most + 1 - len(data))):
+            data += part
+    finally:
+        os.close(fd)
+    if len(data) > most:
+        raise ValueError("it is too large")
+    return data
+
+
+class _Token(msgspec.Struct, frozen=True):
+    access_token: str
+    expires_in: float | str | None = None
+    expires_on: float | str | None = None
+
+
+def token_in(said: Said, clock: Clock, what: str) -> Ended[str]:
+    """Return the token of an answer in the words of OAuth, and when it ends; raises `NoIdentity` for what is none."""
+    try:
+        token = msgspec.json.decode(said.body, type=_Token)
+        if token.expires_in is not None:
+            end_ns = clock.now_ns() + int(float(token.expires_in) * 1e9)
+        elif token.expires_on is not None:
+            end_ns = int(float(token.expires_on) * 1e9)
+        else:
+            raise ValueError("it never ends")
+    except (*UNREADABLE, ValueError, OverflowError):
+        raise unread(what) from None
+    if not is_word(token.access_token):
+        raise unread(what)
+    return token.access_token, end_ns
 
 
 def as_machine(upstream: Upstream) -> None:

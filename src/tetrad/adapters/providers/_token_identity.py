@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from tetrad.adapters.providers._google import SCOPE
+from tetrad.adapters.providers._google_file import VARIABLE, GoogleFile
 from tetrad.adapters.providers._identity import (
     Cloud,
     Ended,
@@ -23,30 +24,24 @@ from tetrad.adapters.providers._identity import (
     NoIdentity,
     Said,
     as_machine,
-    is_word,
     kept_login,
     read_file,
     refused,
+    token_in,
     unread,
     variable,
 )
 from tetrad.adapters.providers._login import Login
-from tetrad.kernel import UNREADABLE, Clock
-from tetrad.kit.egress import is_loopback
+from tetrad.kernel import Clock
+from tetrad.kit.egress import Reach, is_loopback
 from tetrad.kit.upstream import Address, Client
-from tetrad.serving import Upstream
+from tetrad.serving import Upstream, reach_of
 
 METADATA = "169.254.169.254"
 RESOURCE = "https://cognitiveservices.azure.com"
 AUTHORITY = "https://login.microsoftonline.com"
 _HOST = re.compile(r"[A-Za-z0-9.\[\]:-]{1,253}")
 _FORM = (("content-type", "application/x-www-form-urlencoded"),)
-
-
-class _Token(msgspec.Struct, frozen=True):
-    access_token: str
-    expires_in: float | str | None = None
-    expires_on: float | str | None = None
 
 
 class MachineToken:
@@ -56,7 +51,11 @@ class MachineToken:
     headers: tuple[tuple[str, str], ...] = ()
     query = ""
 
-    def __init__(self, upstream: Upstream, fetch: Callable[[], Awaitable[Ended[str]]], clock: Clock) -> None:
+    def __init__(
+        self, upstream: Upstream, fetch: Callable[[], Awaitable[Ended[str]]], clock: Clock,
+        project: Callable[[], str] = str,
+    ) -> None:  # fmt: skip
+        self._project = project
         self._kept = Kept(fetch, clock, f"the upstream {upstream.name!r}")
         self.secrets: tuple[bytes, ...] = ()
 
@@ -64,7 +63,9 @@ class MachineToken:
         token = (await self._kept.get()).encode()
         if token not in self.secrets:
             self.secrets = (*self.secrets[-1:], token)  # calls with the one before may still be answered
-        return b"authorization: Bearer " + token + b"\r\n"
+        project = self._project()
+        pays = b"x-goog-user-project: " + project.encode() + b"\r\n" if project else b""
+        return b"authorization: Bearer " + token + b"\r\n" + pays
 
     def forget(self) -> None:
         """Ask for another token: this one was refused."""
@@ -76,11 +77,15 @@ class MachineToken:
 
 
 def google_machine(upstream: Upstream, kept: dict[str, Login], client: Client, clock: Clock) -> Login:
-    """Return the login of the service account that the machine, or the pod, has at Google."""
+    """Return the login that the machine, or the pod, has at Google: by GOOGLE_APPLICATION_CREDENTIALS, else its own."""
     as_machine(upstream)
     scope = upstream.options.get("scope") or SCOPE
-    source = GoogleMetadata(client, clock, scope)
-    return kept_login(kept, ("google", upstream.name, scope), lambda: MachineToken(upstream, source.fetch, clock))
+    reach = reach_of(msgspec.structs.replace(upstream, ca="", internal=False))
+    source = GoogleMachine(client, clock, scope, reach)
+    return kept_login(
+        kept, ("google", upstream.name, scope, reach.key),
+        lambda: MachineToken(upstream, source.fetch, clock, source.project),
+    )  # fmt: skip
 
 
 def azure_machine(upstream: Upstream, kept: dict[str, Login], client: Client, clock: Clock) -> Login:
@@ -94,6 +99,26 @@ def azure_machine(upstream: Upstream, kept: dict[str, Login], client: Client, cl
     source = AzureIdentity(client, clock, resource, client_id)
     key = ("azure", upstream.name, resource, client_id)
     return kept_login(kept, key, lambda: MachineToken(upstream, source.fetch, clock))
+
+
+class GoogleMachine:
+    """The file that GOOGLE_APPLICATION_CREDENTIALS names, where it names one; else the metadata server."""
+
+    def __init__(
+        self, client: Client, clock: Clock, scope: str, reach: Reach, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self._environ = environ
+        self._file = GoogleFile(client, clock, scope, reach)
+        self._metadata = GoogleMetadata(client, clock, scope, environ)
+
+    async def fetch(self) -> Ended[str]:
+        """Return a token and when it ends; raises `NoIdentity`."""
+        path = variable(self._environ, VARIABLE)
+        return await (self._file.fetch(path) if path else self._metadata.fetch())
+
+    def project(self) -> str:
+        """Return the project that pays for calls with the token that was fetched last, as its file says; or nothing."""
+        return self._file.project
 
 
 class GoogleMetadata:
@@ -116,7 +141,7 @@ class GoogleMetadata:
             raise unread(what)  # somebody else answers at that address
         if said.status != 200:
             raise refused(what, said.status, "give the machine, or the pod's service account, a service account")
-        return _token(said, self._clock, what)
+        return token_in(said, self._clock, what)
 
 
 class AzureIdentity:
@@ -174,20 +199,4 @@ class AzureIdentity:
     def _token(self, said: Said, what: str, hint: str) -> Ended[str]:
         if said.status != 200:
             raise refused(what, said.status, hint)
-        return _token(said, self._clock, what)
-
-
-def _token(said: Said, clock: Clock, what: str) -> Ended[str]:
-    try:
-        token = msgspec.json.decode(said.body, type=_Token)
-        if token.expires_in is not None:
-            end_ns = clock.now_ns() + int(float(token.expires_in) * 1e9)
-        elif token.expires_on is not None:
-            end_ns = int(float(token.expires_on) * 1e9)
-        else:
-            raise ValueError("it never ends")
-    except (*UNREADABLE, ValueError, OverflowError):
-        raise unread(what) from None
-    if not is_word(token.access_token):
-        raise unread(what)
-    return token.access_token, end_ns
+        return token_in(said, self._clock, what)

@@ -26,7 +26,6 @@ from tetrad.kit.http._pages import (
     cut_page,
     decode_cursor,
     encode_cursor,
-    holds,
     page_of_all,
     parse_sort,
 )
@@ -60,7 +59,6 @@ __all__ = [
     "decode_cursor",
     "encode_cursor",
     "guard",
-    "holds",
     "inline_script_hashes",
     "page_of_all",
     "parse_sort",

@@ -126,18 +126,21 @@ def page_of_all(
     page: PageQuery,
     found: Iterable[T],
     *,
+    q: str,
+    texts: Callable[[T], Iterable[str]],
     sort: str,
     sorts: Mapping[str, Callable[[T], str | int]],
     name: Callable[[T], str],
 ) -> Page[T]:
-    """Return a page of a list that is at hand as a whole, in an order of `sorts`, then by name.
+    """Return a page of what is found in a list that is at hand as a whole, in an order of `sorts`, then by name.
 
-    `sort` is what was asked for, `field` or `-field`; `listing` names the list with its filters. Going on neither
-    repeats nor skips what was there at the first page, whatever comes and goes between.
+    Found is what has `q` in one of its `texts`, in capitals or not. `sort` is what was asked for, `field` or `-field`;
+    `listing` names the list and what it is of. Going on neither repeats nor skips what was there at the first page,
+    whatever comes and goes between.
     """
     field, descending = parse_sort(sort, sorts, sort)
-    listing, value = f"{listing} {field} {descending}", sorts[field]
-    items = list(found)
+    listing, value = f"{listing} {q!r} {field} {descending}", sorts[field]
+    items = [item for item in found if _holds(q.casefold(), texts(item))]
 
     def place(item: T) -> tuple[str | int, str]:
         return value(item), name(item)
@@ -155,9 +158,7 @@ def page_of_all(
     return Page(items=cut, next_cursor=encode_cursor(listing, place(cut[-1])) if more else None)
 
 
-def holds(q: str, *texts: str) -> bool:
-    """Tell whether one of the texts holds what is looked for, in capitals or not."""
-    wanted = q.casefold()
+def _holds(wanted: str, texts: Iterable[str]) -> bool:
     return any(wanted in text.casefold() for text in texts)
 
 

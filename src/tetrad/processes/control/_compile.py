@@ -275,7 +275,7 @@ def _price(found: ModelPrice, system: str = "") -> Price:
             Tier(tier.start, tier.input, tier.output, tier.cache_read, tier.cache_write) for tier in found.tiers
         ),
         units=found.units,
-        batch=_IN_BATCHES.get(system) if found.source == PUBLIC_LIST else None,
+        batch=_IN_BATCHES.get(system) if found.source == PUBLIC_LIST else found.batch,
         cache_write_1h=format(Decimal(found.input) * _HOUR_IN_CACHE[system], "f") if hour else None,
     )
 

@@ -13,9 +13,10 @@ from tetrad.kit.http._pages import Page
 Item = tuple[str, int]
 
 
-def page(items: list[Item], sort: str, limit: int, cursor: str | None = None, listing: str = "all") -> Page[Item]:
+def page(items: list[Item], sort: str, limit: int, cursor: str | None = None, q: str = "") -> Page[Item]:
     return page_of_all(
-        listing, PageQuery(limit, cursor), items, sort=sort, name=lambda each: each[0],
+        "all", PageQuery(limit, cursor), items, q=q, texts=lambda each: (each[0], str(each[1])),
+        sort=sort, name=lambda each: each[0],
         sorts={"name": lambda each: each[0], "size": lambda each: each[1]},
     )  # fmt: skip
 
@@ -47,7 +48,7 @@ def test_what_goes_between_two_pages_is_not_repeated_and_hides_nothing_else(item
 @pytest.mark.parametrize("place", [("x",), (1, "x"), ("x", 1), (None, "x"), (1.5, "x"), (True, "x")])
 def test_a_cursor_of_another_order_is_refused(place: tuple[object, ...]) -> None:
     with pytest.raises(InvalidInput, match="does not belong"):
-        page([("a", 1), ("b", 2)], "name", 1, encode_cursor("all name False", place))  # type: ignore[arg-type]
+        page([("a", 1), ("b", 2)], "name", 1, encode_cursor("all '' name False", place))  # type: ignore[arg-type]
 
 
 def test_an_order_that_there_is_not_is_refused_with_those_there_are() -> None:
@@ -55,3 +56,15 @@ def test_an_order_that_there_is_not_is_refused_with_those_there_are() -> None:
         with pytest.raises(InvalidInput, match="cannot be sorted by") as caught:
             page([("a", 1)], sort, 1)
         assert caught.value.hint == "one of name, size"
+
+
+@given(ITEMS, st.text("aB1", max_size=2))
+def test_what_is_looked_for_is_found_in_any_text_in_capitals_or_not(items: list[Item], q: str) -> None:
+    found = page(items, "name", 100, q=q).items
+    assert found == sorted(each for each in items if q.lower() in each[0].lower() or q in str(each[1]))
+
+
+def test_a_cursor_of_another_search_is_refused() -> None:
+    first = page([("a", 1), ("ab", 2)], "name", 1, q="a")
+    with pytest.raises(InvalidInput, match="does not belong"):
+        page([("a", 1), ("ab", 2)], "name", 1, first.next_cursor, q="b")

@@ -4,18 +4,21 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconDots, IconEdit, IconEraser, IconPlus, IconTrash } from "@tabler/icons-react";
 import { lazy, Suspense, useMemo, useState } from "react";
 import { appsQuery } from "@/api/apps";
-import { cachesQuery, cacheUseQuery, clearCache, deleteCache, putCache, type CacheBody, type CachePolicy, type CacheUse } from "@/api/gateway";
+import { CACHE_SORTS, cachesQuery, cacheUseQuery, clearCache, deleteCache, putCache, type CacheBody, type CachePolicy, type CacheSort, type CacheUse } from "@/api/gateway";
 import { WINDOWS, type Window } from "@/api/overview";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { Confirm, Form } from "@/kit/Forms";
 import { compact, count, duration, percent, plural } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
+import { SearchBox, SortHead } from "@/kit/Lists";
 import { Panel, Scroll } from "@/kit/Page";
-import { ErrorState, Loading } from "@/kit/States";
+import { withSearch } from "@/kit/search";
+import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
 import { savedOf, sumUse } from "./cacheUse";
+import type { CacheSearch } from "./search";
 
 const Chart = lazy(() => import("@/kit/Chart"));
 const route = getRouteApi("/signed-in/p/$project/gateway/cache");
@@ -43,10 +46,12 @@ const SIMILAR: { value: CacheBody["semantic"]; label: string; word: string }[] =
 /** What is answered from the cache, what that saved, and by which policies. */
 export function CachePage() {
   const { project } = route.useParams();
-  const { window = "24h" } = route.useSearch();
+  const { window = "24h", q = "", sort = "app" } = route.useSearch();
   const navigate = route.useNavigate();
   const admin = useAdmin();
+  const set = (next: CacheSearch): void => void navigate({ search: (old) => withSearch<CacheSearch>(old, next), replace: true });
   const policies = useQuery(cachesQuery(project));
+  const found = useQuery({ ...cachesQuery(project, q, sort), placeholderData: keepPreviousData });
   const use = useQuery({ ...cacheUseQuery(project, window), placeholderData: keepPreviousData });
   const [act, setAct] = useState<Act>(null);
   const queries = useQueryClient();
@@ -62,7 +67,7 @@ export function CachePage() {
       title="Cache"
       side={
         <>
-          <SegmentedControl aria-label="Window" value={window} data={WINDOWS.map((each) => ({ value: each, label: each }))} onChange={(next) => void navigate({ search: next === "24h" ? {} : { window: next }, replace: true })} />
+          <SegmentedControl aria-label="Window" value={window} data={WINDOWS.map((each) => ({ value: each, label: each }))} onChange={(next) => set({ window: next === "24h" ? undefined : next })} />
           {admin && (
             <Button leftSection={<IconPlus size={14} />} onClick={() => setAct({ kind: "edit" })}>
               Policy of an app
@@ -80,7 +85,18 @@ export function CachePage() {
             <Loading rows={3} />
           )
         ) : (
-          <Policies project={project} policies={policies.data} use={use.data} onAct={admin ? setAct : null} />
+          <>
+            <div className={css.filters} role="search">
+              <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find a policy" placeholder="Name of an app" />
+            </div>
+            {found.isError ? (
+              <ErrorState error={found.error} retry={() => void found.refetch()} busy={found.isFetching} />
+            ) : found.data?.length === 0 ? (
+              <EmptyState title="No policy is so">Search for another part of the name of an app. Apps without a policy of their own have that of all other calls.</EmptyState>
+            ) : (
+              <Policies project={project} policies={found.data ?? []} own={new Set(policies.data.map((policy) => policy.app))} use={use.data} sort={sort} onSort={(next) => set({ sort: CACHE_SORTS.find((each) => each === next && each !== "app") })} onAct={admin ? setAct : null} />
+            )}
+          </>
         )}
       </Panel>
       {act?.kind === "edit" && <PolicyForm project={project} policies={policies.data ?? []} {...(act.policy ? { policy: act.policy } : {})} close={() => setAct(null)} done={refresh} />}
@@ -156,17 +172,20 @@ function Use({ use }: { use: CacheUse }) {
   );
 }
 
-function Policies({ project, policies, use, onAct }: { project: string; policies: CachePolicy[]; use: CacheUse | undefined; onAct: ((act: Act) => void) | null }) {
-  // What apps without a policy of their own did stands by the policy that holds for them.
-  const own = new Set(policies.map((policy) => policy.app));
+/** What apps without a policy of their own did stands by the policy that holds for them; `own` are those that have one. */
+function Policies({ project, policies, own, use, sort, onSort, onAct }: { project: string; policies: CachePolicy[]; own: ReadonlySet<string>; use: CacheUse | undefined; sort: CacheSort; onSort: (sort: string) => void; onAct: ((act: Act) => void) | null }) {
   return (
     <Scroll label="Policies of the cache">
       <table className={kit.table}>
         <thead>
           <tr>
-            <th scope="col">Whose answers</th>
+            <SortHead field="app" sort={sort} onSort={onSort}>
+              Whose answers
+            </SortHead>
             <th scope="col">Kept</th>
-            <th scope="col">For</th>
+            <SortHead field="ttl" sort={sort} onSort={onSort} first="desc">
+              For
+            </SortHead>
             <th scope="col">Shared by</th>
             <th scope="col">Similar questions</th>
             <th scope="col">Tool calls</th>
@@ -188,7 +207,7 @@ function Policies({ project, policies, use, onAct }: { project: string; policies
             const did = use && sumUse({ ...use, items: use.items.filter((each) => (policy.app === OTHERS ? !own.has(each.app) : each.app === policy.app)) });
             return (
               <tr key={policy.app}>
-                <td style={{ fontWeight: 500 }}>
+                <td className={css.named} style={{ fontWeight: 500 }}>
                   {policy.app === OTHERS ? (
                     nameOf(policy.app)
                   ) : (
@@ -203,7 +222,7 @@ function Policies({ project, policies, use, onAct }: { project: string; policies
                 <td className="num" style={{ whiteSpace: "nowrap" }}>
                   {duration(policy.ttl_s * 1000)}
                 </td>
-                <td>{SHARED.find((each) => each.value === policy.shared_by)?.label}</td>
+                <td className={css.whole}>{SHARED.find((each) => each.value === policy.shared_by)?.label}</td>
                 <td>
                   {SIMILAR.find((each) => each.value === policy.semantic)?.word}
                   {policy.semantic !== "off" && <span className="dim num"> from {policy.threshold}</span>}

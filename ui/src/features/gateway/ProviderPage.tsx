@@ -11,7 +11,7 @@ import { CopyButton } from "@/kit/Copy";
 import { Crumbs } from "@/kit/Crumbs";
 import { Failure } from "@/kit/Failure";
 import { ChangeAndRemove, Confirm } from "@/kit/Forms";
-import { count, duration, money, percent, plural } from "@/kit/format";
+import { count, duration, money, percent, plural, unitPrices } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { LinkButton } from "@/kit/LinkButton";
 import { Facts, Page, Panel, Scroll } from "@/kit/Page";
@@ -249,6 +249,7 @@ function Models({ project, provider }: { project: string; provider: Provider }) 
               <th scope="col" className={kit.right}>
                 Output
               </th>
+              <th scope="col">Else</th>
               <th scope="col">Price from</th>
             </tr>
           </thead>
@@ -266,6 +267,7 @@ function Models({ project, provider }: { project: string; provider: Provider }) 
                   <td>{model.kinds.join(", ")}</td>
                   <td className={kit.right}>{price ? money(price.input, price.currency) : "–"}</td>
                   <td className={kit.right}>{price ? money(price.output, price.currency) : "–"}</td>
+                  <td>{unitPrices(price?.units, price?.currency) || "–"}</td>
                   <td>{model.price ? "this page" : price ? "the price list" : routed.data === undefined ? "…" : <Chip tone="warn" tip="Calls cost an unknown amount; budgets refuse or count them as they are told">unknown</Chip>}</td>
                 </tr>
               );

@@ -164,14 +164,14 @@ function Providers({ project, providers, traffic, targets, sort, onSort }: { pro
             const keys = health[telling.indexOf(provider)]?.data;
             return (
               <tr key={provider.name} data-provider={provider.name}>
-                <td>
+                <td className={css.named}>
                   <Link to="/p/$project/gateway/providers/$provider" params={{ project, provider: provider.name }} className="link" style={{ fontWeight: 500 }}>
                     {provider.name}
                   </Link>{" "}
                   <span className="dim">{provider.adapter}</span>
                 </td>
                 <State name={provider.name} traffic={mine} targets={targets} {...(keys ? { keys } : {})} />
-                <td className="num" title={provider.models.map((model) => model.name).join(", ")}>
+                <td className={`num ${css.whole}`} title={provider.models.map((model) => model.name).join(", ")}>
                   {plural(provider.models.length, "model")}
                 </td>
                 <Numbers traffic={mine} />

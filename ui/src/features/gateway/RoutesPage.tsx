@@ -66,7 +66,7 @@ export function RoutesPage() {
         </Panel>
       ) : (
         <>
-          <div className={css.filters} role="search">
+          <div className={`${css.filters} ${css.loose}`} role="search">
             <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find a route" placeholder="Name, alias or model" />
           </div>
           {found.isError && <ErrorState error={found.error} retry={() => void found.refetch()} busy={found.isFetching} />}
@@ -166,7 +166,7 @@ function TargetRow({ target, when, share, health, missing }: { target: RouteTarg
   const outcomes = Object.entries(health?.outcomes ?? {}).sort((a, b) => b[1] - a[1]);
   return (
     <tr>
-      <td className="mono">
+      <td className={`mono ${css.named}`}>
         <span className={css.chips}>
           {target.model}
           {missing && (
@@ -178,7 +178,7 @@ function TargetRow({ target, when, share, health, missing }: { target: RouteTarg
       </td>
       <td className={css.text}>{when}</td>
       <td className={kit.right}>{share}</td>
-      <td>{health ? <Breaker target={health} /> : <span className="dim">not called</span>}</td>
+      <td>{health ? <Breaker target={health} /> : <span className={`dim ${css.whole}`}>not called</span>}</td>
       <td className={kit.right}>{health && health.first_token_s !== null ? duration(health.first_token_s * 1000) : "–"}</td>
       <td>{outcomes.length === 0 ? <span className="dim">none</span> : outcomes.map(([kind, n]) => `${count(n)} ${kind.replaceAll("_", " ")}`).join(", ")}</td>
     </tr>

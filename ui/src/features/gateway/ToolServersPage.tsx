@@ -121,7 +121,7 @@ function Servers({ project, servers, sort, onSort }: { project: string; servers:
             const number = (state: string) => <td className={kit.right}>{count(server.tools[state] ?? 0)}</td>;
             return (
               <tr key={server.name} data-server={server.name}>
-                <td>
+                <td className={css.named}>
                   <Link to="/p/$project/gateway/tools/$server" params={{ project, server: server.name }} className="link" style={{ fontWeight: 500 }}>
                     {server.name}
                   </Link>

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { everything } from "@/api/http";
-import { readProvidersSearch, readRoutesSearch, readToolServersSearch } from "./search";
+import { readCacheSearch, readProvidersSearch, readRoutesSearch, readToolServersSearch } from "./search";
 
 describe("what the URL of a list says", () => {
   it("is read, and what cannot be is left out", () => {
@@ -8,6 +8,8 @@ describe("what the URL of a list says", () => {
     expect(readProvidersSearch({ q: "", sort: "name", add: "openai" })).toEqual({ add: "openai" });
     expect(readProvidersSearch({ q: 7, sort: "luck" })).toEqual({});
     expect(readRoutesSearch({ q: "smart", edit: "a", add: "1" })).toEqual({ q: "smart", edit: "a" });
+    expect(readCacheSearch({ q: "bot", sort: "-ttl", window: "24h" })).toEqual({ q: "bot", sort: "-ttl" });
+    expect(readCacheSearch({ q: "", sort: "app", window: "7d" })).toEqual({ window: "7d" });
     expect(readToolServersSearch({ q: "x".repeat(300), sort: "url" })).toEqual({ q: "x".repeat(100), sort: "url" });
   });
 });

@@ -1,4 +1,4 @@
-import { PROVIDER_SORTS, type ProviderSort } from "@/api/gateway";
+import { CACHE_SORTS, PROVIDER_SORTS, type CacheSort, type ProviderSort } from "@/api/gateway";
 import { BUDGET_SORTS, type BudgetSort } from "@/api/limits";
 import { WINDOWS, type Window } from "@/api/overview";
 import { SERVER_SORTS, type ServerSort } from "@/api/tools";
@@ -69,11 +69,14 @@ export function readRoutesSearch(search: Record<string, unknown>): RoutesSearch 
 
 export interface CacheSearch {
   window?: Window | undefined;
+  q?: string | undefined;
+  sort?: CacheSort | undefined;
 }
 
 export function readCacheSearch(search: Record<string, unknown>): CacheSearch {
   const window = WINDOWS.find((w) => w === search.window);
-  return window === undefined || window === "24h" ? {} : { window };
+  const sort = CACHE_SORTS.find((each) => each === search.sort);
+  return { ...(window === undefined || window === "24h" ? {} : { window }), ...looked(text(search.q)), ...(sort === undefined || sort === "app" ? {} : { sort }) };
 }
 
 export interface ToolServersSearch {

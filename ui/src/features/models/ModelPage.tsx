@@ -12,7 +12,7 @@ import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { Crumbs } from "@/kit/Crumbs";
 import { shown } from "@/kit/Diff";
-import { bytes, compact, count, fullTime, plural, shortDigest } from "@/kit/format";
+import { bytes, compact, count, fullTime, plural, shortDigest, unitPrices } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { LinkButton } from "@/kit/LinkButton";
 import { Facts, Page, Panel, Scroll } from "@/kit/Page";
@@ -286,12 +286,14 @@ function Prices({ project, model }: { project: string; model: ModelDetail }) {
     <Panel title="Prices" note="per million tokens">
       {now === null ? (
         <p className="dim" style={{ margin: 0 }}>
-          Nobody knows its price, so that the cost of its calls is unknown, not nothing.
+          Nobody knows its price, so that the cost of its calls is unknown, not nothing. <code>tetrad model price set</code> gives it one.
         </p>
       ) : (
         <Facts
           items={[
             ["Now", `${now.input} in, ${now.output} out, ${now.currency}${now.tiered ? ", more by the length of the prompt" : ""}`],
+            ["Else", unitPrices(now.units, now.currency)],
+            ["In batches", now.batch === null ? "" : `${now.batch} of it`],
             ["Cache", now.cache_read === null ? "" : `${now.cache_read} read${now.cache_write === null ? "" : `, ${now.cache_write} written`}`],
             ["By", now.source === "local" ? "the price table of this installation" : now.source],
             ["Not counted", now.unpriced.join(", ")],
@@ -305,6 +307,7 @@ function Prices({ project, model }: { project: string; model: ModelDetail }) {
               <tr>
                 <th scope="col">In</th>
                 <th scope="col">Out</th>
+                <th scope="col">Else</th>
                 <th scope="col">Currency</th>
                 <th scope="col">From</th>
                 <th scope="col">Until</th>
@@ -316,6 +319,7 @@ function Prices({ project, model }: { project: string; model: ModelDetail }) {
                 <tr key={entry.id}>
                   <td className="num">{entry.price.input}</td>
                   <td className="num">{entry.price.output}</td>
+                  <td>{unitPrices(entry.price.units, entry.price.currency) || "–"}</td>
                   <td>{entry.price.currency}</td>
                   <td>{entry.price.valid_from === null ? "always" : fullTime(Date.parse(entry.price.valid_from))}</td>
                   <td>{entry.price.valid_to === null ? "open" : fullTime(Date.parse(entry.price.valid_to))}</td>
