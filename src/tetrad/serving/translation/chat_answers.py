@@ -121,11 +121,7 @@ class ChatAnswers:
         )
 
     def error(self, status: int, body: bytes) -> tuple[int, bytes]:
-        try:
-            said = _errors.decode(body).error
-        except UNREADABLE:
-            said = _Error(message=body[:1000].decode("utf-8", "replace"))
-        return status, error_body(_as_error(said, status), "anthropic")
+        return status, said_error(status, body)
 
     def events(self) -> ChatEvents:
         return ChatEvents()
@@ -133,6 +129,15 @@ class ChatAnswers:
     def outcome(self, outcome: Outcome) -> Outcome:
         reasons = tuple(STOP_REASONS.get(reason, "end_turn") for reason in outcome.finish_reasons[:1])
         return msgspec.structs.replace(outcome, finish_reasons=reasons, output=_output(outcome.output))
+
+
+def said_error(status: int, body: bytes) -> bytes:
+    """Return an error in OpenAI's words in Anthropic's."""
+    try:
+        said = _errors.decode(body).error
+    except UNREADABLE:
+        said = _Error(message=body[:1000].decode("utf-8", "replace"))
+    return error_body(_as_error(said, status), "anthropic")
 
 
 def _output(output: bytes) -> bytes:
