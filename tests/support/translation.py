@@ -20,11 +20,17 @@ def call_of(operation: str, body: dict[str, Any], *, usage_asked: bool = False) 
 
 
 def translated(
-    client: str, upstream: str, body: dict[str, Any], *, strict: bool = False, usage_asked: bool = False
+    client: str,
+    upstream: str,
+    body: dict[str, Any],
+    *,
+    strict: bool = False,
+    usage_asked: bool = False,
+    maker: str = "openai/m",
 ) -> Translation:
     translate = find(client, [upstream])
     assert translate is not None
-    return translate(call_of(client, body, usage_asked=usage_asked), strict)
+    return translate(msgspec.structs.replace(call_of(client, body, usage_asked=usage_asked), maker=maker), strict)
 
 
 def events_of(items: list[Any]) -> bytes:

@@ -1,8 +1,9 @@
 """Answers of upstreams that speak OpenAI's Responses, said to clients that speak chat completions.
 
 A summary of reasoning, or what was thought aloud, is `reasoning_content`. What its maker wants back stands in
-`extra_content.openai.blocks`, an entry for each item of reasoning: `encrypted_content` (see `openai_signatures`), and
-`after_chars` and `after_calls`, how much of the message's content and how many of its calls came before it.
+`extra_content.openai.blocks`, an entry for each item of reasoning: `encrypted_content` (see `openai_signatures`), and,
+where any did, how much of `reasoning_content` came before its own text (`after_thought_chars`), how much of the
+message's content (`after_chars`) and how many of its calls (`after_calls`) before the item.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def _message(items: list[Item], maker: str) -> dict[str, Any]:
             thoughts.chars += sum(len(part.text or part.refusal or "") for part in item.content or ())
         elif item.type == "function_call":
             thoughts.calls += 1
-            function = {"name": item.name or "", "arguments": item.arguments or ""}
+            function = {"name": item.name or "", "arguments": item.arguments or "{}"}
             calls.append({"id": item.call_id or "", "type": "function", "function": function})
     if thoughts.texts:
         message["reasoning_content"] = "".join(thoughts.texts)
@@ -117,21 +118,26 @@ def _message(items: list[Item], maker: str) -> dict[str, Any]:
 
 
 class _Thoughts:
-    """The items of reasoning of one answer; `chars` and `calls` count what came before the next of them."""
+    """The items of reasoning of one answer; what is counted came before the next of them."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.blocks: list[dict[str, Any]] = []
-        self.chars = self.calls = 0
+        self.chars = self.calls = self._thought_chars = 0
 
     def take(self, thought: Reasoning, text: str) -> str:
         """Add one; return it as it is carried. Only what carries something back is a block."""
         self.texts += [text] if text else []
         sealed = thought.sealed()
         if sealed:
-            counts = {"after_chars": self.chars, "after_calls": self.calls}
+            counts = {
+                "after_thought_chars": self._thought_chars,
+                "after_chars": self.chars,
+                "after_calls": self.calls,
+            }
             places = {name: count for name, count in counts.items() if count}
             self.blocks.append({"type": "reasoning", "encrypted_content": sealed, **places})
+        self._thought_chars += len(text)
         return sealed
 
     @property
@@ -208,8 +214,8 @@ class ChatEvents(ResponseEvents):
                 said.append(self._thought(text))
         elif item.type == "function_call":
             self._added(event, item, said)
-            if item.arguments and place not in self._told:
-                said.append(self._arguments(place, item.arguments))
+            if place not in self._told:
+                said.append(self._arguments(place, item.arguments or "{}"))
         elif item.type == "message" and place not in self._told:
             for part in item.content or ():
                 self._thoughts.chars += len(part.text or part.refusal or "")

@@ -65,6 +65,8 @@ def say_options(body: dict[str, Any], said: dict[str, Any], losses: Losses, *, l
         effort = as_text(body["reasoning_effort"], "reasoning_effort")
         said["reasoning"] = {**said.get("reasoning", {}), "effort": effort}
     thinks = said.get("reasoning", {"effort": "none"}).get("effort") != "none"
+    if said.get("reasoning") == {}:
+        del said["reasoning"]
     if thinks or any(each["type"] == "reasoning" for each in said["input"]):
         include.append(_SEALED)  # only where it is: models without are refused with it
     if body.get("logprobs") or body.get("top_logprobs"):
@@ -257,7 +259,7 @@ def _thoughts(message: dict[str, Any], path: str, losses: Losses, maker: str) ->
     text = as_text(message.get("reasoning_content", message.get("reasoning")) or "", f"{path}.reasoning_content")
     extra = as_object(message.get("extra_content") or {}, f"{path}.extra_content")
     losses.rest(extra, ("openai",), f"{path}.extra_content")
-    place, found, at = f"{path}.extra_content.openai", [], 0
+    place, found, known = f"{path}.extra_content.openai", [], 0
     state = as_object(extra.get("openai") or {}, place)
     losses.rest(state, ("blocks",), place)
     for number, each in enumerate(as_list(state.get("blocks") or [], f"{place}.blocks")):
@@ -267,12 +269,14 @@ def _thoughts(message: dict[str, Any], path: str, losses: Losses, maker: str) ->
         if not is_sealed_reasoning(sealed):
             raise bad(f"{inner}.encrypted_content", "what came with the answer")
         thought = open_reasoning(sealed, f"{inner}.encrypted_content")
-        own, at = text[at : at + thought.length], at + thought.length
+        names = ("after_thought_chars", "after_chars", "after_calls")
+        at, chars, calls = (as_count(block.get(name, 0), f"{inner}.{name}") for name in names)
+        own = text[at : at + thought.length]
+        known += len(own)
         if not maker or thought.maker != maker:
             losses.lose(inner)
             continue
-        after = [as_count(block.get(name, 0), f"{inner}.{name}") for name in ("after_chars", "after_calls")]
-        found.append((after[0], after[1], {"type": "reasoning", "path": inner, "item": thought.item(own)}))
-    if text[at:]:
+        found.append((chars, calls, {"type": "reasoning", "path": inner, "item": thought.item(own)}))
+    if known < len(text):
         losses.lose(f"{path}.reasoning_content")
     return found
