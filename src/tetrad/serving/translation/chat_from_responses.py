@@ -23,6 +23,7 @@ from tetrad.serving.translation._response_reading import (
     read_items,
     read_response,
 )
+from tetrad.serving.translation.chat_answers import is_error, said_error
 from tetrad.serving.translation.openai_signatures import BETWEEN, Reasoning
 from tetrad.serving.translation.usage import chat_usage
 
@@ -58,8 +59,8 @@ class ChatFromResponses:
         return _encode(said)
 
     def error(self, status: int, body: bytes) -> tuple[int, bytes]:
-        """Return it as it is: both protocols tell errors in the same words."""
-        return status, body
+        """Return it as it is, where it is one: both protocols tell errors in the same words."""
+        return status, body if is_error(body) else said_error(status, body, "openai")
 
     def events(self) -> ChatEvents:
         return ChatEvents(self._maker, usage_asked=self._usage_asked)
