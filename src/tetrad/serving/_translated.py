@@ -42,7 +42,9 @@ async def translated(call: ModelCall, spoken: Collection[str], upstream: Upstrea
         )
     strict = call.strict if call.strict is not None else upstream.translation == "strict"
     if call.operation in _THINKING:
-        call = msgspec.structs.replace(call, maker=maker_of(upstream.provider, text_field(call.fields, "model")))
+        # what is encrypted is for one account; what Anthropic signs, all of its accounts take
+        maker = upstream.provider if call.operation is RESPONSES else upstream.name
+        call = msgspec.structs.replace(call, maker=maker_of(maker, text_field(call.fields, "model")))
     translation = translate(call, strict)
     answer = await following(translation.call)
     if answer.stream:

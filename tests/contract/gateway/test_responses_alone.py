@@ -36,7 +36,7 @@ def front(
     """A gateway before two accounts that speak Responses alone, one before chat and one before Anthropic."""
     table = make_table(upstream.base_url)
     for name in ("gpt", "other"):
-        table.upstreams[name] = Upstream(name, alone.base_url, provider=name, operations=("responses",),
+        table.upstreams[name] = Upstream(name, alone.base_url, provider="openai", operations=("responses",),
                                          first_byte_timeout_s=2.0, idle_timeout_s=2.0)  # fmt: skip
         for model in MODELS:
             public = f"{name}/{model.replace(':', '-')}"
@@ -157,7 +157,7 @@ def test_another_account_and_other_protocols_get_none_of_the_thoughts_and_that_i
 ) -> None:
     said: list[Any] = [dict(QUESTION)]
     say(messages, said, stream=stream)
-    for model, fake in (("other/m1", alone), ("claude/m1", claude), ("local/m1", upstream)):
+    for model, fake in (("other/thinker", alone), ("gpt/m1", alone), ("claude/m1", claude), ("local/m1", upstream)):
         raw = messages.messages.with_raw_response.create(model=model, max_tokens=99, messages=said)
         assert raw.headers["x-tetrad-dropped"] == "messages[1].content[0]"
         assert "tetrad.openai" not in json.dumps(fake.requests[-1].body)

@@ -22,7 +22,8 @@ BETWEEN = "\n\n"
 class Reasoning(msgspec.Struct, frozen=True, omit_defaults=True):
     """An item of reasoning without its text, whose parts are so many `chars` long.
 
-    `maker` is who made it, see `anthropic_signatures.maker_of`; `aloud`: the text is what was thought, no summary.
+    `maker` is who made it: an upstream, by its name, since no other account can read it, and a model. `aloud`: the text
+    is what was thought, no summary.
     """
 
     maker: str
