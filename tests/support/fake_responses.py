@@ -1,7 +1,7 @@
 """An upstream that speaks OpenAI's Responses and nothing else, and refuses what OpenAI refuses.
 
 Model `m1` says some words and does not reason; `thinker` reasons and calls tools in three steps, and goes on only when
-all of its thoughts come back as they were, where they stood, or none. Other names select one of `ResponsesScript`'s acts.
+all of its thoughts come back as they were, where they stood, or none. Others select one of `ResponsesScript`'s acts.
 """
 
 from __future__ import annotations
@@ -246,11 +246,25 @@ class ResponsesScript(Script):
             last = {"type": "response.failed", "response": whole, "sequence_number": len(told)}
         return await self.told([*told, last])
 
+    async def act_midway(self) -> bool:
+        """Fail after some words, as if it were too busy."""
+        told = events_of_response(response([said(1, "Hello")], self.body))[:-1]
+        return await self.told([*told, {"type": "error", "code": "unavailable", "message": "overloaded"}])
+
+    async def act_tools(self) -> bool:
+        return await self.answer([called(1, "Oslo")])
+
+    async def act_split(self) -> bool:
+        return await self.answer([said(1, "".join(WORDS))], step=1)
+
+    async def act_nodone(self) -> bool:
+        return await self.act_ending()
+
     async def act_ending(self) -> bool:
         """A stream that ends before the answer does."""
         return await self.told(events_of_response(response([said(1, "Hello")], self.body))[:-1])
 
-    async def answer(self, output: list[dict[str, Any]], **more: Any) -> bool:
+    async def answer(self, output: list[dict[str, Any]], *, step: int = 997, **more: Any) -> bool:
         if self.target != "/v1/responses":
             return await self.refuse(Refused("", "this is not a chat model: use v1/responses", 404))
         try:
@@ -260,17 +274,17 @@ class ResponsesScript(Script):
         whole = response(output, self.body, **more)
         if not self.streaming:
             return await self.json(200, whole)
-        return await self.told(events_of_response(whole))
+        return await self.told(events_of_response(whole), step)
 
     async def refuse(self, refused: Refused) -> bool:
         error = {"message": str(refused), "type": "invalid_request_error", "param": refused.param, "code": None}
         return await self.json(refused.status, {"error": error})
 
-    async def told(self, events: list[dict[str, Any]]) -> bool:
+    async def told(self, events: list[dict[str, Any]], step: int = 997) -> bool:
         data = b"".join(b"event: %s\ndata: %s\n\n" % (e["type"].encode(), json.dumps(e).encode()) for e in events)
         await self.head(200, "text/event-stream")
-        for start in range(0, len(data), 997):
-            await self.chunk(data[start : start + 997])
+        for start in range(0, len(data), step):
+            await self.chunk(data[start : start + step])
         await self.end()
         return True
 

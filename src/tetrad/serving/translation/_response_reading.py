@@ -144,6 +144,8 @@ class Event(msgspec.Struct, frozen=True):
     code: str | int | None = None
 
 
+_UNNAMED = Response()
+"""What is told of a response whose stream does not begin with it."""
 _responses = msgspec.json.Decoder(Response)
 _items = msgspec.json.Decoder(Item)
 _lists = msgspec.json.Decoder(list[Item])
@@ -209,13 +211,16 @@ class ResponseEvents(StreamTranslator):
         elif kind == "response.created":
             self._start(read_response(event.response), said)
         elif kind == "response.output_item.added" and item is not None:
+            self._start(_UNNAMED, said)
             self._items += 1
             if self._items > MAX_ITEMS:
                 raise BadAnswer(f"the answer has more than {MAX_ITEMS:,} items")
             self._added(event, item, said)
         elif kind == "response.output_item.done" and item is not None:
+            self._start(_UNNAMED, said)
             self._item(event, item, said)
         elif kind.endswith(".delta") and isinstance(event.delta, str) and event.delta:
+            self._start(_UNNAMED, said)
             self._delta(kind, event, event.delta, said)
 
     def _start(self, response: Response, said: list[bytes]) -> None:
