@@ -212,6 +212,8 @@ class ResponsesScript(Script):
     """What it can do."""
 
     async def act_m1(self) -> bool:
+        if self.target.endswith("/models"):
+            return await super().act_m1()
         return await self.answer([said(1, "".join(WORDS))])
 
     async def act_thinker(self) -> bool:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import anthropic
+import msgspec
 import openai
 import pytest
 from pydantic import BaseModel
 
 from support.fake_responses import STEPS, FakeResponses
-from support.gateway import KEY, GatewayProcess, make_table, prepare_home
-from tetrad.serving import ModelEntry, Price, Upstream
+from support.gateway import KEY, RELEASE, GatewayProcess, make_table, prepare_home
+from tetrad.serving import AppRoute, ModelEntry, Price, Upstream
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 QUESTION = {"role": "user", "content": "Where is it cold?"}
@@ -43,6 +44,11 @@ def front(
             table.models[public] = ModelEntry(public, name, model, price=Price("1", "8", cache_read="0.1"))
     table.upstreams["an"] = Upstream("an", claude.base_url, adapter="anthropic", provider="anthropic")
     table.models["claude/m1"] = ModelEntry("claude/m1", "an", "m1")
+    digest = "sha256:" + "5" * 64
+    table.releases[digest] = msgspec.structs.replace(
+        table.releases[RELEASE], digest=digest, app="gpt", model="gpt/m1", fixed=("temperature",)
+    )
+    table.apps["default/gpt"] = AppRoute("default", "gpt", {"production": digest})
     home = tmp_path_factory.mktemp("home")
     prepare_home(home, table)
     with GatewayProcess(home) as gateway:
@@ -310,6 +316,21 @@ def test_what_responses_cannot_say_is_named_or_refused_by_the_clients_name_for_i
                 model="gpt/m1", max_tokens=99, messages=[QUESTION], extra_headers=STRICT, extra_body={name: value}
             )
     assert len(alone.requests) == count
+
+
+@streamed
+def test_an_app_whose_model_speaks_responses_alone_has_its_prompt(
+    messages: anthropic.Anthropic, chat: openai.OpenAI, alone: FakeResponses, stream: bool
+) -> None:
+    more: Any = {"model": "app:gpt", "extra_body": {"tetrad": {"variables": {"name": "Ada"}}}}
+    answer = say(messages, [QUESTION], stream=stream, thinking=anthropic.omit, tools=[], extra_headers={}, **more)
+    assert answer.stop_reason == "end_turn"
+    assert alone.requests[-1].body["instructions"] == "You help Ada."
+    assert alone.requests[-1].body["temperature"] == 0.2
+    said: Any = [QUESTION]
+    told = chat.chat.completions.create(messages=said, stream=stream, **more)
+    assert "world" in (str(list(told)) if stream else told.model_dump_json())
+    assert alone.requests[-1].body["input"][0] == {"type": "message", "role": "system", "content": "You help Ada."}
 
 
 def test_tokens_are_estimated_where_the_upstream_speaks_responses_alone(messages: anthropic.Anthropic) -> None:
