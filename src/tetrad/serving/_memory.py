@@ -93,9 +93,11 @@ class Remembering:
             found = await self._memory.recall(key.project, previous)
             if not _goes_on_there(found, route):
                 call, lost = _going_on(exchange, route, call, found, own)
+                _refuse_losses(lost, call, route.model.upstream, _PREVIOUS)
         if conversation:
             found = await self._memory.recall_kept(key.project, conversation)
             call, lost = _going_on(exchange, route, call, found, own)
+            _refuse_losses(lost, call, route.model.upstream, "conversation")
         answer = await following(exchange, route, call)
         if answer.status >= 400:
             return answer
@@ -142,6 +144,17 @@ def _goes_on_there(found: Remembered, route: Route) -> bool:
     """Tell whether the upstream keeps the response itself, and nothing of ours has to stand before it again."""
     upstream = route.model.upstream
     return found.native and found.upstream == upstream.name and _native(upstream) and route.release is None
+
+
+def _refuse_losses(lost: bool, call: ModelCall, upstream: Upstream, param: str) -> None:
+    strict = call.strict if call.strict is not None else upstream.translation == "strict"
+    if lost and strict:
+        raise RequestRefused(
+            f"what is stored of {param!r} holds thoughts that {upstream.name!r} did not make, and cannot be told",
+            param=param,
+            hint="go on with the model that answered before, or send the header x-tetrad-translation: lossy",
+            code="cannot_translate",
+        )
 
 
 def _going_on(

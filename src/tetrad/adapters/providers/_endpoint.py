@@ -21,7 +21,7 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import Upstream, error_body, reach_of
+from tetrad.serving import RequestRefused, Upstream, error_body, reach_of
 from tetrad.serving.ports import Answer, Endpoint, ModelCall, Outcome
 
 MAX_HEADS, MAX_HEAD_BYTES = 256, 1024
@@ -308,6 +308,19 @@ class Given:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def refuse_losses(lost: Collection[str], call: ModelCall, upstream: Upstream) -> None:
+    """Refuse a strict call of which something would be left out."""
+    strict = call.strict if call.strict is not None else upstream.translation == "strict"
+    if lost and strict:
+        first = next(iter(lost))
+        raise RequestRefused(
+            f"the upstream {upstream.name!r} cannot be told {first!r}",
+            param=first,
+            hint="leave it out, or send the header x-tetrad-translation: lossy",
+            code="cannot_translate",
+        )
 
 
 def model_of(call: ModelCall) -> str:

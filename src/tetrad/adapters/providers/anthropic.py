@@ -15,11 +15,11 @@ from tetrad.adapters.providers._anthropic_wire import (
     read_message,
     without_unsigned,
 )
-from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, names_in
+from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, names_in, refuse_losses
 from tetrad.adapters.providers._login import Login, fixed_login
 from tetrad.kernel import UNREADABLE, Usage
 from tetrad.kit.upstream import Response
-from tetrad.serving import RequestRefused, Upstream, read_messages_usage, translated
+from tetrad.serving import Upstream, read_messages_usage, translated
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _PATHS: dict[str, str] = {"messages": "/messages", "count_tokens": "/messages/count_tokens"}
@@ -129,14 +129,7 @@ def origin_only(call: ModelCall, upstream: Upstream) -> tuple[dict[str, msgspec.
         kept, places = without_unsigned(messages)
         if places:
             fields, lost = {**fields, "messages": kept}, (*lost, *places)
-    strict = call.strict if call.strict is not None else upstream.translation == "strict"
-    if lost and strict:
-        raise RequestRefused(
-            f"the upstream {upstream.name!r} cannot be told {lost[0]!r}",
-            param=lost[0],
-            hint="leave it out, or send the header x-tetrad-translation: lossy",
-            code="cannot_translate",
-        )
+    refuse_losses(lost, call, upstream)
     return fields, lost
 
 

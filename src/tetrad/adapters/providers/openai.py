@@ -8,7 +8,14 @@ import msgspec
 
 from tetrad.adapters.providers._answers import Collected, Coming, EventStream, Whole, passed
 from tetrad.adapters.providers._aws_stream import CONTENT_TYPE
-from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, model_of, names_in
+from tetrad.adapters.providers._endpoint import (
+    Head,
+    PooledEndpoint,
+    PooledProvider,
+    model_of,
+    names_in,
+    refuse_losses,
+)
 from tetrad.adapters.providers._login import AZURE_MACHINE, Login, fixed_login
 from tetrad.adapters.providers._media import KINDS, PassedStream, asked_units, comes_as_it_is, read_outcome, request_of
 from tetrad.adapters.providers._openai_wire import (
@@ -90,8 +97,11 @@ class OpenAIEndpoint(PooledEndpoint):
         if call.operation.kind in KINDS:
             more, body = request_of(call)
         else:
-            if call.operation is RESPONSES and FOREIGN.search(call.fields.get("input", b"")) is not None:
-                call = own_reasoning(call)
+            if call.operation is RESPONSES:
+                if FOREIGN.search(call.fields.get("input", b"")) is not None:
+                    call = own_reasoning(call)
+                if call.unsaid:
+                    refuse_losses(call.unsaid, call, self._upstream)
             fields, more = call.fields, b""
             if call.stream and not call.usage_asked and call.operation is not RESPONSES:
                 fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
