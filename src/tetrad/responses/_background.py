@@ -12,10 +12,13 @@ from datetime import timedelta
 import msgspec
 
 from tetrad.kernel import Clock, TetradError
+from tetrad.responses._bells import Bells
 from tetrad.responses._model import (
     BackgroundAnswer,
     BackgroundRequest,
     BackgroundWork,
+    EventBatch,
+    EventPage,
     KeptResponse,
     OpenResponse,
     call_body,
@@ -25,7 +28,9 @@ from tetrad.responses._model import (
 )
 from tetrad.responses._service import Responses
 from tetrad.responses.errors import (
+    BadResponse,
     NotInBackground,
+    NotStreamed,
     ResponseKeyGone,
     ResponseNotFound,
     TooManyInBackground,
@@ -55,6 +60,8 @@ class Background:
         self._jobs = jobs
         self._keys = keys
         self._clock = clock
+        self.bells = Bells()
+        """They ring when a response has new events, or has ended."""
 
     # for clients
 
@@ -68,8 +75,7 @@ class Background:
         self._keys.secret(kept.project, kept.key_id)  # a key that is gone by now begins nothing
         now = self._clock.now()
         begun = self._store.begin(
-            kept,
-            asked.call,
+            asked,
             lineage=lineage,
             now=now,
             deadline_at=now + timedelta(seconds=limits.background_s),
@@ -103,6 +109,28 @@ class Background:
         self._settle(kept, changed(kept.response, status="cancelled"))
         return self._responses.get(project, identity)
 
+    def events(self, project: str, identity: str, after: int) -> EventPage:
+        """Return the next events of a response after a number, none where there are none yet.
+
+        Raises `ResponseNotFound`, and `NotStreamed` for a response whose events are not kept, or not any more.
+        """
+        self.lapse(project, identity)
+        kept = self._responses.get(project, identity)
+        log = self._store.event_log(project, identity)
+        if not log.kept:
+            lacked = "stream=true" if state_of(kept.response).background else "background=true and stream=true"
+            raise NotStreamed(
+                f"the response {identity} cannot be streamed because it was not created with {lacked}",
+                hint="retrieve it without 'stream'",
+            )
+        if log.until is not None and log.until <= self._clock.now():
+            raise NotStreamed(
+                f"the response {identity} can no longer be streamed: events are kept for "
+                f"{self._responses.limits.events_s:,} s after the end",
+                hint="retrieve it without 'stream', or raise TETRAD_RESPONSE_EVENTS_S",
+            )
+        return self._store.events(project, identity, after)
+
     def lapse(self, project: str, identity: str) -> None:
         """End a response that has had its time; anything else stays as it is."""
         found = self._store.open(project, identity)
@@ -127,10 +155,33 @@ class Background:
         kept = self._responses.get(project, identity)
         if not self._store.note_call(project, identity, changed(kept.response, status="in_progress")):
             raise _over(identity)
-        call = found.call
+        self.bells.ring(project, identity)
+        call, body = found.call, call_body(found.call, kept.input)
         return BackgroundWork(
-            identity, secret, found.deadline_s, call_body(call, kept.input), call.headers, call.release, call.stream
+            id=identity,
+            secret=secret,
+            deadline_s=found.deadline_s,
+            body=body,
+            headers=call.headers,
+            release=call.release,
+            stream=call.stream,
+            number=found.calls + 1,
+            events=call.events,
         )
+
+    def say(self, project: str, identity: str, batch: EventBatch) -> None:
+        """Add what a call said to the events of its response; again, it changes nothing.
+
+        Raises `ResponseNotFound` once the response has ended, or another call is made.
+        """
+        try:
+            shown = self._store.add_events(project, identity, batch, self._responses.limits.event_bytes)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise BadResponse(f"an event of the response {identity} cannot be read: {error}") from None
+        if shown is None:
+            raise _over(identity)
+        if shown:
+            self.bells.ring(project, identity)
 
     def finish(self, project: str, identity: str, answer: BackgroundAnswer) -> None:
         """End a response by what was answered; one that has ended, or is gone, stays so."""
@@ -149,6 +200,7 @@ class Background:
     def tend(self) -> dict[str, int]:
         """See to it that somebody works on all that are under way, and end those that nobody can."""
         begun = ended = 0
+        self._store.forget_events(self._clock.now())
         for project, identity in self._store.every_open():
             try:
                 found = self._store.open(project, identity)
@@ -229,9 +281,18 @@ class Background:
         return True
 
     def _settle(self, kept: KeptResponse, response: msgspec.Raw) -> None:
-        expires_at = self._clock.now() + timedelta(days=self._responses.limits.keep_days)
-        if self._store.settle(kept.project, kept.id, response, upstream=kept.upstream, expires_at=expires_at):
+        now, limits = self._clock.now(), self._responses.limits
+        if self._store.settle(
+            kept.project,
+            kept.id,
+            response,
+            upstream=kept.upstream,
+            now=now,
+            expires_at=now + timedelta(days=limits.keep_days),
+            events_until=now + timedelta(seconds=limits.events_s),
+        ):
             log.info("the response %s is %s", kept.id, state_of(response).status)
+        self.bells.ring(kept.project, kept.id)
 
 
 def _over(identity: str) -> ResponseNotFound:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -57,6 +58,7 @@ class BackgroundCall(msgspec.Struct, frozen=True):
 
     `body` is the client's request without its input, which is kept with the response; `headers` are those that go with
     it. The app is called as its `release`, where there is one. `stream`: the answer is best asked for as a stream.
+    `events`: the client follows its events.
     """
 
     body: msgspec.Raw
@@ -64,6 +66,7 @@ class BackgroundCall(msgspec.Struct, frozen=True):
     release: str = ""
     conversation: str = ""
     stream: bool = False
+    events: bool = False
 
 
 class BackgroundRequest(msgspec.Struct, frozen=True):
@@ -71,6 +74,8 @@ class BackgroundRequest(msgspec.Struct, frozen=True):
 
     kept: KeptResponse
     call: BackgroundCall
+    app: str = ""
+    model: str = ""
 
 
 class OpenResponse(msgspec.Struct, frozen=True):
@@ -86,7 +91,10 @@ class OpenResponse(msgspec.Struct, frozen=True):
 
 
 class BackgroundWork(msgspec.Struct, frozen=True):
-    """What a worker must know to answer a response: what to send, as whom, and until when."""
+    """What a worker must know to answer a response: what to send, as whom, and until when.
+
+    It is call `number` of the response; its `events`, where they are followed, are told by that.
+    """
 
     id: str
     secret: str
@@ -95,6 +103,33 @@ class BackgroundWork(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
     release: str = ""
     stream: bool = False
+    number: int = 1
+    events: bool = False
+
+
+class EventBatch(msgspec.Struct, frozen=True):
+    """What a call said: its events from number `first` of that call on, each a JSON object."""
+
+    call: int
+    first: int
+    events: list[msgspec.Raw]
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Events of a response in their order, up to and with number `last`; `over`: none come after them."""
+
+    events: list[msgspec.Raw]
+    last: int
+    over: bool
+
+
+class EventLog(msgspec.Struct, frozen=True):
+    """How far the events of a response are: whether there are any, what number comes next, until when they are kept."""
+
+    kept: bool
+    next_number: int
+    over: bool
+    until: datetime | None = None
 
 
 class BackgroundAnswer(msgspec.Struct, frozen=True):
@@ -122,6 +157,8 @@ class ResponseLimits(msgspec.Struct, frozen=True):
     most_items: int = 5000
     background_most: int = 200
     background_s: int = 3600
+    event_bytes: int = 16 * 2**20
+    events_s: int = 3600
 
 
 class ItemPage(msgspec.Struct, frozen=True):

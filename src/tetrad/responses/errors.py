@@ -41,6 +41,12 @@ class ResponseNotComplete(InvalidInput):
     code = "response_not_complete"
 
 
+class NotStreamed(InvalidInput):
+    """The events of a response cannot be had: there never were any, or they are kept no longer."""
+
+    code = "response_not_streamed"
+
+
 class NotInBackground(InvalidInput):
     """A response that was answered at once cannot be cancelled."""
 

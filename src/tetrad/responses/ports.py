@@ -8,7 +8,15 @@ from typing import Protocol
 
 import msgspec
 
-from tetrad.responses._model import BackgroundCall, KeptConversation, KeptResponse, OpenResponse
+from tetrad.responses._model import (
+    BackgroundRequest,
+    EventBatch,
+    EventLog,
+    EventPage,
+    KeptConversation,
+    KeptResponse,
+    OpenResponse,
+)
 
 
 class ResponseStore(Protocol):
@@ -89,8 +97,7 @@ class BackgroundStore(Protocol):
 
     def begin(
         self,
-        kept: KeptResponse,
-        call: BackgroundCall,
+        asked: BackgroundRequest,
         *,
         lineage: Sequence[str],
         now: datetime,
@@ -118,9 +125,37 @@ class BackgroundStore(Protocol):
         ...
 
     def settle(
-        self, project: str, identity: str, response: msgspec.Raw, *, upstream: str, expires_at: datetime
+        self,
+        project: str,
+        identity: str,
+        response: msgspec.Raw,
+        *,
+        upstream: str,
+        now: datetime,
+        expires_at: datetime,
+        events_until: datetime,
     ) -> bool:
         """End a response: from now on it is shown so. False where it has ended before, and stays as it was."""
+        ...
+
+    def add_events(self, project: str, identity: str, batch: EventBatch, most_bytes: int) -> bool | None:
+        """Add what a call said, each event once; None where another call is made by now, or none.
+
+        False where it is not shown: another call was shown before, or there would be more than `most_bytes`.
+        Raises `msgspec.MsgspecError` for what is no event.
+        """
+        ...
+
+    def event_log(self, project: str, identity: str) -> EventLog:
+        """Return how far the events of a response are."""
+        ...
+
+    def events(self, project: str, identity: str, after: int) -> EventPage:
+        """Return the next events after a number, some at a time."""
+        ...
+
+    def forget_events(self, now: datetime) -> int:
+        """Forget events whose time is over; tell of how many responses."""
         ...
 
 

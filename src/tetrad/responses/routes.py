@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Annotated, Any
 
 import msgspec
@@ -10,7 +12,15 @@ from starlette.concurrency import run_in_threadpool
 
 from tetrad.kit.http import requires
 from tetrad.responses._background import Background
-from tetrad.responses._model import ID, BackgroundAnswer, BackgroundRequest, KeptConversation, KeptResponse
+from tetrad.responses._model import (
+    ID,
+    BackgroundAnswer,
+    BackgroundRequest,
+    EventBatch,
+    EventPage,
+    KeptConversation,
+    KeptResponse,
+)
 from tetrad.responses._service import Responses
 from tetrad.responses.errors import BadResponse
 
@@ -19,6 +29,8 @@ Project = Annotated[str, Query(max_length=63)]
 Named = Annotated[str, Path(max_length=63)]
 InProject = Annotated[str, Header(alias="x-tetrad-project", max_length=63)]
 _encode = msgspec.json.encode
+_LOOK_S = 1.0
+"""So often somebody who waits for events looks again: another process of control rings no bell here."""
 
 
 def router(service: Responses, background: Background) -> APIRouter:
@@ -60,6 +72,16 @@ def router(service: Responses, background: Background) -> APIRouter:
         page = service.input_items(project, identity, limit=limit, after=after, newest_first=order == "desc")
         return _json(_encode(page))
 
+    @routes.get("/{identity}/events", operation_id="list_response_events")
+    async def list_response_events(
+        identity: Identity,
+        project: Project,
+        after: Annotated[int, Query(ge=-1, le=2**53)] = -1,
+        wait_s: Annotated[float, Query(ge=0, le=30)] = 0.0,
+    ) -> Response:
+        """Return the next events after a number; where there are none yet, wait so long for some."""
+        return _json(_encode(await _next_events(background, project, identity, after, wait_s)))
+
     @routes.post("/{identity}/cancel", operation_id="cancel_response")
     def cancel_response(identity: Identity, project: Project) -> Response:
         """End a response in the background; one that has ended stays as it is."""
@@ -100,6 +122,12 @@ def background_router(service: Background) -> APIRouter:
         """Return what to call for a response; it is in progress from now on."""
         return _json(_encode(service.take(project, identity)))
 
+    @routes.post(one + "/events", operation_id="add_response_events", status_code=204)
+    async def add_response_events(project: Named, identity: Identity, request: Request) -> None:
+        """Add what a call said to the events of its response; again, it changes nothing."""
+        batch = _decoded(await request.body(), EventBatch)
+        await run_in_threadpool(service.say, project, identity, batch)
+
     @routes.post(one + "/finish", operation_id="finish_response", status_code=204)
     async def finish_response(project: Named, identity: Identity, request: Request) -> None:
         """End a response by what was answered; again, it changes nothing."""
@@ -107,6 +135,22 @@ def background_router(service: Background) -> APIRouter:
         await run_in_threadpool(service.finish, project, identity, answer)
 
     return routes
+
+
+async def _next_events(background: Background, project: str, identity: str, after: int, wait_s: float) -> EventPage:
+    until = time.monotonic() + wait_s
+    with background.bells.heard(project, identity) as bell:
+        while True:
+            bell.clear()
+            page = await run_in_threadpool(background.events, project, identity, after)
+            left_s = until - time.monotonic()
+            if page.events or page.over or left_s <= 0:
+                return page
+            try:
+                async with asyncio.timeout(min(left_s, _LOOK_S)):
+                    await bell.wait()
+            except TimeoutError:
+                continue
 
 
 class _Begin(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from tetrad.serving._exchange import Exchange
 from tetrad.serving._model import KeyEntry
 from tetrad.serving._routing import Route
 from tetrad.serving.errors import RequestRefused
-from tetrad.serving.ports import Deferred, Outcome, Turn
+from tetrad.serving.ports import Deferred, Following, Outcome, Turn
 
 RESPONSE = b"x-tetrad-background"
 """The header of a call that names the response which it answers."""
@@ -51,13 +51,6 @@ def refuse_deferral(fields: Fields, key: KeyEntry | None) -> None:
             param="background",
             hint="leave 'background' out: nobody waits for a batch",
             code="background_not_served",
-        )
-    if flag_field(fields, "stream"):
-        raise RequestRefused(
-            "a response in the background is not streamed",
-            param="stream",
-            hint="leave 'stream' out and retrieve the response until it has ended, or leave 'background' out",
-            code="background_stream_not_served",
         )
     said = fields.get("store")
     if said is not None and bytes(said) != b"null" and not flag_field(fields, "store"):
@@ -99,6 +92,7 @@ def deferred(exchange: Exchange, route: Route, key: KeyEntry, own: bytes, previo
             shown[name] = said[name]
         elif name in _UNSAID:
             shown[name] = msgspec.Raw(_UNSAID[name])
+    events = flag_field(said, "stream")
     for name in ("background", "stream", "stream_options", "input"):
         said.pop(name, None)
     release = route.release.route if route.release is not None else None
@@ -118,7 +112,10 @@ def deferred(exchange: Exchange, route: Route, key: KeyEntry, own: bytes, previo
         conversation=conversation,
         # a stream tells sooner that it breaks, and a long one is no idle one; what is promised of its shape is mended
         # only where the answer is whole
-        stream=release is None or release.output == "off",
+        stream=events or release is None or release.output == "off",
+        events=events,
+        app=exchange.app,
+        model=exchange.model,
     )
 
 
@@ -143,6 +140,31 @@ class Begun:
 
     def close(self) -> None:
         return None
+
+
+class Followed:
+    """The answer to a request that is answered in the background, and whose events the client follows from here on."""
+
+    status = 200
+    stream = True
+    dropped: tuple[str, ...] = ()
+
+    def __init__(self, events: Following) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.received_ns = time.time_ns()
+        self.done = False
+        self._events = events
+
+    async def read(self) -> bytes:
+        piece = await self._events.read()
+        self.done = not piece
+        return piece
+
+    def outcome(self) -> Outcome:
+        return Outcome()
+
+    def close(self) -> None:
+        self._events.close()
 
 
 def _told(value: Any) -> msgspec.Raw:

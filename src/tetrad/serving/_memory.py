@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 import msgspec
 
 from tetrad.kernel import TetradError
-from tetrad.serving._background import ANSWERED_BY, RESPONSE, Begun, deferred, refuse_deferral
+from tetrad.serving._background import ANSWERED_BY, RESPONSE, Begun, Followed, deferred, refuse_deferral
 from tetrad.serving._body import Fields, flag_field, items_field, read_fields, take_extension, text_field
 from tetrad.serving._dispatch import Dispatch
 from tetrad.serving._exchange import Exchange
@@ -113,8 +113,15 @@ class Remembering:
             await self._memory.recall(asked.turn.project, asked.turn.previous)
         if asked.conversation:
             await self._memory.recall_kept(asked.turn.project, asked.conversation)
+        followed = Followed(self._memory.follow(asked.turn.project, asked.id)) if asked.events else None
+        try:
+            shown = await self._memory.begin(asked)
+        except BaseException:
+            if followed is not None:
+                followed.close()
+            raise
         exchange.background = asked.id
-        return Begun(await self._memory.begin(asked))
+        return followed or Begun(shown)
 
 
 def _conversation(fields: Fields) -> str:

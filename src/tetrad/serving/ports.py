@@ -251,7 +251,7 @@ class Deferred(msgspec.Struct, frozen=True):
     """A request that is to be answered in the background.
 
     `shown` is the response, a JSON object, as it stands until then. `body` is what is to be called, without its input,
-    with `headers`; an app as its `release`. `stream`: best as a stream.
+    with `headers`; an app as its `release`. `stream`: best as a stream. `events`: the client follows its events.
     """
 
     id: str
@@ -262,6 +262,21 @@ class Deferred(msgspec.Struct, frozen=True):
     release: str = ""
     conversation: str = ""
     stream: bool = False
+    events: bool = False
+    app: str = ""
+    model: str = ""
+
+
+class Following(Protocol):
+    """The events of a response in the background, as they come."""
+
+    async def read(self) -> bytes:
+        """Return the next piece of the stream, whole server-sent events; empty at its end. Raises `TetradError`."""
+        ...
+
+    def close(self) -> None:
+        """Follow no longer. May be called again."""
+        ...
 
 
 class Memory(Protocol):
@@ -290,6 +305,13 @@ class Memory(Protocol):
         """Have a request answered in the background, and return its response as it stands.
 
         Raises `RequestRefused` where it may not be, and `Unavailable` where nobody can take it.
+        """
+        ...
+
+    def follow(self, project: str, response: str) -> Following:
+        """Return the events of a response from the first on; nothing is asked before they are read.
+
+        They take as long as the response does. Raises `TetradError` where there are too many who follow.
         """
         ...
 

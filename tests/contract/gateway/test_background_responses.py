@@ -182,19 +182,13 @@ def test_what_cannot_be_called_is_refused_at_once(client: openai.OpenAI) -> None
         begun(client, conversation="conv_00000000")
 
 
-def test_what_cannot_be_kept_or_streamed_is_refused_with_a_way_out(place: Place, client: openai.OpenAI) -> None:
+def test_what_cannot_be_kept_is_refused_with_a_way_out(place: Place, client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="has to be stored") as unstored:
         begun(client, store=False)
     assert (unstored.value.code, unstored.value.param) == ("background_not_stored", "store")
-    with pytest.raises(openai.BadRequestError, match="is not streamed") as streamed:
-        begun(client, stream=True)
-    assert streamed.value.code == "background_stream_not_served"
     for key in (g.REDACTED_KEY, g.OFF_KEY):
         with client_of(place, key) as careful, pytest.raises(openai.PermissionDeniedError, match="nothing may be kept"):
             begun(careful)
-    done = ended(client, begun(client))
-    with pytest.raises(openai.BadRequestError, match="not streamed"):
-        client.responses.retrieve(done.id, stream=True)
 
 
 def test_a_cancelled_response_ends_its_call_and_stays_cancelled(place: Place, client: openai.OpenAI) -> None:
