@@ -14,11 +14,14 @@ from tetrad.responses._model import (
     KeptResponse,
     ResponseLimits,
 )
+from tetrad.responses._records import Records
 from tetrad.responses._service import Responses
 from tetrad.responses._settings import SETTINGS, limits_from
 from tetrad.responses.errors import (
     BadResponse,
+    BegunBefore,
     ConversationNotFound,
+    IdempotencyKeyReused,
     NotInBackground,
     NotStreamed,
     ResponseKeyGone,
@@ -37,15 +40,18 @@ __all__ = [
     "BackgroundRequest",
     "BackgroundWork",
     "BadResponse",
+    "BegunBefore",
     "Conversation",
     "ConversationNotFound",
     "EventBatch",
     "EventPage",
+    "IdempotencyKeyReused",
     "ItemPage",
     "KeptConversation",
     "KeptResponse",
     "NotInBackground",
     "NotStreamed",
+    "Records",
     "ResponseKeyGone",
     "ResponseLimits",
     "ResponseNotComplete",

@@ -29,6 +29,8 @@ from tetrad.responses._model import (
 from tetrad.responses._service import Responses
 from tetrad.responses.errors import (
     BadResponse,
+    BegunBefore,
+    IdempotencyKeyReused,
     NotInBackground,
     NotStreamed,
     ResponseKeyGone,
@@ -68,20 +70,30 @@ class Background:
     def begin(self, asked: BackgroundRequest) -> KeptResponse:
         """Have a response answered; return it as it is shown until then.
 
-        Raises as `Responses.keep` does, `TooManyInBackground`, and `ResponseKeyGone`.
+        Asked again by the same idempotency key, it returns the response that was begun the first time, as it stands.
+        Raises as `Responses.keep` does, `TooManyInBackground`, `ResponseKeyGone` and `IdempotencyKeyReused`.
         """
         kept, limits = asked.kept, self._responses.limits
+        before = self._begun_before(asked)
+        if before is not None:
+            return before
         lineage = self._responses.admitted(kept)
         self._keys.secret(kept.project, kept.key_id)  # a key that is gone by now begins nothing
         now = self._clock.now()
-        begun = self._store.begin(
-            asked,
-            lineage=lineage,
-            now=now,
-            deadline_at=now + timedelta(seconds=limits.background_s),
-            expires_at=now + timedelta(days=limits.keep_days),
-            most=limits.background_most,
-        )
+        try:
+            begun = self._store.begin(
+                asked,
+                lineage=lineage,
+                now=now,
+                deadline_at=now + timedelta(seconds=limits.background_s),
+                expires_at=now + timedelta(days=limits.keep_days),
+                most=limits.background_most,
+            )
+        except BegunBefore:  # at the same time, by the same key
+            before = self._begun_before(asked)
+            if before is None:
+                raise
+            return before
         if not begun:
             raise TooManyInBackground(
                 f"the project {kept.project!r} has {limits.background_most:,} responses under way in the background",
@@ -222,6 +234,21 @@ class Background:
         return {"begun": begun, "ended": ended}
 
     # inside
+
+    def _begun_before(self, asked: BackgroundRequest) -> KeptResponse | None:
+        project = asked.kept.project
+        if not asked.idempotency:
+            return None
+        found = self._store.begun_by(project, asked.kept.key_id, asked.idempotency)
+        if found is None:
+            return None
+        identity, fingerprint = found
+        if fingerprint != asked.fingerprint:
+            raise IdempotencyKeyReused(
+                f"the Idempotency-Key of this request began the response {identity} with another body",
+                hint="send the same body again, or a new Idempotency-Key",
+            )
+        return self._responses.get(project, identity)
 
     def _open(self, project: str, identity: str) -> tuple[OpenResponse, str]:
         found = self._store.open(project, identity)

@@ -22,6 +22,7 @@ from tetrad.responses._model import (
     state_of,
 )
 from tetrad.responses._store import background_responses, insert_kept, kept_responses
+from tetrad.responses.errors import BegunBefore
 
 _c = background_responses.c
 _call = msgspec.json.Decoder(BackgroundCall)
@@ -59,8 +60,13 @@ class SqlBackgroundStore:
                 return False
             insert_kept(connection, kept, lineage, expires_at)
             connection.execute(sa.insert(background_responses).values(row))
-            event_log.open_record(connection, asked, now)
+            if not event_log.open_record(connection, asked, now):
+                raise BegunBefore(f"an equal request of the key {kept.key_id!r} was begun before")
         return True
+
+    def begun_by(self, project: str, key_id: str, idempotency: str) -> tuple[str, str] | None:
+        with self._database.read() as connection:
+            return event_log.begun_by(connection, project, key_id, idempotency)
 
     def open(self, project: str, identity: str) -> OpenResponse | None:
         query = sa.select(background_responses).where(*_one(project, identity))

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from tetrad.kit.db import insert_or_ignore
 from tetrad.responses._model import BackgroundRequest, EventBatch, EventLog, EventPage, ResponseState
 from tetrad.responses._store import background_events, background_records
 
@@ -25,8 +26,11 @@ _MUTED = -1
 _PER_PAGE = 16
 
 
-def open_record(connection: sa.Connection, asked: BackgroundRequest, now: datetime) -> None:
-    """Insert what is known of a response that begins, with its first events where they are followed."""
+def open_record(connection: sa.Connection, asked: BackgroundRequest, now: datetime) -> bool:
+    """Insert what is known of a response that begins, with its first events where they are followed.
+
+    False where one was begun by the same idempotency key.
+    """
     kept, call = asked.kept, asked.call
     row = {
         "project": kept.project,
@@ -41,11 +45,24 @@ def open_record(connection: sa.Connection, asked: BackgroundRequest, now: dateti
         "event_bytes": 0,
         "shown_call": 0,
         "call_events": 0,
+        "idempotency": asked.idempotency or None,
+        "fingerprint": asked.fingerprint,
     }
-    connection.execute(sa.insert(background_records).values(row))
+    if not insert_or_ignore(connection, background_records, [row]):
+        return False
     if call.events:
         for kind in ("response.created", "response.queued"):
             tell(connection, kept.project, kept.id, kind, kept.response)
+    return True
+
+
+def begun_by(connection: sa.Connection, project: str, key_id: str, idempotency: str) -> tuple[str, str] | None:
+    """Return the id and the fingerprint of what was begun by an idempotency key of an API key."""
+    query = sa.select(_r.id, _r.fingerprint).where(
+        _r.project == project, _r.key_id == key_id, _r.idempotency == idempotency
+    )
+    row = connection.execute(query).first()
+    return None if row is None else (row[0], row[1])
 
 
 def tell(connection: sa.Connection, project: str, identity: str, kind: str, response: msgspec.Raw) -> None:

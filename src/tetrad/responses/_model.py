@@ -70,12 +70,17 @@ class BackgroundCall(msgspec.Struct, frozen=True):
 
 
 class BackgroundRequest(msgspec.Struct, frozen=True):
-    """A response that is to be answered in the background: how it is shown until then, and what is to be called."""
+    """A response that is to be answered in the background: how it is shown until then, and what is to be called.
+
+    Who asks again with the same `idempotency` asks for the same response, if the request has the same `fingerprint`.
+    """
 
     kept: KeptResponse
     call: BackgroundCall
     app: str = ""
     model: str = ""
+    idempotency: str = ""
+    fingerprint: str = ""
 
 
 class OpenResponse(msgspec.Struct, frozen=True):
@@ -132,6 +137,27 @@ class EventLog(msgspec.Struct, frozen=True):
     until: datetime | None = None
 
 
+class BackgroundRecord(msgspec.Struct, frozen=True):
+    """What operators see of a response in the background: nothing of what was said."""
+
+    id: str
+    status: str
+    app: str
+    model: str
+    key_id: str
+    created_at: datetime
+    ended_at: datetime | None = None
+    followed: bool = False
+
+
+class RecordSearch(msgspec.Struct, frozen=True):
+    """Which of them: those of a status (`open`: not ended), those that hold a text in an id, an app or a model."""
+
+    contains: str = ""
+    status: str = ""
+    oldest_first: bool = False
+
+
 class BackgroundAnswer(msgspec.Struct, frozen=True):
     """How a call in the background ended: with a response (a JSON object), or with an error."""
 
@@ -175,6 +201,17 @@ class _Output(msgspec.Struct, frozen=True):
     output: list[msgspec.Raw] = []
 
 
+class ResponseError(msgspec.Struct, frozen=True):
+    """Why a response failed."""
+
+    code: str = ""
+    message: str = ""
+
+
+class _Erring(msgspec.Struct, frozen=True):
+    error: ResponseError | None = None
+
+
 class ResponseState(msgspec.Struct, frozen=True):
     """Of a response, whether it is answered in the background, and how far it is."""
 
@@ -192,12 +229,18 @@ _items = msgspec.json.Decoder(list[msgspec.Raw])
 _item = msgspec.json.Decoder(dict[str, Any])
 _outputs = msgspec.json.Decoder(_Output)
 _state = msgspec.json.Decoder(ResponseState)
+_erring = msgspec.json.Decoder(_Erring)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def state_of(response: msgspec.Raw) -> ResponseState:
     """Return how far a response is."""
     return _state.decode(response)
+
+
+def error_of(response: msgspec.Raw) -> ResponseError | None:
+    """Return why a response failed; None where it did not."""
+    return _erring.decode(response).error
 
 
 def changed(response: msgspec.Raw, **values: Any) -> msgspec.Raw:

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from tetrad.responses._model import (
+    BackgroundRecord,
     BackgroundRequest,
     EventBatch,
     EventLog,
@@ -16,6 +17,7 @@ from tetrad.responses._model import (
     KeptConversation,
     KeptResponse,
     OpenResponse,
+    RecordSearch,
 )
 
 
@@ -105,7 +107,14 @@ class BackgroundStore(Protocol):
         expires_at: datetime,
         most: int,
     ) -> bool:
-        """Insert both, or neither; false where the project has `most` under way."""
+        """Insert both, or neither; false where the project has `most` under way.
+
+        Raises `BegunBefore` where the API key began one by the same idempotency key.
+        """
+        ...
+
+    def begun_by(self, project: str, key_id: str, idempotency: str) -> tuple[str, str] | None:
+        """Return the id and the fingerprint of what an API key began by an idempotency key; None where nothing."""
         ...
 
     def open(self, project: str, identity: str) -> OpenResponse | None:
@@ -156,6 +165,20 @@ class BackgroundStore(Protocol):
 
     def forget_events(self, now: datetime) -> int:
         """Forget events whose time is over; tell of how many responses."""
+        ...
+
+
+class RecordStore(Protocol):
+    """What is known of responses in the background, as long as they are kept."""
+
+    def search(
+        self, project: str, search: RecordSearch, after: tuple[datetime, str] | None, limit: int
+    ) -> list[BackgroundRecord]:
+        """Return those that are searched for, by age, from a time and an id on."""
+        ...
+
+    def get(self, project: str, identity: str) -> BackgroundRecord | None:
+        """Return one; None where it is not there."""
         ...
 
 

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from tetrad.kit.http import requires
+from tetrad.kit.http import Page, PageParams, cursor_time, decode_cursor, encode_cursor, parse_sort, requires
 from tetrad.responses._background import Background
 from tetrad.responses._model import (
     ID,
     BackgroundAnswer,
+    BackgroundRecord,
     BackgroundRequest,
     EventBatch,
     EventPage,
     KeptConversation,
     KeptResponse,
+    RecordSearch,
+    ResponseError,
 )
+from tetrad.responses._records import Records
 from tetrad.responses._service import Responses
 from tetrad.responses.errors import BadResponse
 
@@ -28,6 +34,7 @@ Identity = Annotated[str, Path(max_length=128, pattern=f"^{ID.pattern}$")]
 Project = Annotated[str, Query(max_length=63)]
 Named = Annotated[str, Path(max_length=63)]
 InProject = Annotated[str, Header(alias="x-tetrad-project", max_length=63)]
+RecordStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 _encode = msgspec.json.encode
 _LOOK_S = 1.0
 """So often somebody who waits for events looks again: another process of control rings no bell here."""
@@ -151,6 +158,88 @@ async def _next_events(background: Background, project: str, identity: str, afte
                     await bell.wait()
             except TimeoutError:
                 continue
+
+
+class ResponseErrorView(BaseModel):
+    """Why a response failed."""
+
+    code: str
+    message: str
+
+
+class BackgroundResponseView(BaseModel):
+    """A response in the background, without what was said in it."""
+
+    id: str
+    status: RecordStatus
+    app: str
+    model: str
+    key_id: str
+    created_at: datetime
+    ended_at: datetime | None
+    streamed: bool
+    error: ResponseErrorView | None = None
+
+    @classmethod
+    def of(cls, record: BackgroundRecord, error: ResponseError | None = None) -> BackgroundResponseView:
+        """Return what is shown of one."""
+        return cls(
+            id=record.id,
+            status=record.status,  # type: ignore[arg-type]  # what was stored is one of them
+            app=record.app,
+            model=record.model,
+            key_id=record.key_id,
+            created_at=record.created_at,
+            ended_at=record.ended_at,
+            streamed=record.followed,
+            error=None if error is None else ResponseErrorView(code=error.code, message=error.message),
+        )
+
+
+def record_router(records: Records) -> APIRouter:
+    """Return the routes by which operators look at responses in the background, and end them."""
+    routes = APIRouter(prefix="/api/v1/projects/{project}/responses", tags=["responses"])
+
+    @routes.get("", dependencies=[requires("control")], operation_id="list_background_responses")
+    def list_background_responses(
+        project: str,
+        page: PageParams,
+        q: Annotated[
+            str, Query(max_length=100, description="Only those that hold this in an id, an app, a model or a key's id")
+        ] = "",
+        status: Annotated[
+            RecordStatus | Literal["open"] | None, Query(description="Only those of this status; `open`: not ended")
+        ] = None,
+        sort: Annotated[str, Query(max_length=16, description="`created`, or `-created` for the newest first")] = (
+            "-created"
+        ),
+    ) -> Page[BackgroundResponseView]:
+        """List the responses in the background that a project keeps, the newest first without `sort`."""
+        _, newest_first = parse_sort(sort, ("created",), "-created")
+        listing = f"responses {project} {q!r} {status} {newest_first}"
+        after = None
+        if page.cursor:
+            at, identity = decode_cursor(listing, page.cursor, [str, str])
+            after = cursor_time(at), str(identity)
+        search = RecordSearch(q, status or "", oldest_first=not newest_first)
+        found = records.search(project, search, after, page.limit + 1)
+        items, last = found[: page.limit], found[page.limit - 1] if len(found) > page.limit else None
+        return Page(
+            items=[BackgroundResponseView.of(each) for each in items],
+            next_cursor=None if last is None else encode_cursor(listing, [last.created_at.isoformat(), last.id]),
+        )
+
+    @routes.get("/{identity}", dependencies=[requires("control")], operation_id="get_background_response")
+    def get_background_response(project: str, identity: Identity) -> BackgroundResponseView:
+        """Return who asked for a response, and what became of it."""
+        return BackgroundResponseView.of(*records.get(project, identity))
+
+    @routes.post("/{identity}/cancel", dependencies=[requires("control")], operation_id="cancel_background_response")
+    def cancel_background_response(project: str, identity: Identity) -> BackgroundResponseView:
+        """End a response; one that has ended stays as it is."""
+        return BackgroundResponseView.of(*records.cancel(project, identity))
+
+    return routes
 
 
 class _Begin(msgspec.Struct, frozen=True):

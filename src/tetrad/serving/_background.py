@@ -6,6 +6,8 @@ holds for such keys alone.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from typing import Any
 
@@ -24,6 +26,8 @@ RESPONSE = b"x-tetrad-background"
 RELEASE = b"x-tetrad-background-release"
 """The header of a call that names the release which the response was begun with."""
 ANSWERED_BY = b"x-tetrad-background-upstream"
+IDEMPOTENCY = b"idempotency-key"
+_KEY = re.compile(rb"[\x20-\x7e]{1,255}")
 _OURS = b"x-tetrad-"
 _LEFT_OUT = frozenset((RESPONSE, RELEASE, b"x-tetrad-batch-step", b"x-tetrad-model"))
 _ECHOED = (
@@ -73,6 +77,7 @@ def refuse_deferral(fields: Fields, key: KeyEntry | None) -> None:
 def deferred(exchange: Exchange, route: Route, key: KeyEntry, own: bytes, previous: str, conversation: str) -> Deferred:
     """Return what is to be answered later, and how it is shown until then."""
     identity = f"resp_{uuid7().hex}"
+    idempotency, fingerprint = _idempotency(exchange)
     said = read_fields(exchange.body)
     shown: Fields = {
         "id": msgspec.Raw(msgspec.json.encode(identity)),
@@ -116,6 +121,8 @@ def deferred(exchange: Exchange, route: Route, key: KeyEntry, own: bytes, previo
         events=events,
         app=exchange.app,
         model=exchange.model,
+        idempotency=idempotency,
+        fingerprint=fingerprint,
     )
 
 
@@ -127,8 +134,8 @@ class Begun:
     done = True
     dropped: tuple[str, ...] = ()
 
-    def __init__(self, body: bytes) -> None:
-        self.headers: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json")]
+    def __init__(self, body: bytes, *, again: bool = False) -> None:
+        self.headers: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json"), *_replayed(again)]
         self.received_ns = time.time_ns()
         self._body = body
 
@@ -155,6 +162,12 @@ class Followed:
         self.done = False
         self._events = events
 
+    def of(self, identity: str, *, again: bool) -> Followed:
+        """Follow this response; `again`: it was begun before."""
+        self._events.response = identity
+        self.headers.extend(_replayed(again))
+        return self
+
     async def read(self) -> bytes:
         piece = await self._events.read()
         self.done = not piece
@@ -165,6 +178,26 @@ class Followed:
 
     def close(self) -> None:
         self._events.close()
+
+
+def _replayed(again: bool) -> list[tuple[bytes, bytes]]:
+    return [(b"idempotent-replayed", b"true")] if again else []
+
+
+def _idempotency(exchange: Exchange) -> tuple[str, str]:
+    """Return what is kept of a request by which it is known again: its key, hashed, and a digest of its body."""
+    said = exchange.headers.get(IDEMPOTENCY)
+    if said is None:
+        return "", ""
+    if not _KEY.fullmatch(said):
+        raise RequestRefused(
+            "the Idempotency-Key is not readable",
+            param="Idempotency-Key",
+            hint="1 to 255 printable ASCII characters, such as a UUID",
+            code="bad_field",
+        )
+    body = msgspec.json.encode(msgspec.json.decode(exchange.body), order="deterministic")
+    return hashlib.sha256(said).hexdigest(), hashlib.sha256(body).hexdigest()
 
 
 def _told(value: Any) -> msgspec.Raw:

@@ -120,8 +120,9 @@ class Remembering:
             if followed is not None:
                 followed.close()
             raise
-        exchange.background = asked.id
-        return followed or Begun(shown)
+        exchange.background = identity = _shown.decode(shown).id  # another than asked, if it was asked before
+        again = identity != asked.id
+        return Begun(shown, again=again) if followed is None else followed.of(identity, again=again)
 
 
 def _conversation(fields: Fields) -> str:
@@ -201,6 +202,7 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 _named = msgspec.json.Decoder(_Named | str)
+_shown = msgspec.json.Decoder(_Named)
 
 
 class _Remembered:

@@ -124,7 +124,14 @@ class ControlMemory:
         call = BackgroundCall(
             asked.body, asked.headers, asked.release, asked.conversation, asked.stream, events=asked.events
         )
-        wanted = BackgroundRequest(_kept(asked.turn, asked.id, asked.shown), call, asked.app, asked.model)
+        wanted = BackgroundRequest(
+            _kept(asked.turn, asked.id, asked.shown),
+            call,
+            asked.app,
+            asked.model,
+            asked.idempotency,
+            asked.fingerprint,
+        )
         status, answer = await self._ask("POST", "background", {}, msgspec.json.encode(wanted), _BEGINNING)
         if status == 200:
             return answer

@@ -28,10 +28,18 @@ def upgrade() -> None:
         sa.Column("shown_call", sa.Integer, nullable=False),
         sa.Column("call_events", sa.BigInteger, nullable=False),
         sa.Column("events_until", sa.BigInteger, nullable=True),
+        sa.Column("idempotency", sa.String(64), nullable=True),
+        sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("project", "id", name="pk_background_records"),
     )
     op.create_index("ix_background_records_project_created_at", "background_records", ["project", "created_at"])
     op.create_index("ix_background_records_events_until", "background_records", ["events_until"])
+    op.create_index(
+        "ix_background_records_project_key_id_idempotency",
+        "background_records",
+        ["project", "key_id", "idempotency"],
+        unique=True,
+    )
     op.create_table(
         "background_events",
         sa.Column("project", sa.String(63), nullable=False),
