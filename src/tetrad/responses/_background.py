@@ -143,6 +143,10 @@ class Background:
             )
         return self._store.events(project, identity, after)
 
+    def dropped(self, project: str, identity: str) -> str:
+        """Return the parameters that the upstream was not told, by their names; empty where it was told all."""
+        return self._store.dropped(project, identity)
+
     def lapse(self, project: str, identity: str) -> None:
         """End a response that has had its time; anything else stays as it is."""
         found = self._store.open(project, identity)
@@ -297,7 +301,7 @@ class Background:
         if conversation:
             added = status not in _ANSWERED or self._extended(kept, conversation, items)
             final = changed(final, conversation={"id": conversation} if added else None)
-        self._settle(made, final)
+        self._settle(made, final, answer.dropped)
 
     def _extended(self, kept: KeptResponse, conversation: str, items: list[bytes]) -> bool:
         try:
@@ -307,7 +311,7 @@ class Background:
             return False
         return True
 
-    def _settle(self, kept: KeptResponse, response: msgspec.Raw) -> None:
+    def _settle(self, kept: KeptResponse, response: msgspec.Raw, dropped: str = "") -> None:
         now, limits = self._clock.now(), self._responses.limits
         if self._store.settle(
             kept.project,
@@ -317,6 +321,7 @@ class Background:
             now=now,
             expires_at=now + timedelta(days=limits.keep_days),
             events_until=now + timedelta(seconds=limits.events_s),
+            dropped=dropped[:_MESSAGE],
         ):
             log.info("the response %s is %s", kept.id, state_of(response).status)
         self.bells.ring(kept.project, kept.id)

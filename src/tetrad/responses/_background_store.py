@@ -104,6 +104,7 @@ class SqlBackgroundStore:
         now: datetime,
         expires_at: datetime,
         events_until: datetime,
+        dropped: str = "",
     ) -> bool:
         values = {"response": zlib.compress(bytes(response), 1), "upstream": upstream, "expires_at": expires_at}
         with self._database.write() as connection:
@@ -112,8 +113,14 @@ class SqlBackgroundStore:
             connection.execute(_shown(project, identity).values(values))
             status = str(state_of(response).status)
             event_log.tell(connection, project, identity, f"response.{status}", response)
-            event_log.mark(connection, project, identity, status, ended_at=now, events_until=events_until)
+            event_log.mark(
+                connection, project, identity, status, ended_at=now, events_until=events_until, dropped=dropped
+            )
         return True
+
+    def dropped(self, project: str, identity: str) -> str:
+        with self._database.read() as connection:
+            return event_log.dropped_of(connection, project, identity)
 
     def add_events(self, project: str, identity: str, batch: EventBatch, most_bytes: int) -> bool | None:
         with self._database.write() as connection:

@@ -47,6 +47,7 @@ def open_record(connection: sa.Connection, asked: BackgroundRequest, now: dateti
         "call_events": 0,
         "idempotency": asked.idempotency or None,
         "fingerprint": asked.fingerprint,
+        "dropped": "",
     }
     if not insert_or_ignore(connection, background_records, [row]):
         return False
@@ -82,11 +83,12 @@ def mark(
     *,
     ended_at: datetime | None = None,
     events_until: datetime | None = None,
+    dropped: str = "",
 ) -> None:
     """Note how far a response is; another call of it begins where it has not ended."""
     values: dict[str, Any] = {"status": status, "call_events": 0}
     if ended_at is not None:
-        values |= {"ended_at": ended_at, "events_until": events_until}
+        values |= {"ended_at": ended_at, "events_until": events_until, "dropped": dropped}
     connection.execute(sa.update(background_records).where(*_this(project, identity)).values(values))
 
 
@@ -112,6 +114,12 @@ def add(connection: sa.Connection, project: str, identity: str, batch: EventBatc
     shown = bool(row["event_bytes"] + sum(map(len, events)) <= most_bytes)
     _put(connection, row, events if shown else [], shown_call=batch.call if shown else _MUTED)
     return shown
+
+
+def dropped_of(connection: sa.Connection, project: str, identity: str) -> str:
+    """Return which parameters the upstream was not told; empty for a response that was answered at once."""
+    found = connection.execute(sa.select(_r.dropped).where(*_this(project, identity))).scalar()
+    return str(found or "")
 
 
 def log_of(connection: sa.Connection, project: str, identity: str) -> EventLog:

@@ -148,6 +148,7 @@ class BackgroundRecord(msgspec.Struct, frozen=True):
     created_at: datetime
     ended_at: datetime | None = None
     followed: bool = False
+    dropped: str = ""
 
 
 class RecordSearch(msgspec.Struct, frozen=True):
@@ -159,12 +160,16 @@ class RecordSearch(msgspec.Struct, frozen=True):
 
 
 class BackgroundAnswer(msgspec.Struct, frozen=True):
-    """How a call in the background ended: with a response (a JSON object), or with an error."""
+    """How a call in the background ended: with a response (a JSON object), or with an error.
+
+    `dropped` names the parameters that its upstream was not told.
+    """
 
     response: msgspec.Raw = msgspec.Raw(b"null")
     upstream: str = ""
     code: str = ""
     message: str = ""
+    dropped: str = ""
 
     @property
     def answered(self) -> bool:

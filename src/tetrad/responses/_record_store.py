@@ -56,4 +56,5 @@ def _record(row: Any) -> BackgroundRecord:
         created_at=row["created_at"],
         ended_at=row["ended_at"],
         followed=row["followed"],
+        dropped=row["dropped"],
     )

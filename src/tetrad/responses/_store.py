@@ -86,6 +86,7 @@ background_records = sa.Table(
     sa.Column("events_until", Timestamp, nullable=True),
     sa.Column("idempotency", sa.String(64), nullable=True),
     sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("dropped", sa.Text, nullable=False),
     sa.Index(None, "project", "key_id", "idempotency", unique=True),
     sa.Index(None, "project", "created_at"),
     sa.Index(None, "events_until"),

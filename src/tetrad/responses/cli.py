@@ -80,5 +80,7 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
     if found["ended_at"]:
         typer.echo(f"ended      {shown_time(found['ended_at'])}")
     typer.echo(f"streamed   {'yes' if found['streamed'] else 'no'}")
+    if found["dropped"]:
+        typer.echo(f"dropped    {plain(found['dropped'])}")
     if found["error"]:
         typer.echo(f"error      {plain(found['error']['message'])} ({plain(found['error']['code'])})")

@@ -143,8 +143,13 @@ class BackgroundStore(Protocol):
         now: datetime,
         expires_at: datetime,
         events_until: datetime,
+        dropped: str = "",
     ) -> bool:
         """End a response: from now on it is shown so. False where it has ended before, and stays as it was."""
+        ...
+
+    def dropped(self, project: str, identity: str) -> str:
+        """Return the parameters that the upstream of a response was not told, as they were named."""
         ...
 
     def add_events(self, project: str, identity: str, batch: EventBatch, most_bytes: int) -> bool | None:

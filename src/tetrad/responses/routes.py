@@ -36,6 +36,7 @@ Named = Annotated[str, Path(max_length=63)]
 InProject = Annotated[str, Header(alias="x-tetrad-project", max_length=63)]
 RecordStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 _encode = msgspec.json.encode
+DROPPED = "x-tetrad-dropped"
 _LOOK_S = 1.0
 """So often somebody who waits for events looks again: another process of control rings no bell here."""
 
@@ -59,7 +60,9 @@ def router(service: Responses, background: Background) -> APIRouter:
     def get_kept_response(identity: Identity, project: Project) -> Response:
         """Return the response, as it was answered, or as far as it is."""
         background.lapse(project, identity)
-        return _json(bytes(service.get(project, identity).response))
+        found = service.get(project, identity)
+        dropped = background.dropped(project, identity)
+        return _json(bytes(found.response), {DROPPED: dropped} if dropped else None)
 
     @routes.get("/{identity}/conversation", operation_id="get_conversation")
     def get_conversation(identity: Identity, project: Project) -> Response:
@@ -168,7 +171,10 @@ class ResponseErrorView(BaseModel):
 
 
 class BackgroundResponseView(BaseModel):
-    """A response in the background, without what was said in it."""
+    """A response in the background, without what was said in it.
+
+    `dropped` names the parameters that its upstream was not told.
+    """
 
     id: str
     status: RecordStatus
@@ -178,6 +184,7 @@ class BackgroundResponseView(BaseModel):
     created_at: datetime
     ended_at: datetime | None
     streamed: bool
+    dropped: str
     error: ResponseErrorView | None = None
 
     @classmethod
@@ -192,6 +199,7 @@ class BackgroundResponseView(BaseModel):
             created_at=record.created_at,
             ended_at=record.ended_at,
             streamed=record.followed,
+            dropped=record.dropped,
             error=None if error is None else ResponseErrorView(code=error.code, message=error.message),
         )
 
@@ -333,5 +341,5 @@ def _decoded(body: bytes, kind: type[Any]) -> Any:
         raise BadResponse(f"the body cannot be read: {error}", hint="see docs/how-to/use-responses.md") from None
 
 
-def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
+def _json(body: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, media_type="application/json", headers=headers)

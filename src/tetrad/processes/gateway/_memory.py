@@ -18,6 +18,7 @@ from tetrad.serving import RequestRefused
 from tetrad.serving.ports import Deferred, Remembered, Turn
 
 PREFIX = "/v1/responses/"
+DROPPED = b"x-tetrad-dropped"
 _JSON = (b"content-type", b"application/json")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,127}")
 _TIMEOUTS = Timeouts(connect_s=1.0, first_byte_s=3.0, idle_s=3.0, total_s=5.0)
@@ -173,7 +174,7 @@ class ControlMemory:
         if what == "input_items":
             asked |= {name: value for name, value in parse_qsl(query) if name in _LISTED}
         target = f"{identity}/{what}" if what else identity
-        status, body = await self._ask(method, f"responses/{target}", asked)
+        status, said, body = await self._asked(method, f"responses/{target}", asked)
         if status >= 400:
             problem = _problem(body)
             raise RequestRefused(
@@ -184,7 +185,7 @@ class ControlMemory:
             )
         if method == "DELETE":
             body = msgspec.json.encode({"id": identity, "object": "response", "deleted": True})
-        return 200, [_JSON], body
+        return 200, [_JSON, *((name, value) for name, value in said if name == DROPPED)], body
 
     async def _events(self, response: str, query: Mapping[str, str]) -> tuple[int, bytes]:
         target = f"responses/{response}/events"
@@ -199,6 +200,18 @@ class ControlMemory:
         timeouts: Timeouts = _TIMEOUTS,
         client: Client | None = None,
     ) -> tuple[int, bytes]:
+        status, _, answer = await self._asked(method, path, query, body, timeouts, client)
+        return status, answer
+
+    async def _asked(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes = b"",
+        timeouts: Timeouts = _TIMEOUTS,
+        client: Client | None = None,
+    ) -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
         asking = client or self._client
         target = f"/internal/v1/{path}" + (f"?{urlencode(query)}" if query else "")
         try:
@@ -210,7 +223,7 @@ class ControlMemory:
             self._away_until = asyncio.get_running_loop().time() + _PAUSE_S
             raise _away() from None
         self._away_until = 0.0
-        return response.status, answer
+        return response.status, response.headers, answer
 
 
 def _kept(turn: Turn, response: str, body: bytes) -> KeptResponse:

@@ -34,6 +34,7 @@ _TRIES = 3
 _FAILED = frozenset((500, 502, 503, 504, 529))
 _KEY_CODES = frozenset(("invalid_api_key", "expired_api_key", "missing_scope"))
 _ENDS = frozenset(("response.completed", "response.incomplete", "response.failed"))
+_DROPPED = "x-tetrad-dropped"
 _TOO_LARGE = "answer_too_large"
 _work = msgspec.json.Decoder(BackgroundWork)
 
@@ -207,23 +208,23 @@ def _read(status: int, headers: httpx.Headers, body: bytes | None) -> Background
     """Return what an answer of a gateway means for the response."""
     if body is None:
         return BackgroundAnswer(code=_TOO_LARGE, message="the answer has more bytes than are kept of a response")
-    upstream = headers.get(ANSWERED_BY.decode(), "")
+    upstream, dropped = headers.get(ANSWERED_BY.decode(), ""), headers.get(_DROPPED, "")
     if status >= 400:
         return _failed(status, body)
     if _streamed(headers):
-        return _last(body, upstream)
+        return _last(body, upstream, dropped)
     try:
         msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError):
         return BackgroundAnswer(code="answer_unreadable", message=f"the answer ({status}) is no JSON")
-    return BackgroundAnswer(msgspec.Raw(body), upstream)
+    return BackgroundAnswer(msgspec.Raw(body), upstream, dropped=dropped)
 
 
-def _last(stream: bytes, upstream: str) -> BackgroundAnswer:
+def _last(stream: bytes, upstream: str, dropped: str) -> BackgroundAnswer:
     """Return what a stream came to."""
     for event in _events(stream):
         if event.type in _ENDS:
-            return BackgroundAnswer(event.response, upstream)
+            return BackgroundAnswer(event.response, upstream, dropped=dropped)
         if event.type == "error":
             return BackgroundAnswer(code=event.code or "server_error", message=event.message or "the answer broke off")
     return BackgroundAnswer(code="stream_truncated", message="the answer broke off before its end")

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { everything } from "@/api/http";
-import { readProvidersSearch, readRoutesSearch, readToolServersSearch } from "./search";
+import { readProvidersSearch, readResponsesSearch, readRoutesSearch, readToolServersSearch } from "./search";
 
 describe("what the URL of a list says", () => {
   it("is read, and what cannot be is left out", () => {
@@ -9,6 +9,8 @@ describe("what the URL of a list says", () => {
     expect(readProvidersSearch({ q: 7, sort: "luck" })).toEqual({});
     expect(readRoutesSearch({ q: "smart", edit: "a", add: "1" })).toEqual({ q: "smart", edit: "a" });
     expect(readToolServersSearch({ q: "x".repeat(300), sort: "url" })).toEqual({ q: "x".repeat(100), sort: "url" });
+    expect(readResponsesSearch({ q: "bot", state: "open", sort: "created", show: "resp_1" })).toEqual({ q: "bot", state: "open", sort: "created", show: "resp_1" });
+    expect(readResponsesSearch({ state: "lost", sort: "-created", show: "" })).toEqual({});
   });
 });
 

@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("events_until", sa.BigInteger, nullable=True),
         sa.Column("idempotency", sa.String(64), nullable=True),
         sa.Column("fingerprint", sa.String(64), nullable=False),
+        sa.Column("dropped", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("project", "id", name="pk_background_records"),
     )
     op.create_index("ix_background_records_project_created_at", "background_records", ["project", "created_at"])
