@@ -240,3 +240,13 @@ def test_without_control_it_says_to_try_again(upstream: FakeOpenAI, tetrad_home:
         assert (caught.value.status_code, caught.value.code) == (503, "state_unavailable")
         status, body = gateway.get("/v1/responses/resp_12345678", g.KEY)
         assert (status, json.loads(body)["error"]["code"]) == (503, "state_unavailable")
+
+
+def test_what_the_upstream_was_not_told_is_named_on_retrieval(client: openai.OpenAI) -> None:
+    first = begun(client, max_tool_calls=3)
+    ended(client, first)
+    raw = client.responses.with_raw_response.retrieve(first.id)
+    assert raw.headers["x-tetrad-dropped"] == "max_tool_calls"
+    told = begun(client)
+    ended(client, told)
+    assert "x-tetrad-dropped" not in client.responses.with_raw_response.retrieve(told.id).headers

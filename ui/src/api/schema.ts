@@ -5164,6 +5164,8 @@ export interface components {
         /**
          * BackgroundResponseView
          * @description A response in the background, without what was said in it.
+         *
+         *     `dropped` names the parameters that its upstream was not told.
          */
         BackgroundResponseView: {
             /** App */
@@ -5173,6 +5175,8 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+            /** Dropped */
+            dropped: string;
             /** Ended At */
             ended_at: string | null;
             error?: components["schemas"]["ResponseErrorView"] | null;
