@@ -188,7 +188,7 @@ class Background:
     def say(self, project: str, identity: str, batch: EventBatch) -> None:
         """Add what a call said to the events of its response; again, it changes nothing.
 
-        Raises `ResponseNotFound` once the response has ended, or another call is made.
+        What a call says that is not the newest is not heard. Raises `ResponseNotFound` once the response has ended.
         """
         try:
             shown = self._store.add_events(project, identity, batch, self._responses.limits.event_bytes)

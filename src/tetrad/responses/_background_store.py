@@ -125,9 +125,9 @@ class SqlBackgroundStore:
     def add_events(self, project: str, identity: str, batch: EventBatch, most_bytes: int) -> bool | None:
         with self._database.write() as connection:
             found = connection.execute(sa.select(_c.calls).where(*_one(project, identity)).with_for_update()).scalar()
-            if found is None or found != batch.call:
+            if found is None:
                 return None
-            return event_log.add(connection, project, identity, batch, most_bytes)
+            return found == batch.call and event_log.add(connection, project, identity, batch, most_bytes)
 
     def event_log(self, project: str, identity: str) -> EventLog:
         with self._database.read() as connection:

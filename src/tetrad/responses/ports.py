@@ -153,9 +153,10 @@ class BackgroundStore(Protocol):
         ...
 
     def add_events(self, project: str, identity: str, batch: EventBatch, most_bytes: int) -> bool | None:
-        """Add what a call said, each event once; None where another call is made by now, or none.
+        """Add what a call said, each event once; None where the response has ended.
 
-        False where it is not shown: another call was shown before, or there would be more than `most_bytes`.
+        False where it is not shown: another call is made by now, or was shown before, or there would be more than
+        `most_bytes`.
         Raises `msgspec.MsgspecError` for what is no event.
         """
         ...

@@ -148,6 +148,7 @@ class _Answering:
                 await self._telling.told()
                 return found
             except _Interrupted:
+                await self._telling.told()  # what was said by then was said
                 await asyncio.sleep(_PAUSE_S)
 
     async def _called(self, work: BackgroundWork) -> BackgroundAnswer:
