@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 import msgspec
 
 from tetrad.kernel import TetradError
-from tetrad.serving._background import ANSWERED_BY, RESPONSE, Begun, deferred, refuse_deferral
+from tetrad.serving._background import ANSWERED_BY, RESPONSE, Begun, Followed, deferred, refuse_deferral
 from tetrad.serving._body import Fields, flag_field, items_field, read_fields, take_extension, text_field
 from tetrad.serving._dispatch import Dispatch
 from tetrad.serving._exchange import Exchange
@@ -115,8 +115,16 @@ class Remembering:
             await self._memory.recall(asked.turn.project, asked.turn.previous)
         if asked.conversation:
             await self._memory.recall_kept(asked.turn.project, asked.conversation)
-        exchange.background = asked.id
-        return Begun(await self._memory.begin(asked))
+        followed = Followed(self._memory.follow(asked.turn.project, asked.id)) if asked.events else None
+        try:
+            shown = await self._memory.begin(asked)
+        except BaseException:
+            if followed is not None:
+                followed.close()
+            raise
+        exchange.background = identity = _shown.decode(shown).id  # another than asked, if it was asked before
+        again = identity != asked.id
+        return Begun(shown, again=again) if followed is None else followed.of(identity, again=again)
 
 
 def _conversation(fields: Fields) -> str:
@@ -207,6 +215,7 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 _named = msgspec.json.Decoder(_Named | str)
+_shown = msgspec.json.Decoder(_Named)
 
 
 class _Remembered:

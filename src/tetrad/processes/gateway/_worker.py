@@ -87,7 +87,9 @@ class Worker:
         token = FileSecret(home)
         stored = Client(Limits(max_connections=settings.get(own.STORED_CONNECTIONS)))
         relaying = Client(Limits(max_connections=settings.get(own.RELAY_CONNECTIONS)))
-        memory = ControlMemory(stored, control, token)
+        followers = settings.get(own.FOLLOWED_STREAMS)
+        following = Client(Limits(max_connections=followers))
+        memory = ControlMemory(stored, control, token, following=following, most_followers=followers)
         keeper = ControlKeeper(internal, control, token)
         leases = SharedLeases(home.root / "gateway" / "leases", keeper, settings.get(limiting.URL), clock)
         gate = Gate(
@@ -196,6 +198,7 @@ class Worker:
             await client.close()
             await internal.close()
             await stored.close()
+            await following.close()
             await relaying.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
 
