@@ -5,6 +5,10 @@ from __future__ import annotations
 import msgspec
 
 
+MOST_TOKENS = 10**9
+"""More tokens of one kind no call has: who tells of more, or of fewer than none, tells nothing."""
+
+
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one call; the buckets are disjoint, so their sum is the total and each has one price.
 
@@ -19,6 +23,18 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     output: int = 0
     reasoning: int = 0
     cache_write_1h: int = 0
+
+    @property
+    def plausible(self) -> bool:
+        """Tell whether a call can have used this: no count is negative, or past `MOST_TOKENS`."""
+        return (
+            0 <= self.input <= MOST_TOKENS
+            and 0 <= self.output <= MOST_TOKENS
+            and 0 <= self.cache_read <= MOST_TOKENS
+            and 0 <= self.cache_write <= MOST_TOKENS
+            and 0 <= self.reasoning <= MOST_TOKENS
+            and 0 <= self.cache_write_1h <= MOST_TOKENS
+        )
 
     @property
     def cache_written(self) -> int:
