@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-
 MOST_TOKENS = 10**9
 """More tokens of one kind no call has: who tells of more, or of fewer than none, tells nothing."""
 

@@ -36,7 +36,8 @@ class Pocket:
 
     __slots__ = (
         "asked", "dirty", "ends_at", "fallback", "final", "granted", "id", "instance", "pace", "peak", "refused",
-        "refused_until", "remaining", "reserved", "retry_at", "rule", "said_at", "spent", "taken", "unknown", "used_at", "waiting",
+        "refused_until", "remaining", "reserved", "retry_at", "rule", "said_at", "spent", "taken", "unknown",
+        "used_at", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, rule: LimitRule, instance: str, now: float) -> None:

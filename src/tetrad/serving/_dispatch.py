@@ -106,7 +106,7 @@ def settle(exchange: Exchange, made: Attempt, answer: Answer | None, now_ns: int
 
 
 def _believed(outcome: Outcome) -> Outcome:
-    """Return an outcome without counts that cannot be: what they cost is not known, rather than negative or boundless."""
+    """Return an outcome without counts that cannot be: what they cost is not known, neither a gift nor a fortune."""
     usage, units = outcome.usage, outcome.units
     if (usage is None or usage.plausible) and not any(not 0 <= count <= MOST_TOKENS for count in units.values()):
         return outcome

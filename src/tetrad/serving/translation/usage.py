@@ -14,7 +14,6 @@ import msgspec
 
 from tetrad.kernel import UNREADABLE, Usage
 
-
 _Said = TypeVar("_Said")
 
 
