@@ -11,7 +11,7 @@ import pytest
 
 from support.raw_server import answering, raw_server
 from support.spoken import SECRET
-from tetrad.kernel import SystemClock, TetradError
+from tetrad.kernel import SystemClock, TetradError, Usage
 from tetrad.kit.upstream import Client
 from tetrad.serving import CHAT, EMBEDDINGS, MESSAGES, OPERATIONS, Operation, ProviderShelf, Upstream
 from tetrad.serving._failures import classify
@@ -159,3 +159,27 @@ async def test_a_secret_is_not_shown_in_a_stream_either(
     assert b"no such key: [secret]" in data
     assert SECRET.encode() not in data
     assert SECRET not in answer.outcome().error_message
+
+
+ANSWER = {
+    "id": "c",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17},
+}
+
+
+@pytest.mark.parametrize("operation", [CHAT, MESSAGES])
+async def test_a_whole_answer_to_who_waits_for_a_stream_is_told_as_one(operation: Operation) -> None:
+    answer, data = await told("openai", whole(ANSWER), asked(operation, max_tokens=5, stream=True))
+    assert answer.stream
+    assert not any(name == b"content-type" for name, _ in answer.headers)
+    assert data.startswith((b"data: ", b"event: message_start\ndata: "))
+    assert b'"Hello"' in data
+    assert data.rstrip().endswith((b"data: [DONE]", b'data: {"type":"message_stop"}'))
+    assert b"prompt_tokens" not in data  # nobody asked for it
+    outcome = answer.outcome()
+    assert outcome.usage == Usage(input=12, output=5)
+    assert outcome.finish_reasons in (("stop",), ("end_turn",))  # in the words of each protocol

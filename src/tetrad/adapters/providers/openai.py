@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tetrad.adapters.providers._answers import Collected, Coming, EventStream, Whole, passed
+from tetrad.adapters.providers._answers import Collected, Coming, EventStream, Retold, Whole, passed
 from tetrad.adapters.providers._aws_stream import CONTENT_TYPE
 from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, model_of, names_in
 from tetrad.adapters.providers._login import AZURE_MACHINE, Login, fixed_login
@@ -27,7 +27,17 @@ from tetrad.adapters.providers._responses_wire import (
 )
 from tetrad.kernel import UNREADABLE, InvalidInput
 from tetrad.kit.upstream import BrokenAnswer, Response
-from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, units_of_chat, usage_of_chat
+from tetrad.serving import (
+    CHAT,
+    OPERATIONS,
+    RESPONSES,
+    Upstream,
+    error_body,
+    stream_of,
+    translated,
+    units_of_chat,
+    usage_of_chat,
+)
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _encode = msgspec.json.Encoder().encode
@@ -148,7 +158,11 @@ class OpenAIEndpoint(PooledEndpoint):
             outcome = outcome_of(body)
         except UNREADABLE as error:
             return self._hidden(call, body, response, error)
-        return Whole(response.status, body, outcome, received_ns, headers, tuple(call.unsaid) if call.unsaid else ())
+        whole = Whole(response.status, body, outcome, received_ns, headers, tuple(call.unsaid) if call.unsaid else ())
+        if call.stream and call.operation is CHAT and (events := stream_of(body)) is not None:
+            # some servers answer whole whatever they are asked; a client of streams would see nothing at all
+            return Retold(whole, events if call.usage_asked else without_usage_events(events))
+        return whole
 
     def _stream(self, call: ModelCall, response: Coming) -> Answer:
         if call.operation is RESPONSES:
