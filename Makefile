@@ -29,7 +29,7 @@ demo: setup ## ask the example app of a running Tetrad a few questions (ARGS="�
 	    echo "▸ $$question"; $(BIN)/python examples/assistant/assistant.py "$$question" || exit 1; done)
 
 test: setup-dev ## the tests, with real processes and a real model (ARGS=… goes to pytest)
-	@$(PYTEST) -m "not slow" $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(ARGS)
+	@$(PYTEST) -m "not slow" $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder) $(ARGS)
 
 test-all: setup-dev ## the tests with soak, fault and statistics runs, many more examples, and coverage
 	@HYPOTHESIS_PROFILE=all $(BIN)/coverage run -m pytest --timeout 900 $(ARGS); status=$$?; \

@@ -142,7 +142,9 @@ def _gateway_table(found: Found) -> Sequence[Sequence[str]]:
 
 
 def _memory(found: Found) -> Iterator[Claim]:
-    name = f"memory after {found['requests']:,} requests, beside that after a tenth of them"
+    name = (
+        f"memory of the last ten rounds of {found['requests']:,} requests, beside that of the first ten after a tenth"
+    )
     growth = found["growth"]
     yield Claim(name, f"{growth:+.1%}", "+-5 %", abs(growth) <= 0.05)
     yield Claim(

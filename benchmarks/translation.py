@@ -52,6 +52,22 @@ def messages_stream() -> list[bytes]:
     return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
 
 
+def responses_stream() -> list[bytes]:
+    whole: dict[str, Any] = {"id": "resp_1", "object": "response", "model": "m", "output": [], "status": "completed"}
+    item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+    where = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": {**whole, "status": "in_progress"}},
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+    ]
+    events += [{"type": "response.output_text.delta", **where, "delta": f" word{i}"} for i in range(CHUNKS)]
+    events += [
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": whole},
+    ]
+    return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
+
+
 def request(operation: str) -> ModelCall:
     turns = [{"role": role, "content": "some words " * 20} for _ in range(5) for role in ("user", "assistant")]
     body = {"model": "m", "max_tokens": 100, "temperature": 0.2, "stream": True, "messages": turns}
@@ -102,11 +118,16 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--json", type=Path)
     given = asked.parse_args()
-    streams = {"messages": ("chat", chat_stream()), "chat": ("messages", messages_stream())}
+    streams = [
+        ("messages", "chat", chat_stream()),
+        ("chat", "messages", messages_stream()),
+        ("messages", "responses", responses_stream()),
+        ("chat", "responses", responses_stream()),
+    ]
     results: dict[str, float] = {}
     print(f"\nTranslation, microseconds of CPU (a stream of {CHUNKS} chunks, its request included)")
     missed = False
-    for client, (upstream, pieces) in streams.items():
+    for client, upstream, pieces in streams:
         chunk = stream_us(client, upstream, pieces)
         whole = request_us(client, upstream)
         good = chunk <= LIMIT_US

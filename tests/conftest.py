@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the developer's own Tetrad out of reach, also of processes that tests start."""
+    # Tests start hundreds of processes: each would compile everything again on a machine that keeps no bytecode.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     for name in [name for name in os.environ if name.startswith("TETRAD_") and name not in KEPT_VARIABLES]:
         del os.environ[name]
     os.environ["TETRAD_HOME"] = str(Path(tempfile.gettempdir()) / f"tetrad-tests-{os.getpid()}" / "no-home")
@@ -123,7 +127,7 @@ def database(database_url: str) -> Iterator[object]:
     """Lend an open `tetrad.kit.db.Database` with all migrations applied, SQLite and PostgreSQL in turn."""
     from support.databases import opened
 
-    with opened(database_url) as opened_database:
+    with opened(database_url, waits_for_disk=False) as opened_database:
         yield opened_database
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -19,6 +20,7 @@ from support.wait import wait_until
 
 TEXT = "".join(WORDS)
 ENDED = ("completed", "failed", "cancelled", "incomplete")
+AWAY = (openai.APIConnectionError, openai.InternalServerError, httpx.TransportError)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,11 @@ def upstream() -> Iterator[FakeOpenAI]:
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory, upstream: FakeOpenAI) -> Iterator[Product]:
     with running_product(
-        tmp_path_factory.mktemp("background"), jobs_poll_s=0.2, background_at_once=2, response_background_s=600
+        tmp_path_factory.mktemp("background"),
+        bundled_model=False,
+        jobs_poll_s=0.2,
+        background_at_once=2,
+        response_background_s=600,
     ) as running:
         subprocess.run(
             [sys.executable, "-m", "tetrad", "secret", "set", "fake-key"],
@@ -38,7 +44,7 @@ def product(tmp_path_factory: pytest.TempPathFactory, upstream: FakeOpenAI) -> I
         )  # fmt: skip
         running.cli(
             "provider", "set", "fake", "--base-url", upstream.base_url, "--secret", "fake-key",
-            "--model", "later:4", "--model", "stall", "--model", "m1",
+            "--model", "later:4", "--model", "stall", "--model", "m1", "--model", "slow:0.1",
         )  # fmt: skip
         yield running
 
@@ -87,6 +93,55 @@ def test_a_response_is_answered_whoever_is_killed_during_its_call(
     done = ended(client, response)
     assert (done.id, done.status, done.output_text) == (response.id, "completed", TEXT)
     assert calls(upstream, said) == most
+
+
+def came_back(client: openai.OpenAI, identity: str, after: int) -> Any:
+    """Follow a response again, whatever of the product starts again meanwhile."""
+
+    def followed() -> Any:
+        try:
+            return client.responses.retrieve(identity, stream=True, starting_after=after)
+        except AWAY:
+            return None
+
+    return wait_until(followed, timeout_s=120, what="the stream to be there again")
+
+
+@pytest.mark.parametrize(("victim", "most"), [("worker", 2), ("control", 1), ("gateway-0", 2)])
+def test_a_stream_goes_on_after_the_last_event_whoever_is_killed(
+    product: Product, client: openai.OpenAI, upstream: FakeOpenAI, victim: str, most: int
+) -> None:
+    """No number is missing or comes twice, and no half of a second answer is put behind that of the first."""
+    said = f"streamed-{victim}"
+    stream = client.responses.create(model="fake/slow:0.1", input=said, background=True, stream=True)
+    events: list[Any] = []
+    killed = False
+    while not events or events[-1].type.removeprefix("response.") not in ENDED:
+        try:
+            for event in stream:
+                if event.type == "error":  # it tells to come back
+                    break
+                events.append(event)
+                if not killed and text_of(events).count(" ") >= 5:
+                    killed = True
+                    os.kill(int(product.processes()[victim]["pid"]), signal.SIGKILL)
+        except AWAY:
+            pass  # the gateway was the victim: its client comes back, as after any end without a last event
+        if events[-1].type.removeprefix("response.") not in ENDED:
+            stream = came_back(client, events[0].response.id, events[-1].sequence_number)
+    last = events[-1]
+    whole = "".join(f"w{number} " for number in range(100))
+    assert killed
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert (last.type, last.response.output_text) == ("response.completed", whole)
+    assert calls(upstream, said) == most
+    assert text_of(events) == whole if most == 1 else whole.startswith(text_of(events))
+    assert sum(event.type == "response.in_progress" for event in events) == most
+    assert list(client.responses.retrieve(last.response.id, stream=True)) == events
+
+
+def text_of(events: list[Any]) -> str:
+    return "".join(event.delta for event in events if event.type == "response.output_text.delta")
 
 
 def test_what_waits_for_its_turn_survives_a_killed_worker_and_is_called_once(

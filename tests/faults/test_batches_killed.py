@@ -32,7 +32,9 @@ def upstream() -> Iterator[FakeOpenAI]:
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory, upstream: FakeOpenAI) -> Iterator[Product]:
-    with running_product(tmp_path_factory.mktemp("batches"), batch_concurrency=AT_ONCE, jobs_poll_s=0.2) as running:
+    with running_product(
+        tmp_path_factory.mktemp("batches"), bundled_model=False, batch_concurrency=AT_ONCE, jobs_poll_s=0.2
+    ) as running:
         subprocess.run(
             [sys.executable, "-m", "tetrad", "secret", "set", "fake-key"],
             env=running.environment, input="sk-upstream", text=True, check=True, timeout=60, capture_output=True,

@@ -31,6 +31,25 @@ def test_without_control_it_serves_by_the_table_on_disk(tetrad_home: Path) -> No
             wait_until(lambda: "serving by table 1" in gateway.log())
 
 
+def test_a_providers_key_is_in_no_log_whatever_it_looks_like(tetrad_home: Path) -> None:
+    with FakeOpenAI() as upstream:
+        table = make_table(upstream.base_url)
+        (name, first), *_ = table.upstreams.items()
+        plain = "as-plain-as-words"
+        # a mistake that people make: the key in the field beside it, which the error quotes
+        mistaken = msgspec.structs.replace(first, name="mistaken", adapter=plain, secret=plain)
+        models = {"local/m2": msgspec.structs.replace(table.models["local/m1"], name="local/m2", upstream="mistaken")}
+        upstreams = {**table.upstreams, "mistaken": mistaken}
+        prepare_home(
+            tetrad_home, msgspec.structs.replace(table, upstreams=upstreams, models={**table.models, **models})
+        )
+        with GatewayProcess(tetrad_home) as gateway:
+            assert gateway.chat("local/m1")[0] == 200, name
+            wait_until(lambda: "cannot be served" in gateway.log())
+            assert "[redacted]" in gateway.log()
+            assert plain not in gateway.log()
+
+
 @pytest.mark.parametrize("on_disk", [None, b"", b"garbage" * 100, "other key", "not a table"])
 def test_without_a_good_table_it_waits_for_control_and_says_so(tetrad_home: Path, on_disk: object) -> None:
     with FakeOpenAI() as upstream, FakeControl() as control:

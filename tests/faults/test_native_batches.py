@@ -33,7 +33,12 @@ def fakes() -> Iterator[dict[str, FakeBatches]]:
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory, fakes: dict[str, FakeBatches]) -> Iterator[Product]:
     with running_product(
-        tmp_path_factory.mktemp("native"), jobs_poll_s=0.2, batch_poll_s=0.5, batch_concurrency=2, batch_doubt_s=5
+        tmp_path_factory.mktemp("native"),
+        bundled_model=False,
+        jobs_poll_s=0.2,
+        batch_poll_s=0.5,
+        batch_concurrency=2,
+        batch_doubt_s=5,
     ) as running:
         subprocess.run(
             [sys.executable, "-m", "tetrad", "secret", "set", "fake-key"],

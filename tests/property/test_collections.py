@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -85,9 +84,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 def tetrads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tetrads]:
     folder: Path = tmp_path_factory.mktemp("collections")
     url = SqliteTemplate(folder).copy(folder / "one.db")
-    with opened(url) as database:
-        # Nothing is killed here: without waiting for the disk there is time for more examples.
-        sa.event.listen(database.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
+    with opened(url, waits_for_disk=False) as database:
         yield wire(database)
 
 

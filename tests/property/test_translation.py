@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.translation import data_of, events_of, translated
+from support.translation import data_of, events_of, gathered, translated
 from tetrad.kernel import TetradError
 from tetrad.serving import RequestRefused
 from tetrad.serving.ports import Outcome
 from tetrad.serving.translation import Translation
 
-PAIRS = [("chat", "messages"), ("messages", "chat")]
+PAIRS = [("chat", "messages"), ("messages", "chat"), ("chat", "responses"), ("messages", "responses")]
 pairs = pytest.mark.parametrize(("client", "upstream"), PAIRS)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -32,14 +32,17 @@ KEYS = (
     "content_block", "message", "error", "thinking", "signature", "source", "image_url", "url", "data",
     "tool_calls", "tool_use_id", "tool_result", "tool_use", "max_tokens", "stop", "n", "response_format",
     "json_schema", "schema", "output_config", "format", "metadata", "extra_content", "anthropic", "blocks",
-    "chars", "reasoning_content", "input_schema", "media_type", "partial_json",
+    "chars", "reasoning_content", "input_schema", "media_type", "partial_json", "item", "output", "summary", "response",
+    "output_index", "encrypted_content", "call_id", "status", "object", "openai",
 )  # fmt: skip
 WORDS = (
     "user", "assistant", "system", "tool", "text", "image", "image_url", "base64", "url", "tool_use",
     "tool_result", "thinking", "document", "file", "function", "auto", "any", "required", "none", "json_schema",
     "message_start", "message_delta", "message_stop", "content_block_start", "content_block_delta",
     "content_block_stop", "text_delta", "input_json_delta", "thinking_delta", "signature_delta", "error",
-    "ping",
+    "ping", "reasoning", "message", "function_call", "output_text", "response", "completed", "response.created",
+    "response.output_item.added", "response.output_item.done", "response.output_text.delta", "response.completed",
+    "response.function_call_arguments.delta", "response.reasoning_summary_text.delta", "response.failed",
 )  # fmt: skip
 rubbish = st.recursive(
     scalars | texts | st.sampled_from(WORDS),
@@ -190,39 +193,6 @@ def _empty(block: dict[str, Any]) -> dict[str, Any]:
     if block["type"] == "tool_use":
         return {**block, "input": {}}
     return {**block, block["type"]: "", **({"signature": ""} if block["type"] == "thinking" else {})}
-
-
-def gathered(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put a streamed message together, as a client does: one block after the other."""
-    message: dict[str, Any] = {}
-    open_at = -1
-    texts: dict[int, str] = {}
-    for event in events:
-        if event["type"] == "message_start":
-            message = event["message"]
-        elif event["type"] == "content_block_start":
-            assert open_at == -1
-            open_at = event["index"]
-            assert open_at == len(message["content"])
-            message["content"].append(event["content_block"])
-        elif event["type"] == "content_block_delta":
-            assert event["index"] == open_at
-            delta, block = event["delta"], message["content"][open_at]
-            if delta["type"] == "input_json_delta":
-                texts[open_at] = texts.get(open_at, "") + delta["partial_json"]
-            else:
-                field = delta["type"].removesuffix("_delta")
-                block[field] += delta[field]
-        elif event["type"] == "content_block_stop":
-            assert event["index"] == open_at
-            open_at = -1
-        elif event["type"] == "message_delta":
-            message.update(event["delta"])
-            message["usage"] = event["usage"]
-    assert open_at == -1
-    for index, text in texts.items():
-        message["content"][index]["input"] = json.loads(text)
-    return message
 
 
 @pairs

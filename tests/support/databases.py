@@ -15,8 +15,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg
+import sqlalchemy as sa
 
 import tetrad
 from support.wait import wait_until
@@ -65,6 +67,8 @@ class PostgresServer:
         self._programs = self._runnable(Path(package.origin).parent / "pginstall" / "bin")
         self._numbers = itertools.count(1)
         self._template: str | None = None
+        self._clean: list[str] = []
+        self._lent_before: set[str] = set()
         self._data = self.folder / "data"
         self._run(
             "initdb",
@@ -147,7 +151,10 @@ class PostgresServer:
 
     @contextmanager
     def migrated(self) -> Iterator[str]:
-        """Lend the URL of a new database with all migrations applied."""
+        """Lend the URL of a database with all migrations applied, and with nothing of an earlier test in it.
+
+        To make a database and to drop it takes a large part of a second: one that can be emptied is lent again.
+        """
         if self._template is None:
             self._admin("CREATE DATABASE migrated")
             database = open_database(self.url("migrated"))
@@ -156,12 +163,26 @@ class PostgresServer:
             finally:
                 database.close()
             self._template = "migrated"
-        name = f"test_{next(self._numbers)}"
-        self._admin(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+            with psycopg.connect(self._dsn("migrated")) as connection:
+                self._emptied = EmptiedDatabase(connection)
+        name = self._clean.pop() if self._clean else f"test_{next(self._numbers)}"
+        if name not in self._lent_before:
+            self._admin(f"CREATE DATABASE {name} TEMPLATE {self._template} STRATEGY FILE_COPY")
+            self._lent_before.add(name)
         try:
             yield self.url(name)
         finally:
-            self._admin(f"DROP DATABASE {name} WITH (FORCE)")
+            if self._empties(name):
+                self._clean.append(name)
+            else:
+                self._admin(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def _empties(self, name: str) -> bool:
+        try:
+            with psycopg.connect(self._dsn(name), autocommit=True) as connection:
+                return self._emptied.restore(connection)
+        except psycopg.Error:
+            return False
 
     def stop(self) -> None:
         """Shut the server down and remove its folder."""
@@ -174,12 +195,78 @@ class PostgresServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class EmptiedDatabase:
+    """What a migrated PostgreSQL database is like before a test, and the way back to it."""
+
+    _CATALOGS = (
+        "pg_namespace", "pg_class", "pg_attribute", "pg_attrdef", "pg_constraint", "pg_index", "pg_type", "pg_proc",
+        "pg_trigger", "pg_rewrite", "pg_sequence", "pg_extension", "pg_largeobject_metadata", "pg_db_role_setting",
+    )  # fmt: skip
+    _SHAPE = " UNION ALL ".join(f"SELECT count(*), max(xmin::text::bigint) FROM {name}" for name in _CATALOGS)
+    _TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
+    _OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    _GROWN = "SELECT pg_database_size(current_database())"
+    GROWTH_BYTES = 2**20
+
+    def __init__(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        self._tables = [str(row[0]) for row in connection.execute(self._TABLES)]
+        self._shape = connection.execute(self._SHAPE).fetchall()
+        self._filled = self._with_rows(connection)
+        self._rows = self._rows_of(connection)
+        self._most_bytes = self._size(connection) + self.GROWTH_BYTES
+
+    def restore(self, connection: psycopg.Connection[tuple[object, ...]]) -> bool:
+        """Delete what a test wrote; false where that is not enough: somebody is still there, or changed tables."""
+        if not self._left_alone(connection) or self._size(connection) > self._most_bytes:
+            return False
+        if connection.execute(self._SHAPE).fetchall() != self._shape or self._rows_of(connection) != self._rows:
+            return False
+        written = [table for table in self._with_rows(connection) if table not in self._filled]
+        with connection.transaction():
+            connection.execute("SET LOCAL session_replication_role = replica")  # in any order, whatever refers to what
+            for table in written:
+                connection.execute(f"DELETE FROM {table}".encode())
+        return True
+
+    def _left_alone(self, connection: psycopg.Connection[tuple[object, ...]]) -> bool:
+        """Wait a moment for connections that were closed just now: the server learns of it a little later."""
+        try:
+            wait_until(lambda: connection.execute(self._OTHERS).fetchone() == (0,), timeout_s=1.0)
+        except AssertionError:
+            return False
+        return True
+
+    def _with_rows(self, connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
+        looks = " UNION ALL ".join(
+            f"SELECT {number} WHERE EXISTS (SELECT FROM {table})" for number, table in enumerate(self._tables)
+        )
+        return [self._tables[int(str(row[0]))] for row in connection.execute(looks.encode())]
+
+    def _rows_of(self, connection: psycopg.Connection[tuple[object, ...]]) -> list[object]:
+        """Return the rows that migrations write."""
+        return [
+            connection.execute(f"SELECT jsonb_agg(t ORDER BY t::text) FROM {table} t".encode()).fetchone()
+            for table in self._filled
+        ]
+
+    def _size(self, connection: psycopg.Connection[tuple[object, ...]]) -> int:
+        row = connection.execute(self._GROWN).fetchone()
+        assert row is not None
+        return int(str(row[0]))
+
+
 class SqliteTemplate:
-    """One migrated SQLite file, copied for each test."""
+    """One migrated SQLite file, made once in this process and copied for each test."""
+
+    _content: ClassVar[bytes | None] = None
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "template.db"
-        database = open_database(f"sqlite:///{self._file}")
+        if SqliteTemplate._content is None:
+            SqliteTemplate._content = self._migrated(folder / "template.db")
+
+    @staticmethod
+    def _migrated(file: Path) -> bytes:
+        database = open_database(f"sqlite:///{file}")
         try:
             migrate(database, MIGRATIONS)
             with database.engine.connect() as connection:
@@ -188,17 +275,24 @@ class SqliteTemplate:
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             database.close()
+        return file.read_bytes()
 
     def copy(self, to: Path) -> str:
         """Copy the template to `to` and return its URL."""
-        shutil.copyfile(self._file, to)
+        assert self._content is not None
+        to.write_bytes(self._content)
         return f"sqlite:///{to}"
 
 
 @contextmanager
-def opened(url: str) -> Iterator[Database]:
-    """Open a database and close it at the end."""
+def opened(url: str, *, waits_for_disk: bool = True) -> Iterator[Database]:
+    """Open a database and close it at the end.
+
+    Without `waits_for_disk` a commit to SQLite outlives the process, but no power cut: fit for what is never cut.
+    """
     database = open_database(url)
+    if database.dialect == "sqlite" and not waits_for_disk:
+        sa.event.listen(database.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
     try:
         yield database
     finally:

@@ -26,7 +26,8 @@ from tetrad.serving.translation import TRANSLATORS, find
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "translation"
 PAIRS = (("chat", "messages"), ("messages", "chat"), ("completions", "chat"), ("responses", "chat"),
-         ("completions", "messages"), ("responses", "messages"))  # fmt: skip
+         ("completions", "messages"), ("responses", "messages"), ("chat", "responses"),
+         ("messages", "responses"))  # fmt: skip
 INSTRUMENTED = (
     *(f"tetrad.adapters.providers._{name}_wire" for name in ("anthropic", "openai", "responses")),
     *(place.partition(":")[0] for place in TRANSLATORS.values()),
@@ -157,7 +158,7 @@ def seeds(target: str) -> list[bytes]:
     if target == "events":
         return streams
     asked = [json.dumps(each).encode() for each in SAMPLE.values()]
-    for name in ("chat_to_messages", "messages_to_chat"):
+    for name in ("chat_to_messages", "messages_to_chat", "chat_to_responses", "messages_to_responses"):
         asked += [json.dumps(each["request"]).encode() for each in json.loads((GOLDEN / f"{name}.json").read_text())]
     answers = [*streams, b'{"choices":[{"message":{"content":"a"}}]}', b'{"type":"message","content":[]}']
     answers += [json.dumps(each["answer"]).encode() for each in json.loads((GOLDEN / "answers.json").read_text())]

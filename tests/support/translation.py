@@ -20,11 +20,17 @@ def call_of(operation: str, body: dict[str, Any], *, usage_asked: bool = False) 
 
 
 def translated(
-    client: str, upstream: str, body: dict[str, Any], *, strict: bool = False, usage_asked: bool = False
+    client: str,
+    upstream: str,
+    body: dict[str, Any],
+    *,
+    strict: bool = False,
+    usage_asked: bool = False,
+    maker: str = "openai/m",
 ) -> Translation:
     translate = find(client, [upstream])
     assert translate is not None
-    return translate(call_of(client, body, usage_asked=usage_asked), strict)
+    return translate(msgspec.structs.replace(call_of(client, body, usage_asked=usage_asked), maker=maker), strict)
 
 
 def events_of(items: list[Any]) -> bytes:
@@ -79,3 +85,36 @@ def claude_stream(content: list[dict[str, Any]], reason: str = "tool_use") -> by
         events.append({"type": "content_block_stop", "index": index})
     events.append({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 1}})
     return events_of([*events, {"type": "message_stop"}])
+
+
+def gathered(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put a streamed message together, as a client does: one block after the other."""
+    message: dict[str, Any] = {}
+    open_at = -1
+    texts: dict[int, str] = {}
+    for event in events:
+        if event["type"] == "message_start":
+            message = event["message"]
+        elif event["type"] == "content_block_start":
+            assert open_at == -1
+            open_at = event["index"]
+            assert open_at == len(message["content"])
+            message["content"].append(event["content_block"])
+        elif event["type"] == "content_block_delta":
+            assert event["index"] == open_at
+            delta, block = event["delta"], message["content"][open_at]
+            if delta["type"] == "input_json_delta":
+                texts[open_at] = texts.get(open_at, "") + delta["partial_json"]
+            else:
+                field = delta["type"].removesuffix("_delta")
+                block[field] += delta[field]
+        elif event["type"] == "content_block_stop":
+            assert event["index"] == open_at
+            open_at = -1
+        elif event["type"] == "message_delta":
+            message.update(event["delta"])
+            message["usage"] = event["usage"]
+    assert open_at == -1
+    for index, text in texts.items():
+        message["content"][index]["input"] = json.loads(text)
+    return message

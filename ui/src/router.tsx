@@ -8,7 +8,7 @@ import { readAuditSearch } from "./features/audit/search";
 import { readBindingSearch } from "./features/bindings/search";
 import { readDatasetDiffSearch, readDatasetSearch, readDatasetsSearch } from "./features/datasets/search";
 import { readKeysSearch } from "./features/keys/search";
-import { readBudgetSearch, readBudgetsSearch, readCacheSearch, readProviderSearch, readProvidersSearch, readRoutesSearch, readToolServerSearch, readToolServersSearch } from "./features/gateway/search";
+import { readBudgetSearch, readBudgetsSearch, readCacheSearch, readProviderSearch, readProvidersSearch, readResponsesSearch, readRoutesSearch, readToolServerSearch, readToolServersSearch } from "./features/gateway/search";
 import { readLineageSearch } from "./features/lineage/search";
 import { readCompareSearch, readModelSearch, readModelsSearch, readRunsSearch } from "./features/models/search";
 import { readDeriveSearch, readReleaseDiffSearch, readReleaseSearch, readReleasesSearch } from "./features/releases/search";
@@ -329,6 +329,13 @@ const toolServer = createRoute({
   ...lazyPage(() => import("./features/gateway/ToolServerPage").then((m) => m.ToolServerPage)),
 });
 
+const responses = createRoute({
+  getParentRoute: () => project,
+  path: "gateway/responses",
+  validateSearch: readResponsesSearch,
+  ...lazyPage(() => import("./features/gateway/ResponsesPage").then((m) => m.ResponsesPage)),
+});
+
 const playground = createRoute({
   getParentRoute: () => project,
   path: "playground",
@@ -342,7 +349,7 @@ const system = createRoute({
   ...lazyPage(() => import("./features/system/SystemPage").then((m) => m.SystemPage)),
 });
 
-const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, bindings, binding, audit, gateway, providers, provider, keys, oldKeys, budgets, budget, modelRoutes, cache, toolServers, toolServer, playground, system])])]);
+const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, bindings, binding, audit, gateway, providers, provider, keys, oldKeys, budgets, budget, modelRoutes, cache, toolServers, toolServer, responses, playground, system])])]);
 
 export function makeRouter(queries: QueryClient) {
   preloadPages();

@@ -21,9 +21,10 @@ from tetrad.kernel.ids import new_id, new_span_id, new_trace_id, uuid7
 from tetrad.kernel.money import Money
 from tetrad.kernel.principal import Principal
 from tetrad.kernel.unreadable import UNREADABLE
-from tetrad.kernel.usage import UNITS, Usage
+from tetrad.kernel.usage import MOST_TOKENS, UNITS, Usage
 
 __all__ = [
+    "MOST_TOKENS",
     "UNITS",
     "UNREADABLE",
     "WHOLE",

@@ -20,6 +20,9 @@ UNITS: dict[str, int] = {
 and characters by the million, the rest each. `request` comes on top of what else a call costs; where `image`,
 `character`, `second` or `search_unit` has a price and is told, it is in place of tokens."""
 
+MOST_TOKENS = 10**9
+"""More tokens of one kind no call has: who tells of more, or of fewer than none, tells nothing."""
+
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one call; the buckets are disjoint, so their sum is the total and each has one price.
@@ -35,6 +38,18 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     output: int = 0
     reasoning: int = 0
     cache_write_1h: int = 0
+
+    @property
+    def plausible(self) -> bool:
+        """Tell whether a call can have used this: no count is negative, or past `MOST_TOKENS`."""
+        return (
+            0 <= self.input <= MOST_TOKENS
+            and 0 <= self.output <= MOST_TOKENS
+            and 0 <= self.cache_read <= MOST_TOKENS
+            and 0 <= self.cache_write <= MOST_TOKENS
+            and 0 <= self.reasoning <= MOST_TOKENS
+            and 0 <= self.cache_write_1h <= MOST_TOKENS
+        )
 
     @property
     def cache_written(self) -> int:

@@ -22,6 +22,7 @@ MAX_MESSAGE = 16_384
 MAX_ERROR = 65_536
 MAX_FIELDS = 40
 SHORTEST_SECRET = 8
+MOST_SECRETS = 2_000
 COVER = "[redacted]"
 _PATTERNS = re.compile(
     r"(tetrad_[a-z]+_)[A-Za-z0-9_-]{16,}"  # our keys
@@ -45,26 +46,43 @@ class _Secrets:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._values: set[str] = set()
-        self.pattern: re.Pattern[str] | None = None
+        self._values: dict[str, None] = {}
+        self._pattern: re.Pattern[str] | None = None
 
     def add(self, values: tuple[str, ...]) -> None:
         with self._lock:
-            self._values.update(value for value in values if len(value) >= SHORTEST_SECRET)
-            longest_first = sorted(self._values, key=len, reverse=True)
-            self.pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+            fresh = [value for value in values if len(value) >= SHORTEST_SECRET and value not in self._values]
+            if not fresh:
+                return
+            self._values.update(dict.fromkeys(fresh))
+            for oldest in list(self._values)[:-MOST_SECRETS]:
+                del self._values[oldest]
+            self._pattern = None
 
     def clear(self) -> None:
         with self._lock:
             self._values.clear()
-            self.pattern = None
+            self._pattern = None
+
+    def cover(self, text: str) -> str:
+        with self._lock:
+            if not self._values:
+                return text
+            if self._pattern is None:  # made when it is needed: secrets come in hundreds, log lines seldom in between
+                longest_first = sorted(self._values, key=len, reverse=True)
+                self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+            pattern = self._pattern
+        return pattern.sub(COVER, text)
 
 
 _secrets = _Secrets()
 
 
 def register_secret(*values: str) -> None:
-    """Blot these values out of everything that is logged from now on; short ones are left, they would hide words."""
+    """Blot these values out of everything that is logged from now on.
+
+    Short ones are left, they would hide words. Of very many the newest `MOST_SECRETS` are known.
+    """
     _secrets.add(values)
 
 
@@ -75,9 +93,7 @@ def forget_secrets() -> None:
 
 def redact(text: str) -> str:
     """Blot out registered secrets, and what looks like a key, a credential header or a password in a URL."""
-    if _secrets.pattern is not None:
-        text = _secrets.pattern.sub(COVER, text)
-    return _PATTERNS.sub(_covered, text)
+    return _PATTERNS.sub(_covered, _secrets.cover(text))
 
 
 def _covered(found: re.Match[str]) -> str:

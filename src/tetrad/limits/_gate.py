@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tetrad.kernel import Clock, Usage
+from tetrad.kernel import UNREADABLE, Clock, Usage
 from tetrad.limits._model import cost_units, money_text
 from tetrad.limits._pockets import Pocket, Pockets, Refused
 from tetrad.limits.errors import BudgetSpent, LimitReached, LimitsUnavailable, PriceUnknown
@@ -20,6 +20,8 @@ from tetrad.serving.ports import ModelCall, Outcome
 BYTES_PER_TOKEN = 3
 """Cautious: text has about four bytes a token, other alphabets and code have fewer."""
 _OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_READ_TOO = ("system", "instructions", "tools", "functions", "response_format", "text")
+"""What a model reads beside the operation's input, in the words of all protocols."""
 _MOST = 10**9
 ESTIMATED = "tetrad.cost.estimated"
 
@@ -34,13 +36,18 @@ class Estimate(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, call: ModelCall, assumed_output: int) -> Estimate:
-        """Tell it from the size of the input and from the client's own bound on the output, by each answer asked."""
-        sent = call.fields.get(call.operation.input)
-        size = 0 if sent is None else memoryview(sent).nbytes
+        """Tell it from the size of all that is read, and from the client's own bound on each answer that it asks for.
+
+        Of several bounds the widest counts: upstreams differ in which of them they keep.
+        """
+        size = _size(call, call.operation.input)
         if call.operation.kind == "embeddings":
             return cls(size // BYTES_PER_TOKEN + 1, 0)
-        bound = next((found for name in _OUTPUT_FIELDS if (found := _number(call, name)) is not None), assumed_output)
-        return cls(size // BYTES_PER_TOKEN + 1, min(bound * max(1, _number(call, "n") or 1), _MOST))
+        size += sum(_size(call, name) for name in _READ_TOO if name != call.operation.input)
+        bounds = [found for name in _OUTPUT_FIELDS if (found := _number(call, name)) is not None]
+        answers = max(1, _number(call, "n") or 1, _number(call, "best_of") or 1) * _prompts(call)
+        bound = max(bounds, default=assumed_output)
+        return cls(size // BYTES_PER_TOKEN + 1, min(bound * answers, _MOST))
 
 
 class Part(NamedTuple):
@@ -372,3 +379,20 @@ def _number(call: ModelCall, name: str) -> int | None:
         if found is not None:
             return max(0, min(found, _MOST))
     return None
+
+
+def _size(call: ModelCall, name: str) -> int:
+    sent = call.fields.get(name)
+    return 0 if sent is None else memoryview(sent).nbytes
+
+
+def _prompts(call: ModelCall) -> int:
+    """Return how many prompts a call has: legacy completions answer each text of a list."""
+    sent = call.fields.get("prompt")
+    if call.operation.name != "completions" or sent is None or bytes(sent)[:1] != b"[":
+        return 1
+    with contextlib.suppress(*UNREADABLE):
+        items = msgspec.json.decode(sent, type=list[msgspec.Raw])
+        if items and bytes(items[0])[:1] in (b'"', b"["):  # numbers are the tokens of one prompt
+            return len(items)
+    return 1

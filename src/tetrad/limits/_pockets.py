@@ -36,7 +36,8 @@ class Pocket:
 
     __slots__ = (
         "asked", "dirty", "ends_at", "fallback", "final", "granted", "id", "instance", "pace", "peak", "refused",
-        "refused_until", "remaining", "reserved", "rule", "said_at", "spent", "taken", "unknown", "used_at", "waiting",
+        "refused_until", "remaining", "reserved", "retry_at", "rule", "said_at", "spent", "taken", "unknown",
+        "used_at", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, rule: LimitRule, instance: str, now: float) -> None:
@@ -49,7 +50,7 @@ class Pocket:
         self.pace = 0.0
         self.used_at = self.said_at = now
         self.ends_at = float("inf")
-        self.refused, self.refused_until = 0, 0.0
+        self.refused, self.refused_until, self.retry_at = 0, 0.0, 0.0
         self.waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.asked: list[tuple[int, asyncio.Future[None]]] = []
         self.dirty = self.final = False
@@ -156,7 +157,7 @@ class Pockets:
             self._fall_back(pocket, amount, now, now_ns)
             return True
         if now < pocket.refused_until and amount >= pocket.refused:
-            raise Refused(pocket.refused_until - now)
+            raise Refused(pocket.retry_at - now)
         return False
 
     def wait(self, pocket: Pocket, amount: int) -> asyncio.Future[None]:
@@ -249,7 +250,8 @@ class Pockets:
                 # calls that ended meanwhile used more than was set aside for them; the bucket has enough: ask again
                 pocket.waiting.append((amount, future))
             else:
-                pocket.refused, pocket.refused_until = amount, now + min(grant.retry_s, _ASK_AGAIN_S)
+                pocket.refused, pocket.retry_at = amount, now + grant.retry_s
+                pocket.refused_until = min(pocket.retry_at, now + _ASK_AGAIN_S)
                 future.set_exception(Refused(max(grant.retry_s, 0.001)))
 
     def _take(self, pocket: Pocket, amount: int, now: float) -> None:

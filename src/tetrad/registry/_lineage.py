@@ -155,7 +155,7 @@ class Lineages:
 
     def _nodes(self, project: str, digests: Sequence[Digest]) -> tuple[LineageNode, ...]:
         """What is only a part of an artifact has no kind of its own: it is called `part`."""
-        artifacts = {artifact.digest: artifact for artifact in self._store.artifacts_of(project, digests)}
+        artifacts = {artifact.digest: artifact for artifact in self._store.artifacts(project, digests)}
         newest: dict[Digest, dict[tuple[str, str], Version]] = {}
         for version in self._store.versions_of_all(project, digests):
             newest.setdefault(version.digest, {}).setdefault((version.kind, version.name), version)

@@ -212,16 +212,6 @@ class SqlRegistryStore:
             row = connection.execute(_one_artifact(project, digest)).one_or_none()
         return None if row is None else _artifact(row)
 
-    def artifacts_of(self, project: str, digests: Sequence[str]) -> list[Artifact]:
-        with self._database.read() as connection:
-            return [
-                _artifact(row)
-                for chunk in chunks(sorted(set(digests)))
-                for row in connection.execute(
-                    sa.select(artifacts).where(artifacts.c.project == project, artifacts.c.digest.in_(chunk))
-                )
-            ]
-
     def visible(self, project: str, digests: Iterable[str]) -> set[str]:
         found: set[str] = set()
         with self._database.read() as connection:

@@ -12,10 +12,13 @@ from datetime import timedelta
 import msgspec
 
 from tetrad.kernel import Clock, TetradError
+from tetrad.responses._bells import Bells
 from tetrad.responses._model import (
     BackgroundAnswer,
     BackgroundRequest,
     BackgroundWork,
+    EventBatch,
+    EventPage,
     KeptResponse,
     OpenResponse,
     call_body,
@@ -25,7 +28,11 @@ from tetrad.responses._model import (
 )
 from tetrad.responses._service import Responses
 from tetrad.responses.errors import (
+    BadResponse,
+    BegunBefore,
+    IdempotencyKeyReused,
     NotInBackground,
+    NotStreamed,
     ResponseKeyGone,
     ResponseNotFound,
     TooManyInBackground,
@@ -55,27 +62,38 @@ class Background:
         self._jobs = jobs
         self._keys = keys
         self._clock = clock
+        self.bells = Bells()
+        """They ring when a response has new events, or has ended."""
 
     # for clients
 
     def begin(self, asked: BackgroundRequest) -> KeptResponse:
         """Have a response answered; return it as it is shown until then.
 
-        Raises as `Responses.keep` does, `TooManyInBackground`, and `ResponseKeyGone`.
+        Asked again by the same idempotency key, it returns the response that was begun the first time, as it stands.
+        Raises as `Responses.keep` does, `TooManyInBackground`, `ResponseKeyGone` and `IdempotencyKeyReused`.
         """
         kept, limits = asked.kept, self._responses.limits
+        before = self._begun_before(asked)
+        if before is not None:
+            return before
         lineage = self._responses.admitted(kept)
         self._keys.secret(kept.project, kept.key_id)  # a key that is gone by now begins nothing
         now = self._clock.now()
-        begun = self._store.begin(
-            kept,
-            asked.call,
-            lineage=lineage,
-            now=now,
-            deadline_at=now + timedelta(seconds=limits.background_s),
-            expires_at=now + timedelta(days=limits.keep_days),
-            most=limits.background_most,
-        )
+        try:
+            begun = self._store.begin(
+                asked,
+                lineage=lineage,
+                now=now,
+                deadline_at=now + timedelta(seconds=limits.background_s),
+                expires_at=now + timedelta(days=limits.keep_days),
+                most=limits.background_most,
+            )
+        except BegunBefore:  # at the same time, by the same key
+            before = self._begun_before(asked)
+            if before is None:
+                raise
+            return before
         if not begun:
             raise TooManyInBackground(
                 f"the project {kept.project!r} has {limits.background_most:,} responses under way in the background",
@@ -103,6 +121,32 @@ class Background:
         self._settle(kept, changed(kept.response, status="cancelled"))
         return self._responses.get(project, identity)
 
+    def events(self, project: str, identity: str, after: int) -> EventPage:
+        """Return the next events of a response after a number, none where there are none yet.
+
+        Raises `ResponseNotFound`, and `NotStreamed` for a response whose events are not kept, or not any more.
+        """
+        self.lapse(project, identity)
+        kept = self._responses.get(project, identity)
+        log = self._store.event_log(project, identity)
+        if not log.kept:
+            lacked = "stream=true" if state_of(kept.response).background else "background=true and stream=true"
+            raise NotStreamed(
+                f"the response {identity} cannot be streamed because it was not created with {lacked}",
+                hint="retrieve it without 'stream'",
+            )
+        if log.until is not None and log.until <= self._clock.now():
+            raise NotStreamed(
+                f"the response {identity} can no longer be streamed: events are kept for "
+                f"{self._responses.limits.events_s:,} s after the end",
+                hint="retrieve it without 'stream', or raise TETRAD_RESPONSE_EVENTS_S",
+            )
+        return self._store.events(project, identity, after)
+
+    def dropped(self, project: str, identity: str) -> str:
+        """Return the parameters that the upstream was not told, by their names; empty where it was told all."""
+        return self._store.dropped(project, identity)
+
     def lapse(self, project: str, identity: str) -> None:
         """End a response that has had its time; anything else stays as it is."""
         found = self._store.open(project, identity)
@@ -127,10 +171,33 @@ class Background:
         kept = self._responses.get(project, identity)
         if not self._store.note_call(project, identity, changed(kept.response, status="in_progress")):
             raise _over(identity)
-        call = found.call
+        self.bells.ring(project, identity)
+        call, body = found.call, call_body(found.call, kept.input)
         return BackgroundWork(
-            identity, secret, found.deadline_s, call_body(call, kept.input), call.headers, call.release, call.stream
+            id=identity,
+            secret=secret,
+            deadline_s=found.deadline_s,
+            body=body,
+            headers=call.headers,
+            release=call.release,
+            stream=call.stream,
+            number=found.calls + 1,
+            events=call.events,
         )
+
+    def say(self, project: str, identity: str, batch: EventBatch) -> None:
+        """Add what a call said to the events of its response; again, it changes nothing.
+
+        What a call says that is not the newest is not heard. Raises `ResponseNotFound` once the response has ended.
+        """
+        try:
+            shown = self._store.add_events(project, identity, batch, self._responses.limits.event_bytes)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise BadResponse(f"an event of the response {identity} cannot be read: {error}") from None
+        if shown is None:
+            raise _over(identity)
+        if shown:
+            self.bells.ring(project, identity)
 
     def finish(self, project: str, identity: str, answer: BackgroundAnswer) -> None:
         """End a response by what was answered; one that has ended, or is gone, stays so."""
@@ -149,6 +216,7 @@ class Background:
     def tend(self) -> dict[str, int]:
         """See to it that somebody works on all that are under way, and end those that nobody can."""
         begun = ended = 0
+        self._store.forget_events(self._clock.now())
         for project, identity in self._store.every_open():
             try:
                 found = self._store.open(project, identity)
@@ -170,6 +238,21 @@ class Background:
         return {"begun": begun, "ended": ended}
 
     # inside
+
+    def _begun_before(self, asked: BackgroundRequest) -> KeptResponse | None:
+        project = asked.kept.project
+        if not asked.idempotency:
+            return None
+        found = self._store.begun_by(project, asked.kept.key_id, asked.idempotency)
+        if found is None:
+            return None
+        identity, fingerprint = found
+        if fingerprint != asked.fingerprint:
+            raise IdempotencyKeyReused(
+                f"the Idempotency-Key of this request began the response {identity} with another body",
+                hint="send the same body again, or a new Idempotency-Key",
+            )
+        return self._responses.get(project, identity)
 
     def _open(self, project: str, identity: str) -> tuple[OpenResponse, str]:
         found = self._store.open(project, identity)
@@ -218,7 +301,7 @@ class Background:
         if conversation:
             added = status not in _ANSWERED or self._extended(kept, conversation, items)
             final = changed(final, conversation={"id": conversation} if added else None)
-        self._settle(made, final)
+        self._settle(made, final, answer.dropped)
 
     def _extended(self, kept: KeptResponse, conversation: str, items: list[bytes]) -> bool:
         try:
@@ -228,10 +311,20 @@ class Background:
             return False
         return True
 
-    def _settle(self, kept: KeptResponse, response: msgspec.Raw) -> None:
-        expires_at = self._clock.now() + timedelta(days=self._responses.limits.keep_days)
-        if self._store.settle(kept.project, kept.id, response, upstream=kept.upstream, expires_at=expires_at):
+    def _settle(self, kept: KeptResponse, response: msgspec.Raw, dropped: str = "") -> None:
+        now, limits = self._clock.now(), self._responses.limits
+        if self._store.settle(
+            kept.project,
+            kept.id,
+            response,
+            upstream=kept.upstream,
+            now=now,
+            expires_at=now + timedelta(days=limits.keep_days),
+            events_until=now + timedelta(seconds=limits.events_s),
+            dropped=dropped[:_MESSAGE],
+        ):
             log.info("the response %s is %s", kept.id, state_of(response).status)
+        self.bells.ring(kept.project, kept.id)
 
 
 def _over(identity: str) -> ResponseNotFound:

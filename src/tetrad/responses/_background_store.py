@@ -11,8 +11,18 @@ import msgspec
 import sqlalchemy as sa
 
 from tetrad.kit.db import Database
-from tetrad.responses._model import BackgroundCall, KeptResponse, OpenResponse
+from tetrad.responses import _event_log as event_log
+from tetrad.responses._model import (
+    BackgroundCall,
+    BackgroundRequest,
+    EventBatch,
+    EventLog,
+    EventPage,
+    OpenResponse,
+    state_of,
+)
 from tetrad.responses._store import background_responses, insert_kept, kept_responses
+from tetrad.responses.errors import BegunBefore
 
 _c = background_responses.c
 _call = msgspec.json.Decoder(BackgroundCall)
@@ -26,8 +36,7 @@ class SqlBackgroundStore:
 
     def begin(
         self,
-        kept: KeptResponse,
-        call: BackgroundCall,
+        asked: BackgroundRequest,
         *,
         lineage: Sequence[str],
         now: datetime,
@@ -35,6 +44,7 @@ class SqlBackgroundStore:
         expires_at: datetime,
         most: int,
     ) -> bool:
+        kept = asked.kept
         under_way = sa.select(sa.func.count()).select_from(background_responses).where(_c.project == kept.project)
         row = {
             "project": kept.project,
@@ -43,14 +53,20 @@ class SqlBackgroundStore:
             "created_at": now,
             "deadline_at": deadline_at,
             "calls": 0,
-            "request": zlib.compress(msgspec.json.encode(call), 1),
+            "request": zlib.compress(msgspec.json.encode(asked.call), 1),
         }
         with self._database.write() as connection:
             if int(connection.execute(under_way).scalar_one()) >= most:
                 return False
             insert_kept(connection, kept, lineage, expires_at)
             connection.execute(sa.insert(background_responses).values(row))
+            if not event_log.open_record(connection, asked, now):
+                raise BegunBefore(f"an equal request of the key {kept.key_id!r} was begun before")
         return True
+
+    def begun_by(self, project: str, key_id: str, idempotency: str) -> tuple[str, str] | None:
+        with self._database.read() as connection:
+            return event_log.begun_by(connection, project, key_id, idempotency)
 
     def open(self, project: str, identity: str) -> OpenResponse | None:
         query = sa.select(background_responses).where(*_one(project, identity))
@@ -74,17 +90,56 @@ class SqlBackgroundStore:
             if not connection.execute(counted).rowcount:
                 return False
             connection.execute(_shown(project, identity).values(response=zlib.compress(bytes(response), 1)))
+            event_log.mark(connection, project, identity, "in_progress")
+            event_log.tell(connection, project, identity, "response.in_progress", response)
         return True
 
     def settle(
-        self, project: str, identity: str, response: msgspec.Raw, *, upstream: str, expires_at: datetime
+        self,
+        project: str,
+        identity: str,
+        response: msgspec.Raw,
+        *,
+        upstream: str,
+        now: datetime,
+        expires_at: datetime,
+        events_until: datetime,
+        dropped: str = "",
     ) -> bool:
         values = {"response": zlib.compress(bytes(response), 1), "upstream": upstream, "expires_at": expires_at}
         with self._database.write() as connection:
             if not connection.execute(sa.delete(background_responses).where(*_one(project, identity))).rowcount:
                 return False
             connection.execute(_shown(project, identity).values(values))
+            status = str(state_of(response).status)
+            event_log.tell(connection, project, identity, f"response.{status}", response)
+            event_log.mark(
+                connection, project, identity, status, ended_at=now, events_until=events_until, dropped=dropped
+            )
         return True
+
+    def dropped(self, project: str, identity: str) -> str:
+        with self._database.read() as connection:
+            return event_log.dropped_of(connection, project, identity)
+
+    def add_events(self, project: str, identity: str, batch: EventBatch, most_bytes: int) -> bool | None:
+        with self._database.write() as connection:
+            found = connection.execute(sa.select(_c.calls).where(*_one(project, identity)).with_for_update()).scalar()
+            if found is None:
+                return None
+            return found == batch.call and event_log.add(connection, project, identity, batch, most_bytes)
+
+    def event_log(self, project: str, identity: str) -> EventLog:
+        with self._database.read() as connection:
+            return event_log.log_of(connection, project, identity)
+
+    def events(self, project: str, identity: str, after: int) -> EventPage:
+        with self._database.read() as connection:
+            return event_log.page(connection, project, identity, after)
+
+    def forget_events(self, now: datetime) -> int:
+        with self._database.write() as connection:
+            return event_log.forget_events(connection, now)
 
 
 def _one(project: str, identity: str) -> tuple[sa.ColumnElement[bool], ...]:

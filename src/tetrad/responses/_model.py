@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -57,6 +58,7 @@ class BackgroundCall(msgspec.Struct, frozen=True):
 
     `body` is the client's request without its input, which is kept with the response; `headers` are those that go with
     it. The app is called as its `release`, where there is one. `stream`: the answer is best asked for as a stream.
+    `events`: the client follows its events.
     """
 
     body: msgspec.Raw
@@ -64,13 +66,21 @@ class BackgroundCall(msgspec.Struct, frozen=True):
     release: str = ""
     conversation: str = ""
     stream: bool = False
+    events: bool = False
 
 
 class BackgroundRequest(msgspec.Struct, frozen=True):
-    """A response that is to be answered in the background: how it is shown until then, and what is to be called."""
+    """A response that is to be answered in the background: how it is shown until then, and what is to be called.
+
+    Who asks again with the same `idempotency` asks for the same response, if the request has the same `fingerprint`.
+    """
 
     kept: KeptResponse
     call: BackgroundCall
+    app: str = ""
+    model: str = ""
+    idempotency: str = ""
+    fingerprint: str = ""
 
 
 class OpenResponse(msgspec.Struct, frozen=True):
@@ -86,7 +96,10 @@ class OpenResponse(msgspec.Struct, frozen=True):
 
 
 class BackgroundWork(msgspec.Struct, frozen=True):
-    """What a worker must know to answer a response: what to send, as whom, and until when."""
+    """What a worker must know to answer a response: what to send, as whom, and until when.
+
+    It is call `number` of the response; its `events`, where they are followed, are told by that.
+    """
 
     id: str
     secret: str
@@ -95,15 +108,68 @@ class BackgroundWork(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
     release: str = ""
     stream: bool = False
+    number: int = 1
+    events: bool = False
+
+
+class EventBatch(msgspec.Struct, frozen=True):
+    """What a call said: its events from number `first` of that call on, each a JSON object."""
+
+    call: int
+    first: int
+    events: list[msgspec.Raw]
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Events of a response in their order, up to and with number `last`; `over`: none come after them."""
+
+    events: list[msgspec.Raw]
+    last: int
+    over: bool
+
+
+class EventLog(msgspec.Struct, frozen=True):
+    """How far the events of a response are: whether there are any, what number comes next, until when they are kept."""
+
+    kept: bool
+    next_number: int
+    over: bool
+    until: datetime | None = None
+
+
+class BackgroundRecord(msgspec.Struct, frozen=True):
+    """What operators see of a response in the background: nothing of what was said."""
+
+    id: str
+    status: str
+    app: str
+    model: str
+    key_id: str
+    created_at: datetime
+    ended_at: datetime | None = None
+    followed: bool = False
+    dropped: str = ""
+
+
+class RecordSearch(msgspec.Struct, frozen=True):
+    """Which of them: those of a status (`open`: not ended), those that hold a text in an id, an app or a model."""
+
+    contains: str = ""
+    status: str = ""
+    oldest_first: bool = False
 
 
 class BackgroundAnswer(msgspec.Struct, frozen=True):
-    """How a call in the background ended: with a response (a JSON object), or with an error."""
+    """How a call in the background ended: with a response (a JSON object), or with an error.
+
+    `dropped` names the parameters that its upstream was not told.
+    """
 
     response: msgspec.Raw = msgspec.Raw(b"null")
     upstream: str = ""
     code: str = ""
     message: str = ""
+    dropped: str = ""
 
     @property
     def answered(self) -> bool:
@@ -122,6 +188,8 @@ class ResponseLimits(msgspec.Struct, frozen=True):
     most_items: int = 5000
     background_most: int = 200
     background_s: int = 3600
+    event_bytes: int = 16 * 2**20
+    events_s: int = 3600
 
 
 class ItemPage(msgspec.Struct, frozen=True):
@@ -136,6 +204,17 @@ class ItemPage(msgspec.Struct, frozen=True):
 
 class _Output(msgspec.Struct, frozen=True):
     output: list[msgspec.Raw] = []
+
+
+class ResponseError(msgspec.Struct, frozen=True):
+    """Why a response failed."""
+
+    code: str = ""
+    message: str = ""
+
+
+class _Erring(msgspec.Struct, frozen=True):
+    error: ResponseError | None = None
 
 
 class ResponseState(msgspec.Struct, frozen=True):
@@ -155,12 +234,18 @@ _items = msgspec.json.Decoder(list[msgspec.Raw])
 _item = msgspec.json.Decoder(dict[str, Any])
 _outputs = msgspec.json.Decoder(_Output)
 _state = msgspec.json.Decoder(ResponseState)
+_erring = msgspec.json.Decoder(_Erring)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def state_of(response: msgspec.Raw) -> ResponseState:
     """Return how far a response is."""
     return _state.decode(response)
+
+
+def error_of(response: msgspec.Raw) -> ResponseError | None:
+    """Return why a response failed; None where it did not."""
+    return _erring.decode(response).error
 
 
 def changed(response: msgspec.Raw, **values: Any) -> msgspec.Raw:

@@ -31,10 +31,31 @@ BACKGROUND_S = Setting(
     "response_background_s", int, 3600, "Seconds that a response in the background may take, its wait included.",
     minimum=1, maximum=43_200,
 )  # fmt: skip
+EVENT_BYTES = Setting(
+    "response_event_bytes", int, 16 * 2**20,
+    "Bytes of events kept of a streamed response in the background; past them only its last event comes.",
+    minimum=1024,
+)  # fmt: skip
+EVENTS_S = Setting(
+    "response_events_s", int, 3600,
+    "Seconds that the events of a streamed response in the background are kept after it has ended.",
+    minimum=1, maximum=30 * 86_400,
+)  # fmt: skip
 
 SETTINGS = SettingsTable(
     "Stored responses",
-    (KEEP_DAYS, MAX_KEPT, MAX_BYTES, CONVERSATION_BYTES, MAX_TURNS, MAX_ITEMS, BACKGROUND_MAX, BACKGROUND_S),
+    (
+        KEEP_DAYS,
+        MAX_KEPT,
+        MAX_BYTES,
+        CONVERSATION_BYTES,
+        MAX_TURNS,
+        MAX_ITEMS,
+        BACKGROUND_MAX,
+        BACKGROUND_S,
+        EVENT_BYTES,
+        EVENTS_S,
+    ),
 )
 
 

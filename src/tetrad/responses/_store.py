@@ -67,6 +67,39 @@ background_responses = sa.Table(
     sa.Column("request", sa.LargeBinary, nullable=False),
     sa.Index(None, "created_at"),
 )
+background_records = sa.Table(
+    "background_records",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("key_id", sa.String(128), nullable=False),
+    sa.Column("app", sa.String(63), nullable=False),
+    sa.Column("model", sa.String(300), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("ended_at", Timestamp, nullable=True),
+    sa.Column("followed", sa.Boolean, nullable=False),
+    sa.Column("next_number", sa.BigInteger, nullable=False),
+    sa.Column("event_bytes", sa.BigInteger, nullable=False),
+    sa.Column("shown_call", sa.Integer, nullable=False),
+    sa.Column("call_events", sa.BigInteger, nullable=False),
+    sa.Column("events_until", Timestamp, nullable=True),
+    sa.Column("idempotency", sa.String(64), nullable=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("dropped", sa.Text, nullable=False),
+    sa.Index(None, "project", "key_id", "idempotency", unique=True),
+    sa.Index(None, "project", "created_at"),
+    sa.Index(None, "events_until"),
+)
+"""What is known of a response in the background, as long as it is kept."""
+background_events = sa.Table(
+    "background_events",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("response", sa.String(128), primary_key=True),
+    sa.Column("last", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("events", sa.LargeBinary, nullable=False),
+)
 _PER_QUERY = 200
 
 
@@ -99,6 +132,7 @@ class SqlResponseStore:
         table = background_responses.c
         with self._database.write() as connection:
             connection.execute(sa.delete(background_responses).where(table.project == project, table.id == identity))
+            _forget_background(connection, project, identity)
             return connection.execute(gone).rowcount > 0
 
     def count(self, project: str) -> int:
@@ -232,7 +266,20 @@ class SqlResponseStore:
             sa.or_(*(sa.and_(kept_responses.c.project == row[0], kept_responses.c.id == row[1]) for row in rows)),
         )
         with self._database.write() as connection:
-            return connection.execute(gone).rowcount
+            swept = connection.execute(gone).rowcount
+            for project, identity in rows:
+                still = sa.select(kept_responses.c.id).where(
+                    kept_responses.c.project == project, kept_responses.c.id == identity
+                )
+                if connection.execute(still).first() is None:
+                    _forget_background(connection, project, identity)
+        return swept
+
+
+def _forget_background(connection: sa.Connection, project: str, identity: str) -> None:
+    records, events = background_records.c, background_events.c
+    connection.execute(sa.delete(background_records).where(records.project == project, records.id == identity))
+    connection.execute(sa.delete(background_events).where(events.project == project, events.response == identity))
 
 
 def insert_kept(connection: sa.Connection, kept: KeptResponse, lineage: Sequence[str], expires_at: datetime) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tetrad.kernel import Forbidden, InvalidInput, NotFound, Overloaded, TooLarge
+from tetrad.kernel import Conflict, Forbidden, InvalidInput, NotFound, Overloaded, TooLarge
 
 
 class ResponseNotFound(NotFound):
@@ -39,6 +39,25 @@ class ResponseNotComplete(InvalidInput):
     """A response in the background has no answer to go on from: not yet, or never."""
 
     code = "response_not_complete"
+
+
+class BegunBefore(Conflict):
+    """A response was begun by the same idempotency key."""
+
+    code = "idempotency_key_in_use"
+
+
+class IdempotencyKeyReused(InvalidInput):
+    """An idempotency key came again with another request."""
+
+    code = "idempotency_key_reused"
+    status = 422
+
+
+class NotStreamed(InvalidInput):
+    """The events of a response cannot be had: there never were any, or they are kept no longer."""
+
+    code = "response_not_streamed"
 
 
 class NotInBackground(InvalidInput):

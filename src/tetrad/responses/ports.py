@@ -8,7 +8,17 @@ from typing import Protocol
 
 import msgspec
 
-from tetrad.responses._model import BackgroundCall, KeptConversation, KeptResponse, OpenResponse
+from tetrad.responses._model import (
+    BackgroundRecord,
+    BackgroundRequest,
+    EventBatch,
+    EventLog,
+    EventPage,
+    KeptConversation,
+    KeptResponse,
+    OpenResponse,
+    RecordSearch,
+)
 
 
 class ResponseStore(Protocol):
@@ -89,8 +99,7 @@ class BackgroundStore(Protocol):
 
     def begin(
         self,
-        kept: KeptResponse,
-        call: BackgroundCall,
+        asked: BackgroundRequest,
         *,
         lineage: Sequence[str],
         now: datetime,
@@ -98,7 +107,14 @@ class BackgroundStore(Protocol):
         expires_at: datetime,
         most: int,
     ) -> bool:
-        """Insert both, or neither; false where the project has `most` under way."""
+        """Insert both, or neither; false where the project has `most` under way.
+
+        Raises `BegunBefore` where the API key began one by the same idempotency key.
+        """
+        ...
+
+    def begun_by(self, project: str, key_id: str, idempotency: str) -> tuple[str, str] | None:
+        """Return the id and the fingerprint of what an API key began by an idempotency key; None where nothing."""
         ...
 
     def open(self, project: str, identity: str) -> OpenResponse | None:
@@ -118,9 +134,57 @@ class BackgroundStore(Protocol):
         ...
 
     def settle(
-        self, project: str, identity: str, response: msgspec.Raw, *, upstream: str, expires_at: datetime
+        self,
+        project: str,
+        identity: str,
+        response: msgspec.Raw,
+        *,
+        upstream: str,
+        now: datetime,
+        expires_at: datetime,
+        events_until: datetime,
+        dropped: str = "",
     ) -> bool:
         """End a response: from now on it is shown so. False where it has ended before, and stays as it was."""
+        ...
+
+    def dropped(self, project: str, identity: str) -> str:
+        """Return the parameters that the upstream of a response was not told, as they were named."""
+        ...
+
+    def add_events(self, project: str, identity: str, batch: EventBatch, most_bytes: int) -> bool | None:
+        """Add what a call said, each event once; None where the response has ended.
+
+        False where it is not shown: another call is made by now, or was shown before, or there would be more than
+        `most_bytes`.
+        Raises `msgspec.MsgspecError` for what is no event.
+        """
+        ...
+
+    def event_log(self, project: str, identity: str) -> EventLog:
+        """Return how far the events of a response are."""
+        ...
+
+    def events(self, project: str, identity: str, after: int) -> EventPage:
+        """Return the next events after a number, some at a time."""
+        ...
+
+    def forget_events(self, now: datetime) -> int:
+        """Forget events whose time is over; tell of how many responses."""
+        ...
+
+
+class RecordStore(Protocol):
+    """What is known of responses in the background, as long as they are kept."""
+
+    def search(
+        self, project: str, search: RecordSearch, after: tuple[datetime, str] | None, limit: int
+    ) -> list[BackgroundRecord]:
+        """Return those that are searched for, by age, from a time and an id on."""
+        ...
+
+    def get(self, project: str, identity: str) -> BackgroundRecord | None:
+        """Return one; None where it is not there."""
         ...
 
 

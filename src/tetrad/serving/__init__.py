@@ -5,6 +5,7 @@ from tetrad.serving._background import ANSWERED_BY
 from tetrad.serving._background import RELEASE as BACKGROUND_RELEASE
 from tetrad.serving._background import RESPONSE as BACKGROUND_RESPONSE
 from tetrad.serving._cache import Cache
+from tetrad.serving._cache_forms import stream_of
 from tetrad.serving._cache_store import CacheCounts, CachedAnswer, FileAnswers, MemoryAnswers
 from tetrad.serving._chains import Chaining
 from tetrad.serving._dispatch import BoundModel, Dispatch, Layer
@@ -242,6 +243,7 @@ __all__ = [
     "read_gemini_error",
     "read_messages_usage",
     "said_plainly",
+    "stream_of",
     "translated",
     "units_of_chat",
     "upstream_of",

@@ -6,6 +6,8 @@ holds for such keys alone.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from typing import Any
 
@@ -17,13 +19,15 @@ from tetrad.serving._exchange import Exchange
 from tetrad.serving._model import KeyEntry
 from tetrad.serving._routing import Route
 from tetrad.serving.errors import RequestRefused
-from tetrad.serving.ports import Deferred, Outcome, Turn
+from tetrad.serving.ports import Deferred, Following, Outcome, Turn
 
 RESPONSE = b"x-tetrad-background"
 """The header of a call that names the response which it answers."""
 RELEASE = b"x-tetrad-background-release"
 """The header of a call that names the release which the response was begun with."""
 ANSWERED_BY = b"x-tetrad-background-upstream"
+IDEMPOTENCY = b"idempotency-key"
+_KEY = re.compile(rb"[\x20-\x7e]{1,255}")
 _OURS = b"x-tetrad-"
 _LEFT_OUT = frozenset((RESPONSE, RELEASE, b"x-tetrad-batch-step", b"x-tetrad-model"))
 _ECHOED = (
@@ -52,13 +56,6 @@ def refuse_deferral(fields: Fields, key: KeyEntry | None) -> None:
             hint="leave 'background' out: nobody waits for a batch",
             code="background_not_served",
         )
-    if flag_field(fields, "stream"):
-        raise RequestRefused(
-            "a response in the background is not streamed",
-            param="stream",
-            hint="leave 'stream' out and retrieve the response until it has ended, or leave 'background' out",
-            code="background_stream_not_served",
-        )
     said = fields.get("store")
     if said is not None and bytes(said) != b"null" and not flag_field(fields, "store"):
         raise RequestRefused(
@@ -80,6 +77,7 @@ def refuse_deferral(fields: Fields, key: KeyEntry | None) -> None:
 def deferred(exchange: Exchange, route: Route, key: KeyEntry, own: bytes, previous: str, conversation: str) -> Deferred:
     """Return what is to be answered later, and how it is shown until then."""
     identity = f"resp_{uuid7().hex}"
+    idempotency, fingerprint = _idempotency(exchange)
     said = read_fields(exchange.body)
     shown: Fields = {
         "id": msgspec.Raw(msgspec.json.encode(identity)),
@@ -99,6 +97,7 @@ def deferred(exchange: Exchange, route: Route, key: KeyEntry, own: bytes, previo
             shown[name] = said[name]
         elif name in _UNSAID:
             shown[name] = msgspec.Raw(_UNSAID[name])
+    events = flag_field(said, "stream")
     for name in ("background", "stream", "stream_options", "input"):
         said.pop(name, None)
     release = route.release.route if route.release is not None else None
@@ -118,7 +117,12 @@ def deferred(exchange: Exchange, route: Route, key: KeyEntry, own: bytes, previo
         conversation=conversation,
         # a stream tells sooner that it breaks, and a long one is no idle one; what is promised of its shape is mended
         # only where the answer is whole
-        stream=release is None or release.output == "off",
+        stream=events or release is None or release.output == "off",
+        events=events,
+        app=exchange.app,
+        model=exchange.model,
+        idempotency=idempotency,
+        fingerprint=fingerprint,
     )
 
 
@@ -130,8 +134,8 @@ class Begun:
     done = True
     dropped: tuple[str, ...] = ()
 
-    def __init__(self, body: bytes) -> None:
-        self.headers: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json")]
+    def __init__(self, body: bytes, *, again: bool = False) -> None:
+        self.headers: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json"), *_replayed(again)]
         self.received_ns = time.time_ns()
         self._body = body
 
@@ -143,6 +147,57 @@ class Begun:
 
     def close(self) -> None:
         return None
+
+
+class Followed:
+    """The answer to a request that is answered in the background, and whose events the client follows from here on."""
+
+    status = 200
+    stream = True
+    dropped: tuple[str, ...] = ()
+
+    def __init__(self, events: Following) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.received_ns = time.time_ns()
+        self.done = False
+        self._events = events
+
+    def of(self, identity: str, *, again: bool) -> Followed:
+        """Follow this response; `again`: it was begun before."""
+        self._events.response = identity
+        self.headers.extend(_replayed(again))
+        return self
+
+    async def read(self) -> bytes:
+        piece = await self._events.read()
+        self.done = not piece
+        return piece
+
+    def outcome(self) -> Outcome:
+        return Outcome()
+
+    def close(self) -> None:
+        self._events.close()
+
+
+def _replayed(again: bool) -> list[tuple[bytes, bytes]]:
+    return [(b"idempotent-replayed", b"true")] if again else []
+
+
+def _idempotency(exchange: Exchange) -> tuple[str, str]:
+    """Return what is kept of a request by which it is known again: its key, hashed, and a digest of its body."""
+    said = exchange.headers.get(IDEMPOTENCY)
+    if said is None:
+        return "", ""
+    if not _KEY.fullmatch(said):
+        raise RequestRefused(
+            "the Idempotency-Key is not readable",
+            param="Idempotency-Key",
+            hint="1 to 255 printable ASCII characters, such as a UUID",
+            code="bad_field",
+        )
+    body = msgspec.json.encode(msgspec.json.decode(exchange.body), order="deterministic")
+    return hashlib.sha256(said).hexdigest(), hashlib.sha256(body).hexdigest()
 
 
 def _told(value: Any) -> msgspec.Raw:

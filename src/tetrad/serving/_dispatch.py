@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
-from tetrad.kernel import Clock, TetradError
+import msgspec
+
+from tetrad.kernel import MOST_TOKENS, Clock, TetradError
 from tetrad.serving._body import seen
 from tetrad.serving._exchange import Attempt, Exchange
 from tetrad.serving._model import ModelEntry, RouteTable, Upstream
 from tetrad.serving._pricing import Pricer
 from tetrad.serving._route_plan import plan_of_one
-from tetrad.serving.ports import Answer, BatchEndpoint, Handler, ModelCall
+from tetrad.serving.ports import Answer, BatchEndpoint, Handler, ModelCall, Outcome
 
 if TYPE_CHECKING:
     from tetrad.serving._attempts import Runner
@@ -92,7 +94,7 @@ def settle(exchange: Exchange, made: Attempt, answer: Answer | None, now_ns: int
     if answer is None:
         return
     made.status = answer.status
-    outcome = made.outcome = answer.outcome()
+    outcome = made.outcome = _believed(answer.outcome())
     if outcome.error_type and not made.error_type:
         made.error_type, made.error_message = outcome.error_type, outcome.error_message
     if made.error_type and not exchange.error_type:
@@ -101,3 +103,12 @@ def settle(exchange: Exchange, made: Attempt, answer: Answer | None, now_ns: int
         made.cost, made.currency = made.pricer.cost(outcome.usage), made.pricer.currency
     elif made.pricer is not None and outcome.units:
         made.cost, made.currency = made.pricer.cost_of(outcome.usage, outcome.units), made.pricer.currency
+
+
+def _believed(outcome: Outcome) -> Outcome:
+    """Return an outcome without counts that cannot be: what they cost is not known, neither a gift nor a fortune."""
+    usage, units = outcome.usage, outcome.units
+    if (usage is None or usage.plausible) and not any(not 0 <= count <= MOST_TOKENS for count in units.values()):
+        return outcome
+    attributes = {**outcome.attributes, "tetrad.usage.implausible": "true"}
+    return msgspec.structs.replace(outcome, usage=None, units={}, priced=True, attributes=attributes)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 import msgspec
 
 from tetrad.kernel import TetradError
-from tetrad.serving._background import ANSWERED_BY, RESPONSE, Begun, deferred, refuse_deferral
+from tetrad.serving._background import ANSWERED_BY, RESPONSE, Begun, Followed, deferred, refuse_deferral
 from tetrad.serving._body import Fields, flag_field, items_field, read_fields, take_extension, text_field
 from tetrad.serving._dispatch import Dispatch
 from tetrad.serving._exchange import Exchange
@@ -93,9 +93,11 @@ class Remembering:
             found = await self._memory.recall(key.project, previous)
             if not _goes_on_there(found, route):
                 call, lost = _going_on(exchange, route, call, found, own)
+                _refuse_losses(lost, call, route.model.upstream, _PREVIOUS)
         if conversation:
             found = await self._memory.recall_kept(key.project, conversation)
             call, lost = _going_on(exchange, route, call, found, own)
+            _refuse_losses(lost, call, route.model.upstream, "conversation")
         answer = await following(exchange, route, call)
         if answer.status >= 400:
             return answer
@@ -113,8 +115,16 @@ class Remembering:
             await self._memory.recall(asked.turn.project, asked.turn.previous)
         if asked.conversation:
             await self._memory.recall_kept(asked.turn.project, asked.conversation)
-        exchange.background = asked.id
-        return Begun(await self._memory.begin(asked))
+        followed = Followed(self._memory.follow(asked.turn.project, asked.id)) if asked.events else None
+        try:
+            shown = await self._memory.begin(asked)
+        except BaseException:
+            if followed is not None:
+                followed.close()
+            raise
+        exchange.background = identity = _shown.decode(shown).id  # another than asked, if it was asked before
+        again = identity != asked.id
+        return Begun(shown, again=again) if followed is None else followed.of(identity, again=again)
 
 
 def _conversation(fields: Fields) -> str:
@@ -142,6 +152,17 @@ def _goes_on_there(found: Remembered, route: Route) -> bool:
     """Tell whether the upstream keeps the response itself, and nothing of ours has to stand before it again."""
     upstream = route.model.upstream
     return found.native and found.upstream == upstream.name and _native(upstream) and route.release is None
+
+
+def _refuse_losses(lost: bool, call: ModelCall, upstream: Upstream, param: str) -> None:
+    strict = call.strict if call.strict is not None else upstream.translation == "strict"
+    if lost and strict:
+        raise RequestRefused(
+            f"what is stored of {param!r} holds thoughts that {upstream.name!r} did not make, and cannot be told",
+            param=param,
+            hint="go on with the model that answered before, or send the header x-tetrad-translation: lossy",
+            code="cannot_translate",
+        )
 
 
 def _going_on(
@@ -194,6 +215,7 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 _named = msgspec.json.Decoder(_Named | str)
+_shown = msgspec.json.Decoder(_Named)
 
 
 class _Remembered:

@@ -312,6 +312,12 @@ class RouteTable(msgspec.Struct, frozen=True):
     tool_servers: dict[str, ToolServerRoute] = {}
     """By `project/name`."""
 
+    def secrets(self) -> set[str]:
+        """Return what upstreams are called with and nobody may read in a log."""
+        own = {secret for each in self.upstreams.values() for secret in (each.secret, *each.secrets)}
+        bound = {target.secret for each in self.bindings.values() for target in each.targets.values()}
+        return (own | bound) - {""}
+
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(RouteTable)

@@ -12,11 +12,13 @@ from tetrad.kernel import Usage
 from tetrad.serving._body import text_field
 from tetrad.serving._estimate import estimated_tokens
 from tetrad.serving._model import Upstream
-from tetrad.serving._operations import COUNT_TOKENS, RESPONSES
+from tetrad.serving._operations import CHAT, COUNT_TOKENS, MESSAGES, RESPONSES
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import Answer, Handler, ModelCall, Outcome
 from tetrad.serving.translation import Translation, find, maker_of
 
+_THINKING = (RESPONSES, CHAT, MESSAGES)
+"""Operations whose clients send back what was thought, which is its maker's alone."""
 _PAUSE_EVERY = 64
 """So many pieces of a stream may say nothing before others get their turn."""
 
@@ -39,8 +41,10 @@ async def translated(call: ModelCall, spoken: Collection[str], upstream: Upstrea
             code="operation_not_served",
         )
     strict = call.strict if call.strict is not None else upstream.translation == "strict"
-    if call.operation is RESPONSES:
-        call = msgspec.structs.replace(call, maker=maker_of(upstream.provider, text_field(call.fields, "model")))
+    if call.operation in _THINKING:
+        # what is encrypted is for one account; what Anthropic signs, all of its accounts take
+        maker = upstream.provider if call.operation is RESPONSES else upstream.name
+        call = msgspec.structs.replace(call, maker=maker_of(maker, text_field(call.fields, "model")))
     translation = translate(call, strict)
     answer = await following(translation.call)
     if answer.stream:

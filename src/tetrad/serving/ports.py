@@ -251,7 +251,8 @@ class Deferred(msgspec.Struct, frozen=True):
     """A request that is to be answered in the background.
 
     `shown` is the response, a JSON object, as it stands until then. `body` is what is to be called, without its input,
-    with `headers`; an app as its `release`. `stream`: best as a stream.
+    with `headers`; an app as its `release`. `stream`: best as a stream. `events`: the client follows its events.
+    A request of the same key with the same `idempotency` is the same request, if it has the same `fingerprint`.
     """
 
     id: str
@@ -262,6 +263,25 @@ class Deferred(msgspec.Struct, frozen=True):
     release: str = ""
     conversation: str = ""
     stream: bool = False
+    events: bool = False
+    app: str = ""
+    model: str = ""
+    idempotency: str = ""
+    fingerprint: str = ""
+
+
+class Following(Protocol):
+    """The events of a response in the background, as they come. Before the first is read it may become another's."""
+
+    response: str
+
+    async def read(self) -> bytes:
+        """Return the next piece of the stream, whole server-sent events; empty at its end. Raises `TetradError`."""
+        ...
+
+    def close(self) -> None:
+        """Follow no longer. May be called again."""
+        ...
 
 
 class Memory(Protocol):
@@ -289,7 +309,16 @@ class Memory(Protocol):
     async def begin(self, asked: Deferred) -> bytes:
         """Have a request answered in the background, and return its response as it stands.
 
+        That is the one which was begun before, where the client asked before.
+
         Raises `RequestRefused` where it may not be, and `Unavailable` where nobody can take it.
+        """
+        ...
+
+    def follow(self, project: str, response: str) -> Following:
+        """Return the events of a response from the first on; nothing is asked before they are read.
+
+        They take as long as the response does. Raises `TetradError` where there are too many who follow.
         """
         ...
 

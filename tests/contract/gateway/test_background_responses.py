@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import openai
 import pytest
-from fastapi import FastAPI
 
 from support import gateway as g
-from support.background import STAND_IN, StandIns, ThreadWork, callers_of
-from support.batching import InternalOnly
-from support.databases import SqliteTemplate, opened
-from support.fake_openai import WORDS, FakeOpenAI
-from support.gateway import GatewayProcess, key_hash, make_table, prepare_home
-from support.traces_api import served
+from support.background import STAND_IN
+from support.background_place import AT_ONCE, TEXT, Place, begun, client_of, ended, running_place, table_of
+from support.fake_openai import FakeOpenAI
+from support.gateway import GatewayProcess, prepare_home
 from support.wait import wait_until
-from tetrad.kernel import SystemClock
-from tetrad.kit.http import PROBLEM_RESPONSES, guard
-from tetrad.responses import Background, ResponseLimits, Responses
-from tetrad.responses._background_store import SqlBackgroundStore
-from tetrad.responses._store import SqlResponseStore
-from tetrad.responses.routes import background_router, conversation_router, router
-from tetrad.serving import KeyEntry, RouteTable
-
-TEXT = "".join(WORDS)
-MODELS = ("later:0.5", "error:400", "error:500", "stall", "slow:0.05", "torn", "tools")
-ENDED = ("completed", "failed", "cancelled", "incomplete")
-AT_ONCE = 3
-
-
-@dataclass
-class Place:
-    """What runs."""
-
-    home: Path
-    gateway: GatewayProcess
-    background: Background
-    keys: StandIns
-    upstream: FakeOpenAI
 
 
 @pytest.fixture(scope="module")
@@ -53,56 +24,18 @@ def upstream() -> Iterator[FakeOpenAI]:
         yield fake
 
 
-def table_of(upstream: FakeOpenAI) -> RouteTable:
-    table = make_table(upstream.base_url, models=MODELS)
-    stand_in = KeyEntry("key_full", "default", ("data",), background=True)
-    return msgspec.structs.replace(table, keys={**table.keys, key_hash(STAND_IN): stand_in})
-
-
 @pytest.fixture(scope="module", params=["tetrad", "uvicorn"])
 def place(
     upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Place]:
-    home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("db")
-    prepare_home(home, table_of(upstream))
-    jobs, keys, clock = ThreadWork(), StandIns(), SystemClock()
-    with opened(SqliteTemplate(folder).copy(folder / "tetrad.db")) as database:
-        responses = Responses(SqlResponseStore(database), clock, ResponseLimits(background_most=AT_ONCE))
-        background = Background(responses, SqlBackgroundStore(database), jobs, keys, clock)
-        app = FastAPI(responses=PROBLEM_RESPONSES, docs_url=None, redoc_url=None)
-        for made in (router(responses, background), background_router(background), conversation_router(responses)):
-            app.include_router(made)
-        guard(app, InternalOnly())
-        with served(app) as url, GatewayProcess(home, control_url=url, gateway_server=request.param) as gateway:
-            jobs.callers = callers_of(url, gateway.url)
-            try:
-                yield Place(home, gateway, background, keys, upstream)
-            finally:
-                jobs.stop()
-
-
-@contextlib.contextmanager
-def client_of(place: Place, key: str = g.KEY) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{place.gateway.url}/v1", api_key=key, max_retries=0) as client:
-        yield client
+    with running_place(upstream, tmp_path_factory, request.param) as running:
+        yield running
 
 
 @pytest.fixture
 def client(place: Place) -> Iterator[openai.OpenAI]:
     with client_of(place) as client:
         yield client
-
-
-def begun(client: openai.OpenAI, model: str = "local/m1", said: Any = "One", **more: Any) -> Any:
-    return client.responses.create(model=model, input=said, background=True, **more)
-
-
-def ended(client: openai.OpenAI, response: Any) -> Any:
-    def look() -> Any:
-        found = client.responses.retrieve(response.id)
-        return found if found.status in ENDED else None
-
-    return wait_until(look, timeout_s=30, what="the response to end")
 
 
 def contents(upstream: FakeOpenAI) -> list[Any]:
@@ -182,19 +115,13 @@ def test_what_cannot_be_called_is_refused_at_once(client: openai.OpenAI) -> None
         begun(client, conversation="conv_00000000")
 
 
-def test_what_cannot_be_kept_or_streamed_is_refused_with_a_way_out(place: Place, client: openai.OpenAI) -> None:
+def test_what_cannot_be_kept_is_refused_with_a_way_out(place: Place, client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="has to be stored") as unstored:
         begun(client, store=False)
     assert (unstored.value.code, unstored.value.param) == ("background_not_stored", "store")
-    with pytest.raises(openai.BadRequestError, match="is not streamed") as streamed:
-        begun(client, stream=True)
-    assert streamed.value.code == "background_stream_not_served"
     for key in (g.REDACTED_KEY, g.OFF_KEY):
         with client_of(place, key) as careful, pytest.raises(openai.PermissionDeniedError, match="nothing may be kept"):
             begun(careful)
-    done = ended(client, begun(client))
-    with pytest.raises(openai.BadRequestError, match="not streamed"):
-        client.responses.retrieve(done.id, stream=True)
 
 
 def test_a_cancelled_response_ends_its_call_and_stays_cancelled(place: Place, client: openai.OpenAI) -> None:
@@ -313,3 +240,13 @@ def test_without_control_it_says_to_try_again(upstream: FakeOpenAI, tetrad_home:
         assert (caught.value.status_code, caught.value.code) == (503, "state_unavailable")
         status, body = gateway.get("/v1/responses/resp_12345678", g.KEY)
         assert (status, json.loads(body)["error"]["code"]) == (503, "state_unavailable")
+
+
+def test_what_the_upstream_was_not_told_is_named_on_retrieval(client: openai.OpenAI) -> None:
+    first = begun(client, max_tool_calls=3)
+    ended(client, first)
+    raw = client.responses.with_raw_response.retrieve(first.id)
+    assert raw.headers["x-tetrad-dropped"] == "max_tool_calls"
+    told = begun(client)
+    ended(client, told)
+    assert "x-tetrad-dropped" not in client.responses.with_raw_response.retrieve(told.id).headers

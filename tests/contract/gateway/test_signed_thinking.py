@@ -214,3 +214,18 @@ def test_a_client_of_responses_sends_what_a_chat_model_thought_back_to_it(client
     items = [item.model_dump(exclude_none=True) for item in answer.output]
     assert ask(client, [QUESTION, *items, *results_of(answer)], stream=stream,
                model="local/agent-aloud").output_text == "It is cold."  # fmt: skip
+
+
+def test_an_upstream_that_speaks_responses_is_not_asked_strictly_with_what_others_thought(
+    client: openai.OpenAI, upstream: FakeOpenAI
+) -> None:
+    said = first_turn(client)
+    raw = client.responses.with_raw_response.create(model="local/native", input=said, store=False)
+    assert raw.headers["x-tetrad-dropped"] == "input[1], input[2]"
+    asked = len(upstream.requests)
+    with pytest.raises(openai.BadRequestError, match="lossy") as caught:
+        client.responses.create(
+            model="local/native", input=said, store=False, extra_headers={"x-tetrad-translation": "strict"}
+        )
+    assert (caught.value.code, caught.value.param) == ("cannot_translate", "input[1]")
+    assert len(upstream.requests) == asked

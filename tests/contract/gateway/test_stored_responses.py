@@ -297,6 +297,14 @@ def test_another_provider_gets_no_stored_thoughts_and_that_is_said(
         assert raw.headers["x-tetrad-dropped"] == "previous_response_id.reasoning"
         assert "thinking" not in json.dumps(fake.requests[-1].body)
         assert "tetrad.anthropic" not in json.dumps(fake.requests[-1].body)
+        asked = len(fake.requests)
+        with pytest.raises(openai.BadRequestError, match="the model that answered before") as caught:
+            client.responses.create(
+                model=model, input=results, previous_response_id=first.id, tools=tools,
+                extra_headers={"x-tetrad-translation": "strict"},
+            )  # fmt: skip
+        assert (caught.value.code, caught.value.param) == ("cannot_translate", "previous_response_id")
+        assert len(fake.requests) == asked
 
 
 def test_a_conversation_goes_on_when_somebody_put_a_damaged_thought_into_it(client: openai.OpenAI) -> None:

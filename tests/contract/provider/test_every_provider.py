@@ -17,6 +17,7 @@ from support.fake_gemini import FakeGemini
 from support.fake_mistral import FakeMistral
 from support.fake_openai import FakeOpenAI
 from support.fake_paths import FakePaths
+from support.fake_responses import FakeResponses
 from support.spoken import SECRET, Spoken
 from support.wait import async_wait_until
 from tetrad.adapters.providers import _answers
@@ -46,6 +47,10 @@ CASES = {
     "openai with a key in the query": Case("openai", FakeOpenAI, OPENAI, fields={"auth": "query"}),
     "openai with a header of its own": Case(
         "openai", FakeOpenAI, OPENAI, fields={"auth": "header", "options": {"header": "api-key"}}
+    ),
+    "openai, Responses alone": Case(
+        "openai", FakeResponses, OPENAI, fields={"operations": ("responses",)},
+        acts=frozenset(("tools_whole", "split", "nodone", "midway")),
     ),
     "anthropic": Case("anthropic", FakeAnthropic, ANTHROPIC, acts=frozenset(("tools_whole",))),
     "azure": Case("azure", FakePaths, OPENAI),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -83,6 +84,8 @@ def pages(product: Product) -> dict[str, str]:
         "tool-server-change": "gateway/tools/fitness?edit=1",
         "tool": "gateway/tools/fitness?tool=add",
         "tools-to-approve": "gateway/tools/fitness?review=1",
+        "responses": "gateway/responses",
+        "response": f"gateway/responses?show={asked_later(product)}",
         "playground": "playground?with=app:assistant,local/smollm2-135m",
         "system": "system",
     }
@@ -103,6 +106,15 @@ def provided(product: Product) -> str:
     )
     assert made.status_code == 200, made.text
     return "fitness"
+
+
+def asked_later(product: Product) -> str:
+    """Return a response in the background."""
+    body = {"model": "local/smollm2-135m", "input": "Say hello.", "background": True, "max_output_tokens": 8}
+    headers = {"Authorization": f"Bearer {product.key}"}
+    made = httpx.post(f"{product.gateway_url}/v1/responses", json=body, headers=headers, timeout=60, trust_env=False)
+    assert made.status_code == 200, made.text
+    return str(made.json()["id"])
 
 
 def tooled(product: Product) -> str:

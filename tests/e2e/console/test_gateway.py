@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from support.console import sign_in
 from support.fake_openai import FakeOpenAI
 from support.product import Product
 from support.wait import wait_until
@@ -290,3 +292,57 @@ def test_what_the_cache_saves_is_shown_and_it_is_cleared(
         timeout_s=20,
         what="gateways to have forgotten the answer",
     )
+
+
+@pytest.mark.timeout(180)
+def test_responses_in_the_background_are_found_and_cancelled(
+    product: Product, acme: FakeOpenAI, new_page: Callable[..., Page], shot: Shot
+) -> None:
+    body = {"base_url": acme.base_url, "models": [{"name": name, "kinds": ["chat"]} for name in ("m1", "stall")]}
+    assert product.control("PUT", f"{API}/providers/later", json=body).status_code == 200
+    wait_until(lambda: "later/stall" in callable_names(product), timeout_s=20, what="gateways to know the provider")
+    stalled, done = (begun(product, f"later/{name}") for name in ("stall", "m1"))
+    page = sign_in(new_page(), product)
+    page.goto(f"{product.control_url}/p/default/gateway/responses")
+    row = page.locator(f"[data-response={done}]")
+    expect(row).to_contain_text("completed", timeout=60_000)
+    expect(page.locator(f"[data-response={stalled}]")).to_contain_text("in progress", timeout=60_000)
+    shot(page, "responses")
+    page.get_by_role("search").get_by_text("open", exact=True).click()
+    expect(row).to_have_count(0)
+    page.get_by_role("textbox", name="Find a response").fill("later/stall")
+    page.wait_for_url("**q=later*")
+    page.get_by_role("button", name=stalled).click()
+    dialog = page.get_by_role("dialog", name="Response in the background")
+    dialog.get_by_role("button", name="Cancel response…").click()
+    shot(page, "response-cancel")
+    dialog.get_by_role("button", name="Cancel it now").click()
+    expect(dialog).to_contain_text("cancelled")
+    narrow = sign_in(new_page(width=390, height=780, scheme="dark"), product)
+    narrow.goto(f"{product.control_url}/p/default/gateway/responses?show={stalled}")
+    expect(narrow.get_by_role("dialog")).to_contain_text("cancelled")
+    shot(narrow, "response-narrow")
+    narrow.keyboard.press("Escape")
+    expect(narrow.get_by_role("dialog")).to_have_count(0)
+    shot(narrow, "responses-narrow")
+    listed = json.loads(product.cli("response", "list", "--status", "cancelled", "--json").stdout)
+    assert [each["id"] for each in listed] == [stalled]
+    assert "model      later/m1" in product.cli("response", "show", done).stdout
+    assert f"{done}  completed" in product.cli("response", "cancel", done).stdout
+    refused = product.control("GET", f"{API}/responses?sort=luck")
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_input")
+    first = product.control("GET", f"{API}/responses?limit=1").json()
+    second = product.control("GET", f"{API}/responses?limit=1&cursor={first['next_cursor']}").json()
+    assert [first["items"][0]["id"], second["items"][0]["id"]] == [done, stalled]
+
+
+def begun(product: Product, model: str) -> str:
+    made = httpx.post(
+        f"{product.gateway_url}/v1/responses",
+        json={"model": model, "input": "Hi", "background": True},
+        headers={"authorization": f"Bearer {product.key}"},
+        timeout=60,
+        trust_env=False,
+    )
+    assert made.status_code == 200, made.text
+    return str(made.json()["id"])

@@ -19,7 +19,9 @@ from support.wait import wait_until
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     folder = tmp_path_factory.mktemp("mcp")
-    with running_product(folder, gateway_workers=2, mcp_commands=f"{sys.executable} {PROGRAM}") as product:
+    with running_product(
+        folder, bundled_model=False, gateway_workers=2, mcp_commands=f"{sys.executable} {PROGRAM}"
+    ) as product:
         yield product
 
 

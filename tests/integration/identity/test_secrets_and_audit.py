@@ -15,6 +15,7 @@ from tetrad.identity._store import audit_heads, audit_log, provider_secrets
 from tetrad.identity.errors import BadName, LimitReached, ProjectNotFound, SecretNotFound
 from tetrad.kernel import TetradError
 from tetrad.kit.db import Database
+from tetrad.kit.logs import redact
 from tetrad.kit.seal import Keyring, SealBroken, new_seal_key
 
 VALUE = "sk-very-secret-1234567890"
@@ -39,6 +40,12 @@ def test_a_secret_comes_back_as_it_was_and_lies_sealed_in_the_database(identity:
         for table in ("provider_secrets", "audit_log"):
             assert VALUE not in repr(connection.execute(sa.text(f"SELECT * FROM {table}")).fetchall())
     assert VALUE not in repr(identity.secrets.list("default"))
+
+
+def test_what_was_revealed_is_in_no_log_from_then_on(identity: Identity) -> None:
+    identity.secrets.put(ADMIN, "default", "VENDOR", "as-plain-as-words")
+    identity.secrets.reveal("default", "VENDOR")
+    assert "as-plain-as-words" not in redact("the vendor does not know as-plain-as-words")
 
 
 @pytest.mark.parametrize("moved", [{"project": "other"}, {"name": "B"}])

@@ -15,6 +15,7 @@ import pytest
 
 from tetrad.kit.logs import (
     MAX_MESSAGE,
+    MOST_SECRETS,
     ConsoleLines,
     JsonLines,
     forget_secrets,
@@ -130,6 +131,13 @@ def test_registered_secrets_are_blotted_out_everywhere(lines: Any) -> None:
     assert "s3cr3t" not in json.dumps(line)
     assert "-longer" not in line["error"]
     assert line["note"] == "abc"
+
+
+def test_of_very_many_secrets_the_newest_are_known() -> None:
+    for number in range(MOST_SECRETS + 10):
+        register_secret(f"secret-number-{number}-")
+    assert redact(f"secret-number-{MOST_SECRETS + 9}-") == "[redacted]"
+    assert redact("secret-number-9-") == "secret-number-9-"
 
 
 def test_fields_whose_name_says_secret_are_covered(lines: Any) -> None:

@@ -19,7 +19,7 @@ from support.limits import LocalKeeper, rule
 from tetrad.kernel import Usage
 from tetrad.limits import LimitLayer
 from tetrad.processes.gateway._metrics import Metrics
-from tetrad.serving import CHAT, Exchange, KeyEntry, RouteTable
+from tetrad.serving import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Exchange, KeyEntry, Operation, RouteTable
 
 
 def left_in(folder: Path) -> list[Path]:
@@ -334,6 +334,18 @@ async def test_what_a_killed_worker_spent_is_told_by_the_next(tmp_path: Path) ->
     assert left_in(tmp_path) == []
 
 
+async def test_a_journal_that_cannot_be_read_is_kept_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "slot_dead.leases").write_bytes(b"what a disk made of it")
+    worker = Worker(tmp_path, keeper_of(rule("money", 1)))
+    async with running(worker):
+        assert (await worker.ask(max_tokens=100)).status == 200
+    assert (tmp_path / "slot_dead.unreadable").read_bytes() == b"what a disk made of it"
+    assert caplog.text.count("cannot be read") == 1
+    assert left_in(tmp_path) == []
+
+
 def with_batches(table: RouteTable) -> RouteTable:
     """Return the table with a key of a batch, whose provider does batches at half price."""
     local = table.models["local/m1"]
@@ -371,3 +383,83 @@ async def test_what_a_line_of_a_providers_batch_cost_is_told_and_never_counted_h
             assert told == [[budget.id, "key_full", 6_750_000 if settled else 0, 0]]
     assert spent(keeper) == 0
     assert len({(each.trace_id, each.span_id) for each in worker.records}) == 1
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        Usage(input=10, output=-(10**9)),
+        Usage(input=-(10**6), output=20),
+        Usage(input=10, cache_read=-5, output=20),
+        Usage(input=10, output=10**30),
+    ],
+)
+async def test_an_upstream_that_tells_of_what_cannot_be_gives_nothing_back_and_spends_no_fortune(
+    tmp_path: Path, told: Usage
+) -> None:
+    keeper = keeper_of(rule("money", 1, subject="project"))
+    worker = Worker(tmp_path, keeper)
+    worker.upstream.usage = told
+    async with running(worker):
+        replies = [await worker.ask(max_tokens=100) for _ in range(2)]
+    assert [reply.status for reply in replies] == [200, 200]
+    assert 0 < spent(keeper) < 10**9  # an estimate, as of a call whose usage was not told
+    made = worker.records[-1].attempts[-1]
+    assert made.outcome is not None
+    assert made.outcome.usage is None
+    assert made.outcome.attributes["tetrad.usage.implausible"] == "true"
+    assert made.outcome.attributes["tetrad.cost.estimated"] == "true"
+
+
+LONG = "word " * 2000
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [
+        (CHAT, {"messages": [{"role": "system", "content": LONG}, {"role": "user", "content": "hi"}]}),
+        (CHAT, {"tools": [{"type": "function", "function": {"name": "f", "description": LONG}}]}),
+        (MESSAGES, {"system": LONG}),
+        (MESSAGES, {"tools": [{"name": "f", "description": LONG, "input_schema": {"type": "object"}}]}),
+        (RESPONSES, {"input": "hi", "instructions": LONG}),
+    ],
+)
+async def test_all_that_a_model_is_to_read_is_reckoned_with_whatever_the_protocol_calls_it(
+    tmp_path: Path, operation: Operation, fields: dict[str, Any]
+) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("tokens", 2000)))
+    async with running(worker):
+        reply = await worker.ask(operation=operation, max_tokens=10, **fields)
+    assert reply.status == 429
+    assert not worker.upstream.calls
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [
+        (CHAT, {"max_completion_tokens": 1, "max_tokens": 5000}),
+        (CHAT, {"max_tokens": 500, "n": 10}),
+        (COMPLETIONS, {"prompt": "hi", "max_tokens": 500, "best_of": 10}),
+        (COMPLETIONS, {"prompt": ["hi"] * 10, "max_tokens": 500}),
+        (COMPLETIONS, {"prompt": [[1, 2]] * 10, "max_tokens": 500}),
+    ],
+)
+async def test_a_call_is_reckoned_by_the_most_that_it_lets_the_model_write(
+    tmp_path: Path, operation: Operation, fields: dict[str, Any]
+) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("tokens", 4000)))
+    async with running(worker):
+        reply = await worker.ask(operation=operation, **fields)
+        tokens = await worker.ask(operation=COMPLETIONS, prompt=[1, 2, 3] * 100, max_tokens=500)
+    assert reply.status == 429
+    assert tokens.status == 200  # the tokens of one prompt
+
+
+async def test_who_asks_again_at_once_hears_the_same_pause(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("money", 0.0001, subject="project")))
+    async with running(worker):
+        replies = [await worker.ask(max_tokens=10_000) for _ in range(3)]
+    assert [reply.status for reply in replies] == [429] * 3
+    pauses = [int(reply.headers["retry-after"]) for reply in replies]
+    assert pauses[0] - pauses[-1] <= 2
+    assert worker.upstream.calls == 0

@@ -33,6 +33,16 @@ def test_a_message_request_in_openais_words(case: dict[str, Any]) -> None:
     check(case, "messages", "chat")
 
 
+@pytest.mark.parametrize("case", cases("chat_to_responses"))
+def test_a_chat_request_in_the_words_of_responses(case: dict[str, Any]) -> None:
+    check(case, "chat", "responses")
+
+
+@pytest.mark.parametrize("case", cases("messages_to_responses"))
+def test_a_message_request_in_the_words_of_responses(case: dict[str, Any]) -> None:
+    check(case, "messages", "responses")
+
+
 def check(case: dict[str, Any], client: str, upstream: str) -> None:
     translation = translated(client, upstream, case["request"])
     sent = {name: json.loads(bytes(raw)) for name, raw in translation.call.fields.items()}

@@ -3107,6 +3107,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/responses": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Background Responses
+         * @description List the responses in the background that a project keeps, the newest first without `sort`.
+         */
+        get: operations["list_background_responses"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/responses/{identity}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Background Response
+         * @description Return who asked for a response, and what became of it.
+         */
+        get: operations["get_background_response"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/responses/{identity}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Background Response
+         * @description End a response; one that has ended stays as it is.
+         */
+        post: operations["cancel_background_response"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/revocations": {
         parameters: {
             query?: never;
@@ -3809,6 +3869,26 @@ export interface paths {
         get: operations["look_at_response"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/background/{project}/{identity}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Add Response Events
+         * @description Add what a call said to the events of its response; again, it changes nothing.
+         */
+        post: operations["add_response_events"];
         delete?: never;
         options?: never;
         head?: never;
@@ -4599,6 +4679,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/internal/v1/responses/{identity}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Response Events
+         * @description Return the next events after a number; where there are none yet, wait so long for some.
+         */
+        get: operations["list_response_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/internal/v1/responses/{identity}/input_items": {
         parameters: {
             query?: never;
@@ -5060,6 +5160,39 @@ export interface components {
             seq: number;
             /** Target */
             target: string;
+        };
+        /**
+         * BackgroundResponseView
+         * @description A response in the background, without what was said in it.
+         *
+         *     `dropped` names the parameters that its upstream was not told.
+         */
+        BackgroundResponseView: {
+            /** App */
+            app: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Dropped */
+            dropped: string;
+            /** Ended At */
+            ended_at: string | null;
+            error?: components["schemas"]["ResponseErrorView"] | null;
+            /** Id */
+            id: string;
+            /** Key Id */
+            key_id: string;
+            /** Model */
+            model: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "queued" | "in_progress" | "completed" | "incomplete" | "failed" | "cancelled";
+            /** Streamed */
+            streamed: boolean;
         };
         /**
          * BatchErrorView
@@ -9117,6 +9250,13 @@ export interface components {
             /** Next Cursor */
             next_cursor?: string | null;
         };
+        /** Page[BackgroundResponseView] */
+        Page_BackgroundResponseView_: {
+            /** Items */
+            items: components["schemas"]["BackgroundResponseView"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
         /** Page[BatchView] */
         Page_BatchView_: {
             /** Items */
@@ -11024,6 +11164,16 @@ export interface components {
              * @default true
              */
             resolved: boolean;
+        };
+        /**
+         * ResponseErrorView
+         * @description Why a response failed.
+         */
+        ResponseErrorView: {
+            /** Code */
+            code: string;
+            /** Message */
+            message: string;
         };
         /**
          * RetentionIn
@@ -19599,6 +19749,115 @@ export interface operations {
             };
         };
     };
+    list_background_responses: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description How many items at most */
+                limit?: number;
+                /** @description Only those that hold this in an id, an app, a model or a key's id */
+                q?: string;
+                /** @description `created`, or `-created` for the newest first */
+                sort?: string;
+                /** @description Only those of this status; `open`: not ended */
+                status?: ("queued" | "in_progress" | "completed" | "incomplete" | "failed" | "cancelled") | "open" | null;
+            };
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_BackgroundResponseView_"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_background_response: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                identity: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackgroundResponseView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_background_response: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                identity: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackgroundResponseView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_revocations: {
         parameters: {
             query?: {
@@ -21138,6 +21397,37 @@ export interface operations {
         };
     };
     look_at_response: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                identity: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_response_events: {
         parameters: {
             query?: never;
             header?: never;
@@ -22766,6 +23056,42 @@ export interface operations {
         parameters: {
             query: {
                 project: string;
+            };
+            header?: never;
+            path: {
+                identity: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_response_events: {
+        parameters: {
+            query: {
+                after?: number;
+                project: string;
+                wait_s?: number;
             };
             header?: never;
             path: {

@@ -11,12 +11,15 @@ from typing import Protocol
 
 from tetrad.kernel import Clock, InvalidInput, Usage
 from tetrad.kit.upstream import BrokenAnswer, UpstreamFailure
+from tetrad.serving import StreamBroken
 from tetrad.serving.ports import Outcome
 
 MAX_EVENT = 4 * 1024 * 1024
 MAX_ERROR = 1024 * 1024
 TAIL_BYTES = 65_536
 DRAIN_S = 1.0
+_BOM = b"\xef\xbb\xbf"
+"""What a stream of events may begin with, and means nothing (WHATWG HTML 9.2.6)."""
 
 
 class CredentialRefused(UpstreamFailure):
@@ -135,6 +138,25 @@ class Whole:
         """Nothing is held."""
 
 
+class Retold(Whole):
+    """A whole answer, as the events by which it would have come: for clients that wait for a stream."""
+
+    stream = True
+
+    def __init__(self, whole: Whole, events: bytes) -> None:
+        self.dropped = whole.dropped
+        self.status = whole.status
+        self.headers = [each for each in whole.headers if each[0] != b"content-type"]
+        self.received_ns = whole.received_ns
+        self.done = False
+        self._body = events
+        self._outcome = whole.outcome()
+
+    async def read(self) -> bytes:
+        self.done = True
+        return self._body
+
+
 class EventStream:
     """Server-sent events on their way through; a protocol says how one ends and what of it the client sees.
 
@@ -144,6 +166,8 @@ class EventStream:
 
     stream = True
     dropped: tuple[str, ...] = ()
+    secrets: tuple[bytes, ...] = ()
+    """What is taken out of the events, should the upstream echo it."""
 
     def __init__(
         self,
@@ -171,6 +195,7 @@ class EventStream:
         self._marked = False
         self._last = b""
         self._fault: UpstreamFailure | None = None
+        self._gathered: Collected | None = None
 
     def _end(self, events: bytes) -> int | None:
         """Return where the last event of the protocol ends; None where it is absent."""
@@ -193,9 +218,7 @@ class EventStream:
                 return last
             piece = await self._response.read()
             if not piece:
-                self.done = True
-                self._keep(self._pending)
-                return self._pending
+                return self._over()
             data = self._step(piece)
             if data or self.done:
                 return data
@@ -223,6 +246,7 @@ class EventStream:
         """Return what of a piece of the stream the client sees now."""
         if not self._first_ns:
             self._first_ns = self._clock.now_ns()
+            piece = piece.removeprefix(_BOM)
         data = self._pending + piece if self._pending else piece
         cut = len(data) if data.endswith(b"\n\n") else end_of_events(data)
         if cut < len(data):
@@ -234,6 +258,7 @@ class EventStream:
             data = data[:cut]
         else:
             self._pending = b""
+        data = self._uncovered(data)
         end = self._end(data)
         if end is not None:
             self.done = self._marked = True
@@ -241,13 +266,37 @@ class EventStream:
         self._keep(data)
         return self._shown(data)
 
+    def _over(self) -> bytes:
+        """Return what came behind the last whole event; raises `StreamBroken` where the answer is not over."""
+        last = self._uncovered(self._pending)
+        self.done = True
+        self._keep(last)
+        reader = self._collected()
+        if reader.finish_reasons or reader.error_type:
+            return last
+        reader.error_type, reader.error_message = StreamBroken.code, "the stream ended without finish or marker"
+        raise StreamBroken("the upstream's stream ended before its answer did", hint="try again")
+
+    def _uncovered(self, data: bytes) -> bytes:
+        for secret in self.secrets:
+            if secret in data:
+                data = data.replace(secret, b"[secret]")
+        return data
+
+    def _collected(self) -> Collected:
+        """Return what was put together of the events until now."""
+        reader = self._gathered
+        if reader is None:
+            reader = self._reader()
+            reader.feed(b"".join(self._kept))
+            if self._tail:
+                reader.feed(b"".join(self._tail), torn=True)
+            if self.done:
+                self._gathered = reader
+        return reader
+
     def outcome(self) -> Outcome:
-        reader = self._reader()
-        reader.feed(b"".join(self._kept))
-        if self._tail:
-            reader.feed(b"".join(self._tail), torn=True)
-        if self.done and not self._marked and not reader.finish_reasons and not reader.error_type:
-            reader.error_type, reader.error_message = "stream_truncated", "the stream ended without finish or marker"
+        reader = self._collected()
         return Outcome(
             usage=reader.usage,
             response_model=reader.model,

@@ -14,8 +14,8 @@ from tetrad.serving import MessagesUsage, read_messages_usage
 
 _NOTHING = msgspec.Raw(b"")
 _END = b'"message_stop"'
-UNSIGNED = re.compile(rb'"signature"\s*:\s*""|"data"\s*:\s*"tetrad\.')
-"""What may be thinking that Anthropic has not signed: of an upstream that signs nothing, or Google's."""
+UNSIGNED = re.compile(rb'"signature"\s*:\s*"(?:"|tetrad\.)|"data"\s*:\s*"tetrad\.')
+"""What may be thinking that Anthropic has not signed: of an upstream that signs nothing, OpenAI's or Google's."""
 MAX_INDEX = 100_000
 """A block with a larger number is not put together for the record."""
 
@@ -118,7 +118,8 @@ def _is_foreign(block: dict[str, Any]) -> bool:
     kind = block.get("type")
     if kind == "redacted_thinking":
         return str(block.get("data", "")).startswith("tetrad.")
-    return kind == "thinking" and block.get("signature") == ""
+    signature = block.get("signature")
+    return kind == "thinking" and (signature == "" or str(signature).startswith("tetrad."))
 
 
 def end_of_message(events: bytes) -> int | None:

@@ -9,7 +9,15 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from tetrad.adapters.providers._answers import MAX_ERROR, CredentialRefused, Drainer, Whole, covered, passed
+from tetrad.adapters.providers._answers import (
+    MAX_ERROR,
+    CredentialRefused,
+    Drainer,
+    EventStream,
+    Whole,
+    covered,
+    passed,
+)
 from tetrad.adapters.providers._login import Login
 from tetrad.kernel import UNREADABLE, Clock, InvalidInput, TetradError
 from tetrad.kit.upstream import (
@@ -21,9 +29,10 @@ from tetrad.kit.upstream import (
     UpstreamFailure,
     parse_address,
 )
-from tetrad.serving import Upstream, error_body, reach_of
+from tetrad.serving import RequestRefused, Upstream, error_body, reach_of
 from tetrad.serving.ports import Answer, Endpoint, ModelCall, Outcome
 
+_STATUS_DIGITS, _FIRST_ERROR, _PAST_ERRORS = 3, 400, 600
 MAX_HEADS, MAX_HEAD_BYTES = 256, 1024
 """So many request heads of one upstream are kept, of paths and headers of so many bytes; clients choose among them."""
 _MAX_MODELS_ANSWER = 16 * 1024 * 1024
@@ -142,7 +151,23 @@ class PooledEndpoint:
             return None
         if status < 400:
             raise BrokenAnswer(f"the upstream {name!r} redirects ({status})", hint="correct its base URL")
-        body = self._uncovered(await response.read_all(MAX_ERROR))
+        return self._refusal(status, self._uncovered(await response.read_all(MAX_ERROR)), response)
+
+    def _hidden(self, call: ModelCall, body: bytes, response: Response, why: Exception) -> Whole:
+        """Return the refusal that came as a good answer, with 200; raises `BrokenAnswer` for what is neither.
+
+        Some servers and proxies answer so. A code that is a status of HTTP's is taken for the status that was meant.
+        """
+        said = self._read_error(body, response)
+        if said is None:
+            raise self._not_one(call, response.status, why) from None
+        code = said[0]
+        meant = int(code) if code.isascii() and code.isdecimal() and len(code) == _STATUS_DIGITS else 0
+        return self._refusal(meant if _FIRST_ERROR <= meant < _PAST_ERRORS else 502, body, response)
+
+    def _refusal(self, status: int, body: bytes, response: Response) -> Whole:
+        """Return a refusal as clients are to see it; raises `CredentialRefused` where our secret is refused."""
+        name = self._upstream.name
         if status in (401, 403) or self._is_refused_login(status, body):
             # the body of such an answer quotes the key, and 401 would tell the client that its own key is wrong
             forget = getattr(self._login, "forget", None)
@@ -243,6 +268,11 @@ class PooledEndpoint:
                 body = body.replace(secret, b"[secret]")
         return body
 
+    def _covering(self, stream: EventStream) -> EventStream:
+        """Never hand our secrets to a client in a stream either."""
+        stream.secrets = tuple(self._login.secrets)
+        return stream
+
     async def _listed(self, path: str, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
         """Ask for the list of models; raises `TetradError` where there is none."""
         response = await self._send(self._head(path, headers, method="GET"), b"")
@@ -308,6 +338,19 @@ class Given:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def refuse_losses(lost: Collection[str], call: ModelCall, upstream: Upstream) -> None:
+    """Refuse a strict call of which something would be left out."""
+    strict = call.strict if call.strict is not None else upstream.translation == "strict"
+    if lost and strict:
+        first = next(iter(lost))
+        raise RequestRefused(
+            f"the upstream {upstream.name!r} cannot be told {first!r}",
+            param=first,
+            hint="leave it out, or send the header x-tetrad-translation: lossy",
+            code="cannot_translate",
+        )
 
 
 def model_of(call: ModelCall) -> str:

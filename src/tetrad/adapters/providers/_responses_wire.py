@@ -14,8 +14,8 @@ from tetrad.serving.ports import ModelCall, Outcome
 _NOTHING = msgspec.Raw(b"")
 _ENDS = frozenset(("response.completed", "response.incomplete", "response.failed", "error"))
 _MAYBE_END = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"')
-FOREIGN = re.compile(rb'"tetrad\.(?:google|anthropic)\.')
-"""What encrypted reasoning begins with that Google or Anthropic signed, in an earlier turn of the conversation."""
+FOREIGN = re.compile(rb'"tetrad\.(?:google|anthropic|openai)\.')
+"""What encrypted reasoning begins with that others made, or signed, in an earlier turn of the conversation."""
 _BLANK = re.compile(rb"\r?\n\r?\n")
 
 

@@ -15,11 +15,11 @@ from tetrad.adapters.providers._anthropic_wire import (
     read_message,
     without_unsigned,
 )
-from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, names_in
+from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, names_in, refuse_losses
 from tetrad.adapters.providers._login import Login, fixed_login
 from tetrad.kernel import UNREADABLE, Usage
 from tetrad.kit.upstream import Response
-from tetrad.serving import RequestRefused, Upstream, read_messages_usage, translated
+from tetrad.serving import Upstream, read_messages_usage, translated
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _PATHS: dict[str, str] = {"messages": "/messages", "count_tokens": "/messages/count_tokens"}
@@ -104,13 +104,13 @@ class AnthropicEndpoint(PooledEndpoint):
         if refusal is not None:
             return refusal
         if (response.header(b"content-type") or b"").startswith(b"text/event-stream"):
-            return MessagesStream(self._provider, response, passed(response, self.passed))
+            return self._covering(MessagesStream(self._provider, response, passed(response, self.passed)))
         body = self._uncovered(await response.read_all(self._provider.answer_bytes))
         received_ns = self._provider.clock.now_ns()
         try:
             outcome = read_outcome(call, body)
         except UNREADABLE as error:
-            raise self._not_one(call, response.status, error) from None
+            return self._hidden(call, body, response, error)
         return Whole(response.status, body, outcome, received_ns, passed(response, self.passed))
 
     def _read_error(self, body: bytes, response: Response) -> tuple[str, str] | None:  # noqa: ARG002 - others look
@@ -129,14 +129,7 @@ def origin_only(call: ModelCall, upstream: Upstream) -> tuple[dict[str, msgspec.
         kept, places = without_unsigned(messages)
         if places:
             fields, lost = {**fields, "messages": kept}, (*lost, *places)
-    strict = call.strict if call.strict is not None else upstream.translation == "strict"
-    if lost and strict:
-        raise RequestRefused(
-            f"the upstream {upstream.name!r} cannot be told {lost[0]!r}",
-            param=lost[0],
-            hint="leave it out, or send the header x-tetrad-translation: lossy",
-            code="cannot_translate",
-        )
+    refuse_losses(lost, call, upstream)
     return fields, lost
 
 

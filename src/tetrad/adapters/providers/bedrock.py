@@ -130,14 +130,14 @@ class BedrockEndpoint(PooledEndpoint):
                 raise BrokenAnswer(f"the upstream {self._upstream.name!r} streams, which nobody asked for")
             headers = passed(response, self.passed)
             if call.operation.name == "messages":
-                return MessagesStream(self._provider, Unframed(response, message_event), headers)
-            return _Stream(self._provider, Unframed(response, converse_event), headers)
+                return self._covering(MessagesStream(self._provider, Unframed(response, message_event), headers))
+            return self._covering(_Stream(self._provider, Unframed(response, converse_event), headers))
         body = self._uncovered(await response.read_all(self._provider.answer_bytes))
         received_ns = self._provider.clock.now_ns()
         try:
             outcome = _outcome(call, body)
         except UNREADABLE as error:
-            raise self._not_one(call, response.status, error) from None
+            return self._hidden(call, body, response, error)
         return Whole(response.status, body, outcome, received_ns, passed(response, self.passed))
 
     def _read_error(self, body: bytes, response: Response) -> tuple[str, str] | None:

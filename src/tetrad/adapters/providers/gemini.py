@@ -98,13 +98,13 @@ class GeminiEndpoint(PooledEndpoint):
         if refusal is not None:
             return refusal
         if call.stream and (response.header(b"content-type") or b"").startswith(b"text/event-stream"):
-            return _Stream(self._provider, response, passed(response, self.passed))
+            return self._covering(_Stream(self._provider, response, passed(response, self.passed)))
         body = self._uncovered(await response.read_all(self._provider.answer_bytes))
         received_ns = self._provider.clock.now_ns()
         try:
             outcome = _outcome(call, body)
         except UNREADABLE as error:
-            raise self._not_one(call, response.status, error) from None
+            return self._hidden(call, body, response, error)
         return Whole(response.status, body, outcome, received_ns, passed(response, self.passed))
 
     def _read_error(self, body: bytes, response: Response) -> tuple[str, str] | None:  # noqa: ARG002 - others look

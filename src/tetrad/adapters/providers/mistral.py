@@ -41,7 +41,7 @@ class MistralEndpoint(OpenAIEndpoint):
         self._requests = {name: self._prepared(name, "") for name in self._paths}
 
     def _stream(self, call: ModelCall, response: Coming) -> Answer:  # noqa: ARG002 - all streams are alike
-        return _Stream(self._provider, response, strip=False)
+        return self._covering(_Stream(self._provider, response, strip=False))
 
     def _read_error(self, body: bytes, response: Response) -> tuple[str, str] | None:
         """Errors of requests are told as OpenAI tells them by some of Mistral's servers, and flat by others."""

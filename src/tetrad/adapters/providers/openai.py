@@ -6,9 +6,16 @@ from collections.abc import Callable
 
 import msgspec
 
-from tetrad.adapters.providers._answers import Collected, Coming, EventStream, Whole, passed
+from tetrad.adapters.providers._answers import Collected, Coming, EventStream, Retold, Whole, passed
 from tetrad.adapters.providers._aws_stream import CONTENT_TYPE
-from tetrad.adapters.providers._endpoint import Head, PooledEndpoint, PooledProvider, model_of, names_in
+from tetrad.adapters.providers._endpoint import (
+    Head,
+    PooledEndpoint,
+    PooledProvider,
+    model_of,
+    names_in,
+    refuse_losses,
+)
 from tetrad.adapters.providers._login import AZURE_MACHINE, Login, fixed_login
 from tetrad.adapters.providers._media import KINDS, PassedStream, asked_units, comes_as_it_is, read_outcome, request_of
 from tetrad.adapters.providers._openai_wire import (
@@ -27,7 +34,17 @@ from tetrad.adapters.providers._responses_wire import (
 )
 from tetrad.kernel import UNREADABLE, InvalidInput
 from tetrad.kit.upstream import BrokenAnswer, Response
-from tetrad.serving import OPERATIONS, RESPONSES, Upstream, error_body, translated, units_of_chat, usage_of_chat
+from tetrad.serving import (
+    CHAT,
+    OPERATIONS,
+    RESPONSES,
+    Upstream,
+    error_body,
+    stream_of,
+    translated,
+    units_of_chat,
+    usage_of_chat,
+)
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
 _encode = msgspec.json.Encoder().encode
@@ -90,8 +107,11 @@ class OpenAIEndpoint(PooledEndpoint):
         if call.operation.kind in KINDS:
             more, body = request_of(call)
         else:
-            if call.operation is RESPONSES and FOREIGN.search(call.fields.get("input", b"")) is not None:
-                call = own_reasoning(call)
+            if call.operation is RESPONSES:
+                if FOREIGN.search(call.fields.get("input", b"")) is not None:
+                    call = own_reasoning(call)
+                if call.unsaid:
+                    refuse_losses(call.unsaid, call, self._upstream)
             fields, more = call.fields, b""
             if call.stream and not call.usage_asked and call.operation is not RESPONSES:
                 fields = {**fields, "stream_options": _with_usage(fields.get("stream_options"))}
@@ -119,7 +139,7 @@ class OpenAIEndpoint(PooledEndpoint):
         noted = [each for each in response.headers if each[0] in _NOTED]
         if len(noted) != 1 or noted[0][0] != b"content-type" or noted[0][1].startswith(_STREAMS):
             return None
-        return self._whole(call, self._uncovered(response.at_hand()), outcome_of, [])
+        return self._whole(call, response, self._uncovered(response.at_hand()), outcome_of, [])
 
     async def _answer(self, call: ModelCall, response: Response) -> Answer:
         refusal = await self._refused(response)
@@ -133,27 +153,31 @@ class OpenAIEndpoint(PooledEndpoint):
             return self._framed_stream(call, response)
         body = self._uncovered(await response.read_all(self._provider.answer_bytes))
         headers = passed(response, self.passed)
-        return self._whole(call, body, OUTCOMES[call.operation.name], headers, response.status)
+        return self._whole(call, response, body, OUTCOMES[call.operation.name], headers)
 
     def _whole(
         self,
         call: ModelCall,
+        response: Response,
         body: bytes,
         outcome_of: Callable[[bytes], Outcome],
         headers: list[tuple[bytes, bytes]],
-        status: int = 200,
     ) -> Whole:
         received_ns = self._provider.clock.now_ns()
         try:
             outcome = outcome_of(body)
         except UNREADABLE as error:
-            raise self._not_one(call, status, error) from None
-        return Whole(status, body, outcome, received_ns, headers, tuple(call.unsaid) if call.unsaid else ())
+            return self._hidden(call, body, response, error)
+        whole = Whole(response.status, body, outcome, received_ns, headers, tuple(call.unsaid) if call.unsaid else ())
+        if call.stream and call.operation is CHAT and (events := stream_of(body)) is not None:
+            # some servers answer whole whatever they are asked; a client of streams would see nothing at all
+            return Retold(whole, events if call.usage_asked else without_usage_events(events))
+        return whole
 
     def _stream(self, call: ModelCall, response: Coming) -> Answer:
         if call.operation is RESPONSES:
-            return _ResponsesStream(self._provider, response, tuple(call.unsaid))
-        return ChatStream(self._provider, response, strip=not call.usage_asked)
+            return self._covering(_ResponsesStream(self._provider, response, tuple(call.unsaid)))
+        return self._covering(ChatStream(self._provider, response, strip=not call.usage_asked))
 
     def _framed_stream(self, call: ModelCall, response: Response) -> Answer:  # noqa: ARG002 - others read it
         raise BrokenAnswer(
@@ -169,8 +193,10 @@ class OpenAIEndpoint(PooledEndpoint):
         received_ns = provider.clock.now_ns()
         try:
             outcome = read_outcome(call, body, content_type)
+            if b'"error"' in body and self._read_error(body, response) is not None:
+                raise msgspec.ValidationError("it tells an error")
         except UNREADABLE as error:
-            raise self._not_one(call, response.status, error) from None
+            return self._hidden(call, body, response, error)
         headers = passed(response, self.passed)
         return Whole(response.status, body, outcome, received_ns, headers, content_type=content_type)
 
@@ -222,6 +248,8 @@ class _ResponsesStream(EventStream):
 
 def _completion_outcome(body: bytes) -> Outcome:
     completion = read_completion(body)
+    if not completion.choices and not bytes(completion.usage):
+        raise msgspec.ValidationError("it has no choices")
     units = units_of_chat(completion.usage)
     return Outcome(
         usage_of_chat(completion.usage),
@@ -236,6 +264,8 @@ def _completion_outcome(body: bytes) -> Outcome:
 
 def _embeddings_outcome(body: bytes) -> Outcome:
     answer = read_completion(body)
+    if not answer.data and not bytes(answer.usage):
+        raise msgspec.ValidationError("it has no data")
     return Outcome(
         usage=usage_of_chat(answer.usage),
         response_model=answer.model or "",

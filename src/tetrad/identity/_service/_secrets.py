@@ -8,6 +8,7 @@ from tetrad.identity._model import MAX_SECRET_BYTES, SecretInfo, check_secret_na
 from tetrad.identity._service._context import Context, existing_project
 from tetrad.identity.errors import BadName, LimitReached, SecretNotFound
 from tetrad.kernel import Principal, canonical_json
+from tetrad.kit.logs import register_secret
 from tetrad.kit.seal import Keyring
 
 
@@ -70,7 +71,9 @@ class Secrets:
             found = rows.secret(project, name)
         if found is None:
             raise _no_secret(project, name)
-        return self._keyring.unseal(found[1], _purpose(project, name)).decode("utf-8", "surrogatepass")
+        value = self._keyring.unseal(found[1], _purpose(project, name)).decode("utf-8", "surrogatepass")
+        register_secret(value)
+        return value
 
     def boxes(self) -> builtins.list[bytes]:
         """Return every sealed value as it is kept, to tell with which key."""

@@ -54,6 +54,7 @@ GROUPS: dict[str, _Group] = {
     "route": _Group("tetrad.serving.route_cli", "routes", "Routes: one name for several models, and its fallbacks."),
     "cache": _Group("tetrad.serving.cli", "caches", "Cached answers: how they are kept, what they save."),
     "batch": _Group("tetrad.batches.cli", "batches", "Batches: list, show, cancel."),
+    "response": _Group("tetrad.responses.cli", "responses", "Responses in the background: list, show, cancel."),
     "mcp": _Group("tetrad.tools.cli", "servers", "MCP servers: register, test, approve their tools."),
     "import": _Group("tetrad.adapters.litellm.cli", "imports", "Take over the configuration of another gateway."),
     "job": _Group("tetrad.kit.jobs.cli", "jobs", "Jobs: long work that outlives a restart; list, run, cancel."),
@@ -89,7 +90,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Releases and where they serve": ("app", "release", "ref", "binding", "rollback", "stale", "reproduce"),
     "Review and proof": ("change", "gate", "evidence", "audit"),
     "Models, tools and the gateway": ("provider", "engine", "route", "cache", "mcp", "import"),
-    "What ran": ("trace", "batch", "run", "job"),
+    "What ran": ("trace", "batch", "response", "run", "job"),
     "Access and keeping": ("project", "team", "key", "limit", "budget", "secret", "revoke", "erase", "gc"),
 }
 """The commands as `tetrad --help` shows them: what a newcomer needs first comes first."""

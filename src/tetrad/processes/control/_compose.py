@@ -86,9 +86,10 @@ from tetrad.releases import (
 )
 from tetrad.releases import limits_from as release_limits
 from tetrad.releases._store import SqlAppStore, SqlReproductionStore
-from tetrad.responses import Background, Responses
+from tetrad.responses import Background, Records, Responses
 from tetrad.responses import limits_from as response_limits
 from tetrad.responses._background_store import SqlBackgroundStore
+from tetrad.responses._record_store import SqlRecordStore
 from tetrad.responses._store import SqlResponseStore
 from tetrad.serving import (
     ROUTE_TABLE_AAD,
@@ -372,6 +373,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         collector.subscribe(gone)
         identity.on_change(changed)
         registry.subscribe(changed)
+        background = Background(responses, background_store, AnsweringWork(jobs), call_grants, clock)
         return Services(
             settings=settings,
             home=home,
@@ -397,7 +399,8 @@ def build_services(settings: Settings, home: Home) -> Services:
             providers=providers,
             probe=ProviderProbe(identity.secrets.reveal, clock, egress=egress.text),
             responses=responses,
-            background=Background(responses, background_store, AnsweringWork(jobs), call_grants, clock),
+            background=background,
+            response_records=Records(SqlRecordStore(database), responses, background),
             batches=batches,
             limits=limits,
             leases=leases,

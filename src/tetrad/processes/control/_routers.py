@@ -27,7 +27,7 @@ from tetrad.registry.routes import router as registry_router
 from tetrad.releases._reproduction_routes import reproduction_router
 from tetrad.releases.routes import router as releases_router
 from tetrad.releases.routes import staleness_router
-from tetrad.responses.routes import background_router, conversation_router
+from tetrad.responses.routes import background_router, conversation_router, record_router
 from tetrad.responses.routes import router as responses_router
 from tetrad.serving._route_api import gateway_health_router, route_router
 from tetrad.serving.routes import cache_router, preset_router, provider_router
@@ -67,6 +67,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         preset_router(),
         responses_router(services.responses, services.background),
         background_router(services.background),
+        record_router(services.response_records),
         conversation_router(services.responses),
         *batch_routers(services.batches),
         limits_router(services.limits, services.leases),

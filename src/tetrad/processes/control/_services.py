@@ -27,7 +27,7 @@ from tetrad.processes.control._sealing import KeyRotation
 from tetrad.prompts import Prompts
 from tetrad.registry import Collector, Evidence, GatePolicies, Registry, Revocations, Runs
 from tetrad.releases import Releases, Reproductions, Stalenesses
-from tetrad.responses import Background, Responses
+from tetrad.responses import Background, Records, Responses
 from tetrad.serving import ProviderDirectory, ProviderProbe
 from tetrad.serving._cache_policies import CachePolicies
 from tetrad.serving._engine_directory import EngineDirectory
@@ -67,6 +67,7 @@ class Services:
     probe: ProviderProbe
     responses: Responses
     background: Background
+    response_records: Records
     batches: Batches
     limits: Limits
     leases: LeaseKeeper

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from typing import Any
 
 from tetrad.kernel import TetradError
@@ -44,7 +44,8 @@ class GatewayApp(GatewayCore):
             return
         if self.stored(path):
             query = scope["query_string"].decode("latin-1")
-            await _AsgiReply(send).whole(*await self.stored_page(method, path, query, headers))
+            connection = (scope.get("extensions") or {}).get(CONNECTION)
+            await self._answer_stored(method, path, query, headers, _AsgiReply(send), connection, receive)
             return
         await _AsgiReply(send).whole(*self.page(method, path, headers))
 
@@ -62,6 +63,24 @@ class GatewayApp(GatewayCore):
         finally:
             self.metrics.in_flight -= 1
 
+    async def _answer_stored(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: dict[bytes, bytes],
+        reply: _AsgiReply,
+        connection: Any,
+        receive: Receive,
+    ) -> None:
+        with _leaving(connection, receive) as gone:
+            try:
+                await self.answer_stored(method, path, query, headers, reply)
+            except asyncio.CancelledError:
+                if not gone.called:
+                    raise
+                gone.task.uncancel()
+
     async def _answer(self, exchange: Exchange, receive: Receive, reply: _AsgiReply, connection: Any) -> None:
         try:
             exchange.body = await self._read_body(receive, connection)
@@ -72,28 +91,18 @@ class GatewayApp(GatewayCore):
             self.abandon(exchange, "client_disconnected")
             return
         exchange.ready_ns = time.time_ns()
-        gone = Gone()
-        watcher: asyncio.Task[None] | None = None
-        if connection is not None:
-            connection.watch(gone)
-        else:
-            watcher = asyncio.get_running_loop().create_task(_watch(receive, gone))
-        try:
-            await self.serve(exchange, reply)
-        except AnswerTorn:
-            return  # an answer that is not ended: the server cuts the connection
-        except asyncio.CancelledError:
-            if gone.called:
-                gone.task.uncancel()
-                return
-            if not reply.begun:
-                await reply.whole(*shutting_down())
-            raise
-        finally:
-            if connection is not None:
-                connection.watch(None)
-            if watcher is not None:
-                watcher.cancel()
+        with _leaving(connection, receive) as gone:
+            try:
+                await self.serve(exchange, reply)
+            except AnswerTorn:
+                return  # an answer that is not ended: the server cuts the connection
+            except asyncio.CancelledError:
+                if gone.called:
+                    gone.task.uncancel()
+                    return
+                if not reply.begun:
+                    await reply.whole(*shutting_down())
+                raise
 
     async def _read_body(self, receive: Receive, connection: Any) -> bytes:
         if connection is not None and connection.body_is_here:
@@ -170,6 +179,24 @@ class _AsgiReply:
         if self._turn is not None:
             self._turn.flush()  # the record of an answer is written before its end
         await self._send({"type": "http.response.body", "body": piece, "more_body": False})
+
+
+@contextlib.contextmanager
+def _leaving(connection: Any, receive: Receive) -> Iterator[Gone]:
+    """Cancel the task of a request whose client leaves meanwhile."""
+    gone = Gone()
+    watcher: asyncio.Task[None] | None = None
+    if connection is not None:
+        connection.watch(gone)
+    else:
+        watcher = asyncio.get_running_loop().create_task(_watch(receive, gone))
+    try:
+        yield gone
+    finally:
+        if connection is not None:
+            connection.watch(None)
+        if watcher is not None:
+            watcher.cancel()
 
 
 async def _watch(receive: Receive, gone: Gone) -> None:

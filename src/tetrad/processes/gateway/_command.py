@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import gc
-import logging
 import socket
 import sys
-import time
 from collections.abc import Sequence
-
-import msgspec
 
 from tetrad.kernel import TetradError
 from tetrad.kit.core_dumps import forbid_core_dumps
 from tetrad.kit.home import GATEWAY_PORT, HOST, LOG_LEVEL
+from tetrad.kit.logs import log_to_stderr
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -34,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         settings = gateway_settings(host=options.host, gateway_port=options.port)
-        _log_to_stderr(settings.get(LOG_LEVEL))
+        log_to_stderr("gateway", settings.get(LOG_LEVEL))
         if options.fd is not None:
             listening = socket.socket(fileno=options.fd)
             listening.setblocking(False)
@@ -92,27 +89,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, help="port to bind (default: TETRAD_GATEWAY_PORT)")
     parser.add_argument("--workers", type=int, default=1, help="workers to start and keep, one per core (without --fd)")
     return parser
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        entry = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(entry).decode()
-
-
-def _log_to_stderr(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -12,12 +12,13 @@ import msgspec
 
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
 from tetrad.processes.gateway._desk import at_desk, pass_on
+from tetrad.processes.gateway._following import EVENT_STREAM, EventFollower
 from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.processes.gateway._relay import ControlRelay, relayed
 from tetrad.processes.gateway._shedding import Shedder, priority_of
 from tetrad.processes.gateway._turn import Turn
-from tetrad.serving import BY_PATH, AnswerTorn, Exchange, Pipeline, Reply, RequestRefused, error_body
+from tetrad.serving import BY_PATH, AnswerTorn, Exchange, Pipeline, Reply, RequestRefused, error_body, error_event
 from tetrad.tools import COMBINED, ToolExchange, ToolProxy
 from tetrad.tools import PREFIX as MCP
 
@@ -167,8 +168,11 @@ class GatewayCore:
         """Tell whether a page is about a stored response, which is to be asked for elsewhere."""
         return self._memory is not None and path.startswith(PREFIX)
 
-    async def stored_page(self, method: str, path: str, query: str, headers: Mapping[bytes, bytes]) -> Page:
+    async def answer_stored(
+        self, method: str, path: str, query: str, headers: Mapping[bytes, bytes], reply: Reply
+    ) -> None:
         """Answer what a client asks of a stored response; never raises but for cancellation."""
+        begun = _Begun(reply)
         try:
             if self._memory is None:
                 raise Unavailable(
@@ -179,11 +183,21 @@ class GatewayCore:
             key = self.pipeline.current().authenticate(headers, time.time_ns())
             self.metrics.in_flight += 1
             try:
-                return await self._memory.page(method, path, query, key.project)
+                followed = self._memory.followed(method, path, query, key.project)
+                if followed is None:
+                    await reply.whole(*await self._memory.page(method, path, query, key.project))
+                    return
+                try:
+                    await _follow(followed, begun)
+                finally:
+                    followed.close()
             finally:
                 self.metrics.in_flight -= 1
         except TetradError as error:
-            return _refused(error, path, _dialect(path))
+            if begun.begun:
+                await reply.end(error_event(error, "responses"))
+            else:
+                await reply.whole(*_refused(error, path, _dialect(path)))
 
     def relayed(self, path: str) -> bool:
         """Tell whether a page is about files or batches: its body and its answer pass through as they come."""
@@ -340,6 +354,15 @@ def shutting_down() -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
     """Return the answer to whoever still waits when the gateway must end."""
     error = Unavailable("the gateway is shutting down", hint="try again", code="shutting_down")
     return 503, [JSON, (b"retry-after", b"1")], error_body(error)
+
+
+async def _follow(followed: EventFollower, reply: Reply) -> None:
+    piece = await followed.read()
+    await reply.begin(200, EVENT_STREAM)
+    while piece:
+        await reply.write(piece)
+        piece = await followed.read()
+    await reply.end(b"")
 
 
 def _refused(error: TetradError, path: str, dialect: str) -> Page:

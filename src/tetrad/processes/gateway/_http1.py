@@ -544,8 +544,7 @@ class HttpConnection(asyncio.Protocol):
     async def _answer_stored(self, request: _Request) -> None:
         reply = _Reply(self, request)
         try:
-            page = await self._core.stored_page(request.method, request.path, request.query, request.head)
-            await reply.whole(*page)
+            await self._core.answer_stored(request.method, request.path, request.query, request.head, reply)
         except asyncio.CancelledError:
             if not self._lost:
                 self.abort()

@@ -1,23 +1,21 @@
-"""Limits in a gateway worker: leases fetched from control, and a journal that outlives the worker."""
+"""Limits in a gateway worker: leases fetched from control, told of in a journal that outlives the worker."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
 import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from tetrad.kernel import Clock, TetradError, new_id
 from tetrad.kit.upstream import Address, BrokenAnswer, Client, Timeouts
-from tetrad.limits import LAST_SEQ, LeaseState, Pockets, Sync, SyncReply
+from tetrad.limits import LAST_SEQ, Pockets, Sync, SyncReply
 from tetrad.limits.ports import Keeper
+from tetrad.processes.gateway._journal import SUFFIX, DamagedJournal, LeaseJournal, left, read_journal
 from tetrad.serving import LimitRule
 
 log = logging.getLogger(__name__)
@@ -29,9 +27,7 @@ _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 2.0
 _SAY_EVERY_S = 30.0
 _LOOK_FOR_LEFT_S = 30.0
-_JOURNAL_BYTES = 4 * 1024 * 1024
 _MOST_REPLY_BYTES = 8 * 1024 * 1024
-_SUFFIX = ".leases"
 
 
 class ControlKeeper:
@@ -55,87 +51,6 @@ class ControlKeeper:
             return self._decoder.decode(body)
         except msgspec.MsgspecError as error:
             raise BrokenAnswer(f"its answer about leases cannot be read: {error}") from None
-
-
-class _Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    lease: int
-    rule: str = ""
-    instance: str = ""
-    spent: int = 0
-    reserved: int = 0
-    unknown: int = 0
-
-
-class LeaseJournal:
-    """`Journal` in a file that this process holds; the kernel has each line before a call goes on.
-
-    The newest line of a lease counts; a line that was cut by death is no line. What is held no more by anybody was left
-    by a worker that died, and is told by whoever finds it.
-    """
-
-    def __init__(self, folder: Path, slot: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path = folder / f"{slot}{_SUFFIX}"
-        self._entries: dict[int, _Entry] = {}
-        self._encode = msgspec.json.Encoder().encode
-        # held before it has the name by which others look for journals of the dead
-        draft = self._path.with_suffix(".tmp")
-        self._file = _held(draft)
-        draft.replace(self._path)
-        self._size = 0
-        self._said_at = 0.0
-        self.lost = 0
-
-    def note(self, lease: int, rule: str, instance: str, spent: int, reserved: int, unknown: int) -> None:
-        """Write down a lease's newest state."""
-        entry = self._entries[lease] = _Entry(lease, rule, instance, spent, reserved, unknown)
-        self._append(self._encode(entry) + b"\n")
-        if self._size > _JOURNAL_BYTES:
-            self._shorten()
-
-    def forget(self, lease: int) -> None:
-        """Write down that nothing of a lease has to be told any more."""
-        if self._entries.pop(lease, None) is not None:
-            self._append(self._encode(_Entry(lease)) + b"\n")
-
-    def close(self, *, told: bool) -> None:
-        """Let go of the file; it goes where everything in it was told."""
-        if told:
-            self._path.unlink(missing_ok=True)
-        os.close(self._file)
-
-    def _append(self, line: bytes) -> None:
-        try:
-            os.write(self._file, line)
-        except OSError as error:
-            self.lost += 1
-            now = time.monotonic()
-            if now >= self._said_at:
-                self._said_at = now + _SAY_EVERY_S
-                log.error("the journal of leases cannot be written (%s): a death now would lose spending", error)  # noqa: TRY400
-            return
-        self._size += len(line)
-
-    def _shorten(self) -> None:
-        """Write the newest lines to a new file and put it in the old one's place."""
-        draft = self._path.with_suffix(".tmp")
-        lines = b"".join(self._encode(entry) + b"\n" for entry in self._entries.values())
-        try:
-            fresh = _held(draft)
-            os.write(fresh, lines)
-            draft.replace(self._path)
-        except OSError as error:
-            log.error("the journal of leases cannot be shortened: %s", error)  # noqa: TRY400 - it says it all
-            self._size = 0  # tried again after as much again
-            return
-        os.close(self._file)
-        self._file, self._size = fresh, 0
-
-
-def _held(path: Path) -> int:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return file
 
 
 class SharedLeases:
@@ -183,23 +98,6 @@ class SharedLeases:
 
     def _all(self) -> list[Leases]:
         return [self.control] if self.shared is None else [self.control, self.shared]
-
-
-def read_journal(data: bytes) -> tuple[LeaseState, ...]:
-    """Return the ends of the leases that a journal tells of."""
-    decoder = msgspec.json.Decoder(_Entry)
-    found: dict[int, _Entry] = {}
-    for line in data.split(b"\n"):
-        with contextlib.suppress(msgspec.MsgspecError):  # the last line, cut by death
-            entry = decoder.decode(line)
-            found[entry.lease] = entry
-    return tuple(
-        LeaseState(
-            each.lease, each.rule, each.instance, spent=each.spent, reserved=each.reserved, unknown=each.unknown,
-            final=True,
-        )
-        for each in found.values() if each.rule
-    )  # fmt: skip
 
 
 class _NoJournal:
@@ -286,25 +184,18 @@ class Leases:
         self.journal.close(told=told)
 
     async def _tell_for_the_dead(self, folder: Path) -> None:
-        for path, data in _left(folder):
-            message = Sync(path.name.removesuffix(_SUFFIX), LAST_SEQ, read_journal(data), ends=True)
+        for path, data in left(folder):
+            try:
+                leases = read_journal(data)
+            except DamagedJournal as error:
+                aside = path.with_suffix(".unreadable")
+                log.error(  # noqa: TRY400 - it says it all
+                    "the journal of a worker that died cannot be read (%s) and is kept as %s: %s",
+                    error, aside, error.hint,
+                )  # fmt: skip
+                path.replace(aside)
+                continue
+            message = Sync(path.name.removesuffix(SUFFIX), LAST_SEQ, leases, ends=True)
             await self._keeper.sync(message)
             log.info("told control what a worker that died had spent (%d leases)", len(message.leases))
             path.unlink(missing_ok=True)
-
-
-def _left(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Yield the journals that no living process holds, holding each meanwhile."""
-    for path in sorted(folder.glob(f"*{_SUFFIX}")):
-        try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue  # another worker told of it
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file).st_ino == path.stat().st_ino:  # else its owner lives, and just put another in its place
-                yield path, path.read_bytes()
-        except (BlockingIOError, FileNotFoundError):
-            continue
-        finally:
-            os.close(file)

@@ -12,16 +12,19 @@ import msgspec
 
 from tetrad.kernel import TetradError, Unavailable
 from tetrad.kit.upstream import Address, Client, Timeouts
+from tetrad.processes.gateway._following import WAIT_S, EventFollower, Followers, starting_after
 from tetrad.responses import BackgroundCall, BackgroundRequest, Conversation, KeptResponse
 from tetrad.serving import RequestRefused
 from tetrad.serving.ports import Deferred, Remembered, Turn
 
 PREFIX = "/v1/responses/"
+DROPPED = b"x-tetrad-dropped"
 _JSON = (b"content-type", b"application/json")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,127}")
 _TIMEOUTS = Timeouts(connect_s=1.0, first_byte_s=3.0, idle_s=3.0, total_s=5.0)
 _BEGINNING = Timeouts(connect_s=1.0, first_byte_s=30.0, idle_s=3.0, total_s=35.0)
 """Whoever gives up here may ask again, and have the same answered, and paid for, twice."""
+_FOLLOWING = Timeouts(connect_s=1.0, first_byte_s=WAIT_S + 10.0, idle_s=10.0, total_s=WAIT_S + 30.0)
 _FULL_S = 5.0
 _PAUSE_S = 5.0
 """So long after control did not answer nothing is kept: every answer would wait for it in vain."""
@@ -41,8 +44,18 @@ class _Problem(msgspec.Struct, frozen=True):
 class ControlMemory:
     """`tetrad.serving.ports.Memory` of control; every call ends within some seconds."""
 
-    def __init__(self, client: Client, control: Address, token: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        control: Address,
+        token: Callable[[], str],
+        *,
+        following: Client | None = None,
+        most_followers: int = 256,
+    ) -> None:
         self._client = client
+        self._following = following or client
+        self._followers = Followers(self._events, most_followers)
         self._control = control
         self._token = token
         self._away_until = 0.0
@@ -109,8 +122,17 @@ class ControlMemory:
 
     async def begin(self, asked: Deferred) -> bytes:
         """Have a request answered in the background."""
-        call = BackgroundCall(asked.body, asked.headers, asked.release, asked.conversation, asked.stream)
-        wanted = BackgroundRequest(_kept(asked.turn, asked.id, asked.shown), call)
+        call = BackgroundCall(
+            asked.body, asked.headers, asked.release, asked.conversation, asked.stream, events=asked.events
+        )
+        wanted = BackgroundRequest(
+            _kept(asked.turn, asked.id, asked.shown),
+            call,
+            asked.app,
+            asked.model,
+            asked.idempotency,
+            asked.fingerprint,
+        )
         status, answer = await self._ask("POST", "background", {}, msgspec.json.encode(wanted), _BEGINNING)
         if status == 200:
             return answer
@@ -122,6 +144,18 @@ class ControlMemory:
         if status == 429:
             refused.retry_after_s = _FULL_S
         raise refused
+
+    def follow(self, project: str, response: str) -> EventFollower:
+        """Return the events of a response."""
+        return self._followers.follow(project, response)
+
+    def followed(self, method: str, path: str, query: str, project: str) -> EventFollower | None:
+        """Return the events that a client wants of a stored response; None where it asks for something else."""
+        identity = path.removeprefix(PREFIX)
+        if method != "GET" or not _ID.fullmatch(identity):
+            return None
+        after = starting_after(dict(parse_qsl(query)))
+        return None if after is None else self._followers.follow(project, identity, after)
 
     async def page(self, method: str, path: str, query: str, project: str) -> Page:
         """Answer what a client asks of a stored response; raises `TetradError`."""
@@ -137,17 +171,10 @@ class ControlMemory:
                 code="method_not_allowed",
             )
         asked = {"project": project}
-        if method == "GET" and not what and ("stream", "true") in parse_qsl(query):
-            raise RequestRefused(
-                "stored responses are not streamed",
-                param="stream",
-                hint="leave 'stream' out, and retrieve the response until it has ended",
-                code="background_stream_not_served",
-            )
         if what == "input_items":
             asked |= {name: value for name, value in parse_qsl(query) if name in _LISTED}
         target = f"{identity}/{what}" if what else identity
-        status, body = await self._ask(method, f"responses/{target}", asked)
+        status, said, body = await self._asked(method, f"responses/{target}", asked)
         if status >= 400:
             problem = _problem(body)
             raise RequestRefused(
@@ -158,22 +185,45 @@ class ControlMemory:
             )
         if method == "DELETE":
             body = msgspec.json.encode({"id": identity, "object": "response", "deleted": True})
-        return 200, [_JSON], body
+        return 200, [_JSON, *((name, value) for name, value in said if name == DROPPED)], body
+
+    async def _events(self, response: str, query: Mapping[str, str]) -> tuple[int, bytes]:
+        target = f"responses/{response}/events"
+        return await self._ask("GET", target, query, timeouts=_FOLLOWING, client=self._following)
 
     async def _ask(
-        self, method: str, path: str, query: Mapping[str, str], body: bytes = b"", timeouts: Timeouts = _TIMEOUTS
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes = b"",
+        timeouts: Timeouts = _TIMEOUTS,
+        client: Client | None = None,
     ) -> tuple[int, bytes]:
+        status, _, answer = await self._asked(method, path, query, body, timeouts, client)
+        return status, answer
+
+    async def _asked(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes = b"",
+        timeouts: Timeouts = _TIMEOUTS,
+        client: Client | None = None,
+    ) -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
+        asking = client or self._client
         target = f"/internal/v1/{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/json")]
-            request = self._client.prepare(method, self._control, target, headers)
-            response = await self._client.send(request, body, timeouts=timeouts)
+            request = asking.prepare(method, self._control, target, headers)
+            response = await asking.send(request, body, timeouts=timeouts)
             answer = await response.read_all(_MOST_BYTES)
         except (TetradError, OSError):
             self._away_until = asyncio.get_running_loop().time() + _PAUSE_S
             raise _away() from None
         self._away_until = 0.0
-        return response.status, answer
+        return response.status, response.headers, answer
 
 
 def _kept(turn: Turn, response: str, body: bytes) -> KeptResponse:

@@ -61,7 +61,7 @@ class Recorder:
             return
         try:
             frame = encode_group(self.group(exchange, exchange.key))
-        except (TetradError, msgspec.MsgspecError, ValueError):
+        except (TetradError, msgspec.MsgspecError, ValueError, OverflowError):
             self._metrics.unrecorded += 1
             return
         self._spool.append(frame)
@@ -222,7 +222,7 @@ class Recorder:
     def _write(self, group: Callable[[KeyEntry], SpanGroup], key: KeyEntry) -> None:
         try:
             frame = encode_group(group(key))
-        except (TetradError, msgspec.MsgspecError, ValueError):
+        except (TetradError, msgspec.MsgspecError, ValueError, OverflowError):
             self._metrics.unrecorded += 1
             return
         self._spool.append(frame)

@@ -63,6 +63,14 @@ STORED_CONNECTIONS = Setting(
     minimum=1,
     maximum=1024,
 )
+FOLLOWED_STREAMS = Setting(
+    "gateway_followed_streams",
+    int,
+    256,
+    "Clients of one worker that follow the events of responses in the background at once.",
+    minimum=1,
+    maximum=10_000,
+)
 RELAY_CONNECTIONS = Setting(
     "gateway_relay_connections",
     int,
@@ -156,6 +164,7 @@ SETTINGS = SettingsTable(
         CACHE_WAIT_S,
         SIMILAR_DEADLINE_S,
         STORED_CONNECTIONS,
+        FOLLOWED_STREAMS,
         RELAY_CONNECTIONS,
         TOOL_ANSWER_BYTES,
         TOOL_STREAMS,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
+from tetrad.kit.logs import register_secret
 from tetrad.kit.seal import Keyring
 from tetrad.kit.settings import Settings
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
@@ -86,7 +87,9 @@ class Worker:
         token = FileSecret(home)
         stored = Client(Limits(max_connections=settings.get(own.STORED_CONNECTIONS)))
         relaying = Client(Limits(max_connections=settings.get(own.RELAY_CONNECTIONS)))
-        memory = ControlMemory(stored, control, token)
+        followers = settings.get(own.FOLLOWED_STREAMS)
+        following = Client(Limits(max_connections=followers))
+        memory = ControlMemory(stored, control, token, following=following, most_followers=followers)
         keeper = ControlKeeper(internal, control, token)
         leases = SharedLeases(home.root / "gateway" / "leases", keeper, settings.get(limiting.URL), clock)
         gate = Gate(
@@ -195,6 +198,7 @@ class Worker:
             await client.close()
             await internal.close()
             await stored.close()
+            await following.close()
             await relaying.close()
             (home.run / f"gateway-{self.index}.metrics").unlink(missing_ok=True)
 
@@ -231,6 +235,7 @@ class Worker:
         return HttpServer(app, **timeouts)
 
     def _install(self, pipeline: Pipeline, table: RouteTable) -> None:
+        register_secret(*table.secrets())
         compiled = pipeline.install(table)
         self.metrics.table_version = table.version
         log.info(

@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from tetrad.kit.jobs import JobCutOff, RunningJob
+from tetrad.processes.worker._background_events import Telling, data_of
 from tetrad.processes.worker._batch_control import Callers, Control, WorkGone
 from tetrad.processes.worker._batches import code_of, seconds_of
 from tetrad.responses import BackgroundAnswer, BackgroundWork
@@ -33,6 +34,7 @@ _TRIES = 3
 _FAILED = frozenset((500, 502, 503, 504, 529))
 _KEY_CODES = frozenset(("invalid_api_key", "expired_api_key", "missing_scope"))
 _ENDS = frozenset(("response.completed", "response.incomplete", "response.failed"))
+_DROPPED = "x-tetrad-dropped"
 _TOO_LARGE = "answer_too_large"
 _work = msgspec.json.Decoder(BackgroundWork)
 
@@ -105,19 +107,23 @@ class _Answering:
         self._stopping = stopping
         self._control = control
         self._gateway = gateway
+        self._telling = Telling(control)
 
     async def run(self) -> BackgroundAnswer:
         """Return what is to be told of the response; raises `WorkGone` where nothing is, and `JobCutOff`."""
         calling = asyncio.create_task(self._until_answered())
         looking = asyncio.create_task(self._look())
-        tasks: set[asyncio.Task[Any]] = {calling, looking}
+        telling = asyncio.create_task(self._telling.run())
+        tasks: set[asyncio.Task[Any]] = {calling, looking, telling}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if not calling.done() and self._stopping.is_set():
                 await asyncio.wait({calling}, timeout=_LAST_S)
             if calling.done():
                 return calling.result()
-            looking.result()
+            for task in (looking, telling):
+                if task.done():
+                    task.result()
             raise JobCutOff("the worker stops")
         finally:
             for task in tasks:
@@ -136,9 +142,13 @@ class _Answering:
     async def _until_answered(self) -> BackgroundAnswer:
         while True:
             work = _work.decode(await self._control.ask("POST", "/take"))
+            self._telling.begin(work.number)
             try:
-                return await self._called(work)
+                found = await self._called(work)
+                await self._telling.told()
+                return found
             except _Interrupted:
+                await self._telling.told()  # what was said by then was said
                 await asyncio.sleep(_PAUSE_S)
 
     async def _called(self, work: BackgroundWork) -> BackgroundAnswer:
@@ -182,6 +192,8 @@ class _Answering:
                 if size > self._most(response):
                     return response.status_code, response.headers, None
                 pieces.append(piece)
+                if work.events and response.status_code == 200 and _streamed(response.headers):
+                    self._telling.put(piece)
             return response.status_code, response.headers, b"".join(pieces)
 
     def _most(self, response: httpx.Response) -> int:
@@ -197,23 +209,23 @@ def _read(status: int, headers: httpx.Headers, body: bytes | None) -> Background
     """Return what an answer of a gateway means for the response."""
     if body is None:
         return BackgroundAnswer(code=_TOO_LARGE, message="the answer has more bytes than are kept of a response")
-    upstream = headers.get(ANSWERED_BY.decode(), "")
+    upstream, dropped = headers.get(ANSWERED_BY.decode(), ""), headers.get(_DROPPED, "")
     if status >= 400:
         return _failed(status, body)
     if _streamed(headers):
-        return _last(body, upstream)
+        return _last(body, upstream, dropped)
     try:
         msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError):
         return BackgroundAnswer(code="answer_unreadable", message=f"the answer ({status}) is no JSON")
-    return BackgroundAnswer(msgspec.Raw(body), upstream)
+    return BackgroundAnswer(msgspec.Raw(body), upstream, dropped=dropped)
 
 
-def _last(stream: bytes, upstream: str) -> BackgroundAnswer:
+def _last(stream: bytes, upstream: str, dropped: str) -> BackgroundAnswer:
     """Return what a stream came to."""
     for event in _events(stream):
         if event.type in _ENDS:
-            return BackgroundAnswer(event.response, upstream)
+            return BackgroundAnswer(event.response, upstream, dropped=dropped)
         if event.type == "error":
             return BackgroundAnswer(code=event.code or "server_error", message=event.message or "the answer broke off")
     return BackgroundAnswer(code="stream_truncated", message="the answer broke off before its end")
@@ -221,9 +233,8 @@ def _last(stream: bytes, upstream: str) -> BackgroundAnswer:
 
 def _events(stream: bytes) -> Iterator[_Event]:
     for block in stream.replace(b"\r\n", b"\n").split(b"\n\n"):
-        data = b"\n".join(line[5:].strip() for line in block.split(b"\n") if line.startswith(b"data:"))
         try:
-            yield _event.decode(data)
+            yield _event.decode(data_of(block))
         except (msgspec.MsgspecError, RecursionError):
             continue
 

@@ -16,6 +16,8 @@ TRANSLATORS: dict[tuple[str, str], str] = {
     ("completions", "chat"): "tetrad.serving.translation.completions_to_chat:translate",
     ("responses", "chat"): "tetrad.serving.translation.responses_to_chat:translate",
     ("chat", "gemini"): "tetrad.serving.translation.chat_to_gemini:translate",
+    ("chat", "responses"): "tetrad.serving.translation.chat_to_responses:translate",
+    ("messages", "responses"): "tetrad.serving.translation.messages_to_responses:translate",
     ("embeddings", "vectors"): "tetrad.serving.translation.embeddings_to_vectors:translate",
     ("count_tokens", "gemini_count"): "tetrad.serving.translation.chat_to_gemini:count",
     ("chat", "mistral"): "tetrad.serving.translation.chat_to_mistral:translate",

@@ -72,6 +72,13 @@ def as_text(value: Any, path: str) -> str:
     return value
 
 
+def as_count(value: Any, path: str) -> int:
+    """Return a whole number that is not negative, or refuse what is none."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise bad(path, "a whole number, 0 or more")
+    return value
+
+
 def decoded(fields: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
     """Return the whole body as plain values; fields that are null are as good as absent."""
     body = {name: msgspec.json.decode(raw) for name, raw in fields.items()}

@@ -8,21 +8,16 @@ digest in it tells what was cut or changed on the way from what was made, before
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from typing import Any, Literal, TypeGuard
 
 import msgspec
 
-from tetrad.kernel import UNREADABLE
-from tetrad.serving.errors import RequestRefused
+from tetrad.serving.translation._sealing import damaged, seal, unseal
 from tetrad.serving.translation.google_signatures import Extra
 
 ANTHROPIC_SIGNED = "tetrad.anthropic."
 MAX_THOUGHTS = 1024
 """Of one answer."""
-
-_DIGEST_CHARS = 16
 
 
 class Thought(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,8 +70,7 @@ def seal_thought(maker: str, block: SignedBlock, text: str) -> str:
         thought = Thought(maker, "thinking", text, block.signature)
     else:
         return ""
-    body = msgspec.json.encode(thought)
-    return f"{ANTHROPIC_SIGNED}{_digest(body)}.{base64.urlsafe_b64encode(body).decode()}"
+    return seal(ANTHROPIC_SIGNED, thought)
 
 
 def is_sealed_thought(data: Any) -> TypeGuard[str]:
@@ -86,26 +80,12 @@ def is_sealed_thought(data: Any) -> TypeGuard[str]:
 
 def read_thought(data: str) -> Thought | None:
     """Return what `seal_thought` sealed; None for what is not, or is no longer."""
-    digest, _, said = data.removeprefix(ANTHROPIC_SIGNED).partition(".")
-    try:
-        body = base64.b64decode(said.encode(), altchars=b"-_", validate=True)
-        return _thoughts.decode(body) if _digest(body) == digest else None
-    except (*UNREADABLE, ValueError):
-        return None
+    return unseal(ANTHROPIC_SIGNED, data, _thoughts)
 
 
 def open_thought(data: str, path: str) -> Thought:
     """Return what `seal_thought` sealed; raises `RequestRefused` where it is not what it was."""
     thought = read_thought(data)
     if thought is None:
-        raise RequestRefused(
-            f"{path} is not what was answered: it was cut or changed",
-            param=path,
-            hint="send items of reasoning back as they came, or leave them out",
-            code="bad_field",
-        )
+        raise damaged(path)
     return thought
-
-
-def _digest(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()[:_DIGEST_CHARS]

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import UNREADABLE, TetradError, Usage
+from tetrad.serving._operations import Dialect
 from tetrad.serving.errors import BadAnswer, StreamBroken, error_body, error_event
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation._events import StreamTranslator
@@ -121,11 +122,7 @@ class ChatAnswers:
         )
 
     def error(self, status: int, body: bytes) -> tuple[int, bytes]:
-        try:
-            said = _errors.decode(body).error
-        except UNREADABLE:
-            said = _Error(message=body[:1000].decode("utf-8", "replace"))
-        return status, error_body(_as_error(said, status), "anthropic")
+        return status, said_error(status, body)
 
     def events(self) -> ChatEvents:
         return ChatEvents()
@@ -133,6 +130,24 @@ class ChatAnswers:
     def outcome(self, outcome: Outcome) -> Outcome:
         reasons = tuple(STOP_REASONS.get(reason, "end_turn") for reason in outcome.finish_reasons[:1])
         return msgspec.structs.replace(outcome, finish_reasons=reasons, output=_output(outcome.output))
+
+
+def is_error(body: bytes) -> bool:
+    """Tell whether a body is an error in OpenAI's words, with a message."""
+    try:
+        said = _errors.decode(body).error
+    except UNREADABLE:
+        return False
+    return isinstance(said, _Error) and bool(said.message)
+
+
+def said_error(status: int, body: bytes, dialect: Dialect = "anthropic") -> bytes:
+    """Return an error in OpenAI's words, or in none, in those of a dialect."""
+    try:
+        said = _errors.decode(body).error
+    except UNREADABLE:
+        said = _Error(message=body[:1000].decode("utf-8", "replace"))
+    return error_body(_as_error(said, status), dialect)
 
 
 def _output(output: bytes) -> bytes:

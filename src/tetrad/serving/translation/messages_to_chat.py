@@ -59,9 +59,9 @@ def _translate(call: ModelCall, strict: bool, *, on: bool) -> Translation:
     said["messages"] = _messages(body, losses, on=on)
     if "stop_sequences" in body:
         said["stop"] = as_list(body["stop_sequences"], "stop_sequences")
-    _tools(body, said, losses)
-    _thinking(body, said, losses)
-    _rest(body, said, losses)
+    say_tools(body, said, losses)
+    say_thinking(body, said, losses)
+    say_rest(body, said, losses)
     if call.stream:
         said["stream_options"] = {"include_usage": True}
     fields = encoded(said)
@@ -72,7 +72,8 @@ def _translate(call: ModelCall, strict: bool, *, on: bool) -> Translation:
     )
 
 
-def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
+def say_rest(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
+    """Say who asks and how soon it is needed; what nobody says is lost."""
     if "metadata" in body:
         metadata = as_object(body["metadata"], "metadata")
         if metadata.get("user_id") is not None:
@@ -92,7 +93,8 @@ def _bounded(user: str) -> str:
     return user if len(user) <= _MAX_USER else hashlib.sha256(user.encode()).hexdigest()
 
 
-def _thinking(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
+def say_thinking(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
+    """Say how hard to think, and in which form to answer."""
     config = as_object(body.get("output_config", {}), "output_config")
     form = as_object(config.get("format") or {}, "output_config.format")
     if form:
@@ -125,7 +127,8 @@ def _thinking(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> Non
         said["reasoning_effort"] = _EFFORTS.get(name, "xhigh" if name == "max" else "medium")
 
 
-def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
+def say_tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
+    """Say which tools there are, and which of them must be called."""
     tools = []
     for number, item in enumerate(as_list(body.get("tools", []), "tools")):
         path = f"tools[{number}]"
@@ -165,7 +168,7 @@ def _messages(body: dict[str, Any], losses: Losses, *, on: bool) -> list[dict[st
     said: list[dict[str, Any]] = []
     system = body.get("system")
     if system is not None:
-        text = system if isinstance(system, str) else _texts(system, "system", losses, "\n\n")
+        text = system if isinstance(system, str) else joined_texts(system, "system", losses)
         said.append({"role": "system", "content": text})
     for number, item in enumerate(as_list(body.get("messages"), "messages")):
         path = f"messages[{number}]"
@@ -173,7 +176,7 @@ def _messages(body: dict[str, Any], losses: Losses, *, on: bool) -> list[dict[st
         role, content = message.get("role"), message.get("content")
         losses.rest(message, ("role", "content"), path)
         if role == "system":
-            text = content if isinstance(content, str) else _texts(content, f"{path}.content", losses, "\n\n")
+            text = content if isinstance(content, str) else joined_texts(content, f"{path}.content", losses)
             said.append({"role": "system", "content": text})
         elif role == "user":
             said += [{"role": "user", "content": content}] if isinstance(content, str) else _user(content, path, losses)
@@ -188,7 +191,8 @@ def _messages(body: dict[str, Any], losses: Losses, *, on: bool) -> list[dict[st
     return said
 
 
-def _texts(blocks: Any, path: str, losses: Losses, between: str) -> str:
+def joined_texts(blocks: Any, path: str, losses: Losses) -> str:
+    """Return blocks of text as one text; others are lost."""
     texts = []
     for number, item in enumerate(as_list(blocks, path)):
         place = f"{path}[{number}]"
@@ -198,7 +202,7 @@ def _texts(blocks: Any, path: str, losses: Losses, between: str) -> str:
             continue
         losses.rest(block, ("type", "text"), place)
         texts.append(as_text(block.get("text"), f"{place}.text"))
-    return between.join(texts)
+    return "\n\n".join(texts)
 
 
 def _user(content: Any, path: str, losses: Losses) -> list[dict[str, Any]]:
@@ -254,7 +258,7 @@ def _image(block: dict[str, Any], path: str, losses: Losses) -> list[dict[str, A
     source = as_object(block.get("source"), f"{path}.source")
     losses.rest(block, ("type", "source"), path)
     if source.get("type") == "base64":
-        return [{"type": "image_url", "image_url": {"url": _data_url(source, f"{path}.source")}}]
+        return [{"type": "image_url", "image_url": {"url": data_url(source, f"{path}.source")}}]
     if source.get("type") == "url":
         return [{"type": "image_url", "image_url": {"url": as_text(source.get("url"), f"{path}.source.url")}}]
     losses.lose(f"{path}.source")
@@ -268,7 +272,7 @@ def _document(block: dict[str, Any], path: str, losses: Losses) -> list[dict[str
         losses.rest(block, ("type", "source", "title"), path)
         title = block.get("title")
         name = as_text(title, f"{path}.title") if title is not None else "document.pdf"
-        return [{"type": "file", "file": {"filename": name, "file_data": _data_url(source, place)}}]
+        return [{"type": "file", "file": {"filename": name, "file_data": data_url(source, place)}}]
     if kind == "text":
         losses.rest(block, ("type", "source"), path)
         return [{"type": "text", "text": as_text(source.get("data"), f"{place}.data")}]
@@ -290,7 +294,8 @@ def _document(block: dict[str, Any], path: str, losses: Losses) -> list[dict[str
     return []
 
 
-def _data_url(source: dict[str, Any], path: str) -> str:
+def data_url(source: dict[str, Any], path: str) -> str:
+    """Return a source in base64 as a `data:` URL."""
     kind = as_text(source.get("media_type"), f"{path}.media_type")
     return f"data:{kind};base64,{as_text(source.get('data'), f'{path}.data')}"
 

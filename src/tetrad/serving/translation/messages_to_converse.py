@@ -252,7 +252,7 @@ def _block(block: dict[str, Any], path: str, losses: Losses) -> dict[str, Any] |
         return {"toolUse": {"toolUseId": as_text(block.get("id"), f"{path}.id"), "name": name, "input": given_input}}
     if kind == "tool_result":
         return _result(block, path, losses)
-    if kind == "thinking" and block.get("signature"):
+    if kind == "thinking" and block.get("signature") and not str(block["signature"]).startswith("tetrad."):
         thought = {"text": as_text(block.get("thinking"), f"{path}.thinking"), "signature": block["signature"]}
         return {"reasoningContent": {"reasoningText": thought}}
     if kind == "redacted_thinking" and not str(block.get("data", "")).startswith("tetrad."):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from tetrad.kernel import UNREADABLE, Usage
+
+_Said = TypeVar("_Said")
 
 
 class _PromptDetails(msgspec.Struct, frozen=True, gc=False):
@@ -87,37 +89,38 @@ class _Sounds(msgspec.Struct, frozen=True):
 _SOUND = re.compile(rb'"audio_tokens"\s*:\s*[1-9]')
 _sounds = msgspec.json.Decoder(_Sounds)
 _chat = msgspec.json.Decoder(_Chat | None)
+_loose_chat = msgspec.json.Decoder(_Chat | None, strict=False)
 _messages = msgspec.json.Decoder(MessagesUsage | None)
+_loose_messages = msgspec.json.Decoder(MessagesUsage | None, strict=False)
 
 
 def usage_of_chat(raw: msgspec.Raw | bytes) -> Usage | None:
-    """Read what OpenAI's protocol says; None where nothing (readable) was said.
+    """Read what OpenAI's protocol says; None where nothing was said that can be read and can be true.
 
-    Where a dialect counts reasoning beside the completion, the total tells.
+    Counts may be written as 12.0 or "12". Where a dialect counts reasoning beside the completion, the total tells.
     """
     data = bytes(raw)
     if not data:
         return None
-    try:
-        said = _chat.decode(data)
-    except UNREADABLE:
-        return None
+    said = _read(_chat, _loose_chat, data)
     if said is None or (said.prompt_tokens is None and said.completion_tokens is None):
         return None
     prompt, completion = said.prompt_tokens or 0, said.completion_tokens or 0
     details = said.prompt_tokens_details
     if details is None and said.completion_tokens_details is None and not said.prompt_cache_hit_tokens:
-        return Usage(max(prompt, 0), 0, 0, completion)
+        return _plausible(Usage(prompt, 0, 0, completion))
     cached = (details.cached_tokens if details else None) or said.prompt_cache_hit_tokens or 0
     written = (details.cache_write_tokens if details else None) or 0
     reasoning = (said.completion_tokens_details.reasoning_tokens if said.completion_tokens_details else None) or 0
     beside = reasoning > completion or (reasoning > 0 and said.total_tokens == prompt + completion + reasoning)
-    return Usage(
-        input=max(prompt - cached - written, 0),
-        cache_read=cached,
-        cache_write=written,
-        output=completion if beside else completion - reasoning,
-        reasoning=reasoning,
+    return _plausible(
+        Usage(
+            input=max(prompt - cached - written, 0) if prompt >= 0 else prompt,
+            cache_read=cached,
+            cache_write=written,
+            output=completion if beside else completion - reasoning,
+            reasoning=reasoning,
+        )
     )
 
 
@@ -148,11 +151,20 @@ def read_messages_usage(raw: msgspec.Raw | bytes) -> MessagesUsage | None:
     data = bytes(raw)
     if not data:
         return None
-    try:
-        said: MessagesUsage | None = _messages.decode(data)
-    except UNREADABLE:
-        return None
-    return said
+    return _read(_messages, _loose_messages, data)
+
+
+def _read(strict: msgspec.json.Decoder[_Said], loose: msgspec.json.Decoder[_Said], data: bytes) -> _Said | None:
+    for decoder in (strict, loose):
+        try:
+            return decoder.decode(data)
+        except UNREADABLE:
+            continue
+    return None
+
+
+def _plausible(usage: Usage) -> Usage | None:
+    return usage if usage.plausible else None
 
 
 def chat_usage(usage: Usage) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { everything } from "@/api/http";
-import { readCacheSearch, readProvidersSearch, readRoutesSearch, readToolServersSearch } from "./search";
+import {
+  readCacheSearch, readProvidersSearch, readResponsesSearch, readRoutesSearch, readToolServersSearch,
+} from "./search";
 
 describe("what the URL of a list says", () => {
   it("is read, and what cannot be is left out", () => {
@@ -11,6 +13,8 @@ describe("what the URL of a list says", () => {
     expect(readCacheSearch({ q: "bot", sort: "-ttl", window: "24h" })).toEqual({ q: "bot", sort: "-ttl" });
     expect(readCacheSearch({ q: "", sort: "app", window: "7d" })).toEqual({ window: "7d" });
     expect(readToolServersSearch({ q: "x".repeat(300), sort: "url" })).toEqual({ q: "x".repeat(100), sort: "url" });
+    expect(readResponsesSearch({ q: "bot", state: "open", sort: "created", show: "resp_1" })).toEqual({ q: "bot", state: "open", sort: "created", show: "resp_1" });
+    expect(readResponsesSearch({ state: "lost", sort: "-created", show: "" })).toEqual({});
   });
 });
 

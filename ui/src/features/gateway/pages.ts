@@ -6,4 +6,5 @@ export const GATEWAY_PAGES = [
   { to: "/p/$project/gateway/routes", label: "Routes" },
   { to: "/p/$project/gateway/cache", label: "Cache" },
   { to: "/p/$project/gateway/tools", label: "Tools" },
+  { to: "/p/$project/gateway/responses", label: "Responses" },
 ] as const;

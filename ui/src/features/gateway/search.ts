@@ -1,6 +1,7 @@
 import { CACHE_SORTS, PROVIDER_SORTS, type CacheSort, type ProviderSort } from "@/api/gateway";
 import { BUDGET_SORTS, type BudgetSort } from "@/api/limits";
 import { WINDOWS, type Window } from "@/api/overview";
+import { RESPONSE_SORTS, RESPONSE_STATES, type ResponseSort, type ResponseState } from "@/api/responses";
 import { SERVER_SORTS, type ServerSort } from "@/api/tools";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
@@ -88,6 +89,23 @@ export interface ToolServersSearch {
 export function readToolServersSearch(search: Record<string, unknown>): ToolServersSearch {
   const sort = SERVER_SORTS.find((each) => each === search.sort);
   return { ...(search.add === "1" ? { add: "1" as const } : {}), ...looked(text(search.q)), ...(sort === undefined || sort === "name" ? {} : { sort }) };
+}
+
+export interface ResponsesSearch {
+  /** A part of the id, the app, the model or the key's id. */
+  q?: string | undefined;
+  state?: ResponseState | undefined;
+  /** Without it the newest come first. */
+  sort?: ResponseSort | undefined;
+  /** The response that is open. */
+  show?: string | undefined;
+}
+
+export function readResponsesSearch(search: Record<string, unknown>): ResponsesSearch {
+  const state = RESPONSE_STATES.find((each) => each === search.state);
+  const sort = RESPONSE_SORTS.find((each) => each === search.sort);
+  const show = text(search.show);
+  return { ...looked(text(search.q)), ...(state === undefined ? {} : { state }), ...(sort === undefined || sort === "-created" ? {} : { sort }), ...(show === undefined ? {} : { show }) };
 }
 
 export const TOOL_VIEWS = ["all", "waiting", "approved", "gone"] as const;

@@ -1,0 +1,161 @@
+"""The events of responses in the background, over control: from any number on, until the response has ended.
+
+Control keeps them, so it does not matter which gateway began a response. While control is away a stream waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from tetrad.kernel import Overloaded, TetradError, Unavailable
+from tetrad.responses import EventPage
+from tetrad.serving import RequestRefused
+
+EVENT_STREAM: Final = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+WAIT_S: Final = 10.0
+"""So long control holds a question for events that are not there yet; then a comment shows that the stream lives."""
+_AWAY_S = 120.0
+"""So long a stream waits for a control plane that is away."""
+_AWAY_AT_FIRST_S = 5.0
+"""So long somebody waits who has been told nothing yet."""
+_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 2.0
+_COMMENT = b": waiting\n\n"
+_NUMBER = re.compile(r"[0-9]{1,15}")
+
+Ask = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
+"""Asks control for a response's events; raises `Unavailable` where control does not answer."""
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    type: str
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    detail: str = ""
+    hint: str = ""
+    code: str = ""
+
+
+_kind = msgspec.json.Decoder(_Kind)
+_page = msgspec.json.Decoder(EventPage)
+
+
+class Followers:
+    """Streams that clients of this worker follow: at most `most` at a time."""
+
+    def __init__(self, ask: Ask, most: int) -> None:
+        self._ask = ask
+        self._most = most
+        self._open: set[EventFollower] = set()
+
+    def follow(self, project: str, response: str, after: int = -1) -> EventFollower:
+        """Return the events of a response after a number; close it in the end. Raises `Overloaded`."""
+        if len(self._open) >= self._most:
+            raise Overloaded(
+                f"{self._most:,} clients of this gateway worker follow responses in the background",
+                hint="retrieve the response without 'stream', try again, or raise TETRAD_GATEWAY_FOLLOWED_STREAMS",
+                code="too_many_streams",
+                retry_after_s=5.0,
+            )
+        follower = EventFollower(self._ask, project, response, after, self._open.discard)
+        self._open.add(follower)
+        return follower
+
+
+class EventFollower:
+    """`tetrad.serving.ports.Following` by asking control again and again; control answers when there is something."""
+
+    def __init__(
+        self, ask: Ask, project: str, response: str, after: int, closed: Callable[[EventFollower], None]
+    ) -> None:
+        self.response = response
+        self._ask = ask
+        self._project = project
+        self._after = after
+        self._closed = closed
+        self._over = False
+        self._away_s = _AWAY_AT_FIRST_S
+
+    async def read(self) -> bytes:
+        """Return the next events as they are sent; empty at the end."""
+        if self._over:
+            return b""
+        page = await self._asked()
+        self._after, self._over, self._away_s = page.last, page.over, _AWAY_S
+        if page.events:
+            return b"".join(_sent(bytes(event)) for event in page.events)
+        return b"" if page.over else _COMMENT
+
+    def close(self) -> None:
+        """Make room for another."""
+        self._closed(self)
+
+    async def _asked(self) -> EventPage:
+        asked = {"project": self._project, "after": str(self._after), "wait_s": str(WAIT_S)}
+        until, pause_s = asyncio.get_running_loop().time() + self._away_s, _PAUSE_S
+        while True:
+            with contextlib.suppress(Unavailable):  # control is away: it is asked again
+                status, body = await self._ask(self.response, asked)
+                if status == 200:
+                    return _decoded(body)
+                if status < 500 and status != 429:
+                    raise _refusal(self.response, status, body)
+            if asyncio.get_running_loop().time() >= until:
+                raise Unavailable(
+                    f"the events of the response {self.response} cannot be had now: control does not answer",
+                    hint=f"come back with starting_after={self._after}" if self._after >= 0 else "try again",
+                    code="state_unavailable",
+                    retry_after_s=2.0,
+                )
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+def starting_after(asked: Mapping[str, str]) -> int | None:
+    """Return after which number a client wants a stream, -1 for all of it; None where it wants none."""
+    if asked.get("stream", "").lower() not in ("true", "1"):
+        return None
+    said = asked.get("starting_after", "")
+    if said and not _NUMBER.fullmatch(said):
+        raise RequestRefused(
+            f"{said[:80]!r} is no number of an event",
+            param="starting_after",
+            hint="give the sequence_number of the last event that you have, or leave 'starting_after' out",
+            code="bad_field",
+        )
+    return int(said) if said else -1
+
+
+def _decoded(body: bytes) -> EventPage:
+    try:
+        return _page.decode(body)
+    except msgspec.MsgspecError as error:
+        raise Unavailable(f"control's answer cannot be read: {error}", code="state_unavailable") from None
+
+
+def _sent(event: bytes) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (_kind.decode(event).type.encode(), event)
+
+
+def _refusal(response: str, status: int, body: bytes) -> TetradError:
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except msgspec.MsgspecError:
+        problem = _Problem()
+    return RequestRefused(
+        problem.detail or f"the events of the response {response} cannot be had ({status})",
+        param="stream" if status == 400 else "",
+        hint=problem.hint,
+        code=problem.code or None,
+        status=status if status in (400, 404, 422) else 503,
+    )
