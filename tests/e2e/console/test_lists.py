@@ -88,4 +88,4 @@ def test_prices_of_other_things_than_text_are_set_by_command_and_seen(filled: Pr
     console.goto(f"{filled.control_url}/p/default/models/-/local/smollm2-135m")
     expect(console.get_by_text("$0.04 an image").first).to_be_visible()
     console.goto(f"{filled.control_url}/p/default/gateway/providers/north")
-    expect(console.get_by_role("row", name=re.compile("north/pictures-1"))).to_contain_text("$0.04 an image")
+    expect(console.get_by_role("row").filter(has_text="north/pictures-1")).to_contain_text("$0.04 an image")
