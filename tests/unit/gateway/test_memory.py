@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tetrad.kernel import TetradError, Unavailable
+from tetrad.kernel import Overloaded, TetradError, Unavailable
 from tetrad.kit.upstream import parse_address
 from tetrad.processes.gateway._memory import ControlMemory
 from tetrad.serving import RequestRefused
@@ -22,6 +22,7 @@ class Answering:
     def __init__(self, status: int = 204, body: bytes = b"") -> None:
         self.status, self.body, self.away = status, body, False
         self.asked: list[str] = []
+        self.headers: list[tuple[bytes, bytes]] = []
 
     def prepare(self, method: str, _address: Any, path: str, _headers: Any) -> str:
         return f"{method} {path}"
@@ -87,3 +88,24 @@ async def test_what_control_says_of_a_conversation_past_its_limit_reaches_the_cl
     with pytest.raises(RequestRefused, match="too large") as caught:
         await memory(Answering(413, problem)).recall("default", "resp_12345678")
     assert (caught.value.status, caught.value.code) == (413, "response_too_large")
+
+
+async def test_no_more_follow_than_may_and_who_leaves_makes_room() -> None:
+    page = b'{"events":[{"type":"response.created","sequence_number":0}],"last":0,"over":true}'
+    kept = ControlMemory(
+        Answering(200, page),  # type: ignore[arg-type]
+        parse_address("http://127.0.0.1:1"),
+        lambda: "token",
+        most_followers=1,
+    )
+    first = kept.follow("default", "resp_12345678")
+    assert await first.read() == (b'event: response.created\ndata: {"type":"response.created","sequence_number":0}\n\n')
+    assert await first.read() == b""
+    with pytest.raises(Overloaded, match="follow responses") as caught:
+        kept.followed("GET", "/v1/responses/resp_12345678", "stream=true", "default")
+    assert (caught.value.code, caught.value.status) == ("too_many_streams", 429)
+    first.close()
+    again = kept.followed("GET", "/v1/responses/resp_12345678", "stream=true&starting_after=4", "default")
+    assert again is not None
+    again.close()
+    assert kept.followed("GET", "/v1/responses/resp_12345678", "stream=false", "default") is None
