@@ -261,6 +261,27 @@ class Script:
         await self.end()
         return True
 
+    async def act_cut(self) -> bool:
+        """A stream that ends, properly for HTTP, before its answer does."""
+        await self.head(200, "text/event-stream")
+        for word in WORDS[:2]:
+            await self.chunk(self.event({"choices": [{"index": 0, "delta": {"content": word}}]}))
+        await self.end()
+        return True
+
+    async def act_hidden(self) -> bool:
+        """An error that comes with 200."""
+        return await self.json(200, {"error": {"message": "too many at once", "type": "server_error", "code": 529}})
+
+    async def act_unstreamed(self) -> bool:
+        """A whole answer, whatever was asked for."""
+        return await self.json(200, self.completion("Hello world."))
+
+    async def act_boundless(self) -> bool:
+        """An answer that tells a usage which cannot be."""
+        usage = {"prompt_tokens": 12, "completion_tokens": 10**30, "total_tokens": 10**30 + 12}
+        return await self.json(200, {**self.completion("Hello world."), "usage": usage})
+
     async def act_split(self) -> bool:
         """A stream of which every byte is a chunk of its own."""
         events = b"".join([*map(self.word, WORDS), self.finish(), *self.usage_events(), b"data: [DONE]\n\n"])
