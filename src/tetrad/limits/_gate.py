@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from tetrad.kernel import UNREADABLE, Clock, Usage
 from tetrad.limits._model import cost_units, money_text
 from tetrad.limits._pockets import Pocket, Pockets, Refused
 from tetrad.limits.errors import BudgetSpent, LimitReached, LimitsUnavailable, PriceUnknown
-from tetrad.serving import Attempt, Exchange, LimitRule, Route
+from tetrad.serving import IMAGE_TOKENS, Attempt, Exchange, LimitRule, Route
 from tetrad.serving.ports import ModelCall, Outcome
 
 BYTES_PER_TOKEN = 3
@@ -22,6 +23,10 @@ BYTES_PER_TOKEN = 3
 _OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _READ_TOO = ("system", "instructions", "tools", "functions", "response_format", "text")
 """What a model reads beside the operation's input, in the words of all protocols."""
+_ENCODED = (b";base64,", b'"data":"', b'"data": "')
+"""What stands before a picture, a sound or a document in the words of OpenAI (also of its sounds) and of Anthropic."""
+_ENCODED_BYTES = 4096
+_BASE64 = re.compile(rb"[A-Za-z0-9+/\\]+={0,2}")
 _MOST = 10**9
 ESTIMATED = "tetrad.cost.estimated"
 
@@ -382,8 +387,31 @@ def _number(call: ModelCall, name: str) -> int | None:
 
 
 def _size(call: ModelCall, name: str) -> int:
+    """Return how many bytes of text are about as many tokens as a field has."""
     sent = call.fields.get(name)
-    return 0 if sent is None else memoryview(sent).nbytes
+    if sent is None:
+        return 0
+    size = memoryview(sent).nbytes
+    return size if size < _ENCODED_BYTES or name != call.operation.input else _as_text(bytes(sent))
+
+
+def _as_text(data: bytes) -> int:
+    """Return the size of JSON in which each picture, sound or document in base64 counts as what a model reads of it.
+
+    A picture has so many tokens, however many bytes; of everything else a larger one has more.
+    """
+    size = len(data)
+    for mark in _ENCODED:
+        at = data.find(mark)
+        while at >= 0:
+            start = at + len(mark)
+            end = data.find(b'"', start)
+            length = end - start
+            if length >= _ENCODED_BYTES and _BASE64.fullmatch(data, start, end):
+                whole = IMAGE_TOKENS if b"image" in data[max(0, at - 80) : at] else max(IMAGE_TOKENS, length // 40)
+                size += min(length, whole * BYTES_PER_TOKEN) - length
+            at = data.find(mark, max(start, end))
+    return size
 
 
 def _prompts(call: ModelCall) -> int:

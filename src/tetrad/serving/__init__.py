@@ -25,6 +25,7 @@ from tetrad.serving._engines import (
     next_state,
     possible_events,
 )
+from tetrad.serving._estimate import IMAGE_TOKENS
 from tetrad.serving._exchange import Attempt, Exchange, Reply
 from tetrad.serving._handing import SETTLED, STEP, AnsweredLine, LineFacts, RenderedLine
 from tetrad.serving._key_uses import KeyUses
@@ -125,6 +126,7 @@ __all__ = [
     "COMPLETIONS",
     "COUNT_TOKENS",
     "EMBEDDINGS",
+    "IMAGE_TOKENS",
     "MESSAGES",
     "OPERATIONS",
     "PRESETS",

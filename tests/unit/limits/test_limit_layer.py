@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import time
@@ -432,6 +433,47 @@ async def test_all_that_a_model_is_to_read_is_reckoned_with_whatever_the_protoco
         reply = await worker.ask(operation=operation, max_tokens=10, **fields)
     assert reply.status == 429
     assert not worker.upstream.calls
+
+
+PICTURE = base64.b64encode(bytes(range(256)) * 500).decode()
+DATA_URL = f"data:image/png;base64,{PICTURE}"
+
+
+def said(*content: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": list(content)}]
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [
+        (CHAT, {"messages": said({"type": "image_url", "image_url": {"url": DATA_URL}})}),
+        (CHAT, {"messages": said({"type": "input_audio", "input_audio": {"data": PICTURE, "format": "wav"}})}),
+        (
+            MESSAGES,
+            {
+                "messages": said(
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PICTURE}}
+                )
+            },
+        ),
+        (RESPONSES, {"input": said({"type": "input_image", "image_url": DATA_URL})}),
+    ],
+)
+async def test_a_picture_or_sound_is_not_reckoned_by_its_bytes(
+    tmp_path: Path, operation: Operation, fields: dict[str, Any]
+) -> None:
+    for limit, status in ((8000, 200), (1000, 429)):
+        worker = Worker(tmp_path / str(limit), keeper_of(rule("tokens", limit)))
+        async with running(worker):
+            assert (await worker.ask(operation=operation, max_tokens=10, **fields)).status == status
+
+
+async def test_text_is_reckoned_by_its_bytes_wherever_it_stands(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("tokens", 8000)))
+    async with running(worker):
+        for part in ({"type": "text", "text": PICTURE}, {"type": "text", "text": "x", "data": "word " * 20_000}):
+            assert (await worker.ask(messages=said(part), max_tokens=10)).status == 429
+    assert worker.upstream.calls == 0
 
 
 @pytest.mark.parametrize(
