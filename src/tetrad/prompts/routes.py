@@ -53,10 +53,8 @@ def router(prompts: Prompts) -> APIRouter:
     # These keep nothing: reviewers, who may only read, check what they are about to propose.
     trying = APIRouter(prefix=prefix, tags=["prompts"], dependencies=[requires("review", readers=True)])
     _trying(trying, prompts)
-    both = APIRouter()
-    both.include_router(routes)
-    both.include_router(trying)
-    return both
+    routes.routes.extend(trying.routes)
+    return routes
 
 
 def _reading(routes: APIRouter, prompts: Prompts) -> None:

@@ -31,6 +31,7 @@ from tetrad.kit.http._pages import (
 )
 from tetrad.kit.http._preconditions import Expected, Precondition, unquoted
 from tetrad.kit.http._problems import PROBLEM_RESPONSES, Problem, problem_response, render_problems
+from tetrad.kit.http._routes import add_routes
 from tetrad.kit.http_settings import SETTINGS
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "RouteFacts",
     "Search",
     "Upload",
+    "add_routes",
     "bad_cursor",
     "current_principal",
     "current_request_id",

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -44,14 +45,17 @@ class Problem(BaseModel):
     errors: list[ProblemDetail] | None = None
 
 
+_SCHEMAS = "#/components/schemas/{model}"
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "The request was refused or failed",
-        "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        "model": Problem,
+        "content": {PROBLEM_TYPE: {"schema": {"$ref": _SCHEMAS.format(model="Problem")}}},
     }
 }
-"""Give these to `FastAPI(responses=…)`, so that the OpenAPI document tells the shape of errors."""
+"""Give these to `FastAPI(responses=…)`, so that the OpenAPI document tells the shape of errors.
+
+They name the schema themselves: FastAPI would make a validator of a `model` for each route, and never use it.
+"""
 
 
 def problem_response(
@@ -107,9 +111,24 @@ def render_problems(app: FastAPI) -> None:
             response.headers[name] = value
         return response
 
+    _describe(app)
     app.add_exception_handler(TetradError, on_ours)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
+
+
+def _describe(app: FastAPI) -> None:
+    """Put the schema of problems into an app's OpenAPI document."""
+    told = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _, problems = models_json_schema([(Problem, "serialization")], ref_template=_SCHEMAS)
+            schemas = told().setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(problems["$defs"])
+        return told()
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _details(errors: Sequence[Any]) -> list[ProblemDetail]:

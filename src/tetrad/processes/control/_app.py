@@ -11,7 +11,7 @@ import tetrad
 from tetrad.batches import body_limits
 from tetrad.datasets import DATASET_FILES, MAX_UPLOAD_BYTES
 from tetrad.kit.home import HOST
-from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, Upload, guard
+from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, Upload, add_routes, guard
 from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
 from tetrad.processes.control._services import Services
@@ -36,8 +36,7 @@ def build_app(services: Services) -> FastAPI:
         responses=PROBLEM_RESPONSES,
         lifespan=lifespan,
     )
-    for router in all_routers(services):
-        app.include_router(router)
+    add_routes(app, all_routers(services))
     folder = console_folder()
     mount_console(app, folder)
     policy = GuardPolicy.from_settings(
