@@ -20,8 +20,9 @@ from tetrad.serving.ports import ModelCall, Outcome
 
 BYTES_PER_TOKEN = 3
 """Cautious: text has about four bytes a token, other alphabets and code have fewer."""
-_OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-_READ_TOO = ("system", "instructions", "tools", "functions", "response_format", "text")
+_OUTPUT_FIELDS = frozenset(("max_completion_tokens", "max_tokens", "max_output_tokens"))
+_ANSWERS = frozenset(("n", "best_of", "prompt"))
+_READ_TOO = frozenset(("system", "instructions", "tools", "functions", "response_format", "text"))
 """What a model reads beside the operation's input, in the words of all protocols."""
 _ENCODED = (b";base64,", b'"data":"', b'"data": "')
 """What stands before a picture, a sound or a document in the words of OpenAI (also of its sounds) and of Anthropic."""
@@ -48,10 +49,14 @@ class Estimate(msgspec.Struct, frozen=True, gc=False):
         size = _size(call, call.operation.input)
         if call.operation.kind == "embeddings":
             return cls(size // BYTES_PER_TOKEN + 1, 0)
-        size += sum(_size(call, name) for name in _READ_TOO if name != call.operation.input)
-        bounds = [found for name in _OUTPUT_FIELDS if (found := _number(call, name)) is not None]
-        answers = max(1, _number(call, "n") or 1, _number(call, "best_of") or 1) * _prompts(call)
-        bound = max(bounds, default=assumed_output)
+        fields, bound, answers = call.fields, assumed_output, 1
+        if not _READ_TOO.isdisjoint(fields):
+            size += sum(_size(call, name) for name in _READ_TOO if name != call.operation.input)
+        if not _OUTPUT_FIELDS.isdisjoint(fields):
+            bounds = [found for name in _OUTPUT_FIELDS if (found := _number(call, name)) is not None]
+            bound = max(bounds, default=assumed_output)
+        if not _ANSWERS.isdisjoint(fields):
+            answers = max(1, _number(call, "n") or 1, _number(call, "best_of") or 1) * _prompts(call)
         return cls(size // BYTES_PER_TOKEN + 1, min(bound * answers, _MOST))
 
 

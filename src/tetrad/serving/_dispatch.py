@@ -108,7 +108,8 @@ def settle(exchange: Exchange, made: Attempt, answer: Answer | None, now_ns: int
 def _believed(outcome: Outcome) -> Outcome:
     """Return an outcome without counts that cannot be: what they cost is not known, neither a gift nor a fortune."""
     usage, units = outcome.usage, outcome.units
-    if (usage is None or usage.plausible) and not any(not 0 <= count <= MOST_TOKENS for count in units.values()):
+    told = not units or all(0 <= count <= MOST_TOKENS for count in units.values())
+    if told and (usage is None or usage.plausible):
         return outcome
     attributes = {**outcome.attributes, "tetrad.usage.implausible": "true"}
     return msgspec.structs.replace(outcome, usage=None, units={}, priced=True, attributes=attributes)
