@@ -140,7 +140,11 @@ def _decoded(body: bytes) -> EventPage:
     try:
         return _page.decode(body)
     except msgspec.MsgspecError as error:
-        raise Unavailable(f"control's answer cannot be read: {error}", code="state_unavailable") from None
+        raise Unavailable(
+            f"control's answer cannot be read: {error}",
+            hint="try again; if it stays so, gateway and control may be of different versions",
+            code="state_unavailable",
+        ) from None
 
 
 def _sent(event: bytes) -> bytes:
