@@ -17,6 +17,7 @@ from tetrad.serving._operations import COUNT_TOKENS, GEMINI, GEMINI_COUNT
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._chat_parts import Media, Text, chat_parts
+from tetrad.serving.translation._chat_tools import declared_functions
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._saying import (
     Losses,
@@ -171,16 +172,7 @@ def _extra(body: dict[str, Any], said: dict[str, Any], config: dict[str, Any], l
 
 def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     declared = []
-    for number, item in enumerate(as_list(body.get("tools", []), "tools")):
-        path = f"tools[{number}]"
-        tool = as_object(item, path)
-        if tool.get("type") != "function":
-            losses.lose(path)
-            continue
-        function = as_object(tool.get("function"), f"{path}.function")
-        given: dict[str, Any] = {"name": as_text(function.get("name"), f"{path}.function.name")}
-        if function.get("description") is not None:
-            given["description"] = function["description"]
+    for path, _, function, given in declared_functions(body, losses):
         if function.get("parameters") is not None:
             place = f"{path}.function.parameters"
             schema = clean_schema(as_object(function["parameters"], place), losses, place)
@@ -188,8 +180,6 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
                 given["parameters"] = schema
         if function.get("strict"):
             losses.lose(f"{path}.function.strict")
-        losses.rest(function, ("name", "description", "parameters", "strict"), f"{path}.function")
-        losses.rest(tool, ("type", "function"), path)
         declared.append(given)
     if declared:
         said["tools"] = [{"functionDeclarations": declared}]

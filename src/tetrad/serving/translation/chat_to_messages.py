@@ -15,6 +15,7 @@ from tetrad.kernel import UNREADABLE
 from tetrad.serving._operations import MESSAGES
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._chat_parts import Media, Text, chat_parts
+from tetrad.serving.translation._chat_tools import declared_functions
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._placing import Placed, placed
 from tetrad.serving.translation._saying import (
@@ -162,16 +163,7 @@ def _output(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
 
 def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     tools = []
-    for number, item in enumerate(as_list(body.get("tools", []), "tools")):
-        path = f"tools[{number}]"
-        tool = as_object(item, path)
-        if tool.get("type") != "function":
-            losses.lose(path)
-            continue
-        function = as_object(tool.get("function"), f"{path}.function")
-        given: dict[str, Any] = {"name": as_text(function.get("name"), f"{path}.function.name")}
-        if function.get("description") is not None:
-            given["description"] = function["description"]
+    for path, tool, function, given in declared_functions(body, losses, _CONTROL):
         schema = function.get("parameters")
         given["input_schema"] = (
             {"type": "object", "properties": {}} if schema is None else as_object(schema, f"{path}.function.parameters")
@@ -179,8 +171,6 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         if function.get("strict") is not None:
             given["strict"] = function["strict"]
         _keep_control(tool, given)
-        losses.rest(function, ("name", "description", "parameters", "strict"), f"{path}.function")
-        losses.rest(tool, ("type", "function", _CONTROL), path)
         tools.append(given)
     if tools:
         said["tools"] = tools

@@ -11,6 +11,7 @@ from typing import Any
 from tetrad.serving._operations import RESPONSES
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation import _response_input as item
+from tetrad.serving.translation._chat_tools import declared_functions
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._placing import Placed, placed
 from tetrad.serving.translation._saying import (
@@ -116,20 +117,10 @@ def _text(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
 
 def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     tools = []
-    for number, each in enumerate(as_list(body.get("tools", []), "tools")):
-        path = f"tools[{number}]"
-        tool = as_object(each, path)
-        if tool.get("type") != "function":
-            losses.lose(path)
-            continue
-        function = as_object(tool.get("function"), f"{path}.function")
-        given: dict[str, Any] = {"type": "function", "name": as_text(function.get("name"), f"{path}.function.name")}
-        if function.get("description") is not None:
-            given["description"] = function["description"]
+    for _, _, function, said_of in declared_functions(body, losses):
+        given = {"type": "function", **said_of}
         given["parameters"] = function.get("parameters") or {"type": "object", "properties": {}}
         given["strict"] = function.get("strict") is True  # Responses are strict where nothing is said
-        losses.rest(function, ("name", "description", "parameters", "strict"), f"{path}.function")
-        losses.rest(tool, ("type", "function"), path)
         tools.append(given)
     choice = body.get("tool_choice")
     if tools:
