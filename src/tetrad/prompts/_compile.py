@@ -45,6 +45,7 @@ class CompiledPrompt:
         "_lock",
         "_looks_up",
         "_plain",
+        "_plainly",
         "_plan",
         "_render_template",
         "_signature",
@@ -89,6 +90,7 @@ class CompiledPrompt:
         if syntax == "mustache":
             found = {name: plain_template(template.source) for name, template in templates.items()}
             self._plain = {name: plain for name, plain in found.items() if plain is not None}
+        self._plainly = self._all_plain(templates)
         self._looks_up = any("_look(" in template.source for template in templates.values())
         if templates:
             self._compile(templates, syntax, messages)
@@ -104,6 +106,8 @@ class CompiledPrompt:
         render = self._render_template
         if render is None and not self._has_placeholders:
             return [{"role": role, "content": text} for role, text, _ in self._plan]
+        if self._plainly is not None and (whole := self._filled(self._plainly, bound)) is not None:
+            return whole
         if self._looks_up:
             bound["_values"] = dict(bound)
         messages: list[dict[str, Any]] = []
@@ -125,6 +129,28 @@ class CompiledPrompt:
                         raise _explained(error, f"message {int(name) + 1} ({role})") from None
                     if len(text) > MAX_OUTPUT_CHARS:
                         raise _too_long()
+                messages.append({"role": role, "content": text})
+        return messages
+
+    def _all_plain(self, templates: Mapping[str, Translation]) -> list[tuple[str, str, PlainTemplate | None]] | None:
+        """Return role, text and template of each message, where none needs the engine; else None."""
+        if self._has_placeholders or len(self._plain) != len(templates):
+            return None
+        return [(role, text, self._plain.get(name)) for role, text, name in self._plan]
+
+    @staticmethod
+    def _filled(
+        plan: list[tuple[str, str, PlainTemplate | None]], bound: Mapping[str, object]
+    ) -> list[dict[str, Any]] | None:
+        """Return the messages; None where a value is one for the engine. It has no state, and so no lock."""
+        messages: list[dict[str, Any]] = []
+        for role, text, plain in plan:
+            if plain is not None:
+                said = plain.fill(bound, MAX_OUTPUT_CHARS)
+                if said is None:
+                    return None
+                messages.append({"role": role, "content": said})
+            else:
                 messages.append({"role": role, "content": text})
         return messages
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import repeat
 from typing import Final
 
 from tetrad.prompts._mustache import BLOCK_CLOSE, BLOCK_OPEN, VARIABLE_CLOSE, VARIABLE_OPEN
@@ -22,8 +23,9 @@ _ITEM: Final = "_s0"
 _MAX_PIECES: Final = 2_000
 """What has more pieces than this is left to minijinja, which counts its steps."""
 
-Piece = tuple[str, str, tuple[str, ...]]
-"""(text before, variable, ()), or (text before, list, what stands around each of its items, from before it on)."""
+Piece = tuple[str, str, tuple[str, ...], int]
+"""(text before, variable, (), 0), or (text before, list, what stands around each of its items, from before it on, and
+how many characters that is)."""
 
 
 class PlainTemplate:
@@ -38,21 +40,21 @@ class PlainTemplate:
     def fill(self, values: Mapping[str, object], most: int) -> str | None:
         """Return the text; None where a value is no text or list of texts, or the text would pass `most` characters."""
         out: list[str] = []
-        for before, name, between in self._pieces:
-            out.append(before)
+        for before, name, between, chars in self._pieces:
             value = values[name]
             if not between:
                 if type(value) is not str:
                     return None
-                out.append(value)
+                out += (before, value)
                 continue
-            if type(value) is not list or len(value) * len(between) + len(out) > _MAX_PIECES:
+            if type(value) is not list:
                 return None
-            if len(value) * sum(map(len, between)) > most:
+            count = len(value)
+            if count * len(between) + len(out) > _MAX_PIECES or count * chars > most:
                 return None
             try:
-                out.append("".join([item.join(between) for item in value]))
-            except (AttributeError, TypeError):  # an item that is no text
+                out += (before, "".join(map(str.join, value, repeat(between))))
+            except TypeError:  # an item that is no text
                 return None
         out.append(self._end)
         return None if sum(map(len, out)) > most else "".join(out)
@@ -73,13 +75,13 @@ def plain_template(source: str) -> PlainTemplate | None:
             if opened is not None:
                 loop, between = (before, opened[1]), []
             elif variable is not None and _NAME.fullmatch(variable):
-                pieces.append((before, variable, ()))
+                pieces.append((before, variable, (), 0))
             else:
                 return None
             continue
         between.append(text)
         if block == "endfor":
-            pieces.append((*loop, tuple(between)))
+            pieces.append((*loop, tuple(between), sum(map(len, between))))
             loop = None
         elif variable != _ITEM:
             return None

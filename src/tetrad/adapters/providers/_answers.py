@@ -32,7 +32,11 @@ class Coming(Protocol):
     """An upstream's answer that is being read: a `Response`, or what takes one out of its frames."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers, their names in lower case."""
+        ...
 
     @property
     def complete(self) -> bool:

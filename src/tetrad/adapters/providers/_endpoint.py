@@ -306,6 +306,7 @@ class Given:
     """An answer that is there as a whole, read as a `Response` is."""
 
     complete = True
+    glimpsed = b""
 
     def __init__(self, status: int, body: bytes) -> None:
         self.status = status

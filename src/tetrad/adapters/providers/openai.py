@@ -56,7 +56,7 @@ _PATHS: dict[str, str] = {
 }
 """Where upstreams of this protocol answer an operation, by its name."""
 _MEDIA = tuple(operation for operation in OPERATIONS if operation.kind in KINDS)
-_NOTED = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry", b"content-type", b"content-encoding"))
+_RETRIES, _SHOULD_RETRY, _ENCODING = b"\r\nretry-after", b"\r\nx-should-retry", b"\r\ncontent-encoding"
 _STREAMS = (b"text/event-stream", CONTENT_TYPE)
 _CALLERS_FAULT = ("Failed to parse messages:", "Failed to parse tools:")
 """How llama.cpp's server begins what it says of a malformed request; it says so with 500, and clients try again."""
@@ -136,8 +136,11 @@ class OpenAIEndpoint(PooledEndpoint):
         outcome_of = OUTCOMES.get(call.operation.name)
         if outcome_of is None or response.buffered > self._provider.answer_bytes:
             return None
-        noted = [each for each in response.headers if each[0] in _NOTED]
-        if len(noted) != 1 or noted[0][0] != b"content-type" or noted[0][1].startswith(_STREAMS):
+        head = response.glimpsed
+        if not head or _RETRIES in head or _SHOULD_RETRY in head or _ENCODING in head:
+            return None
+        content_type = response.header(b"content-type")
+        if content_type is None or content_type.startswith(_STREAMS):
             return None
         return self._whole(call, response, self._uncovered(response.at_hand()), outcome_of, [])
 

@@ -11,6 +11,7 @@ import httptools
 from tetrad.kernel import TetradError
 from tetrad.kit.upstream._errors import BrokenAnswer, ConnectionLost, TimedOut, UpstreamFailure
 from tetrad.kit.upstream._limits import Limits, Timeouts
+from tetrad.kit.upstream._usual import headers_of, whole_answer
 
 Headers = list[tuple[bytes, bytes]]
 _BODILESS = frozenset((204, 304))
@@ -26,17 +27,22 @@ class Response:
         "_chunks",
         "_connection",
         "_error",
+        "_head",
+        "_headers",
         "_listener",
         "_waiter",
         "complete",
-        "headers",
+        "glimpsed",
         "status",
     )
 
     def __init__(self, connection: Connection) -> None:
         self.status = 0
-        self.headers: Headers = []
         self.complete = False
+        self.glimpsed = b""
+        """The head in lower case, of an answer that came as a whole: to be looked through without taking it apart."""
+        self._head = b""
+        self._headers: Headers | None = None
         self._connection: Connection | None = connection
         self._chunks: list[bytes] = []
         self._buffered = 0
@@ -44,8 +50,23 @@ class Response:
         self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[bytes], bool] | None = None
 
+    @property
+    def headers(self) -> Headers:
+        """The headers, their names in lower case."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = headers_of(self._head)
+        return headers
+
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of a header (lower-case name), None where it is absent."""
+        glimpsed = self.glimpsed
+        if glimpsed:
+            at = glimpsed.find(b"\r\n%b:" % name)
+            if at < 0:
+                return None
+            at += len(name) + 3
+            return self._head[at : glimpsed.index(b"\r\n", at)].lstrip(b" \t")
         for key, value in self.headers:
             if key == name:
                 return value
@@ -131,6 +152,19 @@ class Response:
         if self._waiter is not None and self._listener is None:
             self.wake()
         return self._buffered
+
+    def whole(self, glimpsed: bytes, data: bytes) -> None:
+        """Take head and body at once, and end."""
+        cut = len(glimpsed)
+        self.status = 200
+        self.glimpsed = glimpsed
+        self._head = data[:cut]
+        if len(data) > cut:
+            self._chunks.append(data[cut:])
+            self._buffered = len(data) - cut
+        self.complete = True
+        self._connection = None
+        self.wake()
 
     def end(self, error: UpstreamFailure | None) -> None:
         if error is None:
@@ -218,6 +252,14 @@ class Connection(asyncio.Protocol):
         self.paused = False
         self._tainted = False
         self._ended = False
+        self._received = False
+        self._parsed = False
+        """Whether the parser saw anything of the answer."""
+        self._informational = False
+        self._idle_watched = False
+        self._delimited = True
+        self._silent = 0
+        self._taken = 0
         self._drained: asyncio.Future[None] | None = None
         self._upload_failed: TetradError | None = None
         self.gone = False
@@ -227,8 +269,10 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Tell whether another request may be written."""
+        if self._tainted or self._response is not None:
+            return False
         transport = self._transport
-        return transport is not None and not transport.is_closing() and not self._tainted and self._response is None
+        return transport is not None and not transport.is_closing()
 
     def abort(self) -> None:
         """End the connection now, without waiting for anything to be flushed."""
@@ -250,13 +294,11 @@ class Connection(asyncio.Protocol):
         head_at = now + timeouts.first_byte_s
         self._head_at = head_at = min(head_at, total_at)
         self._last = now
-        self._silent = 0
-        self._taken = 0
-        self._received = False
-        self._informational = False
-        self._delimited = True
-        self._ended = False
-        self._idle_watched = False
+        self._received = self._ended = False
+        if self._parsed:
+            self._parsed = self._informational = self._idle_watched = False
+            self._silent = self._taken = 0
+            self._delimited = True
         if head_at < self._pool.watched_at:
             self._pool.watch(head_at)
         if len(body) > _JOINED_BYTES:
@@ -331,6 +373,9 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self._received = True
+        if not self._parsed and self._is_whole(response, data):
+            return
+        self._parsed = True
         self._last = self.loop.time()
         self._silent += len(data)
         try:
@@ -357,6 +402,29 @@ class Connection(asyncio.Protocol):
             self._idle_watched = True
             self._pool.watch(min(self._last + self._timeouts.idle_s, self._total_at))
 
+    def _is_whole(self, response: Response, data: bytes) -> bool:
+        """Take an answer of the usual form that came in one piece; the parser stands between two of them all the while.
+
+        What is past a limit is left to the parser as well.
+        """
+        limits = self._limits
+        if len(data) > limits.high_water_bytes or self._bodiless:
+            return False
+        head = whole_answer(data)
+        if not head or len(head) > limits.head_bytes or head.count(b"\r\n") - 2 > limits.headers:
+            return False
+        if len(data) - len(head) > limits.body_bytes:
+            return False
+        transport = self._transport
+        if transport is None or self._unsent(transport):
+            self._tainted = True
+        self._response = None
+        self.served += 1
+        self._ended = True
+        response.whole(head, data)
+        self._done()
+        return True
+
     def eof_received(self) -> bool:
         return False
 
@@ -382,7 +450,9 @@ class Connection(asyncio.Protocol):
         response = self._response
         if response is None or response.status:
             return  # trailers carry nothing that we use
-        headers = response.headers
+        headers = response._headers
+        if headers is None:
+            headers = response._headers = []
         if len(headers) >= self._limits.headers:
             raise BrokenAnswer(f"the answer has more than {self._limits.headers} headers")
         headers.append((name.lower(), value))

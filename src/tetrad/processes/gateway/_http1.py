@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import signal
 import socket
 import time
@@ -48,7 +47,9 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _MAX_OFFERS = 16
 """How many requests that offer another protocol are read from one piece of input."""
-_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})\r\n")
+_LENGTHS = (b"ontent-Length: ", b"ontent-length: ")
+_BEFORE_LENGTH = (b"\r\nC", b"\r\nc")
+_MAX_LENGTH_DIGITS = 9
 _MAX_KNOWN_HEADS = 1024
 _MAX_GLIMPSED = 8192
 _MAX_KNOWN_BYTES = 2048
@@ -847,11 +848,17 @@ def _name_of(data: bytes, end: int) -> tuple[bytes, bytes]:
     """Return a head without the digits of its length, and these; nothing where it has none of the usual form."""
     if not 4 <= end <= _MAX_KNOWN_BYTES:
         return b"", b""
-    match = _LENGTH.search(data, 0, end)
-    if match is None:
+    at = data.find(_LENGTHS[0], 0, end)
+    if at < 0:
+        at = data.find(_LENGTHS[1], 0, end)
+    if at < 0 or data[at - 3 : at] not in _BEFORE_LENGTH:
         return b"", b""
-    start, stop = match.span(1)
-    return data[:start] + data[stop:end], data[start:stop]
+    start = at + len(_LENGTHS[0])
+    stop = data.find(b"\r\n", start, end)
+    digits = data[start:stop]
+    if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
+        return b"", b""
+    return data[:start] + data[stop:end], digits
 
 
 def _plain(error: httptools.HttpParserError) -> str:

@@ -68,10 +68,11 @@ class Recorder:
 
     def group(self, exchange: Exchange, key: KeyEntry) -> SpanGroup:
         """Return the spans of a finished exchange, the root first."""
-        root = self._root(exchange, key.content)
+        policy = key.content
+        root = self._root(exchange, policy)
         own = [root]
         for number, attempt in enumerate(exchange.attempts, 1):
-            child = self._child(exchange, key.content, number, attempt)
+            child = self._child(exchange, policy, number, attempt)
             if len(root.input) >= _REPEATED and child.input.endswith(memoryview(root.input)[1:]):
                 # what the client said is the end of what the model got: behind the prompt, and behind the bracket
                 rest = len(root.input) - 1
