@@ -18,8 +18,8 @@ _ANSWERS = frozenset(("n", "best_of", "prompt"))
 _READ_TOO = frozenset(("system", "instructions", "tools", "functions", "response_format", "text"))
 """What a model reads beside the operation's input, in the words of all protocols."""
 _ENCODED = re.compile(rb'"(?:url|image_url|file_data|data)"\s*:\s*"(?:data:[^",]{0,200};base64,)?')
-"""What stands before a picture, a sound or a document in the words of OpenAI and of Anthropic. In a text, where the same
-is read letter by letter, its quotation marks are escaped."""
+"""What stands before a picture, a sound or a document in the words of OpenAI and of Anthropic. In a text, which is read
+letter by letter, the quotation marks of the same are escaped."""
 _ENCODED_BYTES = 4096
 """What is smaller is taken for text, unless it is of a kind that can be long all the same: a document."""
 _DOCUMENT = b"JVBERi0"

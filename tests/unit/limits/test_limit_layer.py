@@ -18,7 +18,7 @@ import pytest
 from support import gateway as g
 from support.limited import Reply, Worker, keeper_of, running
 from support.limits import LocalKeeper, rule
-from tetrad.kernel import Usage
+from tetrad.kernel import Usage, usage_of_parts
 from tetrad.limits import LimitLayer
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import (
@@ -573,6 +573,18 @@ async def test_a_call_is_reckoned_by_the_most_that_it_lets_the_model_write(
         tokens = await worker.ask(operation=COMPLETIONS, prompt=[1, 2, 3] * 100, max_tokens=500)
     assert reply.status == 429
     assert tokens.status == 200  # the tokens of one prompt
+
+
+async def test_counts_that_contradict_each_other_cost_no_less_and_the_span_says_so(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("money", 1, subject="project")))
+    worker.upstream.usage = usage_of_parts(1000, 20, cached=1001)
+    async with running(worker):
+        assert (await worker.ask(max_tokens=100)).status == 200
+    made = worker.records[0].attempts[0]
+    assert made.outcome is not None
+    assert made.outcome.attributes == {"tetrad.usage.contradictory": "true"}
+    # 1000 read at 0.15, 1001 of the cache at 0.075 and 20 written at 0.6 USD a million
+    assert made.cost == "0.000237075"
 
 
 async def test_who_asks_again_at_once_hears_the_same_pause(tmp_path: Path) -> None:
