@@ -102,7 +102,7 @@ class DoubtfulUsage(Usage, frozen=True, gc=False):
 def usage_of_parts(
     read: int, made: int, *, cached: int = 0, written: int = 0, reasoning: int = 0, total: int | None = None
 ) -> Usage:
-    """Return counts in disjoint buckets, where the cache's are part of what was `read`, and reasoning of what was `made`.
+    """Return counts in disjoint buckets, where the cache's are part of what was `read`, reasoning of what was `made`.
 
     Where a `total` says that they stand beside, or one is more than what it is part of, it is counted beside; where no
     total says so, the usage is a doubtful one.

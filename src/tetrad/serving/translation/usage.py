@@ -97,8 +97,8 @@ _loose_messages = msgspec.json.Decoder(MessagesUsage | None, strict=False)
 def usage_of_chat(raw: msgspec.Raw | bytes) -> Usage | None:
     """Read what OpenAI's protocol says; None where nothing was said that can be read and can be true.
 
-    Counts may be written as 12.0 or "12". Where a dialect counts reasoning beside the completion, or the cache beside the
-    prompt, the total tells.
+    Counts may be written as 12.0 or "12". Where a dialect counts reasoning beside the completion, or what was cached
+    beside the prompt, the total tells.
     """
     data = bytes(raw)
     if not data:
