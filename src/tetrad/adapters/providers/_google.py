@@ -87,8 +87,8 @@ class GoogleToken:
                 hint=f"its token_uri should be {TOKEN_URL}",
                 code="bad_credential",
             )
-        # who keeps the secret says where tokens are: what an administrator said of the upstream, that it is internal and
-        # by whom its certificates are signed, was not said of another place
+        # who keeps the secret says where tokens are: what an administrator said of the upstream (that it is inside, by
+        # whom its certificates are signed) was not said of another place
         near = _origin(self._account.token_uri) == _origin(upstream.base_url)
         reach = reach_of(msgspec.structs.replace(upstream, ca="", internal=upstream.internal and near))
         address = parse_address(f"{where.scheme}://{where.netloc}", reach)
