@@ -223,6 +223,53 @@ def test_an_expectation_that_will_be_disappointed_gets_no_continue(own: GatewayP
         assert client.recv(65_536).startswith(b"HTTP/1.1 401 ")
 
 
+@pytest.mark.parametrize("expected", [b"200-ok", b"100-continue, more", b"x" * 2000])
+def test_what_cannot_be_expected_is_refused_before_the_body(gateway: GatewayProcess, expected: bytes) -> None:
+    head = ask(head=b"expect: " + expected + b"\r\n").partition(b"\r\n\r\n")[0]
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+        client.sendall(head + b"\r\n\r\n")
+        data = client.recv(65_536)
+    assert data.startswith(b"HTTP/1.1 417 ")
+    assert b"expectation_failed" in data
+
+
+def test_a_client_of_http_1_0_is_never_told_to_continue(own: GatewayProcess) -> None:
+    data = talk(own, ask(head=b"expect: 100-continue\r\n", version=b"1.0"))
+    assert b" 100 " not in data[:40]
+    assert statuses(data) == [200]
+
+
+def test_a_body_in_chunks_is_expected_too_and_what_follows_it_is_no_part_of_it(own: GatewayProcess) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + AUTH
+    head += b"expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", own.port), timeout=10) as client:
+        client.sendall(head)
+        assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY) + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        data = b""
+        while data.count(b"HTTP/1.1 ") < 2:
+            data += client.recv(65_536)
+    assert statuses(data) == [200, 200]
+
+
+def test_a_body_that_is_longer_than_was_announced_is_no_request_of_its_own(own: GatewayProcess) -> None:
+    asked = ask(head=b"expect: 100-continue\r\n", close=False) + b"\0more than was announced\r\n\r\n"
+    assert statuses(talk(own, asked)) == [100, 200]  # and the connection is closed
+
+
+def test_who_never_sends_the_body_of_a_refused_expectation_is_let_go(gateway: GatewayProcess) -> None:
+    head = ask(head=b"expect: 100-continue\r\n", close=False).replace(g.KEY.encode(), b"nobody")
+    assert statuses(talk(gateway, head.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", timeout_s=40)) == [401]
+
+
+def test_a_body_that_is_announced_too_large_is_not_asked_for(own: GatewayProcess) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + AUTH
+    head += b"expect: 100-continue\r\ncontent-length: 99999999999\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", own.port), timeout=10) as client:
+        client.sendall(head)
+        assert client.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
 def test_http_1_0_gets_its_stream_by_the_end_of_the_connection(own: GatewayProcess) -> None:
     body = b'{"model":"local/m1","stream":true,"messages":[{"role":"user","content":"hi"}]}'
     head, _, data = talk(own, ask(body, version=b"1.0", close=False)).partition(b"\r\n\r\n")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tetrad.kernel import (
     WHOLE,
+    DoubtfulUsage,
     InvalidInput,
     Money,
     NotCanonical,
@@ -22,6 +23,7 @@ from tetrad.kernel import (
     digest_json,
     parse_digest,
     parse_json,
+    usage_of_parts,
     uuid7,
 )
 from tetrad.kernel.canonical_json import MAX_SAFE_INTEGER
@@ -141,3 +143,28 @@ def test_money_times_a_number_is_money_added_that_often(amount: Decimal, times: 
     for _ in range(abs(times)):
         total = total + money if times > 0 else total - money
     assert money * times == total
+
+
+counts = st.integers(0, 50)
+
+
+@given(counts, counts, counts, counts, counts, st.none() | st.integers(0, 200))
+def test_no_part_that_is_told_of_a_usage_makes_its_whole_smaller(
+    read: int, made: int, cached: int, written: int, reasoning: int, total: int | None
+) -> None:
+    usage = usage_of_parts(read, made, cached=cached, written=written, reasoning=reasoning, total=total)
+    assert usage.input_total >= max(read, cached + written)
+    assert usage.output_total >= max(made, reasoning)
+    assert (usage.cache_read, usage.cache_write, usage.reasoning) == (cached, written, reasoning)
+    assert min(usage.input, usage.output) >= 0
+    doubtful = isinstance(usage, DoubtfulUsage)
+    assert usage.plausible is not doubtful
+    assert not doubtful or (usage.possible and (cached + written > read or reasoning > made))
+
+
+@given(st.lists(st.integers(-50, 50), min_size=5, max_size=5).filter(lambda each: min(each) < 0))
+def test_a_usage_with_less_than_nothing_in_it_is_never_believed(said: list[int]) -> None:
+    read, made, cached, written, reasoning = said
+    usage = usage_of_parts(read, made, cached=cached, written=written, reasoning=reasoning)
+    assert not usage.plausible
+    assert not (isinstance(usage, DoubtfulUsage) and usage.possible)

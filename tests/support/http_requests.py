@@ -18,7 +18,7 @@ NAMES = st.sampled_from(
         b"trailer",
         b"keep-alive",
         b"content-lengthy",
-        b"expect",
+        b"expects",
     ]
 )
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyz0123456789-!#$%&'*+.^_`|~", min_size=1, max_size=12).map(str.encode)

@@ -21,7 +21,7 @@ from tetrad.kernel.ids import new_id, new_span_id, new_trace_id, uuid7
 from tetrad.kernel.money import Money
 from tetrad.kernel.principal import Principal
 from tetrad.kernel.unreadable import UNREADABLE
-from tetrad.kernel.usage import MOST_TOKENS, UNITS, Usage
+from tetrad.kernel.usage import MOST_TOKENS, UNITS, DoubtfulUsage, Usage, usage_of_parts
 
 __all__ = [
     "MOST_TOKENS",
@@ -31,6 +31,7 @@ __all__ = [
     "Clock",
     "Conflict",
     "Digest",
+    "DoubtfulUsage",
     "FixedClock",
     "Forbidden",
     "InvalidInput",
@@ -58,5 +59,6 @@ __all__ = [
     "parse_json",
     "precondition_required",
     "short",
+    "usage_of_parts",
     "uuid7",
 ]

@@ -74,3 +74,37 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
             self.reasoning + other.reasoning,
             self.cache_write_1h + other.cache_write_1h,
         )
+
+
+class DoubtfulUsage(Usage, frozen=True, gc=False):
+    """Counts of which one contradicts another: what is said to be a part of something is more than that.
+
+    It is counted beside it then, so that no contradiction makes a call cheaper. Believe it where it is `possible`.
+    """
+
+    @property
+    def plausible(self) -> bool:
+        """Tell that it is not to be believed without a word."""
+        return False
+
+    @property
+    def possible(self) -> bool:
+        """Tell whether a call can have used this, as `Usage.plausible` does."""
+        return Usage(*(getattr(self, name) for name in self.__struct_fields__)).plausible
+
+
+def usage_of_parts(
+    read: int, made: int, *, cached: int = 0, written: int = 0, reasoning: int = 0, total: int | None = None
+) -> Usage:
+    """Return counts in disjoint buckets, where the cache's are part of what was `read`, reasoning of what was `made`.
+
+    Where a `total` says that they stand beside, or one is more than what it is part of, it is counted beside; where no
+    total says so, the usage is a doubtful one.
+    """
+    kept = cached + written
+    beside = kept > read >= 0 or (kept > 0 and not reasoning and total == read + made + kept)
+    apart = reasoning > made >= 0 or (reasoning > 0 and total == read + made + reasoning)
+    counts = read if beside else read - kept, cached, written, made if apart else made - reasoning, reasoning
+    if (kept > read or reasoning > made) and total != read + made + kept * beside + reasoning * apart:
+        return DoubtfulUsage(*counts)
+    return Usage(*counts)

@@ -39,7 +39,12 @@ _NEVER: tuple[IpNetwork, ...] = tuple(
         "::/128", "fe80::/10", "ff00::/8", "fd00:ec2::/32", "fd20:ce::/32", "fd00:42::/32",
     )
 )  # fmt: skip
-_COMPATIBLE, _NAT64 = ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96")
+_INNER: tuple[IpNetwork, ...] = tuple(map(ipaddress.ip_network, ("64:ff9b:1::/48", "3fff::/20", "5f00::/16")))
+"""What IANA says is not reachable from everywhere, and `ipaddress` of older Pythons does not know."""
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+_CARRYING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")))
+"""Translators make IPv4 of the last 32 bits: RFC 6052, RFC 8215, RFC 7915."""
+_ISATAP = frozenset((0x00005EFE, 0x02005EFE))
 _LOOPBACK = ipaddress.IPv6Address("::1")
 
 EGRESS_ALLOW = Setting(
@@ -182,7 +187,7 @@ def is_loopback(host: str) -> bool:
 
 
 def address_kind(address: IpAddress) -> AddressKind:
-    """Say what an address is; one that carries another (mapped, 6to4, Teredo, NAT64) is no better than that one."""
+    """Say what an address is; one that carries another (mapped, 6to4, NAT64, ...) is no better than that one."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return address_kind(address.ipv4_mapped)
@@ -192,13 +197,16 @@ def address_kind(address: IpAddress) -> AddressKind:
                 return kind
     if any(address.version == net.version and address in net for net in _NEVER):
         return "never"
+    if any(address.version == net.version and address in net for net in _INNER):
+        return "inner"
     return "public" if address.is_global and not getattr(address, "is_site_local", False) else "inner"
 
 
 def _carried(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     found = [address.sixtofour] if address.sixtofour is not None else []
     found += address.teredo or ()
-    if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
+    carries = any(address in net for net in _CARRYING) or int(address) >> 32 & 0xFFFFFFFF in _ISATAP  # RFC 5214
+    if carries or (address in _COMPATIBLE and int(address) > 1):
         found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return found
 

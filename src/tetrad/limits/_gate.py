@@ -3,61 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import NamedTuple
 
 import msgspec
 
-from tetrad.kernel import UNREADABLE, Clock, Usage
+from tetrad.kernel import Clock, Usage
+from tetrad.limits._estimate import BYTES_PER_TOKEN, Estimate
 from tetrad.limits._model import cost_units, money_text
 from tetrad.limits._pockets import Pocket, Pockets, Refused
 from tetrad.limits.errors import BudgetSpent, LimitReached, LimitsUnavailable, PriceUnknown
-from tetrad.serving import IMAGE_TOKENS, Attempt, Exchange, LimitRule, Route
+from tetrad.serving import Attempt, Exchange, LimitRule, Route
 from tetrad.serving.ports import ModelCall, Outcome
 
-BYTES_PER_TOKEN = 3
-"""Cautious: text has about four bytes a token, other alphabets and code have fewer."""
-_OUTPUT_FIELDS = frozenset(("max_completion_tokens", "max_tokens", "max_output_tokens"))
-_ANSWERS = frozenset(("n", "best_of", "prompt"))
-_READ_TOO = frozenset(("system", "instructions", "tools", "functions", "response_format", "text"))
-"""What a model reads beside the operation's input, in the words of all protocols."""
-_ENCODED = (b";base64,", b'"data":"', b'"data": "')
-"""What stands before a picture, a sound or a document in the words of OpenAI (also of its sounds) and of Anthropic."""
-_ENCODED_BYTES = 4096
-_BASE64 = re.compile(rb"[A-Za-z0-9+/\\]+={0,2}")
-_MOST = 10**9
 ESTIMATED = "tetrad.cost.estimated"
 
 Headers = list[tuple[bytes, bytes]]
-
-
-class Estimate(msgspec.Struct, frozen=True, gc=False):
-    """What a call may use at most, as far as it can be told before: tokens of input and output."""
-
-    input: int
-    output: int
-
-    @classmethod
-    def of(cls, call: ModelCall, assumed_output: int) -> Estimate:
-        """Tell it from the size of all that is read, and from the client's own bound on each answer that it asks for.
-
-        Of several bounds the widest counts: upstreams differ in which of them they keep.
-        """
-        size = _size(call, call.operation.input)
-        if call.operation.kind == "embeddings":
-            return cls(size // BYTES_PER_TOKEN + 1, 0)
-        fields, bound, answers = call.fields, assumed_output, 1
-        if not _READ_TOO.isdisjoint(fields):
-            size += sum(_size(call, name) for name in _READ_TOO if name != call.operation.input)
-        if not _OUTPUT_FIELDS.isdisjoint(fields):
-            bounds = [found for name in _OUTPUT_FIELDS if (found := _number(call, name)) is not None]
-            bound = max(bounds, default=assumed_output)
-        if not _ANSWERS.isdisjoint(fields):
-            answers = max(1, _number(call, "n") or 1, _number(call, "best_of") or 1) * _prompts(call)
-        return cls(size // BYTES_PER_TOKEN + 1, min(bound * answers, _MOST))
 
 
 class Part(NamedTuple):
@@ -251,11 +214,17 @@ class Gate:
 
     @staticmethod
     def _price(rule: LimitRule, route: Route, estimate: Estimate, exchange: Exchange) -> int:
-        pricer = route.model.pricer
-        cost = pricer.most(estimate.input, estimate.output) if pricer is not None else None
-        if pricer is not None and cost is not None and pricer.currency == rule.currency:
-            return cost_units(cost)
-        if rule.unknown == "refuse" and rule.hard:
+        models = [route.model] if route.plan is None else route.plan.models(exchange.kind)
+        costs = [
+            Decimal(cost)
+            for pricer in (model.pricer for model in models)
+            if pricer is not None
+            and pricer.currency == rule.currency
+            and (cost := pricer.most(estimate.input, estimate.output)) is not None
+        ]
+        if costs:
+            return cost_units(str(max(costs)))
+        if _insists(rule):
             raise PriceUnknown(
                 f"the price of the model {route.model.entry.name!r} in {rule.currency} is not known, and the budget of "
                 f"{whose(rule, exchange.model)} counts money",
@@ -295,6 +264,28 @@ class Gate:
             waiting.cancel()
         elif not waiting.cancelled() and waiting.exception() is None:
             pockets.give_back(pocket, amount, 0, self._clock.monotonic())
+
+
+def payable(route: Route, counted: Sequence[Counted]) -> Route:
+    """Return a route without the targets that budgets could not count: those which refuse what has no known price.
+
+    What a call is set aside for is the dearest of the others, so that none of them can take more.
+    """
+    currencies = {each.rule.currency for each in counted if _insists(each.rule)}
+    for currency in currencies:
+        route = _payable(route, currency)
+    return route
+
+
+def _payable(route: Route, currency: str) -> Route:
+    if route.steps:
+        steps = {name: _payable(step, currency) for name, step in route.steps.items()}
+        route = route._replace(steps=steps)
+    return route if route.plan is None else route._replace(plan=route.plan.priced(currency))
+
+
+def _insists(rule: LimitRule) -> bool:
+    return rule.measure == "money" and rule.hard and rule.unknown == "refuse"
 
 
 def whose(rule: LimitRule, instance: str) -> str:
@@ -378,54 +369,3 @@ def _spent(attempts: Sequence[Attempt], currency: str) -> tuple[int, int]:
         elif Hold._was_used(made):
             unknown += 1
     return spent, int(unknown > 0)
-
-
-def _number(call: ModelCall, name: str) -> int | None:
-    raw = call.fields.get(name)
-    if raw is None:
-        return None
-    with contextlib.suppress(msgspec.MsgspecError):  # what is malformed is the upstream's to refuse
-        found = msgspec.json.decode(raw, type=int | None)
-        if found is not None:
-            return max(0, min(found, _MOST))
-    return None
-
-
-def _size(call: ModelCall, name: str) -> int:
-    """Return how many bytes of text are about as many tokens as a field has."""
-    sent = call.fields.get(name)
-    if sent is None:
-        return 0
-    size = memoryview(sent).nbytes
-    return size if size < _ENCODED_BYTES or name != call.operation.input else _as_text(bytes(sent))
-
-
-def _as_text(data: bytes) -> int:
-    """Return the size of JSON in which each picture, sound or document in base64 counts as what a model reads of it.
-
-    A picture has so many tokens, however many bytes; of everything else a larger one has more.
-    """
-    size = len(data)
-    for mark in _ENCODED:
-        at = data.find(mark)
-        while at >= 0:
-            start = at + len(mark)
-            end = data.find(b'"', start)
-            length = end - start
-            if length >= _ENCODED_BYTES and _BASE64.fullmatch(data, start, end):
-                whole = IMAGE_TOKENS if b"image" in data[max(0, at - 80) : at] else max(IMAGE_TOKENS, length // 40)
-                size += min(length, whole * BYTES_PER_TOKEN) - length
-            at = data.find(mark, max(start, end))
-    return size
-
-
-def _prompts(call: ModelCall) -> int:
-    """Return how many prompts a call has: legacy completions answer each text of a list."""
-    sent = call.fields.get("prompt")
-    if call.operation.name != "completions" or sent is None or bytes(sent)[:1] != b"[":
-        return 1
-    with contextlib.suppress(*UNREADABLE):
-        items = msgspec.json.decode(sent, type=list[msgspec.Raw])
-        if items and bytes(items[0])[:1] in (b'"', b"["):  # numbers are the tokens of one prompt
-            return len(items)
-    return 1

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from tetrad.limits._gate import Counted, Gate, Part
+from tetrad.limits._gate import Counted, Gate, Part, payable
 from tetrad.serving import STEP, Dispatch, Exchange, KeyEntry, LimitRule, Route, RouteTable
 from tetrad.serving.ports import Answer, ModelCall
 
@@ -60,7 +60,7 @@ class LimitLayer:
             hold = await gate.enter(counted, parts, exchange)
             exchange.on_done.append(hold.settle)
             headers = hold.headers(exchange.operation.dialect)
-            answer = await following(exchange, route, call)
+            answer = await following(exchange, payable(route, counted), call)
             if headers:
                 theirs = [each for each in answer.headers if not each[0].startswith(_UPSTREAMS)]
                 answer.headers = [*theirs, *headers]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from tetrad.kernel import MOST_TOKENS, Clock, TetradError
+from tetrad.kernel import MOST_TOKENS, Clock, DoubtfulUsage, TetradError
 from tetrad.serving._body import seen
 from tetrad.serving._exchange import Attempt, Exchange
 from tetrad.serving._model import ModelEntry, RouteTable, Upstream
@@ -111,5 +111,7 @@ def _believed(outcome: Outcome) -> Outcome:
     told = not units or all(0 <= count <= MOST_TOKENS for count in units.values())
     if told and (usage is None or usage.plausible):
         return outcome
+    if told and isinstance(usage, DoubtfulUsage) and usage.possible:
+        return msgspec.structs.replace(outcome, attributes={**outcome.attributes, "tetrad.usage.contradictory": "true"})
     attributes = {**outcome.attributes, "tetrad.usage.implausible": "true"}
     return msgspec.structs.replace(outcome, usage=None, units={}, priced=True, attributes=attributes)

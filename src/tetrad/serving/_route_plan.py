@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from copy import copy
 from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -143,6 +145,25 @@ class Plan:
         }
         self.deadlines = spec.deadlines
         self._affine = spec.affinity
+        self._priced: dict[str, Plan] = {}
+
+    def models(self, kind: Kind) -> list[BoundModel]:
+        """Return every model that may be called for what is asked, fallbacks too; the first of the targets is first."""
+        every = chain(self.targets, *self.fallbacks.values())
+        return [target.model for target in every if kind in target.model.entry.kinds]
+
+    def priced(self, currency: str) -> Plan:
+        """Return the plan without the targets whose price in a currency is not known; itself where all have one."""
+        found = self._priced.get(currency)
+        if found is None:
+            found = copy(self)
+            found.targets = _priced(self.targets, currency)
+            found.fallbacks = {kind: _priced(listed, currency) for kind, listed in self.fallbacks.items()}
+            found._priced = {}
+            if (found.targets, found.fallbacks) == (self.targets, self.fallbacks):
+                found = self
+            self._priced[currency] = found
+        return found
 
     @staticmethod
     def _bound(listed: Sequence[RouteTarget], bind: Callable[[RouteTarget], Target | None]) -> list[Target]:
@@ -252,6 +273,10 @@ class GatewayHealth(msgspec.Struct, frozen=True):
     gates: dict[str, dict[str, float]] = {}
     uses: dict[str, int] = {}
     """Keys of clients, by id, that were used since control last heard of them: when, in nanoseconds."""
+
+
+def _priced(targets: Sequence[Target], currency: str) -> list[Target]:
+    return [each for each in targets if each.model.pricer is not None and each.model.pricer.currency == currency]
 
 
 def suits(target: Target, facts: Facts, kind: Kind) -> bool:

@@ -38,6 +38,7 @@ from tetrad.serving._model import (
     Upstream,
 )
 from tetrad.serving._prompting import CompiledRelease, house_compiler
+from tetrad.serving._providers import MACHINE_AUTHS
 from tetrad.serving._route_plan import MAX_REPORTED, GatewayHealth, Plan, RouteState, Target, alone, plan_of_one
 from tetrad.serving._route_spec import ModelRoute, RouteTarget
 from tetrad.serving._unit_pricing import pricer_of
@@ -363,6 +364,8 @@ class CompiledTable:
         if target.problem or base is None:
             name = f"model {target.model}"
             return target.problem or self.problems.get(name, f"the {name!r} is not in the route table")
+        if target.secret and base.upstream.auth in MACHINE_AUTHS:
+            return f"{base.upstream.name!r} is called as the machine that the gateway runs on, by no secret"
         if target.secret:
             upstream = msgspec.structs.replace(base.upstream, secret=target.secret, secrets=())
             try:

@@ -537,7 +537,7 @@ class Call:
             raise Overloaded(
                 f"the MCP server {name!r} has too much to do",
                 hint="try again later",
-                retry_after_s=float(after) if after.isdigit() and len(after) < 6 else 5.0,
+                retry_after_s=min(float(after), 3600.0) if after.isdigit() and len(after) < 6 else 5.0,
             )
         if 400 <= status < 500:
             raise RequestRefused(

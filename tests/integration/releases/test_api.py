@@ -256,6 +256,22 @@ async def test_a_digest_opens_nothing_in_another_project(site: Site) -> None:
         assert (await eve.get(f"{other}/refs")).json()["items"] == []
 
 
+async def test_a_price_is_seen_and_taken_away_in_its_own_project_only(site: Site) -> None:
+    made = await site.http.post(f"{P}/model-prices", json={"model": "m", "input": "1", "output": "2"})
+    price, other = made.json()["id"], "/api/v1/projects/other"
+    key = site.identity.keys.create(ADMIN, "other", "mallory", ["control"]).secret
+    async with caller(site.app, key) as mallory:
+        (shared,) = (await mallory.get(f"{other}/model-prices")).json()["items"]
+        assert shared["everywhere"], "what holds in every project is seen in each"
+        for project in (other, P):
+            for taken in (price, shared["id"]):
+                assert (await mallory.delete(f"{project}/model-prices/{taken}")).status_code == 404
+        cheap = {"model": "m", "input": "0", "output": "0"}
+        assert (await mallory.post(f"{P}/model-prices", json=cheap)).status_code == 404
+        assert (await mallory.post(f"{other}/model-prices", json=cheap)).status_code == 201
+    assert (await site.http.get(f"{P}/model-prices?model=m")).json()["items"] == [made.json()]
+
+
 # -- commands
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from support.raw_server import RawServer, raw_server, read_request
 from tetrad.adapters.providers._google import SCOPE, GoogleToken
 from tetrad.kernel import InvalidInput, TetradError
+from tetrad.kit.egress import EgressRefused
 from tetrad.kit.upstream import Client, parse_address
 from tetrad.serving import Upstream
 
@@ -151,6 +153,32 @@ async def test_what_is_no_service_account_is_refused_when_it_is_bound(client: Cl
         GoogleToken(Upstream("vertex", "http://h", secret=account), client, Clock())  # type: ignore[arg-type]
     assert caught.value.code == "bad_credential"
     assert "PRIVATE" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "token_uri",
+    ["http://127.0.0.1:8401/internal/v1/work", "https://10.0.0.8/token", "https://vllm:8000/x", "https://10.0.0.7:1/"],
+)
+async def test_who_keeps_the_secret_of_an_internal_provider_reaches_nothing_else_inside(
+    client: Client, token_uri: str
+) -> None:
+    account = json.dumps({"client_email": "x", "private_key": PEM, "token_uri": token_uri})
+    inside = Upstream("vertex", "https://10.0.0.7/v1", secret=account, egress="public", internal=True)
+    with pytest.raises(EgressRefused):
+        GoogleToken(inside, client, Clock())  # type: ignore[arg-type]
+    own = json.dumps({"client_email": "x", "private_key": PEM, "token_uri": "https://10.0.0.7/token"})
+    assert GoogleToken(msgspec.structs.replace(inside, secret=own), client, Clock())  # type: ignore[arg-type]
+
+
+async def test_a_login_that_is_kept_reaches_no_further_than_its_provider_does_now(client: Client) -> None:
+    from tetrad.adapters.providers.gemini import GeminiProvider
+
+    account = json.dumps({"client_email": "x", "private_key": PEM, "token_uri": "https://10.0.0.7/token"})
+    inside = Upstream("vertex", "https://10.0.0.7/v1", auth="google", secret=account, egress="public", internal=True)
+    provider = GeminiProvider(client, Clock())  # type: ignore[arg-type]
+    provider.endpoint(inside)
+    with pytest.raises(EgressRefused):
+        provider.endpoint(msgspec.structs.replace(inside, base_url="https://aiplatform.googleapis.com/v1"))
 
 
 def _bytes(text: str) -> bytes:

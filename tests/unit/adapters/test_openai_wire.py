@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tetrad.adapters.providers._answers import end_of_events
 from tetrad.adapters.providers._openai_wire import StreamReader, end_of_stream, read_error, without_usage_events
-from tetrad.kernel import Usage
+from tetrad.kernel import DoubtfulUsage, Usage
 from tetrad.serving import usage_of_chat
 
 
@@ -39,12 +39,20 @@ from tetrad.serving import usage_of_chat
         ),
         (
             {"prompt_tokens": 1, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": 50}},
-            Usage(input=1, output=2, reasoning=50),
+            DoubtfulUsage(input=1, output=2, reasoning=50),
+        ),
+        (  # the cache beside the prompt: the total tells
+            {"prompt_tokens": 3, "total_tokens": 12, "prompt_tokens_details": {"cached_tokens": 9}},
+            Usage(input=3, cache_read=9),
+        ),
+        (
+            {"prompt_tokens": 10, "total_tokens": 14, "prompt_tokens_details": {"cached_tokens": 4}},
+            Usage(input=10, cache_read=4),
         ),
         ({"prompt_tokens": 10, "prompt_cache_hit_tokens": 8}, Usage(input=2, cache_read=8)),
         ({"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 5}}, Usage(2, 3, 5)),
         ({"prompt_tokens": 3, "total_tokens": 3}, Usage(input=3)),
-        ({"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 9}}, Usage(cache_read=9)),
+        ({"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 9}}, DoubtfulUsage(input=3, cache_read=9)),
         ({"prompt_tokens": 5, "completion_tokens": None, "prompt_tokens_details": None}, Usage(input=5)),
         ({}, None),
         (None, None),

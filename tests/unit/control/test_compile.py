@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tetrad.bindings import BindingSet, Bound, read_binding, ref_of
+from tetrad.bindings import BadBinding, BindingSet, Bound, read_binding, ref_of
 from tetrad.changes import Candidate
 from tetrad.identity import KeyGrant
 from tetrad.kernel import Digest, NotFound
@@ -257,6 +257,30 @@ def test_a_binding_to_what_is_gone_breaks_its_ref_and_nothing_else(entry: dict[s
     assert problems[0].startswith("bot/production of 'p': its binding 'bindings/production' is broken: ")
     assert made.apps["p/bot"].bindings == {"production": "bindings/production"}
     assert "acme/big" in made.models
+
+
+@pytest.mark.parametrize(
+    "more", [{"base_url": "https://evil.example"}, {"url": "https://evil.example"}, {"auth": "none"}, {"options": {}}]
+)
+def test_a_binding_says_nothing_of_where_a_provider_is_or_how_it_is_logged_in_to(more: dict[str, Any]) -> None:
+    with pytest.raises(BadBinding):
+        read_binding({"providers": {"local": {"provider": "acme", **more}}})
+
+
+def test_a_binding_sends_a_machines_credential_nowhere_else() -> None:
+    machine = msgspec.structs.replace(
+        SPEC, adapter="bedrock", auth="aws-machine", secret="", models=(ProviderModel("m"),)
+    )
+    theirs = msgspec.structs.replace(machine, name="theirs", project="q", base_url="https://evil.example")
+    alone, _ = table(providers=lambda: (machine, theirs))
+    for providers in (
+        {"local": {"provider": "acme"}, "acme": {"provider": "theirs"}},
+        {"local": {"provider": "theirs"}, "acme": {"engine": "engine"}},
+    ):
+        made, _ = bind(bound(providers=providers), providers=lambda: (machine, theirs))
+        assert made.upstreams == alone.upstreams
+        named = [target.model for binding in made.bindings.values() for target in binding.targets.values()]
+        assert not any(name.startswith("theirs/") for name in named)
 
 
 def test_an_mcp_server_is_bound_by_what_an_app_calls_it() -> None:

@@ -42,6 +42,10 @@ NEVER = [
     "http://[::ffff:a9fe:a9fe]",
     "http://[64:ff9b::a9fe:a9fe]",
     "http://[2002:a9fe:a9fe::]",
+    "http://[64:ff9b:1::a9fe:a9fe]",
+    "http://[::ffff:0:169.254.169.254]",
+    "http://[2001:4860::5efe:169.254.169.254]",
+    "http://[2001:4860::200:5efe:169.254.169.254]",
     "http://[::169.254.169.254]",
     "http://metadata.google.internal",
     "http://METADATA.google.internal.",
@@ -68,6 +72,11 @@ NEVER = [
     "http://1.2.3.4.5",
 ]
 INNER = [
+    "http://[64:ff9b:1::808:808]",
+    "http://[::ffff:0:127.0.0.1]",
+    "http://[2001:4860::5efe:10.0.0.1]",
+    "http://[5f00::1]",
+    "http://[3fff::1]",
     "http://127.0.0.1:8401",
     "http://127.8.9.10",
     "http://localhost",
@@ -170,6 +179,8 @@ def test_an_address_inside_another_is_judged_as_itself(number: int) -> None:
     plain = address_kind(ipaddress.IPv4Address(number))
     assert address_kind(ipaddress.IPv6Address((0xFFFF << 32) | number)) == plain
     assert address_kind(ipaddress.IPv6Address((0x64FF9B << 96) | number)) == plain
+    assert address_kind(ipaddress.IPv6Address((0xFFFF << 48) | number)) == plain
+    assert address_kind(ipaddress.IPv6Address((0x20014860 << 96) | (0x5EFE << 32) | number)) == plain
     if plain != "public":
         assert address_kind(ipaddress.IPv6Address((0x2002 << 112) | (number << 80))) != "public"
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,22 @@ import pytest
 from support import gateway as g
 from support.limited import Reply, Worker, keeper_of, running
 from support.limits import LocalKeeper, rule
-from tetrad.kernel import Usage
+from tetrad.kernel import Usage, usage_of_parts
 from tetrad.limits import LimitLayer
 from tetrad.processes.gateway._metrics import Metrics
-from tetrad.serving import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Exchange, KeyEntry, Operation, RouteTable
+from tetrad.serving import (
+    CHAT,
+    COMPLETIONS,
+    MESSAGES,
+    RESPONSES,
+    Exchange,
+    KeyEntry,
+    ModelRoute,
+    Operation,
+    Price,
+    RouteTable,
+    RouteTarget,
+)
 
 
 def left_in(folder: Path) -> list[Path]:
@@ -42,6 +55,55 @@ async def test_a_table_without_limits_costs_nothing(tmp_path: Path) -> None:
     following = object()
     layer = LimitLayer(None)  # type: ignore[arg-type] # nothing may ask it
     assert layer.bind(worker.pipeline.current().table, following) is following  # type: ignore[arg-type]
+
+
+def with_route(table: RouteTable, *prices: Price | None) -> RouteTable:
+    """Return the table with a route `smart` to models `local/t0`, `local/t1`, … of these prices."""
+    entry = table.models["local/m1"]
+    names = [f"local/t{number}" for number in range(len(prices))]
+    models = {
+        name: msgspec.structs.replace(entry, name=name, upstream_model=name, price=price)
+        for name, price in zip(names, prices, strict=True)
+    }
+    route = ModelRoute(name="smart", project="default", targets=tuple(map(RouteTarget, names)))
+    return msgspec.structs.replace(table, models={**table.models, **models}, routes={"default/smart": route})
+
+
+async def test_what_a_route_may_cost_at_most_is_what_its_dearest_target_costs(tmp_path: Path) -> None:
+    # the first target costs next to nothing, and a call may be answered by the second: 100 out at 60 USD a million
+    keeper = keeper_of(rule("money", 0.01, subject="project"))
+    cheap, dear = Price("0.001", "0.001"), Price("6", "60")
+    worker = Worker(tmp_path, keeper, lambda table: with_route(table, cheap, dear))
+    worker.upstream.going.clear()
+    async with running(worker):
+        calls = [asyncio.create_task(worker.ask("smart", max_tokens=100)) for _ in range(3)]
+        await until(lambda: sum(call.done() for call in calls) == 2)
+        worker.upstream.going.set()
+        replies = await asyncio.gather(*calls)
+    assert sorted((reply.status, reply.status == 429 and reply.code) for reply in replies) == [
+        (200, False), (429, "insufficient_quota"), (429, "insufficient_quota"),
+    ]  # fmt: skip
+
+
+async def test_no_target_is_called_whose_price_a_budget_cannot_count(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1, subject="project"))
+    known, foreign = Price("0.15", "0.6"), Price("15", "60", currency="EUR")
+    worker = Worker(tmp_path, keeper, lambda table: with_route(table, None, foreign, known))
+    only = Worker(tmp_path / "only", keeper, lambda table: with_route(table, None, foreign))
+    async with running(worker, only):
+        assert (await worker.ask("smart", max_tokens=100)).status == 200
+        refused = await only.ask("smart", max_tokens=100)
+    assert [made.model.name for made in worker.records[0].attempts] == ["local/t2"]
+    assert (refused.status, refused.code) == (403, "price_unknown")
+    assert only.upstream.calls == 0
+
+
+async def test_a_budget_that_counts_calls_of_unknown_price_lets_a_route_call_them(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1, subject="project", unknown="count"))
+    worker = Worker(tmp_path, keeper, lambda table: with_route(table, None, Price("0.15", "0.6")))
+    async with running(worker):
+        assert (await worker.ask("smart", max_tokens=100)).status == 200
+    assert [made.model.name for made in worker.records[0].attempts] == ["local/t0"]
 
 
 async def test_a_burst_over_two_workers_lets_exactly_the_limit_through(tmp_path: Path) -> None:
@@ -435,7 +497,10 @@ async def test_all_that_a_model_is_to_read_is_reckoned_with_whatever_the_protoco
     assert not worker.upstream.calls
 
 
-PICTURE = base64.b64encode(bytes(range(256)) * 500).decode()
+PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 500).decode()
+SOUND = base64.b64encode(
+    b"RIFF\x00\x00\x02\x00WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16_000, 32_000, 2, 16) + bytes(128_000)
+).decode()  # four seconds
 DATA_URL = f"data:image/png;base64,{PICTURE}"
 
 
@@ -447,7 +512,6 @@ def said(*content: dict[str, Any]) -> list[dict[str, Any]]:
     ("operation", "fields"),
     [
         (CHAT, {"messages": said({"type": "image_url", "image_url": {"url": DATA_URL}})}),
-        (CHAT, {"messages": said({"type": "input_audio", "input_audio": {"data": PICTURE, "format": "wav"}})}),
         (
             MESSAGES,
             {
@@ -459,7 +523,7 @@ def said(*content: dict[str, Any]) -> list[dict[str, Any]]:
         (RESPONSES, {"input": said({"type": "input_image", "image_url": DATA_URL})}),
     ],
 )
-async def test_a_picture_or_sound_is_not_reckoned_by_its_bytes(
+async def test_a_picture_is_not_reckoned_by_its_bytes(
     tmp_path: Path, operation: Operation, fields: dict[str, Any]
 ) -> None:
     for limit, status in ((8000, 200), (1000, 429)):
@@ -468,10 +532,24 @@ async def test_a_picture_or_sound_is_not_reckoned_by_its_bytes(
             assert (await worker.ask(operation=operation, max_tokens=10, **fields)).status == status
 
 
+async def test_a_sound_is_reckoned_by_its_seconds(tmp_path: Path) -> None:
+    sound = {"type": "input_audio", "input_audio": {"data": SOUND, "format": "wav"}}
+    for limit, status in ((300, 200), (130, 429)):
+        worker = Worker(tmp_path / str(limit), keeper_of(rule("tokens", limit)))
+        async with running(worker):
+            assert (await worker.ask(messages=said(sound), max_tokens=10)).status == status
+
+
 async def test_text_is_reckoned_by_its_bytes_wherever_it_stands(tmp_path: Path) -> None:
     worker = Worker(tmp_path, keeper_of(rule("tokens", 8000)))
+    posing = {"type": "text", "text": f'"url":"{DATA_URL}"'}
     async with running(worker):
-        for part in ({"type": "text", "text": PICTURE}, {"type": "text", "text": "x", "data": "word " * 20_000}):
+        for part in (
+            {"type": "text", "text": PICTURE},
+            {"type": "text", "text": DATA_URL},
+            posing,
+            {"type": "text", "text": "x", "data": "word " * 20_000},
+        ):
             assert (await worker.ask(messages=said(part), max_tokens=10)).status == 429
     assert worker.upstream.calls == 0
 
@@ -495,6 +573,18 @@ async def test_a_call_is_reckoned_by_the_most_that_it_lets_the_model_write(
         tokens = await worker.ask(operation=COMPLETIONS, prompt=[1, 2, 3] * 100, max_tokens=500)
     assert reply.status == 429
     assert tokens.status == 200  # the tokens of one prompt
+
+
+async def test_counts_that_contradict_each_other_cost_no_less_and_the_span_says_so(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("money", 1, subject="project")))
+    worker.upstream.usage = usage_of_parts(1000, 20, cached=1001)
+    async with running(worker):
+        assert (await worker.ask(max_tokens=100)).status == 200
+    made = worker.records[0].attempts[0]
+    assert made.outcome is not None
+    assert made.outcome.attributes == {"tetrad.usage.contradictory": "true"}
+    # 1000 read at 0.15, 1001 of the cache at 0.075 and 20 written at 0.6 USD a million
+    assert made.cost == "0.000237075"
 
 
 async def test_who_asks_again_at_once_hears_the_same_pause(tmp_path: Path) -> None:

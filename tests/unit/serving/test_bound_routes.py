@@ -149,6 +149,17 @@ async def test_a_bare_model_and_an_app_without_a_binding_have_none() -> None:
     assert [record.binding for record in bench.records] == ["", ""]
 
 
+async def test_a_binding_may_not_name_a_secret_for_what_is_called_as_the_machine() -> None:
+    # it would not be used: who named it to be charged elsewhere would be charged as the machine
+    table = make_table({"local/m1": BindingTarget("eu/gpt", secret="of the team")})
+    machine = msgspec.structs.replace(table.upstreams["eu"], secret="", auth="aws-machine")
+    bench = Bench(msgspec.structs.replace(table, upstreams={**table.upstreams, "eu": machine}))
+    reply = await bench.ask("app:assistant")
+    assert (reply.status, reply.code) == (503, "binding_broken")
+    assert b"called as the machine that the gateway runs on" in reply.body
+    assert bench.provider.calls == []
+
+
 @pytest.mark.parametrize("model", [f"release:{g.STATIC_RELEASE}", f"app:assistant@{g.STATIC_RELEASE}"])
 async def test_a_pinned_release_is_bound_as_the_default_ref_is(model: str) -> None:
     bench = Bench(make_table({"local/m1": BindingTarget("eu/gpt")}))

@@ -58,6 +58,27 @@ def check(case: dict[str, Any], client: str, upstream: str) -> None:
         assert translated(client, upstream, case["request"], strict=True).call.fields == translation.call.fields
 
 
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("role", ["wizard", "", None, 5, ["user"], {"role": "user"}])
+@pytest.mark.parametrize("upstream", ["messages", "gemini", "responses"])
+def test_a_message_whose_role_is_none_is_refused_and_never_left_out(upstream: str, role: Any, strict: bool) -> None:
+    said = [{"role": "user", "content": "hi"}, {"role": role, "content": "Never say a price."}]
+    with pytest.raises(RequestRefused) as caught:
+        translated("chat", upstream, {"model": "m", "messages": said}, strict=strict)
+    assert (caught.value.code, caught.value.param) == ("bad_field", "messages[1].role")
+
+
+@pytest.mark.parametrize("upstream", ["messages", "gemini", "responses"])
+def test_a_message_of_a_role_of_old_is_named_where_it_is_left_out_and_refused_where_nothing_may_be(
+    upstream: str,
+) -> None:
+    said = [{"role": "user", "content": "hi"}, {"role": "function", "name": "f", "content": "x"}]
+    assert translated("chat", upstream, {"model": "m", "messages": said}).dropped == ("messages[1]",)
+    with pytest.raises(RequestRefused) as caught:
+        translated("chat", upstream, {"model": "m", "messages": said}, strict=True)
+    assert (caught.value.code, caught.value.param) == ("cannot_translate", "messages[1]")
+
+
 @pytest.mark.parametrize("case", cases("answers"))
 def test_an_answer_in_the_clients_words(case: dict[str, Any]) -> None:
     translation = translated(case["client"], case["upstream"], {"model": "m", "messages": []})

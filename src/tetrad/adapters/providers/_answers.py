@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from tetrad.kernel import Clock, InvalidInput, Usage
@@ -18,6 +22,10 @@ MAX_EVENT = 4 * 1024 * 1024
 MAX_ERROR = 1024 * 1024
 TAIL_BYTES = 65_536
 DRAIN_S = 1.0
+LONGEST_PAUSE_S = 86_400
+"""A day: quotas are counted by the day, and hardly any by more."""
+_PAUSES = {b"retry-after": 1, b"retry-after-ms": 1000}
+_LONGEST_WORD = 64
 _BOM = b"\xef\xbb\xbf"
 """What a stream of events may begin with, and means nothing (WHATWG HTML 9.2.6)."""
 
@@ -345,7 +353,48 @@ async def _drain(response: Coming) -> None:
 
 def passed(response: Coming, names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
     """Return those headers of an upstream's answer that its client should see."""
-    return [(name, value) for name, value in response.headers if name in names]
+    found = [(name, value) for name, value in response.headers if name in names]
+    return sane(found) if found else found
+
+
+def sane(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return headers of an upstream as a client may be told them: no pause without end, and each pause said once.
+
+    Clients that heed a pause wait for it, some of them in a loop that nobody ends: what is no number of seconds, and no
+    date to come (RFC 9110 10.2.3), is left out, and what is longer than `LONGEST_PAUSE_S` is cut.
+    """
+    found: dict[bytes, bytes] = {}
+    others: list[tuple[bytes, bytes]] = []
+    for name, value in headers:
+        if name in _PAUSES:
+            if name not in found and (pause := _pause(value, _PAUSES[name])) is not None:
+                found[name] = pause
+        elif name != b"x-should-retry" or value in (b"true", b"false"):
+            others.append((name, value))
+    return [*found.items(), *others]
+
+
+def _pause(value: bytes, unit: int) -> bytes | None:
+    """Return a pause as whole units, of which a second has so many; None where there is none to be read."""
+    if len(value) > _LONGEST_WORD:
+        return None
+    text = value.decode("latin-1").strip()
+    try:
+        pause = float(text)
+    except ValueError:
+        pause = _until(text) * unit
+    if not math.isfinite(pause) or pause < 0:
+        return None
+    return b"%d" % math.ceil(min(pause, LONGEST_PAUSE_S * unit))
+
+
+def _until(text: str) -> float:
+    """Return the seconds until a date of HTTP's; less than none where it is past, or none."""
+    try:
+        at = parsedate_to_datetime(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
+    except (ValueError, OverflowError, TypeError):
+        return -1.0
 
 
 def covered(error: InvalidInput, secret: str) -> InvalidInput:

@@ -17,6 +17,7 @@ from tetrad.adapters.providers._answers import (
     Whole,
     covered,
     passed,
+    sane,
 )
 from tetrad.adapters.providers._login import Login
 from tetrad.kernel import UNREADABLE, Clock, InvalidInput, TetradError
@@ -186,7 +187,7 @@ class PooledEndpoint:
             code, message = said
             status, code, body = self._corrected(status, code, message, body)
         outcome = Outcome(error_type=code or f"http_{status}", error_message=message)
-        headers = [*passed(response, self.passed), *self._pause(status, body, response)]
+        headers = [*passed(response, self.passed), *sane(self._pause(status, body, response))]
         return Whole(status, body, outcome, self._provider.clock.now_ns(), headers)
 
     # batches

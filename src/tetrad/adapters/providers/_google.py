@@ -37,7 +37,8 @@ def google_login(upstream: Upstream, kept: dict[str, Login], client: Client, clo
 
     Raises `InvalidInput` for what is no service account.
     """
-    said = "\n".join((upstream.name, upstream.options.get("scope", ""), upstream.secret))
+    where = f"{upstream.base_url} {upstream.egress} {upstream.internal}"
+    said = "\n".join((upstream.name, upstream.options.get("scope", ""), where, upstream.secret))
     key = hashlib.sha256(said.encode()).hexdigest()
     found = kept.get(key)
     if found is None:
@@ -86,8 +87,10 @@ class GoogleToken:
                 hint=f"its token_uri should be {TOKEN_URL}",
                 code="bad_credential",
             )
-        # where tokens are, the certificates of the upstream itself prove nothing
-        reach = reach_of(msgspec.structs.replace(upstream, ca=""))
+        # who keeps the secret says where tokens are: what an administrator said of the upstream (that it is inside, by
+        # whom its certificates are signed) was not said of another place
+        near = _origin(self._account.token_uri) == _origin(upstream.base_url)
+        reach = reach_of(msgspec.structs.replace(upstream, ca="", internal=upstream.internal and near))
         address = parse_address(f"{where.scheme}://{where.netloc}", reach)
         headers = [("content-type", "application/x-www-form-urlencoded")]
         self._request = client.prepare("POST", address, where.path or "/", headers)
@@ -137,6 +140,11 @@ class GoogleToken:
         self._token = token.access_token
         self.secrets = (*self.secrets[:1], token.access_token.encode())
         self._until_ns = self._clock.now_ns() + int(max(token.expires_in - _EARLY_S, 1) * 1e9)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
 
 
 def grant(account: ServiceAccount, key: RSAPrivateKey, scope: str, now_s: int) -> bytes:

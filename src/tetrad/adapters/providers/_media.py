@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import msgspec
 
-from tetrad.kernel import UNREADABLE, Clock, Usage
+from tetrad.kernel import UNREADABLE, Clock, Usage, usage_of_parts
 from tetrad.kit.upstream import BrokenAnswer, Response
 from tetrad.serving.ports import ModelCall, Outcome
 
@@ -203,8 +203,7 @@ def _usage(said: _Usage | None) -> tuple[Usage | None, dict[str, Decimal]]:
             return None, {}
         read = said.total_tokens
     details = said.input_tokens_details or said.input_token_details or _Details()
-    cached = details.cached_tokens or 0
-    usage = Usage(input=max((read or 0) - cached, 0), cache_read=cached, output=said.output_tokens or 0)
+    usage = usage_of_parts(read or 0, said.output_tokens or 0, cached=details.cached_tokens or 0)
     made = said.output_tokens_details or said.output_token_details or _Details()
     units = {
         "image_input": details.image_tokens,

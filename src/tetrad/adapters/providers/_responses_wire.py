@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import msgspec
 
-from tetrad.kernel import UNREADABLE, Usage
+from tetrad.kernel import UNREADABLE, Usage, usage_of_parts
 from tetrad.serving.ports import ModelCall, Outcome
 
 _NOTHING = msgspec.Raw(b"")
@@ -156,12 +156,8 @@ def _usage(said: _Usage | None) -> Usage | None:
     cached = (details.cached_tokens if details else None) or 0
     written = (details.cache_write_tokens if details else None) or 0
     reasoning = (said.output_tokens_details.reasoning_tokens if said.output_tokens_details else None) or 0
-    return Usage(
-        input=max((said.input_tokens or 0) - cached - written, 0),
-        cache_read=cached,
-        cache_write=written,
-        output=max((said.output_tokens or 0) - reasoning, 0),
-        reasoning=reasoning,
+    return usage_of_parts(
+        said.input_tokens or 0, said.output_tokens or 0, cached=cached, written=written, reasoning=reasoning
     )
 
 

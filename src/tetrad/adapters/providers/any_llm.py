@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tetrad.adapters.providers._answers import MAX_EVENT, Whole
+from tetrad.adapters.providers._answers import MAX_EVENT, Whole, sane
 from tetrad.adapters.providers._any_llm_wire import (
     CHAT_FIELDS,
     EMBEDDINGS_FIELDS,
@@ -252,7 +252,7 @@ class AnyLLMEndpoint:
             raise TimedOut(f"the upstream {self._upstream.name!r} said nothing for {seconds:g} s") from None
 
     def _refusal(self, told: Refusal) -> Whole:
-        headers = [(b"retry-after", told.retry_after.encode("latin-1", "ignore"))] if _plain(told.retry_after) else []
+        headers = sane([(b"retry-after", told.retry_after.encode("latin-1", "ignore"))])
         outcome = Outcome(error_type=told.code, error_message=told.message)
         return Whole(told.status, told.body, outcome, self._provider.clock.now_ns(), headers)
 
@@ -448,7 +448,3 @@ async def _quietly(chunks: Any) -> None:
                 await ended
         except Exception as error:  # noqa: BLE001 - some forty SDKs raise what they like
             log.warning("a stream of any-llm's was not closed (%s): its connection may stay open", type(error).__name__)
-
-
-def _plain(text: str) -> bool:
-    return bool(text) and text.isascii() and text.isprintable() and len(text) <= 100

@@ -28,7 +28,7 @@ _METHODS = {
     "vectors": "",
     "gemini_count": "countTokens",
 }
-_PAUSE = re.compile(rb'"retryDelay"\s*:\s*"(\d+)(?:\.(\d+))?s"')
+_PAUSE = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9})(?:\.(\d{1,9}))?s"')
 _NOT_THE_KEY = (b"API_KEY_INVALID", b"API key not valid", b"API key expired")
 
 

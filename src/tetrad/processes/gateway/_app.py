@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mutabl
 from typing import Any
 
 from tetrad.kernel import TetradError
-from tetrad.processes.gateway._core import GatewayCore, Gone, shutting_down
+from tetrad.processes.gateway._core import GatewayCore, Gone, shutting_down, unmet
 from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import AnswerTorn, Exchange, RequestRefused
 
@@ -54,6 +54,9 @@ class GatewayApp(GatewayCore):
         reply = _AsgiReply(send, connection, self.turn)
         declared = exchange.headers.get(b"content-length")
         refusal = self.admit(exchange, None if declared is None else int(declared))
+        expected = exchange.headers.get(b"expect")
+        if refusal is None and expected is not None and scope["http_version"] != "1.0":
+            refusal = unmet(expected) if expected.lower() != b"100-continue" else None
         if refusal is not None:
             await self.refuse(exchange, refusal, reply)
             return

@@ -350,6 +350,16 @@ class Gone:
         self.task.cancel()
 
 
+def unmet(expected: bytes) -> RequestRefused:
+    """Return the refusal of a request that expects something else than `100-continue` (RFC 9110 10.1.1)."""
+    return RequestRefused(
+        f"the expectation {expected[:80].decode('latin-1')!r} cannot be met",
+        hint="leave the header Expect out, or say 100-continue",
+        status=417,
+        code="expectation_failed",
+    )
+
+
 def shutting_down() -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
     """Return the answer to whoever still waits when the gateway must end."""
     error = Unavailable("the gateway is shutting down", hint="try again", code="shutting_down")

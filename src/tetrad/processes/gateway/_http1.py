@@ -23,7 +23,7 @@ import httptools
 
 from tetrad.kernel import InvalidInput, TetradError
 from tetrad.processes.gateway._body_pipe import BodyPipe
-from tetrad.processes.gateway._core import GatewayCore, shutting_down
+from tetrad.processes.gateway._core import GatewayCore, shutting_down, unmet
 from tetrad.processes.gateway._wire import (
     BACKLOG,
     FRAMING_PER_BYTE,
@@ -419,13 +419,18 @@ class HttpConnection(asyncio.Protocol):
             request.head = head
             request.query = self._url.partition(b"?")[2].decode("latin-1")
             if self._core.relayed(request.path):
-                request.expects = head.get(b"expect", b"").lower() == b"100-continue"
+                request.expects = not http10 and head.get(b"expect", b"").lower() == b"100-continue"
                 request.pipe = BodyPipe(self._core.body_timeout_s, self._hold_reading, self._release_reading)
                 self._enqueue(request)
             return
         request.exchange = exchange
         declared = head.get(b"content-length")
         request.error = self._core.admit(exchange, None if declared is None else int(declared))
+        expected = head.get(b"expect")
+        if expected is not None and not http10:  # whose clients would take a 100 for the answer
+            request.expects = expected.lower() == b"100-continue"
+            if not request.expects and request.error is None:
+                request.error = unmet(expected)
         if request.error is not None:
             self._answer_early(request)
             return
@@ -434,7 +439,6 @@ class HttpConnection(asyncio.Protocol):
         usual = declared is not None and request.keep_alive and not http10 and type(exchange) is Exchange
         if usual and learning:
             self._learned = _KnownHead(exchange.operation, head)
-        request.expects = head.get(b"expect", b"").lower() == b"100-continue"
         if not self._busy():
             self._await_body(request)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import UNREADABLE, TetradError, Usage
+from tetrad.kernel import UNREADABLE, TetradError, Usage, usage_of_parts
 from tetrad.serving.errors import BadAnswer, error_event
 from tetrad.serving.translation._events import StreamTranslator
 from tetrad.serving.translation.openai_signatures import Reasoning
@@ -119,12 +119,8 @@ class Response(msgspec.Struct, frozen=True):
         read, thought = said.input_tokens_details, said.output_tokens_details
         cached, written = (read.cached_tokens if read else 0) or 0, (read.cache_write_tokens if read else 0) or 0
         reasoning = (thought.reasoning_tokens if thought else None) or 0
-        return Usage(
-            input=max((said.input_tokens or 0) - cached - written, 0),
-            cache_read=cached,
-            cache_write=written,
-            output=max((said.output_tokens or 0) - reasoning, 0),
-            reasoning=reasoning,
+        return usage_of_parts(
+            said.input_tokens or 0, said.output_tokens or 0, cached=cached, written=written, reasoning=reasoning
         )
 
 

@@ -51,6 +51,16 @@ def bad(path: str, wanted: str) -> RequestRefused:
     return RequestRefused(f"{path} must be {wanted}", param=path, code="bad_field")
 
 
+def no_role(role: Any, path: str, losses: Losses) -> None:
+    """Lose a chat message of the role `function`, which has gone out of use; refuse one whose role is none at all.
+
+    A message that is left out changes what is asked, and a header is easily overlooked.
+    """
+    if role != "function":
+        raise bad(f"{path}.role", "'system', 'developer', 'user', 'assistant' or 'tool'")
+    losses.lose(path)
+
+
 def as_object(value: Any, path: str) -> dict[str, Any]:
     """Return an object, or refuse what is none."""
     if not isinstance(value, dict):

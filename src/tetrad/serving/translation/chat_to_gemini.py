@@ -28,6 +28,7 @@ from tetrad.serving.translation._saying import (
     decoded,
     encoded,
     guarded,
+    no_role,
 )
 from tetrad.serving.translation.gemini_answers import GeminiAnswers, GeminiCounts
 from tetrad.serving.translation.gemini_schema import clean_schema
@@ -219,7 +220,7 @@ def _contents(body: dict[str, Any], said: dict[str, Any], losses: Losses, model:
         elif role == "tool":
             _join(contents, "user", _result(message, path, losses, names))
         else:
-            losses.lose(path)
+            no_role(role, path, losses)
     if system:
         said["systemInstruction"] = {"parts": system}
     said["contents"] = contents

@@ -27,6 +27,7 @@ from tetrad.serving.translation._saying import (
     decoded,
     encoded,
     guarded,
+    no_role,
 )
 from tetrad.serving.translation.messages_answers import MessagesAnswers
 
@@ -230,7 +231,7 @@ def _messages(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> Non
             else:
                 messages.append({"role": "user", "content": [result]})
         else:
-            losses.lose(path)
+            no_role(role, path, losses)
     if len(system) == 1 and set(system[0]) == {"type", "text"}:
         said["system"] = system[0]["text"]
     elif system:

@@ -24,6 +24,7 @@ from tetrad.serving.translation._saying import (
     decoded,
     encoded,
     guarded,
+    no_role,
 )
 from tetrad.serving.translation.chat_from_responses import ChatFromResponses
 from tetrad.serving.translation.openai_signatures import is_sealed_reasoning, open_reasoning
@@ -158,7 +159,7 @@ def _messages(body: dict[str, Any], losses: Losses, maker: str) -> list[dict[str
             output = message.get("content")
             said.append(item.result(call_id, _parts("" if output is None else output, path, losses, media=True)))
         else:
-            losses.lose(path)
+            no_role(role, path, losses)
     return said
 
 

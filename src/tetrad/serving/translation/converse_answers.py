@@ -80,10 +80,11 @@ class ConverseUsage(msgspec.Struct, frozen=True):
     def usage(self) -> Usage:
         """Return it in disjoint buckets."""
         hour = sum(each.inputTokens for each in self.cacheDetails if each.ttl == "1h")
+        written = self.cacheWriteInputTokens
         return Usage(
             input=self.inputTokens,
             cache_read=self.cacheReadInputTokens,
-            cache_write=max(self.cacheWriteInputTokens - hour, 0),
+            cache_write=max(written - hour, 0) if written >= 0 else written,
             output=self.outputTokens,
             cache_write_1h=hour,
         )

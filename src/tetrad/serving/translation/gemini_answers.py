@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tetrad.kernel import UNREADABLE, TetradError, Usage, new_id
+from tetrad.kernel import UNREADABLE, TetradError, Usage, new_id, usage_of_parts
 from tetrad.serving.errors import BadAnswer, error_body, error_event
 from tetrad.serving.ports import ModelCall, Outcome
 from tetrad.serving.translation._events import StreamTranslator
@@ -78,13 +78,11 @@ class GeminiUsage(msgspec.Struct, frozen=True, gc=False):
 
     def usage(self) -> Usage:
         """Return it in disjoint buckets."""
-        cached = self.cachedContentTokenCount
-        return Usage(
-            input=max(self.promptTokenCount + self.toolUsePromptTokenCount - cached, 0),
-            cache_read=cached,
-            output=self.candidatesTokenCount,
-            reasoning=self.thoughtsTokenCount,
-        )
+        read, thoughts = self.promptTokenCount + self.toolUsePromptTokenCount, self.thoughtsTokenCount
+        if self.candidatesTokenCount < 0:
+            return Usage(output=self.candidatesTokenCount)  # which nobody believes
+        made = self.candidatesTokenCount + thoughts
+        return usage_of_parts(read, made, cached=self.cachedContentTokenCount, reasoning=thoughts)
 
 
 class GeminiAnswer(msgspec.Struct, frozen=True):

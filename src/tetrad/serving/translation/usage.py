@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tetrad.kernel import UNREADABLE, Usage
+from tetrad.kernel import UNREADABLE, DoubtfulUsage, Usage, usage_of_parts
 
 _Said = TypeVar("_Said")
 
@@ -70,7 +70,7 @@ class MessagesUsage(msgspec.Struct, frozen=True):
         return Usage(
             input=self.input_tokens or 0,
             cache_read=self.cache_read_input_tokens or 0,
-            cache_write=max(written - hour, five, 0),
+            cache_write=max(written - hour, five, 0) if written >= 0 else written,
             output=output - thoughts,
             reasoning=thoughts,
             cache_write_1h=hour,
@@ -97,7 +97,8 @@ _loose_messages = msgspec.json.Decoder(MessagesUsage | None, strict=False)
 def usage_of_chat(raw: msgspec.Raw | bytes) -> Usage | None:
     """Read what OpenAI's protocol says; None where nothing was said that can be read and can be true.
 
-    Counts may be written as 12.0 or "12". Where a dialect counts reasoning beside the completion, the total tells.
+    Counts may be written as 12.0 or "12". Where a dialect counts reasoning beside the completion, or what was cached
+    beside the prompt, the total tells.
     """
     data = bytes(raw)
     if not data:
@@ -112,15 +113,8 @@ def usage_of_chat(raw: msgspec.Raw | bytes) -> Usage | None:
     cached = (details.cached_tokens if details else None) or said.prompt_cache_hit_tokens or 0
     written = (details.cache_write_tokens if details else None) or 0
     reasoning = (said.completion_tokens_details.reasoning_tokens if said.completion_tokens_details else None) or 0
-    beside = reasoning > completion or (reasoning > 0 and said.total_tokens == prompt + completion + reasoning)
     return _plausible(
-        Usage(
-            input=max(prompt - cached - written, 0) if prompt >= 0 else prompt,
-            cache_read=cached,
-            cache_write=written,
-            output=completion if beside else completion - reasoning,
-            reasoning=reasoning,
-        )
+        usage_of_parts(prompt, completion, cached=cached, written=written, reasoning=reasoning, total=said.total_tokens)
     )
 
 
@@ -164,7 +158,7 @@ def _read(strict: msgspec.json.Decoder[_Said], loose: msgspec.json.Decoder[_Said
 
 
 def _plausible(usage: Usage) -> Usage | None:
-    return usage if usage.plausible else None
+    return usage if usage.plausible or (isinstance(usage, DoubtfulUsage) and usage.possible) else None
 
 
 def chat_usage(usage: Usage) -> dict[str, Any]:
