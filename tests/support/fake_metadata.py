@@ -29,6 +29,8 @@ class FakeMetadata:
         self.lies: dict[str, tuple[int, bytes]] = {}
         self.held: asyncio.Event | None = None
         self.given = 0
+        self.refresh = "refresh-0"
+        """What renews a sign-in; each is good for once, as Amazon's are."""
 
     def count(self, path: str) -> int:
         return sum(each[1] == path for each in self.asked)
@@ -63,8 +65,10 @@ class FakeMetadata:
             signed = headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 Credential=")
             return (200, self.xml()) if signed and form["RoleArn"] != ["closed"] else (403, b"<Error/>")
         if path == "/federation/credentials":
-            known = headers.get("x-amz-sso_bearer_token") == "sso-token"
+            known = headers.get("x-amz-sso_bearer_token", "").startswith("sso-token")
             return (200, self.portal()) if known else (401, b"{}")
+        if path == "/token":
+            return self.renewed(json.loads(self.bodies[-1]))
         if path.startswith("/google/"):
             return self.google(path, headers, form)
         if path == "/sts":
@@ -96,6 +100,21 @@ class FakeMetadata:
             end = moment(self.now_s() + self.life_s)
             return 200, json.dumps({"accessToken": f"impersonated.{self.given}", "expireTime": end}).encode()
         return 403, b"{}"
+
+    def renewed(self, asked: dict[str, str]) -> tuple[int, bytes]:
+        """Renew a sign-in of Amazon's (OIDC CreateToken)."""
+        right = {
+            "grantType": "refresh_token", "clientId": "client", "clientSecret": "client-secret",
+            "refreshToken": self.refresh,
+        }  # fmt: skip
+        if asked != right:
+            return 400, b'{"error":"invalid_grant","error_description":"Invalid refresh token provided"}'
+        self.given += 1
+        self.refresh = f"refresh-{self.given}"
+        return 200, json.dumps(
+            {"accessToken": f"sso-token-{self.given}", "tokenType": "Bearer", "expiresIn": int(self.life_s),
+             "refreshToken": self.refresh}
+        ).encode()  # fmt: skip
 
     def portal(self) -> bytes:
         pair = self.pair()

@@ -12,7 +12,8 @@ NEEDED, ABSENT = b"libgomp.so.1\0", b"libgomp.so.9\0"
 def without_openmp(folder: Path) -> Path:
     """Return a path for PYTHONPATH under which `xllamacpp` needs a version of libgomp that no machine has."""
     spec = importlib.util.find_spec("xllamacpp")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     source = Path(spec.origin).parent
     target = folder / "absent" / source.name
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))

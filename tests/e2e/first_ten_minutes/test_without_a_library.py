@@ -1,9 +1,8 @@
-"""A bare machine that lacks a library which the embedded engine needs: everything else works, and all say what to do."""
+"""A machine that lacks a library of the embedded engine: everything else works, and all say what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest

@@ -12,7 +12,11 @@ DLOPEN = "{}: cannot open shared object file: No such file or directory"
 @pytest.mark.parametrize(
     ("said", "message", "hint"),
     [
-        (DLOPEN.format("libgomp.so.1"), "needs libgomp.so.1, which is not on this machine", "apt-get install libgomp1`"),
+        (
+            DLOPEN.format("libgomp.so.1"),
+            "needs libgomp.so.1, which is not",
+            "apt-get install libgomp1`",
+        ),
         (DLOPEN.format("libstdc++.so.6"), "needs libstdc++.so.6", "apt-get install libstdc++6`"),
         (DLOPEN.format("libodd-2.so.0.1"), "needs libodd-2.so.0.1", "system's package that brings it"),
         ("/lib/x/libc.so.6: version `GLIBC_2.99' not found (required by /v/x.so)", "needs GLIBC_2.99", "newer release"),
