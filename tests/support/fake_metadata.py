@@ -29,6 +29,10 @@ class FakeMetadata:
         self.lies: dict[str, tuple[int, bytes]] = {}
         self.held: asyncio.Event | None = None
         self.given = 0
+        self.tokens: dict[str, float] = {}
+        """The tokens of OAuth that were given, and when each ends."""
+        self.pairs: dict[str, tuple[str, str, float]] = {}
+        """The keys that were given: the secret, the token of the session, and when they end."""
         self.refresh = "refresh-0"
         """What renews a sign-in; each is good for once, as Amazon's are."""
 
@@ -127,7 +131,8 @@ class FakeMetadata:
     def token(self, prefix: str, *, text: bool = False) -> bytes:
         self.given += 1
         life = str(int(self.life_s)) if text else self.life_s
-        return json.dumps({"access_token": f"{prefix}.{self.given}", "expires_in": life}).encode()
+        self.tokens[token := f"{prefix}.{self.given}"] = self.now_s() + self.life_s
+        return json.dumps({"access_token": token, "expires_in": life}).encode()
 
     def keys(self) -> bytes:
         return json.dumps({"Code": "Success", **self.pair()}).encode()
@@ -140,7 +145,7 @@ class FakeMetadata:
 
     def pair(self) -> dict[str, Any]:
         self.given += 1
-        return {
-            "AccessKeyId": f"ASIA{self.given}", "SecretAccessKey": f"secret/{self.given}+=",
-            "Token": f"session/{self.given}+=", "Expiration": moment(self.now_s() + self.life_s),
-        }  # fmt: skip
+        key, secret, token = f"ASIA{self.given}", f"secret/{self.given}+=", f"session/{self.given}+="
+        end = self.now_s() + self.life_s
+        self.pairs[key] = secret, token, end
+        return {"AccessKeyId": key, "SecretAccessKey": secret, "Token": token, "Expiration": moment(end)}
