@@ -62,6 +62,11 @@ def nothing(value: str = "") -> str:
 if __name__ == "__main__":
     import uvicorn
 
-    for number in range(int(sys.argv[2])):
-        server.add_tool(nothing, name=f"t{number:05}")
+    tools = server._tool_manager._tools  # made one by one, ten thousand take a minute
+    if int(sys.argv[2]):
+        server.add_tool(nothing)
+        one = tools.pop("nothing")
+        tools.update(
+            {name: one.model_copy(update={"name": name}) for name in map("t{:05}".format, range(int(sys.argv[2])))}
+        )
     uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
