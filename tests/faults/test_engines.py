@@ -21,8 +21,10 @@ import psutil
 import pytest
 
 from support.models import CHAT_MODEL
+from support.native_absent import without_openmp
 from support.ports import free_port
 from support.wait import async_wait_until, wait_until
+from tetrad.adapters.engines import llama_cpp
 from tetrad.adapters.engines.llama_cpp import LlamaCppAdapter
 from tetrad.kernel import digest_bytes
 from tetrad.kit.children import RestartPolicy
@@ -146,6 +148,22 @@ async def test_weights_that_llama_cpp_cannot_load_are_told_not_tried_for_ever(tm
     await async_wait_until(lambda: supervisor.reports()[0].state == "failed", timeout_s=60)
     assert "exited with code 65" in supervisor.reports()[0].reason
     assert supervisor.reports()[0].restarts == 0
+    await supervisor.close()
+
+
+@pytest.mark.parametrize("threads", [1, 0], ids=["threads are given", "threads are measured"])
+async def test_a_machine_without_a_library_is_told_which_and_what_to_install(
+    chat_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(without_openmp(tmp_path)))
+    monkeypatch.setattr(llama_cpp, "usable_cores", lambda: 2)
+    adapter = LlamaCppAdapter(lambda _digest: chat_weights, tmp_path, tmp_path)
+    supervisor = EngineSupervisor({"llama_cpp": adapter}, policy=FAST)
+    await supervisor.apply([msgspec.structs.replace(SPEC, threads=threads)])
+    await async_wait_until(lambda: supervisor.reports()[0].state == "failed", timeout_s=60)
+    [report] = supervisor.reports()
+    assert "llama.cpp needs libgomp.so.9, which is not on this machine (`apt-get install libgomp1`" in report.reason
+    assert report.restarts == 0, "trying again cannot help"
     await supervisor.close()
 
 

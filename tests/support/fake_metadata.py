@@ -29,6 +29,12 @@ class FakeMetadata:
         self.lies: dict[str, tuple[int, bytes]] = {}
         self.held: asyncio.Event | None = None
         self.given = 0
+        self.tokens: dict[str, float] = {}
+        """The tokens of OAuth that were given, and when each ends."""
+        self.pairs: dict[str, tuple[str, str, float]] = {}
+        """The keys that were given: the secret, the token of the session, and when they end."""
+        self.refresh = "refresh-0"
+        """What renews a sign-in; each is good for once, as Amazon's are."""
 
     def count(self, path: str) -> int:
         return sum(each[1] == path for each in self.asked)
@@ -63,8 +69,10 @@ class FakeMetadata:
             signed = headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 Credential=")
             return (200, self.xml()) if signed and form["RoleArn"] != ["closed"] else (403, b"<Error/>")
         if path == "/federation/credentials":
-            known = headers.get("x-amz-sso_bearer_token") == "sso-token"
+            known = headers.get("x-amz-sso_bearer_token", "").startswith("sso-token")
             return (200, self.portal()) if known else (401, b"{}")
+        if path == "/token":
+            return self.renewed(json.loads(self.bodies[-1]))
         if path.startswith("/google/"):
             return self.google(path, headers, form)
         if path == "/sts":
@@ -97,6 +105,21 @@ class FakeMetadata:
             return 200, json.dumps({"accessToken": f"impersonated.{self.given}", "expireTime": end}).encode()
         return 403, b"{}"
 
+    def renewed(self, asked: dict[str, str]) -> tuple[int, bytes]:
+        """Renew a sign-in of Amazon's (OIDC CreateToken)."""
+        right = {
+            "grantType": "refresh_token", "clientId": "client", "clientSecret": "client-secret",
+            "refreshToken": self.refresh,
+        }  # fmt: skip
+        if asked != right:
+            return 400, b'{"error":"invalid_grant","error_description":"Invalid refresh token provided"}'
+        self.given += 1
+        self.refresh = f"refresh-{self.given}"
+        return 200, json.dumps(
+            {"accessToken": f"sso-token-{self.given}", "tokenType": "Bearer", "expiresIn": int(self.life_s),
+             "refreshToken": self.refresh}
+        ).encode()  # fmt: skip
+
     def portal(self) -> bytes:
         pair = self.pair()
         role = {
@@ -108,7 +131,8 @@ class FakeMetadata:
     def token(self, prefix: str, *, text: bool = False) -> bytes:
         self.given += 1
         life = str(int(self.life_s)) if text else self.life_s
-        return json.dumps({"access_token": f"{prefix}.{self.given}", "expires_in": life}).encode()
+        self.tokens[token := f"{prefix}.{self.given}"] = self.now_s() + self.life_s
+        return json.dumps({"access_token": token, "expires_in": life}).encode()
 
     def keys(self) -> bytes:
         return json.dumps({"Code": "Success", **self.pair()}).encode()
@@ -121,7 +145,7 @@ class FakeMetadata:
 
     def pair(self) -> dict[str, Any]:
         self.given += 1
-        return {
-            "AccessKeyId": f"ASIA{self.given}", "SecretAccessKey": f"secret/{self.given}+=",
-            "Token": f"session/{self.given}+=", "Expiration": moment(self.now_s() + self.life_s),
-        }  # fmt: skip
+        key, secret, token = f"ASIA{self.given}", f"secret/{self.given}+=", f"session/{self.given}+="
+        end = self.now_s() + self.life_s
+        self.pairs[key] = secret, token, end
+        return {"AccessKeyId": key, "SecretAccessKey": secret, "Token": token, "Expiration": moment(end)}

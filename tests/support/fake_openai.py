@@ -61,6 +61,10 @@ class FakeOpenAI:
         """Return the model that a request names: what to act out."""
         return str(body.get("model", "m1"))
 
+    def refusal(self, method: str, target: str, headers: dict[str, str], raw: bytes) -> tuple[int, object] | None:
+        """Return the status and the body by which a request is refused before it is acted out, None where it is not."""
+        return None
+
     @property
     def base_url(self) -> str:
         return f"unix://{self.unix}#/v1" if self.unix else f"http://127.0.0.1:{self.port}/v1"
@@ -130,6 +134,9 @@ class FakeOpenAI:
         self.requests.append(Seen(method, target, headers, body))
         act, _, argument = self.model_of(target, body or {}).partition(":")
         script = self.script(self, reader, writer, target, body or {}, argument)
+        refused = self.refusal(method, target, headers, raw)
+        if refused is not None:
+            return await script.json(*refused)
         perform: Callable[[], Any] = getattr(script, f"act_{act.replace('-', '_')}", script.act_m1)
         return bool(await perform())
 

@@ -109,7 +109,8 @@ def mutate(description: str) -> str:
 
 @server.tool()
 async def announce(ctx: Context) -> str:
-    """Say that the list of tools has changed."""
+    """Say that the list of tools has changed, to whoever hears of it in either revision."""
+    await ctx.notify_tools_changed()
     await ctx.session.send_tool_list_changed()
     return "said"
 

@@ -25,6 +25,7 @@ from tetrad.serving import ToolServerRoute
 from tetrad.tools._screen import instructions
 
 PROGRAM = Path(__file__).with_name("mcp_server.py")
+HOSTILE = Path(__file__).with_name("mcp_hostile.py")
 STDIO = (sys.executable, str(PROGRAM), "stdio")
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
@@ -55,11 +56,11 @@ class McpServer:
 
 
 @contextmanager
-def mcp_server() -> Iterator[McpServer]:
-    """Run the small server."""
-    port = free_port()
+def mcp_server(program: Path = PROGRAM, *arguments: str, port: int = 0) -> Iterator[McpServer]:
+    """Run the small server, or another one, on a free port or on the one that is given."""
+    port = port or free_port()
     process = subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, str(program), str(port), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         wait_until(lambda: listening(port), what="the MCP server", timeout_s=60)

@@ -249,8 +249,12 @@ class Child:
         if code is None:
             return "still running"
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
-        last = next((_message(line) for line in reversed(self._tail) if line.strip()), "")
-        return f"{how}: {last[:300]}" if last else how
+        last = self.last_words()
+        return f"{how}: {last}" if last else how
+
+    def last_words(self) -> str:
+        """Return the last line that it printed, bounded."""
+        return next((_message(line) for line in reversed(self._tail) if line.strip()), "")[:300]
 
     def _transport(self) -> asyncio.SubprocessTransport:
         return self._process._transport  # type: ignore[attr-defined,no-any-return]

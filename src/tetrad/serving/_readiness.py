@@ -18,10 +18,14 @@ class Readiness:
         if upstream.state in SERVING_STATES:
             return following
 
+        hint = "try again in a moment; `tetrad status` shows the upstream"
+        if upstream.state == "failed":
+            hint = "`tetrad status` says why, and what to do"
+
         async def refuse(_call: ModelCall) -> Answer:
             raise Unavailable(
                 f"the model {model.name!r} cannot answer now: its upstream {upstream.name!r} is {upstream.state}",
-                hint="try again in a moment; `tetrad status` shows the upstream",
+                hint=hint,
                 code="upstream_not_ready",
                 retry_after_s=RETRY_AFTER_S,
             )

@@ -17,7 +17,7 @@ from tetrad.serving import ToolServerRoute
 from tetrad.tools._call import reach_of_server
 from tetrad.tools._model import command_digest
 from tetrad.tools._rpc import Message, read_message, same_id
-from tetrad.tools._screen import MAX_TOOLS, Digests, instructions
+from tetrad.tools._screen import FEWER, MAX_TOOLS, Digests, instructions
 from tetrad.tools._sse import EventReader
 from tetrad.tools.errors import BadMessage, ServerBroken, ServerRefused
 from tetrad.tools.ports import Listing, SeenTool
@@ -247,7 +247,7 @@ async def _pages(session: _Session) -> tuple[list[SeenTool], list[str]]:
             else:
                 found[seen.name] = SeenTool(seen.name, seen.digest, seen.definition.decode())
         if len(found) + len(odd) > MAX_TOOLS:
-            raise ServerBroken(f"the MCP server lists more than {MAX_TOOLS} tools")
+            raise ServerBroken(f"the MCP server lists more than {MAX_TOOLS} tools", hint=FEWER)
         if not page.nextCursor:
             return list(found.values()), odd[:20]
         cursor = page.nextCursor

@@ -17,6 +17,7 @@ INSTRUCTIONS = ""
 """Stands for a tool's name where the server's own instructions to models are meant: they are pinned as tools are."""
 MAX_DEFINITION_BYTES = 64 * 1024
 MAX_TOOLS = 500
+FEWER = "let the server show fewer, or make several servers of it"
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./")
 _MAX_NAME = 128
 _KEPT_DIGESTS = 4096
@@ -174,7 +175,9 @@ class Screen:
         except (msgspec.MsgspecError, KeyError, RecursionError):
             raise ServerBroken("the MCP server's list of tools cannot be read", hint=_ASK) from None
         if len(raws) > MAX_TOOLS:
-            raise ServerBroken(f"the MCP server lists {len(raws)} tools at once; at most {MAX_TOOLS} are read")
+            raise ServerBroken(
+                f"the MCP server lists {len(raws):,} tools at once; at most {MAX_TOOLS} are read", hint=FEWER
+            )
         shown: list[Seen] = []
         passed: list[msgspec.Raw] = []
         for raw in raws:

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.fake_metadata import FakeMetadata, moment
-from support.raw_server import RawServer, raw_server
+from support.raw_server import RawServer
 from support.wait import async_wait_until
 from tetrad.adapters.providers import _aws_profile
 from tetrad.adapters.providers._aws import AwsCredential
@@ -28,51 +28,11 @@ from tetrad.adapters.providers._aws_files import MAX_FILE, parse
 from tetrad.adapters.providers._aws_identity import AwsChain
 from tetrad.adapters.providers._identity import Kept, NoIdentity
 from tetrad.kernel import FixedClock
-from tetrad.kit.upstream import Client
 
 ROLE = "arn:aws:iam::1:role/r"
 Q = "[profile q]\naws_access_key_id=A\naws_secret_access_key=B"
 KEYS = "aws_access_key_id = AKIA\naws_secret_access_key = hush/1+=\n"
 Chain = Callable[..., AwsChain]
-
-
-@pytest.fixture
-def clock() -> FixedClock:
-    return FixedClock()
-
-
-@pytest.fixture
-def cloud(clock: FixedClock) -> FakeMetadata:
-    return FakeMetadata(lambda: clock.now_ns() / 1e9)
-
-
-@pytest.fixture
-async def server(cloud: FakeMetadata) -> AsyncIterator[RawServer]:
-    async with raw_server(cloud) as found:
-        yield found
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    (tmp_path / ".aws").mkdir()
-    return tmp_path
-
-
-@pytest.fixture
-async def chain(home: Path, server: RawServer, clock: FixedClock) -> AsyncIterator[Chain]:
-    client = Client(bounded=True)  # as a gateway's
-
-    def make(config: str = "", credentials: str = "", *, profile: str = "", **said: str) -> AwsChain:
-        (home / ".aws/config").write_text(config)
-        (home / ".aws/credentials").write_text(credentials)
-        environ = {
-            "HOME": str(home), "AWS_ENDPOINT_URL_STS": f"{server.url}/sts", "AWS_ENDPOINT_URL_SSO": server.url,
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": server.url, **said,
-        }  # fmt: skip
-        return AwsChain(client, "eu-west-1", environ, clock=clock, profile=profile)
-
-    yield make
-    await client.close()
 
 
 async def test_keys_of_the_default_profile_come_before_the_instance(

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from support.fake_metadata import FakeMetadata
-from support.raw_server import RawServer, raw_server
+from support.raw_server import RawServer
 from support.wait import async_wait_until
 from tetrad.adapters.providers._google import SCOPE
 from tetrad.adapters.providers._identity import MAX_FILE, Kept, NoIdentity
@@ -39,44 +39,18 @@ def forget(file: Path) -> None:
 
 
 @pytest.fixture
-def clock() -> FixedClock:
-    return FixedClock()
-
-
-@pytest.fixture
-def cloud(clock: FixedClock) -> FakeMetadata:
-    return FakeMetadata(lambda: clock.now_ns() / 1e9)
-
-
-@pytest.fixture
-async def server(cloud: FakeMetadata) -> AsyncIterator[RawServer]:
-    async with raw_server(cloud) as found:
-        yield found
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "credentials.json"
 
 
 @pytest.fixture
-async def machine(file: Path, server: RawServer, clock: FixedClock) -> AsyncIterator[Machine]:
-    client = Client(bounded=True)  # as a gateway's
-
+def machine(file: Path, server: RawServer, clock: FixedClock, client: Client) -> Machine:
     def make(said: dict[str, Any], egress: str = "public") -> GoogleMachine:
         say(file, json.dumps(said))
         environ = {"GOOGLE_APPLICATION_CREDENTIALS": str(file), "GCE_METADATA_HOST": server.url[7:]}
         return GoogleMachine(client, clock, SCOPE, Reach(parse_egress(egress)), environ)
 
-    yield make
-    await client.close()
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    found = tmp_path / "token"
-    found.write_text("web-token\n")
-    return found
+    return make
 
 
 def external(server: RawServer, source: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from tetrad.adapters.providers.azure import AzureProvider
 from tetrad.adapters.providers.bedrock import BedrockProvider
 from tetrad.adapters.providers.gemini import GeminiProvider
 from tetrad.adapters.providers.invocations import InvocationsProvider
-from tetrad.kernel import InvalidInput, TetradError
+from tetrad.kernel import FixedClock, InvalidInput, TetradError
 from tetrad.kit.upstream import Client, parse_address
 from tetrad.serving import Upstream
 from tetrad.serving._failures import classify_error
@@ -28,44 +27,6 @@ from tetrad.serving._failures import classify_error
 ADDRESS = parse_address("https://h")
 IMDS = f"/latest/meta-data/iam/security-credentials/{ROLE}"
 GOOGLE = "/computeMetadata/v1/instance/service-accounts/default/token"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1_800_000_000.0
-
-    def now_ns(self) -> int:
-        return int(self.now_s * 1e9)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def cloud(clock: Clock) -> FakeMetadata:
-    return FakeMetadata(lambda: clock.now_s)
-
-
-@pytest.fixture
-async def server(cloud: FakeMetadata) -> AsyncIterator[RawServer]:
-    async with raw_server(cloud) as found:
-        yield found
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    client = Client(bounded=True)  # as a gateway's
-    yield client
-    await client.close()
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    file = tmp_path / "token"
-    file.write_text("web-token\n")
-    return file
 
 
 async def test_the_environment_comes_first_and_asks_nobody(client: Client) -> None:
@@ -77,7 +38,7 @@ async def test_the_environment_comes_first_and_asks_nobody(client: Client) -> No
 
 
 async def test_a_web_identity_becomes_a_role(
-    client: Client, server: RawServer, cloud: FakeMetadata, clock: Clock, token_file: Path
+    client: Client, server: RawServer, cloud: FakeMetadata, clock: FixedClock, token_file: Path
 ) -> None:
     said = {
         "AWS_WEB_IDENTITY_TOKEN_FILE": str(token_file), "AWS_ROLE_ARN": "arn:aws:iam::1:role/r",
@@ -85,7 +46,7 @@ async def test_a_web_identity_becomes_a_role(
     }  # fmt: skip
     found, end_ns = await AwsChain(client, "eu-west-1", said).fetch()
     assert found == AwsCredential("ASIA1", "secret/1+=", "session/1+=")
-    assert end_ns == int((clock.now_s + 3600) * 1e9)
+    assert end_ns == clock.now_ns() + 3600 * 10**9
     assert cloud.asked[0][3]["RoleArn"] == ["arn:aws:iam::1:role/r"]
     await asyncio.to_thread(token_file.write_text, "another")  # read anew; what fails gives way to nobody else
     with pytest.raises(NoIdentity, match="AWS STS gives no credential"):
@@ -182,10 +143,10 @@ async def test_a_service_that_is_slow_is_given_up(
 
 
 async def test_all_calls_wait_for_one_fetch_and_a_cancelled_one_stops_no_other(
-    client: Client, server: RawServer, cloud: FakeMetadata, clock: Clock
+    client: Client, server: RawServer, cloud: FakeMetadata, clock: FixedClock
 ) -> None:
-    source = GoogleMetadata(client, clock, "scope", {"GCE_METADATA_HOST": server.url[7:]})  # type: ignore[arg-type]
-    kept = Kept(source.fetch, clock, "the upstream 'up'")  # type: ignore[arg-type]
+    source = GoogleMetadata(client, clock, "scope", {"GCE_METADATA_HOST": server.url[7:]})
+    kept = Kept(source.fetch, clock, "the upstream 'up'")
     cloud.held = asyncio.Event()
     calls = [asyncio.create_task(kept.get()) for _ in range(20)]
     await async_wait_until(lambda: cloud.count(GOOGLE) == 1)
@@ -198,69 +159,69 @@ async def test_all_calls_wait_for_one_fetch_and_a_cancelled_one_stops_no_other(
 
 
 async def test_a_token_is_renewed_while_it_holds_and_never_used_past_its_end(
-    client: Client, server: RawServer, cloud: FakeMetadata, clock: Clock
+    client: Client, server: RawServer, cloud: FakeMetadata, clock: FixedClock
 ) -> None:
-    source = GoogleMetadata(client, clock, "scope", {"GCE_METADATA_HOST": server.url[7:]})  # type: ignore[arg-type]
-    kept = Kept(source.fetch, clock, "the upstream 'up'")  # type: ignore[arg-type]
+    source = GoogleMetadata(client, clock, "scope", {"GCE_METADATA_HOST": server.url[7:]})
+    kept = Kept(source.fetch, clock, "the upstream 'up'")
     assert await kept.get() == "ya29.1"
-    clock.now_s += 3290
+    clock.advance(3290)
     assert await kept.get() == "ya29.1"
     assert cloud.count(GOOGLE) == 1
-    clock.now_s += 20  # within five minutes of its end: nobody waits for the next one
+    clock.advance(20)  # within five minutes of its end: nobody waits for the next one
     assert await kept.get() == "ya29.1"
     await async_wait_until(lambda: kept._found is not None and kept._found[0] == "ya29.2")
     assert await kept.get() == "ya29.2"
-    clock.now_s += 3310
+    clock.advance(3310)
     cloud.lies[GOOGLE] = 503, b""
     assert await kept.get() == "ya29.2", "a renewal that fails takes nothing away"
     await async_wait_until(lambda: kept._failed is not None)
-    clock.now_s += 280
+    clock.advance(280)
     with pytest.raises(NoIdentity, match=r"cannot be called as this machine: .*\(503\)"):
         await kept.get()
     asked = cloud.count(GOOGLE)
     with pytest.raises(NoIdentity):
         await kept.get()
     assert cloud.count(GOOGLE) == asked, "a service that is gone is not asked by every call"
-    clock.now_s += 1
+    clock.advance(1)
     del cloud.lies[GOOGLE]
     assert await kept.get() == "ya29.3"
 
 
 async def test_what_has_ended_already_is_not_used(
-    client: Client, server: RawServer, cloud: FakeMetadata, clock: Clock
+    client: Client, server: RawServer, cloud: FakeMetadata, clock: FixedClock
 ) -> None:
     cloud.life_s = 10
     chain = AwsChain(client, "r", {"AWS_EC2_METADATA_SERVICE_ENDPOINT": server.url})
     with pytest.raises(NoIdentity, match="has ended already"):
-        await Kept(chain.fetch, clock, "the upstream 'up'").get()  # type: ignore[arg-type]
+        await Kept(chain.fetch, clock, "the upstream 'up'").get()
 
 
 async def test_calls_are_signed_by_the_credential_of_the_moment(
-    client: Client, server: RawServer, cloud: FakeMetadata, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    client: Client, server: RawServer, cloud: FakeMetadata, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_WEB_IDENTITY_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/creds")
     monkeypatch.setenv("AWS_REGION", "eu-west-3")
     upstream = Upstream("up", "https://bedrock.example", adapter="bedrock", auth="aws-machine", egress="public")
-    provider = BedrockProvider(client, clock)  # type: ignore[arg-type]
+    provider = BedrockProvider(client, clock)
     login = provider.endpoint(upstream)._login
     assert provider.endpoint(upstream)._login is login, "what is known outlives route tables"
     lines = (await login.lines("POST", ADDRESS, "/", b"{}")).decode()
     assert "Credential=ASIA1/" in lines
     assert "/eu-west-3/bedrock/aws4_request" in lines
     assert "x-amz-security-token: session/1+=" in lines
-    clock.now_s += 3700
+    clock.advance(3700)
     lines = (await login.lines("POST", ADDRESS, "/", b"{}")).decode()
     assert "Credential=ASIA2/" in lines
     assert set(login.secrets) == {b"secret/1+=", b"session/1+=", b"secret/2+=", b"session/2+="}
     login.forget()  # type: ignore[attr-defined]
     await login.lines("POST", ADDRESS, "/", b"{}")
     assert cloud.count("/creds") == 2, "one that is that new is not asked for again"
-    clock.now_s += 40
+    clock.advance(40)
     login.forget()  # type: ignore[attr-defined]
     assert b"ASIA3/" in await login.lines("POST", ADDRESS, "/", b"{}")
-    other = InvocationsProvider(client, clock).endpoint(  # type: ignore[arg-type]
+    other = InvocationsProvider(client, clock).endpoint(
         Upstream("sm", "https://runtime.example", adapter="invocations", auth="aws-machine", egress="public")
     )
     assert b"/sagemaker/aws4_request" in await other._login.lines("POST", ADDRESS, "/", b"{}")
@@ -282,12 +243,12 @@ async def test_calls_are_signed_by_the_credential_of_the_moment(
     ],
 )  # fmt: skip
 async def test_azure_is_asked_as_its_environment_says(
-    client: Client, server: RawServer, cloud: FakeMetadata, clock: Clock, token_file: Path,
+    client: Client, server: RawServer, cloud: FakeMetadata, clock: FixedClock, token_file: Path,
     said: dict[str, str], token: str, headers: dict[str, str],
 ) -> None:  # fmt: skip
     environ = {name: value.format(url=server.url, file=token_file) for name, value in said.items()}
-    source = AzureIdentity(client, clock, "https://cognitiveservices.azure.com", "c1", environ)  # type: ignore[arg-type]
-    assert await source.fetch() == (token, int((clock.now_s + 3600) * 1e9))
+    source = AzureIdentity(client, clock, "https://cognitiveservices.azure.com", "c1", environ)
+    assert await source.fetch() == (token, clock.now_ns() + 3600 * 10**9)
     _, path, sent, form = cloud.asked[0]
     assert headers.items() <= sent.items()
     assert form["client_id"] == ["c1"]
@@ -300,20 +261,20 @@ async def test_azure_is_asked_as_its_environment_says(
 
 
 async def test_a_token_goes_out_as_a_header_and_is_known_as_a_secret(
-    client: Client, server: RawServer, clock: Clock
+    client: Client, server: RawServer, clock: FixedClock
 ) -> None:
-    source = GoogleMetadata(client, clock, "s", {"GCE_METADATA_HOST": server.url[7:]})  # type: ignore[arg-type]
-    login = MachineToken(Upstream("up", "https://h"), source.fetch, clock)  # type: ignore[arg-type]
+    source = GoogleMetadata(client, clock, "s", {"GCE_METADATA_HOST": server.url[7:]})
+    login = MachineToken(Upstream("up", "https://h"), source.fetch, clock)
     assert await login.lines("POST", ADDRESS, "/", b"") == b"authorization: Bearer ya29.1\r\n"
     assert login.secrets == (b"ya29.1",)
     login.close()
 
 
-async def test_who_answers_in_place_of_google_is_not_believed(client: Client, clock: Clock) -> None:
+async def test_who_answers_in_place_of_google_is_not_believed(client: Client, clock: FixedClock) -> None:
     said = b'HTTP/1.1 200 OK\r\ncontent-length: 22\r\n\r\n{"access_token":"mine"}'
     async with raw_server(answering(said)) as other:
         for host, what in ((other.url[7:], "cannot be read"), (f"{other.url[7:]}/msi?", "no host")):
-            source = GoogleMetadata(client, clock, "s", {"GCE_METADATA_HOST": host})  # type: ignore[arg-type]
+            source = GoogleMetadata(client, clock, "s", {"GCE_METADATA_HOST": host})
             with pytest.raises(NoIdentity, match=what):
                 await source.fetch()
 
@@ -330,11 +291,11 @@ def test_the_machine_is_not_mixed_with_a_key_and_not_sent_in_the_clear(
 ) -> None:
     upstream = Upstream(**{"name": "up", "base_url": "https://h", "auth": auth, "egress": "public", **more})
     with pytest.raises(InvalidInput, match=what):
-        make(Client(), Clock()).endpoint(upstream)
+        make(Client(), FixedClock()).endpoint(upstream)
 
 
-async def test_no_provider_reaches_the_metadata_service_for_all_that(client: Client, clock: Clock) -> None:
-    provider = GeminiProvider(client, clock)  # type: ignore[arg-type]
+async def test_no_provider_reaches_the_metadata_service_for_all_that(client: Client, clock: FixedClock) -> None:
+    provider = GeminiProvider(client, clock)
     for url in ("http://169.254.169.254/v1", "http://metadata.google.internal/v1"):
         with pytest.raises(TetradError):
             provider.endpoint(Upstream("up", url, adapter="gemini", egress="public", internal=True))

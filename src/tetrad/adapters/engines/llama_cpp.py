@@ -29,8 +29,9 @@ from tetrad.adapters.engines._calibration import (
     usable_cores,
 )
 from tetrad.adapters.engines._llama_cpp_order import CalibrateOrder, ServeOrder, encode_order
+from tetrad.adapters.engines._native import not_loaded
 from tetrad.adapters.engines._openai_server import OpenAIServer
-from tetrad.adapters.engines.llama_cpp_child import EX_DATAERR
+from tetrad.adapters.engines.llama_cpp_child import EX_DATAERR, EX_UNAVAILABLE
 from tetrad.kernel import TetradError, Unavailable, digest_json
 from tetrad.kit.children import Child, ChildSpec
 from tetrad.kit.gguf import BadGguf, read_gguf
@@ -184,7 +185,8 @@ class LlamaCppAdapter:
                 async with _lines(os.fdopen(read_fd, "rb", buffering=0)) as lines:
                     while line := await lines.readline():
                         measured.append(Measurement(**json.loads(line)))
-                await child.wait()
+                if await child.wait() == EX_UNAVAILABLE:
+                    raise not_loaded(child.last_words())
         except TimeoutError:
             log.warning("engine %s: the calibration was cut off after %g s", spec.name, _CALIBRATE_S)
         finally:
@@ -261,7 +263,10 @@ class LlamaCppEngine:
         return json.loads(await self._asked().text("/props")).get("is_sleeping") is True
 
     async def ended(self) -> str:
-        if await self._child.wait() == EX_DATAERR:
+        code = await self._child.wait()
+        if code == EX_UNAVAILABLE:
+            raise not_loaded(self._child.last_words())
+        if code == EX_DATAERR:
             raise EngineUnusable(self._child.exit_reason(), hint="llama.cpp cannot load this model; see the log")
         return self._child.exit_reason()
 

@@ -20,14 +20,23 @@ from tetrad.adapters.engines._llama_cpp_order import CalibrateOrder, ServeOrder,
 
 EX_DATAERR = 65
 EX_USAGE = 64
+EX_UNAVAILABLE = 69
+"""The exit code (sysexits.h) by which it says that the native library cannot be loaded."""
 _WARNINGS = 2
 _PROMPT = "Count the ways in which a river is like a road. " * 6
 
 
-def _params(order: ServeOrder | CalibrateOrder, threads: int, batch_threads: int) -> Any:
-    xllamacpp: Any = importlib.import_module("xllamacpp")
+def _library() -> Any:
+    """Return the native library, or end with why it cannot be loaded as last words."""
+    try:
+        return importlib.import_module("xllamacpp")
+    except ImportError as error:
+        _say(str(error))
+        os._exit(EX_UNAVAILABLE)
 
-    params = xllamacpp.CommonParams()
+
+def _params(order: ServeOrder | CalibrateOrder, threads: int, batch_threads: int) -> Any:
+    params = _library().CommonParams()
     params.model.path = order.model_path
     params.port = 0
     params.ui = False
@@ -47,7 +56,7 @@ def serve(order: ServeOrder) -> NoReturn:
     """Load the model, tell the address, serve until a signal."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    xllamacpp: Any = importlib.import_module("xllamacpp")
+    xllamacpp = _library()
 
     params = _params(order, order.threads, order.batch_threads)
     params.model_alias = {order.served_name}
@@ -74,7 +83,7 @@ def serve(order: ServeOrder) -> NoReturn:
 def calibrate(order: CalibrateOrder) -> NoReturn:
     """Measure tokens per second for each number of threads, telling each result as soon as it is known."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    xllamacpp: Any = importlib.import_module("xllamacpp")
+    xllamacpp = _library()
 
     kept = []  # dropping a server is what we avoid
     for threads in order.candidates:

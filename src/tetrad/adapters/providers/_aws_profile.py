@@ -1,35 +1,29 @@
 """The credential of a profile in `~/.aws`: keys, a role by way of another profile, a program's answer, a sign-in.
 
-Sources: "AWS SDKs and Tools Reference Guide" (docs.aws.amazon.com/sdkref: assume role, process, IAM Identity Center
-credential providers), "GetRoleCredentials" (docs.aws.amazon.com/singlesignon, portal API).
+Source: "AWS SDKs and Tools Reference Guide" (docs.aws.amazon.com/sdkref: assume role and process credential providers).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import shlex
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
-from urllib.parse import urlencode
 
 import msgspec
 
 from tetrad.adapters.providers._aws import AwsCredential
-from tetrad.adapters.providers._aws_files import AwsFiles, Section, aws_folder, read_files
-from tetrad.adapters.providers._aws_sts import Sts, aws_url, timed_credential
+from tetrad.adapters.providers._aws_files import AwsFiles, Section, read_files
+from tetrad.adapters.providers._aws_sso import AwsSignIns
+from tetrad.adapters.providers._aws_sts import Sts, timed_credential
 from tetrad.adapters.providers._identity import (
     MAX_ANSWER,
-    MAX_FILE,
     Cloud,
     Ended,
     NoIdentity,
     is_word,
-    read_bounded,
-    refused,
     unread,
 )
 from tetrad.kernel import UNREADABLE, Clock
@@ -39,7 +33,6 @@ MAX_ROLES = 8
 REREAD_NS = 900 * 10**9
 """What a file says holds this long, since tools write new keys into it."""
 PROGRAM_S = 30.0
-_PORTAL = "AWS IAM Identity Center"
 Fetch = Callable[[], Awaitable[Ended[AwsCredential]]]
 
 
@@ -53,24 +46,6 @@ class _Said(msgspec.Struct, frozen=True):
     Expiration: str = ""
 
 
-class _SignIn(msgspec.Struct, frozen=True, rename="camel"):
-    """What `aws sso login` leaves."""
-
-    access_token: str
-    expires_at: str
-
-
-class _Role(msgspec.Struct, frozen=True, rename="camel"):
-    access_key_id: str
-    secret_access_key: str
-    session_token: str
-    expiration: int
-
-
-class _Portal(msgspec.Struct, frozen=True, rename="camel"):
-    role_credentials: _Role
-
-
 class AwsProfiles:
     """Finds the credential of a profile; the files are read anew each time. `places` are for `credential_source`."""
 
@@ -79,6 +54,7 @@ class AwsProfiles:
     ) -> None:
         self._cloud, self._clock, self._region, self._environ = cloud, clock, region, environ
         self._places = places
+        self._sign_ins = AwsSignIns(cloud, clock, environ)
 
     async def fetch(self, name: str) -> Ended[AwsCredential] | None:
         """Return the credential of a profile and when it ends; raises `NoIdentity`.
@@ -110,7 +86,9 @@ class AwsProfiles:
         if role := profile.get("role_arn"):
             return await self._role(files, name, profile, role, before)
         if profile.get("sso_session") or profile.get("sso_start_url"):
-            return await self._signed_in(files, name, profile)
+            session = profile.get("sso_session", "")
+            said = {**profile, **files.sessions.get(session, {})} if session else profile
+            return await self._sign_ins.credential(said, session, name)
         if profile.get("aws_access_key_id") or profile.get("aws_secret_access_key"):
             return self._keys(profile, name)
         if command := profile.get("credential_process"):
@@ -183,46 +161,6 @@ class AwsProfiles:
         words = {"aws_access_key_id": said.AccessKeyId, "aws_secret_access_key": said.SecretAccessKey}
         return self._keys({**words, "aws_session_token": said.SessionToken}, name)
 
-    async def _signed_in(self, files: AwsFiles, name: str, profile: Section) -> Ended[AwsCredential]:
-        session = profile.get("sso_session", "")
-        said = {**profile, **files.sessions.get(session, {})} if session else profile
-        account, role, region = (said.get(f"sso_{each}", "") for each in ("account_id", "role_name", "region"))
-        start = said.get("sso_start_url", "")
-        if not (account and role and region and start):
-            raise NoIdentity(
-                f"the AWS profile {name[:64]!r} does not say all of its sign-in",
-                hint="sso_account_id and sso_role_name; sso_start_url and sso_region, there or in [sso-session]",
-            )
-        token = await self._sign_in(session or start, name)
-        url = aws_url(self._environ, "sso", "portal.sso", region).rstrip("/")
-        query = urlencode({"role_name": role, "account_id": account})
-        headers = (("x-amz-sso_bearer_token", token), ("accept", "application/json"))
-        answer = await self._cloud.ask("GET", f"{url}/federation/credentials?{query}", headers, what=_PORTAL)
-        if answer.status != 200:
-            raise refused(_PORTAL, answer.status, f"{_again(name)}; check sso_account_id and sso_role_name")
-        try:
-            found = msgspec.json.decode(answer.body, type=_Portal).role_credentials
-            ends = datetime.fromtimestamp(found.expiration / 1000, UTC).isoformat()
-        except (*UNREADABLE, ValueError, OverflowError, OSError):
-            raise unread(_PORTAL) from None
-        return timed_credential(found.access_key_id, found.secret_access_key, found.session_token, ends, what=_PORTAL)
-
-    async def _sign_in(self, of: str, name: str) -> str:
-        """Return the token of a sign-in that still holds."""
-        path = aws_folder(
-            self._environ, "sso", "cache", f"{hashlib.sha1(of.encode(), usedforsecurity=False).hexdigest()}.json"
-        )
-        try:
-            if path is None:
-                raise FileNotFoundError
-            found = msgspec.json.decode(await asyncio.to_thread(read_bounded, path, MAX_FILE), type=_SignIn)
-            ends = datetime.fromisoformat(found.expires_at.replace("UTC", "+00:00"))
-        except (*UNREADABLE, OSError, ValueError):
-            raise NoIdentity(f"nobody is signed in for the AWS profile {name[:64]!r}", hint=_again(name)) from None
-        if ends.tzinfo is None or ends.timestamp() * 1e9 <= self._clock.now_ns() or not is_word(found.access_token):
-            raise NoIdentity(f"the sign-in of the AWS profile {name[:64]!r} has ended", hint=_again(name))
-        return found.access_token
-
 
 async def _output(argv: list[str], environ: Mapping[str, str], what: str) -> bytes:
     """Return what a program prints, which is ended with all that it started when it takes too long or says too much."""
@@ -266,7 +204,3 @@ def _empty(name: str) -> NoIdentity:
         f"the AWS profile {name[:64]!r} has no credential",
         hint="give it keys, a role_arn, a credential_process or a sign-in; or unset AWS_PROFILE",
     )
-
-
-def _again(name: str) -> str:
-    return f"run `aws sso login --profile {shlex.quote(name[:64])}` as the gateway's user; unattended, use a role"

@@ -174,9 +174,11 @@ class PooledEndpoint:
             forget = getattr(self._login, "forget", None)
             if forget is not None:
                 forget()
+            as_machine = self._upstream.auth.endswith("-machine")
+            what = "what this machine's identity may do there" if as_machine else "the provider's secret"
             raise CredentialRefused(
                 f"the upstream {name!r} refused this gateway's credential ({status})",
-                hint="an administrator must check the provider's secret",
+                hint=f"an administrator must check {what}",
             )
         said = self._read_error(body, response)
         if said is None:

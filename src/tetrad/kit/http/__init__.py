@@ -14,6 +14,7 @@ from tetrad.kit.http._authorise import (
     unguarded_routes,
     walk_routes,
 )
+from tetrad.kit.http._description import serve_description
 from tetrad.kit.http._facts import Authenticator, Credential, current_request_id
 from tetrad.kit.http._guard import Guard, GuardPolicy, Upload, inline_script_hashes, security_headers
 from tetrad.kit.http._pages import (
@@ -69,6 +70,7 @@ __all__ = [
     "render_problems",
     "requires",
     "security_headers",
+    "serve_description",
     "unguarded_routes",
     "unquoted",
     "walk_routes",

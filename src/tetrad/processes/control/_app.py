@@ -11,7 +11,7 @@ import tetrad
 from tetrad.batches import body_limits
 from tetrad.datasets import DATASET_FILES, MAX_UPLOAD_BYTES
 from tetrad.kit.home import HOST
-from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, Upload, add_routes, guard
+from tetrad.kit.http import PROBLEM_RESPONSES, GuardPolicy, Upload, add_routes, guard, serve_description
 from tetrad.models._settings import MAX_FILE_BYTES, MODEL_FILES
 from tetrad.processes.control._console import console_folder, mount_console, script_hashes
 from tetrad.processes.control._services import Services
@@ -30,13 +30,14 @@ def build_app(services: Services) -> FastAPI:
         title="Tetrad",
         version=tetrad.__version__,
         summary="Release engineering for LLM applications",
-        openapi_url="/openapi.json",
+        openapi_url=None,  # see `serve_description`
         docs_url=None,
         redoc_url=None,
         responses=PROBLEM_RESPONSES,
         lifespan=lifespan,
     )
     add_routes(app, all_routers(services))
+    serve_description(app)
     folder = console_folder()
     mount_console(app, folder)
     policy = GuardPolicy.from_settings(

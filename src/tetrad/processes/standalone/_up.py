@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from tetrad import __version__
@@ -52,9 +53,10 @@ async def _run(supervisor: Supervisor, home: Home) -> int:
             engines = await supervisor.wait_engines(token)
         for engine in engines:
             if engine["state"] != "ready":
-                _console.print(f"[yellow]![/] engine {engine['name']} is {engine['state']}: {engine['reason']}")
+                told = escape(f"engine {engine['name']} is {engine['state']}: {engine['reason']}")
+                _console.print(f"[yellow]![/] {told}", soft_wrap=True)  # a command in it stays in one piece
         if not supervisor.stopping:
-            _welcome(supervisor, time.monotonic() - began, answers=bool(engines))
+            _welcome(supervisor, time.monotonic() - began, answers=any(each["state"] == "ready" for each in engines))
             await supervisor.wait_stopped()
         _console.print("stopping …")
     finally:
