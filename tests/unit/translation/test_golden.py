@@ -95,12 +95,14 @@ def test_a_stream_in_the_clients_words(case: dict[str, Any]) -> None:
     request = {"model": "m", "messages": [], "stream": True}
     whole = stream(case, request, [raw])
     assert [plain(item) for item in data_of(whole)] == [plain(item) for item in case["told"]]
+    wanted = without_time(whole)
     for cut in range(1, len(raw)):
-        assert without_time(stream(case, request, [raw[:cut], raw[cut:]])) == without_time(whole)
-    assert without_time(stream(case, request, [raw[i : i + 1] for i in range(len(raw))])) == without_time(whole)
+        said = stream(case, request, [raw[:cut], raw[cut:]])
+        assert said == whole or without_time(said) == wanted
+    assert without_time(stream(case, request, [raw[i : i + 1] for i in range(len(raw))])) == wanted
     carriage = raw.replace(b"\n", b"\r\n")
     pieces = [carriage[i : i + 1] for i in range(len(carriage))]
-    assert without_time(stream(case, request, pieces)) == without_time(whole)
+    assert without_time(stream(case, request, pieces)) == wanted
 
 
 def stream(case: dict[str, Any], request: dict[str, Any], pieces: list[bytes]) -> bytes:
