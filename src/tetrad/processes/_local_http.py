@@ -11,7 +11,8 @@ from typing import Any
 
 from tetrad.kernel import TetradError
 
-_MAX_SOCKET_PATH = 100
+_MAX_SOCKET_PATH = 98
+"""Linux takes 107 bytes; while a socket is being made, `.` and a process's number stand around its name."""
 
 
 class SocketUnusable(TetradError):
@@ -21,13 +22,18 @@ class SocketUnusable(TetradError):
     status = 409
 
 
-def listen_on(path: Path) -> socket.socket:
-    """Listen on a socket that only its owner may use; a dead one of an earlier run is replaced."""
+def check_socket_path(path: Path) -> None:
+    """Refuse with `SocketUnusable` a path that is longer than the system takes."""
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         raise SocketUnusable(
             f"the path of the socket {str(path)!r} is longer than {_MAX_SOCKET_PATH} bytes",
             hint="set TETRAD_HOME to a shorter path",
         )
+
+
+def listen_on(path: Path) -> socket.socket:
+    """Listen on a socket that only its owner may use; a dead one of an earlier run is replaced."""
+    check_socket_path(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -88,9 +88,7 @@ def test_a_split_takes_every_row_once_and_always_the_same() -> None:
     for by in ("", "/user"):
         steps = split_steps({"train": 0.8, "eval": 0.15, "rest": 0.05}, salt="s", by=by)
         with memories() as memory:
-            parts = {
-                name: {key for key, _ in apply_steps([step], iter(rows), memory)} for name, step in steps.items()
-            }
+            parts = {name: {key for key, _ in apply_steps([step], iter(rows), memory)} for name, step in steps.items()}
             again = {key for key, _ in apply_steps([steps["train"]], iter(rows[:100]), memory)}
         assert sum(map(len, parts.values())) == 5000
         assert set().union(*parts.values()) == {key for key, _ in rows}
