@@ -159,7 +159,7 @@ def test_who_stops_waiting_for_a_start_in_the_background_leaves_nothing_running(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    wait_until(lambda: (home / "run" / "state.json").exists(), what="the begin of the supervisor", timeout_s=60)
+    wait_until((home / "run" / "state.json").exists, what="the begin of the supervisor", timeout_s=60)
     supervisor = json.loads((home / "run" / "state.json").read_text())
     waiting.send_signal(signal.SIGINT)
     _, said = waiting.communicate(timeout=60)

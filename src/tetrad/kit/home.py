@@ -299,7 +299,7 @@ def cache_folder(settings: Settings) -> Path:
 
 
 def user_folder(instead: Setting[Any]) -> Path:
-    """Return the user's own folder: `HOME`, else what the system knows; `HomeUnusable` names the setting to use instead.
+    """Return the user's own folder: `HOME`, else what the system knows; else `HomeUnusable` names a setting to use.
 
     Services and containers run with neither: an account that is only a number, and no variable.
     """

@@ -11,8 +11,7 @@ from typing import Any
 
 from tetrad.kernel import TetradError
 
-_MAX_SOCKET_PATH = 98
-"""Linux takes 107 bytes; while a socket is being made, `.` and a process's number stand around its name."""
+_MAX_SOCKET_PATH = 107  # unix(7): 108 with the zero at its end
 
 
 class SocketUnusable(TetradError):
@@ -37,7 +36,7 @@ def listen_on(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{os.getpid()}")  # shorter than the names of sockets, which may take all there is
         temporary.unlink(missing_ok=True)
         listener.bind(str(temporary))
         temporary.chmod(0o600)

@@ -17,7 +17,7 @@ from support.product import product_environment, running_product
 
 def test_it_starts_in_the_background_tells_its_state_and_stops(tmp_path: Path) -> None:
     ports = {"gateway_port": free_port(), "control_port": free_port()}
-    home = tmp_path / 'Büro & "Söhne"'  # names of folders are what people make them
+    home = tmp_path / 'A & "Ö"'  # names of folders are what people make them
     environment = product_environment(home)
     environment["PATH"] = "/usr/bin:/bin"  # as in the shell of a newcomer, who has cloned and nothing else
     flags = (f"--gateway-port={ports['gateway_port']}", f"--control-port={ports['control_port']}")
