@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from tetrad import __version__
@@ -82,15 +83,18 @@ def _welcome(supervisor: Supervisor, took_s: float, *, answers: bool) -> None:
         link = ApiClient.from_environment(supervisor.settings).post("/api/v1/sign-in-links")["url"]
     except TetradError as error:
         link = f"{state['control_url']}  (no sign-in link: {error.message}; try `tetrad login`)"
-    _console.print(f"[green]✓[/] ready after {took_s:.1f} s\n")
-    _console.print(f"  console   {link}", markup=False)
-    _console.print(f"  gateway   {state['gateway_url']}/v1   (OpenAI protocol)", markup=False)
     then = 'call model "app:assistant"' if answers else "`tetrad provider set --help`: no model is served yet"
     tetrad = own_command()
-    _console.print(f'\n  In another shell:  eval "$({tetrad} env)"   then {then}', markup=False)
-    admin = f"keys/admin.key in the home folder; `{tetrad} login` prints a new link"
-    _console.print(f"  Admin key:         {admin}", markup=False)
-    _console.print(f"  Stop with {'Ctrl-C' if sys.stdin.isatty() else f'`{tetrad} down`'}\n", markup=False)
+    said = f"""
+  console   {link}
+  gateway   {state["gateway_url"]}/v1   (OpenAI protocol)
+
+  In another shell:  eval "$({tetrad} env)"   then {then}
+  Admin key:         keys/admin.key in the home folder; `{tetrad} login` prints a new link
+  Stop with {"Ctrl-C" if sys.stdin.isatty() else f"`{tetrad} down`"}
+"""
+    # All at once: who waits for `ready after` in a file wants the link that comes with it.
+    _console.print(f"[green]✓[/] ready after {took_s:.1f} s\n{escape(said)}")
 
 
 def own_command() -> str:
