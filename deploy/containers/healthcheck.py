@@ -18,7 +18,9 @@ def main() -> int:
         try:
             with opener.open(url, timeout=2) as answer:
                 answer.read()
-        except (urllib.error.URLError, OSError) as error:
+        except OSError as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             sys.stderr.write(f"{url}: {error}\n")
             return 1
     return 0

@@ -97,7 +97,11 @@ def ask(client: openai.OpenAI, question: str, history: list[dict[str, str]], opt
 def main(arguments: list[str] | None = None) -> int:
     """Answer one question, or every line that is typed until the end of the input."""
     options = _options(arguments)
-    client = connect(session=f"assistant-{uuid.uuid4().hex[:12]}", user=options.user)
+    try:
+        client = connect(session=f"assistant-{uuid.uuid4().hex[:12]}", user=options.user)
+    except openai.OpenAIError:  # only a missing key is refused before anything is sent
+        print('OPENAI_API_KEY is not set; in this shell, run: eval "$(.venv/bin/tetrad env)"', file=sys.stderr)
+        return 1
     history: list[dict[str, str]] = []
     questions = [" ".join(options.question)] if options.question else _typed()
     failed = False

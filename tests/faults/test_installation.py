@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 
 from support.ports import free_port
 from support.product import product_environment
+from support.wait import wait_until
+from tetrad.kit.process_identity import ProcessIdentity
 
 
 def start(home: Path, *, cwd: Path | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -81,6 +84,89 @@ def test_an_unwritable_home_is_told(tmp_path: Path) -> None:
 
 def test_a_read_only_place_is_told() -> None:
     assert "TETRAD_HOME" in start(Path("/proc/tetrad-home"), cwd=Path("/")).stderr
+
+
+@pytest.mark.parametrize("name", ["what?", "50% off", "c#", "two\nlines"])
+def test_a_home_whose_path_means_something_else_in_a_url_is_refused_before_data_lands_beside_it(
+    tmp_path: Path, name: str
+) -> None:
+    assert "the path of the home folder" in start(tmp_path / name).stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_home_whose_path_is_no_text_is_refused(tmp_path: Path) -> None:
+    assert "LANG=C.UTF-8" in start(tmp_path / os.fsdecode(b"caf\xe9")).stderr
+
+
+def test_a_path_too_long_for_sockets_is_told_before_anything_starts(tmp_path: Path) -> None:
+    home = tmp_path / ("x" * 120)
+    assert "set TETRAD_HOME to a shorter path" in start(home).stderr
+    assert not home.exists()
+
+
+def test_a_working_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    command = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m tetrad status'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable],
+        env=product_environment(tmp_path) | {"TETRAD_HOME": "home"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "TETRAD_HOME sets home: 'home' is meant from the working folder, and that is gone" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_knows_few_letters_ends_no_command(tmp_path: Path, encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tetrad", "status"],
+        env=product_environment(tmp_path / "Büro 日本") | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert b"nothing runs in" in done.stdout
+    assert ("Büro 日本".encode() if encoding == "ascii" else b"B\xfcro \\u65e5\\u672c") in done.stdout
+
+
+def test_what_the_system_refuses_is_told_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "home" / "keys" / "app.key").mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tetrad", "env"],
+        env=product_environment(tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "app.key': Is a directory" in done.stderr
+    assert "hint:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_who_stops_waiting_for_a_start_in_the_background_leaves_nothing_running(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "tetrad", "up", "--detach"],
+        env=product_environment(home, gateway_port=free_port(), control_port=free_port()),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    wait_until((home / "run" / "state.json").exists, what="the begin of the supervisor", timeout_s=60)
+    supervisor = json.loads((home / "run" / "state.json").read_text())
+    waiting.send_signal(signal.SIGINT)
+    _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130, said
+    assert b"Traceback" not in said
+    identity = ProcessIdentity(supervisor["pid"], supervisor["started_ticks"])
+    wait_until(lambda: not identity.alive(), what="the end of the supervisor", timeout_s=60)
 
 
 def test_too_little_disk_is_told_before_anything_starts(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pwd
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +19,8 @@ from tetrad.kit.settings import BadSettings, Setting, Settings, SettingsTable
 
 FORMAT = 1
 _MIB = 1024 * 1024
+_MEANT_IN_URLS = "?#%"
+"""The home's path stands in URLs of databases and sockets; there these mean something else than a folder's name."""
 
 HOME = Setting("home", Path, None, "Folder with everything this installation keeps (default ~/.tetrad).")
 CACHE = Setting("cache", Path, None, "Folder for downloads that installations share (default ~/.cache/tetrad).")
@@ -90,7 +94,7 @@ class Home:
     @classmethod
     def of(cls, settings: Settings) -> Home:
         """Return the home that the settings name."""
-        return cls((settings[HOME.name] or Path.home() / ".tetrad").absolute())
+        return cls(settings[HOME.name] or user_folder(HOME) / ".tetrad")
 
     @property
     def run(self) -> Path:
@@ -158,8 +162,10 @@ class Home:
     def prepare(self, product_version: str, *, min_free_mb: int = 0) -> None:
         """Make the folder, or check the one that is there.
 
-        Raises `HomeUnusable` when it cannot be written, belongs to a newer format, or its disk is full.
+        Raises `HomeUnusable` when its path cannot be used, it cannot be written, belongs to a newer format, or its disk
+        is full.
         """
+        self._check_path()
         try:
             for folder in (self.root, self.run, self.keys, self.logs, self.root / "gateway"):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -179,6 +185,22 @@ class Home:
                 hint="free some disk, move TETRAD_HOME, or lower TETRAD_MIN_FREE_DISK_MB",
             )
         self._check_format(product_version)
+
+    def _check_path(self) -> None:
+        path = str(self.root)
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise HomeUnusable(
+                f"the path of the home folder {path!r} is no text in this locale ({sys.getfilesystemencoding()})",
+                hint="set LANG=C.UTF-8, or set TETRAD_HOME to a folder with a plain name",
+            ) from None
+        unfit = sorted({one for one in path if one in _MEANT_IN_URLS or not one.isprintable()})
+        if unfit:
+            raise HomeUnusable(
+                f"the path of the home folder {path!r} has {' and '.join(map(repr, unfit))} in it",
+                hint="rename the folder, or set TETRAD_HOME to one whose path has no ? # % and no control characters",
+            )
 
     def _check_format(self, product_version: str) -> None:
         marker = self.root / "HOME.json"
@@ -273,7 +295,27 @@ def read_state(home: Home) -> dict[str, Any] | None:
 
 def cache_folder(settings: Settings) -> Path:
     """Return the folder for downloads that installations share."""
-    return Path(settings[CACHE.name] or Path.home() / ".cache" / "tetrad")
+    return Path(settings[CACHE.name] or user_folder(CACHE) / ".cache" / "tetrad")
+
+
+def user_folder(instead: Setting[Any]) -> Path:
+    """Return the user's own folder: `HOME`, else what the system knows; else `HomeUnusable` names a setting to use.
+
+    Services and containers run with neither: an account that is only a number, and no variable.
+    """
+    named = os.environ.get("HOME", "")
+    try:
+        found = Path(named or pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        found = Path()
+    if not found.is_absolute():
+        raise HomeUnusable(
+            f"this account (number {os.getuid()}) has no folder of its own: HOME is {named!r}"
+            if named
+            else f"this account (number {os.getuid()}) has no folder of its own: HOME is not set",
+            hint=f"set {instead.variable} to a folder that this account may write",
+        )
+    return found
 
 
 def reachable_host(settings: Settings) -> str:

@@ -117,11 +117,11 @@ def _read_config(
     home = env.get(PREFIX + "HOME", "")
     named = env.get(PREFIX + "CONFIG", "")
     if named:
-        path: Path | None = Path(named).expanduser()
+        path: Path | None = _place("config", named)
         if path is not None and not path.is_file():
             raise BadSettings(f"TETRAD_CONFIG names {named!r}, which is no file", hint="correct or unset the variable")
     else:
-        places = [Path(CONFIG_NAME), *([Path(home).expanduser() / CONFIG_NAME] if home else [])]
+        places = [Path(CONFIG_NAME), *([_place("home", home) / CONFIG_NAME] if home else [])]
         path = next((place for place in places if place.is_file()), None)
     if path is None:
         return {}, None
@@ -137,6 +137,11 @@ def _read_config(
     return document, path
 
 
+def _place(name: str, raw: str) -> Path:
+    found: Path = _checked(Setting(name, Path, None, ""), raw, PREFIX + name.upper())
+    return found
+
+
 def _nearest(name: str, known: Mapping[str, object]) -> str:
     import difflib
 
@@ -147,6 +152,8 @@ def _nearest(name: str, known: Mapping[str, object]) -> str:
 def _checked(setting: Setting[Any], raw: Any, source: str) -> Any:
     try:
         value = _PARSERS[setting.type](raw)
+    except BadSettings as error:
+        raise BadSettings(f"{source} sets {setting.name}: {error.message}", hint=error.hint) from None
     except (KeyError, TypeError, ValueError):
         raise BadSettings(
             f"{source} sets {setting.name} to {_shown(setting, raw)}, which is no {_NAMES[setting.type]}",
@@ -203,11 +210,23 @@ def _text(raw: Any) -> str:
     return raw
 
 
+def _path(raw: str) -> Path:
+    try:
+        return Path(raw).expanduser().absolute()
+    except RuntimeError:
+        raise BadSettings(f"{raw!r} begins with the folder of a user that is not known", hint="write it out") from None
+    except FileNotFoundError:  # only the working folder is asked for
+        raise BadSettings(
+            f"{raw!r} is meant from the working folder, and that is gone",
+            hint="go to a folder that exists, or write a path that begins with /",
+        ) from None
+
+
 _PARSERS: dict[type, Callable[[Any], Any]] = {
     bool: _boolean,
     int: _integer,
     float: _number,
     str: _text,
-    Path: lambda raw: Path(_text(raw)).expanduser().absolute(),
+    Path: lambda raw: _path(_text(raw)),
 }
 _NAMES: dict[type, str] = {bool: "yes or no", int: "whole number", float: "number", str: "text", Path: "path"}

@@ -256,14 +256,16 @@ def _unzip(archive: Path, folder: Path, budget: _Budget) -> None:
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose headers are of a sane size: those of long names and attributes are read into memory whole."""
+    """A member whose headers are of a sane size: those of long names and attributes are read into memory whole.
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        made = super().frombuf(buf, encoding, errors)
-        if made.type in _HEADERS and made.size > _MAX_HEADER_BYTES:
-            raise BadModel(f"the archive has a header of {made.size} bytes", hint=f"at most {_MAX_HEADER_BYTES}")
-        return made
+    `_proc_member` is the one step between a header and what it announces that every Python has; newer ones make
+    members past `frombuf`.
+    """
+
+    def _proc_member(self, opened: tarfile.TarFile) -> Self:
+        if self.type in _HEADERS and self.size > _MAX_HEADER_BYTES:
+            raise BadModel(f"the archive has a header of {self.size} bytes", hint=f"at most {_MAX_HEADER_BYTES}")
+        return super()._proc_member(opened)  # type: ignore[misc,no-any-return] # tarfile tells subclasses to override it
 
 
 def _untar(archive: Path, folder: Path, budget: _Budget) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tetrad.kernel import TetradError
 
-_MAX_SOCKET_PATH = 100
+_MAX_SOCKET_PATH = 107  # unix(7): 108 with the zero at its end
 
 
 class SocketUnusable(TetradError):
@@ -21,17 +21,22 @@ class SocketUnusable(TetradError):
     status = 409
 
 
-def listen_on(path: Path) -> socket.socket:
-    """Listen on a socket that only its owner may use; a dead one of an earlier run is replaced."""
+def check_socket_path(path: Path) -> None:
+    """Refuse with `SocketUnusable` a path that is longer than the system takes."""
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         raise SocketUnusable(
             f"the path of the socket {str(path)!r} is longer than {_MAX_SOCKET_PATH} bytes",
             hint="set TETRAD_HOME to a shorter path",
         )
+
+
+def listen_on(path: Path) -> socket.socket:
+    """Listen on a socket that only its owner may use; a dead one of an earlier run is replaced."""
+    check_socket_path(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{os.getpid()}")  # shorter than the names of sockets, which may take all there is
         temporary.unlink(missing_ok=True)
         listener.bind(str(temporary))
         temporary.chmod(0o600)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,9 @@ from support.product import product_environment, running_product
 
 def test_it_starts_in_the_background_tells_its_state_and_stops(tmp_path: Path) -> None:
     ports = {"gateway_port": free_port(), "control_port": free_port()}
-    environment = product_environment(tmp_path / "home")
+    home = tmp_path / 'A & "Ö"'  # names of folders are what people make them
+    environment = product_environment(home)
+    environment["PATH"] = "/usr/bin:/bin"  # as in the shell of a newcomer, who has cloned and nothing else
     flags = (f"--gateway-port={ports['gateway_port']}", f"--control-port={ports['control_port']}")
 
     def tetrad(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +40,9 @@ def test_it_starts_in_the_background_tells_its_state_and_stops(tmp_path: Path) -
         assert started.returncode == 0, started.stdout + started.stderr
         assert "login#token=" in started.stdout, "the sign-in link is printed"
         assert "Ctrl-C" not in started.stdout, "no terminal holds it that could be interrupted"
-        assert "Stop with `tetrad down`" in started.stdout
+        stop = re.search(r"Stop with `(.+) down`", started.stdout)
+        assert stop, "without a program of that name on the path, the one that runs is named"
+        assert Path(shlex.split(stop[1])[0]).is_relative_to(Path(sys.prefix))
         assert httpx.get(f"http://127.0.0.1:{ports['gateway_port']}/readyz", trust_env=False).status_code == 200
         shown = tetrad("status").stdout
         assert "gateway-0" in shown

@@ -139,3 +139,12 @@ def test_a_refusal_and_a_silent_gateway_are_told(
     monkeypatch.setenv("OPENAI_BASE_URL", url)  # nobody listens there any more
     assert assistant.main(["Hello"]) == 1
     assert "is `tetrad up` running?" in capsys.readouterr().err
+
+
+def test_without_a_key_it_says_which_line_brings_one(
+    assistant: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_ADMIN_KEY", raising=False)
+    assert assistant.main(["Why?"]) == 1
+    assert "tetrad env" in capsys.readouterr().err

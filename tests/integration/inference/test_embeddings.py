@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from support.wait import wait_until
 from tetrad.adapters.engines.bundled import EMBEDDING_MODEL, EMBEDDING_TOKENIZER
 from tetrad.kit.children import EX_CONFIG
 from tetrad.kit.package_index import fetch_member
+from tetrad.processes._local_http import SocketUnusable, listen_on
 
 NAME = "local/minilm-l6-v2"
 
@@ -282,3 +284,13 @@ def test_similar_questions_are_found_in_their_partition_only(inference: Inferenc
 )
 def test_a_malformed_search_is_refused(inference: Inference, path: str, body: Any) -> None:
     assert inference.http.post(path, json=body).status_code == 400
+
+
+def test_a_socket_may_have_the_longest_path_that_the_system_takes() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        fits = Path(folder) / ("x" * (106 - len(folder)))
+        with listen_on(fits):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(fits))
+            with pytest.raises(SocketUnusable, match="longer than 107 bytes"):
+                listen_on(fits.with_name(fits.name + "x"))

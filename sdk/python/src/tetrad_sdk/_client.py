@@ -215,7 +215,13 @@ def connect(*, url: str = "", key: str = "", project: str = "", timeout_s: float
 
 def _key_of_this_machine() -> str:
     home = os.environ.get("TETRAD_HOME", "")
-    path = (Path(home) if home else Path.home() / ".tetrad") / "keys" / "admin.key"
+    try:
+        path = (Path(home) if home else Path.home() / ".tetrad") / "keys" / "admin.key"
+    except RuntimeError:
+        raise NotConfigured(
+            "there is no key: TETRAD_API_KEY and TETRAD_HOME are not set, and this account has no folder of its own",
+            hint="set TETRAD_API_KEY to a key with the scope control",
+        ) from None
     try:
         return path.read_text("utf-8").strip()
     except OSError as error:

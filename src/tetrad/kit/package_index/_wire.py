@@ -25,6 +25,8 @@ ACCEPT = (
 MAX_PAGE_BYTES = 64 << 20
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_BACKOFF_S = 20.0
+_OUT_OF_TIME = (9, 10)
+"""What OpenSSL calls a certificate that is not valid yet, and one that is not valid any more."""
 
 
 class _SameSecurity(urllib.request.HTTPRedirectHandler):
@@ -147,6 +149,11 @@ def unreachable(url: str, error: Exception | None) -> IndexUnreachable:
         # urllib explains redirect loops over several lines
         reason = f"HTTP {error.code} {' '.join(str(error.reason).split())}"
     elif isinstance(reason, ssl.SSLCertVerificationError):
+        if reason.verify_code in _OUT_OF_TIME:
+            return IndexUnreachable(
+                f"{shown(url)} has a certificate that is not valid at this time: {reason.verify_message}",
+                hint=f"this machine's clock says {time.strftime('%Y-%m-%d %H:%M %Z')}; correct it where that is wrong",
+            )
         return IndexUnreachable(
             f"{shown(url)} has a certificate that this machine does not trust: {reason.verify_message}",
             hint="point PIP_CERT or SSL_CERT_FILE to the certificates of your organisation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,16 @@ from tetrad import __version__
 from tetrad.kernel import TetradError
 
 SHOWN_DETAILS = 20
+_REMEDY = "`tetrad settings` shows which folders and addresses are in use"
+_REMEDIES = {
+    errno.ENOSPC: "free some disk, or move TETRAD_HOME or TETRAD_CACHE to another one",
+    errno.EDQUOT: "your quota is used up: free some disk, or move TETRAD_HOME or TETRAD_CACHE to another one",
+    errno.EACCES: "run this as the user that the file belongs to, or set TETRAD_HOME to a folder of yours",
+    errno.EPERM: "run this as the user that the file belongs to, or set TETRAD_HOME to a folder of yours",
+    errno.EROFS: "set TETRAD_HOME and TETRAD_CACHE to folders that can be written",
+    errno.EMFILE: "raise the limit of open files, `ulimit -n`",
+    errno.ENOMEM: "free some memory, and try again",
+}
 _COMPLETION = ("install_completion", "show_completion")
 
 
@@ -163,7 +174,18 @@ def run(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        show_error(refused_by_the_system(error))
+        return 1
     return 0
+
+
+def refused_by_the_system(error: OSError) -> TetradError:
+    """Tell what the system refused, and to which file, with what usually helps."""
+    where = f"{str(error.filename)!r}: " if error.filename is not None else ""
+    return TetradError(
+        f"{where}{error.strerror or error}", code="system_refused", hint=_REMEDIES.get(error.errno or 0, _REMEDY)
+    )
 
 
 def show_error(error: TetradError) -> None:

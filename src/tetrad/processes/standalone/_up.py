@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +26,7 @@ from tetrad.kit.children import ChildStatus
 from tetrad.kit.home import MIN_FREE_DISK_MB, Home, cache_folder, read_state
 from tetrad.kit.process_identity import ProcessIdentity
 from tetrad.kit.settings import Settings
+from tetrad.processes._local_http import check_socket_path
 from tetrad.processes.standalone._supervisor import Supervisor, bind_ports
 
 _console = Console(highlight=False, soft_wrap=True)
@@ -30,14 +34,21 @@ _console = Console(highlight=False, soft_wrap=True)
 
 def run_foreground(settings: Settings) -> int:
     """Run the product until a signal ends it; return the exit code."""
-    home = Home.of(settings)
-    home.prepare(__version__, min_free_mb=settings.get(MIN_FREE_DISK_MB))
+    home = _prepared(settings)
     with home.lock(), bind_ports(settings) as ports:
         _console.print(f"[bold]Tetrad {__version__}[/]  home {home.root}")
         with _step("models"), _download_bar() as progress:
             ensure_bundled_models(settings, home, cache_folder(settings), progress)
         supervisor = Supervisor(settings, home, ports, on_change=_Reporter())
         return asyncio.run(_run(supervisor, home))
+
+
+def _prepared(settings: Settings) -> Home:
+    home = Home.of(settings)
+    for name in ("inference.sock", "tools.sock"):
+        check_socket_path(home.run / name)
+    home.prepare(__version__, min_free_mb=settings.get(MIN_FREE_DISK_MB))
+    return home
 
 
 async def _run(supervisor: Supervisor, home: Home) -> int:
@@ -73,19 +84,33 @@ def _welcome(supervisor: Supervisor, took_s: float, *, answers: bool) -> None:
         link = ApiClient.from_environment(supervisor.settings).post("/api/v1/sign-in-links")["url"]
     except TetradError as error:
         link = f"{state['control_url']}  (no sign-in link: {error.message}; try `tetrad login`)"
-    _console.print(f"[green]✓[/] ready after {took_s:.1f} s\n")
-    _console.print(f"  console   {link}", markup=False)
-    _console.print(f"  gateway   {state['gateway_url']}/v1   (OpenAI protocol)", markup=False)
     then = 'call model "app:assistant"' if answers else "`tetrad provider set --help`: no model is served yet"
-    _console.print(f'\n  In another shell:  eval "$(tetrad env)"   then {then}', markup=False)
-    _console.print("  Admin key:         keys/admin.key in the home folder; `tetrad login` prints a new link")
-    _console.print(f"  Stop with {'Ctrl-C' if sys.stdin.isatty() else '`tetrad down`'}\n")
+    tetrad = own_command()
+    said = f"""
+  console   {link}
+  gateway   {state["gateway_url"]}/v1   (OpenAI protocol)
+
+  In another shell:  eval "$({tetrad} env)"   then {then}
+  Admin key:         keys/admin.key in the home folder; `{tetrad} login` prints a new link
+  Stop with {"Ctrl-C" if sys.stdin.isatty() else f"`{tetrad} down`"}
+"""
+    # All at once: who waits for `ready after` in a file wants the link that comes with it.
+    _console.print(f"[green]✓[/] ready after {took_s:.1f} s\n{escape(said)}")
+
+
+def own_command() -> str:
+    """Return what a shell in this folder finds this program by: a checkout's is not on the path."""
+    if shutil.which("tetrad"):
+        return "tetrad"
+    own = Path(sys.executable).with_name("tetrad")
+    if not own.is_file():
+        return f"{shlex.quote(sys.executable)} -m tetrad"
+    return shlex.quote(str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))
 
 
 def run_detached(settings: Settings, arguments: list[str]) -> int:
     """Start `tetrad up` in the background, wait until it is ready, and say where it is."""
-    home = Home.of(settings)
-    home.prepare(__version__, min_free_mb=settings.get(MIN_FREE_DISK_MB))
+    home = _prepared(settings)
     with home.lock(), bind_ports(settings):
         pass  # taken ports and a running supervisor are told here, in this terminal
     kept = [argument for argument in arguments if argument not in ("--detach", "-d")]
@@ -101,13 +126,17 @@ def run_detached(settings: Settings, arguments: list[str]) -> int:
             env={**os.environ, "TETRAD_HOME": str(home.root)},
         )
     identity = ProcessIdentity.of(child.pid)
-    with _console.status("starting …"):
-        while child.poll() is None and b"ready after" not in log_path.read_bytes()[start:]:
-            time.sleep(0.1)
+    try:
+        with _console.status("starting …"):
+            while child.poll() is None and b"ready after" not in log_path.read_bytes()[start:]:
+                time.sleep(0.1)
+    except BaseException:
+        child.terminate()  # whoever stops waiting does not want it to go on unseen
+        raise
     _console.print(log_path.read_bytes()[start:].decode("utf-8", "replace").rstrip(), markup=False)
     if child.poll() is not None:
         return child.returncode or 1
-    _console.print(f"\nrunning as process {identity.pid if identity else child.pid}; `tetrad down` stops it")
+    _console.print(f"\nrunning as process {identity.pid if identity else child.pid}; `{own_command()} down` stops it")
     child.returncode = 0  # it outlives us on purpose
     return 0
 
