@@ -30,7 +30,7 @@ from tetrad.responses.routes import background_router, conversation_router, rout
 from tetrad.serving import KeyEntry, RouteTable
 
 TEXT = "".join(WORDS)
-MODELS = ("later:0.5", "error:400", "error:500", "stall", "stallmid", "slow:0.05", "torn", "tools")
+MODELS = ("later:0.5", "error:400", "error:500", "stall", "stallmid", "slow:0.05", "slow:0.1", "torn", "tools")
 ENDED = ("completed", "failed", "cancelled", "incomplete")
 AT_ONCE = 3
 
