@@ -31,6 +31,7 @@ from tetrad.responses.errors import (
     BadResponse,
     BegunBefore,
     IdempotencyKeyReused,
+    NoSuchEvent,
     NotInBackground,
     NotStreamed,
     ResponseKeyGone,
@@ -124,7 +125,8 @@ class Background:
     def events(self, project: str, identity: str, after: int) -> EventPage:
         """Return the next events of a response after a number, none where there are none yet.
 
-        Raises `ResponseNotFound`, and `NotStreamed` for a response whose events are not kept, or not any more.
+        Raises `ResponseNotFound`, `NoSuchEvent` for a number that was not given yet, and `NotStreamed` for a response
+        whose events are not kept, or not any more.
         """
         self.lapse(project, identity)
         kept = self._responses.get(project, identity)
@@ -140,6 +142,12 @@ class Background:
                 f"the response {identity} can no longer be streamed: events are kept for "
                 f"{self._responses.limits.events_s:,} s after the end",
                 hint="retrieve it without 'stream', or raise TETRAD_RESPONSE_EVENTS_S",
+            )
+        if after >= log.next_number:
+            last = "its last one is" if log.over else "its last one so far is"
+            raise NoSuchEvent(
+                f"the response {identity} has no event {after}: {last} {log.next_number - 1}",
+                hint="give the sequence_number of the last event that you have, or leave 'starting_after' out",
             )
         return self._store.events(project, identity, after)
 

@@ -41,9 +41,7 @@ class Records:
         except msgspec.MsgspecError:
             return found, None
 
-    def cancel(
-        self, actor: Principal, project: str, identity: str
-    ) -> tuple[BackgroundRecord, ResponseError | None]:
+    def cancel(self, actor: Principal, project: str, identity: str) -> tuple[BackgroundRecord, ResponseError | None]:
         """End one that has not ended, which is in the audit log before it happens; one that has stays as it is.
 
         Raises as `get` does.

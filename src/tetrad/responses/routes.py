@@ -252,9 +252,7 @@ def record_router(records: Records) -> APIRouter:
         return BackgroundResponseView.of(*records.get(project, identity))
 
     @routes.post("/{identity}/cancel", dependencies=[requires("control")], operation_id="cancel_background_response")
-    def cancel_background_response(
-        project: str, identity: Identity, actor: CurrentPrincipal
-    ) -> BackgroundResponseView:
+    def cancel_background_response(project: str, identity: Identity, actor: CurrentPrincipal) -> BackgroundResponseView:
         """End a response, which the audit log tells of; one that has ended stays as it is."""
         return BackgroundResponseView.of(*records.cancel(actor, project, identity))
 

@@ -71,9 +71,7 @@ class StreamCut(TetradError):
     """A stream of numbered events ends before its last one; whoever comes back goes on after `sequence_number`."""
 
     def __init__(self, why: TetradError, sequence_number: int) -> None:
-        super().__init__(
-            why.message, hint=why.hint, code=why.code, status=why.status, retry_after_s=why.retry_after_s
-        )
+        super().__init__(why.message, hint=why.hint, code=why.code, status=why.status, retry_after_s=why.retry_after_s)
         self.sequence_number = sequence_number
 
 

@@ -30,6 +30,7 @@ _AWAY_S = 120.0
 _AWAY_AT_FIRST_S = 5.0
 """So long somebody waits who has been told nothing yet."""
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 2.0
+_FAULTY = {"no_such_event": "starting_after"}
 _COMMENT = b": waiting\n\n"
 _NUMBER = re.compile(r"[0-9]{1,15}")
 _NO_NAME = re.compile(r"[^\w.-]", re.ASCII)
@@ -222,7 +223,7 @@ def _refusal(response: str, status: int, body: bytes) -> TetradError:
         problem = _Problem()
     return RequestRefused(
         problem.detail or f"the events of the response {response} cannot be had ({status})",
-        param="stream" if status == 400 else "",
+        param=_FAULTY.get(problem.code, "stream") if status == 400 else "",
         hint=problem.hint,
         code=problem.code or None,
         status=status if status in (400, 404, 422) else 503,
