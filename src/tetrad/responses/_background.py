@@ -309,7 +309,17 @@ class Background:
         if conversation:
             added = status not in _ANSWERED or self._extended(kept, conversation, items)
             final = changed(final, conversation={"id": conversation} if added else None)
-        self._settle(made, final, answer.dropped)
+        if not self._settle(made, final, answer.dropped) and conversation:
+            self._retract(kept, conversation)
+
+    def _retract(self, kept: KeptResponse, conversation: str) -> None:
+        """Take back what was added for a response that was cancelled or deleted in the meantime."""
+        try:
+            if state_of(self._responses.get(kept.project, kept.id).response).status in _ANSWERED:
+                return  # somebody else handed in the same answer
+        except ResponseNotFound:
+            log.info("the response %s was deleted while its answer came", kept.id)
+        self._responses.retract(kept.project, conversation, kept.id)
 
     def _extended(self, kept: KeptResponse, conversation: str, items: list[bytes]) -> bool:
         try:
@@ -319,9 +329,9 @@ class Background:
             return False
         return True
 
-    def _settle(self, kept: KeptResponse, response: msgspec.Raw, dropped: str = "") -> None:
+    def _settle(self, kept: KeptResponse, response: msgspec.Raw, dropped: str = "") -> bool:
         now, limits = self._clock.now(), self._responses.limits
-        if self._store.settle(
+        ended = self._store.settle(
             kept.project,
             kept.id,
             response,
@@ -330,9 +340,11 @@ class Background:
             expires_at=now + timedelta(days=limits.keep_days),
             events_until=now + timedelta(seconds=limits.events_s),
             dropped=dropped[:_MESSAGE],
-        ):
+        )
+        if ended:
             log.info("the response %s is %s", kept.id, state_of(response).status)
         self.bells.ring(kept.project, kept.id)
+        return ended
 
 
 def _over(identity: str) -> ResponseNotFound:

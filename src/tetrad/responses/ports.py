@@ -82,6 +82,10 @@ class ResponseStore(Protocol):
         """
         ...
 
+    def retract(self, project: str, conversation: str, source: str) -> int:
+        """Remove the items of a `source` from a conversation; tell how many there were."""
+        ...
+
     def conversation_items(self, project: str, conversation: str) -> list[tuple[str, bytes]]:
         """Return the items of a conversation with their ids, the oldest first."""
         ...
