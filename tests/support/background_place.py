@@ -30,7 +30,7 @@ from tetrad.responses.routes import background_router, conversation_router, rout
 from tetrad.serving import KeyEntry, RouteTable
 
 TEXT = "".join(WORDS)
-MODELS = ("later:0.5", "error:400", "error:500", "stall", "stallmid", "slow:0.05", "torn", "tools")
+MODELS = ("later:0.5", "error:400", "error:500", "stall", "stallmid", "slow:0.05", "slow:0.1", "torn", "tools")
 ENDED = ("completed", "failed", "cancelled", "incomplete")
 AT_ONCE = 3
 
@@ -53,13 +53,15 @@ def table_of(upstream: FakeOpenAI) -> RouteTable:
 
 
 @contextlib.contextmanager
-def running_place(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory, server: str) -> Iterator[Place]:
+def running_place(
+    upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory, server: str, **limits: int
+) -> Iterator[Place]:
     """Run all of it, with one of the gateway's two servers."""
     home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("db")
     prepare_home(home, table_of(upstream))
     jobs, keys, clock = ThreadWork(), StandIns(), SystemClock()
     with opened(SqliteTemplate(folder).copy(folder / "tetrad.db")) as database:
-        responses = Responses(SqlResponseStore(database), clock, ResponseLimits(background_most=AT_ONCE))
+        responses = Responses(SqlResponseStore(database), clock, ResponseLimits(background_most=AT_ONCE, **limits))
         background = Background(responses, SqlBackgroundStore(database), jobs, keys, clock)
         app = FastAPI(responses=PROBLEM_RESPONSES, docs_url=None, redoc_url=None)
         for made in (router(responses, background), background_router(background), conversation_router(responses)):

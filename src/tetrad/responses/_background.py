@@ -31,6 +31,7 @@ from tetrad.responses.errors import (
     BadResponse,
     BegunBefore,
     IdempotencyKeyReused,
+    NoSuchEvent,
     NotInBackground,
     NotStreamed,
     ResponseKeyGone,
@@ -124,7 +125,8 @@ class Background:
     def events(self, project: str, identity: str, after: int) -> EventPage:
         """Return the next events of a response after a number, none where there are none yet.
 
-        Raises `ResponseNotFound`, and `NotStreamed` for a response whose events are not kept, or not any more.
+        Raises `ResponseNotFound`, `NoSuchEvent` for a number that was not given yet, and `NotStreamed` for a response
+        whose events are not kept, or not any more.
         """
         self.lapse(project, identity)
         kept = self._responses.get(project, identity)
@@ -140,6 +142,12 @@ class Background:
                 f"the response {identity} can no longer be streamed: events are kept for "
                 f"{self._responses.limits.events_s:,} s after the end",
                 hint="retrieve it without 'stream', or raise TETRAD_RESPONSE_EVENTS_S",
+            )
+        if after >= log.next_number:
+            last = "its last one is" if log.over else "its last one so far is"
+            raise NoSuchEvent(
+                f"the response {identity} has no event {after}: {last} {log.next_number - 1}",
+                hint="give the sequence_number of the last event that you have, or leave 'starting_after' out",
             )
         return self._store.events(project, identity, after)
 
@@ -301,7 +309,17 @@ class Background:
         if conversation:
             added = status not in _ANSWERED or self._extended(kept, conversation, items)
             final = changed(final, conversation={"id": conversation} if added else None)
-        self._settle(made, final, answer.dropped)
+        if not self._settle(made, final, answer.dropped) and conversation:
+            self._retract(kept, conversation)
+
+    def _retract(self, kept: KeptResponse, conversation: str) -> None:
+        """Take back what was added for a response that was cancelled or deleted in the meantime."""
+        try:
+            if state_of(self._responses.get(kept.project, kept.id).response).status in _ANSWERED:
+                return  # somebody else handed in the same answer
+        except ResponseNotFound:
+            log.info("the response %s was deleted while its answer came", kept.id)
+        self._responses.retract(kept.project, conversation, kept.id)
 
     def _extended(self, kept: KeptResponse, conversation: str, items: list[bytes]) -> bool:
         try:
@@ -311,9 +329,9 @@ class Background:
             return False
         return True
 
-    def _settle(self, kept: KeptResponse, response: msgspec.Raw, dropped: str = "") -> None:
+    def _settle(self, kept: KeptResponse, response: msgspec.Raw, dropped: str = "") -> bool:
         now, limits = self._clock.now(), self._responses.limits
-        if self._store.settle(
+        ended = self._store.settle(
             kept.project,
             kept.id,
             response,
@@ -322,9 +340,11 @@ class Background:
             expires_at=now + timedelta(days=limits.keep_days),
             events_until=now + timedelta(seconds=limits.events_s),
             dropped=dropped[:_MESSAGE],
-        ):
+        )
+        if ended:
             log.info("the response %s is %s", kept.id, state_of(response).status)
         self.bells.ring(kept.project, kept.id)
+        return ended
 
 
 def _over(identity: str) -> ResponseNotFound:

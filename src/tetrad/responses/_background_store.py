@@ -108,10 +108,14 @@ class SqlBackgroundStore:
     ) -> bool:
         values = {"response": zlib.compress(bytes(response), 1), "upstream": upstream, "expires_at": expires_at}
         with self._database.write() as connection:
-            if not connection.execute(sa.delete(background_responses).where(*_one(project, identity))).rowcount:
+            call = connection.execute(sa.select(_c.calls).where(*_one(project, identity)).with_for_update()).scalar()
+            if call is None:
                 return False
+            connection.execute(sa.delete(background_responses).where(*_one(project, identity)))
             connection.execute(_shown(project, identity).values(values))
             status = str(state_of(response).status)
+            if status in ("completed", "incomplete"):
+                event_log.close(connection, project, identity, call, response)
             event_log.tell(connection, project, identity, f"response.{status}", response)
             event_log.mark(
                 connection, project, identity, status, ended_at=now, events_until=events_until, dropped=dropped

@@ -1,13 +1,14 @@
 """The rows by which a response in the background is known while it is kept, and its events, inside a transaction.
 
 Numbers of events have no gaps and are given once. What a second call says is counted and not shown where the first had
-said something already: nobody can go on with the half of another's answer.
+said something already: nobody can go on with the half of another's answer. The number of the call that is shown is
+negative from when it said more than is kept: what is missing of it is told in the end.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,15 +16,17 @@ import msgspec
 import sqlalchemy as sa
 
 from tetrad.kit.db import insert_or_ignore
-from tetrad.responses._model import BackgroundRequest, EventBatch, EventLog, EventPage, ResponseState
+from tetrad.responses._closing import Told
+from tetrad.responses._model import BackgroundRequest, EventBatch, EventLog, EventPage, ResponseState, output_of
 from tetrad.responses._store import background_events, background_records
 
 _r, _e = background_records.c, background_events.c
 _encode = msgspec.json.encode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
-_MUTED = -1
 _PER_PAGE = 16
+_PAGE_BYTES = 4 * 2**20
+_ROW_BYTES = 256 * 1024
 
 
 def open_record(connection: sa.Connection, asked: BackgroundRequest, now: datetime) -> bool:
@@ -112,8 +115,27 @@ def add(connection: sa.Connection, project: str, identity: str, batch: EventBatc
         for number, event in enumerate(new)
     ]
     shown = bool(row["event_bytes"] + sum(map(len, events)) <= most_bytes)
-    _put(connection, row, events if shown else [], shown_call=batch.call if shown else _MUTED)
+    _put(connection, row, events if shown else [], shown_call=batch.call if shown else -batch.call)
     return shown
+
+
+def close(connection: sa.Connection, project: str, identity: str, call: int, response: msgspec.Raw) -> None:
+    """Add what was not kept of what the last call said, made from the whole answer; nothing where all is there.
+
+    That is not bounded by what is kept of events, but by the answer.
+    """
+    row = _record(connection, project, identity)
+    if row is None or not row["followed"] or not call or row["shown_call"] != -call:
+        return
+    query = sa.select(_e.events).where(_e.project == project, _e.response == identity).order_by(_e.last)
+    told = Told(bytes(event) for packed in connection.execute(query).scalars() for event in _unpacked(packed))
+    number = row["next_number"]
+    events = [
+        _encode({**event, "sequence_number": number + place})
+        for place, event in enumerate(told.closing(output_of(response)))
+    ]
+    for part in _parts(events):
+        _put(connection, _record(connection, project, identity), part)
 
 
 def dropped_of(connection: sa.Connection, project: str, identity: str) -> str:
@@ -136,12 +158,15 @@ def page(connection: sa.Connection, project: str, identity: str, after: int) -> 
     log = log_of(connection, project, identity)
     query = sa.select(_e.last, _e.events).where(_e.project == project, _e.response == identity, _e.last > after)
     events: list[msgspec.Raw] = []
-    reached = after
+    reached, size = after, 0
     for last, packed in connection.execute(query.order_by(_e.last).limit(_PER_PAGE)):
-        these = _list.decode(zlib.decompress(packed))
+        these = _unpacked(packed)
         first = last - len(these) + 1
         events += these[max(0, after + 1 - first) :]
         reached = last
+        size += sum(map(len, map(bytes, these)))
+        if size >= _PAGE_BYTES:
+            break
     return EventPage(events, reached, over=log.over and reached >= log.next_number - 1)
 
 
@@ -153,6 +178,24 @@ def forget_events(connection: sa.Connection, now: datetime) -> int:
         connection.execute(sa.delete(background_events).where(_e.project == project, _e.response == identity))
         connection.execute(sa.update(background_records).where(*_this(project, identity)).values(event_bytes=0))
     return len(rows)
+
+
+def _parts(events: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Put events together to rows of some size."""
+    part: list[bytes] = []
+    size = 0
+    for event in events:
+        if part and size + len(event) > _ROW_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(event)
+        size += len(event)
+    if part:
+        yield part
+
+
+def _unpacked(packed: bytes) -> list[msgspec.Raw]:
+    return _list.decode(zlib.decompress(packed))
 
 
 def _put(connection: sa.Connection, row: Any, events: Sequence[bytes], **values: Any) -> None:

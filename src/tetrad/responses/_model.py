@@ -206,6 +206,10 @@ class _Output(msgspec.Struct, frozen=True):
     output: list[msgspec.Raw] = []
 
 
+class _Said(msgspec.Struct, frozen=True):
+    output: list[Any] = []
+
+
 class ResponseError(msgspec.Struct, frozen=True):
     """Why a response failed."""
 
@@ -233,6 +237,7 @@ _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "f
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _item = msgspec.json.Decoder(dict[str, Any])
 _outputs = msgspec.json.Decoder(_Output)
+_said = msgspec.json.Decoder(_Said)
 _state = msgspec.json.Decoder(ResponseState)
 _erring = msgspec.json.Decoder(_Erring)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -246,6 +251,11 @@ def state_of(response: msgspec.Raw) -> ResponseState:
 def error_of(response: msgspec.Raw) -> ResponseError | None:
     """Return why a response failed; None where it did not."""
     return _erring.decode(response).error
+
+
+def output_of(response: msgspec.Raw) -> list[Any]:
+    """Return the items of an answer."""
+    return _said.decode(response).output
 
 
 def changed(response: msgspec.Raw, **values: Any) -> msgspec.Raw:

@@ -6,20 +6,22 @@ from datetime import datetime
 
 import msgspec
 
+from tetrad.kernel import Principal
 from tetrad.responses._background import Background
-from tetrad.responses._model import BackgroundRecord, RecordSearch, ResponseError, error_of
+from tetrad.responses._model import BackgroundRecord, RecordSearch, ResponseError, ResponseState, error_of
 from tetrad.responses._service import Responses
 from tetrad.responses.errors import ResponseNotFound
-from tetrad.responses.ports import RecordStore
+from tetrad.responses.ports import Auditor, RecordStore
 
 
 class Records:
     """Responses in the background of all projects, without what was said in them. Safe to use from many threads."""
 
-    def __init__(self, store: RecordStore, responses: Responses, background: Background) -> None:
+    def __init__(self, store: RecordStore, responses: Responses, background: Background, audit: Auditor) -> None:
         self._store = store
         self._responses = responses
         self._background = background
+        self._audit = audit
 
     def search(
         self, project: str, search: RecordSearch, after: tuple[datetime, str] | None, limit: int
@@ -39,7 +41,14 @@ class Records:
         except msgspec.MsgspecError:
             return found, None
 
-    def cancel(self, project: str, identity: str) -> tuple[BackgroundRecord, ResponseError | None]:
-        """End one; one that has ended stays as it is. Raises as `Background.cancel` does."""
-        self._background.cancel(project, identity)
+    def cancel(self, actor: Principal, project: str, identity: str) -> tuple[BackgroundRecord, ResponseError | None]:
+        """End one that has not ended, which is in the audit log before it happens; one that has stays as it is.
+
+        Raises as `get` does.
+        """
+        found, _ = self.get(project, identity)
+        if ResponseState(found.status).open:
+            asked = {"status": found.status, "app": found.app, "model": found.model, "key": found.key_id}
+            self._audit(actor, "response.cancelled", identity, project, **asked)
+            self._background.cancel(project, identity)
         return self.get(project, identity)

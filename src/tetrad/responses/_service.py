@@ -169,6 +169,10 @@ class Responses:
         """Add what a response added, its input and its output; again, it changes nothing."""
         self._append(project, identity, _named(items), response)
 
+    def retract(self, project: str, identity: str, response: str) -> None:
+        """Take back what a response added to a conversation; nothing where it added nothing."""
+        self._store.retract(project, identity, response)
+
     def said(self, project: str, identity: str) -> Conversation:
         """Return everything that a conversation holds; raises `ConversationNotFound`."""
         self.talk(project, identity)

@@ -33,7 +33,7 @@ BACKGROUND_S = Setting(
 )  # fmt: skip
 EVENT_BYTES = Setting(
     "response_event_bytes", int, 16 * 2**20,
-    "Bytes of events kept of a streamed response in the background; past them only its last event comes.",
+    "Bytes of events kept of a streamed response in the background; past them the rest comes at its end.",
     minimum=1024,
 )  # fmt: skip
 EVENTS_S = Setting(

@@ -223,6 +223,13 @@ class SqlResponseStore:
             )
         return True
 
+    def retract(self, project: str, conversation: str, source: str) -> int:
+        gone = sa.delete(conversation_items).where(
+            *_items_of(project, conversation), conversation_items.c.source == source
+        )
+        with self._database.write() as connection:
+            return connection.execute(gone).rowcount
+
     def conversation_items(self, project: str, conversation: str) -> list[tuple[str, bytes]]:
         table = conversation_items.c
         query = sa.select(table.id, table.item).where(*_items_of(project, conversation)).order_by(table.place)

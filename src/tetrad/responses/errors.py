@@ -60,6 +60,12 @@ class NotStreamed(InvalidInput):
     code = "response_not_streamed"
 
 
+class NoSuchEvent(InvalidInput):
+    """A response has no event of the number after which it was asked for."""
+
+    code = "no_such_event"
+
+
 class NotInBackground(InvalidInput):
     """A response that was answered at once cannot be cancelled."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
+from tetrad.kernel import Principal
 from tetrad.responses._model import (
     BackgroundRecord,
     BackgroundRequest,
@@ -79,6 +80,10 @@ class ResponseStore(Protocol):
 
         False where they would be more than `most`, or more than `most_bytes`; None where there is no conversation.
         """
+        ...
+
+    def retract(self, project: str, conversation: str, source: str) -> int:
+        """Remove the items of a `source` from a conversation; tell how many there were."""
         ...
 
     def conversation_items(self, project: str, conversation: str) -> list[tuple[str, bytes]]:
@@ -209,4 +214,12 @@ class BackgroundKeys(Protocol):
 
     def needed(self, project: str, key_id: str) -> None:
         """See to it that gateways know that secret soon."""
+        ...
+
+
+class Auditor(Protocol):
+    """The audit log; `tetrad.identity.Audit.record` fulfils it. Never called inside a transaction of a store."""
+
+    def __call__(self, actor: Principal, action: str, target: str, project: str | None, **detail: Any) -> None:
+        """Append an event; raise where it cannot, so that what must be audited does not happen unseen."""
         ...

@@ -12,7 +12,16 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from tetrad.kit.http import Page, PageParams, cursor_time, decode_cursor, encode_cursor, parse_sort, requires
+from tetrad.kit.http import (
+    CurrentPrincipal,
+    Page,
+    PageParams,
+    cursor_time,
+    decode_cursor,
+    encode_cursor,
+    parse_sort,
+    requires,
+)
 from tetrad.responses._background import Background
 from tetrad.responses._model import (
     ID,
@@ -243,9 +252,9 @@ def record_router(records: Records) -> APIRouter:
         return BackgroundResponseView.of(*records.get(project, identity))
 
     @routes.post("/{identity}/cancel", dependencies=[requires("control")], operation_id="cancel_background_response")
-    def cancel_background_response(project: str, identity: Identity) -> BackgroundResponseView:
-        """End a response; one that has ended stays as it is."""
-        return BackgroundResponseView.of(*records.cancel(project, identity))
+    def cancel_background_response(project: str, identity: Identity, actor: CurrentPrincipal) -> BackgroundResponseView:
+        """End a response, which the audit log tells of; one that has ended stays as it is."""
+        return BackgroundResponseView.of(*records.cancel(actor, project, identity))
 
     return routes
 

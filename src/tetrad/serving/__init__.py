@@ -100,6 +100,7 @@ from tetrad.serving.errors import (
     EngineUnusable,
     RequestRefused,
     StreamBroken,
+    StreamCut,
     error_body,
     error_event,
 )
@@ -220,6 +221,7 @@ __all__ = [
     "RouteTable",
     "RouteTarget",
     "StreamBroken",
+    "StreamCut",
     "Surface",
     "TargetHealth",
     "Tier",

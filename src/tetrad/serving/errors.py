@@ -67,6 +67,14 @@ class StreamBroken(Unavailable):
     next_step = "try again; if it happens often, what runs there or stands between ends connections"
 
 
+class StreamCut(TetradError):
+    """A stream of numbered events ends before its last one; whoever comes back goes on after `sequence_number`."""
+
+    def __init__(self, why: TetradError, sequence_number: int) -> None:
+        super().__init__(why.message, hint=why.hint, code=why.code, status=why.status, retry_after_s=why.retry_after_s)
+        self.sequence_number = sequence_number
+
+
 class OutputViolated(Unavailable):
     """A model's answer does not fit the output schema or the tools of its release."""
 
@@ -113,6 +121,8 @@ def error_event(error: TetradError, dialect: str = "openai") -> bytes:
         message = f"{error.message} ({error.hint})" if error.hint else error.message
         param = getattr(error, "param", "") or None
         said = {"type": "error", "code": error.code, "message": message, "param": param}
+        if isinstance(error, StreamCut):
+            said["sequence_number"] = error.sequence_number
         return b"event: error\ndata: " + msgspec.json.encode(said) + b"\n\n"
     name = b"event: error\n" if dialect == "anthropic" else b""
     return name + b"data: " + error_body(error, dialect) + b"\n\n"

@@ -85,7 +85,10 @@ def test_after_the_end_it_is_replayed_from_any_number(client: openai.OpenAI) -> 
     identity = events[0].response.id
     assert list(client.responses.retrieve(identity, stream=True)) == events
     assert list(client.responses.retrieve(identity, stream=True, starting_after=3)) == events[4:]
-    assert list(client.responses.retrieve(identity, stream=True, starting_after=len(events) + 5)) == []
+    assert list(client.responses.retrieve(identity, stream=True, starting_after=len(events) - 1)) == []
+    with pytest.raises(openai.BadRequestError, match=f"its last one is {len(events) - 1}") as caught:
+        client.responses.retrieve(identity, stream=True, starting_after=len(events))
+    assert (caught.value.code, caught.value.param) == ("no_such_event", "starting_after")
 
 
 def test_the_clients_own_helper_puts_it_together(client: openai.OpenAI) -> None:

@@ -334,6 +334,8 @@ def test_responses_in_the_background_are_found_and_cancelled(
     first = product.control("GET", f"{API}/responses?limit=1").json()
     second = product.control("GET", f"{API}/responses?limit=1&cursor={first['next_cursor']}").json()
     assert [first["items"][0]["id"], second["items"][0]["id"]] == [done, stalled]
+    (told,) = product.control("GET", f"{API}/audit?action=response.").json()["items"]
+    assert (told["action"], told["target"], told["detail"]["model"]) == ("response.cancelled", stalled, "later/stall")
 
 
 def begun(product: Product, model: str) -> str:

@@ -259,6 +259,32 @@ def test_it_adds_to_its_conversation_once(place: Place) -> None:
     assert (place.shown(2)["status"], place.shown(2)["conversation"]) == ("completed", None)
 
 
+@pytest.mark.parametrize("how", ["cancelled", "deleted", "answered"])
+def test_an_answer_that_comes_with_a_cancellation_leaves_nothing_in_the_conversation(
+    place: Place, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What ends it comes between what is added and the end; of two workers with one answer each it is the first's."""
+    made = place.responses.begin(P, {}, [])
+    place.background.begin(asked(1, conversation=made.id))
+    store = place.background._store
+    settle = store.settle
+
+    def meanwhile(*given: Any, **more: Any) -> bool:
+        monkeypatch.setattr(store, "settle", settle)
+        if how == "cancelled":
+            place.background.cancel(P, name(1))
+        elif how == "deleted":
+            place.responses.drop(P, name(1))
+        else:
+            place.background.finish(P, name(1), answered())
+        return settle(*given, **more)
+
+    monkeypatch.setattr(store, "settle", meanwhile)
+    place.background.finish(P, name(1), answered())
+    items = place.responses.items(P, made.id, limit=10, after="", newest_first=False).data
+    assert [item["role"] for item in items] == (["user", "assistant"] if how == "answered" else [])
+
+
 def test_tending_begins_what_nobody_works_on_and_ends_what_nobody_can(place: Place) -> None:
     place.background.begin(asked(1))
     assert place.background.tend() == {"begun": 0, "ended": 0}

@@ -21,6 +21,7 @@ from tetrad.responses import (
     EventBatch,
     IdempotencyKeyReused,
     KeptResponse,
+    NoSuchEvent,
     NotStreamed,
     ResponseLimits,
     ResponseNotFound,
@@ -96,7 +97,6 @@ def test_events_are_numbered_in_their_order_and_end_with_the_response(place: Pla
     assert place.heard() == ["created", "queued", "in_progress", "a", "b", "c"]
     place.finish()
     assert place.heard(3) == ["b", "c", "completed"]
-    assert place.heard(99) == []
 
 
 def test_what_is_told_again_is_there_once_and_what_is_missing_is_waited_for(place: Place) -> None:
@@ -129,6 +129,92 @@ def test_past_the_bound_only_the_last_event_comes(place: Place) -> None:
     place.say(2, "c")
     place.finish()
     assert place.heard(2) == ["a", "completed"]
+
+
+def message(text: str) -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    return {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+
+
+def pieces(text: str, count: int) -> list[msgspec.Raw]:
+    """How an answer begins, with a text in so many pieces."""
+    begun = {"type": "response.output_item.added", "output_index": 0, "item": {**message(""), "content": []}}
+    where = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    part = {"type": "response.content_part.added", **where, "part": message("")["content"][0]}
+    delta = {"type": "response.output_text.delta", **where}
+    size = len(text) // count
+    told = [begun, part, *({**delta, "delta": text[place : place + size]} for place in range(0, len(text), size))]
+    return [msgspec.Raw(json.dumps(event).encode()) for event in told]
+
+
+def events(place: Place, after: int = -1) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while True:
+        page = place.background.events(P, R, after)
+        found += [json.loads(bytes(event)) for event in page.events]
+        after = page.last
+        if page.over:
+            return found
+
+
+def whole(text: str) -> BackgroundAnswer:
+    answer = {"status": "completed", "output": [message(text)]}
+    return BackgroundAnswer(msgspec.Raw(json.dumps(answer).encode()), "openai")
+
+
+def test_past_the_bound_the_rest_is_told_in_the_end(place: Place) -> None:
+    """What was told is gone on with, and every number is given once."""
+    place.begin()
+    place.background.take(P, R)
+    for number, event in enumerate(pieces("aaaabbbb", 8)):
+        place.background.say(P, R, EventBatch(1, number, [event]))
+    told = place.background.events(P, R, -1).events
+    place.background.finish(P, R, whole("aaaabbbb"))
+    found = events(place)
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
+    assert len(told) < 3 + 2 + 8
+    kinds = [event["type"].removeprefix("response.") for event in found[len(told) :]]
+    assert kinds[-4:] == ["output_text.done", "content_part.done", "output_item.done", "completed"]
+    assert "".join(event.get("delta", "") for event in found) == "aaaabbbb"
+    assert found[-2]["item"] == message("aaaabbbb")
+    assert events(place, 4) == found[5:]
+
+
+def test_what_a_cut_off_call_said_past_the_bound_is_not_gone_on_with(place: Place) -> None:
+    place.begin()
+    place.background.take(P, R)
+    for number, event in enumerate(pieces("x" * 900, 2)):
+        place.background.say(P, R, EventBatch(1, number, [event]))
+    place.background.take(P, R)
+    place.background.say(P, R, EventBatch(2, 0, pieces("Other", 1)))
+    place.background.finish(P, R, whole("Other"))
+    kinds = [event["type"].removeprefix("response.") for event in events(place)][-2:]
+    assert kinds == ["in_progress", "completed"]
+
+
+def test_a_page_is_bounded_in_bytes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that takes pages of some size gets through whatever stands in them."""
+    monkeypatch.setattr("tetrad.responses._event_log._PAGE_BYTES", 100)
+    place.begin()
+    place.background.take(P, R)
+    place.say(0, "a", "b")
+    place.finish()
+    first = place.background.events(P, R, -1)
+    assert (len(first.events), first.last, first.over) == (1, 0, False)
+    assert place.heard() == ["created", "queued", "in_progress", "a", "b", "completed"]
+
+
+def test_a_number_that_no_event_has_is_refused(place: Place) -> None:
+    """A stream that waits for it would wait for ever, and the client has lost count."""
+    place.begin()
+    place.background.take(P, R)
+    assert place.background.events(P, R, 2).events == []
+    with pytest.raises(NoSuchEvent, match="its last one so far is 2"):
+        place.background.events(P, R, 3)
+    place.finish()
+    assert place.heard(3) == []
+    with pytest.raises(NoSuchEvent, match="its last one is 3"):
+        place.background.events(P, R, 99)
 
 
 def test_what_is_no_event_is_refused(place: Place) -> None:

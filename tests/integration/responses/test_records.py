@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from support.background import NoWork, StandIns
-from tetrad.kernel import SystemClock
+from tetrad.kernel import Principal, SystemClock, Unavailable
 from tetrad.kit.db import Database
 from tetrad.responses import (
     Background,
@@ -28,6 +28,7 @@ from tetrad.responses._record_store import SqlRecordStore
 from tetrad.responses._store import SqlResponseStore
 
 P = "default"
+ADA = Principal("key_ada", "key", "Ada", frozenset(("control",)))
 
 
 class Ticking(SystemClock):
@@ -47,7 +48,14 @@ class Place:
         clock = Ticking()
         self.responses = Responses(SqlResponseStore(database), clock)
         self.background = Background(self.responses, SqlBackgroundStore(database), NoWork(), StandIns(), clock)
-        self.records = Records(SqlRecordStore(database), self.responses, self.background)
+        self.records = Records(SqlRecordStore(database), self.responses, self.background, self.audit)
+        self.audited: list[tuple[Any, ...]] = []
+        self.audit_full = False
+
+    def audit(self, actor: Principal, action: str, target: str, project: str | None, **detail: Any) -> None:
+        if self.audit_full:
+            raise Unavailable("the audit log cannot be written")
+        self.audited.append((actor.id, action, target, project, detail))
 
     def begin(self, number: int, *, app: str = "", model: str = "m1", key: str = "key_1", project: str = P) -> str:
         identity = f"resp_{number:08d}"
@@ -107,16 +115,34 @@ def test_a_page_goes_on_where_the_last_one_ended(place: Place) -> None:
 
 def test_an_operator_ends_one_and_what_was_dropped_is_told(place: Place) -> None:
     one, two = place.begin(1), place.begin(2)
-    record, error = place.records.cancel(P, one)
+    record, error = place.records.cancel(ADA, P, one)
     assert (record.status, error) == ("cancelled", None)
     answer = BackgroundAnswer(msgspec.Raw(b'{"status":"completed","output":[]}'), "up", dropped="seed, top_k")
     place.background.finish(P, two, answer)
-    assert place.records.cancel(P, two)[0].status == "completed"
+    assert place.records.cancel(ADA, P, two)[0].status == "completed"
     assert place.records.get(P, two)[0].dropped == place.background.dropped(P, two) == "seed, top_k"
     place.responses.drop(P, one)
     assert place.found() == [2]
-    for ask in (place.records.get, place.records.cancel):
+    for project, gone in ((P, one), ("other", two)):
         with pytest.raises(ResponseNotFound):
-            ask(P, one)
+            place.records.get(project, gone)
         with pytest.raises(ResponseNotFound):
-            ask("other", two)
+            place.records.cancel(ADA, project, gone)
+
+
+def test_a_cancellation_is_in_the_audit_log_before_it_happens_and_once(place: Place) -> None:
+    """Asked again it changes nothing, and neither does it where the response has ended by itself."""
+    one, two = place.begin(1, app="bot", model="app:bot", key="key_7"), place.begin(2)
+    place.audit_full = True
+    with pytest.raises(Unavailable):
+        place.records.cancel(ADA, P, one)
+    assert place.found(status="open") == [2, 1]
+    place.audit_full = False
+    for _ in range(2):
+        assert place.records.cancel(ADA, P, one)[0].status == "cancelled"
+    place.background.finish(P, two, BackgroundAnswer(msgspec.Raw(b'{"status":"completed","output":[]}'), "up"))
+    place.records.cancel(ADA, P, two)
+    with pytest.raises(ResponseNotFound):
+        place.records.cancel(ADA, "other", one)
+    detail = {"status": "queued", "app": "bot", "model": "app:bot", "key": "key_7"}
+    assert place.audited == [("key_ada", "response.cancelled", one, P, detail)]

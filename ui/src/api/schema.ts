@@ -3158,7 +3158,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel Background Response
-         * @description End a response; one that has ended stays as it is.
+         * @description End a response, which the audit log tells of; one that has ended stays as it is.
          */
         post: operations["cancel_background_response"];
         delete?: never;

@@ -400,7 +400,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             probe=ProviderProbe(identity.secrets.reveal, clock, egress=egress.text),
             responses=responses,
             background=background,
-            response_records=Records(SqlRecordStore(database), responses, background),
+            response_records=Records(SqlRecordStore(database), responses, background, identity.audit.record),
             batches=batches,
             limits=limits,
             leases=leases,

@@ -75,6 +75,8 @@ class GatewayCore:
         self._draining = value
         if value and self._tools is not None:
             self._tools.drain()
+        if value and self._memory is not None:
+            self._memory.drain()
 
     def exchange(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Exchange | None:
         """Return what a request asks of a model or of an MCP server; None where it asks for a page."""

@@ -157,6 +157,10 @@ class ControlMemory:
         after = starting_after(dict(parse_qsl(query)))
         return None if after is None else self._followers.follow(project, identity, after)
 
+    def drain(self) -> None:
+        """Let nobody follow any longer."""
+        self._followers.drain()
+
     async def page(self, method: str, path: str, query: str, project: str) -> Page:
         """Answer what a client asks of a stored response; raises `TetradError`."""
         identity, _, what = path.removeprefix(PREFIX).partition("/")

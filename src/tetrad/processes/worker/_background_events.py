@@ -12,6 +12,7 @@ from tetrad.processes.worker._batch_control import Control
 from tetrad.responses import EventBatch
 
 _BLANK = re.compile(rb"\r?\n\r?\n")
+_BLANK_BYTES = 4
 _BATCH_BYTES = 256 * 1024
 _BATCH = 500
 _PAUSE_S = 0.05
@@ -34,16 +35,17 @@ class EventPieces:
     """A stream of server-sent events that comes in pieces."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """Yield the data of each event that is whole by now."""
+        """Yield the data of each event that is whole by now; an event of many pieces is looked through once."""
+        seen = max(0, len(self._rest) - _BLANK_BYTES)
         self._rest += piece
         start = 0
-        for blank in _BLANK.finditer(self._rest):
-            yield data_of(self._rest[start : blank.start()])
-            start = blank.end()
-        self._rest = self._rest[start:]
+        for begin, end in [blank.span() for blank in _BLANK.finditer(self._rest, seen)]:
+            yield data_of(bytes(self._rest[start:begin]))
+            start = end
+        del self._rest[:start]
 
 
 def data_of(block: bytes) -> bytes:

@@ -40,7 +40,7 @@ export function AuditPage() {
             <SearchBox label="Ref" placeholder="Ref: app/production, app/" value={search.ref ?? ""} onChange={(ref) => set({ ref })} width={200} />
           ) : (
             <>
-              <Select aria-label="Kind of action" placeholder="All actions" data={ACTIONS.map((value) => ({ value, label: value.slice(0, -1) }))} value={search.action ?? null} onChange={(action) => set({ action: action ?? undefined })} clearable w={130} />
+              <Select aria-label="Kind of action" placeholder="All actions" data={ACTIONS.map((value) => ({ value, label: value.replace(".", "") }))} value={search.action ?? null} onChange={(action) => set({ action: action ?? undefined })} clearable w={130} />
               <SearchBox label="Target" placeholder="Done to …" value={search.target ?? ""} onChange={(target) => set({ target })} width={150} />
             </>
           )}

@@ -3,7 +3,7 @@ export type AuditTab = (typeof AUDIT_TABS)[number];
 export const AUDIT_WINDOWS = { "24h": 86_400, "7d": 604_800, "30d": 2_592_000, "1y": 31_536_000 } as const;
 export type AuditWindow = keyof typeof AUDIT_WINDOWS;
 /** The kinds of what is done, by the beginning of their names. */
-export const ACTIONS = ["project.", "member.", "key.", "secret.", "session.", "gate.", "evidence.", "prompt.", "ref."] as const;
+export const ACTIONS = ["artifact", "change.", "evidence.", "gate.", "key.", "limit.", "project.", "prompt.", "response.", "role.", "seal_key.", "secret", "sign_in_link.", "signing_key.", "team.", "tool"] as const;
 
 export interface AuditSearch {
   tab?: AuditTab | undefined;
