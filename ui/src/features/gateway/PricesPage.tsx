@@ -189,7 +189,7 @@ function Amounts({ row: { price, source } }: { row: PriceRow }) {
       <td className={kit.right}>{exactPrice(price.output, price.currency)}</td>
       <td className={kit.right}>{price.cache_read == null ? UNKNOWN : exactPrice(price.cache_read, price.currency)}</td>
       <td className={kit.right}>{price.cache_write == null ? UNKNOWN : exactPrice(price.cache_write, price.currency)}</td>
-      <td>{unitPrices(price.units, price.currency) || UNKNOWN}</td>
+      <td className={css.text}>{unitPrices(price.units, price.currency) || UNKNOWN}</td>
       <td className={css.whole}>{price.batch == null ? UNKNOWN : `× ${price.batch}`}</td>
     </>
   );

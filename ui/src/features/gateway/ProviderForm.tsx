@@ -160,7 +160,8 @@ function ModelFields({ number, model, problems, change, remove }: { number: numb
   const at = (field: string): string | undefined => problems[`models.${number}.${field}`];
   const named = model.name === "" ? `model ${number + 1}` : model.name;
   const priced = model.input !== "" || Object.keys(model.units).length > 0;
-  const [opened] = useState(priced);
+  const wrong = Object.keys(problems).some((field) => field.startsWith(`models.${number}.`) && !/\.(name|kinds)$/.test(field));
+  const [open, setOpen] = useState(priced);
   const price = (field: "input" | "output" | "cache_read" | "cache_write" | "batch" | "currency", label: string) => (
     <TextInput label={label} aria-label={`${label} of ${named}`} value={model[field]} inputMode={field === "currency" ? "text" : "decimal"} maxLength={field === "currency" ? 3 : 26} onChange={(event) => change({ [field]: event.currentTarget.value })} error={at(field)} />
   );
@@ -175,18 +176,20 @@ function ModelFields({ number, model, problems, change, remove }: { number: numb
           </ActionIcon>
         )}
       </div>
-      <details className={css.more} open={opened || Object.keys(problems).some((field) => field.startsWith(`models.${number}.`) && !/\.(name|kinds)$/.test(field))}>
+      <details className={css.more} open={open || wrong} onToggle={(event) => setOpen(event.currentTarget.open)}>
         <summary>{priced ? "Price" : "Price from the table or the public list"}{model.deployment !== "" && `, called ${model.deployment}`}</summary>
-        <div className={css.triple}>
-          {price("input", "Input")}
-          {price("output", "Output")}
-          {price("currency", "Currency")}
-          {price("cache_read", "Read from its cache")}
-          {price("cache_write", "Written to its cache")}
-          {price("batch", "Part in batches, as 0.5")}
-          <TextInput label="The provider calls it" aria-label={`What the provider calls ${named}`} placeholder="the same" value={model.deployment} maxLength={200} onChange={(event) => change({ deployment: event.currentTarget.value })} />
+        <div className={css.stack}>
+          <div className={css.triple}>
+            {price("input", "Input")}
+            {price("output", "Output")}
+            {price("currency", "Currency")}
+            {price("cache_read", "Read from its cache")}
+            {price("cache_write", "Written to its cache")}
+            {price("batch", "Part in batches, as 0.5")}
+            <TextInput label="The provider calls it" aria-label={`What the provider calls ${named}`} placeholder="the same" value={model.deployment} maxLength={200} onChange={(event) => change({ deployment: event.currentTarget.value })} />
+          </div>
+          <UnitPrices units={model.units} change={(units) => change({ units })} error={(unit) => at(`units.${unit}`)} of={named} />
         </div>
-        <UnitPrices units={model.units} change={(units) => change({ units })} error={(unit) => at(`units.${unit}`)} of={named} />
       </details>
     </div>
   );

@@ -277,7 +277,7 @@ function Models({ project, provider }: { project: string; provider: Provider }) 
                   <td>{model.kinds.join(", ")}</td>
                   <td className={kit.right}>{exactPrice(price?.input, price?.currency)}</td>
                   <td className={kit.right}>{exactPrice(price?.output, price?.currency)}</td>
-                  <td>{(price && elseOf(price)) || "–"}</td>
+                  <td>{price === null ? "–" : elseOf(price) || "–"}</td>
                   <td className={css.whole}>
                     <span className={css.chips}>
                       {price === null && known && (
