@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from support.console import sign_in
+from support.console import ROOT, sign_in
 from support.fake_openai import FakeOpenAI
 from support.product import Product
 from support.wait import wait_until
@@ -17,6 +17,7 @@ from support.wait import wait_until
 pytestmark = pytest.mark.browser
 API = "/api/v1/projects/default"
 PRICES = "gateway/prices"
+AXE = ROOT / "ui" / "node_modules" / "axe-core" / "axe.min.js"
 MODEL = "acme/Big-4.5:free"
 FITS = "[document.querySelector('main'), document.documentElement].every((it) => it.scrollWidth <= it.clientWidth)"
 Shot = Callable[[Page, str], None]
@@ -116,9 +117,19 @@ def test_an_unknown_price_is_loud_is_set_counts_at_once_and_is_taken_back(
 def test_prices_are_found_sorted_and_read_by_those_who_may_not_set_them(
     product: Product, new_page: Callable[..., Page], acme: FakeOpenAI, shot: Shot
 ) -> None:
-    page = sign_in(new_page(), product)
+    page = sign_in(new_page(bypass_csp=True), product)
+    for search in ("", "?set=acme/own-7", "?model=acme/m1"):
+        page.goto(f"{product.control_url}/p/default/{PRICES}{search}")
+        expect(page.get_by_role("alert", include_hidden=True).filter(has_text="is unknown")).to_be_visible()
+        expect(page.get_by_role("dialog")).to_have_count(1 if search else 0)
+        page.add_script_tag(path=AXE)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", scheme)
+            page.evaluate("Promise.allSettled(document.getAnimations().map((each) => each.finished))")
+            found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+            assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], f"{search} {scheme}"
     page.goto(f"{product.control_url}/p/default/{PRICES}")
-    expect(page.get_by_role("alert").filter(has_text="is unknown")).to_be_visible()
     page.get_by_role("group", name="Which prices").or_(page.get_by_role("radiogroup", name="Which prices")).get_by_text(
         "Unknown"
     ).click()

@@ -131,7 +131,7 @@ function Unpriced({ project }: { project: string }) {
         return (
           <span key={model.name}>
             {i > 0 && ", "}
-            <Link to="/p/$project/gateway/prices" params={{ project }} search={admin ? { set: model.name } : { q: model.name }} className="link mono">
+            <Link to="/p/$project/gateway/prices" params={{ project }} search={admin ? { set: model.name } : { q: model.name }} className="link mono" style={{ textDecoration: "underline" }}>
               {model.name}
             </Link>
           </span>

@@ -60,7 +60,7 @@ export function PricesPage() {
           {unknown.slice(0, 4).map((row, i) => (
             <span key={row.name}>
               {i > 0 && ", "}
-              <Link to="/p/$project/gateway/prices" params={{ project }} search={admin && settable(row) ? { set: row.name } : { model: row.name }} className="link mono">
+              <Link to="/p/$project/gateway/prices" params={{ project }} search={admin && settable(row) ? { set: row.name } : { model: row.name }} className="link mono" style={{ textDecoration: "underline" }}>
                 {row.name}
               </Link>
             </span>
@@ -68,7 +68,7 @@ export function PricesPage() {
           {unknown.length > 4 && (
             <>
               {" and "}
-              <Link to="/p/$project/gateway/prices" params={{ project }} search={{ show: "unknown" }} className="link">
+              <Link to="/p/$project/gateway/prices" params={{ project }} search={{ show: "unknown" }} className="link" style={{ textDecoration: "underline" }}>
                 {plural(unknown.length - 4, "other")}
               </Link>
             </>
@@ -155,7 +155,7 @@ function PriceTable({ rows, sort, onSort, open, give }: { rows: readonly PriceRo
               {give && (
                 <td className={kit.right}>
                   {settable(row) && (
-                    <Button variant={row.source === "unknown" ? "filled" : "default"} size="compact-xs" aria-label={`Set the price of ${row.name}`} onClick={() => give(row)}>
+                    <Button variant="default" size="compact-xs" aria-label={`Set the price of ${row.name}`} onClick={() => give(row)}>
                       Set…
                     </Button>
                   )}
