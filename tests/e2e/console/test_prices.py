@@ -105,7 +105,7 @@ def test_an_unknown_price_is_loud_is_set_counts_at_once_and_is_taken_back(
     shot(page, "price")
     drawer.get_by_role("button", name=re.compile("^Take back")).click()
     page.get_by_role("dialog", name="Take the price back?").get_by_role("button", name="Take it back").click()
-    expect(drawer).to_contain_text("Nobody knows its price")
+    expect(drawer).to_contain_text("Nobody knows its price", timeout=20_000)
     assert product.control("GET", f"{API}/model-prices", params={"model": MODEL}).json()["items"] == []
     wait_until(lambda: cost(product) is None, timeout_s=30, what="the price to count no more")
     told = product.control("GET", f"{API}/audit").text

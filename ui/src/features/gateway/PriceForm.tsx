@@ -51,7 +51,11 @@ export function PriceForm({ project, model, price, close }: { project: string; m
   );
 }
 
-/** Has everything that shows prices ask again; gateways learn of a price a moment later. */
+/** When it is asked again what gateways count by: their table is made anew a moment after a price is set or taken back. */
+const LATER_MS = [1_000, 3_000, 10_000];
+
+/** Has everything that shows prices ask again, at once and when gateways have learned of it. */
 export function refreshPrices(queries: ReturnType<typeof useQueryClient>, project: string): void {
   for (const key of ["model-prices", "routed-models", "models", "unpriced-models"]) void queries.invalidateQueries({ queryKey: [key, project] });
+  for (const ms of LATER_MS) setTimeout(() => void queries.invalidateQueries({ queryKey: ["routed-models", project] }), ms);
 }
