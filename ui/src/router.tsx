@@ -8,7 +8,7 @@ import { readAuditSearch } from "./features/audit/search";
 import { readBindingSearch } from "./features/bindings/search";
 import { readDatasetDiffSearch, readDatasetSearch, readDatasetsSearch } from "./features/datasets/search";
 import { readKeysSearch } from "./features/keys/search";
-import { readBudgetSearch, readBudgetsSearch, readCacheSearch, readProviderSearch, readProvidersSearch, readResponsesSearch, readRoutesSearch, readToolServerSearch, readToolServersSearch } from "./features/gateway/search";
+import { readBudgetSearch, readBudgetsSearch, readCacheSearch, readPricesSearch, readProviderSearch, readProvidersSearch, readResponsesSearch, readRoutesSearch, readToolServerSearch, readToolServersSearch } from "./features/gateway/search";
 import { readLineageSearch } from "./features/lineage/search";
 import { readCompareSearch, readModelSearch, readModelsSearch, readRunsSearch } from "./features/models/search";
 import { readDeriveSearch, readReleaseDiffSearch, readReleaseSearch, readReleasesSearch } from "./features/releases/search";
@@ -301,6 +301,13 @@ const budget = createRoute({
   ...lazyPage(() => import("./features/gateway/BudgetPage").then((m) => m.BudgetPage)),
 });
 
+const prices = createRoute({
+  getParentRoute: () => project,
+  path: "gateway/prices",
+  validateSearch: readPricesSearch,
+  ...lazyPage(() => import("./features/gateway/PricesPage").then((m) => m.PricesPage)),
+});
+
 const modelRoutes = createRoute({
   getParentRoute: () => project,
   path: "gateway/routes",
@@ -349,7 +356,7 @@ const system = createRoute({
   ...lazyPage(() => import("./features/system/SystemPage").then((m) => m.SystemPage)),
 });
 
-const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, bindings, binding, audit, gateway, providers, provider, keys, oldKeys, budgets, budget, modelRoutes, cache, toolServers, toolServer, responses, playground, system])])]);
+const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, bindings, binding, audit, gateway, providers, provider, keys, oldKeys, budgets, budget, prices, modelRoutes, cache, toolServers, toolServer, responses, playground, system])])]);
 
 export function makeRouter(queries: QueryClient) {
   preloadPages();

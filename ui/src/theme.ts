@@ -1,4 +1,4 @@
-import { createTheme, type MantineColorsTuple } from "@mantine/core";
+import { Alert, createTheme, type MantineColorsTuple } from "@mantine/core";
 
 /** The one accent; everything else is neutral, so that colour always says something. */
 const petrol: MantineColorsTuple = [
@@ -33,8 +33,17 @@ export const theme = createTheme({
     SegmentedControl: { defaultProps: { size: "xs" } },
     Tooltip: { defaultProps: { openDelay: 350, withArrow: false, fz: "xs" } },
     Menu: { defaultProps: { shadow: "md", transitionProps: { duration: 80 } } },
-    // Yellow words on light yellow cannot be read; the sign beside them has the colour.
-    Alert: { styles: { title: { color: "var(--t-ink)" } } },
+    // In the tints of the chips, in both themes; words are in ink, for coloured ones on a tint cannot be read.
+    Alert: Alert.extend({
+      styles: (_, { color }) => {
+        const tint = color === "yellow" ? "warn" : color === "red" ? "bad" : undefined;
+        return {
+          ...(tint === undefined ? {} : { root: { background: `var(--t-${tint}-soft)`, border: `1px solid var(--t-${tint}-line)` }, icon: { color: `var(--t-${tint})` } }),
+          title: { color: "var(--t-ink)" },
+          message: { color: "var(--t-ink-2)" },
+        };
+      },
+    }),
     // Their closing cross has no words of its own.
     Drawer: { defaultProps: { closeButtonProps: { "aria-label": "Dismiss" } } },
     Modal: { defaultProps: { closeButtonProps: { "aria-label": "Dismiss" }, transitionProps: { duration: 100 }, overlayProps: { backgroundOpacity: 0.35, blur: 2 } } },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -13,6 +14,7 @@ from tetrad.kernel import UNITS, Digest, digest_json
 from tetrad.models.errors import BadPrice
 
 MAX_PRICE_DIGITS = 30
+_PRICED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 HOSTED_SCHEMA = "tetrad.model.hosted/1"
 WEIGHTS_SCHEMA = "tetrad.model.weights/1"
 Kind = Literal["weights", "adapter", "provider"]
@@ -183,6 +185,19 @@ def hosted_document(provider: str, model: str, snapshot: str, *, immutable: bool
     return document
 
 
+def check_priced(model: str) -> str:
+    """Return the name of a model as clients ask for it, such as `bedrock/Claude-4:0`, or refuse with `BadPrice`.
+
+    Providers name models with capitals and colons, which names of the registry do not have.
+    """
+    if not _PRICED.fullmatch(model):
+        raise BadPrice(
+            f"{model[:140]!r} is no name of a model",
+            hint="as clients ask for it, such as openai/gpt-5-mini: letters, digits and . _ : / @ + -; at most 128",
+        )
+    return model
+
+
 def check_price(text: str) -> str:
     """Return a price as a plain decimal that is not negative, or refuse with `BadPrice`."""
     try:
@@ -216,6 +231,12 @@ def check_batch(text: str) -> str:
     if Decimal(part) > 1:
         raise BadPrice(f"batches would cost {part[:40]} times the price", hint="say the part of it: 0.5 is half of it")
     return part
+
+
+def next_change(entries: Iterable[PriceEntry], after: datetime) -> datetime | None:
+    """Return the first moment after `after` at which one of the prices begins or ends, None where none does."""
+    moments = (moment for entry in entries for moment in (entry.price.valid_from, entry.price.valid_to))
+    return min((moment for moment in moments if moment is not None and moment > after), default=None)
 
 
 def current_price(entries: Iterable[PriceEntry], at: datetime) -> ModelPrice | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,15 +23,17 @@ from tetrad.models._model import (
     WeightsFile,
     check_batch,
     check_price,
+    check_priced,
     check_units,
     current_price,
     hosted_document,
+    next_change,
     weights_digest,
     weights_document,
 )
 from tetrad.models._origin import Origin, check_adapter, check_file_path, check_origin
 from tetrad.models.errors import BadModel, BadPrice, ModelConflict, ModelNotFound
-from tetrad.models.ports import ModelStore, PriceList, Source, WeightsReader
+from tetrad.models.ports import Auditor, ModelStore, PriceList, Source, WeightsReader
 from tetrad.registry import (
     ABSENT,
     Activity,
@@ -69,6 +71,8 @@ class Models:
         reader: WeightsReader | None = None,
         price_list: PriceList | None = None,
         limits: ModelLimits | None = None,
+        audit: Auditor | None = None,
+        prices_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -76,6 +80,8 @@ class Models:
         self._reader = reader
         self._price_list = price_list
         self.limits = limits or ModelLimits()
+        self._audit = audit
+        self._prices_changed = prices_changed
 
     # -- registering --------------------------------------------------------------------------------------------
 
@@ -412,7 +418,7 @@ class Models:
         valid_to: datetime | None = None,
     ) -> PriceEntry:
         """Add a line to the local price table, which goes before every public list. An empty project is every one's."""
-        check_name(model, "name of a model")
+        check_priced(model)
         if valid_from is not None and valid_to is not None and valid_to <= valid_from:
             raise BadPrice("the price ends before it begins", hint="valid_to must be after valid_from")
         if len(currency) != 3 or not currency.isascii() or not currency.isupper():
@@ -432,12 +438,32 @@ class Models:
         )
         entry = PriceEntry(new_id("price"), project, model, price, self._clock.now(), actor.id)
         self._store.add_price(entry)
+        self._noted(actor, "model_price.set", entry)
         return entry
 
-    def remove_price(self, project: str, price_id: str) -> None:
-        """Take a line out of the local price table."""
-        if not self._store.remove_price(project, price_id):
-            raise ModelNotFound(f"the project {project!r} has no price {price_id!r}", code="price_not_found")
+    def remove_price(self, project: str, price_id: str, *, actor: Principal) -> None:
+        """Take a line out of the local price table; what holds then counts again."""
+        gone = next((entry for entry in self._store.prices(project, None) if entry.id == price_id), None)
+        if gone is None or not self._store.remove_price(project, price_id):
+            raise ModelNotFound(
+                f"the project {project!r} has no price {price_id!r}",
+                hint="`tetrad model price list` names its own; one of every project is not a project's to take away",
+                code="price_not_found",
+            )
+        self._noted(actor, "model_price.removed", gone)
+
+    def _noted(self, actor: Principal, action: str, entry: PriceEntry) -> None:
+        if self._audit is not None:
+            price = entry.price
+            self._audit(
+                actor, action, entry.model, entry.project or None, id=entry.id, input=price.input, output=price.output,
+                currency=price.currency, units=price.units, batch=price.batch,
+            )  # fmt: skip
+        self._prices_changed()
+
+    def next_price_change(self, after: datetime) -> datetime | None:
+        """Return when the next price of any project's table begins or ends, None where none does."""
+        return next_change(self._store.prices(None, None), after)
 
     def local_prices(self, project: str, model: str | None = None) -> Sequence[PriceEntry]:
         """Return the lines of the local price table that the project may see."""

@@ -133,8 +133,10 @@ class SqlModelStore:
             )
             return bool(done.rowcount)
 
-    def prices(self, project: str, model: str | None) -> Sequence[PriceEntry]:
-        statement = sa.select(model_prices).where(model_prices.c.project.in_([project, ""]))
+    def prices(self, project: str | None, model: str | None) -> Sequence[PriceEntry]:
+        statement = sa.select(model_prices)
+        if project is not None:
+            statement = statement.where(model_prices.c.project.in_([project, ""]))
         if model is not None:
             statement = statement.where(model_prices.c.model == model)
         with self._database.read() as connection:

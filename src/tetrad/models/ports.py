@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
+from tetrad.kernel import Principal
 from tetrad.models._model import ModelPrice, ModelRecord, PriceEntry, WeightsFacts
 
 Source = Callable[[], BinaryIO]
@@ -35,8 +36,16 @@ class ModelStore(Protocol):
 
     def remove_price(self, project: str, price_id: str) -> bool: ...
 
-    def prices(self, project: str, model: str | None) -> Sequence[PriceEntry]:
-        """Return the lines of a project and those of every project."""
+    def prices(self, project: str | None, model: str | None) -> Sequence[PriceEntry]:
+        """Return the lines of a project and those of every project; None: the lines of all projects."""
+        ...
+
+
+class Auditor(Protocol):
+    """The audit log; `tetrad.identity.Audit.record` fulfils it."""
+
+    def __call__(self, actor: Principal, action: str, target: str, project: str | None, **detail: Any) -> None:
+        """Append an event; raises where it cannot."""
         ...
 
 

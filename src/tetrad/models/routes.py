@@ -523,7 +523,7 @@ def _price_routes(routes: APIRouter, models: Models) -> None:
         """List the local price table as the project sees it."""
         return Page(items=[PriceEntryView.of(entry) for entry in models.local_prices(project, model)])
 
-    @routes.post("/model-prices", operation_id="add_model_price", status_code=201)
+    @routes.post("/model-prices", dependencies=[requires("admin")], operation_id="add_model_price", status_code=201)
     def add_model_price(project: Project, body: PriceBody, actor: CurrentPrincipal) -> PriceEntryView:
         """Add a price; where several hold at one time, the one that began last counts."""
         entry = models.set_price(
@@ -533,10 +533,14 @@ def _price_routes(routes: APIRouter, models: Models) -> None:
         )  # fmt: skip
         return PriceEntryView.of(entry)
 
-    @routes.delete("/model-prices/{price_id}", operation_id="remove_model_price", status_code=204)
-    def remove_model_price(project: Project, price_id: Annotated[str, Path(max_length=64)]) -> Response:
-        """Take a price away."""
-        models.remove_price(project, price_id)
+    @routes.delete(
+        "/model-prices/{price_id}", dependencies=[requires("admin")], operation_id="remove_model_price", status_code=204
+    )
+    def remove_model_price(
+        project: Project, price_id: Annotated[str, Path(max_length=64)], actor: CurrentPrincipal
+    ) -> Response:
+        """Take a price away; what holds then counts again."""
+        models.remove_price(project, price_id, actor=actor)
         return Response(status_code=204)
 
 

@@ -122,7 +122,7 @@ def test_a_provider_is_added_compared_stopped_and_its_health_is_seen(
     for number, model in enumerate((SLOW, BROKEN), 2):
         form.get_by_role("button", name="Another model").click()
         form.get_by_role("textbox", name=f"Model {number}").fill(model)
-    form.get_by_text("Price from the public list").first.click()
+    form.get_by_text("Price from the table or the public list").first.click()
     for field in ("Input", "Output"):
         form.get_by_role("textbox", name=f"{field} of m1", exact=True).fill("1000")
     form.get_by_role("button", name="Add the provider").click()

@@ -13,7 +13,8 @@ from support.tetrads import ALICE, Tetrads, wire
 from support.weights import safetensors
 from tetrad.kernel import digest_bytes
 from tetrad.kit.db import Database
-from tetrad.models import BadModel, ModelNotFound
+from tetrad.models import BadModel, BadPrice, ModelNotFound, Models
+from tetrad.models._store import SqlModelStore
 from tetrad.registry import BadName, GateMissing, RefMoved, RefReserved
 
 
@@ -211,13 +212,38 @@ def test_prices_come_from_the_local_table_then_the_public_list_else_are_unknown(
     assert (local.input, local.output, local.source) == ("1", "2", "manual")
     (line,) = models.local_prices("default", "gpt")
     with pytest.raises(ModelNotFound):
-        models.remove_price("other", line.id)
-    models.remove_price("default", line.id)
+        models.remove_price("other", line.id, actor=ALICE)
+    models.remove_price("default", line.id, actor=ALICE)
     assert models.price("default", "gpt") == price
     models.set_price("default", "gpt", input="0", output="0", units={"image": "0.040"}, batch="0.5", actor=ALICE)
     images = models.price("default", "gpt")
     assert images is not None
     assert (images.units, images.batch) == ({"image": "0.040"}, "0.5")
+
+
+def test_who_set_a_price_is_in_the_log_and_those_who_count_by_it_are_told(tetrads: Tetrads) -> None:
+    said: list[tuple[str, str, str | None]] = []
+    told: list[str] = []
+    models = Models(
+        SqlModelStore(tetrads.database),
+        tetrads.registry,
+        tetrads.clock,
+        audit=lambda _actor, action, target, project, **_: said.append((action, target, project)),
+        prices_changed=lambda: told.append("changed"),
+    )
+    now = tetrads.clock.now()
+    name = "bedrock/Claude-4.5@eu:0"
+    line = models.set_price("default", name, input="1", output="2", valid_to=now + timedelta(days=2), actor=ALICE)
+    assert models.price("default", name) == line.price, "providers name models with capitals and colons"
+    assert models.next_price_change(now) == now + timedelta(days=2)
+    assert models.next_price_change(now + timedelta(days=2)) is None
+    models.remove_price("default", line.id, actor=ALICE)
+    assert said == [("model_price.set", name, "default"), ("model_price.removed", name, "default")]
+    assert told == ["changed", "changed"]
+    for wrong in ("", "/x", "a b", "a" * 129, "x\n"):
+        with pytest.raises(BadPrice):
+            models.set_price("default", wrong, input="1", output="2", actor=ALICE)
+    assert len(told) == 2
 
 
 def test_local_weights_cost_nothing_and_say_so(tetrads: Tetrads, tmp_path: Path) -> None:

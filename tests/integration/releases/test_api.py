@@ -225,19 +225,29 @@ async def test_models_and_prices_over_http(site: Site) -> None:
     ]  # fmt: skip
     assert (await site.http.get(f"{P}/models/local/smollm2-135m")).json()["size_bytes"] == len(b"weights")
     assert (await site.http.get(f"{P}/models/none")).json()["code"] == "model_not_found"
-    price = await site.http.post(f"{P}/model-prices", json={"model": "openai/mini", "input": "1", "output": "2"})
+    mine = {"model": "openai/mini", "input": "1", "output": "2"}
+    refused = await site.http.post(f"{P}/model-prices", json=mine)
+    assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing"), "budgets are counted by prices"
+    key = site.identity.keys.create(ADMIN, "default", "boss", ["control", "admin"]).secret
+    async with caller(site.app, key) as boss:
+        await prices_over_http(site, boss, mine)
+
+
+async def prices_over_http(site: Site, boss: httpx.AsyncClient, mine: dict[str, str]) -> None:
+    price = await boss.post(f"{P}/model-prices", json=mine)
     assert price.status_code == 201
+    assert (await site.http.delete(f"{P}/model-prices/{price.json()['id']}")).status_code == 403
     assert (await site.http.get(f"{P}/models/openai/mini")).json()["price"]["source"] == "manual"
-    bad = await site.http.post(f"{P}/model-prices", json={"model": "openai/mini", "input": "-1", "output": "2"})
+    bad = await boss.post(f"{P}/model-prices", json={"model": "openai/mini", "input": "-1", "output": "2"})
     assert bad.json()["code"] == "bad_price"
     for wrong in ({"units": {"pixel": "1"}}, {"units": {"image": "1E999999999"}}, {"batch": "50"}):
-        bad = await site.http.post(f"{P}/model-prices", json={"model": "m", "input": "1", "output": "2", **wrong})
+        bad = await boss.post(f"{P}/model-prices", json={"model": "m", "input": "1", "output": "2", **wrong})
         assert (bad.status_code, bad.json()["code"]) == (422, "bad_price")
     units = {"image": "0.04", "audio_input": "40"}
-    made = await site.http.post(f"{P}/model-prices", json={"model": "m", "input": "0", "output": "0", "units": units})
+    made = await boss.post(f"{P}/model-prices", json={"model": "m", "input": "0", "output": "0", "units": units})
     assert made.json()["price"]["units"] == units
     assert (await site.http.get(f"{P}/model-prices?model=m")).json()["items"] == [made.json()]
-    assert (await site.http.delete(f"{P}/model-prices/{price.json()['id']}")).status_code == 204
+    assert (await boss.delete(f"{P}/model-prices/{price.json()['id']}")).status_code == 204
 
 
 async def test_a_digest_opens_nothing_in_another_project(site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import datetime, timedelta
 
 from support.wait import wait_until
 from tetrad.kernel import FixedClock
@@ -95,4 +96,49 @@ def test_a_table_that_cannot_be_made_leaves_the_last_one_in_force_and_is_told() 
     broken.clear()
     made.changed()
     wait_until(lambda: not made.error and made.sealed != good, what="the next table")
+    made.stop()
+
+
+def test_a_table_is_made_anew_when_a_price_begins_and_not_again_after_that() -> None:
+    clock = FixedClock()
+    begins = clock.now() + timedelta(milliseconds=50)
+    asked: list[datetime] = []
+
+    def due(after: datetime) -> datetime | None:
+        asked.append(after)
+        if len(asked) == 1:
+            clock.advance(timedelta(seconds=1))
+        return begins if begins > after else None
+
+    compiled: list[int] = []
+
+    def compile_table(version: int) -> RouteTable:
+        compiled.append(version)
+        return RouteTable(version=version, made_ns=0)
+
+    made = RouteTablePublisher(compile_table, KEYRING, clock, due=due)
+    made.start()
+    wait_until(lambda: len(asked) > 1, what="the table with the price")
+    assert asked[1] >= begins, "it is asked for what comes after this table"
+    made.stop()
+    assert len(compiled) == 2
+
+
+def test_a_database_that_is_away_does_not_end_the_publisher() -> None:
+    told, compiled = threading.Event(), threading.Event()
+
+    def compile_table(version: int) -> RouteTable:
+        if told.is_set():
+            compiled.set()
+        return RouteTable(version=version, made_ns=0)
+
+    def due(after: datetime) -> datetime | None:
+        told.set()
+        raise RuntimeError("the store is away")
+
+    made = RouteTablePublisher(compile_table, KEYRING, FixedClock(), due=due)
+    made.start()
+    assert told.wait(10)
+    made.changed()
+    assert compiled.wait(10), "the next table"
     made.stop()

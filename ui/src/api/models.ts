@@ -26,6 +26,25 @@ export const modelPricesQuery = (project: string, model: string) =>
     queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/model-prices", { params: { path: { project }, query: { model } }, signal }))).items,
   });
 
+export type Price = Schemas["ModelPriceView"];
+export type PriceEntry = Schemas["PriceEntryView"];
+export type PriceBody = Schemas["PriceBody"];
+
+/** The whole local price table, as the project sees it. */
+export const allPricesQuery = (project: string) =>
+  queryOptions({
+    queryKey: ["model-prices", project],
+    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/model-prices", { params: { path: { project } }, signal }))).items,
+  });
+
+export function addPrice(project: string, body: PriceBody): Promise<PriceEntry> {
+  return answer(control.POST("/api/v1/projects/{project}/model-prices", { params: { path: { project } }, body }));
+}
+
+export function removePrice(project: string, price_id: string): Promise<unknown> {
+  return answer(control.DELETE("/api/v1/projects/{project}/model-prices/{price_id}", { params: { path: { project, price_id } } }));
+}
+
 export type Run = Schemas["RunView"];
 export type Comparison = Schemas["ComparisonView"];
 export type Alias = Schemas["ModelAliasView"];

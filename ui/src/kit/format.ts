@@ -71,6 +71,15 @@ export function money(amount: string | null | undefined, currency = "USD"): stri
   return symbol ? `${sign}${symbol}${digits}` : `${sign}${digits} ${currency}`;
 }
 
+/** A price to its last digit, as it counts: `0.0375` USD → `$0.0375`, `15` → `$15.00`. */
+export function exactPrice(amount: string | null | undefined, currency = "USD"): string {
+  if (amount == null || amount === "") return UNKNOWN;
+  const [whole = "", part = ""] = amount.split(".");
+  const digits = `${whole}.${part.padEnd(2, "0")}`;
+  const symbol = symbolOf(currency);
+  return symbol === undefined ? `${digits} ${currency}` : `${symbol}${digits}`;
+}
+
 /** Powers of 1024: `105 MiB`. */
 export function bytes(size: number | null | undefined): string {
   if (size == null || !Number.isFinite(size)) return UNKNOWN;

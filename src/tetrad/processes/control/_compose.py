@@ -183,6 +183,12 @@ def build_services(settings: Settings, home: Home) -> Services:
         gates = GatePolicies(registry, evidence, gate, clock, audit=identity.audit.record)
         code = Code(registry, limits=code_limits(settings))
         datasets = Datasets(SqlDatasetStore(database), registry, clock, limits=dataset_limits(settings))
+        listeners: list[Callable[[], None]] = []
+
+        def changed(*_: object) -> None:
+            for listener in listeners:
+                listener()
+
         models = Models(
             SqlModelStore(database),
             registry,
@@ -190,6 +196,8 @@ def build_services(settings: Settings, home: Home) -> Services:
             reader=read_weights,
             price_list=PublicPrices(),
             limits=model_limits(settings),
+            audit=identity.audit.record,
+            prices_changed=changed,
         )
         prompts = Prompts(registry, policy=policy_from(settings), audit=identity.audit)
         pinned_prompts = RegistryPrompts(registry, prompts)
@@ -213,12 +221,6 @@ def build_services(settings: Settings, home: Home) -> Services:
             rebuilders=known_rebuilders(datasets, prompts, releases),
             limits=staleness_limits_from(settings),
         )
-        listeners: list[Callable[[], None]] = []
-
-        def changed(*_: object) -> None:
-            for listener in listeners:
-                listener()
-
         changes = Changes(
             SqlChangeStore(database, registry.hold),
             releases,
@@ -347,7 +349,10 @@ def build_services(settings: Settings, home: Home) -> Services:
             egress=egress.text,
         )
         publisher = RouteTablePublisher(
-            lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()), keys.keyring, clock
+            lambda version: compile_table(sources, version=version, made_ns=clock.now_ns()),
+            keys.keyring,
+            clock,
+            due=models.next_price_change,
         )
         listeners.append(publisher.changed)
         served = ServedReleases(lambda: publisher.table)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 
 from tetrad.kernel import Clock
 from tetrad.kit.seal import Keyring
@@ -13,17 +14,29 @@ from tetrad.serving import ROUTE_TABLE_AAD, RouteTable, encode_route_table
 
 log = logging.getLogger(__name__)
 HEARTBEAT_S = 5.0
+LONGEST_WAIT_S = 3600.0
+RETRY_S = 30.0
 
 
 class RouteTablePublisher:
     """Hold the newest sealed table; `changed()` may be called from any thread and returns at once.
 
+    `due` tells the first moment after another at which the table differs without a change, such as a price that begins.
     Changes that arrive while a table is being compiled are covered by one more compilation, so a burst costs two.
     A compilation that fails leaves the last good table in force and says so in the log and in `error`.
     """
 
-    def __init__(self, compile_table: Callable[[int], RouteTable], keyring: Keyring, clock: Clock) -> None:
+    def __init__(
+        self,
+        compile_table: Callable[[int], RouteTable],
+        keyring: Keyring,
+        clock: Clock,
+        *,
+        due: Callable[[datetime], datetime | None] = lambda _after: None,
+    ) -> None:
         self._compile = compile_table
+        self._due = due
+        self._compiled_at = clock.now()
         self._keyring = keyring
         self._clock = clock
         self._dirty = threading.Event()
@@ -65,7 +78,7 @@ class RouteTablePublisher:
 
     def _run(self) -> None:
         while True:
-            self._dirty.wait()
+            self._wait()
             if self._stop.is_set():
                 return
             self._dirty.clear()
@@ -75,7 +88,21 @@ class RouteTablePublisher:
                 self.error = f"{type(error).__name__}: {error}"
                 log.exception("the route table could not be compiled; the last one stays in force")
 
+    def _wait(self) -> None:
+        """Return when something changed, or when what the table is made of changes by itself at a time."""
+        while True:
+            longest = LONGEST_WAIT_S
+            try:
+                due = self._due(self._compiled_at)
+            except Exception:  # a database that is away for a while must not end the thread
+                log.exception("it is not known when the route table changes by itself; it is asked again")
+                due, longest = None, RETRY_S
+            left = longest if due is None else (due - self._clock.now()).total_seconds()
+            if left <= 0 or self._dirty.wait(min(left, longest)):
+                return
+
     def _publish(self) -> None:
+        self._compiled_at = self._clock.now()
         version = max(self.version + 1, self._clock.now_ns())
         table = self._compile(version)
         sealed = self._keyring.seal(encode_route_table(table), ROUTE_TABLE_AAD)

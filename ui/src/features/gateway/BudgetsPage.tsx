@@ -121,25 +121,19 @@ export function BudgetsPage() {
 /** Calls that no budget can count, because nobody knows what they cost. */
 function Unpriced({ project }: { project: string }) {
   const { data } = useQuery(unpricedQuery(project));
+  const admin = useAdmin();
   if (data === undefined || data.length === 0) return null;
   const calls = data.reduce((sum, model) => sum + model.calls_without_cost - Math.min(model.errors, model.calls_without_cost), 0);
   return (
     <Alert color="yellow" variant="light" icon={<IconAlertTriangle size={18} />} title={`${plural(calls, "call")} of the last 24 hours at an unknown price`}>
-      Budgets cannot count them. Give a price to{" "}
+      Budgets cannot count them. {admin ? "Give a price to" : "Nobody has given a price to"}{" "}
       {data.slice(0, 8).map((model, i) => {
-        const [provider, ...rest] = model.name.split("/");
         return (
           <span key={model.name}>
             {i > 0 && ", "}
-            {rest.length > 0 && provider !== "local" ? (
-              <Link to="/p/$project/gateway/providers/$provider" params={{ project, provider: provider ?? "" }} search={{ edit: "1" }} className="link mono">
-                {model.name}
-              </Link>
-            ) : (
-              <Link to="/p/$project/models/-/$" params={{ project, _splat: model.name }} className="link mono">
-                {model.name}
-              </Link>
-            )}
+            <Link to="/p/$project/gateway/prices" params={{ project }} search={admin ? { set: model.name } : { q: model.name }} className="link mono" style={{ textDecoration: "underline" }}>
+              {model.name}
+            </Link>
           </span>
         );
       })}

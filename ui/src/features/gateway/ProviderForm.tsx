@@ -11,6 +11,7 @@ import css from "./gateway.module.css";
 import { kindOf, loginMatters, noteOf, presetDraft, withPlace } from "./presets";
 import { ADAPTERS, bodyOf, discoverBodyOf, draftOf, KINDS, LOGINS, NO_MODEL, optionsOf, optionTexts, problemsOf, withListed, type ModelDraft, type ProviderDraft } from "./providerForm";
 import { SecretSelect } from "./SecretSelect";
+import { UnitPrices } from "./UnitPrices";
 
 /** Adds a provider, as a preset describes it where there is one, or changes one. */
 export function ProviderForm({ project, provider, preset, taken, back, close, done }: { project: string; provider?: Provider; preset?: Preset | undefined; taken: string[]; back?: () => void; close: () => void; done: (saved: Provider) => void }) {
@@ -70,7 +71,7 @@ export function ProviderForm({ project, provider, preset, taken, back, close, do
         {preset !== undefined && preset.note !== "" && <p className={css.note}>{noteOf(preset.note)}</p>}
         <fieldset className={css.group}>
           <legend>Models</legend>
-          <p className={css.note}>Prices are per million tokens. Without one the public price list is asked; a model that it does not know costs an unknown amount, never nothing.</p>
+          <p className={css.note}>Prices of text are for a million tokens. One that is given here goes before the price table and the public price list; a model that none of them knows costs an unknown amount, never nothing.</p>
           <div className={css.itemHead}>
             {find.data !== undefined && find.data.length > 0 ? (
               <MultiSelect size="xs" label={`Its models, ${find.data.length} that it lists`} placeholder="Choose by name" data={find.data} value={draft.models.map((model) => model.name).filter((name) => find.data.includes(name))} onChange={(chosen) => setDraft(withListed(draft, find.data, chosen, kindOf))} limit={100} maxValues={500} searchable hidePickedOptions />
@@ -158,6 +159,9 @@ export function ProviderForm({ project, provider, preset, taken, back, close, do
 function ModelFields({ number, model, problems, change, remove }: { number: number; model: ModelDraft; problems: Record<string, string>; change: (next: Partial<ModelDraft>) => void; remove: (() => void) | undefined }) {
   const at = (field: string): string | undefined => problems[`models.${number}.${field}`];
   const named = model.name === "" ? `model ${number + 1}` : model.name;
+  const priced = model.input !== "" || Object.keys(model.units).length > 0;
+  const wrong = Object.keys(problems).some((field) => field.startsWith(`models.${number}.`) && !/\.(name|kinds)$/.test(field));
+  const [open, setOpen] = useState(priced);
   const price = (field: "input" | "output" | "cache_read" | "cache_write" | "batch" | "currency", label: string) => (
     <TextInput label={label} aria-label={`${label} of ${named}`} value={model[field]} inputMode={field === "currency" ? "text" : "decimal"} maxLength={field === "currency" ? 3 : 26} onChange={(event) => change({ [field]: event.currentTarget.value })} error={at(field)} />
   );
@@ -172,16 +176,19 @@ function ModelFields({ number, model, problems, change, remove }: { number: numb
           </ActionIcon>
         )}
       </div>
-      <details className={css.more} open={model.input !== "" || at("input") !== undefined || at("output") !== undefined}>
-        <summary>{model.input === "" ? "Price from the public list" : "Price"}{model.deployment !== "" && `, called ${model.deployment}`}</summary>
-        <div className={css.triple}>
-          {price("input", "Input")}
-          {price("output", "Output")}
-          {price("currency", "Currency")}
-          {price("cache_read", "Read from its cache")}
-          {price("cache_write", "Written to its cache")}
-          {price("batch", "Part in batches, as 0.5")}
-          <TextInput label="The provider calls it" aria-label={`What the provider calls ${named}`} placeholder="the same" value={model.deployment} maxLength={200} onChange={(event) => change({ deployment: event.currentTarget.value })} />
+      <details className={css.more} open={open || wrong} onToggle={(event) => setOpen(event.currentTarget.open)}>
+        <summary>{priced ? "Price" : "Price from the table or the public list"}{model.deployment !== "" && `, called ${model.deployment}`}</summary>
+        <div className={css.stack}>
+          <div className={css.triple}>
+            {price("input", "Input")}
+            {price("output", "Output")}
+            {price("currency", "Currency")}
+            {price("cache_read", "Read from its cache")}
+            {price("cache_write", "Written to its cache")}
+            {price("batch", "Part in batches, as 0.5")}
+            <TextInput label="The provider calls it" aria-label={`What the provider calls ${named}`} placeholder="the same" value={model.deployment} maxLength={200} onChange={(event) => change({ deployment: event.currentTarget.value })} />
+          </div>
+          <UnitPrices units={model.units} change={(units) => change({ units })} error={(unit) => at(`units.${unit}`)} of={named} />
         </div>
       </details>
     </div>

@@ -4,6 +4,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconPlayerPlay } from "@tabler/icons-react";
 import { lazy, Suspense, useMemo, useState } from "react";
 import { deleteProvider, providerHealthQuery, providerQuery, routedModelsQuery, routeHealthQuery, trafficQuery, tryProvider, type CallFailure, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
+import { allPricesQuery } from "@/api/models";
 import { WINDOWS, type Window } from "@/api/overview";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
@@ -11,16 +12,18 @@ import { CopyButton } from "@/kit/Copy";
 import { Crumbs } from "@/kit/Crumbs";
 import { Failure } from "@/kit/Failure";
 import { ChangeAndRemove, Confirm } from "@/kit/Forms";
-import { count, duration, money, percent, plural, unitPrices } from "@/kit/format";
+import { count, duration, exactPrice, percent, plural } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { LinkButton } from "@/kit/LinkButton";
 import { Facts, Page, Panel, Scroll } from "@/kit/Page";
 import { withSearch } from "@/kit/search";
 import { ErrorState, Loading } from "@/kit/States";
-import { Ago } from "@/kit/time";
+import { Ago, useNow } from "@/kit/time";
 import css from "./gateway.module.css";
 import { tellsHealth, verdict } from "./health";
 import { ProviderForm } from "./ProviderForm";
+import { elseOf } from "./PriceLines";
+import { priceRows, sourceWords } from "./prices";
 import { LOGINS, optionTexts } from "./providerForm";
 import type { ProviderSearch } from "./search";
 
@@ -235,8 +238,14 @@ function Failures({ project, failures, window }: { project: string; failures: Ca
 
 function Models({ project, provider }: { project: string; provider: Provider }) {
   const routed = useQuery(routedModelsQuery(project));
+  const table = useQuery(allPricesQuery(project));
+  const now = useNow();
+  const admin = useAdmin();
+  const named = provider.models.map((model) => routed.data?.find((each) => each.name === `${provider.name}/${model.name}`) ?? { name: `${provider.name}/${model.name}`, kinds: model.kinds, upstream: provider.name, state: "", digest: "", price: null });
+  const rows = new Map(priceRows(named, [provider], (table.data ?? []).filter((entry) => entry.model.startsWith(`${provider.name}/`)), now).map((row) => [row.name, row]));
+  const known = routed.data !== undefined && table.data !== undefined;
   return (
-    <Panel title="Models" note="prices per million tokens, as gateways count" flush>
+    <Panel title="Models" note="prices of a million tokens, as gateways count; the rest as it says" flush>
       <Scroll label="Models and prices">
         <table className={kit.table}>
           <thead>
@@ -256,7 +265,8 @@ function Models({ project, provider }: { project: string; provider: Provider }) 
           <tbody>
             {provider.models.map((model) => {
               const full = `${provider.name}/${model.name}`;
-              const price = model.price ?? routed.data?.find((each) => each.name === full)?.price ?? null;
+              const row = rows.get(full);
+              const price = row?.price ?? null;
               return (
                 <tr key={model.name}>
                   <td className="mono">
@@ -265,10 +275,27 @@ function Models({ project, provider }: { project: string; provider: Provider }) 
                     </span>
                   </td>
                   <td>{model.kinds.join(", ")}</td>
-                  <td className={kit.right}>{price ? money(price.input, price.currency) : "–"}</td>
-                  <td className={kit.right}>{price ? money(price.output, price.currency) : "–"}</td>
-                  <td>{unitPrices(price?.units, price?.currency) || "–"}</td>
-                  <td>{model.price ? "this page" : price ? "the price list" : routed.data === undefined ? "…" : <Chip tone="warn" tip="Calls cost an unknown amount; budgets refuse or count them as they are told">unknown</Chip>}</td>
+                  <td className={kit.right}>{exactPrice(price?.input, price?.currency)}</td>
+                  <td className={kit.right}>{exactPrice(price?.output, price?.currency)}</td>
+                  <td>{price === null ? "–" : elseOf(price) || "–"}</td>
+                  <td className={css.whole}>
+                    <span className={css.chips}>
+                      {price === null && known && (
+                        <Chip tone="warn" tip="Calls cost an unknown amount; budgets refuse or count them as they are told">
+                          unknown price
+                        </Chip>
+                      )}
+                      {row?.source === "provider" ? (
+                        "this page"
+                      ) : !known ? (
+                        "…"
+                      ) : (
+                        <Link to="/p/$project/gateway/prices" params={{ project }} search={price === null && admin ? { set: full } : { model: full }} className="link">
+                          {price === null ? (admin ? "Set it" : "Why?") : sourceWords(row?.source ?? "unknown")}
+                        </Link>
+                      )}
+                    </span>
+                  </td>
                 </tr>
               );
             })}

@@ -1,3 +1,4 @@
+import { amountProblems, unitsOf } from "./units";
 import type { Provider, ProviderBody, ProviderModel } from "@/api/gateway";
 
 /** A model as it is typed: prices are texts, empty where they are not known. */
@@ -6,7 +7,7 @@ export interface ModelDraft {
   kinds: string[];
   /** What the provider calls it, where that is another name. */
   deployment: string;
-  /** Prices by other units, which the form does not show. */
+  /** Prices of what is no token of text, by the names of the API. */
   units: Record<string, string>;
   /** What part of its price a call costs in the provider's own batches, such as 0.5. */
   batch: string;
@@ -121,7 +122,7 @@ function modelOf({ name, kinds, deployment, ...price }: ModelDraft): ProviderMod
     name: name.trim(),
     kinds,
     deployment: deployment.trim(),
-    price: priced ? { input: or(price.input) ?? "0", output: or(price.output) ?? "0", cache_read: or(price.cache_read), cache_write: or(price.cache_write), currency: price.currency.trim().toUpperCase(), units: price.units, batch: or(price.batch) } : null,
+    price: priced ? { input: or(price.input) ?? "0", output: or(price.output) ?? "0", cache_read: or(price.cache_read), cache_write: or(price.cache_write), currency: price.currency.trim().toUpperCase(), units: unitsOf(price.units), batch: or(price.batch) } : null,
   };
 }
 
@@ -149,7 +150,6 @@ function urlOf(text: string): URL | null {
 }
 
 const PLACE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
-const DECIMAL = /^\d{1,12}(\.\d{1,12})?$/;
 
 /** What is wrong with a draft, by the field's name; the server judges again. */
 export function problemsOf(draft: ProviderDraft, taken: readonly string[] = []): Record<string, string> {
@@ -173,12 +173,7 @@ export function problemsOf(draft: ProviderDraft, taken: readonly string[] = []):
     if (!/^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$/.test(name)) problems[`models.${i}.name`] = "As the provider names it, such as gpt-5-mini";
     else if (names.indexOf(name) < i) problems[`models.${i}.name`] = "This model is listed already";
     if (model.kinds.length === 0) problems[`models.${i}.kinds`] = "What does it do?";
-    for (const field of ["input", "output", "cache_read", "cache_write", "batch"] as const) {
-      const typed = model[field].trim();
-      if (typed !== "" && !DECIMAL.test(typed)) problems[`models.${i}.${field}`] = "A number such as 0.25";
-    }
-    if ((model.input.trim() === "") !== (model.output.trim() === "")) problems[`models.${i}.${model.input.trim() === "" ? "input" : "output"}`] = "Give both prices, or none";
-    if (!/^[A-Z]{3}$/.test(model.currency.trim().toUpperCase())) problems[`models.${i}.currency`] = "Such as USD";
+    for (const [field, problem] of Object.entries(amountProblems(model))) problems[`models.${i}.${field}`] = problem;
   });
   return problems;
 }

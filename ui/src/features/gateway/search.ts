@@ -2,6 +2,7 @@ import { CACHE_SORTS, PROVIDER_SORTS, type CacheSort, type ProviderSort } from "
 import { BUDGET_SORTS, type BudgetSort } from "@/api/limits";
 import { WINDOWS, type Window } from "@/api/overview";
 import { RESPONSE_SORTS, RESPONSE_STATES, type ResponseSort, type ResponseState } from "@/api/responses";
+import { PRICE_SORTS, type PriceSort } from "./prices";
 import { SERVER_SORTS, type ServerSort } from "@/api/tools";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
@@ -55,6 +56,29 @@ export interface BudgetSearch {
 export function readBudgetSearch(search: Record<string, unknown>): BudgetSearch {
   const [of, period] = [text(search.of), text(search.period)];
   return { ...(of === undefined ? {} : { of }), ...(period === undefined ? {} : { period }) };
+}
+
+export const PRICE_VIEWS = ["unknown", "set"] as const;
+export type PricesOf = (typeof PRICE_VIEWS)[number];
+
+export interface PricesSearch {
+  q?: string | undefined;
+  /** Those that nobody knows, or those of the price table; without it all. */
+  show?: PricesOf | undefined;
+  sort?: PriceSort | undefined;
+  /** The model whose price is open. */
+  model?: string | undefined;
+  /** The model that gets a price. */
+  set?: string | undefined;
+  /** The form is open, and asks for which model. */
+  add?: "1" | undefined;
+}
+
+export function readPricesSearch(search: Record<string, unknown>): PricesSearch {
+  const show = PRICE_VIEWS.find((each) => each === search.show);
+  const sort = PRICE_SORTS.find((each) => each === search.sort);
+  const [model, set] = [text(search.model), text(search.set)];
+  return { ...looked(text(search.q)), ...(show === undefined ? {} : { show }), ...(sort === undefined || sort === "name" ? {} : { sort }), ...(model === undefined ? {} : { model }), ...(set !== undefined ? { set } : search.add === "1" ? { add: "1" as const } : {}) };
 }
 
 export interface RoutesSearch {

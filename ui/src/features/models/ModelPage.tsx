@@ -1,23 +1,26 @@
-import { Button, Select } from "@mantine/core";
+import { Alert, Button, Select } from "@mantine/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { IconPlus, IconSchema } from "@tabler/icons-react";
+import { IconAlertTriangle, IconPlus, IconSchema } from "@tabler/icons-react";
 import { useState } from "react";
 import { modelAliasesQuery, modelPricesQuery, modelQuery, modelVersionsQuery, type Alias, type ModelDetail } from "@/api/models";
 import { lineageQuery } from "@/api/registry";
+import { PriceForm } from "@/features/gateway/PriceForm";
+import { elseOf, PriceLines } from "@/features/gateway/PriceLines";
 import { ArtifactLink } from "@/features/lineage/ArtifactLink";
 import { ArtifactMenu } from "@/features/revocations/ArtifactMenu";
 import { BrokenBanner } from "@/features/revocations/BrokenBanner";
+import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { Crumbs } from "@/kit/Crumbs";
 import { shown } from "@/kit/Diff";
-import { bytes, compact, count, fullTime, plural, shortDigest, unitPrices } from "@/kit/format";
+import { bytes, compact, count, exactPrice, plural, shortDigest } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { LinkButton } from "@/kit/LinkButton";
 import { Facts, Page, Panel, Scroll } from "@/kit/Page";
 import { ErrorState, Loading } from "@/kit/States";
-import { Ago } from "@/kit/time";
+import { Ago, useNow } from "@/kit/time";
 import { Cap, Kind } from "./ModelsPage";
 import css from "./models.module.css";
 import { MoveAliasModal } from "./MoveAliasModal";
@@ -281,54 +284,43 @@ function UsedBy({ project, digest }: { project: string; digest: string }) {
 
 function Prices({ project, model }: { project: string; model: ModelDetail }) {
   const { data } = useQuery(modelPricesQuery(project, model.name));
+  const admin = useAdmin();
+  const clock = useNow();
+  const [setting, setSetting] = useState(false);
   const now = model.price;
+  // Engines answer every project with their weights: a price of one project would count for none of their calls.
+  const settable = admin && model.kind === "provider";
   return (
-    <Panel title="Prices" note="per million tokens">
+    <Panel
+      title="Prices"
+      note="a million tokens; the rest as it says"
+      side={
+        settable ? (
+          <Button variant={now === null ? "filled" : "default"} size="compact-xs" leftSection={<IconPlus size={13} />} onClick={() => setSetting(true)}>
+            Set a price
+          </Button>
+        ) : undefined
+      }
+    >
+      {setting && <PriceForm project={project} model={model.name} price={now} close={() => setSetting(false)} />}
       {now === null ? (
-        <p className="dim" style={{ margin: 0 }}>
-          Nobody knows its price, so that the cost of its calls is unknown, not nothing. <code>tetrad model price set</code> gives it one.
-        </p>
+        <Alert color="yellow" variant="light" icon={<IconAlertTriangle size={18} />} title="Nobody knows its price">
+          What its calls cost is unknown, not nothing, and budgets cannot count it.
+        </Alert>
       ) : (
         <Facts
           items={[
-            ["Now", `${now.input} in, ${now.output} out, ${now.currency}${now.tiered ? ", more by the length of the prompt" : ""}`],
-            ["Else", unitPrices(now.units, now.currency)],
-            ["In batches", now.batch === null ? "" : `${now.batch} of it`],
-            ["Cache", now.cache_read === null ? "" : `${now.cache_read} read${now.cache_write === null ? "" : `, ${now.cache_write} written`}`],
-            ["By", now.source === "local" ? "the price table of this installation" : now.source],
+            ["Now", `${exactPrice(now.input, now.currency)} in, ${exactPrice(now.output, now.currency)} out${now.tiered ? ", more by the length of the prompt" : ""}`],
+            ["Else", elseOf(now)],
+            ["By", now.source === "local" ? "this installation" : now.source === "manual" ? "the price table" : now.source === "genai-prices" ? "the public price list (genai-prices)" : now.source],
             ["Not counted", now.unpriced.join(", ")],
           ]}
         />
       )}
       {data !== undefined && data.length > 0 && (
-        <Scroll label="Price table">
-          <table className={kit.table} style={{ marginTop: 12 }}>
-            <thead>
-              <tr>
-                <th scope="col">In</th>
-                <th scope="col">Out</th>
-                <th scope="col">Else</th>
-                <th scope="col">Currency</th>
-                <th scope="col">From</th>
-                <th scope="col">Until</th>
-                <th scope="col">Where</th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.map((entry) => (
-                <tr key={entry.id}>
-                  <td className="num">{entry.price.input}</td>
-                  <td className="num">{entry.price.output}</td>
-                  <td>{unitPrices(entry.price.units, entry.price.currency) || "–"}</td>
-                  <td>{entry.price.currency}</td>
-                  <td>{entry.price.valid_from === null ? "always" : fullTime(Date.parse(entry.price.valid_from))}</td>
-                  <td>{entry.price.valid_to === null ? "open" : fullTime(Date.parse(entry.price.valid_to))}</td>
-                  <td>{entry.everywhere ? "every project" : "this project"}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Scroll>
+        <div style={{ marginTop: 12 }}>
+          <PriceLines project={project} lines={data} now={clock} admin={admin} />
+        </div>
       )}
     </Panel>
   );

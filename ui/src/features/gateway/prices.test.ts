@@ -1,0 +1,72 @@
+import { describe, expect, it } from "vitest";
+import type { Provider, RoutedModel } from "@/api/gateway";
+import type { PriceEntry } from "@/api/models";
+import { exactPrice } from "@/kit/format";
+import { priceBody, priceDraft, priceProblems } from "./priceForm";
+import { elseOf } from "./PriceLines";
+import { lineAt, priceRows, sortedRows, stateOf } from "./prices";
+import { readPricesSearch } from "./search";
+import { unitLabel } from "./units";
+
+const NOW = Date.parse("2026-06-01T00:00:00Z");
+const price = { input: "1", output: "2", cache_read: null, cache_write: null, currency: "USD", source: "manual", valid_from: null, valid_to: null, tiered: false, unpriced: [], units: {}, batch: null };
+const line = (id: string, change: Partial<PriceEntry["price"]> = {}, more: Partial<PriceEntry> = {}): PriceEntry => ({ id, model: "acme/a", everywhere: false, created_at: "2026-01-01T00:00:00Z", created_by: "alice", price: { ...price, ...change }, ...more });
+
+describe("the price table", () => {
+  it.each<[string, PriceEntry[], string | undefined]>([
+    ["the later begun", [line("a", { valid_from: "2026-01-01T00:00:00Z" }), line("b", { valid_from: "2026-03-01T00:00:00Z" })], "b"],
+    ["the newest of those that began together", [line("a"), line("b")], "b"],
+    ["the project's own before everybody's", [line("a"), line("b", {}, { everywhere: true })], "a"],
+    ["none that is to come", [line("a"), line("b", { valid_from: "2026-07-01T00:00:00Z" })], "a"],
+    ["none that ends this moment", [line("a", { valid_to: "2026-06-01T00:00:00Z" })], undefined],
+  ])("counts %s", (_, lines, id) => expect(lineAt(lines, NOW)?.id).toBe(id));
+  it("says of each line what it does", () => {
+    const lines = [line("a"), line("b"), line("c", { valid_from: "2026-07-01T00:00:00Z" }), line("d", { valid_to: "2026-02-01T00:00:00Z" })];
+    expect(lines.map((each) => stateOf(each, lines, NOW))).toEqual(["covered", "counts", "waits", "over"]);
+  });
+});
+
+describe("what models cost", () => {
+  const routed = (name: string, upstream: string, at: RoutedModel["price"] = null): RoutedModel => ({ name, upstream, kinds: ["chat"], state: "ready", digest: "", price: at });
+  const listed = { input: "5", output: "6", cache_read: null, cache_write: null, currency: "USD", batch: null, units: {} };
+  const acme = { name: "acme", models: [{ name: "a", kinds: ["chat"], deployment: "", price: null }, { name: "own", kinds: ["chat"], deployment: "", price: { ...listed, input: "9" } }, { name: "b", kinds: ["chat"], deployment: "", price: null }, { name: "c", kinds: ["chat"], deployment: "", price: null }] } as unknown as Provider;
+  const models = [routed("acme/a", "acme", listed), routed("acme/own", "acme", { ...listed, input: "9" }), routed("acme/b", "acme", listed), routed("acme/c", "acme"), routed("local/m", "local", { ...listed, input: "0", output: "0" })];
+  const rows = priceRows(models, [acme], [line("1"), line("2", {}, { model: "acme/own" }), line("3", { input: "7" }, { model: "local/m" }), line("4", { valid_from: "2027-01-01T00:00:00Z" }, { model: "gone/x" })], NOW);
+  it("come from the provider's form, else the table, else the list, else nobody", () => expect(rows.map((row) => [row.name, row.source, row.price?.input])).toEqual([["acme/a", "project", "1"], ["acme/own", "provider", "9"], ["acme/b", "list", "5"], ["acme/c", "unknown", undefined], ["local/m", "list", "0"], ["gone/x", "unknown", undefined]]));
+  it("are sorted, and what is unknown comes last either way", () => {
+    expect(sortedRows(rows, "-input").map((row) => row.name)).toEqual(["acme/own", "acme/b", "acme/a", "local/m", "acme/c", "gone/x"]);
+    expect(sortedRows(rows, "input").map((row) => row.name)).toEqual(["local/m", "acme/a", "acme/b", "acme/own", "acme/c", "gone/x"]);
+    expect(sortedRows(rows, "-name")[0]?.name).toBe("local/m");
+  });
+});
+
+describe("a price's form", () => {
+  const whole = { ...priceDraft("acme/a", null), input: "0.25", output: "2" };
+  it("finds nothing wrong with one that is whole", () => expect(priceProblems(whole)).toEqual({}));
+  it.each([
+    ["no model", { model: "" }, "model"],
+    ["a name that no model has", { model: "a model" }, "model"],
+    ["nothing that is charged", { input: "", output: "" }, "input"],
+    ["half a price", { output: "" }, "output"],
+    ["words", { input: "cheap" }, "input"],
+    ["less than nothing", { cache_read: "-1" }, "cache_read"],
+    ["a unit without an amount", { units: { image: "" } }, "units.image"],
+    ["batches that cost more", { batch: "50" }, "batch"],
+    ["a currency that is none", { currency: "US" }, "currency"],
+    ["an end before the beginning", { from: "2026-02-01T00:00", until: "2026-01-01T00:00" }, "until"],
+  ])("names %s", (_, change, field) => expect(Object.keys(priceProblems({ ...whole, ...change }))).toEqual([field]));
+  it("sends what was typed, and nothing for what was not", () =>
+    expect(priceBody({ ...whole, input: "", output: "", currency: "eur", units: { image: " 0.04 " }, from: "2026-02-01T00:00" })).toEqual({ model: "acme/a", input: "0", output: "0", cache_read: null, cache_write: null, batch: null, currency: "EUR", units: { image: "0.04" }, valid_from: new Date("2026-02-01T00:00").toISOString(), valid_to: null }));
+});
+
+it("prices are shown to the last digit, and what else is charged in words", () => {
+  expect(["0.0375", "15", "1.256", "0.5", null].map((each) => exactPrice(each))).toEqual(["$0.0375", "$15.00", "$1.256", "$0.50", "–"]);
+  expect(exactPrice("2", "CHF")).toBe("2.00 CHF");
+  expect(elseOf({ ...price, cache_read: "0.1", units: { image: "0.04" }, batch: "0.5" })).toBe("cache read $0.10, $0.04 an image, × 0.5 in batches");
+  expect([unitLabel("image"), unitLabel("pixel")]).toEqual(["Images, each", "pixel"]);
+});
+it("the URL of the prices is read, and what cannot be is left out", () => {
+  expect(readPricesSearch({ q: "gpt", show: "unknown", sort: "-input", model: "a/b", add: "1" })).toEqual({ q: "gpt", show: "unknown", sort: "-input", model: "a/b", add: "1" });
+  expect(readPricesSearch({ show: "free", sort: "name", model: "", set: 7 })).toEqual({});
+  expect(readPricesSearch({ set: "a/b", add: "1" })).toEqual({ set: "a/b" });
+});

@@ -1,0 +1,102 @@
+import type { Provider, RoutedModel } from "@/api/gateway";
+import type { PriceEntry } from "@/api/models";
+
+/** Who says what a model costs: its provider's form, the price table (of the project or of every one), or the public list. */
+export type PriceSource = "provider" | "project" | "everywhere" | "list" | "unknown";
+
+/** What a price says, wherever it comes from. */
+export interface ShownPrice {
+  input: string;
+  output: string;
+  cache_read?: string | null | undefined;
+  cache_write?: string | null | undefined;
+  currency: string;
+  batch?: string | null | undefined;
+  units?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface PriceRow {
+  name: string;
+  kinds: readonly string[];
+  price: ShownPrice | null;
+  source: PriceSource;
+  /** The line of the table that counts now. */
+  line: PriceEntry | undefined;
+  /** All lines of the table for it, the newest begun first. */
+  lines: readonly PriceEntry[];
+  /** Whether clients may name it now. */
+  routed: boolean;
+  /** The provider that answers for it; empty for an engine of this installation, which all projects share. */
+  provider: string;
+}
+
+export const PRICE_SORTS = ["name", "-name", "input", "-input", "output", "-output", "source", "-source"] as const;
+export type PriceSort = (typeof PRICE_SORTS)[number];
+
+const begun = (entry: PriceEntry): number => (entry.price.valid_from === null ? -Infinity : Date.parse(entry.price.valid_from));
+
+export type LineState = "counts" | "waits" | "over" | "covered";
+
+/** The line that holds at a time: the project's own before everybody's, the later begun before the older, as the server says. */
+export function lineAt(lines: readonly PriceEntry[], now: number): PriceEntry | undefined {
+  const holding = lines.filter((entry) => begun(entry) <= now && (entry.price.valid_to === null || now < Date.parse(entry.price.valid_to)));
+  return [...holding].sort(ranked)[0];
+}
+
+function ranked(a: PriceEntry, b: PriceEntry): number {
+  if (a.everywhere !== b.everywhere) return a.everywhere ? 1 : -1;
+  const [first, second] = [begun(a), begun(b)];
+  return first === second ? (a.id < b.id ? 1 : -1) : first < second ? 1 : -1;
+}
+
+/** What a line of the table does now. */
+export function stateOf(entry: PriceEntry, lines: readonly PriceEntry[], now: number): LineState {
+  if (begun(entry) > now) return "waits";
+  if (entry.price.valid_to !== null && Date.parse(entry.price.valid_to) <= now) return "over";
+  return lineAt(lines, now)?.id === entry.id ? "counts" : "covered";
+}
+
+/** Each model that clients may name or that the table prices, with what it costs and who says so. */
+export function priceRows(models: readonly RoutedModel[], providers: readonly Provider[], table: readonly PriceEntry[], now: number): PriceRow[] {
+  const lines = new Map<string, PriceEntry[]>();
+  for (const entry of table) lines.set(entry.model, [...(lines.get(entry.model) ?? []), entry]);
+  const owners = new Map(providers.map((provider) => [provider.name, provider]));
+  const rows = models.map((model): PriceRow => {
+    const owner = owners.get(model.upstream);
+    // Engines answer every project: a price of one project does not count for them.
+    const mine = [...(lines.get(model.name) ?? [])].sort(ranked);
+    const own = owner?.models.find((each) => `${owner.name}/${each.name}` === model.name)?.price ?? null;
+    const line = own === null ? lineAt(owner === undefined ? mine.filter((entry) => entry.everywhere) : mine, now) : undefined;
+    const price = own ?? line?.price ?? model.price;
+    const source = own !== null ? "provider" : line !== undefined ? (line.everywhere ? "everywhere" : "project") : price === null ? "unknown" : "list";
+    return { name: model.name, kinds: model.kinds, price, source, line, lines: mine, routed: true, provider: owner?.name ?? "" };
+  });
+  const named = new Set(models.map((model) => model.name));
+  const others = [...lines].filter(([name]) => !named.has(name));
+  return [
+    ...rows,
+    ...others.map(([name, entries]): PriceRow => {
+      const line = lineAt(entries, now);
+      return { name, kinds: [], price: line?.price ?? null, source: line === undefined ? "unknown" : line.everywhere ? "everywhere" : "project", line, lines: [...entries].sort(ranked), routed: false, provider: name.split("/")[0] ?? "" };
+    }),
+  ];
+}
+
+const WORDS: Record<PriceSource, string> = { provider: "its provider's form", project: "set here", everywhere: "this installation", list: "public price list", unknown: "nobody" };
+
+export function sourceWords(source: PriceSource): string {
+  return WORDS[source];
+}
+
+/** Rows as a list shows them; what is unknown comes last, whichever way it is sorted by price. */
+export function sortedRows(rows: readonly PriceRow[], sort: PriceSort): PriceRow[] {
+  const down = sort.startsWith("-");
+  const field = sort.replace("-", "");
+  const by = (a: PriceRow, b: PriceRow): number => {
+    if (field === "input" || field === "output") return Number(a.price?.[field] ?? 0) - Number(b.price?.[field] ?? 0);
+    return field === "source" ? sourceWords(a.source).localeCompare(sourceWords(b.source)) : a.name.localeCompare(b.name);
+  };
+  const priced = field === "input" || field === "output";
+  const last = (row: PriceRow): number => (priced && row.price === null ? 1 : 0);
+  return [...rows].sort((a, b) => last(a) - last(b) || (last(a) === 1 ? 0 : by(a, b) * (down ? -1 : 1)) || a.name.localeCompare(b.name));
+}
