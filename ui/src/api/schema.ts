@@ -2391,7 +2391,7 @@ export interface paths {
         post?: never;
         /**
          * Remove Model Price
-         * @description Take a price away.
+         * @description Take a price away; what holds then counts again.
          */
         delete: operations["remove_model_price"];
         options?: never;
