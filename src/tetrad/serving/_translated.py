@@ -127,6 +127,7 @@ class _Stream:
             piece = await self._answer.read()
             said = self._events.feed(piece) if piece else b""
             if self._answer.done or self._events.done:
+                self._answer.done = True  # the rest says nothing; cut off, it would take its connection with it
                 said += self._events.end()
                 self.done = True
                 return said

@@ -47,7 +47,7 @@ def down(
     home = Home.of(product_settings())
     supervisor = _supervisor(home)
     if supervisor is None:
-        out.print(f"nothing runs in {str(home.root)!r}")
+        out.print(f"nothing runs in {str(home.root)!r}", soft_wrap=True)
         return
     supervisor.signal(signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
@@ -71,7 +71,7 @@ def status(as_json: Json = False) -> None:
         typer.echo(json.dumps({"home": str(home.root), "supervisor": state, "control": detail}, indent=2))
         raise typer.Exit(0 if state or detail else NOTHING_RUNS)
     if state is None and detail is None:
-        out.print(f"nothing runs in {str(home.root)!r}; start it with `tetrad up`")
+        out.print(f"nothing runs in {str(home.root)!r}; start it with `tetrad up`", soft_wrap=True)
         raise typer.Exit(NOTHING_RUNS)
     if state:
         phase = "ready" if state["ready"] else "starting"
