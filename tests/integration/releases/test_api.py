@@ -267,9 +267,11 @@ async def test_a_digest_opens_nothing_in_another_project(site: Site) -> None:
 
 
 async def test_a_price_is_seen_and_taken_away_in_its_own_project_only(site: Site) -> None:
-    made = await site.http.post(f"{P}/model-prices", json={"model": "m", "input": "1", "output": "2"})
+    boss = site.identity.keys.create(ADMIN, "default", "boss", ["control", "admin"]).secret
+    async with caller(site.app, boss) as owner:
+        made = await owner.post(f"{P}/model-prices", json={"model": "m", "input": "1", "output": "2"})
     price, other = made.json()["id"], "/api/v1/projects/other"
-    key = site.identity.keys.create(ADMIN, "other", "mallory", ["control"]).secret
+    key = site.identity.keys.create(ADMIN, "other", "mallory", ["control", "admin"]).secret
     async with caller(site.app, key) as mallory:
         (shared,) = (await mallory.get(f"{other}/model-prices")).json()["items"]
         assert shared["everywhere"], "what holds in every project is seen in each"

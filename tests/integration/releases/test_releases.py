@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -124,7 +125,7 @@ def test_a_manifest_has_no_time_no_author_no_reason(tetrads: Tetrads, tmp_path: 
     made = tetrads.releases.compose_folder(
         "default", write_app(tmp_path), actor=ALICE, reason="a reason that is nowhere else", git=False
     )
-    text = tetrads.registry.read("default", made.digest).decode()
+    text = re.sub("[0-9a-f]{64}", "", tetrads.registry.read("default", made.digest).decode())  # may hold any digits
     for word in ("key_alice", "Alice", "a reason", "2026", str(tmp_path)):
         assert word not in text
     assert tetrads.releases.release("default", made.digest).version.reason == "a reason that is nowhere else"
