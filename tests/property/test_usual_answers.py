@@ -51,10 +51,10 @@ class _Read:
 @given(st.sampled_from(_STARTS), _lines, st.sampled_from(("\r\n", "\r\n", "\r\n", "\n")), _bodies)
 def test_the_parser_agrees(start: str, lines: list[str], line_break: str, body: bytes) -> None:
     data = line_break.join([start, *lines, "", ""]).encode("latin-1") + body
-    head = whole_answer(data)
-    if not head:
+    glimpsed = whole_answer(data)
+    if glimpsed is None:
         return
-    read = _Read(data)
+    head, read = glimpsed.head, _Read(data)
     assert (read.answers, read.keeps, read.parser.get_status_code()) == (1, True, 200)
     assert read.body == data[len(head) :]
     assert read.headers == headers_of(data[: len(head)])
@@ -76,6 +76,17 @@ def test_the_parser_agrees(start: str, lines: list[str], line_break: str, body: 
 def test_what_upstreams_usually_say_is_seen(headers: list[tuple[str, str]], body: bytes, length: str) -> None:
     lines = [f"{name}: {value}" for name, value in [*headers, (length, str(len(body))), ("Connection", "keep-alive")]]
     data = "\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode("latin-1") + body
-    head = whole_answer(data)
+    glimpsed = whole_answer(data)
+    assert glimpsed is not None
+    assert not glimpsed.noted
+    head = glimpsed.head
     assert head == data[: len(data) - len(body)].lower()
     assert _Read(data).headers == headers_of(data[: len(head)])
+
+
+@given(st.sampled_from(("Retry-After: 5", "retry-after-ms: 5", "X-Should-Retry: true", "Content-Encoding: gzip")))
+def test_what_asks_for_a_longer_look_is_noted(line: str) -> None:
+    for lines in ((line, "content-length: 0"), ("content-length: 0", line)):
+        glimpsed = whole_answer("\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode())
+        assert glimpsed is not None
+        assert glimpsed.noted

@@ -56,7 +56,6 @@ _PATHS: dict[str, str] = {
 }
 """Where upstreams of this protocol answer an operation, by its name."""
 _MEDIA = tuple(operation for operation in OPERATIONS if operation.kind in KINDS)
-_RETRIES, _SHOULD_RETRY, _ENCODING = b"\r\nretry-after", b"\r\nx-should-retry", b"\r\ncontent-encoding"
 _STREAMS = (b"text/event-stream", CONTENT_TYPE)
 _CALLERS_FAULT = ("Failed to parse messages:", "Failed to parse tools:")
 """How llama.cpp's server begins what it says of a malformed request; it says so with 500, and clients try again."""
@@ -136,8 +135,8 @@ class OpenAIEndpoint(PooledEndpoint):
         outcome_of = OUTCOMES.get(call.operation.name)
         if outcome_of is None or response.buffered > self._provider.answer_bytes:
             return None
-        head = response.glimpsed
-        if not head or _RETRIES in head or _SHOULD_RETRY in head or _ENCODING in head:
+        glimpsed = response.glimpsed
+        if glimpsed is None or glimpsed.noted:
             return None
         content_type = response.header(b"content-type")
         if content_type is None or content_type.startswith(_STREAMS):

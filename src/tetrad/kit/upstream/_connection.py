@@ -11,7 +11,7 @@ import httptools
 from tetrad.kernel import TetradError
 from tetrad.kit.upstream._errors import BrokenAnswer, ConnectionLost, TimedOut, UpstreamFailure
 from tetrad.kit.upstream._limits import Limits, Timeouts
-from tetrad.kit.upstream._usual import headers_of, whole_answer
+from tetrad.kit.upstream._usual import Glimpse, headers_of, whole_answer
 
 Headers = list[tuple[bytes, bytes]]
 _BODILESS = frozenset((204, 304))
@@ -39,8 +39,8 @@ class Response:
     def __init__(self, connection: Connection) -> None:
         self.status = 0
         self.complete = False
-        self.glimpsed = b""
-        """The head in lower case, of an answer that came as a whole: to be looked through without taking it apart."""
+        self.glimpsed: Glimpse | None = None
+        """What was seen of the head of an answer that came as a whole, without taking it apart."""
         self._head = b""
         self._headers: Headers | None = None
         self._connection: Connection | None = connection
@@ -61,12 +61,12 @@ class Response:
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of a header (lower-case name), None where it is absent."""
         glimpsed = self.glimpsed
-        if glimpsed:
-            at = glimpsed.find(b"\r\n%b:" % name)
+        if glimpsed is not None:
+            at = glimpsed.head.find(b"\r\n%b:" % name)
             if at < 0:
                 return None
             at += len(name) + 3
-            return self._head[at : glimpsed.index(b"\r\n", at)].lstrip(b" \t")
+            return self._head[at : glimpsed.head.index(b"\r\n", at)].lstrip(b" \t")
         for key, value in self.headers:
             if key == name:
                 return value
@@ -153,9 +153,9 @@ class Response:
             self.wake()
         return self._buffered
 
-    def whole(self, glimpsed: bytes, data: bytes) -> None:
+    def whole(self, glimpsed: Glimpse, data: bytes) -> None:
         """Take head and body at once, and end."""
-        cut = len(glimpsed)
+        cut = len(glimpsed.head)
         self.status = 200
         self.glimpsed = glimpsed
         self._head = data[:cut]
@@ -410,8 +410,11 @@ class Connection(asyncio.Protocol):
         limits = self._limits
         if len(data) > limits.high_water_bytes or self._bodiless:
             return False
-        head = whole_answer(data)
-        if not head or len(head) > limits.head_bytes or head.count(b"\r\n") - 2 > limits.headers:
+        glimpsed = whole_answer(data)
+        if glimpsed is None:
+            return False
+        head = glimpsed.head
+        if len(head) > limits.head_bytes or head.count(b"\r\n") - 2 > limits.headers:
             return False
         if len(data) - len(head) > limits.body_bytes:
             return False
@@ -421,7 +424,7 @@ class Connection(asyncio.Protocol):
         self._response = None
         self.served += 1
         self._ended = True
-        response.whole(head, data)
+        response.whole(glimpsed, data)
         self._done()
         return True
 
