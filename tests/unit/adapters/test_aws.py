@@ -52,7 +52,10 @@ def test_the_published_vectors_are_met(method: str, target: str, signature: str)
 
 
 @given(
-    st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=40),
+    # nothing is called by dots alone, which botocore takes for steps of the path
+    st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=40).filter(
+        lambda name: name.strip(".") != ""
+    ),
     st.binary(max_size=200),
     st.sampled_from(["", "a-token/+="]),
 )
