@@ -70,10 +70,10 @@ def _size(call: ModelCall, name: str) -> int:
     sent = call.fields.get(name)
     if sent is None:
         return 0
+    if name != call.operation.input:
+        return memoryview(sent).nbytes
     data = bytes(sent)
-    if name != call.operation.input or (len(data) < _ENCODED_BYTES and _DOCUMENT not in data):
-        return len(data)
-    return _as_text(data)
+    return _as_text(data) if len(data) >= _ENCODED_BYTES or data.find(_DOCUMENT) >= 0 else len(data)
 
 
 def _as_text(data: bytes) -> int:
