@@ -17,6 +17,7 @@ from tetrad.serving._body import Fields, append, read_fields
 from tetrad.serving._dispatch import Dispatch, settle
 from tetrad.serving._exchange import Exchange
 from tetrad.serving._model import ReleaseRoute, RouteTable
+from tetrad.serving._pumping import Put, pumped
 from tetrad.serving._routing import Route
 from tetrad.serving._said import Said, said
 from tetrad.serving.errors import OutputViolated, error_event
@@ -293,6 +294,10 @@ class _CheckedStream:
         event = error_event(violated(self._why), self._operation.dialect)
         place = max((piece.rfind(marker) for marker in _MARKERS[self._operation.name]), default=-1)
         return piece + event if place < 0 else piece[:place] + event + piece[place:]
+
+    async def pump(self, put: Put) -> None:
+        """Hand on all pieces but the last, which `read` checks; see `pumped`."""
+        await pumped(self._answer, put)
 
     def outcome(self) -> Outcome:
         outcome = self._answer.outcome()

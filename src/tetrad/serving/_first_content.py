@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Literal
+from collections.abc import Coroutine
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from tetrad.kernel import UNREADABLE, Clock
+from tetrad.serving._pumping import Put, pumped
 from tetrad.serving.errors import DeadlinePassed
 from tetrad.serving.ports import Answer, Outcome
 
@@ -18,6 +20,7 @@ _NOTHING = msgspec.Raw(b"")
 _EMPTY = frozenset((b"", b"null", b'""', b"[]", b"{}"))
 
 Content = Literal["none", "some", "error"]
+T = TypeVar("T")
 
 
 class _Choice(msgspec.Struct, frozen=True):
@@ -114,18 +117,25 @@ class Held:
             piece = self._held.popleft()
             self.done = self._ended and not self._held
             return piece
-        if self._deadline is None:
-            piece = await self._answer.read()
-        else:
-            try:
-                async with asyncio.timeout(self._deadline - self._clock.monotonic()):
-                    piece = await self._answer.read()
-            except TimeoutError:
-                raise DeadlinePassed(
-                    "the request's deadline passed in the middle of its answer", hint="allow more time"
-                ) from None
+        piece = await self._in_time(self._answer.read())
         self.done = self._answer.done
         return piece
+
+    async def pump(self, put: Put) -> None:
+        """Hand on pieces as they come, once those that were held back are out; see `pumped`."""
+        if not self._held:
+            await self._in_time(pumped(self._answer, put))
+
+    async def _in_time(self, step: Coroutine[Any, Any, T]) -> T:
+        if self._deadline is None:
+            return await step
+        try:
+            async with asyncio.timeout(self._deadline - self._clock.monotonic()):
+                return await step
+        except TimeoutError:
+            raise DeadlinePassed(
+                "the request's deadline passed in the middle of its answer", hint="allow more time"
+            ) from None
 
     def outcome(self) -> Outcome:
         return self._answer.outcome()

@@ -15,6 +15,7 @@ import msgspec
 
 from tetrad.kernel import Clock, Overloaded, TetradError
 from tetrad.serving._failures import FailureKind, classify, classify_error
+from tetrad.serving._pumping import Put, pumped
 from tetrad.serving.ports import Answer, Handler, ModelCall, Outcome
 
 INTERVAL_S = 2.0
@@ -214,6 +215,10 @@ class _Held:
         piece = await self._answer.read()
         self.done, self.received_ns = self._answer.done, self._answer.received_ns
         return piece
+
+    async def pump(self, put: Put) -> None:
+        """Hand on pieces as they come; see `pumped`."""
+        await pumped(self._answer, put)
 
     def outcome(self) -> Outcome:
         return self._answer.outcome()

@@ -36,6 +36,7 @@ from tetrad.serving._handing import STEP, Holds, LineReply, rendered, settling
 from tetrad.serving._model import RouteTable
 from tetrad.serving._operations import COMPLETIONS, RESPONSES
 from tetrad.serving._prompting import house_compiler
+from tetrad.serving._pumping import pumped
 from tetrad.serving._routing import BrokenRoute, CompiledTable, Route
 from tetrad.serving.errors import RequestRefused, error_body, error_event
 from tetrad.serving.ports import Answer, ModelCall, PromptCompiler, Provider, Stage
@@ -336,10 +337,10 @@ class Pipeline:
         self, exchange: Exchange, attempt: Attempt | None, answer: Answer, reply: Reply, *, events: bool
     ) -> None:
         try:
-            pump, put = getattr(answer, "pump", None), getattr(reply, "put", None)
+            put = getattr(reply, "put", None)
             while True:
-                if pump is not None and put is not None:
-                    await pump(put)
+                if put is not None:
+                    await pumped(answer, put)
                 piece = await answer.read()
                 if answer.done:
                     break

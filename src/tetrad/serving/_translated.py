@@ -13,6 +13,7 @@ from tetrad.serving._body import text_field
 from tetrad.serving._estimate import estimated_tokens
 from tetrad.serving._model import Upstream
 from tetrad.serving._operations import CHAT, COUNT_TOKENS, MESSAGES, RESPONSES
+from tetrad.serving._pumping import Put, pumped
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import Answer, Handler, ModelCall, Outcome
 from tetrad.serving.translation import Translation, find, maker_of
@@ -120,22 +121,47 @@ class _Stream:
         self._answer = answer
         self._translation = translation
         self._events = translation.events()
+        self._said = b""
+        """What was made of the last piece, where it came while the stream flowed."""
+        self._fault: Exception | None = None
 
     async def read(self) -> bytes:
+        if self._fault is not None:
+            raise self._fault
         silent = 0
-        while True:
+        said, self._said = self._said, b""
+        while not self._events.done:
             piece = await self._answer.read()
             said = self._events.feed(piece) if piece else b""
-            if self._answer.done or self._events.done:
-                self._answer.done = True  # the rest says nothing; cut off, it would take its connection with it
-                said += self._events.end()
-                self.done = True
-                return said
-            if said:
+            if self._answer.done:
+                break
+            if said and not self._events.done:
                 return said
             silent += 1
             if not silent % _PAUSE_EVERY:
                 await asyncio.sleep(0)
+        self._answer.done = True  # the rest says nothing; cut off, it would take its connection with it
+        said += self._events.end()
+        self.done = True
+        return said
+
+    async def pump(self, put: Put) -> None:
+        """Hand on what pieces say in the client's protocol; see `pumped`."""
+        if self._fault is not None or self._events.done:
+            return
+
+        def take(piece: bytes) -> bool:
+            try:
+                said = self._events.feed(piece)
+            except Exception as error:  # noqa: BLE001 - raised again by whoever reads on
+                self._fault = error
+                return False
+            if self._events.done:
+                self._said = said
+                return False
+            return put(said) if said else True
+
+        await pumped(self._answer, take)
 
     def outcome(self) -> Outcome:
         return self._translation.outcome(self._answer.outcome())

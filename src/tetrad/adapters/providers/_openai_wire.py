@@ -9,12 +9,16 @@ from typing import Any
 
 import msgspec
 
+from tetrad.adapters.providers._usual_text import Runs
 from tetrad.kernel import UNREADABLE, Usage
 from tetrad.serving import units_of_chat, usage_of_chat
 
+TEXTS = (b'"content":', b'"reasoning_content":', b'"reasoning":', b'"text":')
+"""Names whose values are texts of a stream, the most usual first."""
 _NOTHING = msgspec.Raw(b"")
 _BLANK = re.compile(rb"\r?\n\r?\n")
-_DONE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:\r?\n){0,2}")
+_MARK = b"[DONE]"
+_DONE = re.compile(rb"data:[ \t]*\[DONE\][ \t]*(?:\r?\n){0,2}")
 
 
 class _Choice(msgspec.Struct, frozen=True, gc=False):
@@ -123,16 +127,22 @@ def read_error(body: bytes) -> tuple[str, str] | None:
 
 def end_of_stream(events: bytes) -> int | None:
     """Return where the marker `data: [DONE]` ends; None where it is absent."""
-    if b"[DONE]" not in events:
-        return None
-    match = _DONE.search(events)
-    return match.end() if match else None
+    at = events.find(_MARK)  # `in` asks whether it is a number first, which costs more than the search
+    while at >= 0:
+        line = max(events.rfind(b"\n", 0, at), events.rfind(b"\r", 0, at)) + 1
+        match = _DONE.match(events, line)
+        if match is not None:
+            return match.end()
+        at = events.find(_MARK, at + 1)
+    return None
 
 
 def without_usage_events(events: bytes) -> bytes:
     """Drop the events that carry nothing but usage: the client did not ask for them, we did."""
-    if b'"usage"' not in events:
+    if events.find(b'"usage"') < 0:
         return events
+    if events.find(b"\r") < 0:
+        return b"\n\n".join([each for each in events.split(b"\n\n") if not _only_usage(each)])
     kept, start = [], 0
     for match in _BLANK.finditer(events):
         event = events[start : match.end()]
@@ -144,6 +154,8 @@ def without_usage_events(events: bytes) -> bytes:
 
 
 def _only_usage(event: bytes) -> bool:
+    if event.find(b'"usage"') < 0:
+        return False
     for payload in _payloads(event):
         try:
             tail = _tails.decode(payload)
@@ -188,25 +200,38 @@ class StreamReader:
 
     def feed(self, events: bytes, *, torn: bool = False) -> None:
         """Read whole events; where the front is `torn`, what cannot be read there does not count."""
-        decode, take = _chunks.decode, self._take
-        texts: list[str] | None = None
-        for line in events.split(b"\n"):
+        runs = Runs()
+        for event in events.split(b"\n\n"):
+            if runs.take(event):
+                continue
+            if runs:
+                self._read_run(runs, torn=torn)
+            self._read(event, runs, torn=torn)
+        if runs:
+            self._read_run(runs, torn=torn)
+
+    def _read_run(self, runs: Runs, *, torn: bool) -> None:
+        text, unread = runs.said()
+        if text:
+            self._choices[0]["content"].append(text)
+        for event in unread:
+            self._read(event, runs, torn=torn)
+
+    def _read(self, event: bytes, runs: Runs, *, torn: bool) -> None:
+        for line in event.split(b"\n"):
             if line[:5] != b"data:":
                 continue
             payload = line[5:].strip()
             if not payload or payload == b"[DONE]":
                 continue
             try:
-                chunk = decode(payload)
+                chunk = _chunks.decode(payload)
             except UNREADABLE:
                 self.unread += not torn
                 continue
-            if texts is not None and (text := _plain_text(chunk)) is not None:
-                texts.append(text)
-                continue
-            take(chunk)
-            first = self._choices.get(0)
-            texts = first.get("content") if first is not None and self.id and self.model else None
+            self._take(chunk)
+            if self.id and self.model and (text := _plain_text(chunk)):
+                runs.learn(event, TEXTS[0], text)
 
     @property
     def finish_reasons(self) -> tuple[str, ...]:
