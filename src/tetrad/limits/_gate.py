@@ -246,7 +246,7 @@ class Gate:
             Decimal(cost)
             for pricer in (model.pricer for model in models)
             if pricer is not None
-            and pricer.currency == rule.currency
+            and pricer.tells(rule.currency)
             and (cost := pricer.most(estimate.input, estimate.output)) is not None
         ]
         if costs:
@@ -417,7 +417,7 @@ def _spent(attempts: Sequence[Attempt], currency: str) -> tuple[int, int]:
     """Return what calls cost, and how many of them cost nobody knows what."""
     spent = unknown = 0
     for made in attempts:
-        if made.cost is not None and made.currency == currency:
+        if made.cost is not None and (made.currency == currency or made.cost == "0"):
             spent += cost_units(made.cost)
         elif Hold.was_used(made):
             unknown += 1

@@ -301,7 +301,7 @@ class GatewayHealth(msgspec.Struct, frozen=True):
 
 
 def _priced(targets: Sequence[Target], currency: str) -> list[Target]:
-    return [each for each in targets if each.model.pricer is not None and each.model.pricer.currency == currency]
+    return [each for each in targets if each.model.pricer is not None and each.model.pricer.tells(currency)]
 
 
 def suits(target: Target, facts: Facts, kind: Kind) -> bool:

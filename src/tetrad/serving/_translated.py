@@ -138,7 +138,8 @@ class _Stream:
                 await asyncio.sleep(0)
 
     def outcome(self) -> Outcome:
-        return self._translation.outcome(self._answer.outcome())
+        outcome = self._translation.outcome(self._answer.outcome())
+        return msgspec.structs.replace(outcome, events=getattr(self._events, "number", 0))
 
     def close(self) -> None:
         self._answer.close()

@@ -98,6 +98,44 @@ async def test_no_target_is_called_whose_price_a_budget_cannot_count(tmp_path: P
     assert only.upstream.calls == 0
 
 
+def own_price(price: Price) -> Callable[[RouteTable], RouteTable]:
+    """Return what lets an engine's model be free for all, and cost the project `default` something."""
+
+    def change(table: RouteTable) -> RouteTable:
+        entry = msgspec.structs.replace(table.models["local/m1"], price=Price("0", "0"))
+        route = ModelRoute(name="smart", project="default", targets=(RouteTarget("local/m1"),))
+        other = KeyEntry("key_other", "other", ("data",))
+        return msgspec.structs.replace(
+            table,
+            models={**table.models, "local/m1": entry},
+            prices={"default/local/m1": price},
+            routes={"default/smart": route},
+            keys={**table.keys, g.key_hash("of-another"): other},
+        )
+
+    return change
+
+
+async def test_an_engine_costs_what_the_project_says_by_every_name_and_others_nothing(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1, subject="project"), rule("money", 1, subject="project", project="other"))
+    worker = Worker(tmp_path, keeper, own_price(Price("1.5", "6")))
+    async with running(worker):
+        for name in ("local/m1", "smart", "app:assistant@static"):
+            assert (await worker.ask(name, max_tokens=100)).status == 200
+        assert (await worker.ask("local/m1", key="of-another", max_tokens=100)).status == 200
+    assert [record.attempts[-1].cost for record in worker.records] == ["0.000135"] * 3 + ["0"]
+    assert spent(keeper) == 3 * 135_000_000
+
+
+async def test_what_is_free_is_free_in_the_currency_of_every_budget(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1, subject="project", currency="EUR"))
+    worker = Worker(tmp_path, keeper, own_price(Price("0", "0")))
+    async with running(worker):
+        assert (await worker.ask("local/m1", max_tokens=100)).status == 200
+        assert (await worker.ask("smart", max_tokens=100)).status == 200
+    assert [(account.spent, account.unknown) for account in keeper.store.book.values()] in ([], [(0, 0)])
+
+
 async def test_a_budget_that_counts_calls_of_unknown_price_lets_a_route_call_them(tmp_path: Path) -> None:
     keeper = keeper_of(rule("money", 1, subject="project", unknown="count"))
     worker = Worker(tmp_path, keeper, lambda table: with_route(table, None, Price("0.15", "0.6")))
