@@ -14,6 +14,7 @@ import msgspec
 
 from tetrad.kernel import Clock, Usage
 from tetrad.limits._estimate import BYTES_PER_TOKEN, Estimate
+from tetrad.limits._media import Steps, finished
 from tetrad.limits._model import cost_units, money_text
 from tetrad.limits._pockets import Pocket, Pockets, Refused
 from tetrad.limits.errors import BudgetSpent, LimitReached, LimitsUnavailable, PriceUnknown
@@ -179,9 +180,23 @@ class Gate:
 
         A step may be sent what the steps before it said, so its input is reckoned to be so much longer.
         """
+        return finished(self._parts(route, call))
+
+    async def parts_of_long(self, route: Route, call: ModelCall) -> list[Part]:
+        """Return the same of a call that is long to look at, and let others have their turn meanwhile."""
+        steps = self._parts(route, call)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                found: list[Part] = end.value
+                return found
+            await asyncio.sleep(0)
+
+    def _parts(self, route: Route, call: ModelCall) -> Steps[list[Part]]:
         release = route.release.route if route.release is not None else None
         if release is None or not release.steps:
-            return [Part(route, Estimate.of(call, self._assumed_output))]
+            return [Part(route, (yield from Estimate.steps(call, self._assumed_output)))]
         parts, said = [], 0
         for step in release.steps:
             # only the last step, whose answer is the answer, is asked by all that the client says
@@ -189,7 +204,7 @@ class Gate:
             given = call.fields if step is release.steps[-1] else {n: v for n, v in call.fields.items() if n in wanted}
             fixed = {name: step.params[name] for name in step.fixed if name in step.params}
             own = msgspec.structs.replace(call, fields={**step.params, **given, **fixed})
-            alone = Estimate.of(own, self._assumed_output)
+            alone = yield from Estimate.steps(own, self._assumed_output)
             parts.append(Part(route.steps.get(step.step, route), Estimate(alone.input + said, alone.output), step.step))
             said += alone.output
         return parts

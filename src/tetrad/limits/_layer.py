@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from tetrad.limits._estimate import is_long
 from tetrad.limits._gate import Counted, Gate, Part, counted_as, payable
 from tetrad.limits._tries import Tries, is_tried
 from tetrad.serving import STEP, Dispatch, Exchange, KeyEntry, LimitRule, Route, RouteTable
@@ -52,7 +53,7 @@ class LimitLayer:
             rules = by_project.get(key.project)
             if rules is None:
                 return await following(exchange, route, call)
-            parts = gate.parts(route, call)
+            parts = await gate.parts_of_long(route, call) if is_long(call) else gate.parts(route, call)
             counted = buckets(rules, key, exchange, parts)
             tried = any(is_tried(part.route) for part in parts)
             if not counted and not (tried and of_models[key.project]):

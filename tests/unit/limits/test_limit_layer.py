@@ -20,6 +20,7 @@ from support.limited import Reply, Worker, keeper_of, running
 from support.limits import LocalKeeper, rule
 from tetrad.kernel import Usage, usage_of_parts
 from tetrad.limits import LimitLayer
+from tetrad.limits._media import STEP_BYTES
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import (
     CHAT,
@@ -125,6 +126,20 @@ async def test_an_engine_costs_what_the_project_says_by_every_name_and_others_no
         assert (await worker.ask("local/m1", key="of-another", max_tokens=100)).status == 200
     assert [record.attempts[-1].cost for record in worker.records] == ["0.000135"] * 3 + ["0"]
     assert spent(keeper) == 3 * 135_000_000
+
+
+async def test_others_have_their_turn_while_a_long_document_is_reckoned(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("tokens", 10**6)))
+    document = b"%PDF-1.7\n1 0 obj << /Type /Pages /Count 9 >> endobj\n" + bytes(3_000_000)
+    part = {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{base64.b64encode(document).decode()}"}}
+    turns = 0
+    async with running(worker):
+        long = asyncio.create_task(worker.ask(messages=[{"role": "user", "content": [part]}], max_tokens=100))
+        while not worker.upstream.calls and not long.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert (await long).status == 200
+    assert turns > len(document) // STEP_BYTES
 
 
 async def test_what_is_free_is_free_in_the_currency_of_every_budget(tmp_path: Path) -> None:
