@@ -44,7 +44,7 @@ _NUMBER = re.compile(rb"/N\s+(\d{1,9})(?!\d)")
 _WORD_BYTES = 64
 """What is looked for is shorter; a step looks so far into the next."""
 STEP_BYTES = 2**17
-"""What is looked at in one step, well below a millisecond."""
+"""What is decoded or read in one step: about a millisecond. Finding, and inflating, object streams takes longer."""
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/\\"
 _ESCAPED = re.compile(rb"#([0-9A-Fa-f]{2})")
 
@@ -67,7 +67,7 @@ def tokens_of(encoded: bytes) -> int | None:
 
 
 def tokens_steps(encoded: bytes) -> Steps[int | None]:
-    """Tell it step by step, each of a bounded size: what is long must not keep everything else waiting."""
+    """Tell it step by step: what is long must not keep everything else waiting."""
     if b"\\" in encoded:
         encoded = encoded.replace(b"\\", b"")
     head = _decoded(encoded[: _HEAD * 4])
