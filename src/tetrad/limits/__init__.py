@@ -1,7 +1,7 @@
 """Limits and budgets: who may use how much, and leases that make it hold in every gateway worker."""
 
-from tetrad.limits._gate import Gate
-from tetrad.limits._layer import LimitLayer, counted_as
+from tetrad.limits._gate import Gate, counted_as
+from tetrad.limits._layer import LimitLayer
 from tetrad.limits._model import check_rule, cost_units, money_text, period_of, units
 from tetrad.limits._pockets import Pocket, Pockets, Refused
 from tetrad.limits._protocol import LAST_SEQ, Account, Flow, Grant, Held, LeaseState, Sync, SyncReply

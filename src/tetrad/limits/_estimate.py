@@ -8,7 +8,7 @@ import re
 import msgspec
 
 from tetrad.kernel import UNREADABLE
-from tetrad.limits._media import tokens_of
+from tetrad.limits._media import Steps, base64_steps, finished, tokens_steps
 from tetrad.serving.ports import ModelCall
 
 BYTES_PER_TOKEN = 3
@@ -24,7 +24,7 @@ _ENCODED_BYTES = 4096
 """What is smaller is taken for text, unless it is of a kind that can be long all the same: a document."""
 _DOCUMENT = b"JVBERi0"
 """`%PDF-` in base64."""
-_BASE64 = re.compile(rb"[A-Za-z0-9+/\\]+={0,2}")
+LONG_BYTES = 2**18
 _MOST = 10**9
 
 
@@ -40,12 +40,17 @@ class Estimate(msgspec.Struct, frozen=True, gc=False):
 
         Of several bounds the widest counts: upstreams differ in which of them they keep.
         """
-        size = _size(call, call.operation.input)
+        return finished(cls.steps(call, assumed_output))
+
+    @classmethod
+    def steps(cls, call: ModelCall, assumed_output: int) -> Steps[Estimate]:
+        """Tell it step by step: what is long must not keep everything else waiting."""
+        size = yield from _size(call, call.operation.input)
         if call.operation.kind == "embeddings":
             return cls(size // BYTES_PER_TOKEN + 1, 0)
         fields, bound, answers = call.fields, assumed_output, 1
         if not _READ_TOO.isdisjoint(fields):
-            size += sum(_size(call, name) for name in _READ_TOO if name != call.operation.input)
+            size += sum(memoryview(fields[name]).nbytes for name in _READ_TOO & fields.keys() - {call.operation.input})
         if not _OUTPUT_FIELDS.isdisjoint(fields):
             bounds = [found for name in _OUTPUT_FIELDS if (found := _number(call, name)) is not None]
             bound = max(bounds, default=assumed_output)
@@ -65,18 +70,24 @@ def _number(call: ModelCall, name: str) -> int | None:
     return None
 
 
-def _size(call: ModelCall, name: str) -> int:
+def is_long(call: ModelCall) -> bool:
+    """Tell whether an estimate of a call takes so long that others should get their turn between its steps."""
+    sent = call.fields.get(call.operation.input)
+    return sent is not None and memoryview(sent).nbytes > LONG_BYTES
+
+
+def _size(call: ModelCall, name: str) -> Steps[int]:
     """Return how many bytes of text are about as many tokens as a field has."""
     sent = call.fields.get(name)
     if sent is None:
         return 0
-    if name != call.operation.input:
-        return memoryview(sent).nbytes
     data = bytes(sent)
-    return _as_text(data) if len(data) >= _ENCODED_BYTES or data.find(_DOCUMENT) >= 0 else len(data)
+    if len(data) >= _ENCODED_BYTES or data.find(_DOCUMENT) >= 0:
+        return (yield from _as_text(data))
+    return len(data)
 
 
-def _as_text(data: bytes) -> int:
+def _as_text(data: bytes) -> Steps[int]:
     """Return the size of JSON in which each picture, sound or document in base64 counts as what a model reads of it."""
     size = len(data)
     if b"base64," not in data and b'"data"' not in data:
@@ -86,8 +97,8 @@ def _as_text(data: bytes) -> int:
         end = data.find(b'"', start)
         length = end - start
         known = length >= _ENCODED_BYTES or data.startswith(_DOCUMENT, start)
-        if known and _BASE64.fullmatch(data, start, end):
-            tokens = tokens_of(data[start:end])
+        if known and (yield from base64_steps(data, start, end)):
+            tokens = yield from tokens_steps(data[start:end])
             if tokens is not None:
                 size += tokens * BYTES_PER_TOKEN - length
     return size

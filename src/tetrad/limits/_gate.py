@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import msgspec
 
 from tetrad.kernel import Clock, Usage
 from tetrad.limits._estimate import BYTES_PER_TOKEN, Estimate
+from tetrad.limits._media import Steps, finished
 from tetrad.limits._model import cost_units, money_text
 from tetrad.limits._pockets import Pocket, Pockets, Refused
 from tetrad.limits.errors import BudgetSpent, LimitReached, LimitsUnavailable, PriceUnknown
-from tetrad.serving import Attempt, Exchange, LimitRule, Route
+from tetrad.serving import Attempt, BoundModel, Exchange, KeyEntry, LimitRule, Route
 from tetrad.serving.ports import ModelCall, Outcome
 
 ESTIMATED = "tetrad.cost.estimated"
@@ -65,58 +68,83 @@ class Hold:
         now, taken = self._clock.monotonic(), self._taken
         self._taken = []
         for made in exchange.attempts:
-            self._complete(made)
+            self._complete(made, self._part_of(made))
         for pocket, amount, pockets, parts in taken:
-            measure, unknown, spent = pocket.rule.measure, 0, 0
             of = self.attempts(exchange, parts)
-            if measure == "money":
-                spent, unknown = _spent(of, pocket.rule.currency)
-            elif measure == "tokens":
-                spent = sum(self._tokens(made) for made in of)
-            elif measure == "requests":
-                spent = min(amount, len({self._part_of(made).step for made in of}))
-            pockets.give_back(pocket, amount, spent, now, unknown=unknown)
+            self._give_back(pocket, amount, pockets, of, now, calls=len({self._part_of(made).step for made in of}))
+
+    def settle_try(self, made: Attempt | None) -> None:
+        """Settle what was set aside for one try alone; None where it was not made."""
+        now, taken = self._clock.monotonic(), self._taken
+        self._taken = []
+        if made is not None:
+            self._complete(made, self._parts[-1])
+        of = [] if made is None else [made]
+        for pocket, amount, pockets, _ in taken:
+            self._give_back(pocket, amount, pockets, of, now, calls=len(of))
+
+    def free_places(self) -> None:
+        """Give back the places of calls at once: the call is over, whatever it will have cost."""
+        now, taken = self._clock.monotonic(), self._taken
+        self._taken = [each for each in taken if each[0].rule.measure != "concurrency"]
+        for pocket, amount, pockets, _ in taken:
+            if pocket.rule.measure == "concurrency":
+                pockets.give_back(pocket, amount, 0, now)
+
+    def _give_back(
+        self, pocket: Pocket, amount: int, pockets: Pockets, of: Sequence[Attempt], now: float, *, calls: int
+    ) -> None:
+        measure, unknown, spent = pocket.rule.measure, 0, 0
+        if measure == "money":
+            spent, unknown = _spent(of, pocket.rule.currency)
+        elif measure == "tokens":
+            spent = sum(self._tokens(made) for made in of)
+        elif measure == "requests":
+            spent = min(amount, calls)
+        pockets.give_back(pocket, amount, spent, now, unknown=unknown)
 
     def attempts(self, exchange: Exchange, parts: Sequence[Part]) -> list[Attempt]:
         """Return the attempts of an exchange that were made for some of its parts."""
         steps = {part.step for part in parts}
         return [made for made in exchange.attempts if self._part_of(made).step in steps]
 
-    def headers(self, dialect: str) -> Headers:
-        """Return what clients of a protocol read about their limits."""
+    def headers(self, dialect: str, also: Hold | None = None) -> Headers:
+        """Return what clients of a protocol read about their limits, here and of what else is held for them."""
         found: Headers = []
+        held = [pocket for hold in (self, also) if hold is not None for pocket, *_ in hold._taken if pocket.rule.hard]
         for measure in ("requests", "tokens"):
-            pockets = [pocket for pocket, *_ in self._taken if pocket.rule.measure == measure and pocket.rule.hard]
+            pockets = [pocket for pocket in held if pocket.rule.measure == measure]
             if pockets:
                 tightest = min(pockets, key=lambda pocket: pocket.remaining + max(0, pocket.free))
                 found += limit_headers(tightest, dialect, self._clock.now())
         return found
 
-    def _complete(self, made: Attempt) -> None:
+    def _complete(self, made: Attempt, part: Part) -> None:
         """Estimate the cost of a call that was cut off before its usage was told."""
         told = made.outcome is not None and made.outcome.usage is not None
-        if told or made.cost is not None or made.pricer is None or not self._was_used(made):
+        if told or made.cost is not None or made.pricer is None or not self.was_used(made):
             return
-        made.cost, made.currency = made.pricer.cost(self._usage(made)), made.pricer.currency
+        made.cost, made.currency = made.pricer.cost(self._usage(made, part)), made.pricer.currency
         outcome = made.outcome or Outcome()
         made.outcome = msgspec.structs.replace(outcome, attributes={**outcome.attributes, ESTIMATED: "true"})
 
     def _tokens(self, made: Attempt) -> int:
         if made.outcome is not None and made.outcome.usage is not None:
             return made.outcome.usage.total
-        return self._usage(made).total if self._was_used(made) else 0
+        return self._usage(made, self._part_of(made)).total if self.was_used(made) else 0
 
-    def _usage(self, made: Attempt) -> Usage:
+    @staticmethod
+    def _usage(made: Attempt, part: Part) -> Usage:
         if made.outcome is not None and made.outcome.usage is not None:
             return made.outcome.usage
         output = -(-len(made.outcome.output) // BYTES_PER_TOKEN) if made.outcome is not None else 0
-        return Usage(input=self._part_of(made).estimate.input, output=output)
+        return Usage(input=part.estimate.input, output=output)
 
     def _part_of(self, made: Attempt) -> Part:
         return next((part for part in self._parts if part.step == made.step), self._parts[-1])
 
     @staticmethod
-    def _was_used(made: Attempt) -> bool:
+    def was_used(made: Attempt) -> bool:
         """Tell whether an upstream may ask money for a call: it answered well, or it was left while it worked."""
         if made.outcome is not None and made.outcome.usage is not None:
             return True
@@ -152,9 +180,23 @@ class Gate:
 
         A step may be sent what the steps before it said, so its input is reckoned to be so much longer.
         """
+        return finished(self._parts(route, call))
+
+    async def parts_of_long(self, route: Route, call: ModelCall) -> list[Part]:
+        """Return the same of a call that is long to look at, and let others have their turn meanwhile."""
+        steps = self._parts(route, call)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                found: list[Part] = end.value
+                return found
+            await asyncio.sleep(0)
+
+    def _parts(self, route: Route, call: ModelCall) -> Steps[list[Part]]:
         release = route.release.route if route.release is not None else None
         if release is None or not release.steps:
-            return [Part(route, Estimate.of(call, self._assumed_output))]
+            return [Part(route, (yield from Estimate.steps(call, self._assumed_output)))]
         parts, said = [], 0
         for step in release.steps:
             # only the last step, whose answer is the answer, is asked by all that the client says
@@ -162,7 +204,7 @@ class Gate:
             given = call.fields if step is release.steps[-1] else {n: v for n, v in call.fields.items() if n in wanted}
             fixed = {name: step.params[name] for name in step.fixed if name in step.params}
             own = msgspec.structs.replace(call, fields={**step.params, **given, **fixed})
-            alone = Estimate.of(own, self._assumed_output)
+            alone = yield from Estimate.steps(own, self._assumed_output)
             parts.append(Part(route.steps.get(step.step, route), Estimate(alone.input + said, alone.output), step.step))
             said += alone.output
         return parts
@@ -219,7 +261,7 @@ class Gate:
             Decimal(cost)
             for pricer in (model.pricer for model in models)
             if pricer is not None
-            and pricer.currency == rule.currency
+            and pricer.tells(rule.currency)
             and (cost := pricer.most(estimate.input, estimate.output)) is not None
         ]
         if costs:
@@ -286,6 +328,32 @@ def _payable(route: Route, currency: str) -> Route:
 
 def _insists(rule: LimitRule) -> bool:
     return rule.measure == "money" and rule.hard and rule.unknown == "refuse"
+
+
+def counted_as(rule: LimitRule, key: KeyEntry, exchange: Exchange, model: BoundModel) -> str | None:
+    """Return as whom a rule counts a call: the name of its bucket; None where the rule does not concern the call.
+
+    A key is known by its id, which stays when its secret is rotated.
+    """
+    subject, name = rule.subject, rule.name
+    if subject == "project":
+        return ""
+    if subject == "model":
+        if name == "*":
+            return model.entry.name
+        return name if fnmatchcase(model.entry.name, name) else None
+    if subject == "key":
+        own = key.id
+    elif subject == "team":
+        own = key.team
+    elif subject == "app":
+        own = exchange.app
+    else:
+        own = exchange.user
+    if not own or name not in ("*", own):
+        return None
+    # a client may call itself anything; what databases cannot hold is known by its hash
+    return own if own.isprintable() else "sha256:" + hashlib.sha256(own.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def whose(rule: LimitRule, instance: str) -> str:
@@ -364,8 +432,8 @@ def _spent(attempts: Sequence[Attempt], currency: str) -> tuple[int, int]:
     """Return what calls cost, and how many of them cost nobody knows what."""
     spent = unknown = 0
     for made in attempts:
-        if made.cost is not None and made.currency == currency:
+        if made.cost is not None and (made.currency == currency or made.cost == "0"):
             spent += cost_units(made.cost)
-        elif Hold._was_used(made):
+        elif Hold.was_used(made):
             unknown += 1
     return spent, int(unknown > 0)

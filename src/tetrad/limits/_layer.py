@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from fnmatch import fnmatchcase
 
-from tetrad.limits._gate import Counted, Gate, Part, payable
+from tetrad.limits._estimate import is_long
+from tetrad.limits._gate import Counted, Gate, Part, counted_as, payable
+from tetrad.limits._tries import Tries, is_tried
 from tetrad.serving import STEP, Dispatch, Exchange, KeyEntry, LimitRule, Route, RouteTable
 from tetrad.serving.ports import Answer, ModelCall
 
@@ -42,6 +42,9 @@ class LimitLayer:
         if not table.limits:
             return following
         gate = self._gate
+        of_models = {
+            project: tuple(rule for rule in rules if rule.subject == "model") for project, rules in by_project.items()
+        }
 
         async def limited(exchange: Exchange, route: Route, call: ModelCall) -> Answer:
             key = exchange.key
@@ -50,17 +53,25 @@ class LimitLayer:
             rules = by_project.get(key.project)
             if rules is None:
                 return await following(exchange, route, call)
-            parts = gate.parts(route, call)
+            parts = await gate.parts_of_long(route, call) if is_long(call) else gate.parts(route, call)
             counted = buckets(rules, key, exchange, parts)
-            if not counted:
+            tried = any(is_tried(part.route) for part in parts)
+            if not counted and not (tried and of_models[key.project]):
                 return await following(exchange, route, call)
             if key.batch and STEP in exchange.headers:  # it was paid for; control counts what it cost, once
                 exchange.on_done.append(gate.told(counted, parts))
                 return await following(exchange, route, call)
             hold = await gate.enter(counted, parts, exchange)
             exchange.on_done.append(hold.settle)
-            headers = hold.headers(exchange.operation.dialect)
-            answer = await following(exchange, payable(route, counted), call)
+            route = payable(route, counted)
+            if tried:
+                tries = Tries(gate, of_models[key.project], counted, key)
+                exchange.on_done.append(tries.settle)
+                answer = await following(exchange, tries.tolled(route, parts), call)
+                headers = hold.headers(exchange.operation.dialect, tries.newest)
+            else:
+                headers = hold.headers(exchange.operation.dialect)
+                answer = await following(exchange, route, call)
             if headers:
                 theirs = [each for each in answer.headers if not each[0].startswith(_UPSTREAMS)]
                 answer.headers = [*theirs, *headers]
@@ -74,41 +85,16 @@ def buckets(rules: Iterable[LimitRule], key: KeyEntry, exchange: Exchange, parts
     found: list[Counted] = []
     for rule in rules:
         if rule.subject != "model":
-            instance = counted_as(rule, key, exchange, parts[-1].route)
+            instance = counted_as(rule, key, exchange, parts[-1].route.model)
             if instance is not None:
                 found.append(Counted(rule, instance, parts))
             continue
         of: dict[str, list[Part]] = {}
         for part in parts:
-            instance = counted_as(rule, key, exchange, part.route)
+            if is_tried(part.route):  # counted when a target of it is called
+                continue
+            instance = counted_as(rule, key, exchange, part.route.model)
             if instance is not None:
                 of.setdefault(instance, []).append(part)
         found += [Counted(rule, instance, counting) for instance, counting in of.items()]
     return found
-
-
-def counted_as(rule: LimitRule, key: KeyEntry, exchange: Exchange, route: Route) -> str | None:
-    """Return as whom a rule counts a call: the name of its bucket; None where the rule does not concern the call.
-
-    A key is known by its id, which stays when its secret is rotated.
-    """
-    subject, name = rule.subject, rule.name
-    if subject == "project":
-        return ""
-    if subject == "model":
-        model = route.model.entry.name
-        if name == "*":
-            return model
-        return name if fnmatchcase(model, name) else None
-    if subject == "key":
-        own = key.id
-    elif subject == "team":
-        own = key.team
-    elif subject == "app":
-        own = exchange.app
-    else:
-        own = exchange.user
-    if not own or name not in ("*", own):
-        return None
-    # a client may call itself anything; what databases cannot hold is known by its hash
-    return own if own.isprintable() else "sha256:" + hashlib.sha256(own.encode("utf-8", "surrogatepass")).hexdigest()

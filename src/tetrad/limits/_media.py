@@ -11,8 +11,14 @@ from __future__ import annotations
 import binascii
 import re
 import zlib
+from collections.abc import Generator
+from typing import TypeAlias, TypeVar, cast
 
 from tetrad.serving import IMAGE_TOKENS
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[None, None, T]
+"""Work that may be stopped between its steps; it returns what is found."""
 
 PAGE_TOKENS = 3000 + IMAGE_TOKENS
 MOST_PAGES = 1000
@@ -31,7 +37,25 @@ _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 _COUNT = re.compile(rb"/Count\s+(\d{1,9})(?!\d)")
 _OBJECTS = re.compile(rb"/Type\s*/ObjStm(?![A-Za-z])")
 _STREAM = re.compile(rb"\bstream\r?\n")
+_SIZE = re.compile(rb"/Size\s+(\d{1,9})(?!\d)")
+_LINEARIZED = re.compile(rb"/Linearized\b[^>]{0,400}")
+_LINEARIZED_HEAD = 2048
+_NUMBER = re.compile(rb"/N\s+(\d{1,9})(?!\d)")
+_WORD_BYTES = 64
+"""What is looked for is shorter; a step looks so far into the next."""
+STEP_BYTES = 2**17
+"""What is decoded or read in one step: about a millisecond. Finding, and inflating, object streams takes longer."""
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/\\"
 _ESCAPED = re.compile(rb"#([0-9A-Fa-f]{2})")
+
+
+def finished(steps: Steps[T]) -> T:
+    """Do all steps at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("T", end.value)
 
 
 def tokens_of(encoded: bytes) -> int | None:
@@ -39,6 +63,11 @@ def tokens_of(encoded: bytes) -> int | None:
 
     `encoded` is as in JSON, so that a slash may stand behind a backslash.
     """
+    return finished(tokens_steps(encoded))
+
+
+def tokens_steps(encoded: bytes) -> Steps[int | None]:
+    """Tell it step by step: what is long must not keep everything else waiting."""
     if b"\\" in encoded:
         encoded = encoded.replace(b"\\", b"")
     head = _decoded(encoded[: _HEAD * 4])
@@ -50,7 +79,7 @@ def tokens_of(encoded: bytes) -> int | None:
         return IMAGE_TOKENS
     size = len(encoded) * 3 // 4
     if b"%PDF-" in head:
-        return _of_document(encoded)
+        return (yield from _of_document(encoded))
     if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
         second = _wave_bytes(head)
         return _of_sound(size, second) if second else None
@@ -61,11 +90,33 @@ def tokens_of(encoded: bytes) -> int | None:
     return None
 
 
+def base64_steps(data: bytes, start: int, end: int) -> Steps[bool]:
+    """Tell step by step whether a part of JSON is base64 and nothing else."""
+    for place in range(start, end, STEP_BYTES):
+        stop = min(place + STEP_BYTES, end)
+        if rest := data[place:stop].translate(None, _ALPHABET):
+            return stop == end and rest in (b"=", b"==") and data.endswith(rest, start, end)
+        yield
+    return True
+
+
 def _decoded(encoded: bytes) -> bytes | None:
     try:
         return binascii.a2b_base64(encoded + b"=" * (-len(encoded) % 4))
     except binascii.Error:
         return None
+
+
+def _decoded_steps(encoded: bytes) -> Steps[bytes | None]:
+    found = []
+    for place in range(0, len(encoded), STEP_BYTES):
+        piece = encoded[place : place + STEP_BYTES]
+        try:  # strict is twice as fast, and what it refuses was refused before
+            found.append(binascii.a2b_base64(piece + b"=" * (-len(piece) % 4), strict_mode=True))
+        except binascii.Error:
+            return None
+        yield
+    return b"".join(found)
 
 
 def _of_sound(size: int, second: int) -> int:
@@ -86,38 +137,60 @@ def _wave_bytes(head: bytes) -> int:
     return min(second, rate * block)
 
 
-def _of_document(encoded: bytes) -> int | None:
-    """Return the tokens of a PDF by its pages; None where it does not tell them, as one that is encrypted."""
-    data = _decoded(encoded)
-    pages = None if data is None else pages_of(data)
+def _of_document(encoded: bytes) -> Steps[int | None]:
+    """Return the tokens of a PDF by its pages; None where it does not tell them."""
+    data = yield from _decoded_steps(encoded)
+    pages = None if data is None else (yield from pages_steps(data))
     return None if pages is None else min(pages, MOST_PAGES) * PAGE_TOKENS
 
 
 def pages_of(data: bytes) -> int | None:
-    """Return how many pages a PDF has at most, by what it says itself; None where it does not, or hides it.
+    """Return how many pages a PDF has at most, by what it says itself; None where it does not, or hides it."""
+    return finished(pages_steps(data))
 
-    Source: ISO 32000-1, 7.5.7 (object streams), 7.7.3 (the page tree). Names may be escaped (7.3.5).
+
+def pages_steps(data: bytes) -> Steps[int | None]:
+    """Tell the pages of a PDF step by step.
+
+    Where they are hidden, as by encryption, they are those that a linearized file says first, else as many as it has
+    objects: each page is one, and how many there are is never encrypted. Source: ISO 32000-1, 7.5.5 and 7.5.8 (`Size`),
+    7.5.7 (object streams), 7.6.1 (what is encrypted), 7.7.3 (the page tree), annex F. Names may be escaped (7.3.5).
     """
-    found = _said(data)
+    found = yield from _said_steps(data)
     left = _INFLATED
     for mark in _OBJECTS.finditer(data):
         begun = _STREAM.search(data, mark.end(), mark.end() + 1024)
         end = data.find(b"endstream", begun.end()) if begun is not None else -1
         if begun is None or end < 0 or left <= 0:
-            return None
+            return _hidden(data, found)
         inflater = zlib.decompressobj()
         try:
             inflated = inflater.decompress(data[begun.end() : end], left)
         except zlib.error:
-            return None
+            return _hidden(data, found)
         if inflater.unconsumed_tail:
-            return None
+            return _hidden(data, found)
         left -= max(len(inflated), 1024)
-        found = max(found, _said(inflated))
-    return found or None
+        found = max(found, (yield from _said_steps(inflated)))
+    return found or _hidden(data, 0)
 
 
-def _said(data: bytes) -> int:
-    plain = _ESCAPED.sub(lambda code: bytes((int(code[1], 16),)), data) if b"#" in data else data
-    counts = max((int(count) for count in _COUNT.findall(plain)), default=0)
-    return max(counts, len(_PAGE.findall(plain)))
+def _hidden(data: bytes, said: int) -> int | None:
+    """Return how many pages a PDF has at most that does not show them all; None where nothing tells."""
+    first = _LINEARIZED.search(data, 0, _LINEARIZED_HEAD)
+    if first is not None and (pages := _NUMBER.search(first[0])) is not None:
+        return max(said, int(pages[1]))
+    objects = max((int(count) for count in _SIZE.findall(data)), default=0)
+    return max(said, objects) if objects else None
+
+
+def _said_steps(data: bytes) -> Steps[int]:
+    counts = pages = 0
+    for place in range(0, len(data), STEP_BYTES):
+        piece = data[place : place + STEP_BYTES + _WORD_BYTES]
+        if b"#" in piece:
+            piece = _ESCAPED.sub(lambda code: bytes((int(code[1], 16),)), piece)
+        counts = max([counts, *map(int, _COUNT.findall(piece))])
+        pages += sum(mark.start() < STEP_BYTES for mark in _PAGE.finditer(piece))
+        yield
+    return max(counts, pages)

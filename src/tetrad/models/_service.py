@@ -469,6 +469,15 @@ class Models:
         """Return the lines of the local price table that the project may see."""
         return self._store.prices(project, model)
 
+    def own_prices(self) -> dict[tuple[str, str], ModelPrice]:
+        """Return what projects say now that models cost them, by project and model; not what is said for all."""
+        lines: dict[tuple[str, str], list[PriceEntry]] = {}
+        for entry in self._store.prices(None, None):
+            if entry.project != EVERYWHERE:
+                lines.setdefault((entry.project, entry.model), []).append(entry)
+        now = self._clock.now()
+        return {name: found for name, each in lines.items() if (found := current_price(each, now)) is not None}
+
     def price(
         self, project: str, model: str, *, provider: str = "", provider_model: str = "", at: datetime | None = None
     ) -> ModelPrice | None:

@@ -21,7 +21,7 @@ from tetrad.serving._failures import (
     retry_after_s,
 )
 from tetrad.serving._first_content import Content, Held
-from tetrad.serving._route_plan import Health, Plan, Target, is_ready, suits
+from tetrad.serving._route_plan import Health, Plan, Target, Toll, is_ready, suits
 from tetrad.serving._route_spec import BreakerPolicy
 from tetrad.serving.errors import DeadlinePassed, RequestRefused
 from tetrad.serving.ports import Answer, ModelCall, Outcome
@@ -78,6 +78,8 @@ class Tried(NamedTuple):
     asked_s: float | None = None
     final: bool = False
     """The upstream says that trying again is no use."""
+    kept_back: bool = False
+    """No upstream was called: a limit of ours refused it."""
 
 
 class Runner:
@@ -156,7 +158,7 @@ class _Run:
                 kind=kind,
                 attempts=self._made,
                 max_attempts=plan.spec.max_attempts,
-                keys_left=keys is not None and keys.ready and self._rotations < len(keys) - 1,
+                keys_left=(keys is not None and keys.ready and self._rotations < len(keys) - 1 and not tried.kept_back),
                 may_retry=(
                     self._retries < plan.spec.retry.retries
                     and not tried.final
@@ -250,7 +252,7 @@ class _Run:
             if not tasks[0].done() and other is not None and self._plan.state.hedges.spend():
                 self._queue.remove(other)
                 tasks.append(loop.create_task(self._try(other, "hedge")))
-            return await self._first_good(tasks)
+            return await self._first_good(tasks, other)
         except BaseException:
             for task in tasks:
                 task.cancel()
@@ -260,12 +262,15 @@ class _Run:
                     self._drop(task.result())
             raise
 
-    async def _first_good(self, tasks: list[asyncio.Task[Tried]]) -> Tried:
+    async def _first_good(self, tasks: list[asyncio.Task[Tried]], hedge: Target | None) -> Tried:
         waiting, failed = set(tasks), list[Tried]()
         while waiting:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(done, key=tasks.index):
                 tried = task.result()
+                if tried.kept_back and hedge is not None and task is not tasks[0]:
+                    self._unhedged(hedge)
+                    continue
                 if tried.kind is not None:
                     failed.append(tried)
                     continue
@@ -279,6 +284,12 @@ class _Run:
             self._drop(tried)
         return failed[-1]
 
+    def _unhedged(self, hedge: Target) -> None:
+        """Go on as if no second target had been chosen: limits do not allow its call beside the first."""
+        self._plan.state.hedges.tokens += 1
+        self._tried.discard(hedge.model.entry.name)
+        self._queue.insert(0, hedge)
+
     async def _lost(self, task: asyncio.Task[Tried]) -> None:
         """End the attempt that another one has overtaken, whether it still runs or has just answered too."""
         task.cancel()
@@ -291,12 +302,42 @@ class _Run:
         self._drop(late)
 
     async def _try(self, target: Target, reason: str) -> Tried:
+        target.health.begin(self._clock.monotonic())
+        self._tried.add(target.model.entry.name)
+        if self._plan.toll is None:
+            return await self._call_it(target, reason)
+        return await self._let_in(target, reason, self._plan.toll)
+
+    async def _let_in(self, target: Target, reason: str, toll: Toll) -> Tried:
+        """Try a target if limits allow; another one may answer where they do not."""
+        exchange, health, policy = self._exchange, target.health, self._plan.spec.breaker
+        try:
+            async with asyncio.timeout(self._limit_s(self._clock.monotonic())):
+                ticket = await toll(exchange, target.model)
+        except TimeoutError:
+            health.kept_back(self._clock.monotonic(), policy)
+            error = self._too_slow(target, self._plan.deadlines.first_token_s)
+            return Tried(target, None, "timeout", None, error, final=True, kept_back=True)
+        except TetradError as error:
+            health.kept_back(self._clock.monotonic(), policy)
+            return Tried(target, None, "rate_limit", None, error, error.retry_after_s, final=True, kept_back=True)
+        except BaseException:
+            health.in_flight -= 1
+            health.given_up(self._clock.monotonic(), policy)
+            raise
+        place, tried = len(exchange.attempts), None
+        try:
+            tried = await self._call_it(target, reason)
+            return tried
+        finally:
+            made = exchange.attempts[place] if len(exchange.attempts) > place else None
+            ticket.ended(made, goes_on=tried is not None and tried.kind is None)
+
+    async def _call_it(self, target: Target, reason: str) -> Tried:
         exchange, health, policy = self._exchange, target.health, self._plan.spec.breaker
         begun = self._clock.monotonic()
         limit_s = self._limit_s(begun)
-        health.begin(begun)
         self._made += reason != "key"
-        self._tried.add(target.model.entry.name)
         place = len(exchange.attempts)
         answer: Answer | None = None
         content: Content = "some"

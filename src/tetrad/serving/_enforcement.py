@@ -239,6 +239,17 @@ def _repaired(call: ModelCall, outcome: Outcome, why: str) -> ModelCall:
     return msgspec.structs.replace(call, fields=fields)
 
 
+def _renumbered(last: bytes, number: int) -> bytes:
+    """Return the last event of a stream with another number, where it has one."""
+    name, _, data = last.partition(b"data:")
+    if b'"sequence_number"' not in data:
+        return last
+    said = msgspec.json.decode(data.strip(), type=dict[str, msgspec.Raw])
+    if "sequence_number" not in said:
+        return last
+    return name + b"data: " + msgspec.json.encode({**said, "sequence_number": number}) + b"\n\n"
+
+
 class _Checked:
     """A whole answer that was read already."""
 
@@ -291,9 +302,13 @@ class _CheckedStream:
         self._why = self._rules.violation(self._operation.name, outcome)
         if not self._why or self._rules.reports:
             return piece
-        event = error_event(violated(self._why), self._operation.dialect)
         place = max((piece.rfind(marker) for marker in _MARKERS[self._operation.name]), default=-1)
-        return piece + event if place < 0 else piece[:place] + event + piece[place:]
+        # it takes the number of the marker, which comes after it
+        number = max(outcome.events - 1, 0) if place >= 0 else outcome.events
+        event = error_event(violated(self._why), self._operation.dialect, number=number)
+        if place < 0:
+            return piece + event
+        return piece[:place] + event + _renumbered(piece[place:], number + 1)
 
     async def pump(self, put: Put) -> None:
         """Hand on all pieces but the last, which `read` checks; see `pumped`."""

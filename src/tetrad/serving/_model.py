@@ -311,6 +311,8 @@ class RouteTable(msgspec.Struct, frozen=True):
     caches: dict[str, CachePolicy] = {}
     tool_servers: dict[str, ToolServerRoute] = {}
     """By `project/name`."""
+    prices: dict[str, Price] = {}
+    """By `project/model`: what a model that is of every project costs one that has a price of its own for it."""
 
     def secrets(self) -> set[str]:
         """Return what upstreams are called with and nobody may read in a log."""

@@ -354,7 +354,7 @@ class Pipeline:
                 self._settle(exchange, attempt, answer)
                 self._done(exchange)
                 raise AnswerTorn(error.message) from error
-            piece = error_event(error, exchange.operation.dialect)
+            piece = error_event(error, exchange.operation.dialect, number=answer.outcome().events)
         self._settle(exchange, attempt, answer)
         self._done(exchange)
         await reply.end(piece)

@@ -32,12 +32,13 @@ class _Rates:
 class Pricer:
     """A price that is parsed once, into whole numbers of its smallest unit: exact, and cheaper than decimals."""
 
-    __slots__ = ("_base", "_cache_write_1h", "_most_input", "_places", "_tiers", "currency")
+    __slots__ = ("_base", "_cache_write_1h", "_most_input", "_places", "_tiers", "currency", "free")
 
     def __init__(self, price: Price) -> None:
         self.currency = price.currency
         self._most_input = price.max_input_tokens
         said = [*_rates_of(price), *(text for tier in price.tiers for text in _rates_of(tier))]
+        self.free = not price.units and not any(map(decimal_of, said))
         places = max(_places(text) for text in said)
         self._places = places + _MILLION_PLACES
         self._base = _Rates(price, places)
@@ -49,6 +50,10 @@ class Pricer:
             self._cache_write_1h = _units(price.cache_write_1h, places)
         elif price.cache_write is None:
             self._cache_write_1h = self._base.input
+
+    def tells(self, currency: str) -> bool:
+        """Tell whether it says what a call costs in a currency; what is free is free in each."""
+        return self.free or self.currency == currency
 
     def most(self, input_tokens: int, output_tokens: int) -> str | None:
         """Return the most that a call of so many tokens can cost, whatever part of its input meets the cache."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from decimal import Decimal
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
@@ -28,7 +28,7 @@ from tetrad.serving.errors import NoTarget
 
 if TYPE_CHECKING:
     from tetrad.serving._dispatch import BoundModel
-    from tetrad.serving._exchange import Exchange
+    from tetrad.serving._exchange import Attempt, Exchange
     from tetrad.serving._key_pool import KeyPool
     from tetrad.serving.ports import ModelCall
 
@@ -39,6 +39,18 @@ LONGEST_DEMOTION_S = 5.0
 _LOAD_AWARE = frozenset(("latency", "least-busy"))
 """Strategies that would send everything to a target that fails at once, because it seems quick and idle."""
 _FACTS = (("segment", b"x-tetrad-segment"), ("sensitivity", b"x-tetrad-sensitivity"), ("region", b"x-tetrad-region"))
+
+
+class Ticket(Protocol):
+    """What a try was let in with."""
+
+    def ended(self, made: Attempt | None, *, goes_on: bool) -> None:
+        """Take in what became of the try: its attempt, and whether that has an answer which is still to be read."""
+        ...
+
+
+Toll: TypeAlias = "Callable[[Exchange, BoundModel], Awaitable[Ticket]]"
+"""Lets in one try of one model before it is made; raises `TetradError` where it may not be made."""
 
 
 class Health:
@@ -76,6 +88,12 @@ class Health:
     def latency_s(self, now: float, *, stream: bool) -> float:
         """Return how long it usually takes to the first content of a stream, or to another answer; 0: not known."""
         return (self.first_token if stream else self.whole).value(now)
+
+    def kept_back(self, now: float, policy: BreakerPolicy) -> None:
+        """Take in that a call that was begun was not made: a limit of ours refused it."""
+        self.in_flight -= 1
+        self.counts["own_limit"] = self.counts.get("own_limit", 0) + 1
+        self.breaker = after(self.breaker, None, now, policy)
 
     def given_up(self, now: float, policy: BreakerPolicy) -> None:
         """Take in that a call was cancelled before it told anything."""
@@ -144,6 +162,7 @@ class Plan:
             "content_policy": self._bound(lists.content_policy, bind),
         }
         self.deadlines = spec.deadlines
+        self.toll: Toll | None = None
         self._affine = spec.affinity
         self._priced: dict[str, Plan] = {}
 
@@ -163,6 +182,12 @@ class Plan:
             if (found.targets, found.fallbacks) == (self.targets, self.fallbacks):
                 found = self
             self._priced[currency] = found
+        return found
+
+    def tolled(self, toll: Toll) -> Plan:
+        """Return the plan for one exchange, each of whose tries is let in by `toll`."""
+        found = copy(self)
+        found.toll = toll
         return found
 
     @staticmethod
@@ -276,7 +301,7 @@ class GatewayHealth(msgspec.Struct, frozen=True):
 
 
 def _priced(targets: Sequence[Target], currency: str) -> list[Target]:
-    return [each for each in targets if each.model.pricer is not None and each.model.pricer.currency == currency]
+    return [each for each in targets if each.model.pricer is not None and each.model.pricer.tells(currency)]
 
 
 def suits(target: Target, facts: Facts, kind: Kind) -> bool:

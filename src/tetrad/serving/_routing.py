@@ -33,6 +33,7 @@ from tetrad.serving._model import (
     KeyEntry,
     Kind,
     ModelEntry,
+    Price,
     ReleaseRoute,
     RouteTable,
     Upstream,
@@ -118,6 +119,9 @@ class CompiledTable:
         self._releases: dict[tuple[str, str], CompiledRelease] = {}
         for entry in table.models.values():
             self._try(f"model {entry.name}", partial(self._bind, entry, providers, stages))
+        self._own_priced: dict[tuple[str, str], BoundModel] = {}
+        for path, price in table.prices.items():
+            self._try(f"price {path}", partial(self._price, path, price))
         for release in table.releases.values():
             name = release.project, release.digest  # projects with equal releases share the digest
             known = previous._releases.get(name) if previous else None
@@ -131,7 +135,8 @@ class CompiledTable:
         self._targets: dict[tuple[str, str], BoundModel | str] = {}
         for path, binding in table.bindings.items():
             for model, target in binding.targets.items():
-                self._targets[path, model] = self._target(target, providers, stages)
+                project = path.partition("/")[0]
+                self._targets[path, model] = self._target(project, target, providers, stages)
         self._routes: dict[str, dict[str, Route]] = {path: self._routes_of(app) for path, app in table.apps.items()}
 
     def authenticate(self, headers: Mapping[bytes, bytes], now_ns: int) -> KeyEntry:
@@ -357,10 +362,10 @@ class CompiledTable:
         return {name: each for name, each in previous._capacities.items() if name in named}
 
     def _target(
-        self, target: BindingTarget, providers: Mapping[str, Provider], stages: Sequence[Stage]
+        self, project: str, target: BindingTarget, providers: Mapping[str, Provider], stages: Sequence[Stage]
     ) -> BoundModel | str:
         """Return the model that a target names, with what the target says instead; or why there is none."""
-        base = self._models.get(target.model)
+        base = self._own_priced.get((project, target.model)) or self._models.get(target.model)
         if target.problem or base is None:
             name = f"model {target.model}"
             return target.problem or self.problems.get(name, f"the {name!r} is not in the route table")
@@ -435,6 +440,8 @@ class CompiledTable:
 
     def _model(self, project: str, name: str) -> BoundModel:
         model = self._models.get(name)
+        if self._own_priced:
+            model = self._own_priced.get((project, name), model)
         if model is not None and model.entry.project in ("", project):
             return model
         if model is None and (why := self.problems.get(f"model {name}")):
@@ -456,6 +463,14 @@ class CompiledTable:
             spec = alone(entry.name, "")
             state = self._states[f"/{entry.name}"] = RouteState(spec)
             self._plans[f"/{entry.name}"] = plan_of_one(model, state, self._pools[upstream.name])
+
+    def _price(self, path: str, price: Price) -> None:
+        """Let a model that is of every project cost what one project says; it is called by the same handler."""
+        project, _, name = path.partition("/")
+        model = self._models.get(name)
+        if model is not None and not model.entry.project:
+            entry = msgspec.structs.replace(model.entry, price=price)
+            self._own_priced[project, name] = model._replace(entry=entry, pricer=pricer_of(price))
 
     def _made(
         self, entry: ModelEntry, upstream: Upstream, providers: Mapping[str, Provider], stages: Sequence[Stage]

@@ -164,7 +164,8 @@ class _Stream:
         await pumped(self._answer, take)
 
     def outcome(self) -> Outcome:
-        return self._translation.outcome(self._answer.outcome())
+        outcome = self._translation.outcome(self._answer.outcome())
+        return msgspec.structs.replace(outcome, events=getattr(self._events, "number", 0))
 
     def close(self) -> None:
         self._answer.close()

@@ -115,14 +115,18 @@ def error_body(error: TetradError, dialect: str = "openai") -> bytes:
     return msgspec.json.encode({"error": {"message": message, "type": kind, "code": error.code, "param": param}})
 
 
-def error_event(error: TetradError, dialect: str = "openai") -> bytes:
-    """Return the server-sent event by which a protocol tells an error in the middle of a stream."""
+def error_event(error: TetradError, dialect: str = "openai", *, number: int = 0) -> bytes:
+    """Return the server-sent event by which a protocol tells an error in the middle of a stream.
+
+    `number` is the event's own, in protocols that number events; a stream that can be gone on with says where instead.
+    """
     if dialect == "responses":
         message = f"{error.message} ({error.hint})" if error.hint else error.message
         param = getattr(error, "param", "") or None
-        said = {"type": "error", "code": error.code, "message": message, "param": param}
-        if isinstance(error, StreamCut):
-            said["sequence_number"] = error.sequence_number
+        number = error.sequence_number if isinstance(error, StreamCut) else number
+        said = {
+            "type": "error", "code": error.code, "message": message, "param": param, "sequence_number": number
+        }  # fmt: skip
         return b"event: error\ndata: " + msgspec.json.encode(said) + b"\n\n"
     name = b"event: error\n" if dialect == "anthropic" else b""
     return name + b"data: " + error_body(error, dialect) + b"\n\n"

@@ -88,6 +88,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     attributes: dict[str, str] = {}
     priced: bool = True
     units: dict[str, Decimal] = {}
+    events: int = 0
+    """The number of the event that would come next, of a stream whose protocol numbers its events."""
 
 
 class Answer(Protocol):

@@ -53,7 +53,7 @@ async def _merge(together: Together, speakers: Sequence[_Speaker], reply: Reply,
     """
     proxy, exchange = together.proxy, together.exchange
     exchange.is_stream = True
-    expected = [speaker.part.name for speaker in speakers] if answers else []
+    expected = [speaker.part.name for speaker in speakers if not together.rests(speaker.part.name)] if answers else []
     merged = _Merged(reply, [*EVENTS, *proxy.own_headers(exchange)], expected, proxy.answer_bytes)
 
     async def one(speaker: _Speaker) -> None:

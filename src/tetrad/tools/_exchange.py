@@ -27,6 +27,7 @@ class ToolExchange(Exchange):
         "digest",
         "identity",
         "is_stream",
+        "left_out",
         "method",
         "output",
         "path",
@@ -63,11 +64,18 @@ class ToolExchange(Exchange):
         """Whether the server left a call to be answered by another stream."""
         self.is_stream = False
         """Whether it waits for what the server says on its own, for as long as the client wants."""
+        self.left_out: tuple[str, ...] = ()
+        """Servers that were to take part in the answer and did not, for a fault of theirs."""
 
     @property
     def is_call(self) -> bool:
         """Whether it is for one tool, prompt or resource: those become spans."""
         return bool(self.tool or self.prompt or self.resource)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it becomes a span: a call, and what had to do without servers."""
+        return self.is_call or bool(self.left_out)
 
     @property
     def kind(self) -> str:  # type: ignore[override] # a request for a model is always of a `Kind`, this is none

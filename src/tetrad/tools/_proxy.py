@@ -11,7 +11,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from tetrad.kernel import Clock, Overloaded, TetradError, Unavailable
 from tetrad.kit.upstream import Client, Response
@@ -32,6 +32,7 @@ from tetrad.tools._absences import Absences
 from tetrad.tools._call import EVERY_SERVER, JSON, Call, Server
 from tetrad.tools._combined import Combined
 from tetrad.tools._exchange import ToolExchange, Who
+from tetrad.tools._rests import Rests
 from tetrad.tools._rpc import error_message
 from tetrad.tools._screen import Digests, Seen, patterns_of
 from tetrad.tools._sessions import Sessions
@@ -135,9 +136,11 @@ class ToolProxy:
         self._table: _Table | None = None
         self.digests = Digests()
         self.absences = Absences(clock)
+        self.rests = Rests(clock)
         self._streams: dict[str, int] = {}
         self.open: set[Response] = set()
         self._finishing: set[asyncio.Task[None]] = set()
+        self._heard_out: set[asyncio.Task[Any]] = set()
         self.draining = False
 
     @staticmethod
@@ -165,6 +168,8 @@ class ToolProxy:
     def drain(self) -> None:
         """Begin no stream, and end those that are open: their clients come back to another worker."""
         self.draining = True
+        for task in self._heard_out:
+            task.cancel()
         for response in list(self.open):
             response.close()
 
@@ -277,6 +282,7 @@ class ToolProxy:
             for path, why in self._table.problems.items():
                 log.error("the MCP server %r cannot be called: %s", path, why)
             self.absences.keep(table.tool_servers)
+            self.rests.keep(table.tool_servers)
         return self._table
 
     def _server(self, exchange: ToolExchange, key: KeyEntry) -> Server:
@@ -346,6 +352,16 @@ class ToolProxy:
             self._streams[key.id] = left
         else:
             self._streams.pop(key.id, None)
+
+    def hear_out(self, task: asyncio.Task[Any]) -> None:
+        """Let a server be heard for which its request may not wait; what comes of it is noted by the task itself."""
+        self._heard_out.add(task)
+        task.add_done_callback(self._was_heard)
+
+    def _was_heard(self, task: asyncio.Task[Any]) -> None:
+        self._heard_out.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, TetradError):
+            log.error("asking an MCP server again failed inside the gateway", exc_info=error)
 
     def finish(self, response: Response) -> None:
         """Read what still comes after the last event, which is its end, so that the connection can be used again."""

@@ -13,6 +13,7 @@ from tetrad.serving import KeyEntry
 from tetrad.tools._call import Server
 from tetrad.tools._exchange import ToolExchange
 from tetrad.tools._part import Heard, Part
+from tetrad.tools._rests import PROBE_S, Asked
 from tetrad.tools._rpc import METHOD_NOT_FOUND, Fields, Message
 from tetrad.tools.errors import ServerBroken, SessionUnknown, ToolRefused
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _SHOW = "`tetrad mcp show` tells more"
 MAX_AT_ONCE = 16
+_TIMED_OUT = "tool_server_timeout"
 UNAVAILABLE = "dev.tetrad/unavailable"
 OMITTED = "dev.tetrad/omitted"
 _MAX_TOLD = 100
@@ -118,11 +120,10 @@ class Together:
 
         async def one(name: str) -> None:
             try:
-                async with at_once, asyncio.timeout(proxy.listing_s):
-                    found[name] = await (ask(name) if ask is not None else self.ask(name, message))
-            except TimeoutError:
-                told = f"it did not answer within {proxy.listing_s:g} s"
-                gone.append(Gone(name, Unavailable(told, hint="try again", code="tool_server_timeout")))
+                async with at_once:
+                    found[name] = await self._bounded(
+                        name, message, lambda: ask(name) if ask is not None else self.ask(name, message)
+                    )
             except TetradError as error:
                 gone.append(Gone(name, error))
 
@@ -136,12 +137,58 @@ class Together:
             ]
         for name in (name for name, heard in found.items() if heard is not None):
             proxy.absences.back(self.key.project, self._real(name))
+        self.exchange.left_out = tuple(sorted({self._real(each.server) for each in gone if each.error.status >= 500}))
         for each in gone:
             proxy.absences.gone(self.key.project, self._real(each.server), each.error)
         too_many = [each.error for each in gone if each.error.status == 429]
         if too_many and not found:
             raise too_many[0]
         return {name: found[name] for name in sorted(found)}, sorted(gone, key=lambda each: each.server)
+
+    def rests(self, name: str) -> bool:
+        """Tell whether nobody should wait for a server, as it answered nobody lately."""
+        return self.proxy.rests.resting(self.key.project, self._real(name))
+
+    async def _bounded(self, name: str, message: Message, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Return what a server says within its time; one that rests is left out at once, or waited for a moment only.
+
+        Who needs longer then is heard out all the same, so that it takes part from then on.
+        """
+        rests = self.proxy.rests
+        asked = Asked(self.key.project, self._real(name), message.method if message.kind == "request" else "")
+        if (why := rests.why(asked)) is not None:
+            raise why
+        if not rests.resting(asked.project, asked.server):
+            return await self._heard_out(asked, ask)
+        rests.begin(asked)
+        task = asyncio.get_running_loop().create_task(self._heard_out(asked, ask))
+        self.proxy.hear_out(task)
+        done, _ = await asyncio.wait([task], timeout=min(PROBE_S, self.proxy.listing_s) if asked.method else 0)
+        if done:
+            return task.result()
+        if not asked.method:
+            return None
+        told = f"it did not answer within {PROBE_S:g} s when it was asked again"
+        raise Unavailable(told, hint="try again", code=_TIMED_OUT)
+
+    async def _heard_out(self, asked: Asked, ask: Callable[[], Awaitable[Any]]) -> Any:
+        rests, clock, most_s = self.proxy.rests, self.proxy.clock, self.proxy.listing_s
+        begun = clock.monotonic()
+        try:
+            async with asyncio.timeout(most_s):
+                heard = await ask()
+        except TimeoutError:
+            error = Unavailable(f"it did not answer within {most_s:g} s", hint="try again", code=_TIMED_OUT)
+            rests.failed(asked, error, max(most_s, PROBE_S))
+            raise error from None
+        except TetradError as failed:
+            rests.failed(asked, failed, clock.monotonic() - begun)
+            raise
+        except BaseException:
+            rests.left(asked)
+            raise
+        rests.back(asked)
+        return heard
 
     def _real(self, name: str) -> str:
         server = self.usable.get(name)

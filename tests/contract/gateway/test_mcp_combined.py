@@ -200,6 +200,13 @@ async def test_a_server_that_never_answers_is_left_out(servers: tuple[McpServer,
                 return told if "one__add" in {tool["name"] for tool in answer["tools"]} else None
 
             assert wait_until(listed, what="the tools of the other", timeout_s=60) == {"never": "tool_server_timeout"}
+            assert listed() == {"never": "tool_server_timeout"}
+            span = wait_until(
+                lambda: next((each for each in spooled(running.home) if each.name == "tools/list"), None),
+                what="the span of an answer that lacks a server",
+            )
+            assert span.attributes["tetrad.tool.left_out"] == "never"
+            assert (span.attributes["tetrad.tool.server"], span.error_type) == ("*", "")
 
 
 async def test_an_encoded_name_in_a_header_cannot_become_anotherheader(shared: GatewayProcess) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from support.gateway import make_table
 from support.mcp_wire import META, McpServer, mcp_server
 from support.ports import free_port
-from tetrad.kernel import Overloaded, SystemClock
+from tetrad.kernel import FixedClock, Overloaded, SystemClock
 from tetrad.kit.seal import Keyring
 from tetrad.kit.upstream import Client, Limits
 from tetrad.serving import (
@@ -27,6 +29,7 @@ from tetrad.serving import (
     ToolServerRoute,
 )
 from tetrad.tools import Sessions, ToolExchange, ToolProxy
+from tetrad.tools._rests import FIRST_S, Rests
 
 ALL = ("tools", "resources", "prompts")
 OWNER = KeyEntry("key_full", "default", ("data",), team="red")
@@ -196,6 +199,96 @@ async def test_a_server_that_is_down_is_said_once_and_counted_each_time(
     assert said[0].startswith("the MCP server 'down' of 'default' is left out of answers for all: ")
     assert list(asked.proxy.absences.now()) == [("default", "down", True)]
     assert [(server, count) for _, server, _, count in asked.proxy.absences.counts()] == [("down", 5)]
+
+
+class Turnstile:
+    """A port before a server: what comes waits until it is open."""
+
+    def __init__(self, port: int) -> None:
+        self.opened = asyncio.Event()
+        self.came = 0
+        self._port = port
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.came += 1
+        writers = [writer]
+        try:
+            await self.opened.wait()
+            there, back = await asyncio.open_connection("127.0.0.1", self._port)
+            writers.append(back)
+            await asyncio.gather(_piped(reader, back), _piped(there, writer))
+        finally:
+            for each in writers:
+                each.transport.abort()
+            await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
+
+
+async def _piped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while piece := await reader.read(65_536):
+        writer.write(piece)
+        await writer.drain()
+    writer.close()
+
+
+@pytest.fixture
+async def hung(
+    servers: tuple[McpServer, McpServer],
+) -> AsyncIterator[tuple[Turnstile, ToolServerRoute]]:
+    """Return a turnstile that is shut, and the server behind it."""
+    route = servers[1].route(name="hung")
+    turnstile = Turnstile(urlsplit(route.url).port or 0)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.get_running_loop().create_task(turnstile.pass_on(reader, writer)))
+
+    listening = await asyncio.start_server(come, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    yield turnstile, msgspec.structs.replace(route, url=f"http://127.0.0.1:{port}/mcp")
+    listening.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_server_that_hangs_delays_one_list_rests_and_comes_back_by_itself(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy], hung: tuple[Turnstile, ToolServerRoute],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    turnstile, route = hung
+    asked, clock = proxies(servers[0].route(name="one"), route), FixedClock()
+    asked.proxy.rests, asked.proxy.listing_s = Rests(clock), 2.0
+    assert await asked.names() == {"one"}
+    came = turnstile.came
+    for _ in range(5):
+        reply = await asked.ask("tools/list")
+        (told,) = reply.said["result"]["_meta"]["dev.tetrad/unavailable"]
+        assert (told["server"], told["code"]) == ("hung", "tool_server_timeout")
+        assert told["reason"] == "it did not answer within 2 s; it is asked again in 5 s"
+    assert turnstile.came == came, "nobody asks it, so nobody waits for it"
+    assert {each.left_out for each in asked.records if each.path == "/mcp"} == {("hung",)}
+    assert caplog.text.count("the MCP server 'hung' of 'default' is left out of answers for all") == 1
+    turnstile.opened.set()
+    clock.advance(FIRST_S)
+    assert await asked.names() == {"one", "hung"}
+
+
+async def test_a_server_that_is_slow_after_its_rest_takes_part_once_it_was_heard_out(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy], hung: tuple[Turnstile, ToolServerRoute]
+) -> None:
+    turnstile, route = hung
+    asked, clock = proxies(servers[0].route(name="one"), route), FixedClock()
+    asked.proxy.rests, asked.proxy.listing_s = Rests(clock), 2.0
+    assert await asked.names() == {"one"}
+    clock.advance(FIRST_S)
+    asked.proxy.listing_s = 60.0
+    lists = await asyncio.gather(asked.names(), asked.names())
+    assert lists == [{"one"}, {"one"}], "one asks, for a moment only, and the other does not"
+    turnstile.opened.set()
+    async with asyncio.timeout(60):
+        while asked.proxy.rests.resting("default", "hung"):  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+    assert await asked.names() == {"one", "hung"}
 
 
 def binding_of(**servers: BoundToolServer) -> BindingRoute:

@@ -104,6 +104,7 @@ def test_a_stream_that_breaks_ends_with_an_error_event(client: openai.OpenAI) ->
     with client.responses.create(model="local/reset-2", input="Hi", store=False, stream=True) as stream:
         events = list(stream)
     assert events[-1].type == "error"
+    assert [event.sequence_number for event in events] == list(range(len(events))), "clients need it of errors too"
     assert "response.output_text.delta" in [event.type for event in events]
     assert "response.completed" not in [event.type for event in events]
 

@@ -20,7 +20,7 @@ WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "requir
 QUESTION = {"role": "user", "content": "Where is it cold?"}
 STRICT = {"x-tetrad-translation": "strict"}
 MODELS = ("m1", "thinker", "refusal", "cut", "cut:content_filter", "failing", "failing:event", "ending", "error:429",
-          "reset:0")  # fmt: skip
+          "midway", "reset:0")  # fmt: skip
 streamed = pytest.mark.parametrize("stream", [False, True])
 
 
@@ -244,6 +244,16 @@ def test_an_answer_that_failed_is_an_error_though_its_status_is_good(
     said: Any = [QUESTION]
     with pytest.raises(openai.RateLimitError, match="as scripted"):
         chat.chat.completions.create(model="gpt/failing", messages=said)
+
+
+@pytest.mark.parametrize("model", ["midway", "failing-event", "ending"])
+def test_the_error_that_ends_a_stream_is_numbered_like_all_events(chat: openai.OpenAI, model: str) -> None:
+    """`midway` tells an error without a number, `ending` just ends."""
+    with chat.responses.create(model=f"gpt/{model}", input="Hi", store=False, stream=True) as stream:
+        events = list(stream)
+    assert events[-1].type == "error"
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert len(events) > 2
 
 
 def test_a_stream_that_ends_too_early_is_an_error(messages: anthropic.Anthropic) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,30 @@ def test_a_plain_call_is_answered_by_the_app_and_leaves_its_trace(product: Produ
     assert answer.choices[0].message.content in json.dumps(asked["output"], ensure_ascii=False)
     sent = product.control("GET", path + attempt["span_id"]).json()
     assert len(sent["input"]) > 1, "the release's prompt and examples stand before the question"
+
+
+def test_an_engine_costs_what_the_project_says_until_it_takes_that_back(
+    product: Product, client: openai.OpenAI
+) -> None:
+    def cost() -> str:
+        raw = client.chat.completions.with_raw_response.create(
+            model="app:assistant", messages=[{"role": "user", "content": QUESTION}], max_tokens=4
+        )
+        spans = trace_of(product, raw.headers["x-tetrad-trace-id"])["spans"]
+        return str(next(span for span in spans if span["parent_id"])["cost"])
+
+    product.cli("model", "price", "set", "local/smollm2-135m", "input:1000", "output:2000")
+    try:
+        paid = wait_until(lambda: (told := cost()) != "0" and told, timeout_s=30, what="the price to be counted")
+        assert Decimal(paid) > Decimal("0.001"), "the prompt and the question have more than one token"
+        used = json.loads(product.cli("budget", "usage", "--by", "app", "--json").stdout)
+        assert sum(Decimal(each["amount"]) for app in used for each in app["costs"]) >= Decimal(paid)
+    finally:
+        listed = product.control("GET", "/api/v1/projects/default/model-prices").json()["items"]
+        for each in listed:
+            if each["model"] == "local/smollm2-135m" and each["price"]["source"] == "manual":
+                product.cli("model", "price", "remove", each["id"])
+    wait_until(lambda: cost() == "0", timeout_s=30, what="the price to be taken back")
 
 
 def test_the_key_that_was_used_tells_when(product: Product, client: openai.OpenAI) -> None:

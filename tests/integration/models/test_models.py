@@ -221,6 +221,21 @@ def test_prices_come_from_the_local_table_then_the_public_list_else_are_unknown(
     assert (images.units, images.batch) == ({"image": "0.040"}, "0.5")
 
 
+def test_what_projects_say_of_prices_is_theirs_alone_and_holds_in_its_time(tetrads: Tetrads) -> None:
+    models, now = tetrads.models, tetrads.clock.now()
+    models.set_price("", "local/m", input="0", output="0", actor=ALICE)
+    models.set_price("default", "local/m", input="5", output="6", actor=ALICE)
+    models.set_price("default", "local/m", input="7", output="8", valid_from=now + timedelta(days=1), actor=ALICE)
+    models.set_price("other", "local/n", input="1", output="1", valid_to=now, actor=ALICE)
+
+    def said() -> dict[tuple[str, str], tuple[str, str]]:
+        return {name: (price.input, price.output) for name, price in models.own_prices().items()}
+
+    assert said() == {("default", "local/m"): ("5", "6")}
+    tetrads.clock.advance(86_400)
+    assert said() == {("default", "local/m"): ("7", "8")}
+
+
 def test_who_set_a_price_is_in_the_log_and_those_who_count_by_it_are_told(tetrads: Tetrads) -> None:
     said: list[tuple[str, str, str | None]] = []
     told: list[str] = []

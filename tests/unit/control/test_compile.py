@@ -353,3 +353,15 @@ def test_routes_are_in_the_table_and_a_model_that_is_not_there_is_told() -> None
         "route 'smart' of 'p' names the model 'acme/none', which is not there",
         "route 'foreign' of 'q' names the model 'acme/big', which is not there",
     ]
+
+
+def test_an_engine_costs_a_project_what_that_says_else_what_is_said_for_all_else_nothing() -> None:
+    made, _ = table()
+    assert made.models["local/m"].price == Price("0", "0"), "nobody sends a bill"
+    made, _ = table(price=lambda project, *_: None if project else ModelPrice("2", "3"))
+    assert made.models["local/m"].price == Price("2", "3")
+    own = {("p", "local/m"): ModelPrice("0.5", "1", currency="EUR"), ("p", "local/gone"): ModelPrice("9", "9")}
+    made, problems = table(own_prices=lambda: own)
+    assert made.models["local/m"].price == Price("0", "0"), "another project pays nothing"
+    assert made.prices == {"p/local/m": Price("0.5", "1", currency="EUR")}
+    assert problems == []

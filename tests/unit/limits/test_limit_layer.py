@@ -20,6 +20,7 @@ from support.limited import Reply, Worker, keeper_of, running
 from support.limits import LocalKeeper, rule
 from tetrad.kernel import Usage, usage_of_parts
 from tetrad.limits import LimitLayer
+from tetrad.limits._media import STEP_BYTES
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.serving import (
     CHAT,
@@ -96,6 +97,58 @@ async def test_no_target_is_called_whose_price_a_budget_cannot_count(tmp_path: P
     assert [made.model.name for made in worker.records[0].attempts] == ["local/t2"]
     assert (refused.status, refused.code) == (403, "price_unknown")
     assert only.upstream.calls == 0
+
+
+def own_price(price: Price) -> Callable[[RouteTable], RouteTable]:
+    """Return what lets an engine's model be free for all, and cost the project `default` something."""
+
+    def change(table: RouteTable) -> RouteTable:
+        entry = msgspec.structs.replace(table.models["local/m1"], price=Price("0", "0"))
+        route = ModelRoute(name="smart", project="default", targets=(RouteTarget("local/m1"),))
+        other = KeyEntry("key_other", "other", ("data",))
+        return msgspec.structs.replace(
+            table,
+            models={**table.models, "local/m1": entry},
+            prices={"default/local/m1": price},
+            routes={"default/smart": route},
+            keys={**table.keys, g.key_hash("of-another"): other},
+        )
+
+    return change
+
+
+async def test_an_engine_costs_what_the_project_says_by_every_name_and_others_nothing(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1, subject="project"), rule("money", 1, subject="project", project="other"))
+    worker = Worker(tmp_path, keeper, own_price(Price("1.5", "6")))
+    async with running(worker):
+        for name in ("local/m1", "smart", "app:assistant@static"):
+            assert (await worker.ask(name, max_tokens=100)).status == 200
+        assert (await worker.ask("local/m1", key="of-another", max_tokens=100)).status == 200
+    assert [record.attempts[-1].cost for record in worker.records] == ["0.000135"] * 3 + ["0"]
+    assert spent(keeper) == 3 * 135_000_000
+
+
+async def test_others_have_their_turn_while_a_long_document_is_reckoned(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, keeper_of(rule("tokens", 10**6)))
+    document = b"%PDF-1.7\n1 0 obj << /Type /Pages /Count 9 >> endobj\n" + bytes(3_000_000)
+    part = {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{base64.b64encode(document).decode()}"}}
+    turns = 0
+    async with running(worker):
+        long = asyncio.create_task(worker.ask(messages=[{"role": "user", "content": [part]}], max_tokens=100))
+        while not worker.upstream.calls and not long.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert (await long).status == 200
+    assert turns > len(document) // STEP_BYTES
+
+
+async def test_what_is_free_is_free_in_the_currency_of_every_budget(tmp_path: Path) -> None:
+    keeper = keeper_of(rule("money", 1, subject="project", currency="EUR"))
+    worker = Worker(tmp_path, keeper, own_price(Price("0", "0")))
+    async with running(worker):
+        assert (await worker.ask("local/m1", max_tokens=100)).status == 200
+        assert (await worker.ask("smart", max_tokens=100)).status == 200
+    assert [(account.spent, account.unknown) for account in keeper.store.book.values()] in ([], [(0, 0)])
 
 
 async def test_a_budget_that_counts_calls_of_unknown_price_lets_a_route_call_them(tmp_path: Path) -> None:

@@ -11,7 +11,16 @@ import msgspec
 import pytest
 
 from tetrad.limits._estimate import Estimate
-from tetrad.limits._media import MOST_PAGES, PAGE_TOKENS, pages_of, tokens_of
+from tetrad.limits._media import (
+    MOST_PAGES,
+    PAGE_TOKENS,
+    STEP_BYTES,
+    base64_steps,
+    finished,
+    pages_of,
+    tokens_of,
+    tokens_steps,
+)
 from tetrad.serving import CHAT, IMAGE_TOKENS
 from tetrad.serving.ports import ModelCall
 
@@ -115,3 +124,41 @@ def test_what_is_of_no_known_kind_is_reckoned_as_text() -> None:
     assert tokens_of(text.encode()) is None
     assert of({"type": "file", "file": {"file_data": f"data:text/plain;base64,{text}"}}) >= len(text) // 3
     assert tokens_of(b"A") is None
+
+
+def test_what_is_encrypted_has_at_most_as_many_pages_as_objects() -> None:
+    """The lengths of streams, and how many objects there are, are told in the clear."""
+    secret = hidden(tree(300)).replace(b"x\x9c", b"??")
+    trailer = b"9 0 obj << /Type /XRef /Size 412 /Encrypt 7 0 R >> stream"
+    assert pages_of(pdf(secret, trailer)) == 412
+    assert pages_of(pdf(secret, trailer, b"8 0 obj << /Type /XRef /Size 20 >> stream")) == 412, "the most counts"
+    assert (
+        pages_of(pdf(b"1 0 obj << /Linearized 1 /L 90 /H [1 2] /O 3 /E 4 /N 37 /T 5 >> endobj", secret, trailer)) == 37
+    )
+    assert pages_of(pdf(tree(500), secret, trailer)) == 500, "what it says all the same counts"
+    assert pages_of(pdf(tree(5), trailer)) == 5, "pages that are told are not guessed"
+
+
+@pytest.mark.parametrize("shift", [0, 3, 70, STEP_BYTES - 4])
+def test_pages_are_counted_once_wherever_the_steps_end(shift: int) -> None:
+    page = b"1 0 obj << /Type /Page >> endobj"
+    between = bytes(STEP_BYTES - len(page))
+    document = b"%PDF-1.7\n" + bytes(shift) + (page + between) * 5 + page
+    assert pages_of(document) == 6
+    assert tokens_of(encoded(document)) == 6 * PAGE_TOKENS
+
+
+def test_a_long_document_is_reckoned_in_many_small_steps_that_find_the_same() -> None:
+    document = pdf(tree(12), bytes(range(256)) * 8000)
+    assert sum(1 for _ in tokens_steps(encoded(document))) > 2 * len(document) // STEP_BYTES
+    assert tokens_of(encoded(document)) == 12 * PAGE_TOKENS
+
+
+@pytest.mark.parametrize("wrong", [b"!", b"=", b'"', b" "])
+def test_what_is_not_all_of_base64_is_text(wrong: bytes) -> None:
+    good = encoded(PNG * 20)
+    for place in (10, STEP_BYTES // 2, len(good) - 5):
+        data = good[:place] + wrong + good[place + 1 :]
+        assert not finished(base64_steps(data, 0, len(data)))
+    for whole in (good, encoded(PNG + b"x"), encoded(PNG + b"xy")):
+        assert finished(base64_steps(b'"' + whole + b'"', 1, len(whole) + 1))

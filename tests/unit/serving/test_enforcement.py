@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from support import gateway as g
 from support.pipeline import Bench, FakeAnswer, FakeProvider
 from tetrad.kernel import SystemClock, Usage
-from tetrad.serving import Enforcing, MessageTemplate, Pipeline, ReleaseRoute, RouteTable
+from tetrad.serving import RESPONSES, Enforcing, Exchange, MessageTemplate, Pipeline, ReleaseRoute, RouteTable
+from tetrad.serving._enforcement import Rules, _CheckedStream
 from tetrad.serving._said import said
-from tetrad.serving.ports import Outcome
+from tetrad.serving.ports import ModelCall, Outcome
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"type": "function", "function": {"name": "w", "parameters": SCHEMA}}
@@ -128,6 +129,27 @@ async def test_a_stream_tells_before_its_end_marker() -> None:
     assert text.index(b'{"b": 2}') < text.index(b"output_schema_violated") < text.index(b"[DONE]")
     assert found.records[0].attempts[0].error_type == "output_schema_violated"
     assert b"".join((await bench(GOOD).chat("app:assistant", stream=True)).pieces).count(b"error") == 0
+
+
+async def test_of_numbered_events_the_error_takes_the_number_of_the_last_which_is_told_after_it() -> None:
+    def event(kind: str, number: int) -> bytes:
+        return b"event: %s\ndata: %s\n\n" % (
+            kind.encode(),
+            msgspec.json.encode({"type": kind, "sequence_number": number}),
+        )
+
+    item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": BAD}]}
+    outcome = Outcome(output=msgspec.json.encode([item]), finish_reasons=("completed",), events=3)
+    pieces = [event("response.created", 0), event("response.in_progress", 1) + event("response.completed", 2)]
+    rules = Rules(table().releases[f"default/{g.RELEASE}"])
+    rules.compile()
+    call = ModelCall(RESPONSES, {}, stream=True)
+    stream = _CheckedStream(FakeAnswer(pieces, outcome, stream=True), Exchange(RESPONSES, {}, 0), call, rules)
+    told = await stream.read() + await stream.read()
+    read = [json.loads(line[5:]) for line in told.splitlines() if line.startswith(b"data:")]
+    assert [(each["type"], each["sequence_number"]) for each in read] == [
+        ("response.created", 0), ("response.in_progress", 1), ("error", 2), ("response.completed", 3),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(GOOD, 200), (BAD, 502), ("{", 502), ("", 502)])

@@ -342,6 +342,7 @@ class EventStream:
             attributes={"stream.unread_events": str(reader.unread)} if reader.unread else {},
             priced=not reader.units,
             units=reader.units,
+            events=getattr(reader, "events", 0),
         )
 
     def close(self) -> None:

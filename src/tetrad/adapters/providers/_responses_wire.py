@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import msgspec
@@ -61,11 +61,15 @@ class _Event(msgspec.Struct, frozen=True):
     delta: msgspec.Raw = _NOTHING
     message: str | None = None
     code: str | None = None
+    sequence_number: msgspec.Raw = _NOTHING
 
 
 _responses = msgspec.json.Decoder(_Response)
 _events = msgspec.json.Decoder(_Event)
 _text = msgspec.json.Decoder(str)
+_numbers = msgspec.json.Decoder(int)
+_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NUMBER = b'"sequence_number"'
 
 
 def read_response(body: bytes) -> Outcome:
@@ -95,6 +99,8 @@ class ResponsesReader:
         self.units: dict[str, Decimal] = {}
         self.unread = 0
         self.finish_reasons: tuple[str, ...] = ()
+        self._numbered = _NOTHING
+        self._since = 0
         self._output = b""
         self._pieces: list[str] = []
 
@@ -106,9 +112,21 @@ class ResponsesReader:
         part = {"type": "output_text", "text": "".join(self._pieces)}
         return msgspec.json.encode([{"type": "message", "role": "assistant", "content": [part]}])
 
+    @property
+    def events(self) -> int:
+        """The number of the event that would come next; events without numbers are counted."""
+        try:
+            return _numbers.decode(self._numbered) + 1 + self._since
+        except UNREADABLE:
+            return self._since
+
     def feed(self, events: bytes, *, torn: bool = False) -> None:
         """Read whole events; where the front is `torn`, what cannot be read there does not count."""
         for event in _read(events):
+            if bytes(event.sequence_number):
+                self._numbered, self._since = event.sequence_number, 0
+            else:
+                self._since += 1
             if event.type == "response.output_text.delta" and bytes(event.delta):
                 self._take_delta(event.delta)
             elif event.type == "error":
@@ -133,6 +151,26 @@ class ResponsesReader:
         if event.type in _ENDS:
             self.usage, self.finish_reasons, self._output = found.usage, found.finish_reasons, found.output
             self.error_type, self.error_message = found.error_type, found.error_message
+
+
+def numbered(events: bytes, number: Callable[[], int]) -> bytes:
+    """Return a stream's last events, of which the `error` that ends it has a number, though its upstream gave none.
+
+    Clients need it: to the official ones it is no error event without.
+    """
+    start = max((mark.end() for mark in _BLANK.finditer(events[:-2])), default=0)
+    last = events[start:]
+    if b'"error"' not in last or _NUMBER in last:
+        return events
+    lines = [line[5:].strip() for line in last.splitlines() if line.startswith(b"data:")]
+    try:
+        said = _objects.decode(b"\n".join(lines))
+    except UNREADABLE:
+        return events
+    if bytes(said.get("type", b"")) != b'"error"':
+        return events
+    said["sequence_number"] = msgspec.Raw(b"%d" % number())
+    return events[:start] + b"event: error\ndata: " + msgspec.json.encode(said) + b"\n\n"
 
 
 def _outcome(response: _Response) -> Outcome:

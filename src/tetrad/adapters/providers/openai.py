@@ -30,6 +30,7 @@ from tetrad.adapters.providers._responses_wire import (
     FOREIGN,
     ResponsesReader,
     end_of_response,
+    numbered,
     own_reasoning,
     read_response,
 )
@@ -246,6 +247,12 @@ class _ResponsesStream(EventStream):
 
     def _end(self, events: bytes) -> int | None:
         return end_of_response(events)
+
+    def _shown(self, events: bytes) -> bytes:
+        return numbered(events, self._next) if self.done else events
+
+    def _next(self) -> int:
+        return max(self.outcome().events - 1, 0)  # the error itself is read by now
 
     def _reader(self) -> Collected:
         return ResponsesReader()

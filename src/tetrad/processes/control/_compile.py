@@ -46,6 +46,8 @@ _HOUR_IN_CACHE = {"anthropic": 2}
 _IN_BATCHES = {"openai": "0.5", "anthropic": "0.5"}
 """What part of its price a call costs in the provider's own batches, by their own lists (platform.openai.com/docs,
 "Batch API"; platform.claude.com/docs, "Batch processing"), for prices of the public list, which does not know it."""
+OF_OUR_OWN = Price("0", "0")
+"""What an engine's answers cost where nobody says otherwise: nobody sends a bill for them."""
 _json = msgspec.json.Encoder()
 
 
@@ -64,6 +66,7 @@ class Sources:
     resolve: Callable[[str, Digest], ResolvedRelease]
     candidates: Callable[[], Iterable[Candidate]]
     resolve_candidate: Callable[[Candidate], ResolvedRelease]
+    own_prices: Callable[[], Mapping[tuple[str, str], ModelPrice]] = dict
     limits: Callable[[], Iterable[LimitRule]] = tuple
     bindings: Callable[[str], BindingSet] = lambda _project: BindingSet()
     routes: Callable[[], Iterable[ModelRoute]] = lambda: ()
@@ -82,7 +85,10 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
     upstreams, models = dict(sources.upstreams()), {}
     for entry in sources.models().values():
         found = sources.price("", entry.name, "", "")
-        models[entry.name] = msgspec.structs.replace(entry, price=_price(found)) if found else entry
+        models[entry.name] = msgspec.structs.replace(entry, price=_price(found) if found else OF_OUR_OWN)
+    prices = {
+        f"{project}/{name}": _price(each) for (project, name), each in sources.own_prices().items() if name in models
+    }
     for spec in sources.providers():
         with _tolerant(sources, f"provider {spec.name!r}"):
             _add_provider(sources, spec, upstreams, models)
@@ -122,6 +128,7 @@ def compile_table(sources: Sources, *, version: int, made_ns: int) -> RouteTable
         routes=_routes(sources, models),
         caches=sources.caches(),
         tool_servers=tool_servers,
+        prices=prices,
     )
 
 

@@ -334,6 +334,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             price=lambda project, name, provider, model: models.price(
                 project, name, provider=provider, provider_model=model
             ),
+            own_prices=models.own_prices,
             apps=releases.every_app,
             history=lambda project, app: [
                 version.digest for version in releases.releases(project, app, limit=RELEASES_PER_APP)

@@ -34,6 +34,7 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 _QUOTING = frozenset(("output.violation",))
 """Attributes that may quote an answer."""
 _HEAD_CHARS = 4096
+_LEFT_OUT_CHARS = 1000
 _REPEATED = 1024
 """An input of so many bytes is not written a second time, where it ends an attempt's."""
 
@@ -177,8 +178,10 @@ class Recorder:
             attributes |= {"gen_ai.tool.name": x.tool, "gen_ai.tool.type": "extension"}
         elif x.prompt:
             attributes["gen_ai.prompt.name"] = x.prompt
-        else:
+        elif x.resource:
             attributes["mcp.resource.uri"] = x.resource
+        if x.left_out:
+            attributes["tetrad.tool.left_out"] = ", ".join(x.left_out)[:_LEFT_OUT_CHARS]
         if x.digest:
             attributes["tetrad.tool.digest"] = x.digest
         if x.protocol:
@@ -215,9 +218,9 @@ class Recorder:
         return SpanGroup(_shared(x, key), (own,))
 
     def tool(self, exchange: ToolExchange) -> None:
-        """Count an exchange with an MCP server, and record it where it is for one tool, prompt or resource."""
+        """Count an exchange with an MCP server; record it where it is a call, or had to do without some server."""
         self._metrics.tool_finished(exchange)
-        if exchange.key is not None and exchange.is_call:
+        if exchange.key is not None and exchange.is_told:
             self._write(lambda key: self.tool_group(exchange, key), exchange.key)
 
     def _write(self, group: Callable[[KeyEntry], SpanGroup], key: KeyEntry) -> None:

@@ -37,6 +37,11 @@ class _ChainedEvents:
     def done(self) -> bool:
         return self._near.done
 
+    @property
+    def number(self) -> int:
+        """The number of the event that comes next, in protocols that number them."""
+        return getattr(self._near, "number", 0)
+
     def feed(self, data: bytes) -> bytes:
         said = self._far.feed(data)
         return self._near.feed(said) if said else b""

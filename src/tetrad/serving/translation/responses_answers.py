@@ -220,6 +220,11 @@ class ResponsesEvents:
         self._chars = 0
         self._signature = ""
 
+    @property
+    def number(self) -> int:
+        """The number of the event that comes next."""
+        return self._number
+
     def feed(self, data: bytes) -> bytes:
         said: list[bytes] = []
         for payload in self._reader.feed(data):
