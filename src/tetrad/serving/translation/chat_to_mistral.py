@@ -16,6 +16,7 @@ from tetrad.kernel import UNREADABLE
 from tetrad.serving._operations import MISTRAL
 from tetrad.serving.errors import BadAnswer, StreamBroken
 from tetrad.serving.ports import ModelCall, Outcome
+from tetrad.serving.translation._chat_tools import allowed_names, choice_of
 from tetrad.serving.translation._events import EventReader
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._saying import Losses, as_list, as_object, as_text, decoded, encoded, guarded
@@ -61,6 +62,7 @@ def translate(call: ModelCall, strict: bool) -> Translation:
 
 def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     tools = []
+    allowed = allowed_names(body)
     for number, each in enumerate(as_list(body.get("tools", []), "tools")):
         path = f"tools[{number}]"
         tool = as_object(each, path)
@@ -68,13 +70,17 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
             losses.lose(path)
             continue
         function = as_object(tool.get("function"), f"{path}.function")
+        if allowed is not None and function.get("name") not in allowed:
+            continue
         losses.rest(tool, ("type", "function"), path)
         given = {"parameters": {"type": "object", "properties": {}}, **function}  # Mistral demands them
         tools.append({"type": "function", "function": given})
     if tools:
         said["tools"] = tools
-        choice = body.get("tool_choice")
-        if choice is not None:
+        choice = choice_of(body)
+        if isinstance(choice, dict) and choice.get("type") != "function":
+            losses.lose("tool_choice")
+        elif choice is not None:
             said["tool_choice"] = "any" if choice == "required" else choice
 
 
