@@ -230,3 +230,41 @@ def test_a_choice_that_mistral_does_not_know_is_named() -> None:
     }
     made = said_in("chat", "mistral", body)
     assert ("tool_choice" in made.call.fields, made.dropped) == (False, ("tool_choice",))
+
+
+PICTURE = {"type": "image", "source": {"type": "url", "url": "https://example.test/a.png"}}
+WORKED: list[dict[str, Any]] = [
+    {"role": "user", "content": "hi"},
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "now", "input": {}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "12"}, PICTURE]},
+]
+STRICT_TOOL = {"type": "function", "name": "now", "parameters": {}, "strict": True}
+TWICE: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
+    ("messages", "gemini", {"system": "Be kind.", "messages": [{"role": "user", "content": [PICTURE]}],
+                            "metadata": {"user_id": "u"}}, ("messages[0].content[0].source", "metadata.user_id")),
+    ("messages", "gemini", {"messages": WORKED}, ("messages[2]",)),
+    ("messages", "gemini", {"messages": WORKED[:1], "tools": [
+        {"name": "now", "input_schema": {"type": "object", "properties": {"a": {"not": {}}}}, "strict": True}],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+     ("tools[0].input_schema.properties.a.not", "tools[0].strict", "tool_choice.disable_parallel_tool_use")),
+    ("responses", "gemini", {"input": "hi", "text": {"verbosity": "low"}, "tools": [STRICT_TOOL],
+                             "parallel_tool_calls": False},
+     ("text.verbosity", "tools[0].strict", "parallel_tool_calls")),
+    ("responses", "gemini", {"input": [{"role": "user", "content": [
+        {"type": "input_image", "image_url": "https://example.test/a.png"}]}]}, ("input",)),
+    ("chat", "converse", {"messages": WORKED[:1], "reasoning_effort": "low", "tools": FUNCTIONS,
+                          "parallel_tool_calls": False}, ("reasoning_effort", "parallel_tool_calls")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("client", "upstream", "body", "paths"), TWICE)
+def test_what_gets_lost_on_the_second_half_of_the_way_is_named_in_the_clients_words(
+    client: str, upstream: str, body: dict[str, Any], paths: tuple[str, ...]
+) -> None:
+    body = {"model": "amazon.titan" if upstream == "converse" else "m", **body}
+    lost = said_in(client, upstream, body).dropped
+    assert sorted(lost) == sorted(paths)
+    with pytest.raises(RequestRefused) as caught:
+        said_in(client, upstream, body, strict=True)
+    assert caught.value.param in paths
+    assert repr(caught.value.param) in caught.value.message

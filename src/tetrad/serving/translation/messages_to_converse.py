@@ -14,7 +14,7 @@ import msgspec
 
 from tetrad.serving._operations import CONVERSE, CONVERSE_COUNT, MESSAGES
 from tetrad.serving.ports import ModelCall
-from tetrad.serving.translation._chained import Chained
+from tetrad.serving.translation._chained import chained
 from tetrad.serving.translation._kinds import Translation, Translator
 from tetrad.serving.translation._saying import Losses, as_list, as_object, as_text, bad, decoded, encoded, guarded
 from tetrad.serving.translation.chat_to_messages import translate as chat_to_messages
@@ -64,7 +64,7 @@ def _translate_chat(said_in_messages: Translator, call: ModelCall, strict: bool)
     if not any(name in call.fields for name in _LIMITS):  # Messages needs a limit, and Converse has one per model
         fields = {name: raw for name, raw in fields.items() if name != "max_tokens"}
     asked = ModelCall(MESSAGES, fields, call.stream, strict=call.strict, batch=call.batch)
-    return Chained(near, translate(asked, strict))
+    return chained(call, near, translate, asked, strict)
 
 
 @guarded
