@@ -268,3 +268,16 @@ def test_what_gets_lost_on_the_second_half_of_the_way_is_named_in_the_clients_wo
         said_in(client, upstream, body, strict=True)
     assert caught.value.param in paths
     assert repr(caught.value.param) in caught.value.message
+
+
+def test_what_an_assistant_refused_and_a_call_without_arguments_reach_mistral() -> None:
+    history = [
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "I will not."}]},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": ""}}]},
+    ]  # fmt: skip
+    made = said_in("chat", "mistral", {"model": "m", "messages": history})
+    refused, called = msgspec.json.decode(made.call.fields["messages"])
+    assert refused["content"] == [{"type": "text", "text": "I will not."}]
+    assert called["tool_calls"][0]["function"] == {"name": "now", "arguments": "{}"}
+    assert made.dropped == ()

@@ -113,6 +113,8 @@ def _message(message: dict[str, Any], path: str, losses: Losses) -> dict[str, An
 
 def _call(call: dict[str, Any], path: str) -> dict[str, Any]:
     function = as_object(call.get("function"), f"{path}.function")
+    if not function.get("arguments"):
+        function = {**function, "arguments": "{}"}  # nothing is no JSON
     return {"id": short_id(as_text(call.get("id"), f"{path}.id")), "type": "function", "function": function}
 
 
@@ -121,6 +123,9 @@ def _part(part: dict[str, Any], path: str, losses: Losses) -> dict[str, Any] | N
     if kind == "text":
         losses.rest(part, ("type", "text"), path)
         return {"type": "text", "text": part.get("text")}
+    if kind == "refusal":  # Mistral has no word for one: it is what the assistant said
+        losses.rest(part, ("type", "refusal"), path)
+        return {"type": "text", "text": part.get("refusal")}
     if kind == "image_url":
         losses.rest(part, ("type", "image_url"), path)
         return {"type": "image_url", "image_url": part.get("image_url")}
