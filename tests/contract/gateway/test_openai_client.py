@@ -150,6 +150,18 @@ def test_every_failure_is_an_error_that_the_client_understands_and_a_span(
         assert (spans[1].kind, spans[1].status) == ("CLIENT", "error")
 
 
+def test_a_client_does_not_try_again_with_a_secret_that_was_refused(
+    gateway: GatewayProcess, upstream: FakeOpenAI
+) -> None:
+    before = len(upstream.requests)
+    with (
+        openai.OpenAI(base_url=gateway.url + "/v1", api_key=g.KEY, max_retries=3) as client,
+        pytest.raises(openai.InternalServerError, match="refused this gateway's credential"),
+    ):
+        client.chat.completions.create(model="local/error-401", messages=MESSAGES)
+    assert len(upstream.requests) == before + 1
+
+
 def test_retry_after_of_an_upstream_reaches_the_client(client: openai.OpenAI) -> None:
     with pytest.raises(openai.RateLimitError) as caught:
         client.chat.completions.create(model="local/error-429", messages=MESSAGES)
