@@ -24,7 +24,7 @@ _WORDS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
         "reasoning_effort": ("reasoning.effort",),
     },
     ("chat", "messages"): {
-        "thinking": ("reasoning_effort",),
+        "thinking": ("thinking", "reasoning_effort"),
         "output_config.effort": ("reasoning_effort",),
         "output_config.format": ("response_format",),
         "tool_choice.disable_parallel_tool_use": ("parallel_tool_calls",),
