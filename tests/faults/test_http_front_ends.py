@@ -171,6 +171,12 @@ def test_a_request_line_of_another_kind_is_refused(gateway: GatewayProcess, line
     assert 200 not in statuses(talk(gateway, line + b"\r\nhost: x\r\n\r\n"))
 
 
+def test_a_client_that_speaks_http_2_at_once_is_told_what_to_speak(own: GatewayProcess) -> None:
+    said = talk(own, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b"HTTP/2 is not spoken here: send HTTP/1.1" in said
+
+
 @pytest.mark.parametrize("target", [b"/healthz", b"/healthz?x=1", b"/%68ealthz", b"http://elsewhere/healthz"])
 def test_targets_in_every_form_are_understood(own: GatewayProcess, target: bytes) -> None:
     request = b"GET " + target + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"

@@ -375,7 +375,12 @@ class Pipeline:
     def _own_headers(
         self, exchange: Exchange, attempt: Attempt | None = None, answer: Answer | None = None
     ) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-tetrad-trace-id", exchange.trace_id.encode())]
+        trace = exchange.trace_id.encode()
+        headers = [(b"x-tetrad-trace-id", trace)]
+        if exchange.operation.dialect != "anthropic":
+            headers.append((b"x-request-id", trace))  # what SDKs show as the id of a request
+        elif answer is None or not any(name == b"request-id" for name, _ in answer.headers):
+            headers.append((b"request-id", trace))
         if exchange.release is not None:
             headers.append((b"x-tetrad-release", exchange.release.digest.encode()))
         if exchange.binding:

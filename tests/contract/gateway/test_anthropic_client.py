@@ -241,6 +241,38 @@ def test_the_beta_client_reaches_its_path_with_a_query(client: anthropic.Anthrop
     assert claude.requests[-1].headers["anthropic-beta"] == "x-2026"
 
 
+def test_every_answer_and_error_has_an_id(client: anthropic.Anthropic) -> None:
+    assert client.messages.create(model="claude/m1", max_tokens=9, messages=MESSAGES)._request_id == "req_1", (
+        "Anthropic's"
+    )
+    raw = client.messages.with_raw_response.create(model="local/m1", max_tokens=9, messages=MESSAGES)
+    assert raw.parse()._request_id == raw.headers["x-tetrad-trace-id"]
+    for model in ("nope", "local/error-429"):
+        with pytest.raises(anthropic.APIStatusError) as caught:
+            client.messages.create(model=model, max_tokens=9, messages=MESSAGES)
+        assert caught.value.request_id == caught.value.response.headers["x-tetrad-trace-id"]
+
+
+def test_files_of_anthropics_are_refused_in_its_shape_with_what_to_do_instead(client: anthropic.Anthropic) -> None:
+    asked = [
+        lambda: client.beta.files.upload(file=("a.txt", b"hi", "text/plain")),
+        client.beta.files.list,
+        lambda: client.beta.files.delete("file_1"),
+    ]
+    for ask in asked:
+        with pytest.raises(anthropic.NotFoundError, match="into the message itself") as caught:
+            ask()
+        assert caught.value.body["type"] == "error"  # type: ignore[index]
+
+
+def test_a_client_whose_base_url_ends_in_v1_is_told_the_right_place(both: GatewayProcess) -> None:
+    with (
+        anthropic.Anthropic(base_url=both.url + "/v1", api_key=g.KEY, max_retries=0) as client,
+        pytest.raises(anthropic.NotFoundError, match="base URL ends before /v1"),
+    ):
+        client.messages.create(model="claude/m1", max_tokens=9, messages=MESSAGES)
+
+
 def test_models_are_listed_in_the_clients_words(client: anthropic.Anthropic) -> None:
     listed = [model.id for model in client.models.list()]
     assert {"app:claude", "claude/m1", "local/m1"} <= set(listed)

@@ -290,7 +290,8 @@ async def test_pages_of_other_sites_may_not_call(shared: GatewayProcess) -> None
 
 
 async def test_other_methods_of_http_are_refused(shared: GatewayProcess) -> None:
-    assert post(f"{shared.url}/mcp/small", b"", method="PUT")[0] == 405
+    status, headers, _ = post(f"{shared.url}/mcp/small", b"", method="PUT")
+    assert (status, headers["allow"]) == (405, "POST, GET, DELETE")
     assert post(f"{shared.url}/mcp/small", b"", method="DELETE")[0] == 400
 
 

@@ -35,6 +35,7 @@ def test_a_completion_carries_release_and_trace(client: openai.OpenAI, gateway: 
     assert answer.choices[0].message.content == "Hello world."
     assert raw.headers["x-tetrad-release"] == g.RELEASE
     assert float(raw.headers["x-tetrad-overhead-ms"]) >= 0
+    assert answer._request_id == raw.headers["x-tetrad-trace-id"]
     root, child = spans_of(gateway, raw.headers["x-tetrad-trace-id"])
     assert (root.kind, root.parent_id, root.usage, root.cost) == ("SERVER", "", None, None)
     assert (child.kind, child.parent_id) == ("CLIENT", root.span_id)
@@ -140,12 +141,25 @@ def test_every_failure_is_an_error_that_the_client_understands_and_a_span(
     assert caught.value.code == code
     assert g.SECRET not in caught.value.message
     trace_id = caught.value.response.headers["x-tetrad-trace-id"]
+    assert caught.value.request_id == trace_id, "what the client shows as the id is what is looked for"
     spans = spans_of(gateway, trace_id)
     assert spans[0].status == "error"
     assert spans[0].http_status == caught.value.status_code
     assert spans[0].error_type == code
     if model != "nope":
         assert (spans[1].kind, spans[1].status) == ("CLIENT", "error")
+
+
+def test_a_client_does_not_try_again_with_a_secret_that_was_refused(
+    gateway: GatewayProcess, upstream: FakeOpenAI
+) -> None:
+    before = len(upstream.requests)
+    with (
+        openai.OpenAI(base_url=gateway.url + "/v1", api_key=g.KEY, max_retries=3) as client,
+        pytest.raises(openai.InternalServerError, match="refused this gateway's credential"),
+    ):
+        client.chat.completions.create(model="local/error-401", messages=MESSAGES)
+    assert len(upstream.requests) == before + 1
 
 
 def test_retry_after_of_an_upstream_reaches_the_client(client: openai.OpenAI) -> None:
@@ -243,3 +257,36 @@ def test_a_stream_ends_with_its_marker_even_if_the_upstream_lingers(
     assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "hi"
     gone = upstream.aborted
     wait_until(lambda: upstream.aborted >= gone, what="the lingering upstream to be dropped")
+
+
+@pytest.mark.parametrize(
+    ("base", "hint"),
+    [
+        ("", "send it to /v1/chat/completions: the client's base URL ends in /v1, once"),
+        ("/v1/v1", "send it to /v1/chat/completions: the client's base URL ends in /v1, once"),
+        ("/openai/deployments/gpt", "send it to /v1/chat/completions: the client's base URL ends in /v1, once"),
+    ],
+)
+def test_a_client_whose_base_url_is_another_is_told_the_right_place(
+    gateway: GatewayProcess, base: str, hint: str
+) -> None:
+    with (
+        openai.OpenAI(base_url=gateway.url + base, api_key=g.KEY, max_retries=0) as client,
+        pytest.raises(openai.NotFoundError, match=hint),
+    ):
+        client.chat.completions.create(model="local/m1", messages=MESSAGES)
+
+
+def test_what_the_gateway_leaves_to_providers_is_named_as_not_served(client: openai.OpenAI) -> None:
+    asked = [
+        client.vector_stores.list,
+        client.containers.list,
+        lambda: client.uploads.create(bytes=1, filename="a", mime_type="text/plain", purpose="batch"),
+        client.fine_tuning.jobs.list,
+        lambda: client.chat.completions.retrieve("chatcmpl-1"),
+        lambda: client.responses.input_tokens.count(model="local/m1", input="hi"),
+    ]
+    for ask in asked:
+        with pytest.raises(openai.NotFoundError) as caught:
+            ask()
+        assert caught.value.code == "protocol_not_served"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import openai
 import pytest
@@ -357,6 +358,11 @@ def test_what_is_not_served_says_so(gateway: GatewayProcess, client: openai.Open
     with pytest.raises(openai.BadRequestError, match="background"):
         client.responses.cancel(kept.id)
     assert gateway.get("/v1/responses/resp_12345678/nothing", g.KEY)[0] == 404
+    for below, methods in (("", "GET, DELETE"), ("/input_items", "GET"), ("/cancel", "POST")):
+        answer = httpx.put(
+            f"{gateway.url}/v1/responses/{kept.id}{below}", headers={"x-api-key": g.KEY}, trust_env=False
+        )
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods)
     assert gateway.get("/v1/responses/..%2f..%2fstatus", g.KEY)[0] == 404
     assert gateway.get(f"/v1/responses/{kept.id}")[0] == 401
     assert gateway.get(f"/v1/responses/{kept.id}/input_items?limit=0&project=other", g.KEY)[0] == 400

@@ -104,12 +104,19 @@ def test_a_mark_for_the_cache_is_never_dropped_whoever_sets_it() -> None:
 
 
 def test_a_client_of_chat_completions_gets_no_limit_that_it_did_not_set() -> None:
-    said, dropped = asked("chat", {"temperature": 0.1, "tool_choice": "none", "tools": [
-        {"type": "function", "function": {"name": "weather"}}]})  # fmt: skip
+    said, _ = asked("chat", {"temperature": 0.1})
     assert said["inferenceConfig"] == {"temperature": 0.1}
-    assert dropped == ("tool_choice",), "Converse cannot forbid tools"
     said, _ = asked("chat", {"max_tokens": 7})
     assert said["inferenceConfig"] == {"maxTokens": 7}
+
+
+def test_tools_that_are_forbidden_are_not_told_of_where_converse_lets_that_be() -> None:
+    said, dropped = asked("chat", {"tool_choice": "none", "tools": [
+        {"type": "function", "function": {"name": "weather"}}]})  # fmt: skip
+    assert ("toolConfig" in said, dropped) == (False, ())
+    said, dropped = asked("messages", {"messages": HISTORY, "tools": [TOOL], "tool_choice": {"type": "none"}})
+    assert said["toolConfig"]["tools"][0]["toolSpec"]["name"] == "weather", "Converse wants those that were used"
+    assert dropped == ("tool_choice",), "Converse cannot forbid tools"
 
 
 def test_thinking_and_effort_go_to_the_models_that_know_them() -> None:
@@ -122,7 +129,7 @@ def test_thinking_and_effort_go_to_the_models_that_know_them() -> None:
     said, _ = asked("chat", {"model": "openai.gpt-oss-120b-1:0", "reasoning_effort": "low"})
     assert said["additionalModelRequestFields"] == {"reasoning_effort": "low"}
     _, dropped = asked("chat", {"model": "meta.llama", "reasoning_effort": "low"})
-    assert dropped == ("output_config.effort",)
+    assert dropped == ("reasoning_effort",)
 
 
 @pytest.mark.parametrize(

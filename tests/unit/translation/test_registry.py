@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from support.translation import translated as said_in
 from tetrad.serving import (
     CHAT,
     EMBEDDINGS,
@@ -168,3 +169,115 @@ async def test_a_call_that_nobody_can_translate_is_refused_and_says_what_the_ups
     with pytest.raises(RequestRefused, match="'up' cannot do embeddings: it speaks messages only") as caught:
         await translated(call, ["messages"], Upstream("up", ""), never)
     assert caught.value.code == "operation_not_served"
+
+
+FUNCTIONS = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("now", "weather")]
+
+
+def narrowed(client: str, upstream: str, mode: str, *names: str) -> dict[str, Any]:
+    """Return what an upstream is asked where the client lets the model call the functions of these names alone."""
+    if client == "chat":
+        allowed: dict[str, Any] = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [
+            {"type": "function", "function": {"name": name}} for name in names]}}  # fmt: skip
+        body = {"messages": [{"role": "user", "content": "hi"}], "tools": FUNCTIONS}
+    else:
+        told = [{"type": "function", "name": name} for name in names]
+        allowed = {"type": "allowed_tools", "mode": mode, "tools": told}
+        body = {"input": "hi", "tools": [{"type": "function", **each["function"]} for each in FUNCTIONS]}  # type: ignore[dict-item]
+    made = said_in(client, upstream, {"model": "m", **body, "tool_choice": allowed}, strict=True)
+    return {name: msgspec.json.decode(raw) for name, raw in made.call.fields.items()}
+
+
+@pytest.mark.parametrize("client", ["chat", "responses"])
+def test_some_of_the_tools_are_allowed_in_the_words_of_every_protocol(client: str) -> None:
+    def asked(upstream: str, mode: str = "required") -> dict[str, Any]:
+        return narrowed(client, upstream, mode, "weather")
+
+    body = asked("messages")
+    assert ([tool["name"] for tool in body["tools"]], body["tool_choice"]) == (["weather"], {"type": "any"})
+    assert asked("messages", "auto")["tool_choice"] == {"type": "auto"}
+    body = asked("mistral")
+    assert ([tool["function"]["name"] for tool in body["tools"]], body["tool_choice"]) == (["weather"], "any")
+    body = asked("gemini")
+    assert [each["name"] for each in body["tools"][0]["functionDeclarations"]] == ["weather"]
+    assert body["toolConfig"]["functionCallingConfig"]["mode"] == "ANY"
+    body = asked("converse")["toolConfig"]
+    assert [tool["toolSpec"]["name"] for tool in body["tools"]] == ["weather"]
+    assert body["toolChoice"] == {"any": {}}
+    if client == "chat":
+        body = asked("responses")
+        assert ([tool["name"] for tool in body["tools"]], body["tool_choice"]) == (["weather"], "required")
+    else:
+        body = asked("chat")
+        assert ([tool["function"]["name"] for tool in body["tools"]], body["tool_choice"]) == (["weather"], "required")
+
+
+@pytest.mark.parametrize("upstream", ["messages", "mistral", "gemini", "converse"])
+@pytest.mark.parametrize("client", ["chat", "responses"])
+def test_tools_that_are_allowed_and_not_there_are_refused(client: str, upstream: str) -> None:
+    for mode, names in (("auto", ("king",)), ("auto", ()), ("perhaps", ("now",))):
+        with pytest.raises(RequestRefused, match="tool_choice") as caught:
+            narrowed(client, upstream, mode, *names)
+        assert caught.value.code == "bad_field"
+
+
+def test_a_choice_that_mistral_does_not_know_is_named() -> None:
+    body = {
+        "model": "m",
+        "messages": [],
+        "tools": FUNCTIONS,
+        "tool_choice": {"type": "custom", "custom": {"name": "x"}},
+    }
+    made = said_in("chat", "mistral", body)
+    assert ("tool_choice" in made.call.fields, made.dropped) == (False, ("tool_choice",))
+
+
+PICTURE = {"type": "image", "source": {"type": "url", "url": "https://example.test/a.png"}}
+WORKED: list[dict[str, Any]] = [
+    {"role": "user", "content": "hi"},
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "now", "input": {}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "12"}, PICTURE]},
+]
+STRICT_TOOL = {"type": "function", "name": "now", "parameters": {}, "strict": True}
+TWICE: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
+    ("messages", "gemini", {"system": "Be kind.", "messages": [{"role": "user", "content": [PICTURE]}],
+                            "metadata": {"user_id": "u"}}, ("messages[0].content[0].source", "metadata.user_id")),
+    ("messages", "gemini", {"messages": WORKED}, ("messages[2]",)),
+    ("messages", "gemini", {"messages": WORKED[:1], "tools": [
+        {"name": "now", "input_schema": {"type": "object", "properties": {"a": {"not": {}}}}, "strict": True}],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+     ("tools[0].input_schema.properties.a.not", "tools[0].strict", "tool_choice.disable_parallel_tool_use")),
+    ("responses", "gemini", {"input": "hi", "text": {"verbosity": "low"}, "tools": [STRICT_TOOL],
+                             "parallel_tool_calls": False},
+     ("text.verbosity", "tools[0].strict", "parallel_tool_calls")),
+    ("responses", "gemini", {"input": [{"role": "user", "content": [
+        {"type": "input_image", "image_url": "https://example.test/a.png"}]}]}, ("input",)),
+    ("chat", "converse", {"messages": WORKED[:1], "reasoning_effort": "low", "tools": FUNCTIONS,
+                          "parallel_tool_calls": False}, ("reasoning_effort", "parallel_tool_calls")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("client", "upstream", "body", "paths"), TWICE)
+def test_what_gets_lost_on_the_second_half_of_the_way_is_named_in_the_clients_words(
+    client: str, upstream: str, body: dict[str, Any], paths: tuple[str, ...]
+) -> None:
+    body = {"model": "amazon.titan" if upstream == "converse" else "m", **body}
+    lost = said_in(client, upstream, body).dropped
+    assert sorted(lost) == sorted(paths)
+    with pytest.raises(RequestRefused) as caught:
+        said_in(client, upstream, body, strict=True)
+    assert caught.value.param in paths
+    assert repr(caught.value.param) in caught.value.message
+
+
+def test_what_an_assistant_refused_and_a_call_without_arguments_reach_mistral() -> None:
+    history = [
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "I will not."}]},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": ""}}]},
+    ]  # fmt: skip
+    made = said_in("chat", "mistral", {"model": "m", "messages": history})
+    refused, called = msgspec.json.decode(made.call.fields["messages"])
+    assert refused["content"] == [{"type": "text", "text": "I will not."}]
+    assert called["tool_calls"][0]["function"] == {"name": "now", "arguments": "{}"}
+    assert made.dropped == ()

@@ -142,7 +142,7 @@ LOSSES: list[tuple[dict[str, Any], str]] = [
     ({"input": [{"role": "user", "content": "a"}, {"type": "reasoning", "id": "r", "summary": [],
                                                    "encrypted_content": "x"}]}, "input[1]"),
     ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, "input[0].content[0]"),
-    ({"tool_choice": {"type": "allowed_tools"}, "tools": [{"type": "function", "name": "w"}]}, "tool_choice"),
+    ({"tool_choice": {"type": "web_search"}, "tools": [{"type": "function", "name": "w"}]}, "tool_choice"),
 ]  # fmt: skip
 
 

@@ -36,6 +36,8 @@ class CredentialRefused(UpstreamFailure):
     """The upstream does not accept our secret: our operator's problem, not the client's."""
 
     code = "upstream_credential_refused"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """What the client is told besides."""
 
 
 class Coming(Protocol):

@@ -36,6 +36,7 @@ from tetrad.serving.ports import Answer, Endpoint, ModelCall, Outcome
 _STATUS_DIGITS, _FIRST_ERROR, _PAST_ERRORS = 3, 400, 600
 MAX_HEADS, MAX_HEAD_BYTES = 256, 1024
 """So many request heads of one upstream are kept, of paths and headers of so many bytes; clients choose among them."""
+_NO_RETRY = ((b"x-should-retry", b"false"),)
 _MAX_MODELS_ANSWER = 16 * 1024 * 1024
 _texts = msgspec.json.Decoder(str)
 
@@ -176,10 +177,13 @@ class PooledEndpoint:
                 forget()
             as_machine = self._upstream.auth.endswith("-machine")
             what = "what this machine's identity may do there" if as_machine else "the provider's secret"
-            raise CredentialRefused(
+            refused = CredentialRefused(
                 f"the upstream {name!r} refused this gateway's credential ({status})",
                 hint=f"an administrator must check {what}",
             )
+            if forget is None:  # the same secret would be sent again; the official clients heed this
+                refused.headers = _NO_RETRY
+            raise refused
         said = self._read_error(body, response)
         if said is None:
             text = body[:500].decode("utf-8", "replace").strip()

@@ -12,6 +12,14 @@ import msgspec
 
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
 from tetrad.processes.gateway._desk import at_desk, pass_on
+from tetrad.processes.gateway._elsewhere import (
+    allowed_at,
+    dialect_of,
+    is_file_of_anthropic,
+    is_not_served,
+    no_files_of_anthropic,
+    nothing_at,
+)
 from tetrad.processes.gateway._following import EVENT_STREAM, EventFollower
 from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
@@ -23,8 +31,6 @@ from tetrad.tools import COMBINED, ToolExchange, ToolProxy
 from tetrad.tools import PREFIX as MCP
 
 JSON = (b"content-type", b"application/json")
-_NOT_SERVED = ("/v1/realtime", "/v1/assistants", "/v1/threads", "/v1/fine_tuning")
-_MESSAGES = "/v1/messages"
 _PAGES = frozenset(("/healthz", "/readyz", "/metrics", "/v1/models"))
 
 Page = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -163,12 +169,12 @@ class GatewayCore:
         try:
             status, content_type, body = self._page(method, path, headers)
         except TetradError as error:
-            return _refused(error, path, "anthropic" if b"anthropic-version" in headers else _dialect(path))
+            return _refused(error, path, dialect_of(path, headers))
         return status, [(b"content-type", content_type)], body
 
     def stored(self, path: str) -> bool:
         """Tell whether a page is about a stored response, which is to be asked for elsewhere."""
-        return self._memory is not None and path.startswith(PREFIX)
+        return self._memory is not None and path.startswith(PREFIX) and not is_not_served(path)
 
     async def answer_stored(
         self, method: str, path: str, query: str, headers: Mapping[bytes, bytes], reply: Reply
@@ -199,7 +205,7 @@ class GatewayCore:
             if begun.begun:
                 await reply.end(error_event(error, "responses"))
             else:
-                await reply.whole(*_refused(error, path, _dialect(path)))
+                await reply.whole(*_refused(error, path, dialect_of(path, headers)))
 
     def relayed(self, path: str) -> bool:
         """Tell whether a page is about files or batches: its body and its answer pass through as they come."""
@@ -222,6 +228,8 @@ class GatewayCore:
                 key = table.authenticate(headers, time.time_ns())
                 await pass_on(table, key, method, path, query, headers, body, begun)
                 return
+            if is_file_of_anthropic(path, headers):
+                raise no_files_of_anthropic()
             if self._relay is None:
                 raise Unavailable(
                     "this gateway keeps no files", hint="ask one that has a control plane", code="state_unavailable"
@@ -237,7 +245,7 @@ class GatewayCore:
         except TetradError as error:
             if begun.begun:
                 raise AnswerTorn(error.message) from error
-            await reply.whole(*_refused(error, path, _dialect(path)))
+            await reply.whole(*_refused(error, path, dialect_of(path, headers)))
 
     def _page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
         known = path in _PAGES or path.startswith("/v1/models/")
@@ -263,21 +271,7 @@ class GatewayCore:
             return 200, b"text/plain; version=0.0.4; charset=utf-8", self._metrics_page()
         if known:
             return 200, b"application/json", self._models(path, headers)
-        if path.startswith(_NOT_SERVED):
-            raise RequestRefused(
-                f"{path[:200]} is not served: the gateway speaks chat completions, responses, completions, embeddings, "
-                "images, audio, moderations, files, batches and models of the OpenAI protocol, and messages "
-                "of Anthropic's",
-                hint="use one of these with the same model and key",
-                status=404,
-                code="protocol_not_served",
-            )
-        raise RequestRefused(
-            f"there is nothing at {path[:200]}",
-            hint="the base URL of OpenAI clients ends in /v1; the console and the API have a port of their own",
-            status=404,
-            code="unknown_url",
-        )
+        raise nothing_at(path)
 
     def _models(self, path: str, headers: Mapping[bytes, bytes]) -> bytes:
         table = self.pipeline.current()
@@ -380,17 +374,7 @@ async def _follow(followed: EventFollower, reply: Reply) -> None:
 def _refused(error: TetradError, path: str, dialect: str) -> Page:
     extra = [JSON]
     if error.status == 405:
-        extra.append((b"allow", _allowed(path)))
+        extra.append((b"allow", allowed_at(path)))
     if error.retry_after_s is not None:
         extra.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
     return error.status, extra, error_body(error, dialect)
-
-
-def _allowed(path: str) -> bytes:
-    if path in BY_PATH:
-        return b"POST"
-    return b"GET, POST, DELETE" if relayed(path) else b"GET, HEAD"
-
-
-def _dialect(path: str) -> str:
-    return "anthropic" if path == _MESSAGES or path.startswith(_MESSAGES + "/") else "openai"

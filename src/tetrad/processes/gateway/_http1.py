@@ -866,4 +866,6 @@ def _name_of(data: bytes, end: int) -> tuple[bytes, bytes]:
 
 
 def _plain(error: httptools.HttpParserError) -> str:
+    if "PRI/Upgrade" in str(error):
+        return "HTTP/2 is not spoken here: send HTTP/1.1"
     return f"this is no HTTP request: {error}"

@@ -165,7 +165,12 @@ class ControlMemory:
         """Answer what a client asks of a stored response; raises `TetradError`."""
         identity, _, what = path.removeprefix(PREFIX).partition("/")
         if not _ID.fullmatch(identity) or what not in ("", "input_items", "cancel"):
-            raise RequestRefused(f"there is nothing at {path[:200]}", status=404, code="unknown_url")
+            raise RequestRefused(
+                f"there is nothing at {path[:200]}",
+                hint="a response is at /v1/responses/ID, what was said to it at /v1/responses/ID/input_items",
+                status=404,
+                code="unknown_url",
+            )
         allowed = {"": ("GET", "DELETE"), "input_items": ("GET",), "cancel": ("POST",)}[what]
         if method not in allowed:
             raise RequestRefused(

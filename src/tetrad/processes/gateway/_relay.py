@@ -20,7 +20,7 @@ _TIMEOUTS = Timeouts(connect_s=2.0, first_byte_s=86_400.0, idle_s=60.0, total_s=
 """How long a whole upload may take is bounded by how long the client may pause in it, and by its size."""
 _MOST_PROBLEM = 1024 * 1024
 _PASSED = (400, 403, 404, 405, 408, 409, 413, 415, 422, 429)
-_KEPT = frozenset((b"content-type", b"content-disposition"))
+_KEPT = frozenset((b"content-type", b"content-disposition", b"x-request-id"))
 
 
 class _Problem(msgspec.Struct, frozen=True):

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from tetrad.serving.ports import Outcome
-from tetrad.serving.translation._kinds import EventTranslator, Translation
+from tetrad.serving.errors import RequestRefused
+from tetrad.serving.ports import ModelCall, Outcome
+from tetrad.serving.translation._kinds import EventTranslator, Translation, Translator
+from tetrad.serving.translation._naming import Naming
+
+
+def chained(client: ModelCall, near: Translation, far: Translator, asked: ModelCall, strict: bool) -> Chained:
+    """Say `asked`, which `near` made of the client's call, once more; what gets lost is named in the client's words.
+
+    Raises `RequestRefused` as `far` does.
+    """
+    origins = getattr(near, "origins", ())
+    naming = Naming(client.operation.name, asked.operation.name, client.fields, origins, near.dropped)
+    try:
+        further = far(asked, strict)
+    except RequestRefused as refused:
+        raise naming.refusal(refused) from None
+    return Chained(near, further, naming)
 
 
 class Chained:
     """What `near` makes of a client's words, said once more by `far`; answers come back the other way."""
 
-    def __init__(self, near: Translation, far: Translation) -> None:
+    def __init__(self, near: Translation, far: Translation, naming: Naming) -> None:
         self._near = near
         self._far = far
         self.call = far.call
-        self.dropped = tuple(dict.fromkeys((*near.dropped, *far.dropped)))
+        self.dropped = tuple(dict.fromkeys((*near.dropped, *map(naming.of, far.dropped))))
 
     def whole(self, body: bytes) -> bytes:
         return self._near.whole(self._far.whole(body))

@@ -7,7 +7,7 @@ from functools import partial
 from importlib import import_module
 
 from tetrad.serving.ports import ModelCall
-from tetrad.serving.translation._chained import Chained
+from tetrad.serving.translation._chained import chained
 from tetrad.serving.translation._kinds import Translation, Translator
 
 TRANSLATORS: dict[tuple[str, str], str] = {
@@ -69,4 +69,4 @@ def _load(operation: str, target: str) -> Translator | None:
 
 def _chain(near: Translator, far: Translator, call: ModelCall, strict: bool) -> Translation:
     first = near(call, strict)
-    return Chained(first, far(first.call, strict))
+    return chained(call, first, far, first.call, strict)

@@ -7,6 +7,7 @@ clients send back unread: before the call that it belongs to, or behind the text
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -96,9 +97,10 @@ _encode = msgspec.json.encode
 class ChatAnswers:
     """A `Translation` whose answers come in chat completions and go out as messages."""
 
-    def __init__(self, call: ModelCall, dropped: tuple[str, ...]) -> None:
+    def __init__(self, call: ModelCall, dropped: tuple[str, ...], origins: Sequence[tuple[str, bool]] = ()) -> None:
         self.call = call
         self.dropped = dropped
+        self.origins = origins
 
     def whole(self, body: bytes) -> bytes:
         try:

@@ -17,7 +17,7 @@ from tetrad.serving._operations import COUNT_TOKENS, GEMINI, GEMINI_COUNT
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._chat_parts import Media, Text, chat_parts
-from tetrad.serving.translation._chat_tools import declared_functions
+from tetrad.serving.translation._chat_tools import choice_of, declared_functions
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._saying import (
     Losses,
@@ -184,7 +184,7 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         declared.append(given)
     if declared:
         said["tools"] = [{"functionDeclarations": declared}]
-    choice = body.get("tool_choice")
+    choice = choice_of(body)
     if choice is None or not declared:
         return
     config: dict[str, Any] = {}

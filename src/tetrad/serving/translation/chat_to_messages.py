@@ -15,7 +15,7 @@ from tetrad.kernel import UNREADABLE
 from tetrad.serving._operations import MESSAGES
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._chat_parts import Media, Text, chat_parts
-from tetrad.serving.translation._chat_tools import declared_functions
+from tetrad.serving.translation._chat_tools import choice_of, declared_functions
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._placing import Placed, placed
 from tetrad.serving.translation._saying import (
@@ -175,7 +175,7 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         tools.append(given)
     if tools:
         said["tools"] = tools
-    choice = _choice(body.get("tool_choice"), losses)
+    choice = _choice(choice_of(body), losses)
     parallel = body.get("parallel_tool_calls")
     if parallel is not None:
         if choice is None and tools:

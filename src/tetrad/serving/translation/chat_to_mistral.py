@@ -16,6 +16,7 @@ from tetrad.kernel import UNREADABLE
 from tetrad.serving._operations import MISTRAL
 from tetrad.serving.errors import BadAnswer, StreamBroken
 from tetrad.serving.ports import ModelCall, Outcome
+from tetrad.serving.translation._chat_tools import allowed_names, choice_of
 from tetrad.serving.translation._events import EventReader
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._saying import Losses, as_list, as_object, as_text, decoded, encoded, guarded
@@ -61,6 +62,7 @@ def translate(call: ModelCall, strict: bool) -> Translation:
 
 def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     tools = []
+    allowed = allowed_names(body)
     for number, each in enumerate(as_list(body.get("tools", []), "tools")):
         path = f"tools[{number}]"
         tool = as_object(each, path)
@@ -68,13 +70,17 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
             losses.lose(path)
             continue
         function = as_object(tool.get("function"), f"{path}.function")
+        if allowed is not None and function.get("name") not in allowed:
+            continue
         losses.rest(tool, ("type", "function"), path)
         given = {"parameters": {"type": "object", "properties": {}}, **function}  # Mistral demands them
         tools.append({"type": "function", "function": given})
     if tools:
         said["tools"] = tools
-        choice = body.get("tool_choice")
-        if choice is not None:
+        choice = choice_of(body)
+        if isinstance(choice, dict) and choice.get("type") != "function":
+            losses.lose("tool_choice")
+        elif choice is not None:
             said["tool_choice"] = "any" if choice == "required" else choice
 
 
@@ -107,6 +113,8 @@ def _message(message: dict[str, Any], path: str, losses: Losses) -> dict[str, An
 
 def _call(call: dict[str, Any], path: str) -> dict[str, Any]:
     function = as_object(call.get("function"), f"{path}.function")
+    if not function.get("arguments"):
+        function = {**function, "arguments": "{}"}  # nothing is no JSON
     return {"id": short_id(as_text(call.get("id"), f"{path}.id")), "type": "function", "function": function}
 
 
@@ -115,6 +123,9 @@ def _part(part: dict[str, Any], path: str, losses: Losses) -> dict[str, Any] | N
     if kind == "text":
         losses.rest(part, ("type", "text"), path)
         return {"type": "text", "text": part.get("text")}
+    if kind == "refusal":  # Mistral has no word for one: it is what the assistant said
+        losses.rest(part, ("type", "refusal"), path)
+        return {"type": "text", "text": part.get("refusal")}
     if kind == "image_url":
         losses.rest(part, ("type", "image_url"), path)
         return {"type": "image_url", "image_url": part.get("image_url")}

@@ -11,7 +11,7 @@ from typing import Any
 from tetrad.serving._operations import RESPONSES
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation import _response_input as item
-from tetrad.serving.translation._chat_tools import declared_functions
+from tetrad.serving.translation._chat_tools import choice_of, declared_functions
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._placing import Placed, placed
 from tetrad.serving.translation._saying import (
@@ -123,7 +123,7 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         given["parameters"] = function.get("parameters") or {"type": "object", "properties": {}}
         given["strict"] = function.get("strict") is True  # Responses are strict where nothing is said
         tools.append(given)
-    choice = body.get("tool_choice")
+    choice = choice_of(body)
     if tools:
         said["tools"] = tools
         if body.get("parallel_tool_calls") is not None:

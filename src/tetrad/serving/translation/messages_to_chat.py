@@ -56,7 +56,8 @@ def _translate(call: ModelCall, strict: bool, *, on: bool) -> Translation:
     said: dict[str, Any] = {name: body[name] for name in _SAME if name in body}
     if "max_tokens" in body:
         said["max_completion_tokens"] = body["max_tokens"]
-    said["messages"] = _messages(body, losses, on=on)
+    origins: list[tuple[str, bool]] = []
+    said["messages"] = _messages(body, losses, origins, on=on)
     if "stop_sequences" in body:
         said["stop"] = as_list(body["stop_sequences"], "stop_sequences")
     say_tools(body, said, losses)
@@ -68,7 +69,9 @@ def _translate(call: ModelCall, strict: bool, *, on: bool) -> Translation:
     for name, raw in call.unsaid.items():
         fields.setdefault(name, raw)
     return ChatAnswers(
-        ModelCall(CHAT, fields, call.stream, usage_asked=True, strict=call.strict, batch=call.batch), losses.paths
+        ModelCall(CHAT, fields, call.stream, usage_asked=True, strict=call.strict, batch=call.batch),
+        losses.paths,
+        origins,
     )
 
 
@@ -164,12 +167,16 @@ def say_tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> Non
     losses.rest(choice, ("type", "name", "disable_parallel_tool_use"), "tool_choice")
 
 
-def _messages(body: dict[str, Any], losses: Losses, *, on: bool) -> list[dict[str, Any]]:
+def _messages(
+    body: dict[str, Any], losses: Losses, origins: list[tuple[str, bool]], *, on: bool
+) -> list[dict[str, Any]]:
+    """Return the messages; `origins` gets what each was to the client, and whether its parts are where they were."""
     said: list[dict[str, Any]] = []
     system = body.get("system")
     if system is not None:
         text = system if isinstance(system, str) else joined_texts(system, "system", losses)
         said.append({"role": "system", "content": text})
+        origins.append(("system", False))
     for number, item in enumerate(as_list(body.get("messages"), "messages")):
         path = f"messages[{number}]"
         message = as_object(item, path)
@@ -188,7 +195,14 @@ def _messages(body: dict[str, Any], losses: Losses, *, on: bool) -> list[dict[st
             )
         else:
             raise bad(f"{path}.role", "'user', 'assistant' or 'system'")
+        made = said[len(origins) :]
+        same = len(made) == 1 and _as_many(made[0]["content"], content)
+        origins += [(path, same)] * len(made)
     return said
+
+
+def _as_many(said: Any, given: Any) -> bool:
+    return isinstance(said, list) and isinstance(given, list) and len(said) == len(given)
 
 
 def joined_texts(blocks: Any, path: str, losses: Losses) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from tetrad.serving._operations import CONVERSE, CONVERSE_COUNT, MESSAGES
 from tetrad.serving.ports import ModelCall
-from tetrad.serving.translation._chained import Chained
+from tetrad.serving.translation._chained import chained
 from tetrad.serving.translation._kinds import Translation, Translator
 from tetrad.serving.translation._saying import Losses, as_list, as_object, as_text, bad, decoded, encoded, guarded
 from tetrad.serving.translation.chat_to_messages import translate as chat_to_messages
@@ -64,7 +64,7 @@ def _translate_chat(said_in_messages: Translator, call: ModelCall, strict: bool)
     if not any(name in call.fields for name in _LIMITS):  # Messages needs a limit, and Converse has one per model
         fields = {name: raw for name, raw in fields.items() if name != "max_tokens"}
     asked = ModelCall(MESSAGES, fields, call.stream, strict=call.strict, batch=call.batch)
-    return Chained(near, translate(asked, strict))
+    return chained(call, near, translate, asked, strict)
 
 
 @guarded
@@ -151,6 +151,9 @@ def _more(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
 
 
 def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
+    choice = as_object(body.get("tool_choice") or {}, "tool_choice")
+    if choice.get("type") == "none" and not _has_used_tools(body):
+        return  # what the model is not told of it cannot call
     tools: list[dict[str, Any]] = []
     for number, item in enumerate(as_list(body.get("tools", []), "tools")):
         path = f"tools[{number}]"
@@ -172,7 +175,6 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     if not tools:
         return
     config: dict[str, Any] = {"tools": tools}
-    choice = as_object(body.get("tool_choice") or {}, "tool_choice")
     kind = choice.get("type")
     if kind == "any":
         config["toolChoice"] = {"any": {}}
@@ -181,11 +183,20 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     elif kind == "auto":
         config["toolChoice"] = {"auto": {}}
     elif kind is not None:
-        losses.lose("tool_choice")  # Converse cannot forbid tools that it is told of
+        losses.lose("tool_choice")  # Converse cannot forbid tools, and wants to be told of those that were used
     if choice.get("disable_parallel_tool_use"):
         losses.lose("tool_choice.disable_parallel_tool_use")
     losses.rest(choice, ("type", "name", "disable_parallel_tool_use"), "tool_choice")
     said["toolConfig"] = config
+
+
+def _has_used_tools(body: dict[str, Any]) -> bool:
+    return any(
+        isinstance(block, dict) and block.get("type") in ("tool_use", "tool_result")
+        for message in as_list(body.get("messages", []), "messages")
+        if isinstance(message, dict) and isinstance(message.get("content"), list)
+        for block in message["content"]
+    )
 
 
 def _mark(blocks: list[dict[str, Any]], control: Any, path: str, losses: Losses) -> None:

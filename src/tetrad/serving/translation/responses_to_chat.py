@@ -135,6 +135,10 @@ def _text(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
 
 def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     tools = []
+    choice = body.get("tool_choice")
+    allowed: frozenset[str] | None = None
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        allowed, choice = _allowed(choice), choice.get("mode")
     for number, item in enumerate(as_list(body.get("tools", []), "tools")):
         path = f"tools[{number}]"
         tool = as_object(item, path)
@@ -142,6 +146,8 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
             losses.lose(path)
             continue
         function: dict[str, Any] = {"name": as_text(tool.get("name"), f"{path}.name")}
+        if allowed is not None and function["name"] not in allowed:
+            continue
         for name in ("description", "parameters", "strict"):
             if tool.get(name) is not None:
                 function[name] = tool[name]
@@ -151,7 +157,8 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         said["tools"] = tools
     elif "parallel_tool_calls" in said:
         del said["parallel_tool_calls"]  # chat completions refuse it without tools
-    choice = body.get("tool_choice")
+    if allowed is not None and not tools:
+        raise bad("tool_choice.tools", "functions that `tools` declares")
     if choice is None or (not tools and choice in ("auto", "none")):
         return
     if choice in ("auto", "none", "required"):
@@ -164,6 +171,15 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         losses.rest(chosen, ("type", "name"), "tool_choice")
     else:
         losses.lose("tool_choice")
+
+
+def _allowed(choice: dict[str, Any]) -> frozenset[str]:
+    """Return the functions that the model may call; it is told of these alone, which any upstream understands."""
+    if choice.get("mode") not in ("auto", "required"):
+        raise bad("tool_choice.mode", "'auto' or 'required'")
+    named = [as_object(each, "tool_choice.tools") for each in as_list(choice.get("tools"), "tool_choice.tools")]
+    names = (each.get("name") for each in named if each.get("type") == "function")
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def _messages(body: dict[str, Any], losses: Losses, signer: _Signer, maker: str) -> list[dict[str, Any]]:
