@@ -293,9 +293,8 @@ class EventStream:
             uncovered = uncovered[:end]
         self._keep(uncovered)
         shown = self._shown(uncovered)
-        if (
-            end is None and self._forms_left > 0 and shown == data
-        ):  # what was not found in it is in no other of its form
+        if end is None and self._forms_left > 0 and shown == data:
+            # nothing was found in it, nor will be in others of its form
             self._forms_left -= 1
             self._form = form_of(data, self.texts)
         return shown
