@@ -251,7 +251,7 @@ async def prices_over_http(site: Site, boss: httpx.AsyncClient, mine: dict[str, 
     sheet = {"model": "m", "input": "3", "output": "4", "source": "price-sheet"}
     imported = await boss.post(f"{P}/model-prices", json=sheet)
     assert (imported.status_code, imported.json()["price"]["source"]) == (201, "price-sheet")
-    for source, status in (("local", 422), ("genai-prices", 422), ("Price Sheet", 422), ("", 422), ("x" * 41, 422)):
+    for source, status in (("local", 422), ("genai-prices", 422), ("Price Sheet", 400), ("", 400), ("x" * 41, 400)):
         assert (await boss.post(f"{P}/model-prices", json={**sheet, "source": source})).status_code == status, source
 
 

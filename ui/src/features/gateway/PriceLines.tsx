@@ -8,7 +8,7 @@ import { Confirm } from "@/kit/Forms";
 import kit from "@/kit/kit.module.css";
 import { Scroll } from "@/kit/Page";
 import css from "./gateway.module.css";
-import { useKeyNames } from "./keyNames";
+import { useKeyNames, whoOf } from "./keyNames";
 import { refreshPrices } from "./PriceForm";
 import { importedFrom, importWords, stateOf, type LineState } from "./prices";
 
@@ -23,7 +23,7 @@ const STATES: Record<LineState, { tone: Tone; word: string; tip: string }> = {
 export function whoSays(entry: Pick<PriceEntry, "price" | "everywhere" | "created_by">, names: ReadonlyMap<string, string>): string {
   if (entry.price.source === "local") return "this installation: it runs here";
   const how = importedFrom(entry) === "" ? "set" : importWords(importedFrom(entry));
-  return `${how} by ${names.get(entry.created_by) ?? entry.created_by}${entry.everywhere ? ", for every project" : ""}`;
+  return `${how} by ${whoOf(entry.created_by, names)}${entry.everywhere ? ", for every project" : ""}`;
 }
 
 const when = (moment: string | null, open: string): string => (moment === null ? open : fullTime(Date.parse(moment)));
@@ -91,7 +91,9 @@ export function PriceLines({ project, lines, now, admin }: { project: string; li
                   <td className={css.text}>{elseOf(entry.price) || UNKNOWN}</td>
                   <td className={css.when}>{when(entry.price.valid_from, "always")}</td>
                   <td className={css.when}>{when(entry.price.valid_to, "open")}</td>
-                  <td className={css.when}>{whoSays(entry, names)}</td>
+                  <td className={css.who} title={entry.created_by}>
+                    {whoSays(entry, names)}
+                  </td>
                   {admin && (
                     <td className={kit.right}>
                       {!entry.everywhere && (

@@ -16,7 +16,7 @@ import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Day, useNow } from "@/kit/time";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
-import { useKeyNames } from "./keyNames";
+import { useKeyNames, whoOf } from "./keyNames";
 import { PriceForm } from "./PriceForm";
 import { PriceLines } from "./PriceLines";
 import { importWords, isShown, PRICE_SORTS, priceRows, sortedRows, sourceWords, stateOf, type PriceRow, type PriceSort, type PricesOf } from "./prices";
@@ -240,7 +240,7 @@ function PriceDrawer({ project, row, now, admin, close, give }: { project: strin
               ["Currency", price.currency],
               ["Price from", <Source key="s" row={row} />],
               ["Counts since", row.since === null ? (row.source === "list" ? "the public price list of this version of Tetrad says so" : "not known: it was set before Tetrad noted that") : fullTime(Date.parse(row.since))],
-              [row.imported === "" ? "Set" : "Imported", row.by === "" ? "" : `${line === undefined ? "" : `${fullTime(Date.parse(line.created_at))}, `}by ${names.get(row.by) ?? row.by}`],
+              [row.imported === "" ? "Set" : "Imported", row.by === "" ? "" : `${line === undefined ? "" : `${fullTime(Date.parse(line.created_at))}, `}by ${whoOf(row.by, names)}`],
               ["Changes", next?.price.valid_from == null ? "" : fullTime(Date.parse(next.price.valid_from))],
             ]}
           />

@@ -53,6 +53,11 @@ describe("whence a price comes", () => {
       ["acme/listed", "public price list", null, ""],
       ["acme/table", "imported from price-sheet", "2026-01-01T00:00:00Z", "alice"],
     ]));
+  it("is told of what cannot be called now, too", () => {
+    const [row, ...more] = priceRows([], [{ ...acme, models: [own("taken", { source: "litellm", at: null, by: "ci" }), { ...own("listed", null), price: null }] } as unknown as Provider], [], NOW);
+    expect([row?.name, row?.routed, row?.source, row?.imported]).toEqual(["acme/taken", false, "provider", "litellm"]);
+    expect(more).toEqual([]);
+  });
   it("tells what was imported from what somebody set", () => {
     expect(rows.filter((row) => isShown(row, "imported")).map((row) => row.name)).toEqual(["acme/taken", "acme/table"]);
     expect(rows.filter((row) => isShown(row, "set")).map((row) => row.name)).toEqual(["acme/typed", "acme/older"]);

@@ -1,4 +1,4 @@
-import type { Provider, RoutedModel } from "@/api/gateway";
+import type { Provider, ProviderModel, RoutedModel } from "@/api/gateway";
 import type { PriceEntry } from "@/api/models";
 
 /** Who says what a model costs: its provider's form, the price table (of the project or of every one), or the public list. */
@@ -67,6 +67,7 @@ export function countsSince({ price, created_at }: Pick<PriceEntry, "price" | "c
 
 type Origin = Pick<PriceRow, "imported" | "since" | "by">;
 const NO_ORIGIN: Origin = { imported: "", since: null, by: "" };
+const ofForm = (told: ProviderModel["price_origin"]): Origin => ({ imported: told?.source ?? "", since: told?.at ?? null, by: told?.by ?? "" });
 const ofLine = (line: PriceEntry | undefined): Origin => (line === undefined ? NO_ORIGIN : { imported: importedFrom(line), since: countsSince(line), by: line.created_by });
 
 /** What a line of the table does now. */
@@ -90,14 +91,23 @@ export function priceRows(models: readonly RoutedModel[], providers: readonly Pr
     const line = own === null ? lineAt(owner === undefined ? mine.filter((entry) => entry.everywhere) : mine, now) : undefined;
     const price = own ?? line?.price ?? model.price;
     const source = own !== null ? "provider" : line !== undefined ? (line.everywhere ? "everywhere" : "project") : price === null ? "unknown" : "list";
-    const told = form?.price_origin;
-    const origin = own === null ? ofLine(line) : { imported: told?.source ?? "", since: told?.at ?? null, by: told?.by ?? "" };
+    const origin = own === null ? ofLine(line) : ofForm(form?.price_origin);
     return { name: model.name, kinds: model.kinds, price, source, ...origin, line, lines: mine, routed: true, provider: owner?.name ?? "" };
   });
+  // What cannot be called now, because its key is missing say, has the price of its provider's form all the same.
   const named = new Set(models.map((model) => model.name));
+  const idle = providers.flatMap((owner) =>
+    owner.models.flatMap(({ name: short, kinds, price, price_origin: told }): PriceRow[] => {
+      const name = `${owner.name}/${short}`;
+      if (price == null || named.has(name)) return [];
+      return [{ name, kinds, price, source: "provider", ...ofForm(told), line: undefined, lines: [...(lines.get(name) ?? [])].sort(ranked), routed: false, provider: owner.name }];
+    }),
+  );
+  for (const row of idle) named.add(row.name);
   const others = [...lines].filter(([name]) => !named.has(name));
   return [
     ...rows,
+    ...idle,
     ...others.map(([name, entries]): PriceRow => {
       const line = lineAt(entries, now);
       return { name, kinds: [], price: line?.price ?? null, source: line === undefined ? "unknown" : line.everywhere ? "everywhere" : "project", ...ofLine(line), line, lines: [...entries].sort(ranked), routed: false, provider: name.split("/")[0] ?? "" };
