@@ -9901,7 +9901,7 @@ export interface components {
         };
         /**
          * PriceOriginView
-         * @description Whence a price in a provider's form comes; `at` and `by` are told, and what is sent of them counts for nothing.
+         * @description Whence a price in a provider's form comes; of `at` and `by` nothing is believed that is sent.
          */
         PriceOriginView: {
             /**
