@@ -104,10 +104,12 @@ NEVER_ENDS = datetime(9999, 12, 31, tzinfo=UTC)
 class KeySearch:
     """Which keys are listed, and in which order; of equal ones, the id decides in the same direction.
 
-    `contains` is a part of the name, whatever its case, or all that is known of the secret: its ending.
+    `contains` is a part of the name, whatever its case, or all that is known of the secret: its ending; or the
+    beginning of an id, from `key_` on. With `ids` only those are listed.
     """
 
     contains: str = ""
+    ids: tuple[str, ...] = ()
     state: KeyState | None = None
     sort: KeySort = "created"
     descending: bool = True

@@ -32,6 +32,7 @@ from tetrad.kit.db import Database, JsonText, Timestamp, insert_or_ignore, metad
 
 EVERYWHERE = "*"  # stands for "all projects" where a primary key cannot hold NULL; no project can be named so
 _CHAIN_STEP = 1000
+_ID_PREFIX = "key_"  # all ids begin so: less than this is a part of a name
 
 projects = sa.Table(
     "projects",
@@ -230,8 +231,12 @@ class SqlRows:
         keys, by = api_keys.c, _KEY_ORDERS[search.sort]
         chosen = sa.select(api_keys).where(_of(keys.project, project), *_in_state(search.state, now))
         if search.contains:
-            of_name = keys.name.icontains(search.contains, autoescape=True)
-            chosen = chosen.where(sa.or_(of_name, keys.ending == search.contains))
+            found = [keys.name.icontains(search.contains, autoescape=True), keys.ending == search.contains]
+            if search.contains.startswith(_ID_PREFIX):
+                found.append(keys.id.startswith(search.contains, autoescape=True))
+            chosen = chosen.where(sa.or_(*found))
+        if search.ids:
+            chosen = chosen.where(keys.id.in_(search.ids))
         if after is not None:
             value, key_id = after
             if search.descending:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from tetrad import __version__
 from tetrad.identity._chain import AuditFilter
@@ -185,8 +185,16 @@ def _key_routes(routes: APIRouter, identity: Identity) -> None:
         project: str,
         page: PageParams,
         q: Annotated[
-            str, Query(max_length=100, description="Only keys whose name holds this, or whose secret ends so")
+            str,
+            Query(
+                max_length=100,
+                description="Only keys whose name holds this, whose secret ends so, or whose id begins so",
+            ),
         ] = "",
+        id_: Annotated[
+            list[Annotated[str, Field(max_length=64)]] | None,
+            Query(alias="id", max_length=100, description="Only keys with these ids"),
+        ] = None,
         state: Annotated[KeyState | None, Query(description="Only keys in this state")] = None,
         sort: Annotated[
             str | None,
@@ -195,8 +203,10 @@ def _key_routes(routes: APIRouter, identity: Identity) -> None:
     ) -> Page[KeyView]:
         """List the keys of a project, ended ones too, the newest first without `sort`."""
         field, descending = parse_sort(sort, KEY_SORTS, "-created")
-        search = KeySearch(q, state, next(each for each in KEY_SORTS if each == field), descending)
-        listing, now = f"keys {project} {q!r} {state} {field} {descending}", datetime.now(UTC)
+        ids = tuple(sorted(set(id_ or ())))
+        search = KeySearch(q, ids, state, next(each for each in KEY_SORTS if each == field), descending)
+        of_ids = f" {ids}" if ids else ""
+        listing, now = f"keys {project} {q!r} {state} {field} {descending}{of_ids}", datetime.now(UTC)
         found = identity.keys.find(project, search, after=_key_place(listing, page, search), limit=page.limit + 1)
         items = list(found[: page.limit])
         more = len(found) > page.limit

@@ -133,16 +133,20 @@ class AlertView(BaseModel):
     """A budget that went past a threshold."""
 
     budget: str
+    subject: LimitSubject
+    name: str
     instance: str
     period_name: str
     threshold: int
     at: datetime
     spent: str
+    currency: str
 
     @classmethod
-    def of(cls, alert: AlertRow) -> AlertView:
-        """Render an alert."""
+    def of(cls, alert: AlertRow, rule: LimitRule) -> AlertView:
+        """Render an alert of a budget."""
         return cls(
-            budget=alert.rule, instance=alert.instance, period_name=alert.period, threshold=alert.threshold,
-            at=alert.at, spent=money_text(alert.spent),
+            budget=alert.rule, subject=rule.subject, name=rule.name, instance=alert.instance,
+            period_name=alert.period, threshold=alert.threshold, at=alert.at, spent=money_text(alert.spent),
+            currency=rule.currency,
         )  # fmt: skip

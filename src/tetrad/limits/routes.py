@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from tetrad.kernel import InvalidInput, TooLarge
@@ -21,9 +22,11 @@ from tetrad.kit.http import (
     requires,
 )
 from tetrad.limits._keeper import LeaseKeeper
+from tetrad.limits._model import MAX_NAME_CHARS
 from tetrad.limits._protocol import Sync
 from tetrad.limits._service import Limits
 from tetrad.limits._views import AlertView, BudgetBody, BudgetView, LimitBody, LimitView
+from tetrad.serving import LimitSubject
 
 SYNC_PATH = "/internal/v1/limits/leases"
 MAX_SYNC_BYTES = 4 * 1024 * 1024
@@ -69,11 +72,26 @@ def _rates(routes: APIRouter, limits: Limits) -> None:
     base = "/api/v1/projects/{project}/limits"
 
     @routes.get(base, dependencies=[requires("control")], operation_id="list_limits")
-    def list_limits(project: str, page: PageParams) -> Page[LimitView]:
+    def list_limits(
+        project: str,
+        page: PageParams,
+        subject: Annotated[LimitSubject | None, Query(description="Only those of this kind of subject")] = None,
+        name: Annotated[
+            list[Annotated[str, Field(max_length=MAX_NAME_CHARS)]] | None,
+            Query(max_length=200, description="Only those of these subjects; `*` is each of them"),
+        ] = None,
+    ) -> Page[LimitView]:
         """List the limits of requests, tokens and calls at once."""
-        listing = f"limits {project}"
+        names = frozenset(name or ())
+        listing = f"limits {project} {subject} {sorted(names)}" if names or subject else f"limits {project}"
         after = _after(listing, page)
-        found = [LimitView.of(each) for each in limits.rules(project, money=False) if each.rule.id > after]
+        found = [
+            LimitView.of(each)
+            for each in limits.rules(project, money=False)
+            if each.rule.id > after
+            and (subject is None or each.rule.subject == subject)
+            and (not names or each.rule.name in names)
+        ]
         return cut_page(listing, page, found, lambda view: view.id)
 
     @routes.put(base, dependencies=[requires("admin")], operation_id="put_limit")
@@ -142,7 +160,9 @@ def _budgets(routes: APIRouter, limits: Limits) -> None:
     )
     def list_budget_alerts(project: str) -> Page[AlertView]:
         """List the newest alerts of budgets that went past a threshold; at most 200."""
-        return Page(items=[AlertView.of(each) for each in limits.alerts(project)])
+        budgets = {each.rule.id: each.rule for each in limits.rules(project, money=True)}
+        alerts = limits.alerts(project)  # one of a budget that went in between is not told any more
+        return Page(items=[AlertView.of(each, budgets[each.rule]) for each in alerts if each.rule in budgets])
 
 
 def _place(view: BudgetView) -> str:

@@ -32,6 +32,9 @@ def set_price(
         str, typer.Option("--from", help="When it begins, such as 2026-12-01 or 2026-12-01T08:00Z.")
     ] = "",
     ends: Annotated[str, typer.Option("--until", help="When it ends; it holds until then, exclusively.")] = "",
+    source: Annotated[
+        str, typer.Option(help="What it is imported from, such as litellm; `manual`: somebody sets it.")
+    ] = "manual",
     project: InProject = "default",
     as_json: Json = False,
 ) -> None:
@@ -42,6 +45,7 @@ def set_price(
         "currency": currency,
         "valid_from": begins or None,
         "valid_to": ends or None,
+        "source": source,
     }
     made = ApiClient.from_environment().post(_path(project), body)
     text = f"{made['model']} costs {shown_price(made['price'])}; {made['id']}"

@@ -25,7 +25,9 @@ from tetrad.models._body import BodyReader
 from tetrad.models._licences import spdx_id
 from tetrad.models._model import AdapterFacts, Derivation, ModelPrice, ModelVersion, PriceEntry
 from tetrad.models._origin import MAX_INPUTS, Origin
-from tetrad.models._service import Models
+from tetrad.models._prices import SOURCE
+from tetrad.models._service import LOCAL, Models
+from tetrad.models.errors import BadPrice
 from tetrad.registry import Activity, Edge, Ref
 
 Project = Annotated[str, Path(max_length=63)]
@@ -42,6 +44,7 @@ _FILE: dict[str, Any] = {
 }
 Decimal = Annotated[str, Field(max_length=32, description="A decimal, per million tokens")]
 Part = Annotated[str, Field(max_length=32, description="What part of it a call costs in the provider's own batches")]
+RESERVED_SOURCES = (LOCAL, SOURCE)
 UNITS_SAID = (
     "What else has a price: audio_input, audio_output, image_input, image_output and reasoning tokens and characters "
     "by the million, image, request, search_unit and second each"
@@ -56,7 +59,10 @@ class ModelPriceView(BaseModel):
     cache_read: str | None
     cache_write: str | None
     currency: str
-    source: str
+    source: str = Field(
+        description="Who says so: `manual`, `local` (it runs here), `genai-prices` (the public list), or what it was "
+        "imported from"
+    )
     valid_from: datetime | None
     valid_to: datetime | None
     tiered: bool
@@ -378,6 +384,14 @@ class PriceBody(BaseModel):
     currency: Annotated[str, Field(min_length=3, max_length=3)] = "USD"
     valid_from: datetime | None = None
     valid_to: datetime | None = None
+    source: Annotated[
+        str,
+        Field(
+            max_length=40,
+            pattern=r"^[a-z0-9][a-z0-9._-]*$",
+            description="`manual`: somebody set it; else what it was imported from, such as `litellm`",
+        ),
+    ] = "manual"
 
 
 def router(models: Models) -> APIRouter:
@@ -526,10 +540,15 @@ def _price_routes(routes: APIRouter, models: Models) -> None:
     @routes.post("/model-prices", dependencies=[requires("admin")], operation_id="add_model_price", status_code=201)
     def add_model_price(project: Project, body: PriceBody, actor: CurrentPrincipal) -> PriceEntryView:
         """Add a price; where several hold at one time, the one that began last counts."""
+        if body.source in RESERVED_SOURCES:
+            raise BadPrice(
+                f"nobody imports a price from {body.source!r}: Tetrad says so of what it knows itself",
+                hint="leave `source` out where somebody sets it, or name what it is imported from, such as litellm",
+            )
         entry = models.set_price(
             project, body.model, input=body.input, output=body.output, cache_read=body.cache_read,
             cache_write=body.cache_write, units=body.units, batch=body.batch, currency=body.currency,
-            valid_from=_aware(body.valid_from), valid_to=_aware(body.valid_to), actor=actor,
+            valid_from=_aware(body.valid_from), valid_to=_aware(body.valid_to), source=body.source, actor=actor,
         )  # fmt: skip
         return PriceEntryView.of(entry)
 

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tetrad.kernel import UNITS, InvalidInput
+from tetrad.kernel import UNITS, Clock, InvalidInput, SystemClock
 from tetrad.kit.egress import PUBLIC, Egress, EgressRefused, Reach, check_ca, is_loopback, looks_inner
 from tetrad.serving._model import Kind, Price, Upstream
+from tetrad.serving._price_origins import PriceOrigin, check_origin, origin_now
 from tetrad.serving._unit_pricing import batch_pricer_of, pricer_of
 from tetrad.serving.errors import BadProvider, BadRouteTable, ProviderNotFound
 
@@ -56,6 +57,8 @@ class ProviderModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price: Price | None = None
     deployment: str = ""
     """What the provider itself calls it, where that is not `name`: a deployment, an inference profile, an endpoint."""
+    price_origin: PriceOrigin | None = None
+    """Whence `price` comes; None where nobody noted it, or there is none."""
 
 
 class ProviderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -186,6 +189,7 @@ def check_provider(spec: ProviderSpec, adapters: Collection[str] = ADAPTERS) -> 
             raise BadProvider(f"{model.name[:80]!r} cannot name a model of a provider", hint="such as gpt-5-mini")
         if model.price is not None:
             _check_price(model.name, model.price)
+        check_origin(model.price_origin)
     if len({model.name for model in spec.models}) != len(spec.models):
         raise BadProvider("a model is listed twice", hint="list each once")
     if not all(not model.deployment or _MODEL.fullmatch(model.deployment) for model in spec.models):
@@ -330,19 +334,23 @@ class ProviderDirectory:
         *,
         egress: Egress | None = None,
         adapters: Callable[[], Collection[str]] = lambda: ADAPTERS,
+        clock: Clock | None = None,
     ) -> None:
         self._store = store
+        self._clock = clock or SystemClock()
         self._adapters = adapters
         self._on_change = on_change
         self.egress = egress or Egress()
 
-    def put(self, spec: ProviderSpec, *, everywhere: bool = False) -> ProviderSpec:
+    def put(self, spec: ProviderSpec, *, everywhere: bool = False, by: str = "") -> ProviderSpec:
         """Add a provider or change it; raises `EgressRefused` where its host may not be called.
 
         `everywhere`: an administrator of the whole installation asks, who may name a private address. What such a one
-        configured stays allowed when others change the rest of it.
+        configured stays allowed when others change the rest of it. `by` is who asks: the origin of prices is noted.
         """
         spec = self.checked(spec, everywhere=everywhere)
+        if by:
+            spec = self._noted(spec, by)
         self._store.put(spec)
         self._on_change()
         return spec
@@ -366,8 +374,23 @@ class ProviderDirectory:
         spec.reach(self.egress).check_host(spec.host)
         return spec
 
+    def _before(self, spec: ProviderSpec) -> ProviderSpec | None:
+        return next((each for each in self._store.all(spec.project) if each.name == spec.name), None)
+
+    def _noted(self, spec: ProviderSpec, by: str) -> ProviderSpec:
+        before, at = self._before(spec), self._clock.now()
+        known = {each.name: (each.price, each.price_origin) for each in before.models} if before else {}
+        models = tuple(
+            msgspec.structs.replace(
+                each,
+                price_origin=origin_now(each.price, each.price_origin, known.get(each.name, (None, None)), at, by),
+            )
+            for each in spec.models
+        )
+        return msgspec.structs.replace(spec, models=models)
+
     def _internal(self, spec: ProviderSpec, everywhere: bool) -> bool:
-        before = next((each for each in self._store.all(spec.project) if each.name == spec.name), None)
+        before = self._before(spec)
         stays = before is not None and before.origin == spec.origin and before.internal is not False
         if everywhere:
             return looks_inner(spec.host) or (stays if spec.internal is None else spec.internal)

@@ -223,6 +223,18 @@ def router(
     return routes
 
 
+class PriceOriginView(BaseModel):
+    """Whence a price in a provider's form comes; of `at` and `by` nothing is believed that is sent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str = Field(
+        default="", max_length=40, description="What it was imported from, such as litellm; empty: set by hand"
+    )
+    at: datetime | None = Field(default=None, description="Since when it counts")
+    by: str = Field(default="", max_length=128)
+
+
 class ProviderModelView(BaseModel):
     """A model of a provider; clients ask for `PROVIDER/NAME`."""
 
@@ -232,6 +244,9 @@ class ProviderModelView(BaseModel):
     kinds: list[str] = Field(default=["chat"], max_length=8)
     price: PriceView | None = None
     deployment: str = Field(default="", max_length=200, description="What the provider calls it, where not by `name`")
+    price_origin: PriceOriginView | None = Field(
+        default=None, description="Whence its price comes; a price that is sent again as it was keeps what is known"
+    )
 
 
 class ProviderBody(BaseModel):
@@ -412,7 +427,7 @@ def provider_router(directory: ProviderDirectory, probe: ProviderProbe) -> APIRo
     def put_provider(project: str, name: EngineName, body: ProviderBody, actor: CurrentPrincipal) -> ProviderView:
         """Add a provider, or change it; gateways know within a second."""
         spec = _converted({**body.model_dump(), "name": name, "project": project}, ProviderSpec)
-        return ProviderView.of(directory.put(spec, everywhere=actor.projects is None))
+        return ProviderView.of(directory.put(spec, everywhere=actor.projects is None, by=actor.id))
 
     @routes.get("/{name}/models", dependencies=[requires("admin")], operation_id="list_provider_models")
     async def list_provider_models(project: str, name: EngineName) -> Page[ListedModelView]:

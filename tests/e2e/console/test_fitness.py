@@ -79,10 +79,19 @@ def pages(product: Product) -> dict[str, str]:
         "provider": f"gateway/providers/{provided(product)}",
         "provider-change": f"gateway/providers/{provided(product)}?edit=1",
         "keys": "gateway/keys",
+        "keys-none": "gateway/keys?q=nobody",
         "budgets": "gateway/budgets",
         "budget-form": "gateway/budgets?add=budget",
+        "limit-form": "gateway/budgets?add=limit",
         "budget": f"gateway/budgets/{budgeted(product)}",
+        "prices": f"gateway/prices?q={priced(product)}",
+        "prices-imported": "gateway/prices?show=imported&sort=-since",
+        "price": "gateway/prices?model=fitness/imported",
+        "price-form": "gateway/prices?set=fitness/m1",
+        "price-of-any": "gateway/prices?add=1",
         "routes": "gateway/routes",
+        "routes-sorted": "gateway/routes?sort=-targets",
+        "route-new": "gateway/routes?add=1",
         "route-form": "gateway/routes?edit=fitness",
         "cache": "gateway/cache",
         "tools": "gateway/tools",
@@ -112,6 +121,17 @@ def provided(product: Product) -> str:
         "PUT", f"{api}/routes/fitness", json={"targets": targets, "fallbacks": fallbacks, "aliases": ["gpt-fit"]}
     )
     assert made.status_code == 200, made.text
+    return "fitness"
+
+
+def priced(product: Product) -> str:
+    """Return a part of the names of models whose prices come from everywhere, made once."""
+    path = "/api/v1/projects/default/model-prices"
+    if not product.control("GET", path, params={"model": "fitness/imported"}).json()["items"]:
+        price = {"model": "fitness/imported", "input": "1", "output": "2", "units": {"image": "0.04"}}
+        for more in ({}, {"source": "price-sheet", "valid_from": "2026-01-01T00:00:00Z", "currency": "EUR"}):
+            made = product.control("POST", path, json={**price, **more})
+            assert made.status_code == 201, made.text
     return "fitness"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -76,6 +77,104 @@ def test_policies_of_the_cache_are_found_and_sorted_and_the_address_restores_it(
     expect(page.get_by_text("No policy is so")).to_be_visible()
     page.get_by_role("textbox", name="Find a policy").fill("other calls")
     expect(rows.nth(1)).to_contain_text("all other calls")
+
+
+@pytest.mark.timeout(180)
+def test_routes_are_sorted_and_the_address_restores_it(filled: Product, console: Page) -> None:
+    page = console
+    wide = {"targets": [{"model": "north/m2"}, {"model": "north/pictures-1"}, {"model": "local/smollm2-135m"}]}
+    assert filled.control("PUT", f"{API}/routes/wide", json=wide).status_code == 200
+    page.goto(f"{filled.control_url}/p/default/gateway/routes")
+    titles = page.get_by_role("region", name=re.compile("^Route "))
+    expect(titles).to_have_count(3)
+    names = ["plain", "smart", "wide"]
+    for n, name in enumerate(names):
+        expect(titles.nth(n)).to_have_accessible_name(f"Route {name}")
+    page.get_by_role("combobox", name="Order of routes").click()
+    page.get_by_role("option", name="most targets first").click()
+    expect(page).to_have_url(re.compile(r"sort=-targets"))
+    expect(titles.first).to_have_accessible_name("Route wide")
+    page.reload()
+    expect(page.get_by_role("combobox", name="Order of routes")).to_have_value("most targets first")
+    expect(titles.first).to_have_accessible_name("Route wide")
+
+
+@pytest.mark.timeout(240)
+def test_of_many_keys_an_old_one_is_found_named_and_given_a_limit(
+    filled: Product, console: Page, shot: Callable[[Page, str], None]
+) -> None:
+    def made(name: str) -> str:
+        answer = filled.control("POST", f"{API}/keys", json={"name": name, "scopes": ["data"]})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["key"]["id"])
+
+    old = made("the oldest tenant")
+    for n in range(105):
+        made(f"tenant {n:03d}")
+    page = console
+    page.goto(f"{filled.control_url}/p/default/gateway/keys")
+    rows = page.locator("tr[data-key]")
+    expect(rows.first).to_contain_text("tenant 104")
+    expect(page.locator("tr[data-key='the oldest tenant']")).to_have_count(0)
+    page.get_by_role("textbox", name="Find a key").fill(old)
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("the oldest tenant")
+
+    # It is chosen by a part of its name, though it is not among the newest.
+    page.goto(f"{filled.control_url}/p/default/gateway/budgets?add=limit")
+    form = page.get_by_role("dialog", name="Set a limit")
+    which = form.get_by_role("combobox", name="Which")
+    which.click()
+    expect(page.get_by_role("option", name="each key")).to_be_visible()
+    which.fill("OLDEST")
+    page.get_by_role("option", name=re.compile("^the oldest tenant")).click()
+    form.get_by_role("textbox", name="At most").fill("77")
+    shot(page, "limit-form-old-key")
+    form.get_by_role("button", name="Set the limit").click()
+    expect(form).to_have_count(0)
+    limits = page.get_by_role("region", name="Limits")
+    expect(limits).to_contain_text("the key the oldest tenant")
+    page.goto(f"{filled.control_url}/p/default/gateway/keys?q=oldest")
+    expect(rows).to_contain_text("77 requests a minute")
+    shot(page, "keys-found")
+
+
+@pytest.mark.timeout(180)
+def test_imported_prices_are_told_from_those_that_people_set(
+    filled: Product, console: Page, tmp_path: Path, shot: Callable[[Page, str], None]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "model_list:\n  - model_name: taken\n"
+        '    litellm_params: {model: openai/m1, api_base: "http://127.0.0.1:9/v1"}\n'
+        "    model_info: {input_cost_per_token: 0.000003, output_cost_per_token: 0.000004}\n"
+    )
+    filled.cli("import", "litellm", str(config))
+    filled.cli("model", "price", "set", "north/m2", "input:5", "output:6", "--source", "price-sheet")
+    page = console
+    page.goto(f"{filled.control_url}/p/default/gateway/prices?show=imported")
+    rows = page.locator("tr[data-price]")
+    expect(rows).to_have_count(2)
+    taken, sheet = page.locator("tr[data-price='openai/m1']"), page.locator("tr[data-price='north/m2']")
+    expect(taken).to_contain_text("imported from LiteLLM")
+    expect(taken.locator("time")).to_have_count(1)
+    expect(sheet).to_contain_text("imported from price-sheet")
+    shot(page, "prices-imported")
+    page.get_by_role("button", name="openai/m1", exact=True).click()
+    expect(page.get_by_role("dialog", name="openai/m1")).to_contain_text("Counts since")
+    shot(page, "price-imported")
+
+    # A form that is saved without another price says nothing new of it; one with another price does.
+    for amount, said in ((None, "imported from LiteLLM"), ("9", "s form")):
+        page.goto(f"{filled.control_url}/p/default/gateway/providers/openai?edit=1")
+        form = page.get_by_role("dialog", name="Change openai")
+        if amount is not None:
+            form.get_by_role("textbox", name="Input of m1").fill(amount)
+        form.get_by_role("button", name="Save").click()
+        expect(form).to_have_count(0)
+        page.goto(f"{filled.control_url}/p/default/gateway/prices")
+        expect(taken).to_contain_text(said)
+        expect(taken.locator("time")).to_have_count(1)
 
 
 @pytest.mark.timeout(180)

@@ -195,6 +195,12 @@ def test_keys_are_found_by_a_part_of_their_name_their_ending_and_their_state(
     assert found(contains="SUPPORT") == {bot.id, gone.id}
     assert found(contains="%") == {short.id}, "a name is searched for as it is written"
     assert found(contains=bot.ending) == {bot.id}
+    assert found(contains=bot.id) == {bot.id}, "as it stands in a trace"
+    assert found(contains=bot.id[:-1]) >= {bot.id}, "an id is found by its beginning"
+    assert found(contains="key_") >= {bot.id, gone.id}
+    assert found(contains=bot.id[4:]) == set(), "not by its middle"
+    assert found(ids=(bot.id, gone.id, "key_nobody")) == {bot.id, gone.id}
+    assert found(ids=(bot.id, gone.id), state="revoked") == {gone.id}
     assert found(state="active") == {bot.id}
     assert found(state="expired") == {short.id}
     assert found(state="revoked", contains="support") == {gone.id}

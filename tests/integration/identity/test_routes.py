@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI
 
 from support.identity import INTERNAL_TOKEN, ORIGIN, caller, make_app, make_identity
 from support.routes import guarded_routes, holes
 from tetrad.identity import Identity, read_secret_file
+from tetrad.identity._store import api_keys
 from tetrad.kernel import SystemClock
 from tetrad.kit.db import Database
 from tetrad.kit.http import encode_cursor, requires, unguarded_routes, walk_routes
@@ -224,6 +227,52 @@ async def test_keys_are_sorted_filtered_and_paged_by_the_server(app: FastAPI, ad
         refused = await http.get(keys, params={"sort": "last_used", "cursor": forged})
         assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
         assert (await http.get(keys, params={"sort": "secret"})).status_code == 400
+
+
+async def test_keys_are_named_by_their_ids_of_this_project_only(app: FastAPI, admin_key: str) -> None:
+    async with caller(app, admin_key) as http:
+        assert (await http.post("/api/v1/projects", json={"name": "elsewhere"})).status_code in (201, 409)
+        ids = {}
+        for project, name in (("default", "mine"), ("default", "more"), ("elsewhere", "theirs")):
+            made = await http.post(f"/api/v1/projects/{project}/keys", json={"name": name, "scopes": ["data"]})
+            assert made.status_code == 201, made.text
+            ids[name] = made.json()["key"]["id"]
+        keys = "/api/v1/projects/default/keys"
+        found = (await http.get(keys, params={"id": [*ids.values(), "key_nobody"], "sort": "name"})).json()
+        assert [key["name"] for key in found["items"]] == ["mine", "more"]
+        first = (await http.get(keys, params={"id": [ids["mine"], ids["more"]], "limit": 1})).json()
+        elsewhere = await http.get(keys, params={"id": [ids["mine"]], "cursor": first["next_cursor"]})
+        assert (elsewhere.status_code, elsewhere.json()["code"]) == (400, "bad_cursor")
+        for wrong in (["k"] * 101, ["k" * 65]):
+            assert (await http.get(keys, params={"id": wrong})).status_code == 400
+
+
+async def test_five_thousand_keys_are_paged_and_found(database: Database, app: FastAPI, admin_key: str) -> None:
+    made = datetime(2026, 1, 1, tzinfo=UTC)
+    with database.write() as connection:
+        rows = [
+            {
+                "id": f"key_{n:032x}", "project": "default", "name": f"tenant {n:04d}", "scopes": ["data"],
+                "content": "full", "read_only": False, "ending": f"{n:04d}", "created_at": made + timedelta(seconds=n),
+                "created_by": "ann", "models": [], "labels": {},
+            }
+            for n in range(5000)
+        ]  # fmt: skip
+        connection.execute(sa.insert(api_keys), rows)
+    keys = "/api/v1/projects/default/keys"
+    async with caller(app, admin_key) as http:
+        seen: list[str] = []
+        asked: dict[str, Any] = {"q": "tenant", "sort": "name", "limit": 200}
+        while True:
+            page = (await http.get(keys, params=asked)).json()
+            seen += [key["name"] for key in page["items"]]
+            if page["next_cursor"] is None:
+                break
+            asked["cursor"] = page["next_cursor"]
+        assert seen == [f"tenant {n:04d}" for n in range(5000)]
+        for q in ("TENANT 0017", "0017", f"key_{17:032x}"):
+            found = (await http.get(keys, params={"q": q})).json()["items"]
+            assert [key["name"] for key in found] == ["tenant 0017"], q
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ async def test_a_budget_is_set_spent_shown_and_removed(api: Api) -> None:
     assert [point["spent"] for point in detail["series"]] == ["7.000001"]
     (alert,) = (await api.viewer.get(f"{P}/budget-alerts")).json()["items"]
     assert (alert["threshold"], alert["instance"], alert["spent"]) == (50, "key_a", "7.000001")
+    assert [alert[what] for what in ("subject", "name", "currency")] == [made["subject"], "*", made["currency"]]
     assert (await api.admin.delete(f"{P}/budgets/{made['id']}")).status_code == 204
     assert (await api.viewer.get(f"{P}/budgets/{made['id']}")).status_code == 404
 
@@ -95,6 +96,19 @@ async def test_limits_are_listed_apart_from_budgets_page_by_page(api: Api) -> No
     rest = (await api.viewer.get(f"{P}/limits", params={"limit": 2, "cursor": first["next_cursor"]})).json()
     assert rest["next_cursor"] is None
     assert [each["id"] for each in first["items"] + rest["items"]] == sorted(each["id"] for each in made)
+
+
+async def test_limits_of_some_keys_are_asked_for_by_their_names(api: Api) -> None:
+    for subject, name in (("key", "*"), ("key", "key_a"), ("key", "key_b"), ("team", "key_a")):
+        await api.put("/limits", {"subject": subject, "name": name, "measure": "requests", "amount": 5})
+    asked: dict[str, Any] = {"subject": "key", "name": ["*", "key_a"], "limit": 1}
+    first = (await api.viewer.get(f"{P}/limits", params=asked)).json()
+    rest = (await api.viewer.get(f"{P}/limits", params={**asked, "cursor": first["next_cursor"]})).json()
+    found = first["items"] + rest["items"]
+    assert sorted((each["subject"], each["name"]) for each in found) == [("key", "*"), ("key", "key_a")]
+    assert rest["next_cursor"] is None
+    other = await api.viewer.get(f"{P}/limits", params={"cursor": first["next_cursor"]})
+    assert (other.status_code, other.json()["code"]) == (400, "bad_cursor")
 
 
 @pytest.mark.parametrize("sort", ["used", "-used", "account", "-account"])

@@ -111,6 +111,9 @@ def test_a_configuration_is_taken_over_and_again_changes_nothing(
     first = here.state()
     openai = here.providers.get("default", "openai")
     assert (openai.secret, openai.models[0].price.input) == ("OPENAI_KEY_OF_TEST", "1")  # type: ignore[union-attr]
+    origin = openai.models[0].price_origin
+    assert origin is not None
+    assert (origin.source, origin.at is not None) == ("litellm", True)
     assert here.providers.get("default", "ollama").internal
     [smart] = [each for each in here.routes.all("default") if each.name == "smart"]
     assert [target.model for target in smart.targets] == ["openai/gpt-5", "ollama/llama3"]

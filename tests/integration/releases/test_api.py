@@ -248,6 +248,11 @@ async def prices_over_http(site: Site, boss: httpx.AsyncClient, mine: dict[str, 
     assert made.json()["price"]["units"] == units
     assert (await site.http.get(f"{P}/model-prices?model=m")).json()["items"] == [made.json()]
     assert (await boss.delete(f"{P}/model-prices/{price.json()['id']}")).status_code == 204
+    sheet = {"model": "m", "input": "3", "output": "4", "source": "price-sheet"}
+    imported = await boss.post(f"{P}/model-prices", json=sheet)
+    assert (imported.status_code, imported.json()["price"]["source"]) == (201, "price-sheet")
+    for source, status in (("local", 422), ("genai-prices", 422), ("Price Sheet", 400), ("", 400), ("x" * 41, 400)):
+        assert (await boss.post(f"{P}/model-prices", json={**sheet, "source": source})).status_code == status, source
 
 
 async def test_a_digest_opens_nothing_in_another_project(site: Site) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import msgspec
 import pytest
 
 from tetrad.kernel import FixedClock
 from tetrad.kit.db import Database
 from tetrad.serving import Price, ProviderDirectory, ProviderModel, ProviderSpec
+from tetrad.serving._price_origins import PriceOrigin
 from tetrad.serving._store import SqlProviderStore
 from tetrad.serving.errors import BadProvider, ProviderNotFound
 
@@ -35,8 +39,6 @@ def test_what_was_put_is_what_is_read_and_every_change_is_told(database: Databas
 def test_a_name_belongs_to_the_project_that_took_it_first(database: Database) -> None:
     directory = ProviderDirectory(SqlProviderStore(database, FixedClock()))
     directory.put(SPEC)
-    import msgspec
-
     with pytest.raises(BadProvider) as refusal:
         directory.put(msgspec.structs.replace(SPEC, project="other"))
     assert refusal.value.status == 409
@@ -45,6 +47,40 @@ def test_a_name_belongs_to_the_project_that_took_it_first(database: Database) ->
     with pytest.raises(ProviderNotFound):
         directory.get("other", "acme")
     assert directory.get("default", "acme") == SPEC
+
+
+def test_the_origin_of_a_price_is_noted_and_stays_until_the_price_is_another(database: Database) -> None:
+    clock = FixedClock()
+    directory = ProviderDirectory(SqlProviderStore(database, clock), clock=clock)
+
+    def put(price: Price | None, claimed: PriceOrigin | None, by: str) -> PriceOrigin | None:
+        clock.advance(60)
+        model = ProviderModel("big", price=price, price_origin=claimed)
+        directory.put(msgspec.structs.replace(SPEC, models=(model,)), by=by)
+        kept = directory.get("default", "acme").models[0].price_origin
+        assert kept is None or kept.at is None or kept.at <= clock.now()
+        return kept
+
+    forged = PriceOrigin("litellm", FixedClock().now() + timedelta(days=900), "somebody else")
+    imported = put(Price("1", "2"), forged, "ci")
+    assert imported == PriceOrigin("litellm", clock.now(), "ci"), "when and by whom is noted, not believed"
+    assert put(Price("1", "2"), None, "ann") == imported, "a form that says nothing of it takes nothing away"
+    assert put(Price("1", "2"), PriceOrigin("litellm"), "ci") == imported, "it counts since the first time"
+    typed = put(Price("3", "2"), None, "ann")
+    assert typed == PriceOrigin("", clock.now(), "ann")
+    assert put(Price("3", "2"), PriceOrigin("litellm"), "ci") == PriceOrigin("litellm", clock.now(), "ci")
+    assert put(None, PriceOrigin("litellm"), "ci") is None
+    for source in ("Lite LLM", "-x", "x" * 41):
+        with pytest.raises(BadProvider):
+            put(Price("1", "2"), PriceOrigin(source), "ci")
+
+
+def test_a_provider_that_was_stored_without_origins_is_read_and_changed(database: Database) -> None:
+    directory = ProviderDirectory(SqlProviderStore(database, FixedClock()))
+    directory.put(SPEC)
+    assert directory.get("default", "acme").models[0].price_origin is None
+    directory.put(SPEC, by="ann")
+    assert directory.get("default", "acme").models[0].price_origin is None, "nobody knows since when it counts"
 
 
 @pytest.mark.parametrize(

@@ -100,10 +100,13 @@ export const routedModelsQuery = (project: string) =>
     staleTime: 10_000,
   });
 
-export const routesQuery = (project: string, q = "") =>
+export const ROUTE_SORTS = ["name", "-name", "strategy", "-strategy", "targets", "-targets"] as const;
+export type RouteSort = (typeof ROUTE_SORTS)[number];
+
+export const routesQuery = (project: string, q = "", sort: RouteSort = "name") =>
   queryOptions({
-    queryKey: ["model-routes", project, "list", q],
-    queryFn: ({ signal }) => everything((cursor) => answer(control.GET("/api/v1/projects/{project}/routes", { params: { path: { project }, query: { limit: MOST, ...(q === "" ? {} : { q }), ...cursor } }, signal }))),
+    queryKey: ["model-routes", project, "list", q, sort],
+    queryFn: ({ signal }) => everything((cursor) => answer(control.GET("/api/v1/projects/{project}/routes", { params: { path: { project }, query: { limit: MOST, sort, ...(q === "" ? {} : { q }), ...cursor } }, signal }))),
   });
 
 export const routeHealthQuery = (project: string) =>

@@ -6,14 +6,24 @@ export type NewSecret = Schemas["IssuedKeyView"];
 export type KeyBody = Schemas["KeyBody"];
 export type KeyChange = Schemas["KeyChangeBody"];
 
-const MOST = 200;
+const CHOICES = 50;
 const PAGE = 100;
+/** So many ids the server takes at once. */
+export const MOST_IDS = 100;
 
-/** As many keys as are chosen from, the newest first. */
-export const keysQuery = (project: string) =>
+/** Keys to choose from: the newest that work, of those that hold a text. */
+export const keyChoicesQuery = (project: string, q: string) =>
   queryOptions({
-    queryKey: ["keys", project, "some"],
-    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/keys", { params: { path: { project }, query: { limit: MOST } }, signal }))).items,
+    queryKey: ["keys", project, "choices", q],
+    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/keys", { params: { path: { project }, query: { limit: CHOICES, state: "active", ...(q === "" ? {} : { q }) } }, signal }))).items,
+  });
+
+/** The keys with these ids; what is none of the project's is not among them. */
+export const keysOfQuery = (project: string, ids: readonly string[]) =>
+  queryOptions({
+    queryKey: ["keys", project, "of", ...ids],
+    queryFn: async ({ signal }) => (await answer(control.GET("/api/v1/projects/{project}/keys", { params: { path: { project }, query: { limit: MOST_IDS, id: [...ids] } }, signal }))).items,
+    staleTime: 30_000,
   });
 
 export const KEY_SORTS = ["-created", "created", "name", "-name", "-last_used", "last_used", "expires", "-expires"] as const;

@@ -1,5 +1,5 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
-import { answer, control, type Schemas } from "./http";
+import { answer, control, everything, type Schemas } from "./http";
 
 export type Budget = Schemas["BudgetView"];
 export type BudgetBody = Schemas["BudgetBody"];
@@ -10,6 +10,9 @@ export type Usage = Schemas["UsageView"];
 export type Team = Schemas["TeamView"];
 
 const PAGE = 100;
+const MOST = 200;
+/** So many keys the server tells the use of: those with most calls. */
+export const MOST_USED = 1000;
 const LIVE_MS = 5_000;
 
 /** How budgets stand in their present periods, each subject on its own. */
@@ -56,6 +59,13 @@ export const limitsQuery = (project: string) =>
     queryFn: ({ pageParam, signal }) => answer(control.GET("/api/v1/projects/{project}/limits", { params: { path: { project }, query: { limit: PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
     initialPageParam: "",
     getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+
+/** The limits that hold for some keys by themselves, those of each key among them. */
+export const limitsOfKeysQuery = (project: string, ids: readonly string[]) =>
+  queryOptions({
+    queryKey: ["limits", project, "of", ...ids],
+    queryFn: ({ signal }) => everything((cursor) => answer(control.GET("/api/v1/projects/{project}/limits", { params: { path: { project }, query: { limit: MOST, subject: "key", name: ["*", ...ids], ...cursor } }, signal }))),
   });
 
 export function putLimit(project: string, body: LimitBody): Promise<Limit> {

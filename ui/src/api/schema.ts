@@ -4896,12 +4896,21 @@ export interface components {
             at: string;
             /** Budget */
             budget: string;
+            /** Currency */
+            currency: string;
             /** Instance */
             instance: string;
+            /** Name */
+            name: string;
             /** Period Name */
             period_name: string;
             /** Spent */
             spent: string;
+            /**
+             * Subject
+             * @enum {string}
+             */
+            subject: "project" | "team" | "key" | "app" | "user" | "model";
             /** Threshold */
             threshold: number;
         };
@@ -8896,7 +8905,10 @@ export interface components {
             input: string;
             /** Output */
             output: string;
-            /** Source */
+            /**
+             * Source
+             * @description Who says so: `manual`, `local` (it runs here), `genai-prices` (the public list), or what it was imported from
+             */
             source: string;
             /** Tiered */
             tiered: boolean;
@@ -9849,6 +9861,12 @@ export interface components {
              */
             output: string;
             /**
+             * Source
+             * @description `manual`: somebody set it; else what it was imported from, such as `litellm`
+             * @default manual
+             */
+            source: string;
+            /**
              * Units
              * @description What else has a price: audio_input, audio_output, image_input, image_output and reasoning tokens and characters by the million, image, request, search_unit and second each
              * @default {}
@@ -9880,6 +9898,28 @@ export interface components {
             /** Model */
             model: string;
             price: components["schemas"]["ModelPriceView"];
+        };
+        /**
+         * PriceOriginView
+         * @description Whence a price in a provider's form comes; of `at` and `by` nothing is believed that is sent.
+         */
+        PriceOriginView: {
+            /**
+             * At
+             * @description Since when it counts
+             */
+            at?: string | null;
+            /**
+             * By
+             * @default
+             */
+            by: string;
+            /**
+             * Source
+             * @description What it was imported from, such as litellm; empty: set by hand
+             * @default
+             */
+            source: string;
         };
         /**
          * PriceView
@@ -10386,6 +10426,8 @@ export interface components {
             /** Name */
             name: string;
             price?: components["schemas"]["PriceView"] | null;
+            /** @description Whence its price comes; a price that is sent again as it was keeps what is known */
+            price_origin?: components["schemas"]["PriceOriginView"] | null;
         };
         /**
          * ProviderView
@@ -17267,9 +17309,11 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description Only keys with these ids */
+                id?: string[] | null;
                 /** @description How many items at most */
                 limit?: number;
-                /** @description Only keys whose name holds this, or whose secret ends so */
+                /** @description Only keys whose name holds this, whose secret ends so, or whose id begins so */
                 q?: string;
                 /** @description `created`, `name`, `last_used` or `expires`, `-` for the reverse */
                 sort?: string | null;
@@ -17450,6 +17494,10 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only those of these subjects; `*` is each of them */
+                name?: string[] | null;
+                /** @description Only those of this kind of subject */
+                subject?: ("project" | "team" | "key" | "app" | "user" | "model") | null;
             };
             header?: never;
             path: {

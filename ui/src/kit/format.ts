@@ -121,6 +121,13 @@ export function fullTime(ms: number): string {
   return Number.isFinite(ms) ? full.format(ms) : UNKNOWN;
 }
 
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+
+/** The day: `30 Nov 2026`. */
+export function dayOf(ms: number): string {
+  return Number.isFinite(ms) ? day.format(ms) : UNKNOWN;
+}
+
 /** `just now`, `42 s ago`, `5 m ago`, `3 h ago`, `12 d ago`. */
 export function ago(ms: number, now: number): string {
   const seconds = Math.round((now - ms) / 1000);

@@ -1,5 +1,5 @@
 import { useEffect, useState } from "react";
-import { ago, fullTime } from "./format";
+import { ago, dayOf, fullTime } from "./format";
 
 /** The present, told again every `every_ms`. */
 export function useNow(every_ms = 10_000): number {
@@ -9,6 +9,16 @@ export function useNow(every_ms = 10_000): number {
     return () => clearInterval(timer);
   }, [every_ms]);
   return now;
+}
+
+/** The day that something began on; the whole time on hover. */
+export function Day({ at }: { at: string }) {
+  const ms = Date.parse(at);
+  return (
+    <time dateTime={at} title={fullTime(ms)}>
+      {dayOf(ms)}
+    </time>
+  );
 }
 
 /** How long ago; the whole time on hover. */

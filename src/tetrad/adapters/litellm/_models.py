@@ -169,6 +169,7 @@ class Models:
         price = self._price(path, {**info, **{name: params[name] for name in PRICES.values() if name in params}})
         if price:
             entry["price"] = price
+            entry["price_origin"] = {"source": "litellm"}
         for name in ("timeout", "request_timeout"):
             if is_number(params.get(name)):
                 provider.timeouts.add(float(params[name]))

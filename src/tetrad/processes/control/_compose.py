@@ -241,7 +241,7 @@ def build_services(settings: Settings, home: Home) -> Services:
         engines.restore(_last_table(home, keys.keyring))
         egress = parse_egress(settings.get(EGRESS_ALLOW))
         providers = ProviderDirectory(
-            SqlProviderStore(database, clock), on_change=changed, egress=egress, adapters=provider_names
+            SqlProviderStore(database, clock), on_change=changed, egress=egress, adapters=provider_names, clock=clock
         )
         limit_store = SqlLimitStore(database)
         leases = LeaseKeeper(limit_store, clock, most_accounts=settings.get(MAX_ACCOUNTS))

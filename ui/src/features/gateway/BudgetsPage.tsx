@@ -2,8 +2,7 @@ import { ActionIcon, Alert, Button } from "@mantine/core";
 import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconAlertTriangle, IconEdit, IconGauge, IconPigMoney, IconPlus, IconTrash } from "@tabler/icons-react";
-import { useMemo, useState } from "react";
-import { keysQuery } from "@/api/keys";
+import { useState } from "react";
 import { BUDGET_SORTS, budgetAlertsQuery, budgetsQuery, deleteLimit, limitsQuery, unpricedQuery, type Budget, type BudgetAlert, type BudgetSort, type Limit } from "@/api/limits";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
@@ -18,6 +17,7 @@ import { Ago, useNow } from "@/kit/time";
 import { nearness, project as projectBudget, type Nearness } from "./burn";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
+import { useKeyNames } from "./keyNames";
 import { BudgetForm, LimitForm } from "./RuleForms";
 import type { BudgetsSearch } from "./search";
 import { accountOf, amountOf, subjectOf, sumOf } from "./words";
@@ -30,12 +30,6 @@ export const NEARNESS: Record<Nearness, { tone: Tone; word: string; tip: string 
   fine: { tone: "good", word: "lasts", tip: "Spent as it was so far, it lasts" },
 };
 
-/** Ids of keys with their names. */
-export function useKeyNames(project: string): ReadonlyMap<string, string> {
-  const keys = useQuery(keysQuery(project));
-  return useMemo(() => new Map([["playground", "of the playground"], ...(keys.data ?? []).map((key): [string, string] => [key.id, key.name || key.id])]), [keys.data]);
-}
-
 /** What may be spent and how fast, and who is near the end of it. */
 export function BudgetsPage() {
   const { project } = route.useParams();
@@ -44,12 +38,13 @@ export function BudgetsPage() {
   const admin = useAdmin();
   const budgets = useInfiniteQuery({ ...budgetsQuery(project, sort), placeholderData: keepPreviousData });
   const limits = useInfiniteQuery(limitsQuery(project));
-  const names = useKeyNames(project);
   const now = useNow();
   const [limit, setLimit] = useState<Limit | null>(null);
   const open = (what: "budget" | "limit" | undefined): void => void navigate({ search: (old) => withSearch<BudgetsSearch>(old, { add: what }), replace: true });
   const all = budgets.data?.pages.flatMap((page) => page.items) ?? [];
   const rates = limits.data?.pages.flatMap((page) => page.items) ?? [];
+  const alerts = useQuery(budgetAlertsQuery(project));
+  const names = useKeyNames(project, [...all, ...rates, ...(alerts.data ?? [])].flatMap((each) => ("instance" in each ? [each.instance, each.name] : [each.name])));
   const addBudget = (
     <Button leftSection={<IconPlus size={14} />} onClick={() => open("budget")}>
       Set a budget
@@ -110,7 +105,7 @@ export function BudgetsPage() {
           </>
         )}
       </Panel>
-      <Alerts project={project} budgets={all} names={names} />
+      <Alerts project={project} alerts={alerts.data ?? []} names={names} />
       {add === "budget" && <BudgetForm project={project} close={() => open(undefined)} />}
       {add === "limit" && <LimitForm project={project} close={() => open(undefined)} />}
       {limit && <LimitForm project={project} limit={limit} close={() => setLimit(null)} />}
@@ -277,15 +272,10 @@ function LimitTable({ project, limits, names, edit }: { project: string; limits:
   );
 }
 
-function Alerts({ project, budgets, names }: { project: string; budgets: Budget[]; names: ReadonlyMap<string, string> }) {
-  const query = useQuery(budgetAlertsQuery(project));
-  if (query.data === undefined || query.data.length === 0) return null;
-  const whose = (alert: BudgetAlert): string => {
-    const budget = budgets.find((each) => each.id === alert.budget);
-    return budget ? accountOf({ ...budget, instance: alert.instance }, names) : alert.instance || alert.budget;
-  };
+function Alerts({ project, alerts, names }: { project: string; alerts: BudgetAlert[]; names: ReadonlyMap<string, string> }) {
+  if (alerts.length === 0) return null;
   return (
-    <Panel title="Alerts" note={`budgets that went past a threshold, the newest ${count(query.data.length)}`} flush>
+    <Panel title="Alerts" note={`budgets that went past a threshold, the newest ${count(alerts.length)}`} flush>
       <Scroll label="Alerts of budgets">
         <table className={kit.table}>
           <thead>
@@ -302,19 +292,19 @@ function Alerts({ project, budgets, names }: { project: string; budgets: Budget[
             </tr>
           </thead>
           <tbody>
-            {query.data.map((alert) => (
+            {alerts.map((alert) => (
               <tr key={`${alert.budget} ${alert.instance} ${alert.period_name} ${alert.threshold}`}>
                 <td className={css.when}>
                   <Ago at={alert.at} />
                 </td>
                 <td className={css.whom}>
                   <Link to="/p/$project/gateway/budgets/$budget" params={{ project, budget: alert.budget }} search={{ ...(alert.instance === "" ? {} : { of: alert.instance }), period: alert.period_name }} className="link">
-                    {whose(alert)}
+                    {accountOf(alert, names)}
                   </Link>
                 </td>
                 <td className={`num ${css.when}`}>{alert.period_name}</td>
                 <td className={kit.right}>{alert.threshold} %</td>
-                <td className={kit.right}>{money(alert.spent, budgets.find((each) => each.id === alert.budget)?.currency)}</td>
+                <td className={kit.right}>{money(alert.spent, alert.currency)}</td>
               </tr>
             ))}
           </tbody>

@@ -29,7 +29,7 @@ export function PriceForm({ project, model, price, close }: { project: string; m
     <Modal opened onClose={close} title={model === "" ? "Set a price" : `Set the price of ${model}`} size="lg">
       <Form act="Set the price" submit={() => check() && save.mutate()} close={close} busy={save.isPending} error={save.error} wrong={wrong}>
         <p className={css.note}>It counts for calls that end from then on. What calls have cost before stays as it was counted.</p>
-        {model === "" && <Autocomplete size="xs" label="Model" placeholder="openai/gpt-5-mini" data={(models.data ?? []).map((each) => each.name)} value={draft.model} onChange={(name) => set({ model: name })} error={told.model} limit={50} maxLength={128} required data-autofocus />}
+        {model === "" && <Autocomplete size="xs" label="Model" openOnFocus={false} placeholder="openai/gpt-5-mini" data={(models.data ?? []).map((each) => each.name)} value={draft.model} onChange={(name) => set({ model: name })} error={told.model} limit={50} maxLength={128} required data-autofocus />}
         <fieldset className={css.group}>
           <legend>A million tokens of text</legend>
           <div className={css.triple}>

@@ -8,8 +8,9 @@ import { Confirm } from "@/kit/Forms";
 import kit from "@/kit/kit.module.css";
 import { Scroll } from "@/kit/Page";
 import css from "./gateway.module.css";
+import { useKeyNames, whoOf } from "./keyNames";
 import { refreshPrices } from "./PriceForm";
-import { stateOf, type LineState } from "./prices";
+import { importedFrom, importWords, stateOf, type LineState } from "./prices";
 
 const STATES: Record<LineState, { tone: Tone; word: string; tip: string }> = {
   counts: { tone: "good", word: "holds", tip: "Of the lines of this table it is the one that holds now" },
@@ -17,6 +18,13 @@ const STATES: Record<LineState, { tone: Tone; word: string; tip: string }> = {
   over: { tone: "neutral", word: "over", tip: "It has ended" },
   covered: { tone: "neutral", word: "covered", tip: "One that began later, or this project's own, goes before it" },
 };
+
+/** `set by Ada`, `imported from LiteLLM by ci`; what holds in every project is known by Tetrad itself. */
+export function whoSays(entry: Pick<PriceEntry, "price" | "everywhere" | "created_by">, names: ReadonlyMap<string, string>): string {
+  if (entry.price.source === "local") return "this installation: it runs here";
+  const how = importedFrom(entry) === "" ? "set" : importWords(importedFrom(entry));
+  return `${how} by ${whoOf(entry.created_by, names)}${entry.everywhere ? ", for every project" : ""}`;
+}
 
 const when = (moment: string | null, open: string): string => (moment === null ? open : fullTime(Date.parse(moment)));
 
@@ -36,6 +44,7 @@ export function elseOf(price: { cache_read?: string | null | undefined; cache_wr
 export function PriceLines({ project, lines, now, admin }: { project: string; lines: readonly PriceEntry[]; now: number; admin: boolean }) {
   const [going, setGoing] = useState<PriceEntry | null>(null);
   const queries = useQueryClient();
+  const names = useKeyNames(project, lines.map((entry) => entry.created_by));
   const remove = useMutation({
     mutationFn: (entry: PriceEntry) => removePrice(project, entry.id),
     onSuccess: () => {
@@ -56,10 +65,10 @@ export function PriceLines({ project, lines, now, admin }: { project: string; li
               <th scope="col" className={kit.right}>
                 Output
               </th>
-              <th scope="col">Else</th>
+              <th scope="col">Other charges</th>
               <th scope="col">From</th>
               <th scope="col">Until</th>
-              <th scope="col">Where</th>
+              <th scope="col">Who says so</th>
               {admin && (
                 <th scope="col">
                   <span className="unseen">Take back</span>
@@ -82,7 +91,9 @@ export function PriceLines({ project, lines, now, admin }: { project: string; li
                   <td className={css.text}>{elseOf(entry.price) || UNKNOWN}</td>
                   <td className={css.when}>{when(entry.price.valid_from, "always")}</td>
                   <td className={css.when}>{when(entry.price.valid_to, "open")}</td>
-                  <td className={css.when}>{entry.everywhere ? "every project" : `this project, by ${entry.created_by}`}</td>
+                  <td className={css.who} title={entry.created_by}>
+                    {whoSays(entry, names)}
+                  </td>
                   {admin && (
                     <td className={kit.right}>
                       {!entry.everywhere && (

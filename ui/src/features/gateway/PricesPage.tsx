@@ -13,18 +13,19 @@ import { More, SearchBox, SortHead } from "@/kit/Lists";
 import { Facts, Panel, Scroll } from "@/kit/Page";
 import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
-import { useNow } from "@/kit/time";
+import { Day, useNow } from "@/kit/time";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
+import { useKeyNames, whoOf } from "./keyNames";
 import { PriceForm } from "./PriceForm";
 import { PriceLines } from "./PriceLines";
-import { PRICE_SORTS, priceRows, sortedRows, sourceWords, stateOf, type PriceRow, type PriceSort } from "./prices";
+import { importWords, isShown, PRICE_SORTS, priceRows, sortedRows, sourceWords, stateOf, type PriceRow, type PriceSort, type PricesOf } from "./prices";
 import { PRICE_VIEWS, type PricesSearch } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/prices");
 /** So many rows are drawn at first, and more as one scrolls. */
 const STEP = 200;
-const VIEWS = { all: "All", unknown: "Unknown", set: "Set here" };
+const VIEWS = { all: "All", unknown: "Unknown", set: "Set by hand", imported: "Imported" };
 
 /** What each model costs, who says so, and what nobody knows. */
 export function PricesPage() {
@@ -41,7 +42,7 @@ export function PricesPage() {
   const unknown = (rows ?? []).filter((row) => row.routed && row.source === "unknown");
   const words = q.toLowerCase();
   const found = sortedRows(
-    (rows ?? []).filter((row) => row.name.toLowerCase().includes(words) && (show === undefined || (show === "unknown" ? row.source === "unknown" : row.lines.length > 0))),
+    (rows ?? []).filter((row) => row.name.toLowerCase().includes(words) && isShown(row, show)),
     sort,
   );
   const open = model === undefined ? undefined : rows?.find((row) => row.name === model);
@@ -75,9 +76,9 @@ export function PricesPage() {
           )}
         </Alert>
       )}
-      <Panel title="What models cost" note="input, output and cache: a million tokens; the rest as it says" flush label="Prices">
+      <Panel title="What models cost" note="input, output and cache: per million tokens; other charges as they say" flush label="Prices">
         <div className={css.filters} role="search">
-          <SegmentedControl aria-label="Which prices" value={show ?? "all"} data={(["all", ...PRICE_VIEWS] as const).map((value) => ({ value, label: VIEWS[value] }))} onChange={(next) => set({ show: PRICE_VIEWS.find((each) => each === next) })} />
+          <SegmentedControl aria-label="Which prices" value={show ?? "all"} data={(["all", ...PRICE_VIEWS] as ("all" | PricesOf)[]).map((value) => ({ value, label: VIEWS[value] }))} onChange={(next) => set({ show: PRICE_VIEWS.find((each) => each === next) })} />
           <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find a model" placeholder="Name of a model" />
         </div>
         {rows === undefined ? (
@@ -126,10 +127,13 @@ function PriceTable({ rows, sort, onSort, open, give }: { rows: readonly PriceRo
             <th scope="col" className={kit.right}>
               Cache written
             </th>
-            <th scope="col">Else</th>
+            <th scope="col">Other charges</th>
             <th scope="col">In batches</th>
             <SortHead field="source" sort={sort} onSort={onSort}>
               Price from
+            </SortHead>
+            <SortHead field="since" sort={sort} onSort={onSort} first="desc">
+              Counts since
             </SortHead>
             {give && (
               <th scope="col">
@@ -152,6 +156,7 @@ function PriceTable({ rows, sort, onSort, open, give }: { rows: readonly PriceRo
               <td className={css.whole}>
                 <Source row={row} />
               </td>
+              <td className={css.whole}>{row.since === null ? UNKNOWN : <Day at={row.since} />}</td>
               {give && (
                 <td className={kit.right}>
                   {settable(row) && (
@@ -200,13 +205,13 @@ function Source({ row }: { row: PriceRow }) {
   if (row.source === "provider")
     return (
       <Link to="/p/$project/gateway/providers/$provider" params={{ project, provider: row.provider }} className="link">
-        its provider’s form
+        {sourceWords(row)}
       </Link>
     );
   const until = row.line?.price.valid_to ?? null;
   return (
     <>
-      {row.source === "unknown" ? UNKNOWN : sourceWords(row.source)}
+      {row.source === "unknown" ? UNKNOWN : sourceWords(row)}
       {until !== null && <span className="dim">, until {fullTime(Date.parse(until))}</span>}
     </>
   );
@@ -215,6 +220,7 @@ function Source({ row }: { row: PriceRow }) {
 /** One model's price, and the lines of the table that say so, said so or will. */
 function PriceDrawer({ project, row, now, admin, close, give }: { project: string; row: PriceRow; now: number; admin: boolean; close: () => void; give: () => void }) {
   const { price, line } = row;
+  const names = useKeyNames(project, [row.by]);
   const next = row.lines.filter((entry) => stateOf(entry, row.lines, now) === "waits").at(-1);
   return (
     <Drawer opened onClose={close} position="right" size="xl" title={row.name} styles={{ title: { overflowWrap: "anywhere" } }}>
@@ -229,16 +235,17 @@ function PriceDrawer({ project, row, now, admin, close, give }: { project: strin
               ["Input", `${exactPrice(price.input, price.currency)} a million tokens`],
               ["Output", `${exactPrice(price.output, price.currency)} a million tokens`],
               ["Cache", price.cache_read == null && price.cache_write == null ? "as input" : `${exactPrice(price.cache_read ?? price.input, price.currency)} read, ${exactPrice(price.cache_write ?? price.input, price.currency)} written`],
-              ["Else", unitPrices(price.units, price.currency)],
+              ["Other charges", unitPrices(price.units, price.currency)],
               ["In batches", price.batch == null ? "not known" : `${price.batch} of this price`],
               ["Currency", price.currency],
               ["Price from", <Source key="s" row={row} />],
-              ["Holds since", line?.price.valid_from == null ? "" : fullTime(Date.parse(line.price.valid_from))],
-              ["Set", line === undefined ? "" : `${fullTime(Date.parse(line.created_at))}, by ${line.created_by}`],
+              ["Counts since", row.since === null ? (row.source === "list" ? "the public price list of this version of Tetrad says so" : "not known: it was set before Tetrad noted that") : fullTime(Date.parse(row.since))],
+              [row.imported === "" ? "Set" : "Imported", row.by === "" ? "" : `${line === undefined ? "" : `${fullTime(Date.parse(line.created_at))}, `}by ${whoOf(row.by, names)}`],
               ["Changes", next?.price.valid_from == null ? "" : fullTime(Date.parse(next.price.valid_from))],
             ]}
           />
         )}
+        {row.source === "provider" && row.imported !== "" && <p className={css.note}>It was {importWords(row.imported)} into its provider’s form; a price that is typed there takes its place.</p>}
         {row.source === "provider" && <p className={css.note}>The price in its provider’s form goes before every line here: change it there, or take it out there for these to count.</p>}
         {row.routed && row.provider === "" && <p className={css.note}>An engine of this installation answers every project; no project sets its price.</p>}
         {admin && settable(row) && (

@@ -23,7 +23,7 @@ import css from "./gateway.module.css";
 import { tellsHealth, verdict } from "./health";
 import { ProviderForm } from "./ProviderForm";
 import { elseOf } from "./PriceLines";
-import { priceRows, sourceWords } from "./prices";
+import { importWords, priceRows, sourceWords } from "./prices";
 import { LOGINS, optionTexts } from "./providerForm";
 import type { ProviderSearch } from "./search";
 
@@ -258,7 +258,7 @@ function Models({ project, provider }: { project: string; provider: Provider }) 
               <th scope="col" className={kit.right}>
                 Output
               </th>
-              <th scope="col">Else</th>
+              <th scope="col">Other charges</th>
               <th scope="col">Price from</th>
             </tr>
           </thead>
@@ -286,12 +286,12 @@ function Models({ project, provider }: { project: string; provider: Provider }) 
                         </Chip>
                       )}
                       {row?.source === "provider" ? (
-                        "this page"
+                        row.imported === "" ? "this page" : importWords(row.imported)
                       ) : !known ? (
                         "…"
                       ) : (
                         <Link to="/p/$project/gateway/prices" params={{ project }} search={price === null && admin ? { set: full } : { model: full }} className="link">
-                          {price === null ? (admin ? "Set it" : "Why?") : sourceWords(row?.source ?? "unknown")}
+                          {price === null ? (admin ? "Set it" : "Why?") : row === undefined ? "" : sourceWords(row)}
                         </Link>
                       )}
                     </span>

@@ -140,7 +140,7 @@ function Head({ first, sort, onSort }: { first: string; sort?: string; onSort?: 
           Errors
         </th>
         <th scope="col" className={kit.right}>
-          p50
+          Latency, p50
         </th>
         <th scope="col" className={kit.right}>
           p95

@@ -3,7 +3,6 @@ import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClie
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconClockPlay } from "@tabler/icons-react";
 import { useState } from "react";
-import { keysQuery } from "@/api/keys";
 import { cancelResponse, RESPONSE_SORTS, RESPONSE_STATES, responseQuery, responsesQuery, underWay, type BackgroundResponse } from "@/api/responses";
 import { sessionQuery } from "@/api/session";
 import { Chip, type Tone } from "@/kit/Chips";
@@ -18,6 +17,7 @@ import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago, useNow } from "@/kit/time";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
+import { useKeyNames } from "./keyNames";
 import type { ResponsesSearch } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/responses");
@@ -68,6 +68,7 @@ export function ResponsesPage() {
 
 function ResponseTable({ project, responses, sort, onSort, onShow }: { project: string; responses: BackgroundResponse[]; sort: string; onSort: (sort: string) => void; onShow: (id: string) => void }) {
   const now = useNow();
+  const names = useKeyNames(project, responses.map((each) => each.key_id));
   return (
     <Scroll label="Responses and their state">
       <table className={kit.table}>
@@ -102,7 +103,7 @@ function ResponseTable({ project, responses, sort, onSort, onShow }: { project: 
               </td>
               <td className={css.text}>{response.model}</td>
               <td style={{ whiteSpace: "nowrap" }}>
-                <KeyName project={project} id={response.key_id} />
+                <KeyName id={response.key_id} names={names} />
               </td>
               <td style={{ whiteSpace: "nowrap" }}>
                 <Ago at={response.created_at} />
@@ -134,6 +135,7 @@ function ResponseModal({ project, identity, close }: { project: string; identity
     },
   });
   const found = query.data;
+  const names = useKeyNames(project, [found?.key_id ?? ""]);
   return (
     <Modal opened onClose={close} title="Response in the background" size="lg">
       {found === undefined ? (
@@ -161,7 +163,7 @@ function ResponseModal({ project, identity, close }: { project: string; identity
             <dd>{found.model}</dd>
             <dt>Key</dt>
             <dd>
-              <KeyName project={project} id={found.key_id} />
+              <KeyName id={found.key_id} names={names} />
             </dd>
             <dt>Asked</dt>
             <dd>
@@ -216,9 +218,8 @@ function AppLink({ project, app }: { project: string; app: string }) {
 }
 
 /** The name of a key where it is known; those who may not list keys read its id. */
-function KeyName({ project, id }: { project: string; id: string }) {
-  const keys = useQuery({ ...keysQuery(project), retry: false });
-  const name = keys.data?.find((key) => key.id === id)?.name;
+function KeyName({ id, names }: { id: string; names: ReadonlyMap<string, string> }) {
+  const name = names.get(id);
   return name ? <span title={id}>{name}</span> : <span className="mono">{id}</span>;
 }
 

@@ -1,9 +1,9 @@
-import { ActionIcon, Button } from "@mantine/core";
+import { ActionIcon, Button, Select } from "@mantine/core";
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { IconArrowFork, IconEdit, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
-import { deleteRoute, routedModelsQuery, routeHealthQuery, routesQuery, type ModelRoute, type RouteTarget, type TargetHealth } from "@/api/gateway";
+import { deleteRoute, ROUTE_SORTS, routedModelsQuery, routeHealthQuery, routesQuery, type ModelRoute, type RouteSort, type RouteTarget, type TargetHealth } from "@/api/gateway";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
@@ -23,15 +23,16 @@ import { RouteForm } from "./RouteForm";
 import type { RoutesSearch } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/routes");
+const SORT_WORDS: Record<RouteSort, string> = { name: "by name", "-name": "by name, Z first", strategy: "by how calls go", "-strategy": "by how calls go, reversed", targets: "fewest targets first", "-targets": "most targets first" };
 
 /** Names for several models, and what happens where one of them does not answer. */
 export function RoutesPage() {
   const { project } = route.useParams();
-  const { add, edit, q = "" } = route.useSearch();
+  const { add, edit, q = "", sort = "name" } = route.useSearch();
   const navigate = route.useNavigate();
   const admin = useAdmin();
   const query = useQuery(routesQuery(project));
-  const found = useQuery({ ...routesQuery(project, q), placeholderData: keepPreviousData });
+  const found = useQuery({ ...routesQuery(project, q, sort), placeholderData: keepPreviousData });
   const health = useQuery(routeHealthQuery(project));
   const models = useQuery(routedModelsQuery(project));
   const [going, setGoing] = useState<ModelRoute | null>(null);
@@ -68,6 +69,7 @@ export function RoutesPage() {
         <>
           <div className={`${css.filters} ${css.loose}`} role="search">
             <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find a route" placeholder="Name, alias or model" />
+            <Select aria-label="Order of routes" data={ROUTE_SORTS.map((value) => ({ value, label: SORT_WORDS[value] }))} value={sort} onChange={(next) => set({ sort: next === "name" ? undefined : ROUTE_SORTS.find((each) => each === next) })} allowDeselect={false} w={220} />
           </div>
           {found.isError && <ErrorState error={found.error} retry={() => void found.refetch()} busy={found.isFetching} />}
           {found.data?.length === 0 && <EmptyState title="No route is so">Search for another part of its name, an alias or a model of it.</EmptyState>}

@@ -3,10 +3,10 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { appsQuery } from "@/api/apps";
 import { routedModelsQuery } from "@/api/gateway";
-import { keysQuery } from "@/api/keys";
 import { putBudget, putLimit, teamsQuery, type Budget, type BudgetBody, type Limit, type LimitBody } from "@/api/limits";
 import { Form } from "@/kit/Forms";
 import css from "./gateway.module.css";
+import { KeySelect } from "./KeySelect";
 import { PERIODS, SUBJECTS } from "./words";
 
 type Whom = Pick<LimitBody, "subject" | "name">;
@@ -15,7 +15,6 @@ const DECIMAL = /^\d{1,15}(\.\d{1,12})?$/;
 /** Whom a rule concerns: each of a kind, or one of them. Keys are chosen by name and named by id. */
 function Subject({ project, whom, set, fixed }: { project: string; whom: Whom; set: (whom: Whom) => void; fixed: boolean }) {
   const teams = useQuery({ ...teamsQuery(project), enabled: whom.subject === "team" });
-  const keys = useQuery({ ...keysQuery(project), enabled: whom.subject === "key" });
   const apps = useQuery({ ...appsQuery(project), enabled: whom.subject === "app" });
   const models = useQuery({ ...routedModelsQuery(project), enabled: whom.subject === "model" });
   const names = whom.subject === "team" ? (teams.data ?? []).map((team) => team.name) : whom.subject === "app" ? (apps.data ?? []).map((app) => app.name) : (models.data ?? []).map((model) => model.name);
@@ -31,15 +30,7 @@ function Subject({ project, whom, set, fixed }: { project: string; whom: Whom; s
         disabled={fixed}
       />
       {whom.subject === "project" ? null : whom.subject === "key" ? (
-        <Select
-          label="Which"
-          data={[{ value: "*", label: each }, ...(keys.data ?? []).filter((key) => key.state === "active" || key.id === whom.name).map((key) => ({ value: key.id, label: key.name || key.id })), ...(whom.name === "*" || keys.data?.some((key) => key.id === whom.name) ? [] : [{ value: whom.name, label: whom.name }])]}
-          value={whom.name}
-          onChange={(name) => name && set({ ...whom, name })}
-          allowDeselect={false}
-          searchable
-          disabled={fixed}
-        />
+        <KeySelect project={project} label="Which" first={[{ value: "*", label: each }]} value={whom.name} onChange={(name) => name !== "" && set({ ...whom, name })} allowDeselect={false} disabled={fixed} />
       ) : (
         <Autocomplete size="xs" label="Which" placeholder={each} data={names} value={whom.name === "*" ? "" : whom.name} onChange={(name) => set({ ...whom, name: name.trim() === "" ? "*" : name.trim() })} maxLength={256} disabled={fixed} />
       )}

@@ -3,13 +3,13 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { IconKey, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
 import { MOST_SECRETS, secretsQuery } from "@/api/gateway";
-import { keysQuery } from "@/api/keys";
 import { teamsQuery } from "@/api/limits";
 import { putToolServer, type ToolAccess, type ToolServer } from "@/api/tools";
 import { useEverywhere } from "@/features/session/useAdmin";
 import { Form, useChecked } from "@/kit/Forms";
 import forms from "@/kit/forms.module.css";
 import css from "./gateway.module.css";
+import { KeySelect } from "./KeySelect";
 import { SecretModal } from "./SecretSelect";
 import { serverBodyOf, serverDraftOf, serverProblemsOf, type Pair, type ToolServerDraft } from "./toolServerForm";
 import { POLICIES } from "./toolWords";
@@ -163,10 +163,8 @@ function Pairs({ project, title, note, one, first, secrets, given, change, told 
 
 /** Which keys and teams may use it, and which of its tools; without any, all keys of the project may. */
 function Access({ project, given, change, told }: { project: string; given: ToolAccess[]; change: (given: ToolAccess[]) => void; told: (at: string) => string | undefined }) {
-  const keys = useQuery({ ...keysQuery(project), enabled: given.some((each) => each.subject === "key") });
   const teams = useQuery({ ...teamsQuery(project), enabled: given.some((each) => each.subject === "team") });
   const put = (i: number, next: Partial<ToolAccess>): void => change(given.map((each, n) => (n === i ? { ...each, ...next } : each)));
-  const keyNames = (keys.data ?? []).filter((key) => key.state === "active").map((key) => ({ value: key.id, label: key.name || key.id }));
   return (
     <fieldset className={css.group}>
       <legend>Who may use it</legend>
@@ -176,7 +174,7 @@ function Access({ project, given, change, told }: { project: string; given: Tool
           <div className={css.itemHead}>
             <Select aria-label={`Kind of ${i + 1}`} data={[{ value: "key", label: "API key" }, { value: "team", label: "Team" }]} value={each.subject} onChange={(subject) => put(i, { subject: subject === "team" ? "team" : "key", name: "" })} allowDeselect={false} />
             {each.subject === "key" ? (
-              <Select aria-label={`Key ${i + 1}`} placeholder="Choose a key" data={[...keyNames, ...(each.name === "" || keyNames.some((key) => key.value === each.name) ? [] : [{ value: each.name, label: each.name }])]} value={each.name || null} onChange={(name) => put(i, { name: name ?? "" })} error={told(`${i}.name`)} searchable style={{ flex: 1 }} />
+              <KeySelect project={project} aria-label={`Key ${i + 1}`} placeholder="Choose a key" value={each.name} onChange={(name) => put(i, { name })} error={told(`${i}.name`)} style={{ flex: 1 }} />
             ) : (
               <Autocomplete size="xs" aria-label={`Team ${i + 1}`} placeholder="Name of a team" data={(teams.data ?? []).map((team) => team.name)} value={each.name} onChange={(name) => put(i, { name })} error={told(`${i}.name`)} maxLength={100} style={{ flex: 1 }} />
             )}

@@ -10,6 +10,8 @@ describe("what the URL of a list says", () => {
     expect(readProvidersSearch({ q: "", sort: "name", add: "openai" })).toEqual({ add: "openai" });
     expect(readProvidersSearch({ q: 7, sort: "luck" })).toEqual({});
     expect(readRoutesSearch({ q: "smart", edit: "a", add: "1" })).toEqual({ q: "smart", edit: "a" });
+    expect(readRoutesSearch({ sort: "-targets" })).toEqual({ sort: "-targets" });
+    expect(readRoutesSearch({ sort: "luck" })).toEqual(readRoutesSearch({ sort: "name" }));
     expect(readCacheSearch({ q: "bot", sort: "-ttl", window: "24h" })).toEqual({ q: "bot", sort: "-ttl" });
     expect(readCacheSearch({ q: "", sort: "app", window: "7d" })).toEqual({ window: "7d" });
     expect(readToolServersSearch({ q: "x".repeat(300), sort: "url" })).toEqual({ q: "x".repeat(100), sort: "url" });

@@ -53,5 +53,6 @@ export function priceBody(draft: PriceDraft): PriceBody {
     units: unitsOf(draft.units),
     valid_from: at(draft.from),
     valid_to: at(draft.until),
+    source: "manual",
   };
 }

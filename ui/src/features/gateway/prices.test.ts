@@ -3,8 +3,8 @@ import type { Provider, RoutedModel } from "@/api/gateway";
 import type { PriceEntry } from "@/api/models";
 import { exactPrice } from "@/kit/format";
 import { priceBody, priceDraft, priceProblems } from "./priceForm";
-import { elseOf } from "./PriceLines";
-import { lineAt, priceRows, sortedRows, stateOf } from "./prices";
+import { elseOf, whoSays } from "./PriceLines";
+import { countsSince, isShown, lineAt, priceRows, sortedRows, sourceWords, stateOf } from "./prices";
 import { readPricesSearch } from "./search";
 import { unitLabel } from "./units";
 
@@ -40,6 +40,40 @@ describe("what models cost", () => {
   });
 });
 
+describe("whence a price comes", () => {
+  const own = (name: string, price_origin: unknown) => ({ name, kinds: ["chat"], deployment: "", price: { input: "1", output: "2", currency: "USD", batch: null, units: {} }, price_origin });
+  const acme = { name: "acme", models: [own("typed", { source: "", at: "2026-02-01T00:00:00Z", by: "alice" }), own("taken", { source: "litellm", at: "2026-03-01T00:00:00Z", by: "ci" }), own("older", null), { ...own("listed", null), price: null }] } as unknown as Provider;
+  const models = ["typed", "taken", "older", "listed", "table"].map((name): RoutedModel => ({ name: `acme/${name}`, upstream: "acme", kinds: ["chat"], state: "", digest: "", price: { input: "1", output: "2", currency: "USD", batch: null, units: {} } }));
+  const rows = priceRows(models, [acme], [line("1", { source: "price-sheet" }, { model: "acme/table" })], NOW);
+  it("is told: from a form, an import, a table, or the list", () =>
+    expect(rows.map((row) => [row.name, sourceWords(row), row.since, row.by])).toEqual([
+      ["acme/typed", "its provider’s form", "2026-02-01T00:00:00Z", "alice"],
+      ["acme/taken", "imported from LiteLLM", "2026-03-01T00:00:00Z", "ci"],
+      ["acme/older", "its provider’s form", null, ""],
+      ["acme/listed", "public price list", null, ""],
+      ["acme/table", "imported from price-sheet", "2026-01-01T00:00:00Z", "alice"],
+    ]));
+  it("is told of what cannot be called now, too", () => {
+    const [row, ...more] = priceRows([], [{ ...acme, models: [own("taken", { source: "litellm", at: null, by: "ci" }), { ...own("listed", null), price: null }] } as unknown as Provider], [], NOW);
+    expect([row?.name, row?.routed, row?.source, row?.imported]).toEqual(["acme/taken", false, "provider", "litellm"]);
+    expect(more).toEqual([]);
+  });
+  it("tells what was imported from what somebody set", () => {
+    expect(rows.filter((row) => isShown(row, "imported")).map((row) => row.name)).toEqual(["acme/taken", "acme/table"]);
+    expect(rows.filter((row) => isShown(row, "set")).map((row) => row.name)).toEqual(["acme/typed", "acme/older"]);
+  });
+  it("sorts by the time since when it counts, those last that have none", () => expect(sortedRows(rows, "-since").map((row) => row.name)).toEqual(["acme/taken", "acme/typed", "acme/table", "acme/listed", "acme/older"]));
+  it.each([
+    ["from its beginning", "2026-04-01T00:00:00Z", "2026-04-01T00:00:00Z"],
+    ["not before it was added", "2025-04-01T00:00:00Z", "2026-01-01T00:00:00Z"],
+  ])("counts a line %s", (_, valid_from, since) => expect(countsSince(line("a", { valid_from }))).toBe(since));
+  it.each([
+    ["set by Ada", {}, {}],
+    ["imported from LiteLLM by Ada, for every project", { source: "litellm" }, { everywhere: true }],
+    ["this installation: it runs here", { source: "local" }, { everywhere: true }],
+  ])("is said of a line: %s", (words, change, more) => expect(whoSays(line("a", change, more), new Map([["alice", "Ada"]]))).toBe(words));
+});
+
 describe("a price's form", () => {
   const whole = { ...priceDraft("acme/a", null), input: "0.25", output: "2" };
   it("finds nothing wrong with one that is whole", () => expect(priceProblems(whole)).toEqual({}));
@@ -56,7 +90,7 @@ describe("a price's form", () => {
     ["an end before the beginning", { from: "2026-02-01T00:00", until: "2026-01-01T00:00" }, "until"],
   ])("names %s", (_, change, field) => expect(Object.keys(priceProblems({ ...whole, ...change }))).toEqual([field]));
   it("sends what was typed, and nothing for what was not", () =>
-    expect(priceBody({ ...whole, input: "", output: "", currency: "eur", units: { image: " 0.04 " }, from: "2026-02-01T00:00" })).toEqual({ model: "acme/a", input: "0", output: "0", cache_read: null, cache_write: null, batch: null, currency: "EUR", units: { image: "0.04" }, valid_from: new Date("2026-02-01T00:00").toISOString(), valid_to: null }));
+    expect(priceBody({ ...whole, input: "", output: "", currency: "eur", units: { image: " 0.04 " }, from: "2026-02-01T00:00" })).toEqual({ model: "acme/a", input: "0", output: "0", cache_read: null, cache_write: null, batch: null, currency: "EUR", units: { image: "0.04" }, valid_from: new Date("2026-02-01T00:00").toISOString(), valid_to: null, source: "manual" }));
 });
 
 it("prices are shown to the last digit, and what else is charged in words", () => {
@@ -68,5 +102,6 @@ it("prices are shown to the last digit, and what else is charged in words", () =
 it("the URL of the prices is read, and what cannot be is left out", () => {
   expect(readPricesSearch({ q: "gpt", show: "unknown", sort: "-input", model: "a/b", add: "1" })).toEqual({ q: "gpt", show: "unknown", sort: "-input", model: "a/b", add: "1" });
   expect(readPricesSearch({ show: "free", sort: "name", model: "", set: 7 })).toEqual({});
+  expect(readPricesSearch({ show: "imported", sort: "-since" })).toEqual({ show: "imported", sort: "-since" });
   expect(readPricesSearch({ set: "a/b", add: "1" })).toEqual({ set: "a/b" });
 });

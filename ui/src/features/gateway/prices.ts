@@ -1,4 +1,4 @@
-import type { Provider, RoutedModel } from "@/api/gateway";
+import type { Provider, ProviderModel, RoutedModel } from "@/api/gateway";
 import type { PriceEntry } from "@/api/models";
 
 /** Who says what a model costs: its provider's form, the price table (of the project or of every one), or the public list. */
@@ -20,6 +20,12 @@ export interface PriceRow {
   kinds: readonly string[];
   price: ShownPrice | null;
   source: PriceSource;
+  /** What the price was imported from, such as `litellm`; empty where somebody set it by hand, or nobody here did. */
+  imported: string;
+  /** Since when calls are counted by it; null where that is not known, as of the public list. */
+  since: string | null;
+  /** Who put it there, where that is known. */
+  by: string;
   /** The line of the table that counts now. */
   line: PriceEntry | undefined;
   /** All lines of the table for it, the newest begun first. */
@@ -30,7 +36,7 @@ export interface PriceRow {
   provider: string;
 }
 
-export const PRICE_SORTS = ["name", "-name", "input", "-input", "output", "-output", "source", "-source"] as const;
+export const PRICE_SORTS = ["name", "-name", "input", "-input", "output", "-output", "source", "-source", "since", "-since"] as const;
 export type PriceSort = (typeof PRICE_SORTS)[number];
 
 const begun = (entry: PriceEntry): number => (entry.price.valid_from === null ? -Infinity : Date.parse(entry.price.valid_from));
@@ -49,6 +55,21 @@ function ranked(a: PriceEntry, b: PriceEntry): number {
   return first === second ? (a.id < b.id ? 1 : -1) : first < second ? 1 : -1;
 }
 
+/** What a line of the table was imported from; empty where somebody typed it, or Tetrad itself knows it. */
+export function importedFrom({ price }: Pick<PriceEntry, "price">): string {
+  return ["", "manual", "local"].includes(price.source) ? "" : price.source;
+}
+
+/** Since when calls are counted by a line: it begins when it says so, but what ended before it was added was not counted by it. */
+export function countsSince({ price, created_at }: Pick<PriceEntry, "price" | "created_at">): string {
+  return price.valid_from !== null && Date.parse(price.valid_from) > Date.parse(created_at) ? price.valid_from : created_at;
+}
+
+type Origin = Pick<PriceRow, "imported" | "since" | "by">;
+const NO_ORIGIN: Origin = { imported: "", since: null, by: "" };
+const ofForm = (told: ProviderModel["price_origin"]): Origin => ({ imported: told?.source ?? "", since: told?.at ?? null, by: told?.by ?? "" });
+const ofLine = (line: PriceEntry | undefined): Origin => (line === undefined ? NO_ORIGIN : { imported: importedFrom(line), since: countsSince(line), by: line.created_by });
+
 /** What a line of the table does now. */
 export function stateOf(entry: PriceEntry, lines: readonly PriceEntry[], now: number): LineState {
   if (begun(entry) > now) return "waits";
@@ -65,27 +86,55 @@ export function priceRows(models: readonly RoutedModel[], providers: readonly Pr
     const owner = owners.get(model.upstream);
     // Engines answer every project: a price of one project does not count for them.
     const mine = [...(lines.get(model.name) ?? [])].sort(ranked);
-    const own = owner?.models.find((each) => `${owner.name}/${each.name}` === model.name)?.price ?? null;
+    const form = owner?.models.find((each) => `${owner.name}/${each.name}` === model.name);
+    const own = form?.price ?? null;
     const line = own === null ? lineAt(owner === undefined ? mine.filter((entry) => entry.everywhere) : mine, now) : undefined;
     const price = own ?? line?.price ?? model.price;
     const source = own !== null ? "provider" : line !== undefined ? (line.everywhere ? "everywhere" : "project") : price === null ? "unknown" : "list";
-    return { name: model.name, kinds: model.kinds, price, source, line, lines: mine, routed: true, provider: owner?.name ?? "" };
+    const origin = own === null ? ofLine(line) : ofForm(form?.price_origin);
+    return { name: model.name, kinds: model.kinds, price, source, ...origin, line, lines: mine, routed: true, provider: owner?.name ?? "" };
   });
+  // What cannot be called now, because its key is missing say, has the price of its provider's form all the same.
   const named = new Set(models.map((model) => model.name));
+  const idle = providers.flatMap((owner) =>
+    owner.models.flatMap(({ name: short, kinds, price, price_origin: told }): PriceRow[] => {
+      const name = `${owner.name}/${short}`;
+      if (price == null || named.has(name)) return [];
+      return [{ name, kinds, price, source: "provider", ...ofForm(told), line: undefined, lines: [...(lines.get(name) ?? [])].sort(ranked), routed: false, provider: owner.name }];
+    }),
+  );
+  for (const row of idle) named.add(row.name);
   const others = [...lines].filter(([name]) => !named.has(name));
   return [
     ...rows,
+    ...idle,
     ...others.map(([name, entries]): PriceRow => {
       const line = lineAt(entries, now);
-      return { name, kinds: [], price: line?.price ?? null, source: line === undefined ? "unknown" : line.everywhere ? "everywhere" : "project", line, lines: [...entries].sort(ranked), routed: false, provider: name.split("/")[0] ?? "" };
+      return { name, kinds: [], price: line?.price ?? null, source: line === undefined ? "unknown" : line.everywhere ? "everywhere" : "project", ...ofLine(line), line, lines: [...entries].sort(ranked), routed: false, provider: name.split("/")[0] ?? "" };
     }),
   ];
 }
 
-const WORDS: Record<PriceSource, string> = { provider: "its provider's form", project: "set here", everywhere: "this installation", list: "public price list", unknown: "nobody" };
+const WORDS: Record<PriceSource, string> = { provider: "its provider’s form", project: "set here", everywhere: "this installation", list: "public price list", unknown: "nobody" };
+const IMPORTED: Record<string, string> = { litellm: "LiteLLM" };
 
-export function sourceWords(source: PriceSource): string {
-  return WORDS[source];
+/** Who says so: `set here`, `imported from LiteLLM`. */
+export function sourceWords({ source, imported }: Pick<PriceRow, "source" | "imported">): string {
+  return imported === "" ? WORDS[source] : importWords(imported);
+}
+
+export function importWords(imported: string): string {
+  return `imported from ${IMPORTED[imported] ?? imported}`;
+}
+
+export type PricesOf = "unknown" | "set" | "imported";
+
+/** Whether a row is among those that are looked at: nobody's, those that people set here, or those that were imported. */
+export function isShown(row: PriceRow, show: PricesOf | undefined): boolean {
+  if (show === undefined) return true;
+  if (show === "unknown") return row.source === "unknown";
+  if (show === "imported") return row.imported !== "" || row.lines.some((line) => importedFrom(line) !== "");
+  return (row.source === "provider" && row.imported === "") || row.lines.some((line) => line.price.source === "manual");
 }
 
 /** Rows as a list shows them; what is unknown comes last, whichever way it is sorted by price. */
@@ -94,9 +143,10 @@ export function sortedRows(rows: readonly PriceRow[], sort: PriceSort): PriceRow
   const field = sort.replace("-", "");
   const by = (a: PriceRow, b: PriceRow): number => {
     if (field === "input" || field === "output") return Number(a.price?.[field] ?? 0) - Number(b.price?.[field] ?? 0);
-    return field === "source" ? sourceWords(a.source).localeCompare(sourceWords(b.source)) : a.name.localeCompare(b.name);
+    if (field === "since") return Date.parse(a.since ?? "") - Date.parse(b.since ?? "");
+    return field === "source" ? sourceWords(a).localeCompare(sourceWords(b)) : a.name.localeCompare(b.name);
   };
   const priced = field === "input" || field === "output";
-  const last = (row: PriceRow): number => (priced && row.price === null ? 1 : 0);
+  const last = (row: PriceRow): number => ((priced && row.price === null) || (field === "since" && row.since === null) ? 1 : 0);
   return [...rows].sort((a, b) => last(a) - last(b) || (last(a) === 1 ? 0 : by(a, b) * (down ? -1 : 1)) || a.name.localeCompare(b.name));
 }

@@ -1,8 +1,8 @@
-import { CACHE_SORTS, PROVIDER_SORTS, type CacheSort, type ProviderSort } from "@/api/gateway";
+import { CACHE_SORTS, PROVIDER_SORTS, ROUTE_SORTS, type CacheSort, type ProviderSort, type RouteSort } from "@/api/gateway";
 import { BUDGET_SORTS, type BudgetSort } from "@/api/limits";
 import { WINDOWS, type Window } from "@/api/overview";
 import { RESPONSE_SORTS, RESPONSE_STATES, type ResponseSort, type ResponseState } from "@/api/responses";
-import { PRICE_SORTS, type PriceSort } from "./prices";
+import { PRICE_SORTS, type PriceSort, type PricesOf } from "./prices";
 import { SERVER_SORTS, type ServerSort } from "@/api/tools";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
@@ -58,12 +58,11 @@ export function readBudgetSearch(search: Record<string, unknown>): BudgetSearch 
   return { ...(of === undefined ? {} : { of }), ...(period === undefined ? {} : { period }) };
 }
 
-export const PRICE_VIEWS = ["unknown", "set"] as const;
-export type PricesOf = (typeof PRICE_VIEWS)[number];
+export const PRICE_VIEWS: readonly PricesOf[] = ["unknown", "set", "imported"];
 
 export interface PricesSearch {
   q?: string | undefined;
-  /** Those that nobody knows, or those of the price table; without it all. */
+  /** Those that nobody knows, that people set, or that were imported; without it all. */
   show?: PricesOf | undefined;
   sort?: PriceSort | undefined;
   /** The model whose price is open. */
@@ -85,11 +84,13 @@ export interface RoutesSearch {
   add?: "1" | undefined;
   edit?: string | undefined;
   q?: string | undefined;
+  sort?: RouteSort | undefined;
 }
 
 export function readRoutesSearch(search: Record<string, unknown>): RoutesSearch {
   const [edit, q] = [text(search.edit), text(search.q)];
-  return { ...(edit !== undefined ? { edit } : search.add === "1" ? { add: "1" as const } : {}), ...looked(q) };
+  const sort = ROUTE_SORTS.find((each) => each === search.sort);
+  return { ...(edit !== undefined ? { edit } : search.add === "1" ? { add: "1" as const } : {}), ...looked(q), ...(sort === undefined || sort === "name" ? {} : { sort }) };
 }
 
 export interface CacheSearch {

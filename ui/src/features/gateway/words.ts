@@ -1,5 +1,5 @@
 import type { Budget, BudgetBody, Limit, LimitBody } from "@/api/limits";
-import { compact, money, plural } from "@/kit/format";
+import { compact, exactPrice, plural } from "@/kit/format";
 
 export const SUBJECTS: { value: LimitBody["subject"]; label: string; each: string }[] = [
   { value: "project", label: "The whole project", each: "the project" },
@@ -38,5 +38,5 @@ export function accountOf(budget: Pick<Budget, "subject" | "name" | "instance">,
 
 /** `$12.50 a month`. */
 export function sumOf({ amount, currency, period }: Pick<Budget, "amount" | "currency" | "period">): string {
-  return `${money(amount, currency)} ${PERIODS.find((each) => each.value === period)?.label ?? period}`;
+  return `${exactPrice(amount, currency)} ${PERIODS.find((each) => each.value === period)?.label ?? period}`;
 }

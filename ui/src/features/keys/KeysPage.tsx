@@ -1,18 +1,18 @@
 import { Autocomplete, Button, Menu, Modal, MultiSelect, SegmentedControl, Select, TagsInput, TextInput } from "@mantine/core";
-import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery, useMutation, useQueries, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconDots, IconEdit, IconKey, IconPlus, IconRotate, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
 import { routedModelsQuery } from "@/api/gateway";
 import { allKeysQuery, changeKey, createKey, KEY_SORTS, KEY_STATES, revokeKey, rotateKey, type ApiKey, type KeySort, type NewSecret } from "@/api/keys";
-import { keyUsageQuery, limitsQuery, teamsQuery, type Limit, type Usage } from "@/api/limits";
+import { keyUsageQuery, limitsOfKeysQuery, teamsQuery, type Limit, type Usage } from "@/api/limits";
 import { GatewayPage } from "@/features/gateway/GatewayPage";
+import { idPages } from "@/features/gateway/keyNames";
 import { amountOf } from "@/features/gateway/words";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
 import { Failure } from "@/kit/Failure";
-import { count, money } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { More, SearchBox, SortHead } from "@/kit/Lists";
 import { Panel, Scroll } from "@/kit/Page";
@@ -20,6 +20,7 @@ import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import gateway from "../gateway/gateway.module.css";
+import { callsOf, costLines } from "./keyUse";
 import type { KeysSearch } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/keys");
@@ -35,9 +36,9 @@ export function KeysPage() {
   const set = (next: KeysSearch): void => void navigate({ search: (old) => withSearch<KeysSearch>(old, next), replace: true });
   const searched = q !== "" || state !== undefined;
   const usage = useQuery(keyUsageQuery(project));
-  const limits = useInfiniteQuery(limitsQuery(project));
   const admin = useAdmin();
   const keys = query.data?.pages.flatMap((page) => page.items) ?? [];
+  const limits = useQueries({ queries: keys.length === 0 ? [] : idPages(keys.map((key) => key.id)).map((ids) => limitsOfKeysQuery(project, ids)), combine: joined });
   const queries = useQueryClient();
   const [act, setAct] = useState<Act>(null);
   const [secret, setSecret] = useState<NewSecret | null>(null);
@@ -57,7 +58,7 @@ export function KeysPage() {
         {(keys.length > 0 || searched) && (
           <div className={gateway.filters} role="search">
             <SegmentedControl aria-label="State" value={state ?? "all"} data={["all", ...KEY_STATES]} onChange={(next) => set({ state: KEY_STATES.find((each) => each === next) })} />
-            <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find a key" placeholder="Name, or how it ends" />
+            <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find a key" placeholder="Name, ending or id" />
           </div>
         )}
         {query.data === undefined ? (
@@ -74,7 +75,7 @@ export function KeysPage() {
           </EmptyState>
         ) : (
           <>
-            <KeyTable project={project} keys={keys} usage={usage.data ?? []} limits={limits.data?.pages.flatMap((page) => page.items) ?? []} sort={sort} onSort={(next) => set({ sort: next === "-created" ? undefined : KEY_SORTS.find((each) => each === next) })} onAct={admin ? setAct : null} />
+            <KeyTable project={project} keys={keys} usage={usage.data} limits={limits} sort={sort} onSort={(next) => set({ sort: next === "-created" ? undefined : KEY_SORTS.find((each) => each === next) })} onAct={admin ? setAct : null} />
             <More has={query.hasNextPage} busy={query.isFetchingNextPage} load={() => void query.fetchNextPage()} what="more keys" />
           </>
         )}
@@ -88,7 +89,7 @@ export function KeysPage() {
   );
 }
 
-function KeyTable({ project, keys, usage, limits, sort, onSort, onAct }: { project: string; keys: ApiKey[]; usage: Usage[]; limits: Limit[]; sort: KeySort; onSort: (sort: string) => void; onAct: ((act: Act) => void) | null }) {
+function KeyTable({ project, keys, usage, limits, sort, onSort, onAct }: { project: string; keys: ApiKey[]; usage: Usage[] | undefined; limits: Limit[]; sort: KeySort; onSort: (sort: string) => void; onAct: ((act: Act) => void) | null }) {
   return (
     <Scroll label="Keys and their state">
       <table className={kit.table}>
@@ -98,7 +99,7 @@ function KeyTable({ project, keys, usage, limits, sort, onSort, onAct }: { proje
               Name
             </SortHead>
             <th scope="col">State</th>
-            <th scope="col">May</th>
+            <th scope="col">Scopes</th>
             <th scope="col">Team</th>
             <th scope="col">Limits</th>
             <th scope="col">Traces keep</th>
@@ -126,10 +127,10 @@ function KeyTable({ project, keys, usage, limits, sort, onSort, onAct }: { proje
         </thead>
         <tbody>
           {keys.map((key) => {
-            const used = usage.find((each) => each.name === key.id);
+            const used = usage?.find((each) => each.name === key.id);
             return (
               <tr key={key.id} data-key={key.name}>
-                <td style={{ whiteSpace: "nowrap" }}>
+                <td className={gateway.named} title={key.id}>
                   <span style={{ fontWeight: 500 }}>{key.name || key.id}</span> <span className="mono dim">{`…${key.ending}`}</span>
                 </td>
                 <td>
@@ -140,13 +141,19 @@ function KeyTable({ project, keys, usage, limits, sort, onSort, onAct }: { proje
                   {key.read_only && " (reads only)"}
                   {key.models.length > 0 && <span className="dim"> some models</span>}
                 </td>
-                <td>{key.team || <span className="dim">none</span>}</td>
-                <td>
+                <td className={gateway.team}>{key.team || <span className="dim">none</span>}</td>
+                <td className={gateway.whole}>
                   <LimitsOf apiKey={key} limits={limits} project={project} />
                 </td>
                 <td>{KEEPS[key.content]}</td>
-                <td className={kit.right}>{used ? count(used.calls) : "0"}</td>
-                <td className={kit.right}>{used ? costOf(used) : "–"}</td>
+                <td className={kit.right}>{callsOf(usage, key.id)}</td>
+                <td className={`${kit.right} ${gateway.whole}`}>
+                  {costLines(used).map(({ text, unknown }) => (
+                    <div key={text} className={unknown ? "dim" : undefined}>
+                      {text}
+                    </div>
+                  ))}
+                </td>
                 <td style={{ whiteSpace: "nowrap" }}>
                   <Ago at={key.created_at} />
                 </td>
@@ -189,11 +196,7 @@ function KeyTable({ project, keys, usage, limits, sort, onSort, onAct }: { proje
 
 const KEEPS: Record<ApiKey["content"], string> = { full: "everything", redacted: "redacted", off: "no content" };
 
-function costOf(used: Usage): string {
-  const known = used.costs.map((cost) => money(cost.amount, cost.currency)).join(" + ");
-  if (used.calls_without_cost === 0) return known || money("0");
-  return known === "" ? "unknown" : `over ${known}`;
-}
+const joined = (found: { data: Limit[] | undefined }[]): Limit[] => [...new Map(found.flatMap(({ data }) => data ?? []).map((limit) => [limit.id, limit])).values()];
 
 /** The limits that hold for a key by itself; those of its team, app and project hold as well. */
 function LimitsOf({ project, apiKey, limits }: { project: string; apiKey: ApiKey; limits: Limit[] }) {
@@ -201,7 +204,9 @@ function LimitsOf({ project, apiKey, limits }: { project: string; apiKey: ApiKey
   if (mine.length === 0) return <span className="dim">none</span>;
   return (
     <Link to="/p/$project/gateway/budgets" params={{ project }} className="link">
-      {mine.map(amountOf).join(", ")}
+      {mine.map((limit) => (
+        <div key={limit.id}>{amountOf(limit)}</div>
+      ))}
     </Link>
   );
 }

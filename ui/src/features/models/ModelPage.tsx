@@ -7,6 +7,7 @@ import { modelAliasesQuery, modelPricesQuery, modelQuery, modelVersionsQuery, ty
 import { lineageQuery } from "@/api/registry";
 import { PriceForm } from "@/features/gateway/PriceForm";
 import { elseOf, PriceLines } from "@/features/gateway/PriceLines";
+import { importWords } from "@/features/gateway/prices";
 import { ArtifactLink } from "@/features/lineage/ArtifactLink";
 import { ArtifactMenu } from "@/features/revocations/ArtifactMenu";
 import { BrokenBanner } from "@/features/revocations/BrokenBanner";
@@ -311,8 +312,8 @@ function Prices({ project, model }: { project: string; model: ModelDetail }) {
         <Facts
           items={[
             ["Now", `${exactPrice(now.input, now.currency)} in, ${exactPrice(now.output, now.currency)} out${now.tiered ? ", more by the length of the prompt" : ""}`],
-            ["Else", elseOf(now)],
-            ["By", now.source === "local" ? "this installation" : now.source === "manual" ? "the price table" : now.source === "genai-prices" ? "the public price list (genai-prices)" : now.source],
+            ["Other charges", elseOf(now)],
+            ["By", now.source === "local" ? "this installation" : now.source === "manual" ? "the price table" : now.source === "genai-prices" ? "the public price list (genai-prices)" : importWords(now.source)],
             ["Not counted", now.unpriced.join(", ")],
           ]}
         />
