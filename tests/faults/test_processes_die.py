@@ -171,7 +171,7 @@ def test_a_second_supervisor_in_the_same_home_is_refused(product: Product) -> No
 
 
 def test_two_installations_side_by_side_do_not_meet(product: Product, tmp_path: Path) -> None:
-    with running_product(tmp_path) as other:
+    with running_product(tmp_path, fresh=True) as other:
         assert other.key != product.key
         crossed = httpx.get(
             f"{other.gateway_url}/v1/models", headers={"Authorization": f"Bearer {product.key}"}, trust_env=False

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,12 @@ from support.wait import wait_until
 
 START_S = 120.0
 STOP_S = 60.0
+_LEAVES_THE_FIRST_START_ALONE = {"gateway_port", "control_port", "liveness_s", "stop_timeout_s"}
 _calibrations: list[bytes] = []
 """What the first product of this test process measured of this machine: seconds of all cores, the same each time."""
+_moving: list[Path] = []
+"""Where the test run keeps the home that `running_product` moves copies of; empty: each start is a first one."""
+_tried_to_keep: list[bool] = []
 
 
 @dataclass
@@ -96,11 +103,33 @@ def product_environment(home: Path, **settings: object) -> dict[str, str]:
     }
 
 
+def keep_a_home_to_move(base: Path) -> None:
+    """Let the processes of a test run, whose temporary folder is `base`, share a home that is started once, now.
+
+    Where that fails each product has a first start of its own, and the test that needs one says what is wrong.
+    """
+    if _tried_to_keep:
+        return
+    _tried_to_keep.append(True)
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "home-to-move"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with suppress(AssertionError, OSError, subprocess.SubprocessError):
+        _home_to_move(folder)
+        _moving.append(folder)
+
+
 @contextmanager
-def running_product(folder: Path, *, wait: bool = True, **settings: object) -> Iterator[Product]:
-    """Start the product in `folder`, wait until it is ready, and stop it at the end as a user would."""
+def running_product(folder: Path, *, wait: bool = True, fresh: bool = False, **settings: object) -> Iterator[Product]:
+    """Start the product in `folder`, wait until it is ready, and stop it at the end as a user would.
+
+    Its home is new where `fresh` asks for that or a setting shapes the first start. Else it is that of a user who
+    started Tetrad once, stopped it, and moved the folder here before anything was done with it: with keys, the example
+    app and the engine's calibration, which each such home has in common.
+    """
     ports = {"gateway_port": free_port(), "control_port": free_port(), **settings}
     home = folder / "home"
+    if _moving and wait and not fresh and not home.exists() and settings.keys() <= _LEAVES_THE_FIRST_START_ALONE:
+        _copy_home(_home_to_move(_moving[0]), home)
     environment = product_environment(home, **ports)
     output = folder / "up.log"
     _lend_calibration(home)
@@ -141,6 +170,34 @@ def running_product(folder: Path, *, wait: bool = True, **settings: object) -> I
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(10)
         _keep_calibration(home)
+
+
+def _home_to_move(kept: Path) -> Path:
+    """Return a home that was started until ready and stopped, made by whichever process of the test run is first."""
+    home = kept / "home"
+    with (kept / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not home.exists():
+            folder = Path(tempfile.mkdtemp(dir=kept))
+            with running_product(folder, fresh=True) as product:
+                assert product.stop() == 0, product.said()
+            (folder / "home").rename(home)
+    return home
+
+
+def _copy_home(source: Path, home: Path) -> None:
+    """Copy a stopped home. Blobs are linked, as the product links them: they are never written again."""
+
+    def copy(file: str, to: str) -> None:
+        if source / "blobs" in Path(file).parents:
+            os.link(file, to)
+        else:
+            shutil.copy2(file, to)
+
+    def left_behind(folder: str, _names: list[str]) -> set[str]:
+        return {"run"} if Path(folder) == source else set()
+
+    shutil.copytree(source, home, symlinks=True, copy_function=copy, ignore=left_behind)
 
 
 def _lend_calibration(home: Path) -> None:

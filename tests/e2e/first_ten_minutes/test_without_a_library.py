@@ -18,7 +18,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     folder = tmp_path_factory.mktemp("bare")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", str(without_openmp(folder)))
-        with running_product(folder) as running:
+        with running_product(folder, fresh=True) as running:
             yield running
 
 
