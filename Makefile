@@ -4,9 +4,11 @@ BIN := .venv/bin
 NPM := PATH="$(CURDIR)/.bootstrap/node/shims:$$PATH" npm --prefix ui
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 0
+JOBS ?= 2
+CHECKS := check-mypy check-ui-lint check-ui-test check-ui-types check-docs check-imports check-deptry check-style
 
 .DEFAULT_GOAL := help
-.PHONY: help up down demo test test-all check bench docs fmt dist clean setup setup-dev
+.PHONY: help up down demo test test-all check bench docs fmt dist clean setup setup-dev $(CHECKS)
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,14 +37,28 @@ test-all: setup-dev ## the tests with soak, fault and statistics runs, many more
 	@HYPOTHESIS_PROFILE=all $(BIN)/coverage run -m pytest --timeout 900 $(ARGS); status=$$?; \
 	  $(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$status
 
+# They know nothing of each other: JOBS at a time, the longest first, what each one says together.
 check: setup-dev ## everything that reads the code without running it: style, types, contracts, docs
+	@$(MAKE) --no-print-directory -j$(JOBS) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(CHECKS)
+
+check-style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+check-mypy:
 	$(BIN)/mypy
+
+check-imports:
 	$(BIN)/lint-imports
+
+check-deptry:
 	$(BIN)/deptry src
-	$(NPM) run check
+
+check-docs:
 	$(BIN)/python scripts/docs.py --check
+
+check-ui-lint check-ui-types check-ui-test: check-ui-%:
+	$(NPM) run $*
 
 bench: setup-dev ## gateway, registry, datasets, traces: speed and memory beside nginx, LiteLLM and MLflow
 	@$(BIN)/python benchmarks/run.py $(ARGS)

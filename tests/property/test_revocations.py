@@ -16,6 +16,7 @@ from tetrad.registry._walk import tainted
 from tetrad.releases._staleness import Graph, Input, Node, Way, decide
 
 MOST = 7
+NAMES = [Digest(f"sha256:{number:064x}") for number in range(MOST)]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Inputs = tuple[tuple[int, Invalidation], ...]
 
@@ -42,28 +43,37 @@ class History:
                         yield Link(name(above), name(below), "make", f"act-{below}-{number}", remakes)
 
     def tainted(self) -> set[int]:
-        return {number for number in range(MOST) if name(number) in tainted(self.links(), set(map(name, self.revoked)))}
+        reached = tainted(self.links(), set(map(name, self.revoked)))
+        assert reached <= set(NAMES)
+        return {number for number, each in enumerate(NAMES) if each in reached}
 
 
 def name(number: int) -> Digest:
-    return Digest(f"sha256:{number:064x}")
+    return NAMES[number]
 
 
 def histories(
     policies: tuple[Invalidation, ...], *, parts: bool = True, pending: bool = True
 ) -> st.SearchStrategy[History]:
+    proves = st.sampled_from([True, True, False]) if pending else st.just(True)
+    made: list[st.SearchStrategy[list[tuple[bool, Inputs]]]] = [st.just([])]
+    holds: list[st.SearchStrategy[frozenset[int]]] = [st.just(frozenset())]
+    for number in range(1, MOST):  # made once: in each example again they cost more than all that is drawn of them
+        before = st.integers(0, number - 1)
+        inputs = st.lists(
+            st.tuples(before, st.sampled_from(policies)), min_size=1, max_size=2, unique_by=lambda each: each[0]
+        ).map(tuple)
+        made.append(st.lists(st.tuples(proves, inputs), max_size=2))
+        holds.append(st.frozensets(before, max_size=1) if parts else st.just(frozenset()))
+    bad = st.frozensets(st.integers(0, MOST - 1), max_size=2)
+
     @st.composite
     def drawn(draw: st.DrawFn) -> History:
         ways, contained = [], []
         for number in range(MOST):
-            before = st.integers(0, number - 1) if number else st.nothing()
-            inputs = st.lists(
-                st.tuples(before, st.sampled_from(policies)), min_size=1, max_size=2, unique_by=lambda each: each[0]
-            ).map(tuple)
-            way = st.tuples(st.sampled_from([True, True, False]) if pending else st.just(True), inputs)
-            ways.append(tuple(draw(st.lists(way, max_size=2))) if number else ())
-            contained.append(draw(st.frozensets(before, max_size=1)) if parts and number else frozenset())
-        return History(ways, contained, draw(st.frozensets(st.integers(0, MOST - 1), max_size=2)))
+            ways.append(tuple(draw(made[number])))
+            contained.append(draw(holds[number]))
+        return History(ways, contained, draw(bad))
 
     return drawn()
 

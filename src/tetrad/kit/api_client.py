@@ -15,6 +15,7 @@ from tetrad.kit.home import SETTINGS as INSTALLATION
 from tetrad.kit.light_client import ApiError, ControlUnreachable, key_of, path_part, refusal
 from tetrad.kit.running import running_control
 from tetrad.kit.settings import Settings, load_settings
+from tetrad.kit.trust import believed
 
 _ATTEMPTS = 4
 _RETRIED = frozenset({429, 502, 503, 504})
@@ -44,6 +45,7 @@ class ApiClient:
             headers={"authorization": f"Bearer {key}", "accept": "application/json", "user-agent": "tetrad-cli"},
             timeout=httpx.Timeout(timeout_s, connect=5.0),
             transport=transport,
+            verify=believed(self.base_url),
             limits=httpx.Limits(max_keepalive_connections=0),  # nothing stays open where nobody calls close()
             trust_env=False,  # a proxy of the environment must not see the key of a loopback call
         )

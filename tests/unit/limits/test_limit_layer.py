@@ -392,7 +392,7 @@ async def test_one_call_of_a_large_budget_holds_enough_for_a_restart_of_control(
 
 
 async def test_from_the_last_fifth_of_a_budget_nothing_is_held_ahead_of_need(tmp_path: Path) -> None:
-    keeper = keeper_of(rule("money", 1))
+    keeper = keeper_of(rule("money", 0.01))
     worker = Worker(tmp_path, keeper)
     async with running(worker):
         held = None

@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from tetrad.kit.jobs import JobCutOff, RunningJob
+from tetrad.kit.trust import believed
 from tetrad.processes.worker._background_events import Telling, data_of
 from tetrad.processes.worker._batch_control import Callers, Control, WorkGone
 from tetrad.processes.worker._batches import code_of, seconds_of
@@ -81,6 +82,7 @@ def _answer(callers: Callers, stopping: Event, project: str, identity: str) -> d
     async def answer() -> str:
         gateway = httpx.AsyncClient(
             base_url=callers.gateway_url,
+            verify=believed(callers.gateway_url),
             timeout=httpx.Timeout(None, connect=5.0),  # the response's own deadline ends it
             trust_env=False,
         )

@@ -19,6 +19,7 @@ import msgspec
 
 from tetrad.batches import BatchError, LineAnswer, Work, WorkLine
 from tetrad.kit.jobs import JobCutOff, RunningJob
+from tetrad.kit.trust import believed
 from tetrad.processes.worker._batch_control import Callers, Control, WorkGone
 from tetrad.processes.worker._native_batches import Native
 
@@ -88,6 +89,7 @@ def _answer(callers: Callers, stopping: Event, batch: str) -> dict[str, Any] | N
 def _gateway(callers: Callers) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=callers.gateway_url,
+        verify=believed(callers.gateway_url),
         timeout=httpx.Timeout(_CALL_S, connect=5.0),
         limits=httpx.Limits(max_connections=callers.concurrency),
         trust_env=False,

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from tetrad.kit.home import write_private
+from tetrad.kit.trust import believed
 from tetrad.serving import EngineReport, EngineSpec
 from tetrad.serving._engine_supervisor import EngineSupervisor
 from tetrad.serving.ports import EngineAdapter
@@ -142,6 +143,7 @@ def control_client(base_url: str, token: str) -> httpx.AsyncClient:
     """Return a client of the internal API; proxies of the environment must not see its token."""
     return httpx.AsyncClient(
         base_url=base_url,
+        verify=believed(base_url),
         headers={"authorization": f"Bearer {token}", "user-agent": "tetrad-worker"},
         timeout=_CALL_S,
         trust_env=False,

@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from tetrad.kernel import TetradError, digest_bytes
+from tetrad.kit.trust import believed
 from tetrad.releases import Answered, EngineFacts, Isolated, answer_of
 from tetrad.serving import EngineEndpoint, EngineFailed, EngineIdentity, EngineSpec, check_spec
 from tetrad.serving.ports import EngineAdapter, RunningEngine
@@ -124,7 +125,7 @@ class IsolatedEngine:
         headers = {"authorization": f"Bearer {endpoint.secret}", "content-type": "application/json"}
         url = f"{endpoint.base_url}/chat/completions"
         with (
-            httpx.Client(trust_env=False, timeout=httpx.Timeout(ANSWER_S, connect=5.0)) as client,
+            httpx.Client(trust_env=False, verify=believed(url), timeout=httpx.Timeout(ANSWER_S, connect=5.0)) as client,
             client.stream("POST", url, content=request.encode("utf-8"), headers=headers) as response,
         ):
             body = b""
