@@ -19,5 +19,6 @@ export default defineConfig({
     include: ["src/**/*.test.{ts,tsx}"],
     setupFiles: ["src/testing.ts"],
     restoreMocks: true,
+    testTimeout: 30_000, // ends what hangs; a slow machine is no fault
   },
 });
