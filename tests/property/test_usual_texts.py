@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import hypothesis
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tetrad.adapters.providers import _anthropic_wire, _openai_wire
 from tetrad.adapters.providers._answers import Drainer, EventStream
 from tetrad.adapters.providers._anthropic_wire import MessageReader
-from tetrad.adapters.providers._openai_wire import StreamReader
+from tetrad.adapters.providers._openai_wire import StreamReader, end_of_stream
 from tetrad.adapters.providers._usual_text import form_of
 from tetrad.adapters.providers.anthropic import MessagesStream
 from tetrad.adapters.providers.openai import ChatStream
@@ -43,8 +45,10 @@ CHAT = (
     b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n',
     b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
     b'data: {"choices":[{"index":0,"text":"%b"}]}\n\n',
+    b'data: {"choices":[{"index":0,"delta":{"refusal":"no"}}]}\n' + _chunk(b'{"content":"%b"}}]}'),
     b": ping\n\n",
 )
+BEGUN = b'data: {"type":"message_start","message":{"id":"m1","model":"c","usage":{"input_tokens":1}}}\n\n'
 MESSAGES = (
     _delta(0, b'{"type":"text_delta","text":"%b"}%b}'),
     _delta(1, b'{"type":"thinking_delta","thinking":"%b"}}'),
@@ -106,6 +110,7 @@ def test_chat_reads_the_same_together_and_one_by_one(events: list[bytes]) -> Non
 
 @given(_runs(MESSAGES))
 def test_messages_read_the_same_together_and_one_by_one(events: list[bytes]) -> None:
+    events = [BEGUN, *events]
     assert read_by(MessageReader(), [b"".join(events)]) == read_by(MessageReader(), one_by_one(events))
 
 
@@ -168,8 +173,39 @@ def test_the_usual_forms_are_known(form: bytes, word: bytes) -> None:
     assert msgspec.json.decode(b'"%b"' % word)
 
 
-def test_a_run_of_a_thousand_events_is_read_as_one() -> None:
-    events = [CHAT[1] % (b"word ", b"x" * (n % 7)) for n in range(1000)]
-    reader = StreamReader()
-    reader.feed(b"".join(events))
-    assert msgspec.json.decode(reader.messages)[0]["content"] == "word " * 1000
+@pytest.mark.parametrize("form", [*CHAT[:3], MESSAGES[0]])
+def test_a_run_of_a_thousand_events_is_read_as_one(form: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = _anthropic_wire if form is MESSAGES[0] else _openai_wire
+    name, decoded = ("_events" if form is MESSAGES[0] else "_chunks"), 0
+    known = getattr(wire, name)
+
+    class Counting:
+        def decode(self, data: bytes) -> Any:
+            nonlocal decoded
+            decoded += 1
+            return known.decode(data)
+
+    monkeypatch.setattr(wire, name, Counting())
+    fillers = [b"  " * (n % 7) if form is MESSAGES[0] else b"x" * (n % 7) for n in range(1000)]
+    events = [form % (b"word ", filler)[: form.count(b"%b")] for filler in fillers]
+    reader: Any = MessageReader() if form is MESSAGES[0] else StreamReader()
+    reader.feed(b"".join([BEGUN, *events]))
+    assert b"word " * 1000 in reader.messages
+    assert decoded < 6
+
+
+def test_a_form_that_is_not_learnt_any_more_lends_its_place_to_none() -> None:
+    for odd in range(20):
+        words = [MESSAGES[0] % (b'a \\"', b"")] * odd
+        events = [BEGUN, *words, *(MESSAGES[kind] % (b"A", b"")[: 2 - kind] for kind in (0, 1, 0, 1))]
+        assert read_by(MessageReader(), [b"".join(events)]) == read_by(MessageReader(), one_by_one(events))
+
+
+@given(
+    st.lists(st.sampled_from([b"data: [DONE]\n\n", b"[DONE]", b"\n\n", b"\r\n", b"data: ", b"x"]), max_size=8).map(
+        b"".join
+    )
+)
+def test_the_end_of_a_stream_is_where_its_marker_is_a_line(events: bytes) -> None:
+    match = re.search(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:\r?\n){0,2}", events)
+    assert end_of_stream(events) == (match.end() if match else None)

@@ -45,6 +45,8 @@ _WORD_BYTES = 64
 """What is looked for is shorter; a step looks so far into the next."""
 STEP_BYTES = 2**17
 """What is decoded or read in one step: about a millisecond. Finding, and inflating, object streams takes longer."""
+_MOST_RATIO = 16
+"""What says ten thousand times the same is no list of objects."""
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/\\"
 _ESCAPED = re.compile(rb"#([0-9A-Fa-f]{2})")
 
@@ -158,21 +160,36 @@ def pages_steps(data: bytes) -> Steps[int | None]:
     """
     found = yield from _said_steps(data)
     left = _INFLATED
-    for mark in _OBJECTS.finditer(data):
+    mark = _OBJECTS.search(data)
+    while mark is not None:
         begun = _STREAM.search(data, mark.end(), mark.end() + 1024)
         end = data.find(b"endstream", begun.end()) if begun is not None else -1
         if begun is None or end < 0 or left <= 0:
             return _hidden(data, found)
-        inflater = zlib.decompressobj()
-        try:
-            inflated = inflater.decompress(data[begun.end() : end], left)
-        except zlib.error:
-            return _hidden(data, found)
-        if inflater.unconsumed_tail:
+        inflated = yield from _inflated_steps(data, begun.end(), end, left)
+        if inflated is None:
             return _hidden(data, found)
         left -= max(len(inflated), 1024)
         found = max(found, (yield from _said_steps(inflated)))
+        yield
+        mark = _OBJECTS.search(data, end)  # nothing is looked at twice
     return found or _hidden(data, 0)
+
+
+def _inflated_steps(data: bytes, start: int, end: int, most: int) -> Steps[bytes | None]:
+    """Return what a part of a file holds that is compressed; None where that cannot be read, or is too much."""
+    inflater, parts = zlib.decompressobj(), []
+    for place in range(start, end, STEP_BYTES):
+        try:
+            part = inflater.decompress(data[place : min(place + STEP_BYTES, end)], _MOST_RATIO * STEP_BYTES)
+        except zlib.error:
+            return None
+        most -= len(part)
+        if inflater.unconsumed_tail or most < 0:
+            return None
+        parts.append(part)
+        yield
+    return b"".join(parts)
 
 
 def _hidden(data: bytes, said: int) -> int | None:

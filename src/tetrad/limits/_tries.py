@@ -50,7 +50,8 @@ class _Ticket:
 
     def settle(self, *, last: bool = False) -> None:
         """Count what the try used, once that is known."""
-        if not last and self.made is not None and not self.made.end_ns:
+        under_way = not self.ends if self.made is None else not self.made.end_ns
+        if under_way and not last:
             return
         own, self.own = self.own, None
         if own is not None:

@@ -155,7 +155,10 @@ class Pipeline:
         exchange.error_type = exchange.error_type or error.code
         exchange.status = error.status
         self._done(exchange)
-        headers = [_JSON, *self._own_headers(exchange), *getattr(error, "headers", ())]
+        told = getattr(error, "headers", ())
+        if told and any(made.error_type != error.code for made in exchange.attempts):
+            told = [each for each in told if each[0] != b"x-should-retry"]  # another target may answer the next try
+        headers = [_JSON, *self._own_headers(exchange), *told]
         if error.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
         await reply.whole(error.status, headers, error_body(error, exchange.operation.dialect))

@@ -70,8 +70,11 @@ class Rests:
         if not asked.method:
             return
         now, rest = self._clock.monotonic(), self._of(asked)
+        if error.status < 500 or took_s < PROBE_S:
+            self.back(asked)  # nobody waited for it
+            return
         if rest is None:
-            if error.status < 500 or took_s < PROBE_S or len(self._servers) >= _MAX_KNOWN:
+            if len(self._servers) >= _MAX_KNOWN:
                 return
             rest = self._servers.setdefault(asked[:2], {}).setdefault(asked.method, _Rest())
         elif not rest.probing and now < rest.until:
@@ -86,10 +89,13 @@ class Rests:
             rest.probing = False
 
     def back(self, asked: Asked) -> None:
-        """Note that a server answered."""
+        """Note that a server answered; it gets its time again also for what it was not asked since its rest is over."""
         rests = self._servers.get(asked[:2])
         if rests is not None:
             rests.pop(asked.method, None)
+            now = self._clock.monotonic()
+            for method in [method for method, rest in rests.items() if rest.until <= now and not rest.probing]:
+                del rests[method]
             if not rests:
                 del self._servers[asked[:2]]
 

@@ -164,6 +164,8 @@ class Together:
         task = asyncio.get_running_loop().create_task(self._heard_out(asked, ask))
         self.proxy.hear_out(task)
         done, _ = await asyncio.wait([task], timeout=min(PROBE_S, self.proxy.listing_s) if asked.method else 0)
+        if task.cancelled():
+            raise Unavailable("the gateway stops", hint="try again")
         if done:
             return task.result()
         if not asked.method:

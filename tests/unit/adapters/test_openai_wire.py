@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tetrad.adapters.providers._answers import end_of_events
 from tetrad.adapters.providers._openai_wire import StreamReader, end_of_stream, read_error, without_usage_events
+from tetrad.adapters.providers._responses_wire import ResponsesReader, numbered
 from tetrad.kernel import DoubtfulUsage, Usage
 from tetrad.serving import usage_of_chat
 
@@ -199,3 +200,25 @@ def test_an_event_that_cannot_be_read_is_counted_whatever_is_wrong_with_it(paylo
     reader = StreamReader()
     reader.feed(b"data: " + payload + b"\n\ndata: [DONE]\n\n")
     assert (reader.unread, reader.messages) == (1, b"")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("before", [b"", b'event: x\ndata: {"type":"x","sequence_number":4}\n\n'])
+def test_the_error_that_ends_numbered_events_gets_a_number(before: bytes, end: bytes) -> None:
+    before = before.replace(b"\n", end)
+    error = b'data: {"type":"error","message":"no"}' + end + end
+    said = numbered(before + error, lambda: 5)
+    assert said.startswith(before)
+    assert said[len(before) :] == b'event: error\ndata: {"type":"error","message":"no","sequence_number":5}\n\n'
+    told = before + error.replace(b'"no"', b'"no","sequence_number":7')
+    assert numbered(told, lambda: 5) == told
+    done = before + b'data: {"type":"response.completed","response":{"error":null}}' + end + end
+    assert numbered(done, lambda: 5) == done
+
+
+@pytest.mark.parametrize("number", [b"9" * 4400, b"1e5", b"-1", b'"7"', b"null"])
+def test_a_number_that_no_stream_has_is_none(number: bytes) -> None:
+    reader = ResponsesReader()
+    reader.feed(b'data: {"type":"x","sequence_number":' + number + b'}\n\ndata: {"type":"y"}\n\n')
+    assert reader.events in (1, 2)
+    assert b"%d" % reader.events

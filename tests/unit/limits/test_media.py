@@ -126,6 +126,17 @@ def test_what_is_of_no_known_kind_is_reckoned_as_text() -> None:
     assert tokens_of(b"A") is None
 
 
+def test_what_looks_like_objects_within_a_stream_is_no_stream_of_its_own() -> None:
+    packed = zlib.compress(b"1 0 << /Type /Page >>")
+    inside = b"/Type /ObjStm /N 9 >> stream\nno deflate"
+    assert pages_of(pdf(b"<< /Type /ObjStm >> stream\n" + packed + inside + b"\nendstream endobj /Size 77")) == 1
+
+
+def test_a_stream_that_inflates_beyond_all_measure_hides_its_pages() -> None:
+    packed = zlib.compress(bytes(4 * 2**20))
+    assert pages_of(pdf(b"<< /Type /ObjStm >> stream\n" + packed + b"\nendstream endobj /Size 77")) == 77
+
+
 def test_what_is_encrypted_has_at_most_as_many_pages_as_objects() -> None:
     """The lengths of streams, and how many objects there are, are told in the clear."""
     secret = hidden(tree(300)).replace(b"x\x9c", b"??")

@@ -209,6 +209,25 @@ async def test_both_calls_of_a_hedge_are_set_aside_for_and_settled(tmp_path: Pat
     assert all(each.reserved == 0 for each in pockets.values())
 
 
+async def test_a_call_that_is_hedged_keeps_its_place_under_the_limits_of_its_model(tmp_path: Path) -> None:
+    rules = [rule(measure, 10**6, subject="model", name=T0) for measure in ("requests", "tokens", "concurrency")]
+    keeper = keeper_of(*rules, rule("money", 1, subject="model", name=T0))
+    worker = Routed(tmp_path, keeper, hedge=HEDGE)
+    async with running(worker):
+        await made_quick(worker)
+        worker.targets.waiting = {T0: asyncio.Event(), T1: asyncio.Event()}
+        before = {each.rule.measure: each.spent for each in worker.leases.pockets}
+        task = asyncio.create_task(worker.ask("smart", stream=True, max_tokens=100))
+        await called(worker, *[T0] * 7, T1)
+        held = {each.rule.measure: each.reserved for each in worker.leases.pockets}
+        worker.targets.waiting[T0].set()
+        assert (await task).status == 200
+        spent = {each.rule.measure: each.spent - before[each.rule.measure] for each in worker.leases.pockets}
+        assert all(each.reserved == 0 for each in worker.leases.pockets)
+    assert all(held.values()), held
+    assert (spent["requests"], spent["tokens"], spent["money"]) == (1, 30, COST)
+
+
 async def test_nothing_is_hedged_that_the_budget_does_not_cover_twice(tmp_path: Path) -> None:
     # one call may cost 61.8 millionths; six have cost 81, and what is left covers one more but not two
     keeper = keeper_of(rule("money", 0.0002, subject="project"))

@@ -181,6 +181,26 @@ def test_an_upstream_that_says_not_to_retry_is_not_retried() -> None:
     assert sim.called == ["a"]
 
 
+def test_a_client_is_told_not_to_retry_where_every_target_refused_our_credential() -> None:
+    def told(*acts: Act) -> list[bytes]:
+        sim = Simulation("a", "b", retry=NO_RETRY)
+        for name, act in zip("ab", acts, strict=True):
+            sim.provider.acts[name] = [act]
+        return [value for name, value in sim.one().headers.items() if name == b"x-should-retry"]
+
+    class Refused(TetradError):
+        code = "upstream_credential_refused"
+        headers = ((b"x-should-retry", b"false"),)
+
+    def refused() -> Act:
+        return Act(error=Refused("no"))
+
+    assert told(refused(), refused()) == [b"false"]
+    assert told(Act(status=503, code="overloaded", message="busy"), refused()) == [], (
+        "the first may answer the next try"
+    )
+
+
 def test_attempts_are_bounded_whatever_the_lists_say() -> None:
     sim = Simulation(*"abcdef", retry={"retries": 8, "first_pause_s": 0.0}, max_attempts=3)
     for name in "abcdef":

@@ -45,7 +45,7 @@ def test_each_failure_doubles_the_rest_up_to_five_minutes() -> None:
             pause += 1.0
         waited.append(pause)
         rests.begin(LIST)
-        rests.failed(LIST, ServerBroken("no"), 0.0)
+        rests.failed(LIST, ServerBroken("no"), 10.0)
     assert waited == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300]
     assert waited[-1] == LONGEST_S
 
@@ -57,6 +57,16 @@ def test_what_refuses_at_once_or_refuses_the_client_is_asked_each_time() -> None
     rests.failed(TOLD, SLOW, 10.0)
     assert rests.why(LIST) is rests.why(TOLD) is None
     assert not rests.resting("p", "one")
+
+
+def test_what_fails_at_once_when_it_is_asked_again_rests_no_longer() -> None:
+    for error in (SLOW, ServerBroken("no"), Overloaded("too much")):
+        rests, clock = resting()
+        clock.advance(FIRST_S)
+        rests.begin(LIST)
+        rests.failed(LIST, error, 0.01)
+        assert rests.why(LIST) is None, "it let nobody wait"
+        assert not rests.resting("p", "one")
 
 
 def test_those_that_failed_together_have_failed_once() -> None:
@@ -73,6 +83,13 @@ def test_what_a_server_answers_says_nothing_of_what_it_does_not() -> None:
     assert rests.resting("p", "one"), "so nobody waits long for its greeting"
     rests.back(GREET)
     assert rests.why(LIST) is not None
+
+
+def test_a_server_that_answers_gets_its_time_again_for_what_nobody_asked_since_its_rest_was_over() -> None:
+    rests, clock = resting()
+    clock.advance(FIRST_S + 1)
+    rests.back(GREET)
+    assert not rests.resting("p", "one")
 
 
 def test_a_client_that_leaves_lets_the_next_one_ask_and_servers_that_are_gone_are_forgotten() -> None:

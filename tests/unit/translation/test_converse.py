@@ -114,6 +114,12 @@ def test_tools_that_are_forbidden_are_not_told_of_where_converse_lets_that_be() 
     said, dropped = asked("chat", {"tool_choice": "none", "tools": [
         {"type": "function", "function": {"name": "weather"}}]})  # fmt: skip
     assert ("toolConfig" in said, dropped) == (False, ())
+    said, dropped = asked(
+        "messages", {"tools": [{**TOOL, "cache_control": EPHEMERAL}], "tool_choice": {"type": "none"}}
+    )
+    assert ("toolConfig" in said, dropped) == (False, ("tools[0].cache_control",)), (
+        "no mark for the cache is lost unsaid"
+    )
     said, dropped = asked("messages", {"messages": HISTORY, "tools": [TOOL], "tool_choice": {"type": "none"}})
     assert said["toolConfig"]["tools"][0]["toolSpec"]["name"] == "weather", "Converse wants those that were used"
     assert dropped == ("tool_choice",), "Converse cannot forbid tools"

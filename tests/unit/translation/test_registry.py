@@ -221,6 +221,14 @@ def test_tools_that_are_allowed_and_not_there_are_refused(client: str, upstream:
         assert caught.value.code == "bad_field"
 
 
+def test_a_name_that_is_none_is_refused_where_some_tools_are_allowed() -> None:
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": FUNCTIONS}}
+    odd = [*FUNCTIONS, {"type": "function", "function": {"name": ["now"]}}]
+    for upstream in ("messages", "mistral", "gemini", "converse"):
+        with pytest.raises(RequestRefused, match=r"tools\[2\]"):
+            said_in("chat", upstream, {"model": "m", "messages": [], "tools": odd, "tool_choice": allowed})
+
+
 def test_a_choice_that_mistral_does_not_know_is_named() -> None:
     body = {
         "model": "m",
@@ -252,6 +260,10 @@ TWICE: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
      ("text.verbosity", "tools[0].strict", "parallel_tool_calls")),
     ("responses", "gemini", {"input": [{"role": "user", "content": [
         {"type": "input_image", "image_url": "https://example.test/a.png"}]}]}, ("input",)),
+    ("responses", "gemini", {"input": "hi", "tools": [{**STRICT_TOOL, "name": "other"}, STRICT_TOOL], "tool_choice": {
+        "type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "now"}]}}, ("tools",)),
+    ("responses", "gemini", {"input": "hi", "tools": [{"type": "web_search"}, STRICT_TOOL], "tool_choice": {
+        "type": "allowed_tools", "mode": "auto", "tools": [{"type": "web_search"}]}}, ("tools[0]", "tool_choice")),
     ("chat", "converse", {"messages": WORKED[:1], "reasoning_effort": "low", "tools": FUNCTIONS,
                           "parallel_tool_calls": False}, ("reasoning_effort", "parallel_tool_calls")),
 ]  # fmt: skip

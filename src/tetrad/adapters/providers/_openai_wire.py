@@ -18,7 +18,9 @@ TEXTS = (b'"content":', b'"reasoning_content":', b'"reasoning":', b'"text":')
 _NOTHING = msgspec.Raw(b"")
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _MARK = b"[DONE]"
-_DONE = re.compile(rb"data:[ \t]*\[DONE\][ \t]*(?:\r?\n){0,2}")
+_LAST_LINE = b"\n\ndata: "
+_LAST = b"\n\ndata: [DONE]\n\n"
+_DONE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:\r?\n){0,2}")
 
 
 class _Choice(msgspec.Struct, frozen=True, gc=False):
@@ -128,13 +130,12 @@ def read_error(body: bytes) -> tuple[str, str] | None:
 def end_of_stream(events: bytes) -> int | None:
     """Return where the marker `data: [DONE]` ends; None where it is absent."""
     at = events.find(_MARK)  # `in` asks whether it is a number first, which costs more than the search
-    while at >= 0:
-        line = max(events.rfind(b"\n", 0, at), events.rfind(b"\r", 0, at)) + 1
-        match = _DONE.match(events, line)
-        if match is not None:
-            return match.end()
-        at = events.find(_MARK, at + 1)
-    return None
+    if at < 0:
+        return None
+    if events.startswith(_LAST, at - len(_LAST_LINE)) and events.find(_MARK, at + 1) < 0:
+        return at + len(_MARK) + 2  # nearly always; the pattern may begin anywhere, and looks at each byte
+    match = _DONE.search(events)
+    return match.end() if match else None
 
 
 def without_usage_events(events: bytes) -> bytes:
@@ -176,7 +177,9 @@ def _payloads(events: bytes) -> Iterator[bytes]:
 def _plain_text(chunk: _Chunk) -> str | None:
     """Return the text of an event that says nothing but a piece of the first choice's text, as most do; else None."""
     choices = chunk.choices
-    if not choices or len(choices) != 1 or chunk.usage is not _NOTHING or chunk.error is not _NOTHING:
+    if not choices or len(choices) != 1 or chunk.error is not _NOTHING:
+        return None
+    if chunk.usage is not _NOTHING and bytes(chunk.usage) != b"null":
         return None
     choice = choices[0]
     delta = choice.delta

@@ -70,6 +70,8 @@ _text = msgspec.json.Decoder(str)
 _numbers = msgspec.json.Decoder(int)
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NUMBER = b'"sequence_number"'
+_MOST_EVENTS = 2**53
+"""No stream has so many; a larger number is none that JSON's readers share (RFC 8259, 6)."""
 
 
 def read_response(body: bytes) -> Outcome:
@@ -116,9 +118,10 @@ class ResponsesReader:
     def events(self) -> int:
         """The number of the event that would come next; events without numbers are counted."""
         try:
-            return _numbers.decode(self._numbered) + 1 + self._since
+            number = _numbers.decode(self._numbered)
         except UNREADABLE:
             return self._since
+        return (number + 1 if number < _MOST_EVENTS else 0) + self._since
 
     def feed(self, events: bytes, *, torn: bool = False) -> None:
         """Read whole events; where the front is `torn`, what cannot be read there does not count."""
@@ -158,8 +161,9 @@ def numbered(events: bytes, number: Callable[[], int]) -> bytes:
 
     Clients need it: to the official ones it is no error event without.
     """
-    start = max((mark.end() for mark in _BLANK.finditer(events[:-2])), default=0)
-    last = events[start:]
+    end = len(events.rstrip(b"\r\n"))
+    start = max(events.rfind(b"\n\n", 0, end) + 2, events.rfind(b"\n\r\n", 0, end) + 3)
+    last = events[start if start > 2 else 0 :]
     if b'"error"' not in last or _NUMBER in last:
         return events
     lines = [line[5:].strip() for line in last.splitlines() if line.startswith(b"data:")]
@@ -170,7 +174,7 @@ def numbered(events: bytes, number: Callable[[], int]) -> bytes:
     if bytes(said.get("type", b"")) != b'"error"':
         return events
     said["sequence_number"] = msgspec.Raw(b"%d" % number())
-    return events[:start] + b"event: error\ndata: " + msgspec.json.encode(said) + b"\n\n"
+    return events[: len(events) - len(last)] + b"event: error\ndata: " + msgspec.json.encode(said) + b"\n\n"
 
 
 def _outcome(response: _Response) -> Outcome:

@@ -65,6 +65,8 @@ def form_of(event: bytes, names: Iterable[bytes], text: bytes | None = None) -> 
 
     Where `text` is given, the form is of the event that says it.
     """
+    if event.count(b"data:") != 1:  # of several lines, or a text that names one
+        return None
     for name in names:
         start = event.find(name)
         if start < 0 or event.count(name) > 1:  # what is said twice: the last counts, or it belongs to something else
@@ -120,9 +122,8 @@ class Runs:
 
     def learn(self, event: bytes, name: bytes, text: str) -> None:
         """Learn the form of an event that says nothing but this text, as the value of `name`."""
-        if self._left > 0:
-            self._left -= 1
-            self._form = form_of(event, (name,), text.encode())
+        self._left -= 1
+        self._form = form_of(event, (name,), text.encode()) if self._left >= 0 else None
 
     def said(self) -> tuple[str, Iterator[bytes]]:
         """Return what the events taken say together; where one of them cannot be read, "" and all of them."""

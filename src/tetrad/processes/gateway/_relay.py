@@ -75,6 +75,8 @@ class ControlRelay:
             if response.status >= 400:
                 raise _refusal(response.status, await _all(response.read_all(_MOST_PROBLEM)))
             kept = [(name, value) for name, value in response.headers if name in _KEPT]
+            if path.startswith("/v1/messages"):  # where Anthropic's clients look for it
+                kept = [(b"request-id" if name == b"x-request-id" else name, value) for name, value in kept]
             piece = await response.read()
             if response.complete:
                 await reply.whole(response.status, kept, piece + await response.read())

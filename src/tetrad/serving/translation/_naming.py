@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
 
 from tetrad.serving.errors import RequestRefused
 
@@ -59,14 +61,15 @@ class Naming:
         self,
         client: str,
         between: str,
-        said: Collection[str],
+        said: Mapping[str, msgspec.Raw],
         origins: Sequence[tuple[str, bool]] = (),
         lost: Collection[str] = (),
     ) -> None:
         self._pair = client, between
         self._said = said
         self._origins = origins
-        self._tools_moved = any(path.startswith("tools[") for path in lost)
+        some_tools = bytes(said.get("tool_choice", b"")).find(b'"allowed_tools"') >= 0
+        self._tools_moved = some_tools or any(path.startswith("tools[") for path in lost)
 
     def of(self, path: str) -> str:
         """Return a field in the client's words; as it is where they are the same, or not known."""

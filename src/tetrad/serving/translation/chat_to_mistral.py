@@ -70,7 +70,7 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
             losses.lose(path)
             continue
         function = as_object(tool.get("function"), f"{path}.function")
-        if allowed is not None and function.get("name") not in allowed:
+        if allowed is not None and as_text(function.get("name"), f"{path}.function.name") not in allowed:
             continue
         losses.rest(tool, ("type", "function"), path)
         given = {"parameters": {"type": "object", "properties": {}}, **function}  # Mistral demands them

@@ -153,6 +153,9 @@ def _more(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
 def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     choice = as_object(body.get("tool_choice") or {}, "tool_choice")
     if choice.get("type") == "none" and not _has_used_tools(body):
+        for number, item in enumerate(as_list(body.get("tools", []), "tools")):
+            if as_object(item, f"tools[{number}]").get(_CONTROL) is not None:
+                losses.lose(f"tools[{number}].{_CONTROL}")
         return  # what the model is not told of it cannot call
     tools: list[dict[str, Any]] = []
     for number, item in enumerate(as_list(body.get("tools", []), "tools")):

@@ -158,7 +158,10 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     elif "parallel_tool_calls" in said:
         del said["parallel_tool_calls"]  # chat completions refuse it without tools
     if allowed is not None and not tools:
-        raise bad("tool_choice.tools", "functions that `tools` declares")
+        if allowed or not _declares_others(body):
+            raise bad("tool_choice.tools", "tools that `tools` declares")
+        losses.lose("tool_choice")  # all that it may call got lost
+        return
     if choice is None or (not tools and choice in ("auto", "none")):
         return
     if choice in ("auto", "none", "required"):
@@ -180,6 +183,14 @@ def _allowed(choice: dict[str, Any]) -> frozenset[str]:
     named = [as_object(each, "tool_choice.tools") for each in as_list(choice.get("tools"), "tool_choice.tools")]
     names = (each.get("name") for each in named if each.get("type") == "function")
     return frozenset(name for name in names if isinstance(name, str))
+
+
+def _declares_others(body: dict[str, Any]) -> bool:
+    """Tell whether each tool that the model may call is declared, and of a kind that others do not have."""
+    named = as_list(body["tool_choice"].get("tools"), "tool_choice.tools")
+    wanted = {str(as_object(each, "tool_choice.tools").get("type")) for each in named}
+    declared = {str(each.get("type")) for each in as_list(body.get("tools", []), "tools") if isinstance(each, dict)}
+    return bool(wanted) and wanted <= declared - {"function"}
 
 
 def _messages(body: dict[str, Any], losses: Losses, signer: _Signer, maker: str) -> list[dict[str, Any]]:
