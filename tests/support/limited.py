@@ -26,7 +26,7 @@ class SlowAnswer:
 
     def __init__(self, call: ModelCall, upstream: Upstream) -> None:
         self.status, self.stream, self.done = upstream.status, call.stream, False
-        self.headers = [(b"x-ratelimit-limit-requests", b"99999"), (b"x-request-id", b"abc")]
+        self.headers = [(b"x-ratelimit-limit-requests", b"99999"), (b"x-of-the-upstream", b"abc")]
         self.received_ns, self.dropped = time.time_ns(), ()
         self._upstream = upstream
         self._left = 2 if call.stream else 1

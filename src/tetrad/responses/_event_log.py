@@ -154,7 +154,7 @@ def log_of(connection: sa.Connection, project: str, identity: str) -> EventLog:
 
 
 def page(connection: sa.Connection, project: str, identity: str, after: int) -> EventPage:
-    """Return the next events after a number."""
+    """Return the next events after a number. What is not kept is not over: it may have been deleted a moment ago."""
     log = log_of(connection, project, identity)
     query = sa.select(_e.last, _e.events).where(_e.project == project, _e.response == identity, _e.last > after)
     events: list[msgspec.Raw] = []
@@ -167,7 +167,7 @@ def page(connection: sa.Connection, project: str, identity: str, after: int) -> 
         size += sum(map(len, map(bytes, these)))
         if size >= _PAGE_BYTES:
             break
-    return EventPage(events, reached, over=log.over and reached >= log.next_number - 1)
+    return EventPage(events, reached, over=log.kept and log.over and reached >= log.next_number - 1)
 
 
 def forget_events(connection: sa.Connection, now: datetime) -> int:

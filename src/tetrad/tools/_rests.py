@@ -35,7 +35,7 @@ class _Rest:
         self.failures = 0
         self.until = 0.0
         self.probing = False
-        self.error: TetradError = Unavailable("it did not answer")
+        self.error: TetradError = Unavailable("it did not answer", hint="try again")
 
 
 class Rests:

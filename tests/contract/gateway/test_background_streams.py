@@ -189,7 +189,7 @@ def test_who_leaves_is_followed_no_longer(place: Place, client: openai.OpenAI) -
         identity = next(iter(stream)).response.id
     with client.responses.retrieve(identity, stream=True) as again:
         next(iter(again))
-        assert place.background.bells._waiting
+        wait_until(lambda: place.background.bells._waiting, timeout_s=30, what="the follower to be heard by control")
     wait_until(lambda: not place.background.bells._waiting, timeout_s=30, what="control to be asked no more")
     assert client.responses.cancel(identity).status == "cancelled"
 

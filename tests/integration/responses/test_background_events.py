@@ -19,6 +19,7 @@ from tetrad.responses import (
     BackgroundRequest,
     BadResponse,
     EventBatch,
+    EventPage,
     IdempotencyKeyReused,
     KeptResponse,
     NoSuchEvent,
@@ -239,6 +240,21 @@ def test_events_are_kept_for_their_time_and_the_response_for_its_own(place: Plac
     place.background.tend()
     assert place.store.events(P, R, -1).events == []
     assert place.responses.get(P, R).id == R
+
+
+def test_what_is_deleted_while_its_events_are_read_has_not_ended(place: Place) -> None:
+    place.begin()
+    read = place.store.events
+
+    def deleted_before(project: str, identity: str, after: int) -> EventPage:
+        place.responses.drop(project, identity)
+        return read(project, identity, after)
+
+    place.background._store.events = deleted_before  # type: ignore[method-assign]
+    page = place.background.events(P, R, 1)
+    assert (page.events, page.over) == ([], False), "whoever follows asks again, and hears what became of it"
+    with pytest.raises(ResponseNotFound):
+        place.background.events(P, R, 1)
 
 
 def test_nothing_is_left_of_what_was_deleted_or_has_expired(place: Place) -> None:

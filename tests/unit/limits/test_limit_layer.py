@@ -183,7 +183,7 @@ async def test_a_client_reads_its_own_limits_and_never_the_upstreams(tmp_path: P
     assert reply.headers["x-ratelimit-remaining-requests"] == "9"
     assert reply.headers["x-ratelimit-limit-tokens"] == "10000"
     assert reply.headers["x-ratelimit-reset-requests"] == "6s"
-    assert reply.headers["x-request-id"] == "abc"
+    assert reply.headers["x-of-the-upstream"] == "abc"
 
 
 async def test_an_anthropic_client_reads_the_names_of_its_own_protocol(tmp_path: Path) -> None:
