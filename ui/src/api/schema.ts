@@ -11431,6 +11431,7 @@ export interface components {
             kinds: string[];
             /** Name */
             name: string;
+            /** @description What it costs the project that is asked for, which may have a price of its own for an engine's models; else what it costs everybody */
             price: components["schemas"]["PriceView"] | null;
             /** State */
             state: string;
