@@ -13066,9 +13066,13 @@ export interface components {
         };
         /**
          * UsageView
-         * @description What one of them used. `calls_without_cost` are not in `costs`: nobody knows what they cost.
+         * @description What one of them used. `calls_without_cost` are not in `costs`.
+         *
+         *     Of these nobody knows what `answers_without_cost` cost; the others failed. Calls that broke off may have a cost.
          */
         UsageView: {
+            /** Answers Without Cost */
+            answers_without_cost: number;
             /** Cache Read Tokens */
             cache_read_tokens: number;
             /** Cache Write Tokens */
