@@ -87,7 +87,7 @@ _HEAD = f"""
 _TOKENS = "input_tokens + cache_read_tokens + cache_write_tokens + output_tokens + reasoning_tokens"
 _SUMS = f"""
     count(), countIf(status = 'error'), countIf(call = 1), countIf(call = 1 AND cost IS NULL),
-    countIf(call = 1 AND cost IS NULL AND status != 'error'),
+    countIf(call = 1 AND cost IS NULL AND (status != 'error' OR has_usage = 1)),
     sum(input_tokens), sum(cache_read_tokens), sum(cache_write_tokens), sum(output_tokens), sum(reasoning_tokens),
     sum({_TOKENS}), sumMapIf(map(toString(currency), assumeNotNull(cost)), cost IS NOT NULL) AS by_currency,
     mapKeys(by_currency), arrayMap(amount -> toString(amount), mapValues(by_currency))

@@ -78,7 +78,8 @@ class Tokens(msgspec.Struct, frozen=True):
 class TraceSums(msgspec.Struct, frozen=True):
     """What the spans of one trace add up to.
 
-    Nobody knows what `answers_without_cost` cost; the others of `calls_without_cost` failed.
+    Nobody knows what `answers_without_cost` cost, of which some broke off; the others of `calls_without_cost` failed
+    and told of nothing that they used.
     """
 
     spans: int = 0
@@ -199,7 +200,8 @@ UsedBy = Literal["key", "app", "model", "user", "release"]
 class Used(msgspec.Struct, frozen=True):
     """What one key, app, model, user or release used of models, in calls.
 
-    Nobody knows what `answers_without_cost` cost; the others of `calls_without_cost` failed.
+    Nobody knows what `answers_without_cost` cost, of which some broke off; the others of `calls_without_cost` failed
+    and told of nothing that they used.
     """
 
     name: str

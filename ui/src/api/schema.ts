@@ -13068,7 +13068,8 @@ export interface components {
          * UsageView
          * @description What one of them used. `calls_without_cost` are not in `costs`.
          *
-         *     Of these nobody knows what `answers_without_cost` cost; the others failed. Calls that broke off may have a cost.
+         *     Of these nobody knows what `answers_without_cost` cost; the others failed and told of nothing that they used.
+         *     Calls that broke off have a cost where their use and its price are known.
          */
         UsageView: {
             /** Answers Without Cost */
