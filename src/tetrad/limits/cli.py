@@ -148,7 +148,7 @@ def show_usage(
         "errors": lambda row: f"{row['errors']:,}",
         "tokens": lambda row: f"{sum(row[kind] for kind in _TOKENS):,}",
         "cost": lambda row: " + ".join(f"{cost['amount']} {cost['currency']}" for cost in row["costs"]),
-        "without a price": lambda row: row["calls_without_cost"] or "",
+        "without a price": lambda row: _some(row["answers_without_cost"]),
     }
     show_rows(found, columns, as_json, empty="nothing was called in that time")
 
@@ -166,6 +166,10 @@ def _of(row: dict[str, Any]) -> str:
     if row["subject"] == "project":
         return "project"
     return f"each {row['subject']}" if row["name"] == "*" else plain(f"{row['subject']} {row['name']}")
+
+
+def _some(count: int) -> str:
+    return f"{count:,}" if count else ""
 
 
 def _show_limits(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -190,7 +194,7 @@ def _show_budgets(rows: list[dict[str, Any]], as_json: bool) -> None:
         "spent": lambda row: row["spent"],
         "used": lambda row: f"{row['used_percent']:g} %",
         "uncertain": lambda row: row["uncertain"] if row["uncertain"] != "0" else "",
-        "unknown": lambda row: row["unknown_calls"] or "",
+        "unknown": lambda row: _some(row["unknown_calls"]),
         "past it": lambda row: "refused" if row["hard"] else "alert only",
     }
     show_rows(rows, columns, as_json, empty="no budgets; `tetrad budget set project 100` sets one for the project")

@@ -122,7 +122,10 @@ class RoutedModelView(BaseModel):
     upstream: str
     state: str
     digest: str
-    price: PriceView | None
+    price: PriceView | None = Field(
+        description="What it costs the project that is asked for, which may have a price of its own for an engine's "
+        "models; else what it costs everybody"
+    )
 
 
 class EngineBody(BaseModel):
@@ -194,10 +197,11 @@ def router(
     ) -> Page[RoutedModelView]:
         """Return the models that clients may name, of engines and of the projects that the caller may enter."""
         now = table()
+        payer = project if project is not None and actor.may_enter(project) else ""
         found = now or RouteTable(version=0, made_ns=0, models=directory.models(), upstreams=directory.upstreams())
         return Page(
             items=[
-                _routed(model, found)
+                _routed(model, found, payer)
                 for _, model in sorted(found.models.items())
                 if _visible(project_of(model.upstream), project, actor)
             ]
@@ -535,9 +539,9 @@ def cache_router(policies: CachePolicies) -> APIRouter:
     return routes
 
 
-def _routed(model: ModelEntry, table: RouteTable) -> RoutedModelView:
+def _routed(model: ModelEntry, table: RouteTable, payer: str) -> RoutedModelView:
     upstream = table.upstreams.get(model.upstream)
-    price = model.price
+    price = model.price if model.project else table.prices.get(f"{payer}/{model.name}", model.price)
     return RoutedModelView(
         name=model.name,
         kinds=list(model.kinds),

@@ -87,6 +87,7 @@ _HEAD = f"""
 _TOKENS = "input_tokens + cache_read_tokens + cache_write_tokens + output_tokens + reasoning_tokens"
 _SUMS = f"""
     count(), countIf(status = 'error'), countIf(call = 1), countIf(call = 1 AND cost IS NULL),
+    countIf(call = 1 AND cost IS NULL AND (status != 'error' OR has_usage = 1)),
     sum(input_tokens), sum(cache_read_tokens), sum(cache_write_tokens), sum(output_tokens), sum(reasoning_tokens),
     sum({_TOKENS}), sumMapIf(map(toString(currency), assumeNotNull(cost)), cost IS NOT NULL) AS by_currency,
     mapKeys(by_currency), arrayMap(amount -> toString(amount), mapValues(by_currency))
@@ -424,7 +425,7 @@ class ColumnStore:
             nothing = (0, 0, (None, None))
             asked = requests.get(key, nothing)
             if key[0] == _BY_MODEL and found is not None:
-                asked = (found[2], found[1], found[14])
+                asked = (found[2], found[1], found[15])
             elif key[0] == _BY_MODEL:
                 continue
             measures[key] = _measure(asked, found)
@@ -519,24 +520,27 @@ def _costs(currencies: Sequence[str], amounts: Sequence[str]) -> tuple[Cost, ...
 
 
 def _sums(row: Sequence[Any]) -> TraceSums:
-    spans, errors, calls, unpriced, *tokens = row[:10]
-    _, currencies, amounts, models, first = row[10:15]
+    spans, errors, calls, unpriced, unpriced_answers, *tokens = row[:11]
+    _, currencies, amounts, models, first = row[11:16]
     return TraceSums(
-        spans, errors, calls, unpriced, Tokens(*tokens), _costs(currencies, amounts), tuple(models), int(first)
-    )
+        spans, errors, calls, unpriced, Tokens(*tokens), _costs(currencies, amounts), tuple(models), int(first),
+        unpriced_answers,
+    )  # fmt: skip
 
 
 def _used(row: Sequence[Any]) -> Used:
-    sums = _sums([*row[1:14], [], 0])
-    return Used(row[0], sums.calls, sums.errors, sums.calls_without_cost, sums.tokens, sums.costs)
+    sums = _sums([*row[1:15], [], 0])
+    return Used(
+        row[0], sums.calls, sums.errors, sums.calls_without_cost, sums.tokens, sums.costs, sums.answers_without_cost
+    )
 
 
 def _measure(heads: Sequence[Any], calls: Sequence[Any] | None) -> Measures:
     requests, errors, (p50, p95) = heads
     if calls is None:
         return Measures(requests, errors, p50, p95)
-    sums = _sums([*calls[:13], [], 0])
-    first_p50, first_p95 = calls[13]
+    sums = _sums([*calls[:14], [], 0])
+    first_p50, first_p95 = calls[14]
     return Measures(
         requests, errors, p50, p95, first_p50, first_p95,
         sums.calls, sums.calls_without_cost, sums.tokens, sums.costs,

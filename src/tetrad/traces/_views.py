@@ -76,7 +76,11 @@ class Tokens(msgspec.Struct, frozen=True):
 
 
 class TraceSums(msgspec.Struct, frozen=True):
-    """What the spans of one trace add up to."""
+    """What the spans of one trace add up to.
+
+    Nobody knows what `answers_without_cost` cost, of which some broke off; the others of `calls_without_cost` failed
+    and told of nothing that they used.
+    """
 
     spans: int = 0
     errors: int = 0
@@ -86,6 +90,7 @@ class TraceSums(msgspec.Struct, frozen=True):
     costs: tuple[Cost, ...] = ()
     models: tuple[str, ...] = ()
     first_token_ns: int = 0
+    answers_without_cost: int = 0
 
 
 class SpanRow(msgspec.Struct, frozen=True):
@@ -193,7 +198,11 @@ UsedBy = Literal["key", "app", "model", "user", "release"]
 
 
 class Used(msgspec.Struct, frozen=True):
-    """What one key, app, model, user or release used of models, in calls."""
+    """What one key, app, model, user or release used of models, in calls.
+
+    Nobody knows what `answers_without_cost` cost, of which some broke off; the others of `calls_without_cost` failed
+    and told of nothing that they used.
+    """
 
     name: str
     calls: int
@@ -201,6 +210,7 @@ class Used(msgspec.Struct, frozen=True):
     calls_without_cost: int
     tokens: Tokens
     costs: tuple[Cost, ...]
+    answers_without_cost: int
 
 
 class CallFailure(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ API = "/api/v1/projects/default"
 PRICES = "gateway/prices"
 AXE = ROOT / "ui" / "node_modules" / "axe-core" / "axe.min.js"
 MODEL = "acme/Big-4.5:free"
+ENGINE = "local/smollm2-135m"
 FITS = "[document.querySelector('main'), document.documentElement].every((it) => it.scrollWidth <= it.clientWidth)"
 Shot = Callable[[Page, str], None]
 
@@ -35,11 +36,11 @@ def acme(product: Product) -> Iterator[FakeOpenAI]:
         yield fake
 
 
-def cost(product: Product) -> str | None:
-    """Call the model, and return what the gateway says that it cost."""
+def cost(product: Product, model: str = MODEL) -> str | None:
+    """Call a model, and return what the gateway says that it cost."""
     answered = httpx.post(
         f"{product.gateway_url}/v1/chat/completions",
-        json={"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 16},
+        json={"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 16},
         headers={"authorization": f"Bearer {product.key}"},
         timeout=60,
         trust_env=False,
@@ -111,6 +112,47 @@ def test_an_unknown_price_is_loud_is_set_counts_at_once_and_is_taken_back(
     told = product.control("GET", f"{API}/audit").text
     assert "model_price.set" in told
     assert "model_price.removed" in told
+
+
+@pytest.mark.timeout(240)
+def test_what_a_project_says_that_an_engine_costs_is_shown_as_it_counts(
+    product: Product, console: Page, shot: Shot
+) -> None:
+    page = console
+
+    def listed() -> str:
+        found = product.control("GET", "/api/v1/models", params={"project": "default"}).json()["items"]
+        return str(next(each for each in found if each["name"] == ENGINE)["price"]["input"])
+
+    page.goto(f"{product.control_url}/p/default/{PRICES}")
+    line = page.locator(f"tr[data-price='{ENGINE}']")
+    expect(line).to_contain_text("$0.00")
+    line.get_by_role("button", name=f"Set the price of {ENGINE}").click()
+    form = page.get_by_role("dialog", name=f"Set the price of {ENGINE}")
+    form.get_by_role("textbox", name="Input").fill("1000")
+    form.get_by_role("textbox", name="Output").fill("2000")
+    form.get_by_role("button", name="Set the price").click()
+    expect(line).to_contain_text("$1000.00")
+    expect(line).to_contain_text("set here")
+    wait_until(lambda: listed() == "1000", timeout_s=30, what="the list to tell the project's own price")
+    wait_until(lambda: float(cost(product, ENGINE) or 0) > 0, timeout_s=30, what="the price to count")
+
+    line.get_by_role("button", name=ENGINE, exact=True).click()
+    drawer = page.get_by_role("dialog", name=ENGINE)
+    expect(drawer).to_contain_text("$1000.00 a million tokens")
+    expect(drawer.get_by_role("row").filter(has_text="$1000.00")).to_contain_text("holds")
+    shot(page, "price-of-an-engine")
+    drawer.get_by_role("button", name=re.compile("^Take back")).click()
+    page.get_by_role("dialog", name="Take the price back?").get_by_role("button", name="Take it back").click()
+    expect(drawer).to_contain_text("$0.00 a million tokens", timeout=20_000)
+    expect(
+        drawer.get_by_role("button", name="Set another price").or_(drawer.get_by_role("button", name="Set a price"))
+    ).to_be_visible()
+    wait_until(lambda: float(cost(product, ENGINE) or 1) == 0, timeout_s=30, what="the price to count no more")
+    wait_until(lambda: listed() == "0", timeout_s=30, what="the list to tell it no more")
+
+    page.goto(f"{product.control_url}/p/default/models/-/{ENGINE}")
+    expect(page.get_by_role("region", name="Prices").get_by_role("button", name="Set a price")).to_be_visible()
 
 
 @pytest.mark.timeout(180)

@@ -15,7 +15,9 @@ from tetrad.identity import Identity
 from tetrad.kernel import SystemClock
 from tetrad.kit.api_client import ApiClient
 from tetrad.kit.db import Database
+from tetrad.limits import LeaseState, Sync
 from tetrad.limits._keeper import LeaseKeeper
+from tetrad.limits._model import UNIT
 from tetrad.limits._service import Limits
 from tetrad.limits._store import SqlLimitStore
 from tetrad.limits.routes import router
@@ -33,16 +35,20 @@ def identity(database: Database) -> Identity:
 
 
 @pytest.fixture
+def keeper(database: Database) -> LeaseKeeper:
+    return LeaseKeeper(SqlLimitStore(database), SystemClock())
+
+
+@pytest.fixture
 def command(
     identity: Identity,
+    keeper: LeaseKeeper,
     database: Database,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Command:
-    store, clock = SqlLimitStore(database), SystemClock()
-    keeper = LeaseKeeper(store, clock)
-    limits = Limits(store, clock, audit=identity.audit.record, changed=keeper.reload)
+    limits = Limits(SqlLimitStore(database), SystemClock(), audit=identity.audit.record, changed=keeper.reload)
     admin = identity.keys.create(ADMIN, "default", "admin", ["admin"]).secret
 
     def call(*arguments: str) -> tuple[int, str, str]:
@@ -80,6 +86,15 @@ def test_limits_and_budgets_are_set_listed_and_removed(command: Command) -> None
     assert command("budget", "alerts")[0] == 0
 
 
+def test_a_budget_tells_how_many_of_its_calls_had_no_price(command: Command, keeper: LeaseKeeper) -> None:
+    code, out, _ = command("budget", "set", "project", "5", "--count-unknown", "--json")
+    assert code == 0
+    keeper.sync(Sync("slot", 1, (LeaseState(1, json.loads(out)[0]["id"], "default", want=UNIT, unknown=1204),)))
+    code, out, _ = command("budget", "list")
+    assert code == 0
+    assert "1,204" in out
+
+
 def test_usage_is_shown_by_key_team_and_model(command: Command, identity: Identity, tmp_path: Path) -> None:
     assert command("team", "set", "search", "--model", "local/*", "--label", "cost-centre=42")[0] == 0
     code, out, _ = command("key", "create", "bot", "--team", "search", "--model", "local/smol*", "--json")
@@ -101,3 +116,26 @@ def test_usage_is_shown_by_key_team_and_model(command: Command, identity: Identi
     code, _, err = command("key", "change", key["id"], "--team", "search")
     assert code in (1, 2)
     assert "has no team 'search'" in err
+
+
+def test_a_model_without_a_price_is_named_though_as_many_of_its_calls_broke_off(
+    command: Command, identity: Identity, tmp_path: Path
+) -> None:
+    """Those that broke off while they had a price cost what they cost; they stand for none that nobody knows."""
+    torn = [an_exchange(model="acme/a", status="error", cost="0.4") for _ in range(5)]
+    unpriced = [an_exchange(model="acme/a", cost=None) for _ in range(5)]
+    refused = [an_exchange(model="acme/away", status="error", cost=None, usage=None) for _ in range(2)]
+    with kept_traces(tmp_path) as kept:
+        kept.traces.ingest("0", "segment", 0, spool(s for each in (*torn, *unpriced, *refused) for s in each))
+        secret = identity.keys.create(ADMIN, "default", "reader", ["control"]).secret
+        app = SyncApp(make_app(identity, usage_router(kept.traces, identity)))
+        client = ApiClient("http://127.0.0.1:8401", secret, transport=app)
+        found = client.get("/api/v1/projects/default/unpriced-models")["items"]
+        (team,) = client.get("/api/v1/projects/default/usage", by="team")["items"]
+    assert [(each["name"], each["answers_without_cost"], each["costs"]) for each in found] == [
+        ("acme/a", 5, [{"amount": "2", "currency": "USD"}])
+    ]
+    assert (team["calls_without_cost"], team["answers_without_cost"]) == (7, 5)
+    rows = {line.split()[0]: line.split()[-1] for line in command("budget", "usage")[1].splitlines() if "acme/" in line}
+    assert rows["acme/a"] == "5"
+    assert rows["acme/away"] != "2", "what failed lacks no price"

@@ -10,7 +10,7 @@ import pytest
 from support.identity import ADMIN, INTERNAL_TOKEN, caller, make_app, make_identity
 from tetrad.kernel import FixedClock
 from tetrad.kit.db import Database
-from tetrad.serving import EngineEndpoint, EngineReport, EngineSpec
+from tetrad.serving import EngineEndpoint, EngineReport, EngineSpec, ModelEntry, Price, RouteTable
 from tetrad.serving._engine_directory import EngineDirectory
 from tetrad.serving._store import SqlEngineStore
 from tetrad.serving.routes import router
@@ -79,3 +79,33 @@ async def test_the_routes_say_what_runs_and_hand_no_secret_out(database: Databas
         models = await http.get("/api/v1/models", headers=as_user)
         assert [model["name"] for model in models.json()["items"]] == ["local/one"]
         assert "hush-hush" not in listed.text + models.text
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_a_project_is_told_its_own_price_of_an_engines_model_and_no_other_is(database: Database) -> None:
+    identity = make_identity(database)
+    engine = ModelEntry("local/one", "one", "local/one", price=Price("0", "0"))
+    bought = ModelEntry("acme/m", "acme", "m", price=Price("5", "6"), project="default")
+    made = RouteTable(
+        version=1, made_ns=1, models={"local/one": engine, "acme/m": bought},
+        prices={"default/local/one": Price("0.02", "0.05", currency="EUR"), "default/acme/m": Price("9", "9")},
+    )  # fmt: skip
+    owners = {"acme": "default"}
+    app = make_app(identity, router(EngineDirectory(SqlEngineStore(database), FixedClock()), lambda: made, owners.get))
+    for name in ("default", "other"):
+        identity.projects.create(ADMIN, name, name)
+    keys = {name: identity.keys.create(ADMIN, name, "k", ["control"]).secret for name in ("default", "other")}
+
+    async with caller(app) as http:
+
+        async def told(key: str, path: str) -> dict[str, tuple[str, str, str]]:
+            answer = await http.get(path, headers={"authorization": f"Bearer {keys[key]}"})
+            assert answer.status_code == 200, answer.text
+            prices = {model["name"]: model["price"] for model in answer.json()["items"]}
+            return {name: (price["input"], price["output"], price["currency"]) for name, price in prices.items()}
+
+        own, free, form = ("0.02", "0.05", "EUR"), ("0", "0", "USD"), ("5", "6", "USD")
+        assert await told("default", "/api/v1/models?project=default") == {"local/one": own, "acme/m": form}
+        assert await told("default", "/api/v1/models") == {"local/one": free, "acme/m": form}
+        assert await told("other", "/api/v1/models?project=other") == {"local/one": free}
+        assert await told("other", "/api/v1/models?project=default") == {"local/one": free}, "nobody else's business"

@@ -377,6 +377,20 @@ def test_unknown_costs_are_counted_and_never_zero(kept: Kept, project: str) -> N
     assert (overview.costs, overview.calls_without_cost) == ((), 2)
 
 
+def test_answers_of_unknown_cost_are_told_from_calls_that_failed_and_those_that_broke_off_cost_what_they_did(
+    kept: Kept, project: str
+) -> None:
+    torn = [an_exchange(project=project, key_id="key_1", status="error", cost="0.4") for _ in range(5)]
+    unpriced = [an_exchange(project=project, key_id="key_1", cost=None) for _ in range(5)]
+    unpriced += [an_exchange(project=project, key_id="key_1", cost=None, status="error")]
+    refused = [an_exchange(project=project, key_id="key_1", status="error", cost=None, usage=None) for _ in range(2)]
+    kept.ship([span for exchange in (*torn, *unpriced, *refused) for span in exchange])
+    (used,) = kept.traces.used(project, kept.traces.window(None, None), "key")
+    assert (used.calls, used.errors, used.calls_without_cost, used.answers_without_cost) == (13, 8, 8, 6)
+    assert [(cost.amount, cost.currency) for cost in used.costs] == [("2", "USD")]
+    assert used.tokens.total == 11 * 175, "the counts stand where they belong"
+
+
 def test_costs_are_exact_and_currencies_stay_apart(kept: Kept, project: str) -> None:
     cents = [span for _ in range(10) for span in an_exchange(project=project, cost="0.1")]
     kept.ship([*cents, *an_exchange(project=project, cost="3", currency="EUR")])

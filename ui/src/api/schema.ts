@@ -11431,6 +11431,7 @@ export interface components {
             kinds: string[];
             /** Name */
             name: string;
+            /** @description What it costs the project that is asked for, which may have a price of its own for an engine's models; else what it costs everybody */
             price: components["schemas"]["PriceView"] | null;
             /** State */
             state: string;
@@ -13065,9 +13066,14 @@ export interface components {
         };
         /**
          * UsageView
-         * @description What one of them used. `calls_without_cost` are not in `costs`: nobody knows what they cost.
+         * @description What one of them used. `calls_without_cost` are not in `costs`.
+         *
+         *     Of these nobody knows what `answers_without_cost` cost; the others failed and told of nothing that they used.
+         *     Calls that broke off have a cost where their use and its price are known.
          */
         UsageView: {
+            /** Answers Without Cost */
+            answers_without_cost: number;
             /** Cache Read Tokens */
             cache_read_tokens: number;
             /** Cache Write Tokens */

@@ -28,13 +28,18 @@ class SpentView(BaseModel):
 
 
 class UsageView(BaseModel):
-    """What one of them used. `calls_without_cost` are not in `costs`: nobody knows what they cost."""
+    """What one of them used. `calls_without_cost` are not in `costs`.
+
+    Of these nobody knows what `answers_without_cost` cost; the others failed and told of nothing that they used.
+    Calls that broke off have a cost where their use and its price are known.
+    """
 
     name: str
     title: str
     calls: int
     errors: int
     calls_without_cost: int
+    answers_without_cost: int
     input_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
@@ -77,7 +82,7 @@ def usage_router(traces: Traces, identity: Identity) -> APIRouter:
         window = traces.window(None, None)
         window = traces.window(window.to_ns - _DAY_NS, window.to_ns)
         used = traces.used(project, window, "model", limit=_MOST)
-        return Page(items=[_view(each, "") for each in used if each.calls_without_cost > each.errors])
+        return Page(items=[_view(each, "") for each in used if each.answers_without_cost])
 
     return routes
 
@@ -100,6 +105,7 @@ def _view(used: Used, title: str) -> UsageView:
         calls=used.calls,
         errors=used.errors,
         calls_without_cost=used.calls_without_cost,
+        answers_without_cost=used.answers_without_cost,
         input_tokens=tokens.input,
         cache_read_tokens=tokens.cache_read,
         cache_write_tokens=tokens.cache_write,
@@ -110,8 +116,8 @@ def _view(used: Used, title: str) -> UsageView:
 
 
 _COUNTS = (
-    "calls", "errors", "calls_without_cost", "input_tokens", "cache_read_tokens", "cache_write_tokens",
-    "output_tokens", "reasoning_tokens",
+    "calls", "errors", "calls_without_cost", "answers_without_cost", "input_tokens", "cache_read_tokens",
+    "cache_write_tokens", "output_tokens", "reasoning_tokens",
 )  # fmt: skip
 
 

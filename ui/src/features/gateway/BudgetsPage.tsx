@@ -118,7 +118,7 @@ function Unpriced({ project }: { project: string }) {
   const { data } = useQuery(unpricedQuery(project));
   const admin = useAdmin();
   if (data === undefined || data.length === 0) return null;
-  const calls = data.reduce((sum, model) => sum + model.calls_without_cost - Math.min(model.errors, model.calls_without_cost), 0);
+  const calls = data.reduce((sum, model) => sum + model.answers_without_cost, 0);
   return (
     <Alert color="yellow" variant="light" icon={<IconAlertTriangle size={18} />} title={`${plural(calls, "call")} of the last 24 hours at an unknown price`}>
       Budgets cannot count them. {admin ? "Give a price to" : "Nobody has given a price to"}{" "}

@@ -111,7 +111,7 @@ export function PriceLines({ project, lines, now, admin }: { project: string; li
       </Scroll>
       {going && (
         <Confirm title="Take the price back?" act="Take it back" error={remove.error} busy={remove.isPending} close={() => setGoing(null)} confirm={() => remove.mutate(going)}>
-          {exactPrice(going.price.input, going.price.currency)} in and {exactPrice(going.price.output, going.price.currency)} out for {going.model} count no more. Another line of the table counts then, or the public price list; where neither knows a price, calls cost an unknown amount. What was counted stays.
+          {exactPrice(going.price.input, going.price.currency)} in and {exactPrice(going.price.output, going.price.currency)} out for {going.model} count no more. Another line of the table counts then, or the public price list; where neither knows a price, calls cost an unknown amount, those of an engine of this installation nothing. What was counted stays.
         </Confirm>
       )}
     </>

@@ -19,7 +19,7 @@ import { GatewayPage } from "./GatewayPage";
 import { useKeyNames, whoOf } from "./keyNames";
 import { PriceForm } from "./PriceForm";
 import { PriceLines } from "./PriceLines";
-import { importWords, isShown, PRICE_SORTS, priceRows, sortedRows, sourceWords, stateOf, type PriceRow, type PriceSort, type PricesOf } from "./prices";
+import { importWords, isShown, PRICE_SORTS, priceRows, settable, sortedRows, sourceWords, stateOf, type PriceRow, type PriceSort, type PricesOf } from "./prices";
 import { PRICE_VIEWS, type PricesSearch } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/prices");
@@ -174,11 +174,6 @@ function PriceTable({ rows, sort, onSort, open, give }: { rows: readonly PriceRo
   );
 }
 
-/** Whether a line of this project's table would count: not where the provider's form has a price, nor for engines. */
-function settable(row: PriceRow): boolean {
-  return row.source !== "provider" && !(row.routed && row.provider === "");
-}
-
 function Amounts({ row: { price, source } }: { row: PriceRow }) {
   if (price === null)
     return (
@@ -217,6 +212,8 @@ function Source({ row }: { row: PriceRow }) {
   );
 }
 
+const SINCE: Partial<Record<PriceRow["source"], string>> = { list: "the public price list of this version of Tetrad says so", free: "always: nobody bills its calls" };
+
 /** One model's price, and the lines of the table that say so, said so or will. */
 function PriceDrawer({ project, row, now, admin, close, give }: { project: string; row: PriceRow; now: number; admin: boolean; close: () => void; give: () => void }) {
   const { price, line } = row;
@@ -239,7 +236,7 @@ function PriceDrawer({ project, row, now, admin, close, give }: { project: strin
               ["In batches", price.batch == null ? "not known" : `${price.batch} of this price`],
               ["Currency", price.currency],
               ["Price from", <Source key="s" row={row} />],
-              ["Counts since", row.since === null ? (row.source === "list" ? "the public price list of this version of Tetrad says so" : "not known: it was set before Tetrad noted that") : fullTime(Date.parse(row.since))],
+              ["Counts since", row.since === null ? (SINCE[row.source] ?? "not known: it was set before Tetrad noted that") : fullTime(Date.parse(row.since))],
               [row.imported === "" ? "Set" : "Imported", row.by === "" ? "" : `${line === undefined ? "" : `${fullTime(Date.parse(line.created_at))}, `}by ${whoOf(row.by, names)}`],
               ["Changes", next?.price.valid_from == null ? "" : fullTime(Date.parse(next.price.valid_from))],
             ]}
@@ -247,7 +244,7 @@ function PriceDrawer({ project, row, now, admin, close, give }: { project: strin
         )}
         {row.source === "provider" && row.imported !== "" && <p className={css.note}>It was {importWords(row.imported)} into its provider’s form; a price that is typed there takes its place.</p>}
         {row.source === "provider" && <p className={css.note}>The price in its provider’s form goes before every line here: change it there, or take it out there for these to count.</p>}
-        {row.routed && row.provider === "" && <p className={css.note}>An engine of this installation answers every project; no project sets its price.</p>}
+        {row.source === "free" && <p className={css.note}>Nobody bills calls of this model: an engine of this installation answers them. A price that is set here counts in this project’s budgets, spans and usage, and in no other’s.</p>}
         {admin && settable(row) && (
           <Button leftSection={<IconPlus size={14} />} style={{ justifySelf: "start" }} onClick={give}>
             {row.lines.length === 0 ? "Set a price" : "Set another price"}

@@ -4,7 +4,7 @@ import type { PriceEntry } from "@/api/models";
 import { exactPrice } from "@/kit/format";
 import { priceBody, priceDraft, priceProblems } from "./priceForm";
 import { elseOf, whoSays } from "./PriceLines";
-import { countsSince, isShown, lineAt, priceRows, sortedRows, sourceWords, stateOf } from "./prices";
+import { countsSince, isNothing, isShown, lineAt, priceRows, settable, sortedRows, sourceWords, stateOf } from "./prices";
 import { readPricesSearch } from "./search";
 import { unitLabel } from "./units";
 
@@ -30,12 +30,32 @@ describe("what models cost", () => {
   const routed = (name: string, upstream: string, at: RoutedModel["price"] = null): RoutedModel => ({ name, upstream, kinds: ["chat"], state: "ready", digest: "", price: at });
   const listed = { input: "5", output: "6", cache_read: null, cache_write: null, currency: "USD", batch: null, units: {} };
   const acme = { name: "acme", models: [{ name: "a", kinds: ["chat"], deployment: "", price: null }, { name: "own", kinds: ["chat"], deployment: "", price: { ...listed, input: "9" } }, { name: "b", kinds: ["chat"], deployment: "", price: null }, { name: "c", kinds: ["chat"], deployment: "", price: null }] } as unknown as Provider;
-  const models = [routed("acme/a", "acme", listed), routed("acme/own", "acme", { ...listed, input: "9" }), routed("acme/b", "acme", listed), routed("acme/c", "acme"), routed("local/m", "local", { ...listed, input: "0", output: "0" })];
-  const rows = priceRows(models, [acme], [line("1"), line("2", {}, { model: "acme/own" }), line("3", { input: "7" }, { model: "local/m" }), line("4", { valid_from: "2027-01-01T00:00:00Z" }, { model: "gone/x" })], NOW);
-  it("come from the provider's form, else the table, else the list, else nobody", () => expect(rows.map((row) => [row.name, row.source, row.price?.input])).toEqual([["acme/a", "project", "1"], ["acme/own", "provider", "9"], ["acme/b", "list", "5"], ["acme/c", "unknown", undefined], ["local/m", "list", "0"], ["gone/x", "unknown", undefined]]));
+  const models = [routed("acme/a", "acme", listed), routed("acme/own", "acme", { ...listed, input: "9" }), routed("acme/b", "acme", listed), routed("acme/c", "acme"), ...["m", "all", "free"].map((name) => routed(`local/${name}`, "local", { ...listed, input: "0", output: "0" }))];
+  const rows = priceRows(models, [acme], [line("1"), line("2", {}, { model: "acme/own" }), line("3", { input: "7" }, { model: "local/m" }), line("5", { input: "0", source: "local" }, { model: "local/m", everywhere: true }), line("6", { input: "3" }, { model: "local/all", everywhere: true }), line("4", { valid_from: "2027-01-01T00:00:00Z" }, { model: "gone/x" })], NOW);
+  it("come from the provider's form, else the table, else the list, else nobody; engines of nobody's price send no bill", () =>
+    expect(rows.map((row) => [row.name, row.source, row.price?.input])).toEqual([
+      ["acme/a", "project", "1"],
+      ["acme/own", "provider", "9"],
+      ["acme/b", "list", "5"],
+      ["acme/c", "unknown", undefined],
+      ["local/m", "project", "7"],
+      ["local/all", "everywhere", "3"],
+      ["local/free", "free", "0"],
+      ["gone/x", "unknown", undefined],
+    ]));
+  it("are a project's to set, those of engines too, but for those in a provider's form", () => expect(rows.filter((row) => !settable(row)).map((row) => row.name)).toEqual(["acme/own"]));
+  it("hold as the line says that holds, the project's of an engine before everybody's", () => {
+    const row = rows.find((each) => each.name === "local/m");
+    expect(row?.lines.map((each) => [each.id, stateOf(each, row.lines, NOW)])).toEqual([["3", "counts"], ["5", "covered"]]);
+    expect([row?.line?.id, row && sourceWords(row), row?.by]).toEqual(["3", "set here", "alice"]);
+  });
+  it("are of nothing only where nothing at all is charged", () => {
+    expect(rows.filter((row) => row.source === "free").map(sourceWords)).toEqual(["no bill"]);
+    expect([isNothing({ ...listed, input: "0", output: "0.00" }), isNothing({ ...listed, input: "0" }), isNothing({ ...listed, input: "0", output: "0", units: { image: "0.04" } })]).toEqual([true, false, false]);
+  });
   it("are sorted, and what is unknown comes last either way", () => {
-    expect(sortedRows(rows, "-input").map((row) => row.name)).toEqual(["acme/own", "acme/b", "acme/a", "local/m", "acme/c", "gone/x"]);
-    expect(sortedRows(rows, "input").map((row) => row.name)).toEqual(["local/m", "acme/a", "acme/b", "acme/own", "acme/c", "gone/x"]);
+    expect(sortedRows(rows, "-input").map((row) => row.name)).toEqual(["acme/own", "local/m", "acme/b", "local/all", "acme/a", "local/free", "acme/c", "gone/x"]);
+    expect(sortedRows(rows, "input").map((row) => row.name)).toEqual(["local/free", "acme/a", "local/all", "acme/b", "local/m", "acme/own", "acme/c", "gone/x"]);
     expect(sortedRows(rows, "-name")[0]?.name).toBe("local/m");
   });
 });

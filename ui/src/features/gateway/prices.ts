@@ -1,8 +1,11 @@
 import type { Provider, ProviderModel, RoutedModel } from "@/api/gateway";
 import type { PriceEntry } from "@/api/models";
 
-/** Who says what a model costs: its provider's form, the price table (of the project or of every one), or the public list. */
-export type PriceSource = "provider" | "project" | "everywhere" | "list" | "unknown";
+/**
+ * Who says what a model costs: its provider's form, the price table (of the project or of every one), or the public list;
+ * `free` is what nobody sends a bill for, as the answers of an engine that nobody priced.
+ */
+export type PriceSource = "provider" | "project" | "everywhere" | "list" | "free" | "unknown";
 
 /** What a price says, wherever it comes from. */
 export interface ShownPrice {
@@ -70,6 +73,18 @@ const NO_ORIGIN: Origin = { imported: "", since: null, by: "" };
 const ofForm = (told: ProviderModel["price_origin"]): Origin => ({ imported: told?.source ?? "", since: told?.at ?? null, by: told?.by ?? "" });
 const ofLine = (line: PriceEntry | undefined): Origin => (line === undefined ? NO_ORIGIN : { imported: importedFrom(line), since: countsSince(line), by: line.created_by });
 
+const ofTable = (line: PriceEntry): PriceSource => (line.everywhere ? "everywhere" : "project");
+
+/** Whether a price is one of nothing: what no list says, and what gateways count for engines that nobody priced. */
+export function isNothing(price: ShownPrice): boolean {
+  return [price.input, price.output, ...Object.values(price.units ?? {})].every((amount) => Number(amount) === 0);
+}
+
+/** Whether a line of this project's table would count: not where the provider's form has a price, which goes before it. */
+export function settable({ source }: Pick<PriceRow, "source">): boolean {
+  return source !== "provider";
+}
+
 /** What a line of the table does now. */
 export function stateOf(entry: PriceEntry, lines: readonly PriceEntry[], now: number): LineState {
   if (begun(entry) > now) return "waits";
@@ -84,13 +99,12 @@ export function priceRows(models: readonly RoutedModel[], providers: readonly Pr
   const owners = new Map(providers.map((provider) => [provider.name, provider]));
   const rows = models.map((model): PriceRow => {
     const owner = owners.get(model.upstream);
-    // Engines answer every project: a price of one project does not count for them.
     const mine = [...(lines.get(model.name) ?? [])].sort(ranked);
     const form = owner?.models.find((each) => `${owner.name}/${each.name}` === model.name);
     const own = form?.price ?? null;
-    const line = own === null ? lineAt(owner === undefined ? mine.filter((entry) => entry.everywhere) : mine, now) : undefined;
+    const line = own === null ? lineAt(mine, now) : undefined;
     const price = own ?? line?.price ?? model.price;
-    const source = own !== null ? "provider" : line !== undefined ? (line.everywhere ? "everywhere" : "project") : price === null ? "unknown" : "list";
+    const source = own !== null ? "provider" : line !== undefined ? ofTable(line) : price === null ? "unknown" : owner === undefined && isNothing(price) ? "free" : "list";
     const origin = own === null ? ofLine(line) : ofForm(form?.price_origin);
     return { name: model.name, kinds: model.kinds, price, source, ...origin, line, lines: mine, routed: true, provider: owner?.name ?? "" };
   });
@@ -110,12 +124,12 @@ export function priceRows(models: readonly RoutedModel[], providers: readonly Pr
     ...idle,
     ...others.map(([name, entries]): PriceRow => {
       const line = lineAt(entries, now);
-      return { name, kinds: [], price: line?.price ?? null, source: line === undefined ? "unknown" : line.everywhere ? "everywhere" : "project", ...ofLine(line), line, lines: [...entries].sort(ranked), routed: false, provider: name.split("/")[0] ?? "" };
+      return { name, kinds: [], price: line?.price ?? null, source: line === undefined ? "unknown" : ofTable(line), ...ofLine(line), line, lines: [...entries].sort(ranked), routed: false, provider: name.split("/")[0] ?? "" };
     }),
   ];
 }
 
-const WORDS: Record<PriceSource, string> = { provider: "its provider’s form", project: "set here", everywhere: "this installation", list: "public price list", unknown: "nobody" };
+const WORDS: Record<PriceSource, string> = { provider: "its provider’s form", project: "set here", everywhere: "this installation", list: "public price list", free: "no bill", unknown: "nobody" };
 const IMPORTED: Record<string, string> = { litellm: "LiteLLM" };
 
 /** Who says so: `set here`, `imported from LiteLLM`. */

@@ -1,18 +1,18 @@
 import { Autocomplete, Button, Menu, Modal, MultiSelect, SegmentedControl, Select, TagsInput, TextInput } from "@mantine/core";
-import { keepPreviousData, useInfiniteQuery, useMutation, useQueries, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconDots, IconEdit, IconKey, IconPlus, IconRotate, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
 import { routedModelsQuery } from "@/api/gateway";
 import { allKeysQuery, changeKey, createKey, KEY_SORTS, KEY_STATES, revokeKey, rotateKey, type ApiKey, type KeySort, type NewSecret } from "@/api/keys";
-import { keyUsageQuery, limitsOfKeysQuery, teamsQuery, type Limit, type Usage } from "@/api/limits";
+import { keyUsageQuery, teamsQuery, type Limit, type Usage } from "@/api/limits";
 import { GatewayPage } from "@/features/gateway/GatewayPage";
-import { idPages } from "@/features/gateway/keyNames";
 import { amountOf } from "@/features/gateway/words";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
 import { Failure } from "@/kit/Failure";
+import { UNKNOWN } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { More, SearchBox, SortHead } from "@/kit/Lists";
 import { Panel, Scroll } from "@/kit/Page";
@@ -20,6 +20,7 @@ import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago } from "@/kit/time";
 import gateway from "../gateway/gateway.module.css";
+import { useLimitsOf } from "./keyLimits";
 import { callsOf, costLines } from "./keyUse";
 import type { KeysSearch } from "./search";
 
@@ -38,7 +39,7 @@ export function KeysPage() {
   const usage = useQuery(keyUsageQuery(project));
   const admin = useAdmin();
   const keys = query.data?.pages.flatMap((page) => page.items) ?? [];
-  const limits = useQueries({ queries: keys.length === 0 ? [] : idPages(keys.map((key) => key.id)).map((ids) => limitsOfKeysQuery(project, ids)), combine: joined });
+  const limits = useLimitsOf(project, (query.data?.pages ?? []).map((page) => page.items));
   const queries = useQueryClient();
   const [act, setAct] = useState<Act>(null);
   const [secret, setSecret] = useState<NewSecret | null>(null);
@@ -89,7 +90,7 @@ export function KeysPage() {
   );
 }
 
-function KeyTable({ project, keys, usage, limits, sort, onSort, onAct }: { project: string; keys: ApiKey[]; usage: Usage[] | undefined; limits: Limit[]; sort: KeySort; onSort: (sort: string) => void; onAct: ((act: Act) => void) | null }) {
+function KeyTable({ project, keys, usage, limits, sort, onSort, onAct }: { project: string; keys: ApiKey[]; usage: Usage[] | undefined; limits: ReadonlyMap<string, readonly Limit[]>; sort: KeySort; onSort: (sort: string) => void; onAct: ((act: Act) => void) | null }) {
   return (
     <Scroll label="Keys and their state">
       <table className={kit.table}>
@@ -143,7 +144,7 @@ function KeyTable({ project, keys, usage, limits, sort, onSort, onAct }: { proje
                 </td>
                 <td className={gateway.team}>{key.team || <span className="dim">none</span>}</td>
                 <td className={gateway.whole}>
-                  <LimitsOf apiKey={key} limits={limits} project={project} />
+                  <LimitsOf limits={limits.get(key.id)} project={project} />
                 </td>
                 <td>{KEEPS[key.content]}</td>
                 <td className={kit.right}>{callsOf(usage, key.id)}</td>
@@ -196,15 +197,12 @@ function KeyTable({ project, keys, usage, limits, sort, onSort, onAct }: { proje
 
 const KEEPS: Record<ApiKey["content"], string> = { full: "everything", redacted: "redacted", off: "no content" };
 
-const joined = (found: { data: Limit[] | undefined }[]): Limit[] => [...new Map(found.flatMap(({ data }) => data ?? []).map((limit) => [limit.id, limit])).values()];
-
-/** The limits that hold for a key by itself; those of its team, app and project hold as well. */
-function LimitsOf({ project, apiKey, limits }: { project: string; apiKey: ApiKey; limits: Limit[] }) {
-  const mine = limits.filter((limit) => limit.subject === "key" && ["*", apiKey.id].includes(limit.name));
-  if (mine.length === 0) return <span className="dim">none</span>;
+/** The limits that hold for a key by itself, unknown until they are read; those of its team, app and project hold as well. */
+function LimitsOf({ project, limits }: { project: string; limits: readonly Limit[] | undefined }) {
+  if (limits === undefined || limits.length === 0) return <span className="dim">{limits === undefined ? UNKNOWN : "none"}</span>;
   return (
     <Link to="/p/$project/gateway/budgets" params={{ project }} className="link">
-      {mine.map((limit) => (
+      {limits.map((limit) => (
         <div key={limit.id}>{amountOf(limit)}</div>
       ))}
     </Link>

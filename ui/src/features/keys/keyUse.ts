@@ -12,8 +12,8 @@ export function callsOf(usage: readonly Usage[] | undefined, id: string): string
 export function costLines(used: Usage | undefined): { text: string; unknown: boolean }[] {
   if (used === undefined) return [{ text: UNKNOWN, unknown: true }];
   const known = used.costs.filter((cost) => Number(cost.amount) !== 0).map((cost) => ({ text: money(cost.amount, cost.currency), unknown: false }));
-  // What failed has no cost because nothing was answered: that is no price that somebody would have to set.
-  const unpriced = used.calls_without_cost - Math.min(used.errors, used.calls_without_cost);
+  // What failed and has no cost lacks no price that somebody would have to set; what broke off may have one.
+  const unpriced = used.answers_without_cost;
   const lost = unpriced === 0 ? [] : [{ text: `${known.length === 0 ? "" : "+ "}${plural(unpriced, "call")} of unknown cost`, unknown: true }];
   return known.length + lost.length === 0 ? [{ text: money("0", used.costs[0]?.currency), unknown: false }] : [...known, ...lost];
 }

@@ -3,11 +3,12 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconAlertTriangle, IconPlus, IconSchema } from "@tabler/icons-react";
 import { useState } from "react";
+import { routedModelsQuery } from "@/api/gateway";
 import { modelAliasesQuery, modelPricesQuery, modelQuery, modelVersionsQuery, type Alias, type ModelDetail } from "@/api/models";
 import { lineageQuery } from "@/api/registry";
 import { PriceForm } from "@/features/gateway/PriceForm";
 import { elseOf, PriceLines } from "@/features/gateway/PriceLines";
-import { importWords } from "@/features/gateway/prices";
+import { importWords, isNothing } from "@/features/gateway/prices";
 import { ArtifactLink } from "@/features/lineage/ArtifactLink";
 import { ArtifactMenu } from "@/features/revocations/ArtifactMenu";
 import { BrokenBanner } from "@/features/revocations/BrokenBanner";
@@ -289,22 +290,26 @@ function Prices({ project, model }: { project: string; model: ModelDetail }) {
   const clock = useNow();
   const [setting, setSetting] = useState(false);
   const now = model.price;
-  // Engines answer every project with their weights: a price of one project would count for none of their calls.
-  const settable = admin && model.kind === "provider";
+  const routed = useQuery(routedModelsQuery(project)).data?.find((each) => each.name === model.name);
+  const free = now === null && routed?.price != null && isNothing(routed.price);
   return (
     <Panel
       title="Prices"
       note="a million tokens; the rest as it says"
       side={
-        settable ? (
-          <Button variant={now === null ? "filled" : "default"} size="compact-xs" leftSection={<IconPlus size={13} />} onClick={() => setSetting(true)}>
+        admin ? (
+          <Button variant={now === null && !free ? "filled" : "default"} size="compact-xs" leftSection={<IconPlus size={13} />} onClick={() => setSetting(true)}>
             Set a price
           </Button>
         ) : undefined
       }
     >
       {setting && <PriceForm project={project} model={model.name} price={now} close={() => setSetting(false)} />}
-      {now === null ? (
+      {free ? (
+        <p className="dim" style={{ margin: 0 }}>
+          Nobody bills calls of this model: they cost nothing. A price that is set here counts in this project’s budgets, spans and usage, and in no other’s.
+        </p>
+      ) : now === null ? (
         <Alert color="yellow" variant="light" icon={<IconAlertTriangle size={18} />} title="Nobody knows its price">
           What its calls cost is unknown, not nothing, and budgets cannot count it.
         </Alert>
