@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tetrad.registry._runs import thinned
@@ -15,6 +15,8 @@ steps = st.lists(
 
 
 @given(points=steps, most=st.integers(4, 120))
+@example(points=[(0, 0.0), (0, 0.0), (0, 0.0), (0, 1.0), (0, math.nan)], most=4)
+@example(points=[(0, 0.0), (0, math.nan), (0, 1.0), (0, 0.5), (0, 0.5)], most=4)
 def test_a_thinned_series_is_small_sorted_and_keeps_ends_and_peaks(points: list[tuple[int, float]], most: int) -> None:
     kept = thinned(iter(points), first=points[0][0], last=points[-1][0], most=most)
     assert len(kept) <= most

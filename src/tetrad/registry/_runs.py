@@ -178,8 +178,8 @@ def thinned(points: Iterable[tuple[int, float]], *, first: int, last: int, most:
         index = (point[0] - first) // width
         low, high = kept.get(index, (point, point))
         kept[index] = (
-            point if _below(point[1], low[1]) else low,
-            point if _below(high[1], point[1]) else high,
+            point if point[1] < low[1] or _is_first(point, low) else low,
+            point if point[1] > high[1] or _is_first(point, high) else high,
         )
     if small is not None:
         return tuple(small)
@@ -188,8 +188,9 @@ def thinned(points: Iterable[tuple[int, float]], *, first: int, last: int, most:
     return (ends[0], *middle, ends[1])
 
 
-def _below(one: float, other: float) -> bool:
-    return one < other or (math.isnan(other) and not math.isnan(one))
+def _is_first(point: tuple[int, float], known: tuple[int, float]) -> bool:
+    """Tell whether a point is the first with a number: what is none is neither the least nor the greatest."""
+    return math.isnan(known[1]) and not math.isnan(point[1])
 
 
 def compare_params(runs: Sequence[Run]) -> tuple[ParamRow, ...]:
