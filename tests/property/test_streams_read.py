@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tetrad.adapters.providers._openai_wire import StreamReader
+from tetrad.adapters.providers._openai_wire import StreamReader, end_of_stream
 
 _texts = st.one_of(st.none(), st.text(max_size=6))
 _deltas = st.fixed_dictionaries(
@@ -63,3 +64,10 @@ def what_was_read(pieces: list[bytes]) -> tuple[Any, ...]:
 def test_events_read_the_same_together_and_one_by_one(events: list[dict[str, Any]]) -> None:
     pieces = [b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events]
     assert what_was_read([b"".join(pieces)]) == what_was_read(pieces)
+
+
+@given(st.lists(st.sampled_from([b"data: [DONE]\n\n", b"[DONE]", b"\n\n", b"\r\n", b"data: ", b"x"]), max_size=8))
+def test_the_end_of_a_stream_is_where_its_marker_is_a_line(pieces: list[bytes]) -> None:
+    events = b"".join(pieces)
+    match = re.search(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:\r?\n){0,2}", events)
+    assert end_of_stream(events) == (match.end() if match else None)

@@ -13,7 +13,6 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
-from tetrad.adapters.providers._usual_text import Form, form_of
 from tetrad.kernel import Clock, InvalidInput, Usage
 from tetrad.kit.upstream import BrokenAnswer, UpstreamFailure
 from tetrad.serving import StreamBroken
@@ -27,7 +26,6 @@ LONGEST_PAUSE_S = 86_400
 """A day: quotas are counted by the day, and hardly any by more."""
 _PAUSES = {b"retry-after": 1, b"retry-after-ms": 1000}
 _LONGEST_WORD = 64
-_MOST_FORMS = 16
 _BOM = b"\xef\xbb\xbf"
 """What a stream of events may begin with, and means nothing (WHATWG HTML 9.2.6)."""
 
@@ -182,8 +180,6 @@ class EventStream:
 
     stream = True
     dropped: tuple[str, ...] = ()
-    texts: tuple[bytes, ...] = ()
-    """Names whose values are texts; an event whose text alone differs from another's is not looked at again."""
     secrets: tuple[bytes, ...] = ()
     """What is taken out of the events, should the upstream echo it."""
 
@@ -210,8 +206,6 @@ class EventStream:
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
         self._first_ns = 0
-        self._form: Form | None = None
-        self._forms_left = _MOST_FORMS
         self._marked = False
         self._last = b""
         self._fault: UpstreamFailure | None = None
@@ -264,14 +258,6 @@ class EventStream:
 
     def _step(self, piece: bytes) -> bytes:
         """Return what of a piece of the stream the client sees now."""
-        form = self._form
-        if form is not None and not self._pending and form.text(piece) is not None:
-            for secret in self.secrets:
-                if piece.find(secret) >= 0:
-                    break
-            else:
-                self._keep(piece)
-                return piece
         if not self._first_ns:
             self._first_ns = self._clock.now_ns()
             piece = piece.removeprefix(_BOM)
@@ -286,18 +272,13 @@ class EventStream:
             data = data[:cut]
         else:
             self._pending = b""
-        uncovered = self._uncovered(data)
-        end = self._end(uncovered)
+        data = self._uncovered(data)
+        end = self._end(data)
         if end is not None:
             self.done = self._marked = True
-            uncovered = uncovered[:end]
-        self._keep(uncovered)
-        shown = self._shown(uncovered)
-        if end is None and self._forms_left > 0 and shown == data:
-            # nothing was found in it, nor will be in others of its form
-            self._forms_left -= 1
-            self._form = form_of(data, self.texts)
-        return shown
+            data = data[:end]
+        self._keep(data)
+        return self._shown(data)
 
     def _over(self) -> bytes:
         """Return what came behind the last whole event; raises `StreamBroken` where the answer is not over."""

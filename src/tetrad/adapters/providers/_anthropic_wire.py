@@ -9,12 +9,9 @@ from typing import Any
 
 import msgspec
 
-from tetrad.adapters.providers._usual_text import Runs
 from tetrad.kernel import UNREADABLE, Usage
 from tetrad.serving import MessagesUsage, read_messages_usage
 
-TEXTS = (b'"text":', b'"thinking":')
-"""Names whose values are texts of a stream, the most usual first."""
 _NOTHING = msgspec.Raw(b"")
 _END = b'"message_stop"'
 UNSIGNED = re.compile(rb'"signature"\s*:\s*"(?:"|tetrad\.)|"data"\s*:\s*"tetrad\.')
@@ -152,16 +149,6 @@ def _payloads(events: bytes) -> Iterator[bytes]:
                 yield payload
 
 
-def _plain_text(event: _Event) -> tuple[str, str] | None:
-    """Return the kind and the text of an event that says nothing but a piece of one, as most do; else None."""
-    delta = event.delta
-    if delta is None or delta.signature or delta.partial_json or bool(delta.text) == bool(delta.thinking):
-        return None
-    if not 0 <= (event.index or 0) <= MAX_INDEX:
-        return None
-    return ("text", delta.text) if delta.text else ("thinking", delta.thinking or "")
-
-
 class MessageReader:
     """Put the events of a stream together again: the message, its stop reason, usage."""
 
@@ -174,40 +161,16 @@ class MessageReader:
         self._reason = ""
         self._blocks: dict[int, dict[str, Any]] = {}
         self._pieces: dict[tuple[int, str], list[str]] = {}
-        self._running = (0, "text")
-        """Where the texts of a run belong."""
 
     def feed(self, events: bytes, *, torn: bool = False) -> None:
         """Read whole events; where the front is `torn`, what cannot be read there does not count."""
-        runs = Runs()
-        for event in events.split(b"\n\n"):
-            if runs.take(event):
-                continue
-            if runs:
-                self._read_run(runs, torn=torn)
-            self._read(event, runs, torn=torn)
-        if runs:
-            self._read_run(runs, torn=torn)
-
-    def _read_run(self, runs: Runs, *, torn: bool) -> None:
-        text, unread = runs.said()
-        if text:
-            self._pieces[self._running].append(text)
-        for event in unread:
-            self._read(event, runs, torn=torn)
-
-    def _read(self, event: bytes, runs: Runs, *, torn: bool) -> None:
-        for payload in _payloads(event):
+        for payload in _payloads(events):
             try:
-                said = _events.decode(payload)
+                event = _events.decode(payload)
             except UNREADABLE:
                 self.unread += not torn
                 continue
-            self._take(said)
-            text = _plain_text(said)
-            if text is not None:
-                self._running = said.index or 0, text[0]
-                runs.learn(event, b'"%b":' % text[0].encode(), text[1])
+            self._take(event)
 
     @property
     def usage(self) -> Usage | None:

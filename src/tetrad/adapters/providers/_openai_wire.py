@@ -9,12 +9,9 @@ from typing import Any
 
 import msgspec
 
-from tetrad.adapters.providers._usual_text import Runs
 from tetrad.kernel import UNREADABLE, Usage
 from tetrad.serving import units_of_chat, usage_of_chat
 
-TEXTS = (b'"content":', b'"reasoning_content":', b'"reasoning":', b'"text":')
-"""Names whose values are texts of a stream, the most usual first."""
 _NOTHING = msgspec.Raw(b"")
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _MARK = b"[DONE]"
@@ -203,38 +200,25 @@ class StreamReader:
 
     def feed(self, events: bytes, *, torn: bool = False) -> None:
         """Read whole events; where the front is `torn`, what cannot be read there does not count."""
-        runs = Runs()
-        for event in events.split(b"\n\n"):
-            if runs.take(event):
-                continue
-            if runs:
-                self._read_run(runs, torn=torn)
-            self._read(event, runs, torn=torn)
-        if runs:
-            self._read_run(runs, torn=torn)
-
-    def _read_run(self, runs: Runs, *, torn: bool) -> None:
-        text, unread = runs.said()
-        if text:
-            self._choices[0]["content"].append(text)
-        for event in unread:
-            self._read(event, runs, torn=torn)
-
-    def _read(self, event: bytes, runs: Runs, *, torn: bool) -> None:
-        for line in event.split(b"\n"):
+        decode, take = _chunks.decode, self._take
+        texts: list[str] | None = None
+        for line in events.split(b"\n"):
             if line[:5] != b"data:":
                 continue
             payload = line[5:].strip()
             if not payload or payload == b"[DONE]":
                 continue
             try:
-                chunk = _chunks.decode(payload)
+                chunk = decode(payload)
             except UNREADABLE:
                 self.unread += not torn
                 continue
-            self._take(chunk)
-            if self.id and self.model and (text := _plain_text(chunk)):
-                runs.learn(event, TEXTS[0], text)
+            if texts is not None and (text := _plain_text(chunk)) is not None:
+                texts.append(text)
+                continue
+            take(chunk)
+            first = self._choices.get(0)
+            texts = first.get("content") if first is not None and self.id and self.model else None
 
     @property
     def finish_reasons(self) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ import msgspec
 
 from tetrad.adapters.providers._answers import Coming, EventStream, Whole, passed
 from tetrad.adapters.providers._anthropic_wire import (
-    TEXTS,
     UNSIGNED,
     MessageReader,
     end_of_message,
@@ -156,8 +155,6 @@ def read_outcome(call: ModelCall, body: bytes) -> Outcome:
 
 class MessagesStream(EventStream):
     """The events of a message."""
-
-    texts = TEXTS
 
     def __init__(self, provider: PooledProvider, response: Coming, headers: list[tuple[bytes, bytes]]) -> None:
         super().__init__(

@@ -19,7 +19,6 @@ from tetrad.adapters.providers._endpoint import (
 from tetrad.adapters.providers._login import AZURE_MACHINE, Login, fixed_login
 from tetrad.adapters.providers._media import KINDS, PassedStream, asked_units, comes_as_it_is, read_outcome, request_of
 from tetrad.adapters.providers._openai_wire import (
-    TEXTS,
     StreamReader,
     end_of_stream,
     read_completion,
@@ -221,8 +220,6 @@ class OpenAIEndpoint(PooledEndpoint):
 
 class ChatStream(EventStream):
     """The usage event which we asked for, and the client did not, is taken out."""
-
-    texts = TEXTS
 
     def __init__(self, provider: PooledProvider, response: Coming, *, strip: bool) -> None:
         super().__init__(response, clock=provider.clock, drainer=provider.drainer, keep_bytes=provider.keep_bytes)
