@@ -308,6 +308,8 @@ def test_messages_are_answered_in_batches(claude: anthropic.Anthropic) -> None:
         return found if found.processing_status == "ended" else None
 
     done: Any = wait_until(look, timeout_s=60, what="the batch to end")
+    assert batch._request_id
+    assert done._request_id != batch._request_id
     counts = done.request_counts
     assert (counts.succeeded, counts.errored, counts.processing) == (1, 1, 0)
     found: Any = {each.custom_id: each.result for each in claude.messages.batches.results(batch.id)}
