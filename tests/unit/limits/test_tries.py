@@ -183,16 +183,21 @@ async def kept_back(worker: Routed, model: str) -> None:
             await asyncio.sleep(0.001)
 
 
+async def both_called(worker: Routed) -> tuple[asyncio.Task[Any], dict[str, int], dict[str, int]]:
+    """Ask until both targets are being called; tell what was spent before, and what is held now, by measure."""
+    await made_quick(worker)
+    worker.targets.waiting = {T0: asyncio.Event(), T1: asyncio.Event()}
+    before = {each.rule.measure: each.spent for each in worker.leases.pockets}
+    task = asyncio.create_task(worker.ask("smart", stream=True, max_tokens=100))
+    await called(worker, *[T0] * 7, T1)
+    return task, before, {each.rule.measure: each.reserved for each in worker.leases.pockets}
+
+
 async def test_both_calls_of_a_hedge_are_set_aside_for_and_settled(tmp_path: Path) -> None:
     keeper = keeper_of(rule("money", 1, subject="project"), rule("tokens", 10**6, subject="key"))
     worker = Routed(tmp_path, keeper, hedge=HEDGE)
     async with running(worker):
-        await made_quick(worker)
-        worker.targets.waiting = {T0: asyncio.Event(), T1: asyncio.Event()}
-        before = {each.rule.measure: each.spent for each in worker.leases.pockets}
-        task = asyncio.create_task(worker.ask("smart", stream=True, max_tokens=100))
-        await called(worker, *[T0] * 7, T1)
-        held = {each.rule.measure: each.reserved for each in worker.leases.pockets}
+        task, before, held = await both_called(worker)
         worker.targets.waiting[T1].set()
         assert (await task).status == 200
         pockets = {each.rule.measure: each for each in worker.leases.pockets}
@@ -214,12 +219,7 @@ async def test_a_call_that_is_hedged_keeps_its_place_under_the_limits_of_its_mod
     keeper = keeper_of(*rules, rule("money", 1, subject="model", name=T0))
     worker = Routed(tmp_path, keeper, hedge=HEDGE)
     async with running(worker):
-        await made_quick(worker)
-        worker.targets.waiting = {T0: asyncio.Event(), T1: asyncio.Event()}
-        before = {each.rule.measure: each.spent for each in worker.leases.pockets}
-        task = asyncio.create_task(worker.ask("smart", stream=True, max_tokens=100))
-        await called(worker, *[T0] * 7, T1)
-        held = {each.rule.measure: each.reserved for each in worker.leases.pockets}
+        task, before, held = await both_called(worker)
         worker.targets.waiting[T0].set()
         assert (await task).status == 200
         spent = {each.rule.measure: each.spent - before[each.rule.measure] for each in worker.leases.pockets}
