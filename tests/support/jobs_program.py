@@ -1,4 +1,4 @@
-"""A worker of its own for tests of durable jobs: `python jobs_program.py DATABASE_URL FOLDER VERSION`."""
+"""A worker of its own for tests of durable jobs: `python jobs_program.py DATABASE_URL FOLDER VERSION [PATIENCE_S]`."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     stop.wait()
-    runner.close(deadline_s=0)
+    runner.close(deadline_s=int(sys.argv[4]) if sys.argv[4:] else 0)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ class Bench:
         self.client = JobClient(registry(folder), self.url)
         self.workers: list[subprocess.Popen[bytes]] = []
 
-    def worker(self, version: int = 1, **env: str) -> subprocess.Popen[bytes]:
+    def worker(self, version: int = 1, patience_s: int = 0, **env: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), self.url, str(self.folder), str(version)],
+            [sys.executable, str(PROGRAM), self.url, str(self.folder), str(version), str(patience_s)],
             stdout=subprocess.PIPE,
             env={**os.environ, **env},
         )
@@ -101,6 +101,17 @@ def test_a_killed_worker_goes_on_where_it_was_and_repeats_no_finished_step(bench
     lines = bench.lines()
     assert [line for line in lines if line.startswith("step")] == [f"step {n}" for n in range(5)]
     assert lines.count("enter 2") == 2  # only the step that was cut off ran again
+
+
+def test_a_worker_that_is_told_to_stop_lets_a_running_job_reach_its_end(bench: Bench) -> None:
+    worker = bench.worker(patience_s=30)
+    job = bench.client.enqueue("test.count", {"steps": 3, "gate": 1})
+    wait_until(lambda: "enter 1" in bench.lines(), timeout_s=30, what="the second step")
+    worker.send_signal(signal.SIGTERM)
+    (bench.folder / "go").touch()
+    assert worker.wait(30) == 0
+    done = bench.client.get(job.id)
+    assert (done.state, done.attempts, done.result) == ("done", 1, {"done": [f"step {n}" for n in range(3)]})
 
 
 def test_a_job_of_another_version_is_refused_and_shown_not_run(bench: Bench) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +34,8 @@ T = TypeVar("T")
 _POOL = 5
 _FIRST_PAUSE_S = 1.0
 _RECOVERIES = 20
+_NAP_S = 0.2
+_WRITTEN_S = 5.0
 
 
 class JobRunner:
@@ -57,6 +61,7 @@ class JobRunner:
         self._stopping = threading.Event()
         self._registry, self._url, self._services = registry, url, {**services, "stopping": self._stopping}
         self._executor_id, self._poll_s, self._at_once, self._queues = executor_id, poll_s, at_once, queues
+        self._counting, self._running, self._ended_at = threading.Lock(), 0, -math.inf
 
     def start(self) -> None:
         """Take up unfinished jobs and begin to look for new ones."""
@@ -72,7 +77,8 @@ class JobRunner:
             "log_level": "WARNING",
             "sys_db_pool_size": _POOL,
             "use_listen_notify": not self._url.startswith("sqlite"),
-            "notification_listener_polling_interval_sec": max(1.0, self._poll_s),
+            # Nobody here waits for events: this only says how long the end waits for a thread that sleeps.
+            "notification_listener_polling_interval_sec": _NAP_S,
             "scheduler_polling_interval_sec": 30.0,
         }
         DBOS(config=config)
@@ -92,7 +98,12 @@ class JobRunner:
     def close(self, deadline_s: int = 10) -> None:
         """Let running jobs reach the end within the deadline; what is cut off goes on at the next start."""
         self._stopping.set()
-        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=deadline_s)
+        # To wait is to sleep a whole second before the first look at whether there is anything to wait for.
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=deadline_s if self._busy() else 0)
+
+    def _busy(self) -> bool:
+        """Whether a job runs, or ended so lately that its end may still have to be written."""
+        return self._running > 0 or time.monotonic() - self._ended_at < _WRITTEN_S
 
     def _apply_schedules(self, scheduled: Callable[[datetime, Any], None]) -> None:
         wanted = {job.name: job for job in self._registry if job.schedule}
@@ -132,7 +143,13 @@ class JobRunner:
                 f"the job was asked for as version {version} of {name!r}; this program runs version {job.version}",
                 hint="ask for it again",
             )
-        return job.run(_Running(job, str(DBOS.workflow_id), self._services), job.parse(payload))
+        with self._counting:
+            self._running += 1
+        try:
+            return job.run(_Running(job, str(DBOS.workflow_id), self._services), job.parse(payload))
+        finally:
+            with self._counting:
+                self._running, self._ended_at = self._running - 1, time.monotonic()
 
 
 class _Running:
