@@ -13,17 +13,8 @@ from tetrad.kernel import Digest
 from tetrad.kit.db import Database
 from tetrad.registry._activities import activities, lineage_edges
 from tetrad.registry._model import Artifact
-from tetrad.registry._store import (
-    _artifact,
-    artifact_parts,
-    artifacts,
-    hold_project,
-    ref_log,
-    ref_rules,
-    refs,
-    version_names,
-    versions,
-)
+from tetrad.registry._store import _artifact, hold_project
+from tetrad.registry._tables import artifact_parts, artifacts, ref_log, ref_rules, refs, version_names, versions
 
 _CHUNK = 500
 # What was erased is still named by what contained it, which must not keep its bytes.

@@ -12,14 +12,8 @@ from tetrad.kernel import Digest
 from tetrad.kit.db import Database
 from tetrad.registry._activities import activities, lineage_edges
 from tetrad.registry._model import REMADE, Link, Ref, Revocation, Version
-from tetrad.registry._store import (
-    artifact_parts,
-    artifacts,
-    hold_project,
-    refs,
-    revocations,
-    versions,
-)
+from tetrad.registry._store import hold_project
+from tetrad.registry._tables import artifact_parts, artifacts, refs, revocations, versions
 
 _CHUNK = 500
 

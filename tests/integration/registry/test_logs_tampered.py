@@ -19,7 +19,7 @@ from tetrad.identity._store import audit_heads, audit_log
 from tetrad.kernel import Conflict
 from tetrad.kit.db import Database
 from tetrad.registry import GENESIS, BadEvidence, RefEntry, SignatureRefused, entry_hash
-from tetrad.registry._store import ref_log, ref_log_heads
+from tetrad.registry._tables import ref_log, ref_log_heads
 
 AUDIT_COLUMNS = sorted(column.name for column in audit_log.c)
 REF_COLUMNS = sorted(column.name for column in ref_log.c)

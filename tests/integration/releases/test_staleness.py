@@ -19,7 +19,7 @@ from tetrad.kernel import Principal, digest_json
 from tetrad.kit.db import Database
 from tetrad.registry import ArtifactNotFound
 from tetrad.registry._activities import activities, lineage_edges
-from tetrad.registry._store import artifacts, version_names, versions
+from tetrad.registry._tables import artifacts, version_names, versions
 from tetrad.releases import StalenessLimits, StalenessTooLarge, summarise
 from tetrad.releases.ports import RebuildOrder, Remade
 
