@@ -67,13 +67,15 @@ async def test_an_id_never_becomes_another_path_of_control(identity: str) -> Non
     with pytest.raises(TetradError):
         await memory(client).keep(TURN, identity, b"{}")
     with pytest.raises(RequestRefused):
-        await memory(client).page("GET", f"/v1/responses/{identity}", "", "default")
+        await memory(client).page("GET", f"/v1/responses/{identity}", "", "default", "r1")
     assert client.asked == []
 
 
 async def test_a_client_cannot_name_another_project() -> None:
     client = Answering(200, b"{}")
-    await memory(client).page("GET", "/v1/responses/resp_12345678/input_items", "project=other&limit=3&x=1", "default")
+    await memory(client).page(
+        "GET", "/v1/responses/resp_12345678/input_items", "project=other&limit=3&x=1", "default", "r1"
+    )
     assert client.asked == ["GET /internal/v1/responses/resp_12345678/input_items?project=default&limit=3"]
 
 
