@@ -259,7 +259,7 @@ TWICE: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
                              "parallel_tool_calls": False},
      ("text.verbosity", "tools[0].strict", "parallel_tool_calls")),
     ("responses", "gemini", {"input": [{"role": "user", "content": [
-        {"type": "input_image", "image_url": "https://example.test/a.png"}]}]}, ("input",)),
+        {"type": "input_image", "image_url": "https://example.test/a.png"}]}]}, ("input[0].content[0].image_url",)),
     ("responses", "gemini", {"input": "hi", "tools": [{**STRICT_TOOL, "name": "other"}, STRICT_TOOL], "tool_choice": {
         "type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "now"}]}}, ("tools",)),
     ("responses", "gemini", {"input": "hi", "tools": [{"type": "web_search"}, STRICT_TOOL], "tool_choice": {

@@ -14,7 +14,8 @@ def chained(client: ModelCall, near: Translation, far: Translator, asked: ModelC
     Raises `RequestRefused` as `far` does.
     """
     origins = getattr(near, "origins", ())
-    naming = Naming(client.operation.name, asked.operation.name, client.fields, origins, near.dropped)
+    placing = getattr(near, "placing", None)
+    naming = Naming(client.operation.name, asked.operation.name, client.fields, origins, near.dropped, placing)
     try:
         further = far(asked, strict)
     except RequestRefused as refused:
