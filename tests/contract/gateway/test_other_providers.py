@@ -247,6 +247,24 @@ def test_a_client_of_responses_reaches_them_too(chat: openai.OpenAI) -> None:
             assert events.get_final_response().output_text == "Hello world."
 
 
+def test_what_a_client_of_responses_loses_is_named_by_its_item_and_part(chat: openai.OpenAI) -> None:
+    asked: Any = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Hello."}]},
+        {"role": "user", "content": [
+            {"type": "input_text", "text": "What is it?"},
+            {"type": "input_image", "image_url": "https://example.test/a.png", "detail": "auto"}]},
+    ]  # fmt: skip
+    place = "input[2].content[1].image_url"
+    raw = chat.responses.with_raw_response.create(model="google/m1", input=asked, store=False, instructions="Be kind.")
+    assert raw.headers["x-tetrad-dropped"] == place
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat.responses.create(
+            model="google/m1", input=asked, store=False, extra_headers={"x-tetrad-translation": "strict"}
+        )
+    assert (caught.value.param, caught.value.code) == (place, "cannot_translate")
+
+
 def test_an_upstream_whose_protocol_nobody_here_speaks_takes_nothing_else_with_it(
     chat: openai.OpenAI, gateway: GatewayProcess
 ) -> None:
