@@ -33,14 +33,16 @@ KEYS = (
     "tool_calls", "tool_use_id", "tool_result", "tool_use", "max_tokens", "stop", "n", "response_format",
     "json_schema", "schema", "output_config", "format", "metadata", "extra_content", "anthropic", "blocks",
     "chars", "reasoning_content", "input_schema", "media_type", "partial_json", "item", "output", "summary", "response",
-    "output_index", "encrypted_content", "call_id", "status", "object", "openai",
+    "output_index", "encrypted_content", "functions", "function_call", "custom",
+    "call_id", "status", "object", "openai",
 )  # fmt: skip
 WORDS = (
     "user", "assistant", "system", "tool", "text", "image", "image_url", "base64", "url", "tool_use",
     "tool_result", "thinking", "document", "file", "function", "auto", "any", "required", "none", "json_schema",
     "message_start", "message_delta", "message_stop", "content_block_start", "content_block_delta",
     "content_block_stop", "text_delta", "input_json_delta", "thinking_delta", "signature_delta", "error",
-    "ping", "reasoning", "message", "function_call", "output_text", "response", "completed", "response.created",
+    "ping", "reasoning", "message", "function_call", "custom", "custom_tool_call",
+    "allowed_tools", "output_text", "response", "completed", "response.created",
     "response.output_item.added", "response.output_item.done", "response.output_text.delta", "response.completed",
     "response.function_call_arguments.delta", "response.reasoning_summary_text.delta", "response.failed",
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from tetrad.kernel import TetradError
 from tetrad.processes.gateway._core import GatewayCore
+from tetrad.processes.gateway._cors import Cors
 from tetrad.processes.gateway._http1 import HttpConnection, HttpServer
 from tetrad.serving import BY_PATH, Exchange, error_body
 
@@ -90,24 +91,27 @@ class Core(GatewayCore):
         )  # fmt: skip
         self._asked = asked
 
-    def page(self, method: str, path: str, headers: Any) -> Any:
+    def _page(self, method: str, path: str, headers: Any) -> Any:
         self._asked.append((method, path, b""))
-        return 200, [], b"page"
+        return 200, b"text/plain", b"page"
 
 
-async def feed(pieces: list[bytes], *, max_body: int = 100_000, server: HttpServer | None = None) -> Fed:
+async def feed(
+    pieces: list[bytes], *, max_body: int = 100_000, server: HttpServer | None = None, cors: Cors | None = None
+) -> Fed:
     """Feed a connection, let it answer after each piece, and end it as a client does that has left.
 
     A `server` that was used before knows what it has learned; its `core` keeps the requests of all its connections.
     """
     asked: list[tuple[str, str, bytes]] = []
     core = Core(asked, max_body)
+    core.cors = cors
     if server is None:
         server = HttpServer(core, header_timeout_s=10, keep_alive_s=10, drain_s=1)
     else:
         server.core = core
     transport = Transport()
-    connection = HttpConnection(server, asyncio.get_running_loop())
+    connection = server.connect(asyncio.get_running_loop())
     connection.connection_made(transport)  # type: ignore[arg-type]
     for piece in pieces:
         if transport.closed:

@@ -37,6 +37,8 @@ class Setting(Generic[T]):
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    check: Callable[[T], object] | None = None
+    """Raises `BadSettings` for what the setting cannot be."""
 
     @property
     def variable(self) -> str:
@@ -174,6 +176,11 @@ def _checked(setting: Setting[Any], raw: Any, source: str) -> Any:
             if part
         )
         raise BadSettings(f"{source} sets {setting.name} to {_shown(setting, raw)}", hint=f"it must be {bounds}")
+    if setting.check is not None:
+        try:
+            setting.check(value)
+        except BadSettings as error:
+            raise BadSettings(f"{source} sets {setting.name}: {error.message}", hint=error.hint) from None
     return value
 
 

@@ -125,6 +125,9 @@ class Exchange:
         "variables",
     )
 
+    deployment: str = ""
+    """The model, where the path names it; what the body says does not count then."""
+
     def __init__(self, operation: Operation, headers: Mapping[bytes, bytes], start_ns: int) -> None:
         self.operation = operation
         self.headers = headers

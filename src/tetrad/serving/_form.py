@@ -52,8 +52,10 @@ class Form(msgspec.Struct, frozen=True, gc=False):
         return b"".join((memoryview(self.body)[: self.start], model.encode(), memoryview(self.body)[self.end :]))
 
 
-def read_form(body: bytes, content_type: bytes) -> tuple[Form, Fields]:
+def read_form(body: bytes, content_type: bytes, default: str = "") -> tuple[Form, Fields]:
     """Return a form and its text fields as JSON strings, `stream` as a flag; files are left where they are.
+
+    A form that names no model is read as if it named the `default`, in which no line may end.
 
     Refuses what two readers could read two ways, since the upstream must not find another model in it than we did:
     a second `model`, odd quoting, folded headers, no end; and what is no form at all.
@@ -85,6 +87,9 @@ def read_form(body: bytes, content_type: bytes) -> tuple[Form, Fields]:
         if name == "model":
             model = start, end
         fields.setdefault(name, _value(name, body, start, end))
+    if model is None and default:
+        part = b'\r\nContent-Disposition: form-data; name="model"\r\n\r\n%b\r\n' % default.encode()
+        return read_form(mark + part + body, content_type)
     if model is None:
         raise RequestRefused("the field 'model' is missing", param="model", code="missing_field")
     return Form(body, boundary, *model, tuple(files)), fields

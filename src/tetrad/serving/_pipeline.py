@@ -38,7 +38,7 @@ from tetrad.serving._operations import COMPLETIONS, RESPONSES
 from tetrad.serving._prompting import house_compiler
 from tetrad.serving._pumping import pumped
 from tetrad.serving._routing import BrokenRoute, CompiledTable, Route
-from tetrad.serving.errors import RequestRefused, error_body, error_event
+from tetrad.serving.errors import RequestRefused, error_body, error_event, identified_error
 from tetrad.serving.ports import Answer, ModelCall, PromptCompiler, Provider, Stage
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ class Pipeline:
         headers = [_JSON, *self._own_headers(exchange), *told]
         if error.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
-        await reply.whole(error.status, headers, error_body(error, exchange.operation.dialect))
+        await reply.whole(error.status, headers, error_body(error, exchange.operation.dialect, exchange.trace_id))
 
     def abandon(self, exchange: Exchange, why: str) -> None:
         """Record an exchange whose client cannot be answered any more."""
@@ -202,9 +202,11 @@ class Pipeline:
         operation = exchange.operation
         form: Form | None = None
         if operation.form:
-            form, fields = read_form(exchange.body, exchange.headers.get(b"content-type", b""))
+            form, fields = read_form(exchange.body, exchange.headers.get(b"content-type", b""), exchange.deployment)
         else:
             fields = read_fields(exchange.body)
+        if exchange.deployment:
+            fields["model"] = msgspec.Raw(msgspec.json.encode(exchange.deployment))
         self._note_who(exchange, fields)
         if form is not None:
             exchange.input = described(form, fields)
@@ -308,6 +310,8 @@ class Pipeline:
                 self._settle(exchange, attempt, answer)
                 headers = [*answer.headers, *self._own_headers(exchange, attempt, answer)]
                 self._done(exchange)
+                if answer.status >= 400 and exchange.operation.dialect == "anthropic":
+                    body = identified_error(body, _request_id(headers))
                 await reply.whole(answer.status, headers, body)
         except TetradError as error:
             if attempt is not None and not attempt.end_ns:
@@ -357,7 +361,12 @@ class Pipeline:
                 self._settle(exchange, attempt, answer)
                 self._done(exchange)
                 raise AnswerTorn(error.message) from error
-            piece = error_event(error, exchange.operation.dialect, number=answer.outcome().events)
+            piece = error_event(
+                error,
+                exchange.operation.dialect,
+                number=answer.outcome().events,
+                request_id=_request_id(answer.headers) or exchange.trace_id,
+            )
         self._settle(exchange, attempt, answer)
         self._done(exchange)
         await reply.end(piece)
@@ -402,6 +411,11 @@ class Pipeline:
                 ours_ns = attempt.start_ns - exchange.ready_ns + self._clock.now_ns() - answer.received_ns
                 headers.append((b"x-tetrad-overhead-ms", b"%.3f" % (max(ours_ns, 0) / 1e6)))
         return headers
+
+
+def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """Return the id by which clients of Anthropic's know a request; empty where none is told."""
+    return next((value.decode("latin-1") for name, value in headers if name == b"request-id"), "")
 
 
 def _strictness(headers: Mapping[bytes, bytes]) -> bool | None:

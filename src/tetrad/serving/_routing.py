@@ -154,7 +154,7 @@ class CompiledTable:
                 )
             secret = secret.strip()
         else:
-            secret = headers.get(b"x-api-key", b"").strip()
+            secret = (headers.get(b"x-api-key") or headers.get(b"api-key", b"")).strip()
             if not secret:
                 raise Unauthenticated(
                     "the request has no API key", hint="send `Authorization: Bearer <key>`", code="missing_api_key"

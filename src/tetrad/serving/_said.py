@@ -38,6 +38,9 @@ def _of_message(message: dict[str, Any]) -> Said:
         function = call.get("function")
         if isinstance(function, dict):
             calls.append((str(function.get("name") or ""), str(function.get("arguments") or "")))
+    called = message.get("function_call")
+    if isinstance(called, dict):
+        calls.append((str(called.get("name") or ""), str(called.get("arguments") or "")))
     content = message.get("content")
     texts = [content] if isinstance(content, str) else []
     for part in _listed(content):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tetrad.kernel import InvalidInput, NotFound, TetradError, Unavailable
+from tetrad.kernel import UNREADABLE, InvalidInput, NotFound, TetradError, Unavailable
 
 
 class EngineNotFound(NotFound):
@@ -103,19 +103,23 @@ _ANTHROPIC_TYPES = {
 }
 
 
-def error_body(error: TetradError, dialect: str = "openai") -> bytes:
-    """Return the body by which a protocol tells an error; what to do next is part of the message."""
+def error_body(error: TetradError, dialect: str = "openai", request_id: str = "") -> bytes:
+    """Return the body by which a protocol tells an error; what to do next is part of the message.
+
+    The id of the request is in it where the protocol has it there.
+    """
     status = error.status
     message = f"{error.message} ({error.hint})" if error.hint else error.message
     if dialect == "anthropic":
         kind = _ANTHROPIC_TYPES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
-        return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message, "code": error.code}})
+        told = {"type": "error", "error": {"type": kind, "message": message, "code": error.code}}
+        return msgspec.json.encode({**told, "request_id": request_id} if request_id else told)
     kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
     param = getattr(error, "param", "") or None
     return msgspec.json.encode({"error": {"message": message, "type": kind, "code": error.code, "param": param}})
 
 
-def error_event(error: TetradError, dialect: str = "openai", *, number: int = 0) -> bytes:
+def error_event(error: TetradError, dialect: str = "openai", *, number: int = 0, request_id: str = "") -> bytes:
     """Return the server-sent event by which a protocol tells an error in the middle of a stream.
 
     `number` is the event's own, in protocols that number events; a stream that can be gone on with says where instead.
@@ -129,7 +133,18 @@ def error_event(error: TetradError, dialect: str = "openai", *, number: int = 0)
         }  # fmt: skip
         return b"event: error\ndata: " + msgspec.json.encode(said) + b"\n\n"
     name = b"event: error\n" if dialect == "anthropic" else b""
-    return name + b"data: " + error_body(error, dialect) + b"\n\n"
+    return name + b"data: " + error_body(error, dialect, request_id) + b"\n\n"
+
+
+def identified_error(body: bytes, request_id: str) -> bytes:
+    """Return an error in Anthropic's words with the id of its request, where it has none and is one."""
+    try:
+        said = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except UNREADABLE:
+        return body
+    if "error" not in said or said.get("request_id", b"null") != b"null":
+        return body
+    return msgspec.json.encode({**said, "request_id": request_id})
 
 
 class BadProvider(InvalidInput):

@@ -222,7 +222,8 @@ class ToolProxy:
         self._record(exchange)
 
     def own_headers(self, exchange: ToolExchange) -> list[tuple[bytes, bytes]]:
-        return [(b"x-tetrad-trace-id", exchange.trace_id.encode())]
+        trace = exchange.trace_id.encode()
+        return [(b"x-tetrad-trace-id", trace), (b"x-request-id", trace)]
 
     # the way in
 

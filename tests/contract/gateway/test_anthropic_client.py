@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import anthropic
@@ -251,6 +252,30 @@ def test_every_answer_and_error_has_an_id(client: anthropic.Anthropic) -> None:
         with pytest.raises(anthropic.APIStatusError) as caught:
             client.messages.create(model=model, max_tokens=9, messages=MESSAGES)
         assert caught.value.request_id == caught.value.response.headers["x-tetrad-trace-id"]
+        assert caught.value.body["request_id"] == caught.value.request_id  # type: ignore[index]
+
+
+def test_pages_have_an_id_too_where_these_clients_look(client: anthropic.Anthropic) -> None:
+    listed = client.models.with_raw_response.list()
+    assert re.fullmatch("[0-9a-f]{32}", listed.headers["request-id"])
+    for ask in (
+        lambda: client.models.retrieve("nope"),
+        lambda: client.messages.batches.retrieve("msgbatch_12345678"),
+        client.beta.files.list,
+        lambda: client.get("/v1/messages", cast_to=object),
+        lambda: client.post("/v1/nothing", cast_to=object),
+    ):
+        with pytest.raises(anthropic.APIStatusError) as caught:
+            ask()
+        assert caught.value.request_id
+        assert caught.value.body["request_id"] == caught.value.request_id  # type: ignore[index]
+
+
+def test_an_upstreams_own_id_stays_in_its_errors(client: anthropic.Anthropic) -> None:
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        client.messages.create(model="claude/error-400", max_tokens=9, messages=MESSAGES)
+    assert caught.value.request_id
+    assert caught.value.body["request_id"] == caught.value.request_id  # type: ignore[index]
 
 
 def test_files_of_anthropics_are_refused_in_its_shape_with_what_to_do_instead(client: anthropic.Anthropic) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -264,7 +267,7 @@ def test_a_stream_ends_with_its_marker_even_if_the_upstream_lingers(
     [
         ("", "send it to /v1/chat/completions: the client's base URL ends in /v1, once"),
         ("/v1/v1", "send it to /v1/chat/completions: the client's base URL ends in /v1, once"),
-        ("/openai/deployments/gpt", "send it to /v1/chat/completions: the client's base URL ends in /v1, once"),
+        ("/azure/deployments/gpt", "send it to /v1/chat/completions: the client's base URL ends in /v1, once"),
     ],
 )
 def test_a_client_whose_base_url_is_another_is_told_the_right_place(
@@ -290,3 +293,136 @@ def test_what_the_gateway_leaves_to_providers_is_named_as_not_served(client: ope
         with pytest.raises(openai.NotFoundError) as caught:
             ask()
         assert caught.value.code == "protocol_not_served"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.models.retrieve("nope"),
+        lambda client: client.responses.retrieve("resp_12345678"),
+        lambda client: client.responses.input_items.list("resp_12345678"),
+        lambda client: client.files.list(),
+        lambda client: client.batches.retrieve("batch_12345678"),
+        lambda client: client.conversations.retrieve("conv_12345678"),
+        lambda client: client.get("/chat/completions", cast_to=object),
+        lambda client: client.post("/nothing", cast_to=object),
+        lambda client: client.put("/files", cast_to=object),
+        lambda client: client.with_options(api_key="wrong").models.list(),
+        lambda client: client.with_options(api_key="wrong").files.list(),
+        lambda client: client.with_options(api_key="wrong").embeddings.create(model="local/m1", input="hi"),
+        lambda client: client.post("/embeddings", cast_to=object, options={"headers": {"content-encoding": "gzip"}}),
+    ],
+)
+def test_every_refusal_has_an_id_where_the_client_looks(
+    client: openai.OpenAI, ask: Callable[[openai.OpenAI], Any]
+) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(client)
+    assert re.fullmatch("[0-9a-f]{32}", caught.value.request_id or "")
+
+
+def test_pages_have_an_id_of_their_own(client: openai.OpenAI) -> None:
+    first, second = client.models.list(), client.models.list()
+    assert re.fullmatch("[0-9a-f]{32}", first._request_id or "")
+    assert first._request_id != second._request_id
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (
+            b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 99999999\r\n\r\n",
+            413,
+        ),
+        (b"POST /v1/embeddings HTTP/1.1\r\nContent-Length: 1\r\n\r\n%s", 400),
+    ],
+)
+def test_what_is_refused_before_it_is_read_has_an_id_too(
+    gateway: GatewayProcess, request_bytes: bytes, status: int
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+    connection.connect()
+    connection.sock.sendall(request_bytes % g.KEY.encode())
+    answer = http.client.HTTPResponse(connection.sock)
+    answer.begin()
+    assert (answer.status, bool(re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"]))) == (status, True)
+    connection.close()
+
+
+# Azure's clients
+
+
+def azure(gateway: GatewayProcess, **options: Any) -> openai.AzureOpenAI:
+    asked = {"azure_endpoint": gateway.url, "api_key": g.KEY, "api_version": "2024-10-21", "max_retries": 0, **options}
+    return openai.AzureOpenAI(**asked)
+
+
+def test_an_azure_client_names_deployments_in_the_path(gateway: GatewayProcess, upstream: FakeOpenAI) -> None:
+    with azure(gateway) as client:
+        raw = client.chat.completions.with_raw_response.create(model="local/m1", messages=MESSAGES)
+        assert raw.parse().choices[0].message.content == "Hello world."
+        assert upstream.requests[-1].body["model"] == "m1"
+        _, child = spans_of(gateway, raw.headers["x-tetrad-trace-id"])
+        assert (child.attributes["tetrad.model"], child.key_id) == ("local/m1", "key_full")
+        stream = client.chat.completions.create(model="local/m1", messages=MESSAGES, stream=True)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "Hello world."
+        released = client.chat.completions.with_raw_response.create(
+            model="app:assistant", messages=MESSAGES, extra_body={"tetrad": {"variables": {"name": "Bo"}}}
+        )
+        assert released.headers["x-tetrad-release"] == g.RELEASE
+        assert client.embeddings.create(model="local/m1", input="hi", encoding_format="float").data
+        assert client.completions.create(model="local/native", prompt="hi").choices[0].text
+        assert client.images.generate(model="local/m1", prompt="a cat").data
+        assert "local/m1" in [model.id for model in client.models.list()]
+
+
+def test_the_deployment_of_an_azure_client_counts_not_what_its_calls_say(
+    gateway: GatewayProcess, upstream: FakeOpenAI
+) -> None:
+    with azure(gateway, azure_deployment="local/m1") as client:
+        answer = client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
+        assert answer.choices[0].message.content == "Hello world."
+        assert upstream.requests[-1].body["model"] == "m1"
+        said = client.audio.transcriptions.create(model="whisper", file=("a.mp3", b"\xff\xfb" * 50, "audio/mpeg"))
+        assert said.text
+    head = {"api-key": g.KEY, "content-type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+    path = "/openai/deployments/local%2Fm1/chat/completions?api-version=2024-10-21"
+    for _ in range(3):  # heads that come again are read from memory
+        connection.request("POST", path, json.dumps({"messages": MESSAGES}), head)
+        got = connection.getresponse()
+        assert (got.status, json.loads(got.read())["object"]) == (200, "chat.completion")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "code"),
+    [
+        ("nope", openai.NotFoundError, "model_not_found"),
+        ("local/error-429", openai.RateLimitError, None),
+    ],
+)
+def test_an_azure_client_gets_errors_that_it_understands(
+    gateway: GatewayProcess, model: str, error: type[openai.APIStatusError], code: str | None
+) -> None:
+    with azure(gateway) as client, pytest.raises(error) as caught:
+        client.chat.completions.create(model=model, messages=MESSAGES)
+    assert code is None or caught.value.code == code
+    assert caught.value.request_id == caught.value.response.headers["x-tetrad-trace-id"]
+    with azure(gateway, api_key="wrong") as client, pytest.raises(openai.AuthenticationError):
+        client.chat.completions.create(model=model, messages=MESSAGES)
+
+
+def test_an_azure_clients_bearer_token_and_its_newer_paths_work_too(gateway: GatewayProcess) -> None:
+    with azure(gateway, api_key=None, azure_ad_token=g.KEY) as client:
+        assert client.chat.completions.create(model="local/m1", messages=MESSAGES).choices
+        assert client.responses.create(model="local/native", input="hi", store=False).output
+        with pytest.raises(openai.APIStatusError) as caught:
+            client.get("/deployments/local%2Fm1/chat/completions", cast_to=object)
+        assert (caught.value.status_code, caught.value.response.headers["allow"]) == (405, "POST")
+        with pytest.raises(openai.NotFoundError):
+            client.post("/deployments/a%0d%0ab/chat/completions", cast_to=object)
+    with openai.OpenAI(base_url=gateway.url + "/openai/v1/", api_key=g.KEY, max_retries=0) as client:
+        for _ in range(3):
+            assert client.chat.completions.create(model="local/m1", messages=MESSAGES).choices
+        assert client.models.retrieve("local/m1").id == "local/m1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import anthropic
 import msgspec
@@ -81,6 +82,51 @@ def test_a_tool_loop_of_chat_completions_keeps_what_google_signed(chat: openai.O
     result = {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "cold"}
     second = chat.chat.completions.create(model="google/agent", messages=[*said, message, result], tools=tools)  # type: ignore[call-overload]
     assert second.choices[0].message.content == "It is cold."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_speaks_of_functions_as_of_old_works_with_google(chat: openai.OpenAI, stream: bool) -> None:
+    asked: Any = {"model": "google/agent", "functions": [{"name": "weather", "parameters": WEATHER}]}
+    strict = {"x-tetrad-translation": "strict"}
+    said: list[Any] = [{"role": "user", "content": "Weather in Oslo?"}]
+    if stream:
+        call: dict[str, Any] = {"name": "", "arguments": ""}
+        reasons = []
+        for chunk in chat.chat.completions.create(**asked, messages=said, stream=True, extra_headers=strict):
+            told = chunk.choices[0].delta.function_call
+            assert chunk.choices[0].delta.tool_calls is None
+            reasons += [reason] if (reason := chunk.choices[0].finish_reason) else []
+            for name, value in (told.model_dump(exclude_none=True) if told else {}).items():
+                call[name] = call[name] + value if isinstance(value, str) else value
+        assert reasons == ["function_call"]
+    else:
+        first = chat.chat.completions.create(**asked, messages=said, extra_headers=strict).choices[0]
+        assert (first.finish_reason, first.message.tool_calls) == ("function_call", None)
+        assert first.message.function_call is not None
+        call = first.message.function_call.model_dump()
+    assert (call["name"], json.loads(call["arguments"])) == ("weather", {"city": "Oslo"})
+    message = {"role": "assistant", "content": None, "function_call": call}
+    result = {"role": "function", "name": "weather", "content": "cold"}
+    second = chat.chat.completions.create(**asked, messages=[*said, message, result], extra_headers=strict)
+    assert second.choices[0].message.content == "It is cold.", "with what Google signed"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_of_bedrocks_is_one_of_a_function_and_recorded_as_one(
+    chat: openai.OpenAI, gateway: GatewayProcess, stream: bool
+) -> None:
+    raw = chat.chat.completions.with_raw_response.create(
+        model="aws/tools", messages=[{"role": "user", "content": "x"}], stream=stream,
+        functions=[{"name": "weather", "parameters": WEATHER}], function_call="auto",
+    )  # fmt: skip
+    answer: Any = raw.parse()
+    reasons = [chunk.choices[0].finish_reason for chunk in answer] if stream else [answer.choices[0].finish_reason]
+    assert reasons[-1] == "function_call"
+    _, child = [span for span in spooled(gateway.home) if span.trace_id == raw.headers["x-tetrad-trace-id"]]
+    assert child.finish_reasons == ("function_call",)
+    (message,) = json.loads(child.output)
+    assert set(message["function_call"]) == {"name", "arguments"}
+    assert "tool_calls" not in message
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -199,6 +245,24 @@ def test_a_client_of_responses_reaches_them_too(chat: openai.OpenAI) -> None:
         assert answer.output_text == "Hello world."
         with chat.responses.stream(model=model, input="hi", store=False) as events:
             assert events.get_final_response().output_text == "Hello world."
+
+
+def test_what_a_client_of_responses_loses_is_named_by_its_item_and_part(chat: openai.OpenAI) -> None:
+    asked: Any = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Hello."}]},
+        {"role": "user", "content": [
+            {"type": "input_text", "text": "What is it?"},
+            {"type": "input_image", "image_url": "https://example.test/a.png", "detail": "auto"}]},
+    ]  # fmt: skip
+    place = "input[2].content[1].image_url"
+    raw = chat.responses.with_raw_response.create(model="google/m1", input=asked, store=False, instructions="Be kind.")
+    assert raw.headers["x-tetrad-dropped"] == place
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat.responses.create(
+            model="google/m1", input=asked, store=False, extra_headers={"x-tetrad-translation": "strict"}
+        )
+    assert (caught.value.param, caught.value.code) == (place, "cannot_translate")
 
 
 def test_an_upstream_whose_protocol_nobody_here_speaks_takes_nothing_else_with_it(

@@ -31,6 +31,7 @@ from tetrad.responses.routes import conversation_router, router
 from tetrad.serving import ModelEntry, Upstream
 
 TEXT = "".join(WORDS)
+PAGE = "https://app.example.com"
 
 
 class InternalOnly:
@@ -95,13 +96,16 @@ def gateway(
         app.include_router(router(responses, background))
         app.include_router(conversation_router(responses))
         guard(app, InternalOnly())
-        with served(app) as url, GatewayProcess(home, control_url=url, gateway_server=request.param) as gateway:
+        with (
+            served(app) as url,
+            GatewayProcess(home, control_url=url, gateway_server=request.param, gateway_cors_origins=PAGE) as gateway,
+        ):
             yield gateway
 
 
 @contextlib.contextmanager
-def client_of(gateway: GatewayProcess, key: str = g.KEY) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0) as client:
+def client_of(gateway: GatewayProcess, key: str = g.KEY, **options: Any) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0, **options) as client:
         yield client
 
 
@@ -382,3 +386,35 @@ def test_without_control_single_requests_are_answered_and_conversations_say_why_
         assert (caught.value.status_code, caught.value.code) == (503, "state_unavailable")
         status, body = gateway.get(f"/v1/responses/{made.id}", g.KEY)
         assert (status, json.loads(body)["error"]["code"]) == (503, "state_unavailable")
+
+
+def test_pages_of_a_named_origin_read_all_answers_and_others_none(gateway: GatewayProcess) -> None:
+    asked = {"origin": PAGE, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    for path in ("/v1/responses", "/v1/responses/resp_12345678", "/v1/files", "/v1/chat/completions"):
+        told = httpx.request("OPTIONS", gateway.url + path, headers=asked)
+        assert (told.status_code, told.headers["access-control-allow-origin"]) == (200, PAGE), "without a key"
+        assert told.headers["access-control-allow-headers"] == "authorization"
+        assert httpx.request("OPTIONS", gateway.url + path, headers={**asked, "origin": "null"}).status_code == 403
+    for origin in (PAGE, "https://evil.example", "null"):
+        wanted = origin if origin == PAGE else None
+        with client_of(gateway, default_headers={"origin": origin}) as client:
+            made = client.responses.with_raw_response.create(model="local/m1", input="One")
+            streamed = client.responses.with_raw_response.create(model="local/m1", input="One", stream=True)
+            assert list(streamed.parse())
+            shown = client.responses.with_raw_response.retrieve(made.parse().id)
+            for raw in (made, streamed, shown, client.models.with_raw_response.list()):
+                assert raw.headers.get("access-control-allow-origin") == wanted
+                assert raw.headers["vary"] == "origin"
+            with pytest.raises(openai.APIStatusError) as caught:
+                client.responses.retrieve("resp_nothing12")
+            assert caught.value.response.headers.get("access-control-allow-origin") == wanted
+
+
+def test_a_stored_response_is_shown_under_an_id(gateway: GatewayProcess) -> None:
+    with client_of(gateway) as client:
+        made = client.responses.create(model="local/m1", input="One")
+        first, second = client.responses.retrieve(made.id), client.responses.retrieve(made.id)
+        assert len({made._request_id, first._request_id, second._request_id}) == 3
+        assert len(first._request_id or "") == 32
+        raw = client.responses.input_items.with_raw_response.list(made.id)
+        assert len(raw.headers["x-request-id"]) == 32

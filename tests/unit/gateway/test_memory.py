@@ -22,9 +22,11 @@ class Answering:
     def __init__(self, status: int = 204, body: bytes = b"") -> None:
         self.status, self.body, self.away = status, body, False
         self.asked: list[str] = []
+        self.told: dict[str, str] = {}
         self.headers: list[tuple[bytes, bytes]] = []
 
-    def prepare(self, method: str, _address: Any, path: str, _headers: Any) -> str:
+    def prepare(self, method: str, _address: Any, path: str, headers: Any) -> str:
+        self.told = dict(headers)
         return f"{method} {path}"
 
     async def send(self, request: str, _body: bytes, timeouts: Any) -> Answering:
@@ -67,14 +69,17 @@ async def test_an_id_never_becomes_another_path_of_control(identity: str) -> Non
     with pytest.raises(TetradError):
         await memory(client).keep(TURN, identity, b"{}")
     with pytest.raises(RequestRefused):
-        await memory(client).page("GET", f"/v1/responses/{identity}", "", "default")
+        await memory(client).page("GET", f"/v1/responses/{identity}", "", "default", "r1")
     assert client.asked == []
 
 
 async def test_a_client_cannot_name_another_project() -> None:
     client = Answering(200, b"{}")
-    await memory(client).page("GET", "/v1/responses/resp_12345678/input_items", "project=other&limit=3&x=1", "default")
+    await memory(client).page(
+        "GET", "/v1/responses/resp_12345678/input_items", "project=other&limit=3&x=1", "default", "r1"
+    )
     assert client.asked == ["GET /internal/v1/responses/resp_12345678/input_items?project=default&limit=3"]
+    assert client.told["x-request-id"] == "r1", "what the client sees is what control's log has"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"items": 3, "native": "x"}', b""])

@@ -179,3 +179,47 @@ def test_a_chat_client_that_sends_back_something_else_is_told_so(sealed: Any, wr
     with pytest.raises(RequestRefused, match=wrong) as caught:
         translated("chat", "responses", {"model": "m", "messages": [message]})
     assert caught.value.param == "messages[0].extra_content.openai.blocks[0].encrypted_content"
+
+
+RUN = {
+    "id": "ctc_1",
+    "type": "custom_tool_call",
+    "status": "completed",
+    "call_id": "c1",
+    "name": "shell",
+    "input": "ls",
+}
+RUN_SAID = {"id": "c1", "type": "custom", "custom": {"name": "shell", "input": "ls"}}
+CUSTOM = [{"type": "custom", "custom": {"name": "shell"}}]
+
+
+def test_a_call_of_a_custom_tool_is_told_whole_and_recorded_and_goes_back() -> None:
+    translation = made("chat", tools=CUSTOM)
+    choice = json.loads(translation.whole(json.dumps(response([RUN], ASKED)).encode()))["choices"][0]
+    assert (choice["finish_reason"], choice["message"]["tool_calls"]) == ("tool_calls", [RUN_SAID])
+    outcome = translation.outcome(Outcome(finish_reasons=("completed",), output=json.dumps([RUN]).encode()))
+    assert outcome.finish_reasons == ("tool_calls",)
+    assert json.loads(outcome.output)[0]["tool_calls"] == [RUN_SAID]
+    result = {"role": "tool", "tool_call_id": "c1", "content": "a.txt"}
+    again = translated("chat", "responses", {"model": "m", "messages": [choice["message"], result]}, strict=True)
+    assert json.loads(bytes(again.call.fields["input"])) == [
+        {"type": "custom_tool_call", "call_id": "c1", "name": "shell", "input": "ls"},
+        {"type": "custom_tool_call_output", "call_id": "c1", "output": "a.txt"},
+    ]
+
+
+@pytest.mark.parametrize("deltas", [[], ["l", "s"]])
+def test_a_call_of_a_custom_tool_is_told_in_a_stream(deltas: list[str]) -> None:
+    begun = {**response([], ASKED), "status": "in_progress"}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**RUN, "input": ""}},
+        *({"type": "response.custom_tool_call_input.delta", "output_index": 0, "delta": each} for each in deltas),
+        {"type": "response.output_item.done", "output_index": 0, "item": RUN},
+        {"type": "response.completed", "response": response([RUN], ASKED)},
+    ]
+    told = [each["choices"][0] for each in stream("chat", events) if each != "[DONE]" and each["choices"]]
+    calls = [call for each in told for call in each["delta"].get("tool_calls", ())]
+    assert calls[0] == {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "shell", "input": ""}}
+    assert "".join(call["custom"].get("input", "") for call in calls) == "ls"
+    assert told[-1]["finish_reason"] == "tool_calls"

@@ -229,6 +229,40 @@ def test_a_name_that_is_none_is_refused_where_some_tools_are_allowed() -> None:
             said_in("chat", upstream, {"model": "m", "messages": [], "tools": odd, "tool_choice": allowed})
 
 
+CUSTOM = [{"type": "custom", "custom": {"name": name}} for name in ("shell", "now")]
+
+
+@pytest.mark.parametrize("upstream", ["messages", "mistral", "gemini", "converse"])
+def test_custom_tools_alone_that_are_allowed_are_named_where_an_upstream_has_none(upstream: str) -> None:
+    body = {"model": "amazon.titan", "messages": [{"role": "user", "content": "hi"}], "tools": [*FUNCTIONS, *CUSTOM]}
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": CUSTOM[:1]}}
+    made = said_in("chat", upstream, {**body, "tool_choice": choice})
+    assert made.dropped == ("tools[2]", "tool_choice"), "and none of the functions, which may not be called"
+    assert not {"tools", "tool_choice", "toolConfig"} & set(made.call.fields)
+    with pytest.raises(RequestRefused, match=r"the upstream's protocol cannot say 'tools\[2\]'"):
+        said_in("chat", upstream, {**body, "tool_choice": choice}, strict=True)
+
+
+@pytest.mark.parametrize("upstream", ["messages", "mistral", "gemini", "converse"])
+def test_of_functions_and_custom_tools_that_are_allowed_the_functions_are_told(upstream: str) -> None:
+    body = {"model": "amazon.titan", "messages": [{"role": "user", "content": "hi"}], "tools": [*FUNCTIONS, *CUSTOM]}
+    allowed = [FUNCTIONS[1], CUSTOM[0]]
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": allowed}}
+    made = said_in("chat", upstream, {**body, "tool_choice": choice})
+    assert made.dropped == ("tools[2]",)
+    told = b"".join(map(bytes, made.call.fields.values()))
+    assert (b'"weather"' in told, b'"now"' in told) == (True, False)
+
+
+@pytest.mark.parametrize("upstream", ["messages", "mistral", "gemini", "converse", "responses"])
+def test_a_custom_tool_of_a_functions_name_is_another_tool(upstream: str) -> None:
+    allowed = {"mode": "auto", "tools": [{"type": "custom", "custom": {"name": "weather"}}]}
+    body = {"model": "amazon.titan", "messages": [{"role": "user", "content": "hi"}], "tools": FUNCTIONS}
+    with pytest.raises(RequestRefused, match="must be tools that `tools` declares") as caught:
+        said_in("chat", upstream, {**body, "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}})
+    assert caught.value.param == "tool_choice.allowed_tools.tools"
+
+
 def test_a_choice_that_mistral_does_not_know_is_named() -> None:
     body = {
         "model": "m",
@@ -259,7 +293,7 @@ TWICE: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
                              "parallel_tool_calls": False},
      ("text.verbosity", "tools[0].strict", "parallel_tool_calls")),
     ("responses", "gemini", {"input": [{"role": "user", "content": [
-        {"type": "input_image", "image_url": "https://example.test/a.png"}]}]}, ("input",)),
+        {"type": "input_image", "image_url": "https://example.test/a.png"}]}]}, ("input[0].content[0].image_url",)),
     ("responses", "gemini", {"input": "hi", "tools": [{**STRICT_TOOL, "name": "other"}, STRICT_TOOL], "tool_choice": {
         "type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "now"}]}}, ("tools",)),
     ("responses", "gemini", {"input": "hi", "tools": [{"type": "web_search"}, STRICT_TOOL], "tool_choice": {

@@ -53,3 +53,12 @@ def test_a_stream_that_was_left_keeps_what_was_said() -> None:
     reader.feed(event("response.created", response=whole(output=[])) + event("response.output_text.delta", delta="Hel"))
     assert (reader.id, reader.finish_reasons, reader.usage) == ("resp_1", (), None)
     assert "Hel" in reader.messages.decode()
+
+
+def test_an_answer_that_is_no_utf_8_is_not_recorded_as_one() -> None:
+    said = event("response.completed", response=whole()).replace(b"Hi", b"\x80i")
+    assert b"\x80" in said
+    reader = ResponsesReader()
+    reader.feed(said)
+    assert reader.messages == b""
+    assert reader.finish_reasons == ("completed",)

@@ -177,6 +177,17 @@ def numbered(events: bytes, number: Callable[[], int]) -> bytes:
     return events[: len(events) - len(last)] + b"event: error\ndata: " + msgspec.json.encode(said) + b"\n\n"
 
 
+def _readable(output: bytes) -> bytes:
+    """Return what is recorded of an answer: nothing where it is no UTF-8, which nobody could read again."""
+    if output.isascii():
+        return output
+    try:
+        output.decode()
+    except UnicodeDecodeError:
+        return b""
+    return output
+
+
 def _outcome(response: _Response) -> Outcome:
     error, details = response.error, response.incomplete_details
     reason = (details.reason if details else None) or response.status or ""
@@ -185,7 +196,7 @@ def _outcome(response: _Response) -> Outcome:
         response_model=response.model or "",
         response_id=response.id,
         finish_reasons=(reason,) if reason else (),
-        output=bytes(response.output),
+        output=_readable(bytes(response.output)),
         error_type=(error.code or "upstream_error") if error else "",
         error_message=(error.message or "") if error else "",
     )

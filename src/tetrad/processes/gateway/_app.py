@@ -32,17 +32,20 @@ class GatewayApp(GatewayCore):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
-        if self.relayed(path):
+        method, headers = scope["method"], dict(scope["headers"])
+        path = self.page_at(scope["path"])
+        if self.cors is not None:
+            send = _open(send, self.cors.headers(path, headers))
+        if self.relayed(method, path):
             query = scope["query_string"].decode("latin-1")
             with contextlib.suppress(AnswerTorn):  # an answer that is not ended: the server cuts the connection
                 await self.relay(method, path, query, headers, self._pieces(receive), _AsgiReply(send))
             return
-        exchange = self.exchange(method, path, headers)
+        exchange = self.exchange(method, scope["path"], headers)
         if exchange is not None:
             await self._call_model(exchange, scope, receive, send)
             return
-        if self.stored(path):
+        if self.stored(method, path):
             query = scope["query_string"].decode("latin-1")
             connection = (scope.get("extensions") or {}).get(CONNECTION)
             await self._answer_stored(method, path, query, headers, _AsgiReply(send), connection, receive)
@@ -104,7 +107,7 @@ class GatewayApp(GatewayCore):
                     gone.task.uncancel()
                     return
                 if not reply.begun:
-                    await reply.whole(*shutting_down())
+                    await reply.whole(*shutting_down(exchange))
                 raise
 
     async def _read_body(self, receive: Receive, connection: Any) -> bytes:
@@ -182,6 +185,17 @@ class _AsgiReply:
         if self._turn is not None:
             self._turn.flush()  # the record of an answer is written before its end
         await self._send({"type": "http.response.body", "body": piece, "more_body": False})
+
+
+def _open(send: Send, readers: Sequence[tuple[bytes, bytes]]) -> Send:
+    """Return what sends an answer that says which pages in browsers may read it."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *readers]}
+        await send(message)
+
+    return sent
 
 
 @contextlib.contextmanager

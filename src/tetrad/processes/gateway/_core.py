@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 
 from tetrad.kernel import Overloaded, TetradError, TooLarge, Unavailable
+from tetrad.processes.gateway._azure import PREFIX as AZURE
+from tetrad.processes.gateway._azure import azure_exchange, usual_path
+from tetrad.processes.gateway._cors import Cors
 from tetrad.processes.gateway._desk import at_desk, pass_on
 from tetrad.processes.gateway._elsewhere import (
     allowed_at,
-    dialect_of,
     is_file_of_anthropic,
     is_not_served,
     no_files_of_anthropic,
@@ -24,6 +26,7 @@ from tetrad.processes.gateway._following import EVENT_STREAM, EventFollower
 from tetrad.processes.gateway._memory import PREFIX, ControlMemory
 from tetrad.processes.gateway._metrics import Metrics
 from tetrad.processes.gateway._relay import ControlRelay, relayed
+from tetrad.processes.gateway._request_ids import RequestId, id_header
 from tetrad.processes.gateway._shedding import Shedder, priority_of
 from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import BY_PATH, AnswerTorn, Exchange, Pipeline, Reply, RequestRefused, error_body, error_event
@@ -56,7 +59,9 @@ class GatewayCore:
         relay: ControlRelay | None = None,
         tools: ToolProxy | None = None,
         turn: Turn | None = None,
+        cors: Cors | None = None,
     ) -> None:
+        self.cors = cors
         self.pipeline = pipeline
         self.metrics = metrics
         self.max_body = max_body
@@ -91,7 +96,12 @@ class GatewayCore:
             return Exchange(operation, headers, time.time_ns())
         if self._tools is not None and self._tools.serves(method, path):
             return ToolExchange(method, path, headers, time.time_ns())
-        return None
+        return azure_exchange(method, path, headers, time.time_ns()) if path.startswith(AZURE) else None
+
+    @staticmethod
+    def page_at(path: str) -> str:
+        """Return under which of our paths a page is known, whoever's client asks for it."""
+        return usual_path(path)[0] if path.startswith(AZURE) else path
 
     def serve(self, exchange: Exchange, reply: Reply) -> Awaitable[None]:
         """Answer an admitted exchange whose body is there; raises nothing but `AnswerTorn`."""
@@ -166,21 +176,28 @@ class GatewayCore:
 
     def page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Page:
         """Answer anything that is no call of a model."""
+        told = None if self.cors is None else self.cors.preflight(method, path, headers)
+        if told is not None:
+            return told
+        asked = RequestId(path, headers)
         try:
             status, content_type, body = self._page(method, path, headers)
         except TetradError as error:
-            return _refused(error, path, dialect_of(path, headers))
-        return status, [(b"content-type", content_type)], body
+            return _refused(error, path, asked)
+        return status, [(b"content-type", content_type), asked.header], body
 
-    def stored(self, path: str) -> bool:
+    def stored(self, method: str, path: str) -> bool:
         """Tell whether a page is about a stored response, which is to be asked for elsewhere."""
-        return self._memory is not None and path.startswith(PREFIX) and not is_not_served(path)
+        if self._memory is None or not path.startswith(PREFIX) or is_not_served(path):
+            return False
+        return method != "OPTIONS"
 
     async def answer_stored(
         self, method: str, path: str, query: str, headers: Mapping[bytes, bytes], reply: Reply
     ) -> None:
         """Answer what a client asks of a stored response; never raises but for cancellation."""
-        begun = _Begun(reply)
+        asked = RequestId(path, headers)
+        begun = _Begun(reply, asked.header)
         try:
             if self._memory is None:
                 raise Unavailable(
@@ -193,7 +210,8 @@ class GatewayCore:
             try:
                 followed = self._memory.followed(method, path, query, key.project)
                 if followed is None:
-                    await reply.whole(*await self._memory.page(method, path, query, key.project))
+                    page = await self._memory.page(method, path, query, key.project, asked.text)
+                    await begun.whole(*page)
                     return
                 try:
                     await _follow(followed, begun)
@@ -205,11 +223,11 @@ class GatewayCore:
             if begun.begun:
                 await reply.end(error_event(error, "responses"))
             else:
-                await reply.whole(*_refused(error, path, dialect_of(path, headers)))
+                await reply.whole(*_refused(error, path, asked))
 
-    def relayed(self, path: str) -> bool:
+    def relayed(self, method: str, path: str) -> bool:
         """Tell whether a page is about files or batches: its body and its answer pass through as they come."""
-        return at_desk(path) or (self._relay is not None and relayed(path))
+        return (at_desk(path) or (self._relay is not None and relayed(path))) and method != "OPTIONS"
 
     async def relay(
         self,
@@ -221,7 +239,8 @@ class GatewayCore:
         reply: Reply,
     ) -> None:
         """Answer what a client asks of files and batches; raises nothing but `AnswerTorn`, and for cancellation."""
-        begun = _Begun(reply)
+        asked = RequestId(path, headers)
+        begun = _Begun(reply, asked.header)
         try:
             if at_desk(path):
                 table = self.pipeline.current()
@@ -239,19 +258,23 @@ class GatewayCore:
             key = self.pipeline.current().authenticate(headers, time.time_ns())
             self.metrics.in_flight += 1
             try:
-                await self._relay.answer(method, path, query, headers, key, body, begun)
+                await self._relay.answer(method, path, query, headers, key, body, begun, asked.text)
             finally:
                 self.metrics.in_flight -= 1
         except TetradError as error:
             if begun.begun:
                 raise AnswerTorn(error.message) from error
-            await reply.whole(*_refused(error, path, dialect_of(path, headers)))
+            await reply.whole(*_refused(error, path, asked))
 
     def _page(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
         known = path in _PAGES or path.startswith("/v1/models/")
         if self._tools is not None and (path == COMBINED or path.startswith(MCP)):
             raise RequestRefused(
                 f"{method} is not allowed here", hint="use POST, GET or DELETE", status=405, code="method_not_allowed"
+            )
+        if method == "OPTIONS" and (relayed(path) or path.startswith(PREFIX)) and not is_not_served(path):
+            raise RequestRefused(
+                f"{method} is not allowed here", hint="use GET, POST or DELETE", status=405, code="method_not_allowed"
             )
         if path in BY_PATH or (known and method not in ("GET", "HEAD")):
             wanted = "POST" if path in BY_PATH else "GET"
@@ -306,21 +329,22 @@ def _anthropic_model(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Begun:
-    """A reply that tells whether its head is out."""
+    """A reply that tells whether its head is out, and in it one header more."""
 
-    __slots__ = ("_reply", "begun")
+    __slots__ = ("_header", "_reply", "begun")
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, header: tuple[bytes, bytes]) -> None:
         self._reply = reply
+        self._header = header
         self.begun = False
 
     async def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         self.begun = True
-        await self._reply.whole(status, headers, body)
+        await self._reply.whole(status, [*headers, self._header], body)
 
     async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         self.begun = True
-        await self._reply.begin(status, headers)
+        await self._reply.begin(status, [*headers, self._header])
 
     async def write(self, piece: bytes) -> None:
         await self._reply.write(piece)
@@ -356,10 +380,11 @@ def unmet(expected: bytes) -> RequestRefused:
     )
 
 
-def shutting_down() -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
+def shutting_down(exchange: Exchange) -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
     """Return the answer to whoever still waits when the gateway must end."""
     error = Unavailable("the gateway is shutting down", hint="try again", code="shutting_down")
-    return 503, [JSON, (b"retry-after", b"1")], error_body(error)
+    dialect, trace = exchange.operation.dialect, exchange.trace_id
+    return 503, [JSON, (b"retry-after", b"1"), id_header(trace, dialect)], error_body(error, dialect, trace)
 
 
 async def _follow(followed: EventFollower, reply: Reply) -> None:
@@ -371,10 +396,10 @@ async def _follow(followed: EventFollower, reply: Reply) -> None:
     await reply.end(b"")
 
 
-def _refused(error: TetradError, path: str, dialect: str) -> Page:
-    extra = [JSON]
+def _refused(error: TetradError, path: str, asked: RequestId) -> Page:
+    extra = [JSON, asked.header]
     if error.status == 405:
         extra.append((b"allow", allowed_at(path)))
     if error.retry_after_s is not None:
         extra.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
-    return error.status, extra, error_body(error, dialect)
+    return error.status, extra, error_body(error, asked.dialect, asked.text)

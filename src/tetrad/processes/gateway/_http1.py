@@ -21,7 +21,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from tetrad.kernel import InvalidInput, TetradError
+from tetrad.kernel import InvalidInput, TetradError, new_trace_id
 from tetrad.processes.gateway._body_pipe import BodyPipe
 from tetrad.processes.gateway._core import GatewayCore, shutting_down, unmet
 from tetrad.processes.gateway._wire import (
@@ -39,7 +39,7 @@ _SWEEP_S = 0.25
 _MAX_PIPELINED = 16
 _WRITE_HIGH = 65_536
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_ONCE = frozenset((b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding"))
+_ONCE = frozenset((b"host", b"authorization", b"x-api-key", b"api-key", b"content-length", b"transfer-encoding"))
 """Headers that a request may have only once: two of them could be read two ways."""
 _UNLIKE = frozenset((b"expect", b"transfer-encoding", b"upgrade", b"traceparent"))
 """Headers with which a head is parsed each time: they change what follows, or are another one's each time."""
@@ -86,6 +86,10 @@ class HttpServer:
         self.core.draining = True
         self._stopping.set()
 
+    def connect(self, loop: asyncio.AbstractEventLoop) -> HttpConnection:
+        """Return the protocol of a new connection."""
+        return HttpConnection(self, loop) if self.core.cors is None else _OpenConnection(self, loop)
+
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
         """Return once stopped and drained."""
         loop = asyncio.get_running_loop()
@@ -94,9 +98,7 @@ class HttpServer:
             loop.add_signal_handler(number, self.stop)
         self._tell_date()
         sweeper = loop.create_task(self._sweep(), name="http-deadlines")
-        servers = [
-            await loop.create_server(lambda: HttpConnection(self, loop), sock=each, backlog=BACKLOG) for each in sockets
-        ]
+        servers = [await loop.create_server(lambda: self.connect(loop), sock=each, backlog=BACKLOG) for each in sockets]
         try:
             await self._stopping.wait()
         finally:
@@ -418,7 +420,8 @@ class HttpConnection(asyncio.Protocol):
         if exchange is None:
             request.head = head
             request.query = self._url.partition(b"?")[2].decode("latin-1")
-            if self._core.relayed(request.path):
+            request.path = self._core.page_at(path)
+            if self._core.relayed(request.method, request.path):
                 request.expects = not http10 and head.get(b"expect", b"").lower() == b"100-continue"
                 request.pipe = BodyPipe(self._core.body_timeout_s, self._hold_reading, self._release_reading)
                 self._enqueue(request)
@@ -509,7 +512,7 @@ class HttpConnection(asyncio.Protocol):
             if request.pipe is not None:
                 self._task = self._loop.create_task(self._answer_relayed(request, request.pipe))
                 return
-            if self._core.stored(request.path):
+            if self._core.stored(request.method, request.path):
                 self._task = self._loop.create_task(self._answer_stored(request))
                 return
             status, headers, body = self._core.page(request.method, request.path, request.head)
@@ -531,7 +534,7 @@ class HttpConnection(asyncio.Protocol):
                 if request.error is None:
                     self._core.abandon(exchange, "client_disconnected")
             elif not reply.begun:
-                await reply.whole(*shutting_down())
+                await reply.whole(*shutting_down(exchange))
                 self._closing = True
             else:
                 self.abort()
@@ -694,8 +697,9 @@ class HttpConnection(asyncio.Protocol):
             self._receiving = None
         if not self._busy() and not answered_already:
             self._write(
-                b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-                % (_STATUS[status], len(body), body)
+                b"%scontent-type: application/json\r\nx-request-id: %s\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n%s"
+                % (_STATUS[status], new_trace_id().encode(), len(body), body)
             )
         while self._waiting:
             self._give_up(self._waiting.popleft())
@@ -777,6 +781,21 @@ class HttpConnection(asyncio.Protocol):
         if not request.keep_alive or self._core.draining or self._closing:
             return b"connection: close\r\n\r\n"
         return b"connection: keep-alive\r\n\r\n" if request.http10 else b"\r\n"
+
+
+class _OpenConnection(HttpConnection):
+    """A connection whose answers say which pages in browsers may read them."""
+
+    def _whole(self, request: _Request, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:
+        return super()._whole(request, status, [*headers, *self._readers(request)], body)
+
+    def _stream_head(self, request: _Request, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        return super()._stream_head(request, status, [*headers, *self._readers(request)])
+
+    def _readers(self, request: _Request) -> Sequence[tuple[bytes, bytes]]:
+        cors = self._core.cors
+        asked = request.head if request.exchange is None else request.exchange.headers
+        return () if cors is None else cors.headers(request.path, asked)
 
 
 class _Reply:

@@ -161,7 +161,7 @@ class ControlMemory:
         """Let nobody follow any longer."""
         self._followers.drain()
 
-    async def page(self, method: str, path: str, query: str, project: str) -> Page:
+    async def page(self, method: str, path: str, query: str, project: str, request_id: str) -> Page:
         """Answer what a client asks of a stored response; raises `TetradError`."""
         identity, _, what = path.removeprefix(PREFIX).partition("/")
         if not _ID.fullmatch(identity) or what not in ("", "input_items", "cancel"):
@@ -183,7 +183,7 @@ class ControlMemory:
         if what == "input_items":
             asked |= {name: value for name, value in parse_qsl(query) if name in _LISTED}
         target = f"{identity}/{what}" if what else identity
-        status, said, body = await self._asked(method, f"responses/{target}", asked)
+        status, said, body = await self._asked(method, f"responses/{target}", asked, request_id=request_id)
         if status >= 400:
             problem = _problem(body)
             raise RequestRefused(
@@ -220,11 +220,14 @@ class ControlMemory:
         body: bytes = b"",
         timeouts: Timeouts = _TIMEOUTS,
         client: Client | None = None,
+        request_id: str = "",
     ) -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
         asking = client or self._client
         target = f"/internal/v1/{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             headers = [("authorization", f"Bearer {self._token()}"), ("content-type", "application/json")]
+            if request_id:
+                headers.append(("x-request-id", request_id))
             request = asking.prepare(method, self._control, target, headers)
             response = await asking.send(request, body, timeouts=timeouts)
             answer = await response.read_all(_MOST_BYTES)

@@ -20,7 +20,7 @@ _TIMEOUTS = Timeouts(connect_s=2.0, first_byte_s=86_400.0, idle_s=60.0, total_s=
 """How long a whole upload may take is bounded by how long the client may pause in it, and by its size."""
 _MOST_PROBLEM = 1024 * 1024
 _PASSED = (400, 403, 404, 405, 408, 409, 413, 415, 422, 429)
-_KEPT = frozenset((b"content-type", b"content-disposition", b"x-request-id"))
+_KEPT = frozenset((b"content-type", b"content-disposition"))
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -52,8 +52,12 @@ class ControlRelay:
         key: KeyEntry,
         body: AsyncIterator[bytes],
         reply: Reply,
+        request_id: str,
     ) -> None:
-        """Answer a request; raises `TetradError` before anything is answered, and `AnswerTorn` in the middle."""
+        """Answer a request, which control knows by its id too.
+
+        Raises `TetradError` before anything is answered, and `AnswerTorn` in the middle.
+        """
         if not _PATH.fullmatch(path) or not _QUERY.fullmatch(query):
             raise RequestRefused(f"there is nothing at {path[:200]}", status=404, code="unknown_url")
         if method not in _METHODS:
@@ -61,7 +65,7 @@ class ControlRelay:
                 f"{method} is not allowed here", hint="use GET, POST or DELETE", status=405, code="method_not_allowed"
             )
         target = "/internal/v1/data" + path.removeprefix("/v1") + (f"?{query}" if query else "")
-        request = self._client.prepare(method, self._control, target, self._headers(headers, key))
+        request = self._client.prepare(method, self._control, target, self._headers(headers, key, request_id))
         try:
             if method == "POST":
                 response = await self._client.upload(request, body, timeouts=_TIMEOUTS)
@@ -75,8 +79,6 @@ class ControlRelay:
             if response.status >= 400:
                 raise _refusal(response.status, await _all(response.read_all(_MOST_PROBLEM)))
             kept = [(name, value) for name, value in response.headers if name in _KEPT]
-            if path.startswith("/v1/messages"):  # where Anthropic's clients look for it
-                kept = [(b"request-id" if name == b"x-request-id" else name, value) for name, value in kept]
             piece = await response.read()
             if response.complete:
                 await reply.whole(response.status, kept, piece + await response.read())
@@ -92,7 +94,7 @@ class ControlRelay:
         finally:
             response.close()
 
-    def _headers(self, headers: Mapping[bytes, bytes], key: KeyEntry) -> list[tuple[str, str]]:
+    def _headers(self, headers: Mapping[bytes, bytes], key: KeyEntry, request_id: str) -> list[tuple[str, str]]:
         scheme = "https" if headers.get(b"x-forwarded-proto") == b"https" else "http"
         host = headers.get(b"host", b"")
         origin = f"{scheme}://{host.decode('latin-1')}" if _HOST.fullmatch(host) else ""
@@ -102,6 +104,7 @@ class ControlRelay:
             ("x-tetrad-project", key.project),
             ("x-tetrad-key-id", key.id),
             ("x-tetrad-origin", origin),
+            ("x-request-id", request_id),
         ]
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from tetrad.kernel import InvalidInput
+from tetrad.kernel import InvalidInput, new_trace_id
 from tetrad.processes.gateway._app import CONNECTION, GatewayApp
 from tetrad.processes.gateway._wire import (
     BACKLOG,
@@ -183,8 +183,9 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             if self._nobody_else_answers():
                 body = error_body(InvalidInput(message, hint=REFUSED_HINT, code=code, status=status))
                 self.transport.write(
-                    b"HTTP/1.1 %d Refused\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-                    b"connection: close\r\n\r\n%s" % (status, len(body), body)
+                    b"HTTP/1.1 %d Refused\r\ncontent-type: application/json\r\nx-request-id: %s\r\n"
+                    b"content-length: %d\r\nconnection: close\r\n\r\n%s"
+                    % (status, new_trace_id().encode(), len(body), body)
                 )
             self.transport.close()
 

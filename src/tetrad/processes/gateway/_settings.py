@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tetrad.kit.settings import Setting, SettingsTable
+from tetrad.processes.gateway._origins import origins_of
 
 MIB = 1024 * 1024
 
@@ -140,6 +141,13 @@ TOOL_ORIGINS = Setting(
     "",
     "Web origins whose pages may call MCP servers, separated by commas, besides those of this machine.",
 )
+CORS_ORIGINS = Setting(
+    "gateway_cors_origins",
+    str,
+    "",
+    "Web origins whose pages may read the gateway's answers, such as https://app.example.com, separated by commas.",
+    check=origins_of,
+)
 
 SETTINGS = SettingsTable(
     "Gateway",
@@ -170,5 +178,6 @@ SETTINGS = SettingsTable(
         TOOL_STREAMS,
         TOOL_LISTING_S,
         TOOL_ORIGINS,
+        CORS_ORIGINS,
     ),
 )

@@ -22,6 +22,7 @@ from tetrad.limits import Gate, LimitLayer, ToolLimits
 from tetrad.limits import _settings as limiting
 from tetrad.processes.gateway import _settings as own
 from tetrad.processes.gateway._app import GatewayApp
+from tetrad.processes.gateway._cors import cors_of
 from tetrad.processes.gateway._health import HealthTeller
 from tetrad.processes.gateway._http1 import HttpServer
 from tetrad.processes.gateway._limits import ControlKeeper, SharedLeases
@@ -164,6 +165,7 @@ class Worker:
             relay=ControlRelay(relaying, control, token),
             tools=tools,
             turn=turn,
+            cors=cors_of(settings.get(own.CORS_ORIGINS)),
         )
         server = self._server(app)
         tables.load()

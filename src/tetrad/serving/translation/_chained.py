@@ -13,8 +13,10 @@ def chained(client: ModelCall, near: Translation, far: Translator, asked: ModelC
 
     Raises `RequestRefused` as `far` does.
     """
-    origins = getattr(near, "origins", ())
-    naming = Naming(client.operation.name, asked.operation.name, client.fields, origins, near.dropped)
+    naming = getattr(near, "naming", None)
+    if naming is None:
+        origins, placing = getattr(near, "origins", ()), getattr(near, "placing", None)
+        naming = Naming(client.operation.name, asked.operation.name, client.fields, origins, near.dropped, placing)
     try:
         further = far(asked, strict)
     except RequestRefused as refused:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -55,6 +55,7 @@ class Naming:
 
     `origins` tells for each message on the way which one of the client's it was, and whether its parts still stand at
     the same places; where that is not known, only the whole conversation is named. `lost` is what the first left out.
+    `placing`, which is called where something is to be named, returns what knows messages better than `origins` do.
     """
 
     def __init__(
@@ -64,7 +65,10 @@ class Naming:
         said: Mapping[str, msgspec.Raw],
         origins: Sequence[tuple[str, bool]] = (),
         lost: Collection[str] = (),
+        placing: Callable[[], Callable[[int, str], str]] | None = None,
     ) -> None:
+        self._placing = placing
+        self._place: Callable[[int, str], str] | None = None
         self._pair = client, between
         self._said = said
         self._origins = origins
@@ -79,7 +83,7 @@ class Naming:
                 return next((name for name in meant if name.partition(".")[0] in self._said), meant[-1])
         place = _PLACE.fullmatch(path)
         if place is None or self._pair[0] not in _TALK:
-            return path
+            return _TALK.get(self._pair[0], path) if path == "messages" else path
         if place[1] == "messages":
             return self._message(int(place[2]), place[3])
         return "tools" if self._tools_moved else f"tools[{place[2]}]{self._of_tool(place[3])}"
@@ -93,6 +97,9 @@ class Naming:
         return RequestRefused(message, param=name, hint=refused.hint, code=refused.code, status=refused.status)
 
     def _message(self, number: int, rest: str) -> str:
+        if self._placing is not None:
+            self._place = self._place or self._placing()
+            return self._place(number, rest)
         if number >= len(self._origins):
             return _TALK[self._pair[0]]
         origin, same = self._origins[number]

@@ -9,6 +9,7 @@ from importlib import import_module
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._chained import chained
 from tetrad.serving.translation._kinds import Translation, Translator
+from tetrad.serving.translation.functions_to_tools import with_functions
 
 TRANSLATORS: dict[tuple[str, str], str] = {
     ("chat", "messages"): "tetrad.serving.translation.chat_to_messages:translate",
@@ -47,7 +48,7 @@ def find(operation: str, spoken: Collection[str]) -> Translator | None:
     """
     for target in spoken:
         if (direct := _load(operation, target)) is not None:
-            return direct
+            return with_functions(target, direct) if operation == _PIVOT else direct
     for target in spoken:
         for pivot in (f"{_PIVOT}+{target}", f"{_PIVOT}+", _PIVOT):
             near, far = _load(operation, pivot), _load(pivot, target) or _load(_PIVOT, target)

@@ -47,6 +47,12 @@ class Item(msgspec.Struct, frozen=True):
     call_id: str | None = None
     name: str | None = None
     arguments: str | None = None
+    input: Any = None
+
+    @property
+    def is_call(self) -> bool:
+        """Whether the client is to do something: a function, or a tool of its own kind."""
+        return self.type in ("function_call", "custom_tool_call")
 
     def thought(self, maker: str) -> tuple[Reasoning, str]:
         """Return an item of reasoning and its text: the summary, or what was thought aloud where there is none."""

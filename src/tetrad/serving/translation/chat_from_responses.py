@@ -89,7 +89,7 @@ def _head(answer: Response, kind: str) -> dict[str, Any]:
 
 
 def _finish(reason: str, items: list[Item]) -> str:
-    called = any(item.type == "function_call" for item in items)
+    called = any(item.is_call for item in items)
     return _REASONS.get(reason) or ("tool_calls" if called else "stop")
 
 
@@ -105,10 +105,9 @@ def _message(items: list[Item], maker: str) -> dict[str, Any]:
             thoughts.take(*item.thought(maker))
         elif item.type == "message":
             thoughts.chars += sum(len(part.text or part.refusal or "") for part in item.content or ())
-        elif item.type == "function_call":
+        elif item.is_call:
             thoughts.calls += 1
-            function = {"name": item.name or "", "arguments": item.arguments or "{}"}
-            calls.append({"id": item.call_id or "", "type": "function", "function": function})
+            calls.append(_call(item))
     if thoughts.texts:
         message["reasoning_content"] = "".join(thoughts.texts)
     if thoughts.blocks:
@@ -116,6 +115,18 @@ def _message(items: list[Item], maker: str) -> dict[str, Any]:
     if calls:
         message["tool_calls"] = calls
     return message
+
+
+def _call(item: Item) -> dict[str, Any]:
+    if item.type == "custom_tool_call":
+        custom = {"name": item.name or "", "input": _written(item)}
+        return {"id": item.call_id or "", "type": "custom", "custom": custom}
+    function = {"name": item.name or "", "arguments": item.arguments or "{}"}
+    return {"id": item.call_id or "", "type": "function", "function": function}
+
+
+def _written(item: Item) -> str:
+    return item.input if isinstance(item.input, str) else ""
 
 
 class _Thoughts:
@@ -171,11 +182,12 @@ class ChatEvents(ResponseEvents):
 
     def _added(self, event: Event, item: Item, said: list[bytes]) -> None:
         place = event.output_index or 0
-        if item.type == "function_call" and place not in self._numbers:
+        if item.is_call and place not in self._numbers:
             number = self._numbers[place] = len(self._numbers)
             self._thoughts.calls += 1
-            function = {"name": item.name or "", "arguments": ""}
-            call = {"index": number, "id": item.call_id or "", "type": "function", "function": function}
+            kind, field = ("custom", "input") if item.type == "custom_tool_call" else ("function", "arguments")
+            begun = {"name": item.name or "", field: ""}
+            call = {"index": number, "id": item.call_id or "", "type": kind, kind: begun}
             said.append(self._chunk(b'{"tool_calls":[' + _encode(call) + b"]}"))
 
     def _delta(self, kind: str, event: Event, text: str, said: list[bytes]) -> None:
@@ -190,6 +202,8 @@ class ChatEvents(ResponseEvents):
             said.append(self._chunk(b'{"refusal":' + _encode(text) + b"}"))
         elif kind == "response.function_call_arguments.delta":
             said.append(self._arguments(place, text))
+        elif kind == "response.custom_tool_call_input.delta":
+            said.append(self._input(place, text))
         elif kind == "response.reasoning_summary_text.delta":
             part = (place, event.summary_index or 0)
             parted = self._summary is not None and self._summary[0] == place and self._summary != part
@@ -205,6 +219,10 @@ class ChatEvents(ResponseEvents):
         number = self._numbers.get(place, 0)
         return self._chunk(b'{"tool_calls":[{"index":%d,"function":{"arguments":%s}}]}' % (number, _encode(text)))
 
+    def _input(self, place: int, text: str) -> bytes:
+        number = self._numbers.get(place, 0)
+        return self._chunk(b'{"tool_calls":[{"index":%d,"custom":{"input":%s}}]}' % (number, _encode(text)))
+
     def _item(self, event: Event, item: Item, said: list[bytes]) -> None:
         """Tell what of an item was not told piece by piece."""
         place = event.output_index or 0
@@ -217,6 +235,10 @@ class ChatEvents(ResponseEvents):
             self._added(event, item, said)
             if place not in self._told:
                 said.append(self._arguments(place, item.arguments or "{}"))
+        elif item.type == "custom_tool_call":
+            self._added(event, item, said)
+            if place not in self._told and _written(item):
+                said.append(self._input(place, _written(item)))
         elif item.type == "message" and place not in self._told:
             for part in item.content or ():
                 self._thoughts.chars += len(part.text or part.refusal or "")

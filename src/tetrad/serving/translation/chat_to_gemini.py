@@ -184,7 +184,7 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         declared.append(given)
     if declared:
         said["tools"] = [{"functionDeclarations": declared}]
-    choice = choice_of(body)
+    choice = choice_of(body, losses)
     if choice is None or not declared:
         return
     config: dict[str, Any] = {}

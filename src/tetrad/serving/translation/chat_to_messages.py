@@ -175,7 +175,7 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         tools.append(given)
     if tools:
         said["tools"] = tools
-    choice = _choice(choice_of(body), losses)
+    choice = _choice(choice_of(body, losses), losses)
     parallel = body.get("parallel_tool_calls")
     if parallel is not None:
         if choice is None and tools:

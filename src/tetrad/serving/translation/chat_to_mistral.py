@@ -16,7 +16,7 @@ from tetrad.kernel import UNREADABLE
 from tetrad.serving._operations import MISTRAL
 from tetrad.serving.errors import BadAnswer, StreamBroken
 from tetrad.serving.ports import ModelCall, Outcome
-from tetrad.serving.translation._chat_tools import allowed_names, choice_of
+from tetrad.serving.translation._chat_tools import choice_of, declared_functions
 from tetrad.serving.translation._events import EventReader
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._saying import Losses, as_list, as_object, as_text, decoded, encoded, guarded
@@ -32,6 +32,7 @@ _NEUTRAL: dict[str, Any] = {
     "logprobs": False, "top_logprobs": 0, "store": False, "logit_bias": {}, "verbosity": "medium",
     "service_tier": "auto", "modalities": ["text"],
 }  # fmt: skip
+_FUNCTION = ("name", "description", "parameters", "strict")
 _ID = re.compile(r"[A-Za-z0-9]{9}")
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _encode = msgspec.json.encode
@@ -62,22 +63,13 @@ def translate(call: ModelCall, strict: bool) -> Translation:
 
 def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     tools = []
-    allowed = allowed_names(body)
-    for number, each in enumerate(as_list(body.get("tools", []), "tools")):
-        path = f"tools[{number}]"
-        tool = as_object(each, path)
-        if tool.get("type") != "function":
-            losses.lose(path)
-            continue
-        function = as_object(tool.get("function"), f"{path}.function")
-        if allowed is not None and as_text(function.get("name"), f"{path}.function.name") not in allowed:
-            continue
-        losses.rest(tool, ("type", "function"), path)
-        given = {"parameters": {"type": "object", "properties": {}}, **function}  # Mistral demands them
+    for _, _, function, _ in declared_functions(body, losses):
+        given = {name: function[name] for name in _FUNCTION if function.get(name) is not None}
+        given.setdefault("parameters", {"type": "object", "properties": {}})  # Mistral demands them
         tools.append({"type": "function", "function": given})
+    choice = choice_of(body, losses)
     if tools:
         said["tools"] = tools
-        choice = choice_of(body)
         if isinstance(choice, dict) and choice.get("type") != "function":
             losses.lose("tool_choice")
         elif choice is not None:

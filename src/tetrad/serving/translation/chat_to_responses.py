@@ -11,7 +11,7 @@ from typing import Any
 from tetrad.serving._operations import RESPONSES
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation import _response_input as item
-from tetrad.serving.translation._chat_tools import choice_of, declared_functions
+from tetrad.serving.translation._chat_tools import choice_of, declared_tools
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._placing import Placed, placed
 from tetrad.serving.translation._saying import (
@@ -42,6 +42,8 @@ _SAID = frozenset(
 )  # fmt: skip
 _NEUTRAL: dict[str, Any] = {"frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}, "stop": []}
 """What says nothing, so that leaving it out loses nothing."""
+_KINDS = {"function": ("parameters", "strict"), "custom": ("format",)}
+"""The tools that Responses have too, and what they say besides a name and a description."""
 _SEALED = "reasoning.encrypted_content"
 
 
@@ -118,12 +120,15 @@ def _text(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
 
 def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     tools = []
-    for _, _, function, said_of in declared_functions(body, losses):
+    for path, tool, function, said_of in declared_tools(body, losses, _KINDS):
+        if tool["type"] == "custom":
+            tools.append({"type": "custom", **said_of, **_format(function.get("format"), f"{path}.custom.format")})
+            continue
         given = {"type": "function", **said_of}
         given["parameters"] = function.get("parameters") or {"type": "object", "properties": {}}
         given["strict"] = function.get("strict") is True  # Responses are strict where nothing is said
         tools.append(given)
-    choice = choice_of(body)
+    choice = choice_of(body, losses, _KINDS)
     if tools:
         said["tools"] = tools
         if body.get("parallel_tool_calls") is not None:
@@ -134,16 +139,29 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
         said["tool_choice"] = choice
     elif choice is not None:
         chosen = as_object(choice, "tool_choice")
-        if chosen.get("type") == "function":
-            function = as_object(chosen.get("function"), "tool_choice.function")
-            name = as_text(function.get("name"), "tool_choice.function.name")
-            said["tool_choice"] = {"type": "function", "name": name}
+        kind = chosen.get("type")
+        if isinstance(kind, str) and kind in _KINDS:
+            named = as_object(chosen.get(kind), f"tool_choice.{kind}")
+            said["tool_choice"] = {"type": kind, "name": as_text(named.get("name"), f"tool_choice.{kind}.name")}
         else:
             losses.lose("tool_choice")
 
 
+def _format(given: Any, path: str) -> dict[str, Any]:
+    """Return how the input of a custom tool is written: a grammar stands in an object of its own with chat clients."""
+    if given is None:
+        return {}
+    said = as_object(given, path)
+    if said.get("type") != "grammar":
+        return {"format": said}
+    grammar = as_object(said.get("grammar"), f"{path}.grammar")
+    names = ("syntax", "definition")
+    return {"format": {"type": "grammar", **{n: as_text(grammar.get(n), f"{path}.grammar.{n}") for n in names}}}
+
+
 def _messages(body: dict[str, Any], losses: Losses, maker: str) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
+    custom: set[str] = set()
     for number, each in enumerate(as_list(body.get("messages"), "messages")):
         path = f"messages[{number}]"
         message = as_object(each, path)
@@ -152,12 +170,15 @@ def _messages(body: dict[str, Any], losses: Losses, maker: str) -> list[dict[str
             losses.rest(message, ("role", "content"), path)
             said.append(item.message(role, _parts(message.get("content"), path, losses, media=role == "user")))
         elif role == "assistant":
-            said += _assistant(message, path, losses, maker)
+            items = _assistant(message, path, losses, maker)
+            custom.update(each["call_id"] for each in items if each["type"] == "custom_tool_call")
+            said += items
         elif role == "tool":
             losses.rest(message, ("role", "content", "tool_call_id"), path)
             call_id = as_text(message.get("tool_call_id"), f"{path}.tool_call_id")
             output = message.get("content")
-            said.append(item.result(call_id, _parts("" if output is None else output, path, losses, media=True)))
+            result = item.result(call_id, _parts("" if output is None else output, path, losses, media=True))
+            said.append({**result, "type": "custom_tool_call_output"} if call_id in custom else result)
         else:
             no_role(role, path, losses)
     return said
@@ -215,10 +236,13 @@ def _assistant(message: dict[str, Any], path: str, losses: Losses, maker: str) -
     for number, each in enumerate(as_list(message.get("tool_calls") or [], f"{path}.tool_calls")):
         place = f"{path}.tool_calls[{number}]"
         call = as_object(each, place)
-        if call.get("type", "function") != "function":
+        kind = call.get("type", "function")
+        if kind == "custom":
+            calls.append(_custom(call, place, losses))
+        elif kind == "function":
+            calls.append(_call(call, place, losses))
+        else:
             losses.lose(place)
-            continue
-        calls.append(_call(call, place, losses))
     thoughts = _thoughts(message, path, losses, maker)
     texts = [each for each in texts if each["text"]] if calls or thoughts else texts
     return item.turn(map(_piece, placed(thoughts, texts, calls)), losses)
@@ -244,6 +268,18 @@ def _call(call: dict[str, Any], path: str, losses: Losses) -> dict[str, Any]:
         as_text(function.get("name"), f"{path}.function.name"),
         as_text(function.get("arguments") or "{}", f"{path}.function.arguments"),
     )
+
+
+def _custom(call: dict[str, Any], path: str, losses: Losses) -> dict[str, Any]:
+    inner = as_object(call.get("custom"), f"{path}.custom")
+    losses.rest(call, ("id", "type", "custom", "index"), path)
+    losses.rest(inner, ("name", "input"), f"{path}.custom")
+    return {
+        "type": "custom_tool_call",
+        "call_id": as_text(call.get("id"), f"{path}.id"),
+        "name": as_text(inner.get("name"), f"{path}.custom.name"),
+        "input": as_text(inner.get("input"), f"{path}.custom.input"),
+    }
 
 
 def _thoughts(message: dict[str, Any], path: str, losses: Losses, maker: str) -> list[Placed]:

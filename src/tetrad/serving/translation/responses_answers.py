@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -75,11 +75,18 @@ class ResponsesAnswers:
     """A `Translation` whose answers come in chat completions and go out as a response and its items.
 
     With a `maker` the chat completions were said in Messages before, and what was signed there is the maker's.
+    `placing` returns what tells where in the client's input a message stood, and what of it.
     """
 
     def __init__(
-        self, call: ModelCall, dropped: tuple[str, ...], request: Mapping[str, Any], maker: str | None = None
+        self,
+        call: ModelCall,
+        dropped: tuple[str, ...],
+        request: Mapping[str, Any],
+        maker: str | None = None,
+        placing: Callable[[], Callable[[int, str], str]] | None = None,
     ) -> None:
+        self.placing = placing
         self.call = call
         self._maker = maker
         self.dropped = dropped

@@ -7,6 +7,8 @@ left out, but for what Google or Anthropic signed, on the way to a protocol that
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from tetrad.serving._operations import CHAT
@@ -40,7 +42,7 @@ _SAID = frozenset(
 _NEEDS_MEMORY = ("previous_response_id", "conversation")
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 _FORMAT = ("name", "schema", "strict", "description")
-_Signer: TypeAlias = 'Literal["", "google", "anthropic"]'
+Signer: TypeAlias = 'Literal["", "google", "anthropic"]'
 """Whose signatures the upstream may want back."""
 
 
@@ -62,7 +64,7 @@ def translate_to_anthropic(call: ModelCall, strict: bool) -> Translation:
     return _translate(call, strict, "anthropic")
 
 
-def _translate(call: ModelCall, strict: bool, signer: _Signer) -> Translation:
+def _translate(call: ModelCall, strict: bool, signer: Signer) -> Translation:
     body, losses = decoded(call.fields), Losses(strict)
     for name in _NEEDS_MEMORY:
         if name in body:
@@ -86,11 +88,17 @@ def _translate(call: ModelCall, strict: bool, signer: _Signer) -> Translation:
         fields.setdefault(name, raw)
     return ResponsesAnswers(
         ModelCall(CHAT, fields, call.stream, usage_asked=True, strict=call.strict), losses.paths, body,
-        call.maker if signer == "anthropic" else None,
+        call.maker if signer == "anthropic" else None, partial(_place, body, signer, call.maker),
     )  # fmt: skip
 
 
-def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses, signer: _Signer) -> None:
+def _place(body: dict[str, Any], signer: Signer, maker: str) -> Callable[[int, str], str]:
+    from tetrad.serving.translation._response_places import Places
+
+    return Places(body, signer, maker)
+
+
+def _rest(body: dict[str, Any], said: dict[str, Any], losses: Losses, signer: Signer) -> None:
     reasoning = as_object(body.get("reasoning", {}), "reasoning")
     if reasoning.get("effort") is not None:
         said["reasoning_effort"] = as_text(reasoning["effort"], "reasoning.effort")
@@ -193,8 +201,12 @@ def _declares_others(body: dict[str, Any]) -> bool:
     return bool(wanted) and wanted <= declared - {"function"}
 
 
-def _messages(body: dict[str, Any], losses: Losses, signer: _Signer, maker: str) -> list[dict[str, Any]]:
-    talk = _Talk(losses, signer, maker)
+def _messages(body: dict[str, Any], losses: Losses, signer: Signer, maker: str) -> list[dict[str, Any]]:
+    return talked(Talk(losses, signer, maker), body)
+
+
+def talked(talk: Talk, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages of a whole request."""
     if "instructions" in body:
         talk.say("system", as_text(body["instructions"], "instructions"))
     given = body.get("input")
@@ -209,14 +221,14 @@ def _messages(body: dict[str, Any], losses: Losses, signer: _Signer, maker: str)
     return talk.finished()
 
 
-class _Talk:
+class Talk:
     """Messages in the making. `_turn` is the assistant's message that calls and thoughts still join.
 
     `_chars` counts the characters of its content. It is `_parted` where the last thing in it is a thought that
     Anthropic signed: then a text goes on with it, so that the thought is followed by what it was followed by.
     """
 
-    def __init__(self, losses: Losses, signer: _Signer, maker: str) -> None:
+    def __init__(self, losses: Losses, signer: Signer, maker: str) -> None:
         self._losses = losses
         self._signer = signer
         self._maker = maker
