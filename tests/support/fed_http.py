@@ -10,7 +10,8 @@ from typing import Any
 from tetrad.kernel import TetradError
 from tetrad.processes.gateway._core import GatewayCore
 from tetrad.processes.gateway._cors import Cors
-from tetrad.processes.gateway._http1 import HttpConnection, HttpServer
+from tetrad.processes.gateway._http1 import HttpServer
+from tetrad.processes.gateway._http1_connection import HttpConnection
 from tetrad.serving import BY_PATH, Exchange, error_body
 
 

@@ -180,7 +180,7 @@ def main() -> int:
         for module in INSTRUMENTED:
             importlib.import_module(module)
     if target == "http":
-        from tetrad.processes.gateway._http1 import HttpConnection
+        from tetrad.processes.gateway._http1_connection import HttpConnection
 
         for name in ("data_received", "on_headers_complete", "on_header", "on_body", "on_message_complete", "_refuse"):
             setattr(HttpConnection, name, atheris.instrument_func(getattr(HttpConnection, name)))

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from support.fed_http import Core, Transport, settled
-from tetrad.processes.gateway._http1 import HttpConnection, HttpServer
+from tetrad.processes.gateway._http1 import HttpServer
+from tetrad.processes.gateway._http1_connection import HttpConnection
 
 REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 Answering = Callable[[Any, Transport], Awaitable[None]]
