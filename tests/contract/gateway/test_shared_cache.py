@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from contract.gateway.conftest import with_claude
 from support import gateway as g
 from support.fake_anthropic import FakeAnthropic
+from support.fake_control import FakeControl
 from support.fake_openai import FakeOpenAI
 from support.gateway import GatewayProcess, make_table, prepare_home, spooled
 from support.ports import free_port
@@ -255,6 +257,20 @@ def test_a_full_server_is_told_of_and_fails_no_call(world: World) -> None:
         assert one.process.metric("tetrad_gateway_cache_server_up") == 1
         assert one.process.metric("tetrad_gateway_cache_server_writable") == 0
         assert "OOM" in one.process.log()
+
+
+def test_control_is_told_how_the_server_does(world: World) -> None:
+    with FakeControl() as control, world.gateway("one", control_url=control.url) as one:
+        one.cache("a")
+        one.stored(1)
+
+        def told() -> dict[str, Any] | None:
+            reports = [json.loads(report)["answers"] for report in control.health.values()]
+            return next((each for each in reports if each["counts"]["stored"] == 1), None)
+
+        answers = wait_until(told, timeout_s=20, what="a report")
+        assert answers is not None
+        assert (answers["state"], answers["why"], answers["counts"]["absent"]) == ("up", "", 1)
 
 
 def test_disk_and_server_together_are_asked_in_this_order(world: World) -> None:
