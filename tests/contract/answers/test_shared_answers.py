@@ -291,6 +291,31 @@ async def test_a_server_that_lies_costs_nothing_but_misses(lie: str) -> None:
             assert made.state.counts["failed"] + made.state.counts["broken"] >= 1
 
 
+async def test_connections_that_a_firewall_forgot_cost_one_silence_and_not_one_each() -> None:
+    clock, silent = Time(), asyncio.Event()
+
+    async def old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            if not silent.is_set():
+                writer.write(b"$0\r\n\r\n")
+
+    async def fresh(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            writer.write(b"$0\r\n\r\n")
+
+    async with raw_server(*[old] * 8, fresh) as server:
+        with answers(f"redis://127.0.0.1:{server.port}/0", deadline_s=0.5, now_s=clock) as made:
+            await asyncio.gather(*(made.get([str(number)]) for number in range(8)))
+            assert server.accepted == 8
+            silent.set()
+            assert await made.get(["a"]) == [None]
+            assert made.state.state == "down"
+            clock.now_s += 5.01
+            assert await made.get(["a"]) == [None]
+            await asyncio.gather(*(made.get([str(number)]) for number in range(8)))
+            assert (made.state.state, made.state.counts["failed"]) == ("up", 1)
+
+
 async def test_writes_that_do_not_keep_up_are_left_out_and_counted(server: RedisServer) -> None:
     with answers(server.url, entry_bytes=1_000_000) as made:
         await made.put("first", b"x", 60)

@@ -223,6 +223,7 @@ class RedisAnswers:
             log.warning("shared answers are not looked for: %s; asked again every %g s", why, REST_S)
         self._why = why
         self._rest_until_s = self._now_s() + REST_S
+        self._end_idle()  # they may be as dead as the one that said nothing
 
     def _works(self) -> None:
         if self._why:
