@@ -53,6 +53,7 @@ export function CachePage() {
   const policies = useQuery(cachesQuery(project));
   const found = useQuery({ ...cachesQuery(project, q, sort), placeholderData: keepPreviousData });
   const use = useQuery({ ...cacheUseQuery(project, window), placeholderData: keepPreviousData });
+  const server = useQuery(cacheServerQuery(project));
   const [act, setAct] = useState<Act>(null);
   const queries = useQueryClient();
   const refresh = (): void => {
@@ -76,7 +77,7 @@ export function CachePage() {
         </>
       }
     >
-      {use.data === undefined ? <Panel label="What the cache did">{use.isError ? <ErrorState error={use.error} retry={() => void use.refetch()} busy={use.isFetching} /> : <Loading rows={4} />}</Panel> : <Use use={use.data} />}
+      {use.data === undefined ? <Panel label="What the cache did">{use.isError ? <ErrorState error={use.error} retry={() => void use.refetch()} busy={use.isFetching} /> : <Loading rows={4} />}</Panel> : <Use use={use.data} shared={server.data !== undefined && server.data.state !== "none"} />}
       <Server project={project} />
       <Panel title="Policies" note={`whose answers are kept; what it did in the ${WORDS[window]}`} flush>
         {policies.data === undefined ? (
@@ -141,7 +142,7 @@ function nameOf(app: string): string {
   return app === OTHERS ? "all other calls" : app;
 }
 
-function Use({ use }: { use: CacheUse }) {
+function Use({ use, shared }: { use: CacheUse; shared: boolean }) {
   const all = sumUse(use);
   const times = useMemo(() => use.series.map((point) => Date.parse(point.at)), [use]);
   const series = useMemo(
@@ -154,7 +155,7 @@ function Use({ use }: { use: CacheUse }) {
   const tiles: [string, string, string][] = [
     ["Hit rate", percent(all.hit_rate), `${count(all.hits)} of ${count(all.hits + all.misses)} calls`],
     ["Similar questions", count(all.similar_hits), "of the hits"],
-    ["From the shared cache", count(all.shared_hits), "of the hits; the rest lay in the gateway itself"],
+    ...(shared || all.shared_hits > 0 ? [["From the shared cache", count(all.shared_hits), "of the hits"] satisfies [string, string, string]] : []),
     ["Saved", savedOf(all), all.unpriced_hits > 0 ? `and ${plural(all.unpriced_hits, "answer")} of unknown price` : "what the answers had cost"],
     ["Saved tokens", compact(all.saved_tokens), "in and out"],
     ["Saved time", duration(all.saved_ms), "that models took"],
