@@ -161,16 +161,16 @@ async def test_a_hung_server_delays_one_call_by_the_deadline_and_no_other_until_
     server: RedisServer,
 ) -> None:
     clock = Time()
-    with answers(server.url, deadline_s=0.1, now_s=clock) as made:
+    with answers(server.url, deadline_s=1.0, now_s=clock) as made:
         await made.put("a", b"x", 60)
         assert await made.get(["a"]) == [b"x"]
         server.pause()
         try:
             started = time.monotonic()
-            found = await asyncio.wait_for(asyncio.gather(*(made.get(["a"]) for _ in range(50))), 5)
+            found = await asyncio.wait_for(asyncio.gather(*(made.get(["a"]) for _ in range(50))), 30)
             assert found == [[None]] * 50
-            assert time.monotonic() - started >= 0.1
-            assert (made.state.state, made.state.why) == ("down", "it did not answer in 0.1 s")
+            assert time.monotonic() - started >= 0.99
+            assert (made.state.state, made.state.why) == ("down", "it did not answer in 1 s")
             failed = made.state.counts["failed"]
             assert await made.get(["a"]) == [None]
             await made.put("b", b"y", 60)
@@ -282,7 +282,7 @@ LIES: dict[str, Act] = {
 @pytest.mark.parametrize("lie", LIES)
 async def test_a_server_that_lies_costs_nothing_but_misses(lie: str) -> None:
     async with raw_server(LIES[lie]) as liar:
-        with answers(f"redis://127.0.0.1:{liar.port}/0", deadline_s=0.2) as made:
+        with answers(f"redis://127.0.0.1:{liar.port}/0", deadline_s=10.0) as made:
             assert await made.get(["a"]) == [None]
             await made.put("a", b"x", 60)
             assert made.state.counts["found"] == made.state.counts["stored"] == 0
@@ -304,7 +304,7 @@ async def test_connections_that_a_firewall_forgot_cost_one_silence_and_not_one_e
             writer.write(b"$0\r\n\r\n")
 
     async with raw_server(*[old] * 8, fresh) as server:
-        with answers(f"redis://127.0.0.1:{server.port}/0", deadline_s=0.5, now_s=clock) as made:
+        with answers(f"redis://127.0.0.1:{server.port}/0", deadline_s=2.0, now_s=clock) as made:
             await asyncio.gather(*(made.get([str(number)]) for number in range(8)))
             assert server.accepted == 8
             silent.set()

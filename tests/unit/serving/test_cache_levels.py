@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from support import gateway as g
@@ -127,6 +128,26 @@ async def test_a_store_that_fails_is_passed_over_for_the_next(near: Store, far: 
     assert (await two.chat()).cache == "hit"
     await two.cache.close()
     assert two.cache.counts.store_failures == 2, "one search and one write"
+
+
+async def test_what_another_version_kept_is_read_where_it_says_all_that_is_needed_and_is_a_miss_where_not(
+    far: Store,
+) -> None:
+    one = Bench(shared=[far])
+    await one.chat()
+    await one.cache.close()
+    ((name, kept),) = far.kept.items()
+    fields = msgspec.msgpack.decode(kept)
+    for told, expected in (
+        ({**fields, "of_tomorrow": [1]}, "hit"),
+        ({each: value for each, value in fields.items() if each != "expires_ns"}, "miss"),
+        ({**fields, "body": 1}, "miss"),
+        ({**fields, "key": b"of another question"}, "miss"),
+        ({**fields, "stream": True}, "miss"),
+        ([1], "miss"),
+    ):
+        far.kept[name] = msgspec.msgpack.encode(told)
+        assert (await Bench(shared=[far]).chat()).cache == expected
 
 
 async def test_an_answer_whose_time_is_up_is_not_taken_from_a_store_that_still_has_it(far: Store) -> None:
