@@ -25,6 +25,8 @@ class Store:
         self.asked: list[list[str]] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.puts = asyncio.Event()
+        self.puts.set()
         self.fails = False
 
     async def get(self, names: Sequence[str]) -> list[bytes | None]:
@@ -35,6 +37,7 @@ class Store:
         return [self.kept.get(name) for name in names]
 
     async def put(self, name: str, data: bytes, ttl_s: float) -> None:
+        await self.puts.wait()
         if self.fails:
             raise OSError("it fails")
         self.kept[name] = data
@@ -148,6 +151,16 @@ async def test_what_another_version_kept_is_read_where_it_says_all_that_is_neede
     ):
         far.kept[name] = msgspec.msgpack.encode(told)
         assert (await Bench(shared=[far]).chat()).cache == expected
+
+
+async def test_writes_never_hold_answers_up_and_those_that_pile_up_are_left_out_and_counted(far: Store) -> None:
+    bench = Bench(shared=[far])
+    far.puts.clear()
+    assert [(await bench.chat(f"{number}")).cache for number in range(70)] == ["miss"] * 70
+    assert bench.cache.counts.store_failures == 6, "64 are under way"
+    far.puts.set()
+    await bench.cache.close()
+    assert (len(far.kept), bench.cache.counts.stored) == (64, 70)
 
 
 async def test_an_answer_whose_time_is_up_is_not_taken_from_a_store_that_still_has_it(far: Store) -> None:

@@ -188,7 +188,9 @@ class RedisAnswers:
                 return
             until = b"%d" % max(1, int(ttl_s * 1000))
             command = [b"SET", self._prefix + sealing.name(name), box, b"PX", until]
-            if await self._ask(self._writer, [command]) != [b"OK"]:
+            async with asyncio.timeout(_WRITE_S):
+                said = await self._ask(self._writer, [command])
+            if said != [b"OK"]:
                 self._writer.close()  # what it says next may be meant for this command
                 raise RedisUnreachable("Redis neither takes an answer nor refuses it", hint="is it Redis 6 or later?")
         except RedisRefused as error:  # full, or a replica: it may well be read
@@ -198,6 +200,8 @@ class RedisAnswers:
                 log.warning("cached answers are not shared: %s; asked again every %g s", error.message, REST_S)
             self._why_not_written = error.message
             self._works()
+        except TimeoutError:
+            self._failed(f"it did not take an answer in {_WRITE_S:g} s")
         except TetradError as error:
             self._failed(error.message)
         else:
