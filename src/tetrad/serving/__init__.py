@@ -74,7 +74,7 @@ from tetrad.serving._probe import ProviderCheck, ProviderProbe
 from tetrad.serving._providers import ProviderDirectory, ProviderModel, ProviderSpec, upstream_of
 from tetrad.serving._reach import reach_of
 from tetrad.serving._readiness import Readiness
-from tetrad.serving._route_plan import GatewayHealth, TargetHealth
+from tetrad.serving._route_plan import AnswersState, GatewayHealth, TargetHealth
 from tetrad.serving._route_spec import (
     BreakerPolicy,
     Condition,
@@ -141,6 +141,7 @@ __all__ = [
     "AccessSubject",
     "AnswerTorn",
     "AnsweredLine",
+    "AnswersState",
     "AppRoute",
     "Attempt",
     "BadAnswer",

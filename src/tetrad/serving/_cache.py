@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from tetrad.kernel import Clock, Usage
-from tetrad.serving._cache_forms import stream_of, whole_of, without_usage
+from tetrad.serving._cache_forms import without_usage
 from tetrad.serving._cache_key import answer_key, may_be_cached, one_form, question
-from tetrad.serving._cache_store import CacheCounts, CachedAnswer, MemoryAnswers, decode_answer, encode_answer
+from tetrad.serving._cache_levels import Levels
+from tetrad.serving._cache_store import CacheCounts, CachedAnswer, MemoryAnswers
 from tetrad.serving._dispatch import Dispatch
 from tetrad.serving._exchange import Attempt, Exchange
 from tetrad.serving._model import CachePolicy, RouteTable
@@ -22,15 +22,12 @@ from tetrad.serving.ports import Answer, ModelCall, Outcome, SharedAnswers, Simi
 if TYPE_CHECKING:
     from tetrad.serving._routing import Route
 
-log = logging.getLogger(__name__)
 HEADER = b"x-tetrad-cache"
 _MODES = ("on", "off", "refresh")
 _BY_REQUEST = CachePolicy()
 _WHOLE: Final = frozenset(("stop", "end_turn", "stop_sequence", "completed"))
 _TOOLS: Final = frozenset(("tool_calls", "tool_use", "function_call"))
 _PIECE = 16_384
-_MOST_WRITES = 64
-"""Writes to the shared store, or to the index of questions, that may be under way; further ones are left out."""
 
 
 class Cache:
@@ -39,7 +36,8 @@ class Cache:
     Only whole, good answers are kept: status 200, received to their end, finished by the model itself (not cut by a
     limit or a filter), no larger than `entry_bytes`, given by the model that the route names; tool calls where the
     policy allows them. Equal calls that come while the first is under way wait for its answer, at most `wait_s`. What
-    fails here (disk, index) costs a miss and never the answer.
+    fails here (disk, server, index) costs a miss and never the answer. `shared` are asked in their order, and only for
+    keys whose contents may be recorded.
     """
 
     def __init__(
@@ -47,20 +45,19 @@ class Cache:
         memory: MemoryAnswers,
         clock: Clock,
         *,
-        shared: SharedAnswers | None = None,
+        shared: Sequence[SharedAnswers] = (),
         similar: SimilarQuestions | None = None,
         entry_bytes: int = 1024 * 1024,
         wait_s: float = 30.0,
     ) -> None:
         self.memory = memory
         self.counts = CacheCounts()
+        self._levels = Levels(memory, shared, clock, self.counts)
         self._clock = clock
-        self._shared = shared
         self._similar = similar
         self._entry_bytes = entry_bytes
         self._wait_s = wait_s
         self._flights: dict[bytes, asyncio.Future[None]] = {}
-        self._writes: set[asyncio.Task[None]] = set()
 
     def bind(self, table: RouteTable, following: Dispatch) -> Dispatch:
         """Look at calls of apps with a policy, and at those that ask for the cache; see `Layer`."""
@@ -90,7 +87,7 @@ class Cache:
 
     async def close(self) -> None:
         """Let the writes under way end."""
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        await self._levels.close()
 
     async def _plain(self, exchange: Exchange, route: Route, call: ModelCall, following: Dispatch) -> Answer:
         self.counts.results["off"] += 1
@@ -104,17 +101,17 @@ class Cache:
             return await self._plain(exchange, route, call, order.following)
         if order.refresh:
             return await self._call(exchange, route, call, order, key)
-        on_disk = self._on_disk(exchange)
-        found = await self._find(key, call, on_disk=on_disk)
+        shared = _may_share(exchange)
+        found = await self._levels.find(key, call, shared=shared)
         if found is not None:
-            return self._hit(exchange, route, call, found, "hit")
+            return self._hit(exchange, route, call, *found, "hit")
         asked = question(exchange, route, call, order.policy) if self._similar is not None else None
         flight = self._flights.get(key)
         if flight is not None:
             await asyncio.wait((flight,), timeout=self._wait_s)
-            found = await self._find(key, call, on_disk=on_disk)
+            found = await self._levels.find(key, call, shared=shared)
             if found is not None:
-                return self._hit(exchange, route, call, found, "joined")
+                return self._hit(exchange, route, call, *found, "joined")
             # the first call failed, or its answer could not be kept: everybody for themselves, else they would queue
             return await self._call(exchange, route, call, order, key, asked)
         landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -128,10 +125,10 @@ class Cache:
         exchange.on_done.append(land)
         try:
             if asked is not None:
-                near = await self._near(asked, call, order.policy, on_disk=on_disk)
+                near = await self._near(asked, call, order.policy, shared=shared)
                 if near is not None:
                     land()
-                    return self._hit(exchange, route, call, near[0], "similar", near[1])
+                    return self._hit(exchange, route, call, *near[0], "similar", near[1])
             return await self._call(exchange, route, call, order, key, asked, land)
         except BaseException:
             land()
@@ -184,85 +181,24 @@ class Cache:
                 cost=made.pricer.cost(outcome.usage) if made.pricer and outcome.usage else None,
                 currency=made.pricer.currency if made.pricer else "USD",
             )
-            self._store(entry, asked, on_disk=self._on_disk(exchange), ttl_s=order.policy.ttl_s)
+            self._levels.keep(entry, shared=_may_share(exchange))
+            if asked is not None and self._similar is not None:
+                self._levels.later(self._remember(asked, entry.key, order.policy.ttl_s))
 
         return _Watched(answer, keep, land, strip=strip, most=self._entry_bytes, result=result)
-
-    # what is kept
-
-    def _on_disk(self, exchange: Exchange) -> bool:
-        """Contents that their key does not let us record go nowhere but into memory."""
-        return self._shared is not None and exchange.key is not None and exchange.key.content == "full"
-
-    async def _find(self, key: bytes, call: ModelCall, *, on_disk: bool) -> CachedAnswer | None:
-        forms = (call.stream, not call.stream) if one_form(call) else (call.stream,)
-        now_ns = self._clock.now_ns()
-        for stream in forms:
-            found = self.memory.get(key, stream, now_ns)
-            if found is None and on_disk:
-                found = await self._fetch(key, stream, now_ns)
-            if found is not None and stream != call.stream:
-                found = _other_form(found)
-            if found is not None:
-                return found
-        return None
-
-    async def _fetch(self, key: bytes, stream: bool, now_ns: int) -> CachedAnswer | None:
-        if self._shared is None:
-            return None
-        try:
-            data = await self._shared.get(_name(key, stream))
-        except OSError as error:
-            self._note_failure("read", error)
-            return None
-        found = decode_answer(data) if data is not None else None
-        if found is None or found.key != key or found.stream != stream or found.expires_ns <= now_ns:
-            return None
-        self.memory.put(found)
-        return found
-
-    def _store(self, entry: CachedAnswer, asked: tuple[str, str] | None, *, on_disk: bool, ttl_s: int) -> None:
-        self.memory.put(entry)
-        self.counts.stored += 1
-        if on_disk:
-            self._later(self._write(entry))
-        if asked is not None and self._similar is not None:
-            self._later(self._remember(asked, entry.key, ttl_s))
-
-    def _later(self, work: Awaitable[None]) -> None:
-        if len(self._writes) >= _MOST_WRITES:
-            self.counts.store_failures += 1
-            work.close()  # type: ignore[attr-defined] # a coroutine that must not be left waiting
-            return
-        task = asyncio.ensure_future(work)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-
-    async def _write(self, entry: CachedAnswer) -> None:
-        if self._shared is None:
-            return
-        try:
-            await self._shared.put(_name(entry.key, entry.stream), encode_answer(entry))
-        except OSError as error:
-            self._note_failure("written", error)
-
-    def _note_failure(self, what: str, error: OSError) -> None:
-        if not self.counts.store_failures:
-            log.warning("cached answers cannot be %s: %s; such requests are misses", what, error)
-        self.counts.store_failures += 1
 
     # similar questions
 
     async def _near(
-        self, asked: tuple[str, str], call: ModelCall, policy: CachePolicy, *, on_disk: bool
-    ) -> tuple[CachedAnswer, float] | None:
+        self, asked: tuple[str, str], call: ModelCall, policy: CachePolicy, *, shared: bool
+    ) -> tuple[tuple[CachedAnswer, str], float] | None:
         if self._similar is None:
             return None
         nearest = await self._similar.find(*asked, policy.threshold)
         if nearest is None:
             return None
         key, score = nearest
-        found = await self._find(key, call, on_disk=on_disk)
+        found = await self._levels.find(key, call, shared=shared)
         return None if found is None else (found, score)
 
     async def _remember(self, asked: tuple[str, str], key: bytes, ttl_s: int) -> None:
@@ -277,10 +213,12 @@ class Cache:
         route: Route,
         call: ModelCall,
         found: CachedAnswer,
+        level: str,
         how: str,
         score: float | None = None,
     ) -> Answer:
         self.counts.results[how] += 1
+        self.counts.found[level] += 1
         self.counts.saved_tokens += found.tokens_in + found.tokens_out
         now_ns = self._clock.now_ns()
         model = route.model
@@ -288,7 +226,7 @@ class Cache:
         made.cost, made.currency = "0", found.currency
         exchange.attempts.append(made)
         exchange.status = made.status = 200
-        return _Replayed(found, call, now_ns, how, score)
+        return _Replayed(found, call, now_ns, level, how, score)
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -366,7 +304,9 @@ class _Replayed:
     status = 200
     dropped: tuple[str, ...] = ()
 
-    def __init__(self, found: CachedAnswer, call: ModelCall, now_ns: int, how: str, score: float | None) -> None:
+    def __init__(
+        self, found: CachedAnswer, call: ModelCall, now_ns: int, level: str, how: str, score: float | None
+    ) -> None:
         age_s = max(0, now_ns - found.made_ns) // 1_000_000_000
         self.stream = found.stream
         self.received_ns = now_ns
@@ -378,6 +318,7 @@ class _Replayed:
             "tetrad.cache": "hit",
             "cache_hit": "true",
             "cache.kind": "similar" if how == "similar" else "exact",
+            "cache.level": level,
             "cache.age_s": str(age_s),
             "cache.saved_tokens": str(found.tokens_in + found.tokens_out),
             "cache.saved_ms": str(found.took_ns // 1_000_000),
@@ -414,6 +355,11 @@ class _Replayed:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _may_share(exchange: Exchange) -> bool:
+    """Contents that their key does not let us record go nowhere but into memory."""
+    return exchange.key is not None and exchange.key.content == "full"
 
 
 def _mode(asked: str | bytes | None) -> str:
@@ -453,13 +399,6 @@ def _calls_tools(output: bytes) -> bool:
     return False
 
 
-def _other_form(found: CachedAnswer) -> CachedAnswer | None:
-    body = whole_of(found.body) if found.stream else stream_of(found.body)
-    if body is None:
-        return None
-    return msgspec.structs.replace(found, body=body, stream=not found.stream, content_type="application/json")
-
-
 def _pieces(events: bytes) -> Iterator[bytes]:
     """Cut a stream where events end, into pieces that a slow client can take one by one."""
     start = 0
@@ -468,10 +407,6 @@ def _pieces(events: bytes) -> Iterator[bytes]:
         end = len(events) if end < 0 else end + 2
         yield events[start:end]
         start = end
-
-
-def _name(key: bytes, stream: bool) -> str:
-    return f"{key.hex()}.{'stream' if stream else 'whole'}"
 
 
 def _with_usage(raw: msgspec.Raw | None) -> msgspec.Raw:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +70,8 @@ class CacheCounts:
     results: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("hit", "similar", "joined", "miss", "refresh", "off"), 0)
     )
+    found: dict[str, int] = field(default_factory=lambda: {"memory": 0})
+    """Hits by the level that the answer was found in."""
     stored: int = 0
     store_failures: int = 0
     saved_tokens: int = 0
@@ -128,18 +131,20 @@ class FileAnswers:
     for longest goes first. Only the owner can read it.
     """
 
+    level = "disk"
+
     def __init__(self, folder: Path, *, most_bytes: int) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
         self._written = 0
         self._swept_s = 0.0
 
-    async def get(self, name: str) -> bytes | None:
-        """Return what lies under a name."""
-        return await asyncio.to_thread(self._read, name)
+    async def get(self, names: Sequence[str]) -> list[bytes | None]:
+        """Return what lies under each name."""
+        return await asyncio.to_thread(lambda: [self._read(name) for name in names])
 
-    async def put(self, name: str, data: bytes) -> None:
-        """Keep bytes under a name; raises `OSError` where the disk takes none."""
+    async def put(self, name: str, data: bytes, ttl_s: float) -> None:  # noqa: ARG002 - files go by use and room
+        """Keep bytes under a name until they have to make room; raises `OSError` where the disk takes none."""
         await asyncio.to_thread(self._write, name, data)
 
     def _path(self, name: str) -> Path:

@@ -15,7 +15,7 @@ from tetrad.kernel import InvalidInput, TooLarge
 from tetrad.kit.http import Page, PageParams, Search, page_of_all, requires
 from tetrad.serving._key_uses import MAX_USES
 from tetrad.serving._providers import ProviderDirectory
-from tetrad.serving._route_directory import ProviderHealth, RouteDirectory, RouteHealth, TargetSummary
+from tetrad.serving._route_directory import AnswersHealth, ProviderHealth, RouteDirectory, RouteHealth, TargetSummary
 from tetrad.serving._route_plan import GatewayHealth
 from tetrad.serving._route_spec import MAX_ALIASES, MAX_TARGETS, ModelRoute
 
@@ -161,6 +161,32 @@ class ProviderHealthView(BaseModel):
         return cls(**msgspec.to_builtins(found))
 
 
+class CacheServerView(BaseModel):
+    """How the Valkey or Redis that gateways share cached answers in does, as workers told within 30 s.
+
+    `state` is the worst that one of them sees: `none` where none has such a server, `untried` where nothing was asked
+    of it yet. Counts add up over workers, since each began.
+    """
+
+    workers: int
+    state: Literal["none", "untried", "up", "read_only", "down"]
+    why: str = Field(description="What it said, or did not, where it is not up")
+    found: int = Field(description="Searches that found an answer")
+    absent: int = Field(description="Searches that found none")
+    passed: int = Field(description="Searches not made: it rests after a failure, or all connections are busy")
+    stored: int = Field(description="Answers that it took")
+    dropped: int = Field(description="Answers that were not sent: too large, too many at once, or it rests")
+    failed: int = Field(description="Searches and writes that failed")
+    broken: int = Field(description="Entries passed over: this installation did not make them")
+
+    @classmethod
+    def of(cls, found: AnswersHealth) -> CacheServerView:
+        """Render what is known."""
+        names = ("found", "absent", "passed", "stored", "dropped", "failed", "broken")
+        counts = {name: found.counts.get(name, 0) for name in names}
+        return cls(workers=found.workers, state=found.state, why=found.why, **counts)
+
+
 def route_router(directory: RouteDirectory, health: RouteHealth) -> APIRouter:
     """Return the routes of routes, with their prefix."""
     routes = APIRouter(prefix="/api/v1/projects/{project}/routes", tags=["serving"])
@@ -223,6 +249,15 @@ def gateway_health_router(health: RouteHealth, providers: ProviderDirectory, not
         """Tell how the keys of a provider do, and how many calls wait for it."""
         return ProviderHealthView.of(health.provider(providers.get(project, name).name))
 
+    @routes.get(
+        "/api/v1/projects/{project}/cache-server",
+        dependencies=[requires("control")],
+        operation_id="get_cache_server",
+    )
+    def get_cache_server(project: str) -> CacheServerView:  # noqa: ARG001 - one server is for all projects
+        """Tell how the Valkey or Redis does that gateways share cached answers in."""
+        return CacheServerView.of(health.answers())
+
     @routes.put(
         "/internal/v1/gateways/{worker}/health",
         dependencies=[requires("internal")],
@@ -230,7 +265,7 @@ def gateway_health_router(health: RouteHealth, providers: ProviderDirectory, not
         status_code=204,
     )
     def report_gateway_health(worker: Annotated[str, Path(max_length=300)], body: dict[str, Any]) -> None:
-        """Take a gateway worker's report of how the targets of routes do, and of which keys were used."""
+        """Take a gateway worker's report: how targets of routes and shared answers do, and which keys were used."""
         report = _converted(body, GatewayHealth)
         if len(report.uses) > MAX_USES:
             raise TooLarge(f"a report of {len(report.uses):,} keys that were used", hint=f"at most {MAX_USES:,}")

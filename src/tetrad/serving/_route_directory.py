@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -106,6 +106,21 @@ class ProviderHealth(msgspec.Struct, frozen=True):
     refused: int
 
 
+class AnswersHealth(msgspec.Struct, frozen=True):
+    """How the server of shared answers does, over the `workers` that told of it lately: their worst state, and why.
+
+    Counts add up over these workers, since each began; see `AnswersState`.
+    """
+
+    workers: int = 0
+    state: Literal["none", "untried", "up", "read_only", "down"] = "none"
+    why: str = ""
+    counts: dict[str, int] = {}
+
+
+_WORST_FIRST = ("down", "read_only", "up", "untried")
+
+
 class RouteHealth:
     """The newest report of every gateway worker, in memory: a control plane that starts anew knows in seconds."""
 
@@ -118,6 +133,8 @@ class RouteHealth:
         """Take a worker's report in place of its last one."""
         if len(report.targets) > MAX_REPORTED or len(report.keys) > MAX_REPORTED:
             raise TooLarge(f"a report of {len(report.targets)} targets", hint=f"at most {MAX_REPORTED}")
+        if report.answers is not None and (len(report.answers.counts) > 100 or len(report.answers.why) > 1000):
+            raise TooLarge("a report of a server of shared answers", hint="at most 100 counts and 1,000 characters")
         report = msgspec.structs.replace(report, uses={})
         now = self._clock.monotonic()
         with self._lock:
@@ -152,6 +169,18 @@ class RouteHealth:
             waiting=int(sum(gate.get("waiting", 0) for gate in gates)),
             refused=int(sum(gate.get("refused", 0) for gate in gates)),
         )
+
+    def answers(self) -> AnswersHealth:
+        """Return how the server that gateways share answers in does; `none` where no gateway tells of one."""
+        told = [report.answers for report in self._fresh() if report.answers is not None]
+        if not told:
+            return AnswersHealth()
+        worst = min(told, key=lambda each: _WORST_FIRST.index(each.state))
+        counts: dict[str, int] = {}
+        for each in told:
+            for name, count in each.counts.items():
+                counts[name] = counts.get(name, 0) + count
+        return AnswersHealth(len(told), worst.state, worst.why, counts)
 
     def _fresh(self) -> list[GatewayHealth]:
         now = self._clock.monotonic()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from decimal import Decimal
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -290,6 +290,19 @@ class TargetHealth(msgspec.Struct, frozen=True):
     counts: dict[str, int]
 
 
+class AnswersState(msgspec.Struct, frozen=True):
+    """How a server of shared answers does, as one worker sees it, and what became of its reads and writes.
+
+    `why` says what the server answered, or did not, where it is not `up`. Reads `found` an answer or it was `absent`;
+    `passed` were not made, since the server rests or all connections were busy. Writes are `stored` or `dropped`.
+    `failed` is about both; `broken` entries were not made by this installation.
+    """
+
+    state: Literal["untried", "up", "read_only", "down"] = "untried"
+    why: str = ""
+    counts: dict[str, int] = {}
+
+
 class GatewayHealth(msgspec.Struct, frozen=True):
     """What one gateway worker tells of the targets of routes, the keys and gates of providers, and clients' keys."""
 
@@ -298,6 +311,8 @@ class GatewayHealth(msgspec.Struct, frozen=True):
     gates: dict[str, dict[str, float]] = {}
     uses: dict[str, int] = {}
     """Keys of clients, by id, that were used since control last heard of them: when, in nanoseconds."""
+    answers: AnswersState | None = None
+    """How the server does that gateways share answers in, where there is one."""
 
 
 def _priced(targets: Sequence[Target], currency: str) -> list[Target]:

@@ -344,6 +344,9 @@ _POLICY_COLUMNS = {
     "similar": lambda row: row["semantic"] if row["semantic"] == "off" else f"{row['semantic']} >= {row['threshold']}",
 }
 _SAMPLE = re.compile(r"tetrad_gateway_cache_(\w+)\{(.*)\} (\S+)")
+_LABEL = re.compile(r'(result|level|outcome)="(\w+)"')
+_LABELLED = {"result": "requests", "level": "found in", "outcome": "server"}
+_GAUGES = {"server_up": "workers that the server answers", "server_writable": "workers whose answers it takes"}
 
 
 def _cache_path(project: str, app: str = "") -> str:
@@ -438,7 +441,8 @@ def _cache_samples(gateway: str) -> list[dict[str, Any]]:
         ) from None
     found: dict[str, int] = {}
     for name, labels, value in _SAMPLE.findall(answer.text):
-        result = re.search(r'result="(\w+)"', labels)
-        what = f"requests: {result[1]}" if result else name.removesuffix("_total").replace("_", " ")
+        label = _LABEL.search(labels)
+        plain_name = _GAUGES.get(name, name.removesuffix("_total").replace("_", " "))
+        what = f"{_LABELLED[label[1]]}: {label[2]}" if label else plain_name
         found[what] = found.get(what, 0) + int(float(value))
     return [{"what": what, "count": count} for what, count in found.items()]

@@ -197,14 +197,21 @@ class Stage(Protocol):
 class SharedAnswers(Protocol):
     """Where the workers of one or more machines find each other's cached answers. Losing any of it is no loss."""
 
-    async def get(self, name: str) -> bytes | None:
-        """Return what was put under a name, whole, or None. Raises `OSError` where the store cannot be read."""
+    level: str
+    """What it is called in traces and metrics: `disk`, `server`."""
+
+    async def get(self, names: Sequence[str]) -> list[bytes | None]:
+        """Return what was put under each name, whole, or None.
+
+        A store in the network answers within a fraction of a second, with nothing where it is slow or away. Raises
+        `OSError` where the store cannot be read.
+        """
         ...
 
-    async def put(self, name: str, data: bytes) -> None:
+    async def put(self, name: str, data: bytes, ttl_s: float) -> None:
         """Keep bytes under a name, all or nothing, in the place of earlier ones; the store bounds itself.
 
-        Raises `OSError` where the store takes none.
+        Nobody wants them after `ttl_s`. Raises `OSError` where the store takes none.
         """
         ...
 

@@ -394,8 +394,8 @@ class ColumnStore:
             parameters,
         )
         apps = [
-            CachedBy(app, hits, similar, misses, refreshes, unpriced, tokens, ms, _costs(currencies, amounts))
-            for app, hits, similar, misses, refreshes, unpriced, tokens, ms, _, currencies, amounts in found
+            CachedBy(app, hits, similar, shared, misses, refreshes, unpriced, tokens, ms, _costs(currencies, amounts))
+            for app, hits, similar, shared, misses, refreshes, unpriced, tokens, ms, _, currencies, amounts in found
         ]
         return CacheUse(window, bucket_s, tuple(apps), tuple(CachePoint(*row) for row in points))
 
@@ -473,6 +473,7 @@ _SAVED = "splitByChar(' ', attributes['cache.saved_cost'])"
 _PRICED_HIT = f"{_CACHE} = 'hit' AND attributes['cache.saved_cost'] != ''"
 _CACHED = f"""
     countIf({_CACHE} = 'hit'), countIf({_CACHE} = 'hit' AND attributes['cache.kind'] = 'similar'),
+    countIf({_CACHE} = 'hit' AND attributes['cache.level'] = 'server'),
     countIf({_CACHE} = 'miss'), countIf({_CACHE} = 'refresh'),
     countIf({_CACHE} = 'hit' AND attributes['cache.saved_cost'] = ''),
     sum(toUInt64OrZero(attributes['cache.saved_tokens'])), sum(toUInt64OrZero(attributes['cache.saved_ms'])),

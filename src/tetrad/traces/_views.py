@@ -262,13 +262,15 @@ class Traffic(msgspec.Struct, frozen=True):
 class CachedBy(msgspec.Struct, frozen=True):
     """What the cache did for the calls of one app, those of no app where `app` is empty.
 
-    `misses` were answered by a model, and kept where they could be; `refreshes` asked for that. `saved` adds up what
+    `shared_hits` were found in the server that gateways share: mostly what another one paid for. `misses` were answered
+    by a model, and kept where they could be; `refreshes` asked for that. `saved` adds up what
     the answers had cost when they were made; that of `unpriced_hits` is not known.
     """
 
     app: str
     hits: int
     similar_hits: int
+    shared_hits: int
     misses: int
     refreshes: int
     unpriced_hits: int

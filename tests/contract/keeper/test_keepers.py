@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from support.limits import LocalKeeper, rule
-from support.redis_server import find_server, running_redis
+from support.redis_server import running_redis, skip_without_server
 from tetrad.adapters.limits_redis import RedisKeeper, RedisRefused, RedisUnreachable
 from tetrad.kernel import InvalidInput, SystemClock
 from tetrad.limits import LeaseState, Refused, Sync
@@ -20,16 +19,11 @@ from tetrad.serving import LimitRule
 
 RATE, LARGE, CALLS = rule("requests", 10), rule("tokens", 100_000), rule("concurrency", 3)
 RULES = {each.id: each for each in (RATE, LARGE, CALLS)}
-MISSING = "no Redis is installed (apt-get install redis-server, or set TETRAD_TEST_REDIS): its keeper is NOT TESTED"
 
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if find_server() is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.warn(MISSING, UserWarning, stacklevel=1)
-        pytest.skip(MISSING)
+    skip_without_server("its keeper")
     with running_redis(tmp_path_factory.mktemp("redis")) as url:
         yield url
 

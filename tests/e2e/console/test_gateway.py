@@ -282,6 +282,7 @@ def test_what_the_cache_saves_is_shown_and_it_is_cleared(
     row = page.get_by_role("row", name=re.compile("all other calls"))
     expect(row).to_contain_text(re.compile(r"\d+ %"))  # other tests of this product look into the cache too
     expect(row).to_contain_text(re.compile(r"\$0\.0"))
+    expect(page.get_by_role("region", name="Shared by gateways")).to_contain_text("TETRAD_GATEWAY_CACHE_URL")
     shot(page, "cache")
     row.get_by_role("button", name=re.compile("^Actions")).click()
     page.get_by_role("menuitem", name="Clear…").click()

@@ -8,6 +8,7 @@ import pytest
 from tetrad.kernel import FixedClock, TooLarge
 from tetrad.kit.db import Database
 from tetrad.serving import (
+    AnswersState,
     BreakerPolicy,
     Condition,
     Deadlines,
@@ -138,6 +139,19 @@ def test_what_gateways_tell_is_added_up_per_project_and_forgotten_when_they_are_
     assert health.of("nobody") == []
     clock.advance(FRESH_S + 1)
     assert health.of("default") == []
+
+
+def test_the_worst_that_a_gateway_tells_of_shared_answers_is_shown_until_it_is_silent() -> None:
+    clock = FixedClock()
+    health = RouteHealth(clock)
+    assert health.answers().state == "none"
+    for worker, told in enumerate((AnswersState("up"), AnswersState("down", "away"), AnswersState("untried"))):
+        health.note(f"w{worker}", GatewayHealth(answers=told))
+    assert (health.answers().state, health.answers().why, health.answers().workers) == ("down", "away", 3)
+    health.note("w1", GatewayHealth(answers=AnswersState("up")))
+    assert (health.answers().state, health.answers().why) == ("up", "")
+    clock.advance(FRESH_S + 1)
+    assert health.answers().state == "none"
 
 
 def test_a_report_that_is_too_large_is_refused() -> None:

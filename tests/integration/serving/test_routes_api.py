@@ -118,6 +118,29 @@ async def test_the_console_sees_what_gateways_tell(database: Database) -> None:
     assert (found["route"], found["open"], found["workers"], found["outcomes"]) == ("smart", 1, 1, {"timeout": 4})
 
 
+async def test_the_console_sees_how_the_server_of_shared_answers_does(database: Database) -> None:
+    app, _, key = made(database)
+    path = "/api/v1/projects/default/cache-server"
+    up = {"state": "up", "counts": {"found": 3, "absent": 1, "stored": 2}}
+    full = {"state": "read_only", "why": "OOM command not allowed", "counts": {"found": 1, "failed": 1, "dropped": 4}}
+    async with caller(app, INTERNAL_TOKEN) as gateway, caller(app, key) as person:
+        assert (await person.get(path)).json()["state"] == "none"
+
+        async def tell(worker: str, answers: object) -> int:
+            sent = await gateway.put(f"/internal/v1/gateways/{worker}/health", json={**TOLD, "answers": answers})
+            return sent.status_code
+
+        assert [await tell("host-0", up), await tell("host-1", full), await tell("host-2", None)] == [204] * 3
+        assert (await person.get(path)).json() == {
+            "workers": 2, "state": "read_only", "why": "OOM command not allowed", "found": 4, "absent": 1, "passed": 0,
+            "stored": 2, "dropped": 4, "failed": 1, "broken": 0,
+        }  # fmt: skip
+        assert await tell("host-1", {"state": "asleep"}) == 400
+        assert await tell("host-1", {"counts": {str(number): 1 for number in range(101)}}) == 413
+        assert (await gateway.get(path)).status_code in (401, 403)
+        assert (await person.get("/api/v1/projects/other/cache-server")).status_code in (403, 404)
+
+
 async def through(http: httpx.AsyncClient, path: str, **asked: Any) -> list[str]:
     """Go through a list two at a time; return the names."""
     names: list[str] = []

@@ -98,15 +98,16 @@ def test_the_cache_tells_what_it_saved_and_never_takes_unknown_prices_for_nothin
 
     lookup("miss", "bot")
     lookup("refresh", "bot")
-    lookup("hit", "bot", kind="exact", saved_tokens="17", saved_ms="900", saved_cost="0.000000000001 USD")
-    lookup("hit", "bot", kind="similar", saved_tokens="3", saved_ms="100", saved_cost="0.25 EUR")
+    distant = {"level": "server", "saved_cost": "0.000000000001 USD"}
+    lookup("hit", "bot", kind="exact", saved_tokens="17", saved_ms="900", **distant)
+    lookup("hit", "bot", kind="similar", level="memory", saved_tokens="3", saved_ms="100", saved_cost="0.25 EUR")
     lookup("hit", "bot", kind="exact", saved_tokens="3", saved_ms="100", saved_cost="1.50 USD")
     lookup("hit", "", kind="exact", saved_tokens="5", saved_ms="10")
     kept.ship(a_call("acme", project=project, app="bot"))  # the cache was not asked
 
     use = kept.traces.cache_use(project, "1h")
     bot, others = use.apps
-    assert (bot.app, bot.hits, bot.similar_hits, bot.misses, bot.refreshes) == ("bot", 3, 1, 1, 1)
+    assert (bot.app, bot.hits, bot.similar_hits, bot.shared_hits, bot.misses, bot.refreshes) == ("bot", 3, 1, 1, 1, 1)
     assert (bot.saved_tokens, bot.saved_ms, bot.unpriced_hits) == (23, 1100, 0)
     assert {(cost.amount, cost.currency) for cost in bot.saved} == {("1.500000000001", "USD"), ("0.25", "EUR")}
     assert (others.app, others.hits, others.unpriced_hits, others.saved) == ("", 1, 1, ())

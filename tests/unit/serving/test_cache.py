@@ -360,8 +360,8 @@ async def test_memory_is_bounded_by_entries_and_bytes() -> None:
 
 
 async def test_workers_of_one_machine_share_answers_through_files(tmp_path: Path) -> None:
-    one = Bench(shared=FileAnswers(tmp_path / "cache", most_bytes=1_000_000))
-    two = Bench(shared=FileAnswers(tmp_path / "cache", most_bytes=1_000_000))
+    one = Bench(shared=[FileAnswers(tmp_path / "cache", most_bytes=1_000_000)])
+    two = Bench(shared=[FileAnswers(tmp_path / "cache", most_bytes=1_000_000)])
     await one.chat()
     await one.cache.close()
     reply = await two.chat()
@@ -371,36 +371,36 @@ async def test_workers_of_one_machine_share_answers_through_files(tmp_path: Path
 
 @pytest.mark.parametrize("key", [g.OFF_KEY, g.REDACTED_KEY])
 async def test_contents_that_must_not_be_recorded_do_not_touch_the_disk(tmp_path: Path, key: str) -> None:
-    bench = Bench(shared=FileAnswers(tmp_path / "cache", most_bytes=1_000_000))
+    bench = Bench(shared=[FileAnswers(tmp_path / "cache", most_bytes=1_000_000)])
     assert [(await bench.chat(key=key)).cache for _ in range(2)] == ["miss", "hit"]
     await bench.cache.close()
     assert not (tmp_path / "cache").exists()
 
 
 async def test_a_damaged_file_is_a_miss(tmp_path: Path) -> None:
-    one = Bench(shared=FileAnswers(tmp_path, most_bytes=1_000_000))
+    one = Bench(shared=[FileAnswers(tmp_path, most_bytes=1_000_000)])
     await one.chat()
     await one.cache.close()
     (path,) = files(tmp_path)
     path.write_bytes(path.read_bytes()[:-20])
-    two = Bench(shared=FileAnswers(tmp_path, most_bytes=1_000_000))
+    two = Bench(shared=[FileAnswers(tmp_path, most_bytes=1_000_000)])
     assert (await two.chat()).cache == "miss"
 
 
 async def test_a_file_under_another_ones_name_is_a_miss(tmp_path: Path) -> None:
-    one = Bench(shared=FileAnswers(tmp_path, most_bytes=1_000_000))
+    one = Bench(shared=[FileAnswers(tmp_path, most_bytes=1_000_000)])
     await one.chat("a")
     await one.chat("b")
     await one.cache.close()
     first, second = files(tmp_path)
     first.write_bytes(second.read_bytes())
-    two = Bench(shared=FileAnswers(tmp_path, most_bytes=1_000_000))
+    two = Bench(shared=[FileAnswers(tmp_path, most_bytes=1_000_000)])
     assert sorted([(await two.chat("a")).cache, (await two.chat("b")).cache]) == ["hit", "miss"]
 
 
 async def test_a_disk_that_takes_nothing_costs_no_answer(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
-    bench = Bench(shared=FileAnswers(tmp_path / "cache", most_bytes=1_000_000))
+    bench = Bench(shared=[FileAnswers(tmp_path / "cache", most_bytes=1_000_000)])
     assert (await bench.chat()).status == 200
     await bench.cache.close()
     assert bench.cache.counts.store_failures >= 1
@@ -410,17 +410,17 @@ async def test_a_disk_that_takes_nothing_costs_no_answer(tmp_path: Path) -> None
 async def test_the_folder_is_swept_to_its_limit_oldest_first(tmp_path: Path) -> None:
     store = FileAnswers(tmp_path, most_bytes=10_000)
     for n in range(30):
-        await store.put(f"{n:02}abc.whole", b"x" * 1000)
+        await store.put(f"{n:02}abc.whole", b"x" * 1000, 60.0)
     store.sweep()
     left = [path.name for path in files(tmp_path)]
     assert sum(path.stat().st_size for path in files(tmp_path)) <= 10_000
     assert left[-1].startswith("29")
-    assert await store.get("00abc.whole") is None
+    assert await store.get(["00abc.whole"]) == [None]
 
 
 async def test_what_a_killed_writer_left_is_swept_and_what_is_being_written_is_not(tmp_path: Path) -> None:
     store = FileAnswers(tmp_path, most_bytes=10_000)
-    await store.put("00abc.whole", b"x")
+    await store.put("00abc.whole", b"x", 60.0)
     left, fresh = tmp_path / "00" / "00old.whole.1.tmp", tmp_path / "00" / "00new.whole.2.tmp"
     for path in (left, fresh):
         path.write_bytes(b"half")

@@ -19,6 +19,7 @@ export type TargetHealth = Schemas["TargetSummaryView"];
 export type CachePolicy = Schemas["CacheView"];
 export type CacheBody = Schemas["CacheBody"];
 export type CacheUse = Schemas["CacheUseView"];
+export type CacheServer = Schemas["CacheServerView"];
 export type Secret = Schemas["SecretView"];
 
 /** So many secrets are chosen from. */
@@ -138,6 +139,13 @@ export const cacheUseQuery = (project: string, window: Window) =>
     queryKey: ["cache-use", project, window],
     queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/cache-use", { params: { path: { project }, query: { window } }, signal })),
     refetchInterval: window === "15m" ? LIVE_MS : 15_000,
+  });
+
+export const cacheServerQuery = (project: string) =>
+  queryOptions({
+    queryKey: ["cache-server", project],
+    queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/cache-server", { params: { path: { project } }, signal })),
+    refetchInterval: LIVE_MS,
   });
 
 export function putCache(project: string, app: string, body: CacheBody): Promise<CachePolicy> {

@@ -1102,6 +1102,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/cache-server": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Cache Server
+         * @description Tell how the Valkey or Redis does that gateways share cached answers in.
+         */
+        get: operations["get_cache_server"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/cache-use": {
         parameters: {
             query?: never;
@@ -4501,7 +4521,7 @@ export interface paths {
         get?: never;
         /**
          * Report Gateway Health
-         * @description Take a gateway worker's report of how the targets of routes do, and of which keys were used.
+         * @description Take a gateway worker's report: how targets of routes and shared answers do, and which keys were used.
          */
         put: operations["report_gateway_health"];
         post?: never;
@@ -5808,6 +5828,11 @@ export interface components {
             saved_ms: number;
             /** Saved Tokens */
             saved_tokens: number;
+            /**
+             * Shared Hits
+             * @description Hits that were found in the Valkey or Redis that gateways share
+             */
+            shared_hits: number;
             /** Similar Hits */
             similar_hits: number;
             /** Unpriced Hits */
@@ -5827,6 +5852,62 @@ export interface components {
             hits: number;
             /** Misses */
             misses: number;
+        };
+        /**
+         * CacheServerView
+         * @description How the Valkey or Redis that gateways share cached answers in does, as workers told within 30 s.
+         *
+         *     `state` is the worst that one of them sees: `none` where none has such a server, `untried` where nothing was asked
+         *     of it yet. Counts add up over workers, since each began.
+         */
+        CacheServerView: {
+            /**
+             * Absent
+             * @description Searches that found none
+             */
+            absent: number;
+            /**
+             * Broken
+             * @description Entries passed over: this installation did not make them
+             */
+            broken: number;
+            /**
+             * Dropped
+             * @description Answers that were not sent: too large, too many at once, or it rests
+             */
+            dropped: number;
+            /**
+             * Failed
+             * @description Searches and writes that failed
+             */
+            failed: number;
+            /**
+             * Found
+             * @description Searches that found an answer
+             */
+            found: number;
+            /**
+             * Passed
+             * @description Searches not made: it rests after a failure, or all connections are busy
+             */
+            passed: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "none" | "untried" | "up" | "read_only" | "down";
+            /**
+             * Stored
+             * @description Answers that it took
+             */
+            stored: number;
+            /**
+             * Why
+             * @description What it said, or did not, where it is not up
+             */
+            why: string;
+            /** Workers */
+            workers: number;
         };
         /**
          * CacheUseView
@@ -15355,6 +15436,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_cache_server: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheServerView"];
+                };
             };
             /** @description The request was refused or failed */
             default: {

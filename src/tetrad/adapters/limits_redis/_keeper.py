@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from tetrad.adapters.limits_redis._resp import Connection, RedisUnreachable, Value
+from tetrad.kit.redis import Connection, RedisUnreachable, Value
 from tetrad.limits import Grant, LeaseState, Sync, SyncReply
 from tetrad.serving import LimitRule
 
@@ -127,7 +127,7 @@ class RedisKeeper:
     """Keep what refills and calls at once in a Redis that the gateways share; `rule` finds a rule by its id."""
 
     def __init__(self, url: str, rule: Callable[[str], LimitRule | None], *, timeout_s: float = _TIMEOUT_S) -> None:
-        self._connection = Connection(url, timeout_s=timeout_s)
+        self._connection = Connection(url, setting="TETRAD_LIMITS_URL", timeout_s=timeout_s)
         self._rule = rule
         self._turn = asyncio.Lock()
 

@@ -102,6 +102,7 @@ class CachedByView(BaseModel):
     app: str
     hits: int
     similar_hits: int
+    shared_hits: int = Field(description="Hits that were found in the Valkey or Redis that gateways share")
     misses: int
     refreshes: int
     hit_rate: float | None = Field(description="Hits of hits and misses; a share of 1")
@@ -118,6 +119,7 @@ class CachedByView(BaseModel):
             app=found.app,
             hits=found.hits,
             similar_hits=found.similar_hits,
+            shared_hits=found.shared_hits,
             misses=found.misses,
             refreshes=found.refreshes,
             hit_rate=found.hits / looked_up if looked_up else None,

@@ -1,4 +1,4 @@
-"""Tell control how the targets of routes do and which keys were used, for the console; requests never wait for it."""
+"""Tell control how routes and shared answers do and which keys were used; requests never wait for it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class HealthTeller:
         uses = self._uses()
         told = uses.take(time.time_ns(), all_of_them=last)
         health = msgspec.structs.replace(self._health(), uses=told)
-        if not health.targets and not health.keys and not told:
+        if not health.targets and not health.keys and not told and health.answers is None:
             return False
         heard = False
         try:

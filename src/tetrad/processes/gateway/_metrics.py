@@ -13,7 +13,7 @@ import msgspec
 
 from tetrad.kit.spool import SpoolWriter
 from tetrad.processes.gateway._shedding import Shedder
-from tetrad.serving import Cache, Exchange, GatewayHealth
+from tetrad.serving import AnswersState, Cache, Exchange, GatewayHealth
 from tetrad.tools import Absences, ToolExchange
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,16 @@ _HELP = {
     "tetrad_gateway_provider_waiting": ("gauge", "Calls that wait for their turn at a provider."),
     "tetrad_gateway_provider_refused_total": ("counter", "Calls refused because too many waited at a provider."),
     "tetrad_gateway_cache_requests_total": ("counter", "Requests of which the cache was asked, by what came of it."),
+    "tetrad_gateway_cache_found_total": ("counter", "Answers from the cache, by where they lay."),
+    "tetrad_gateway_cache_server_up": ("gauge", "Whether the server of shared answers answered when last asked."),
+    "tetrad_gateway_cache_server_writable": ("gauge", "Whether the server of shared answers took the last one."),
+    "tetrad_gateway_cache_server_total": ("counter", "Reads and writes of the server of shared answers, by outcome."),
     "tetrad_gateway_cache_stored_total": ("counter", "Answers that were cached."),
     "tetrad_gateway_cache_evicted_total": ("counter", "Cached answers that had to make room."),
-    "tetrad_gateway_cache_failures_total": ("counter", "Cached answers that the shared store did not give or take."),
+    "tetrad_gateway_cache_failures_total": (
+        "counter",
+        "Cached answers that the disk did not give or take in time.",
+    ),
     "tetrad_gateway_cache_similar_failures_total": ("counter", "Searches for similar questions that failed."),
     "tetrad_gateway_cache_saved_tokens_total": ("counter", "Tokens that no model had to read or write."),
     "tetrad_gateway_cache_entries": ("gauge", "Answers in the worker's memory."),
@@ -89,6 +96,7 @@ class Metrics:
         self.connected = False
         self.routes: Callable[[], GatewayHealth] = GatewayHealth
         self.cache: Cache | None = None
+        self.answers: Callable[[], AnswersState | None] = lambda: None
         self.tool_streams: Callable[[], int] = int
         self.tool_absences: Absences | None = None
         self._tools: dict[tuple[str, str, str], int] = {}
@@ -187,6 +195,12 @@ class Metrics:
         yield from _route_samples(self.routes())
         if self.cache is not None:
             yield from _cache_samples(self.cache)
+            answers = self.answers()
+            if answers is not None:
+                yield "tetrad_gateway_cache_server_up", "", int(answers.state in ("up", "read_only"))
+                yield "tetrad_gateway_cache_server_writable", "", int(answers.state == "up")
+                for outcome, count in answers.counts.items():
+                    yield "tetrad_gateway_cache_server_total", f'outcome="{outcome}"', count
         yield "tetrad_gateway_tasks", "", self.tasks()
         yield "tetrad_gateway_resident_bytes", "", _resident_bytes()
 
@@ -220,6 +234,8 @@ def _cache_samples(cache: Cache) -> Iterator[tuple[str, str, float]]:
     counts = cache.counts
     for result, count in counts.results.items():
         yield "tetrad_gateway_cache_requests_total", f'result="{result}"', count
+    for level, count in counts.found.items():
+        yield "tetrad_gateway_cache_found_total", f'level="{level}"', count
     yield "tetrad_gateway_cache_stored_total", "", counts.stored
     yield "tetrad_gateway_cache_evicted_total", "", cache.memory.evicted
     yield "tetrad_gateway_cache_failures_total", "", counts.store_failures

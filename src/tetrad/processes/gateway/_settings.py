@@ -100,6 +100,24 @@ CACHE_DISK_BYTES = Setting(
     "Most bytes of cached answers in the home folder, which the workers of a machine share; 0: none.",
     minimum=0,
 )
+CACHE_URL = Setting(
+    "gateway_cache_url",
+    str,
+    "",
+    "Valkey or Redis that gateways share cached answers in, such as redis://host:6379/1; empty: each keeps its own.",
+    secret=True,
+)
+CACHE_PREFIX = Setting(
+    "gateway_cache_prefix", str, "tetrad:answer:", "What names of cached answers begin with in that Valkey or Redis."
+)
+CACHE_DEADLINE_S = Setting(
+    "gateway_cache_deadline_s",
+    float,
+    0.1,
+    "Longest wait of a call for that Valkey or Redis; past it the model is asked.",
+    minimum=0.001,
+    maximum=10,
+)
 CACHE_WAIT_S = Setting(
     "gateway_cache_wait_s", float, 30.0, "Longest wait of a call for an equal one that is under way.", minimum=0
 )
@@ -169,6 +187,9 @@ SETTINGS = SettingsTable(
         CACHE_ENTRIES,
         CACHE_ENTRY_BYTES,
         CACHE_DISK_BYTES,
+        CACHE_URL,
+        CACHE_PREFIX,
+        CACHE_DEADLINE_S,
         CACHE_WAIT_S,
         SIMILAR_DEADLINE_S,
         STORED_CONNECTIONS,

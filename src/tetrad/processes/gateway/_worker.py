@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
 from tetrad.kit.logs import register_secret
@@ -49,6 +51,7 @@ from tetrad.serving import (
     Remembering,
     RouteTable,
 )
+from tetrad.serving.ports import SharedAnswers
 from tetrad.tools import Sessions, ToolProxy
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ class Worker:
         self.home = Home.of(settings)
         self.index = index
         self.metrics = Metrics(str(index))
+        self._end_answers: Callable[[], None] = lambda: None
 
     async def run(self, listening: socket.socket) -> None:
         """Serve on a listening socket until SIGTERM or SIGINT."""
@@ -147,7 +151,7 @@ class Worker:
         shipper = Shipper(spool, home.spool, client=internal, control=control, token=token, shipped=self._count_shipped)
         teller = HealthTeller(
             f"{socket.gethostname()}-{self.index}",
-            partial(_health, pipeline),
+            lambda: msgspec.structs.replace(_health(pipeline), answers=self.metrics.answers()),
             uses=partial(_key_uses, pipeline),
             client=internal,
             control=control,
@@ -196,6 +200,7 @@ class Worker:
             shipper.close()
             if cache is not None:
                 await cache.close()
+                self._end_answers()
             await providers.close()
             await client.close()
             await internal.close()
@@ -210,10 +215,26 @@ class Worker:
         if not most_bytes:
             return None
         disk_bytes = settings.get(own.CACHE_DISK_BYTES)
+        shared: list[SharedAnswers] = []
+        if disk_bytes:
+            shared.append(FileAnswers(self.home.cache, most_bytes=disk_bytes))
+        if settings.get(own.CACHE_URL):
+            from tetrad.adapters.answers_redis import RedisAnswers  # only where it is wanted
+
+            server = RedisAnswers(
+                settings.get(own.CACHE_URL),
+                partial(keyring_of, settings, self.home),
+                prefix=settings.get(own.CACHE_PREFIX),
+                deadline_s=settings.get(own.CACHE_DEADLINE_S),
+                entry_bytes=settings.get(own.CACHE_ENTRY_BYTES),
+            )
+            self.metrics.answers = lambda: server.state
+            self._end_answers = server.close
+            shared.append(server)
         cache = Cache(
             MemoryAnswers(most_bytes=most_bytes, most_entries=settings.get(own.CACHE_ENTRIES)),
             clock,
-            shared=FileAnswers(self.home.cache, most_bytes=disk_bytes) if disk_bytes else None,
+            shared=shared,
             similar=InferenceSimilar(
                 internal, self.home.run / "inference.sock", deadline_s=settings.get(own.SIMILAR_DEADLINE_S)
             ),

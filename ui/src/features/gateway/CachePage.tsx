@@ -4,7 +4,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconDots, IconEdit, IconEraser, IconPlus, IconTrash } from "@tabler/icons-react";
 import { lazy, Suspense, useMemo, useState } from "react";
 import { appsQuery } from "@/api/apps";
-import { CACHE_SORTS, cachesQuery, cacheUseQuery, clearCache, deleteCache, putCache, type CacheBody, type CachePolicy, type CacheSort, type CacheUse } from "@/api/gateway";
+import { CACHE_SORTS, cacheServerQuery, cachesQuery, cacheUseQuery, clearCache, deleteCache, putCache, type CacheBody, type CachePolicy, type CacheSort, type CacheUse } from "@/api/gateway";
 import { WINDOWS, type Window } from "@/api/overview";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
@@ -17,7 +17,7 @@ import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
-import { savedOf, sumUse } from "./cacheUse";
+import { savedOf, stateOf, sumUse } from "./cacheUse";
 import type { CacheSearch } from "./search";
 
 const Chart = lazy(() => import("@/kit/Chart"));
@@ -53,6 +53,7 @@ export function CachePage() {
   const policies = useQuery(cachesQuery(project));
   const found = useQuery({ ...cachesQuery(project, q, sort), placeholderData: keepPreviousData });
   const use = useQuery({ ...cacheUseQuery(project, window), placeholderData: keepPreviousData });
+  const server = useQuery(cacheServerQuery(project));
   const [act, setAct] = useState<Act>(null);
   const queries = useQueryClient();
   const refresh = (): void => {
@@ -76,7 +77,8 @@ export function CachePage() {
         </>
       }
     >
-      {use.data === undefined ? <Panel label="What the cache did">{use.isError ? <ErrorState error={use.error} retry={() => void use.refetch()} busy={use.isFetching} /> : <Loading rows={4} />}</Panel> : <Use use={use.data} />}
+      {use.data === undefined ? <Panel label="What the cache did">{use.isError ? <ErrorState error={use.error} retry={() => void use.refetch()} busy={use.isFetching} /> : <Loading rows={4} />}</Panel> : <Use use={use.data} shared={server.data !== undefined && server.data.state !== "none"} />}
+      <Server project={project} />
       <Panel title="Policies" note={`whose answers are kept; what it did in the ${WORDS[window]}`} flush>
         {policies.data === undefined ? (
           policies.isError ? (
@@ -114,11 +116,33 @@ export function CachePage() {
   );
 }
 
+/** The Valkey or Redis that gateways share answers in: whether it is there, and what became of reads and writes. */
+function Server({ project }: { project: string }) {
+  const server = useQuery(cacheServerQuery(project));
+  if (server.data === undefined) return <Panel label="Shared by gateways">{server.isError ? <ErrorState error={server.error} retry={() => void server.refetch()} busy={server.isFetching} /> : <Loading rows={1} />}</Panel>;
+  const { found, absent, passed, stored, dropped, failed, broken } = server.data;
+  const { tone, word, text } = stateOf(server.data);
+  const facts = [
+    `${count(found)} of ${count(found + absent)} searches found an answer`,
+    `${count(stored)} kept`,
+    ...(passed > 0 ? [`${plural(passed, "search", "searches")} not made`] : []),
+    ...(dropped > 0 ? [`${count(dropped)} not sent`] : []),
+    ...(failed > 0 ? [`${count(failed)} failed`] : []),
+    ...(broken > 0 ? [`${plural(broken, "entry", "entries")} of others passed over`] : []),
+  ];
+  return (
+    <Panel title="Shared by gateways" note="since the gateways began" side={<Chip tone={tone}>{word}</Chip>}>
+      <p style={{ margin: 0, overflowWrap: "anywhere" }}>{text}</p>
+      {server.data.state !== "none" && <p className="dim num" style={{ margin: "4px 0 0" }}>{facts.join(" · ")}</p>}
+    </Panel>
+  );
+}
+
 function nameOf(app: string): string {
   return app === OTHERS ? "all other calls" : app;
 }
 
-function Use({ use }: { use: CacheUse }) {
+function Use({ use, shared }: { use: CacheUse; shared: boolean }) {
   const all = sumUse(use);
   const times = useMemo(() => use.series.map((point) => Date.parse(point.at)), [use]);
   const series = useMemo(
@@ -131,6 +155,7 @@ function Use({ use }: { use: CacheUse }) {
   const tiles: [string, string, string][] = [
     ["Hit rate", percent(all.hit_rate), `${count(all.hits)} of ${count(all.hits + all.misses)} calls`],
     ["Similar questions", count(all.similar_hits), "of the hits"],
+    ...(shared || all.shared_hits > 0 ? [["From the shared cache", count(all.shared_hits), "of the hits"] satisfies [string, string, string]] : []),
     ["Saved", savedOf(all), all.unpriced_hits > 0 ? `and ${plural(all.unpriced_hits, "answer")} of unknown price` : "what the answers had cost"],
     ["Saved tokens", compact(all.saved_tokens), "in and out"],
     ["Saved time", duration(all.saved_ms), "that models took"],

@@ -1,5 +1,6 @@
-import type { CacheUse } from "@/api/gateway";
-import { money } from "@/kit/format";
+import type { CacheServer, CacheUse } from "@/api/gateway";
+import { money, plural } from "@/kit/format";
+import type { Tone } from "@/kit/Chips";
 
 type Item = CacheUse["items"][number];
 export type CacheSum = Omit<Item, "app">;
@@ -15,6 +16,7 @@ export function sumUse({ items }: Pick<CacheUse, "items">): CacheSum {
     misses,
     hit_rate: hits + misses === 0 ? null : hits / (hits + misses),
     similar_hits: sum((item) => item.similar_hits),
+    shared_hits: sum((item) => item.shared_hits),
     refreshes: sum((item) => item.refreshes),
     unpriced_hits: sum((item) => item.unpriced_hits),
     saved_tokens: sum((item) => item.saved_tokens),
@@ -27,4 +29,21 @@ export function sumUse({ items }: Pick<CacheUse, "items">): CacheSum {
 export function savedOf({ hits, unpriced_hits, saved }: CacheSum): string {
   if (saved.length > 0) return saved.map(({ amount, currency }) => money(amount, currency)).join(" + ");
   return hits > 0 && unpriced_hits === hits ? "unknown" : money("0");
+}
+
+/** How the server that gateways share answers in does, in a word and in a sentence that says what to do. */
+export function stateOf({ state, why, workers }: Pick<CacheServer, "state" | "why" | "workers">): { tone: Tone; word: string; text: string } {
+  const told = why === "" ? "" : ` It says: ${why}.`;
+  switch (state) {
+    case "none":
+      return { tone: "neutral", word: "not shared", text: "Each gateway keeps its own answers. Name a Valkey or Redis in TETRAD_GATEWAY_CACHE_URL, and what one paid for answers all of them." };
+    case "untried":
+      return { tone: "neutral", word: "not asked yet", text: "No call has looked into the cache since the gateways began." };
+    case "up":
+      return { tone: "good", word: "up", text: `Shared by ${plural(workers, "gateway worker")}.` };
+    case "read_only":
+      return { tone: "warn", word: "takes none", text: `Answers are found there, and new ones are not kept.${told} Set a maxmemory-policy that makes room, such as allkeys-lru.` };
+    case "down":
+      return { tone: "bad", word: "down", text: `Gateways answer from their own caches and ask it again every five seconds.${told}` };
+  }
 }

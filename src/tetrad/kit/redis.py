@@ -1,14 +1,16 @@
-"""As much of the Redis protocol (RESP2) as leases need: one connection, commands in a pipeline."""
+"""As much of the Redis protocol (RESP2) as leases and cached answers need: one connection, commands in a pipeline."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from collections.abc import Sequence
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from tetrad.kernel import InvalidInput, TetradError, Unavailable
+from tetrad.kit.plain_text import plain
 
 Value: TypeAlias = "int | bytes | list[Value] | None"
 _MOST_ITEMS = 100_000
@@ -32,10 +34,12 @@ class RedisRefused(TetradError):
 class Connection:
     """One connection to `redis://[user[:password]@]host[:port][/database]`, or `rediss://` for TLS; made when needed.
 
-    Not for use by two tasks at once.
+    Certificates are checked against the machine's authorities (`SSL_CERT_FILE` names others). One value of an answer
+    has at most `most_bytes`. `setting` is the variable that the URL came from, for errors. Not for use by two tasks at
+    once.
     """
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(self, url: str, *, setting: str, timeout_s: float, most_bytes: int = _MOST_BYTES) -> None:
         parts = urlsplit(url)
         try:
             port = parts.port or 6379
@@ -43,7 +47,9 @@ class Connection:
             port = 0
         database = parts.path.strip("/") or "0"
         if parts.scheme not in ("redis", "rediss") or not parts.hostname or not port or not database.isdecimal():
-            raise InvalidInput("TETRAD_LIMITS_URL is no address of a Redis", hint="such as redis://host:6379/0")
+            raise InvalidInput(f"{setting} is no address of a Redis", hint="such as redis://host:6379/0")
+        self._setting = setting
+        self._most_bytes = most_bytes
         self._host, self._port, self._tls = parts.hostname, port, parts.scheme == "rediss"
         self._greeting: list[list[bytes]] = []
         if parts.password:
@@ -54,21 +60,26 @@ class Connection:
         self._timeout_s = timeout_s
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether there is a connection, as far as is known: the server may have ended it."""
+        return self._streams is not None
+
     async def ask(self, commands: Sequence[Sequence[bytes]]) -> list[Value]:
         """Send commands at once and return their answers; any fault closes the connection."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 if self._streams is None:
-                    tls = ssl.create_default_context() if self._tls else None
+                    tls = _believed() if self._tls else None
                     self._streams = await asyncio.open_connection(self._host, self._port, ssl=tls)
                     if self._greeting:
                         await self._exchange(self._greeting)
                 return await self._exchange(commands)
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
             self.close()
             raise RedisUnreachable(
                 f"the Redis at {self._host}:{self._port} does not answer: {str(error) or type(error).__name__}",
-                hint="is it running, and is TETRAD_LIMITS_URL right?",
+                hint=f"is it running, and is {self._setting} right?",
             ) from None
         except BaseException:
             self.close()  # an answer may be under way that nobody waits for
@@ -87,21 +98,27 @@ class Connection:
         for command in commands:
             writer.write(b"*%d\r\n" % len(command) + b"".join(b"$%d\r\n%b\r\n" % (len(each), each) for each in command))
         await writer.drain()
-        return [await _value(reader, _DEPTH) for _ in commands]
+        return [await _value(reader, _DEPTH, self._most_bytes) for _ in commands]
 
 
-async def _value(reader: asyncio.StreamReader, depth: int) -> Value:
+@functools.cache
+def _believed() -> ssl.SSLContext:
+    return ssl.create_default_context()  # reading the authorities takes longer than most answers
+
+
+async def _value(reader: asyncio.StreamReader, depth: int, most_bytes: int) -> Value:
     line = await reader.readuntil(b"\r\n")
     kind, rest = line[:1], line[1:-2]
     if kind == b"-":
-        raise RedisRefused(f"Redis refuses: {rest[:300].decode('utf-8', 'replace')}", hint="see its log and its rights")
+        why = plain(rest[:300].decode("utf-8", "replace"))
+        raise RedisRefused(f"Redis refuses: {why}", hint="see its log and its rights")
     if kind == b"+":
         return rest
     number = int(rest)
     if kind == b":":
         return number
-    if kind == b"$" and number <= _MOST_BYTES:
+    if kind == b"$" and number <= most_bytes:
         return None if number < 0 else (await reader.readexactly(number + 2))[:-2]
     if kind == b"*" and number <= _MOST_ITEMS and depth:
-        return None if number < 0 else [await _value(reader, depth - 1) for _ in range(number)]
+        return None if number < 0 else [await _value(reader, depth - 1, most_bytes) for _ in range(number)]
     raise ValueError(f"it sent {line[:40]!r}, which is no answer")

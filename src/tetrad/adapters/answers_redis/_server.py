@@ -1,0 +1,246 @@
+"""`SharedAnswers` on Valkey or Redis 6 and later: one string an answer, sealed, with its time to live.
+
+The server decides what has to make room. It is asked for two commands, `GETRANGE` and `SET`, on names that begin with
+the prefix; `AUTH` and `SELECT` where the URL says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from tetrad.adapters.answers_redis._entry import EntryBroken, Sealer
+from tetrad.kernel import InvalidInput, TetradError
+from tetrad.kit.redis import Connection, RedisRefused, RedisUnreachable, Value
+from tetrad.kit.seal import Keyring
+from tetrad.serving import AnswersState
+
+log = logging.getLogger(__name__)
+
+SETTING = "TETRAD_GATEWAY_CACHE_URL"
+REST_S = 5.0
+_CONNECTIONS = 8
+_PROBE_S = 1.0
+_WRITE_S = 1.0
+_MOST_QUEUED_BYTES = 16 * 1024 * 1024
+_IN_THREAD = 65_536
+"""Boxes from this size on are made and opened beside the event loop."""
+
+
+class RedisAnswers:
+    """Answers in a server that gateways share; where it is slow, away or full, there are none.
+
+    Looking for an answer takes at most `deadline_s`. After a failure nobody asks for five seconds, then one call asks
+    whether the server is back. Writes go one after the other and are left out where they would queue up beyond 16 MiB.
+    A box has at most `entry_bytes`, what is in it `unpacked_bytes`.
+    """
+
+    level = "server"
+
+    def __init__(
+        self,
+        url: str,
+        keyring: Callable[[], Keyring],
+        *,
+        prefix: str = "tetrad:answer:",
+        deadline_s: float = 0.1,
+        entry_bytes: int = 1024 * 1024,
+        now_s: Callable[[], float] = lambda: asyncio.get_running_loop().time(),
+    ) -> None:
+        if not prefix or not prefix.isascii() or not prefix.isprintable() or " " in prefix or len(prefix) > 100:
+            raise InvalidInput(
+                f"{prefix[:100]!r} cannot begin the names of cached answers",
+                hint="TETRAD_GATEWAY_CACHE_PREFIX: 1 to 100 characters of ASCII without spaces, such as tetrad:answer:",
+            )
+        self._connect = partial(Connection, url, setting=SETTING, most_bytes=entry_bytes + 1)
+        self._writer = self._connect(timeout_s=_WRITE_S)  # refuses a URL that is none
+        self._keyring = keyring
+        self._sealer: Sealer | None = None
+        self._prefix = prefix.encode()
+        self._deadline_s = deadline_s
+        self._entry_bytes = entry_bytes
+        self._unpacked_bytes = 2 * entry_bytes + _IN_THREAD
+        self._now_s = now_s
+        self._slots = asyncio.Semaphore(_CONNECTIONS)
+        self._idle: list[Connection] = []
+        self._turn = asyncio.Lock()
+        self._queued = 0
+        self._rest_until_s = 0.0
+        self._write_rest_until_s = 0.0
+        self._counts = dict.fromkeys(("found", "absent", "stored", "failed", "broken", "passed", "dropped"), 0)
+        self._asked, self._why, self._why_not_written = False, "", ""
+
+    @property
+    def state(self) -> AnswersState:
+        """Tell how the server does, and what became of reads and writes."""
+        counts = dict(self._counts)
+        if self._why:
+            return AnswersState("down", self._why, counts)
+        if self._why_not_written:
+            return AnswersState("read_only", self._why_not_written, counts)
+        return AnswersState("up" if self._asked else "untried", "", counts)
+
+    async def get(self, names: Sequence[str]) -> list[bytes | None]:
+        """Return what lies under each name; nothing where the server is not to be asked, or somebody else wrote it."""
+        nothing: list[bytes | None] = [None] * len(names)
+        if not self._may_ask():
+            self._counts["passed"] += 1
+            return nothing
+        talks = False
+        try:
+            async with asyncio.timeout(self._deadline_s), self._slots:
+                talks = True
+                boxes = await self._talk([self._get(name) for name in names])
+        except TimeoutError:
+            if talks:
+                self._failed(f"it did not answer in {self._deadline_s:g} s")
+            else:
+                self._counts["passed"] += 1  # all connections are busy: that is no fault of the server
+            return nothing
+        except RedisRefused as error:
+            if "WRONGTYPE" in error.message:
+                self._broken("it is no string")
+            else:
+                self._failed(error.message)
+            return nothing
+        except TetradError as error:
+            self._failed(error.message)
+            return nothing
+        self._works()
+        found = [await self._opened(name, box) for name, box in zip(names, boxes, strict=True)]
+        self._counts["found" if any(each is not None for each in found) else "absent"] += 1
+        return found
+
+    async def put(self, name: str, data: bytes, ttl_s: float) -> None:
+        """Keep bytes under a name for a while; left out where the server takes none, or does not keep up."""
+        if len(data) > self._unpacked_bytes or self._queued + len(data) > _MOST_QUEUED_BYTES:
+            self._counts["dropped"] += 1
+            return
+        self._queued += len(data)
+        try:
+            async with self._turn:
+                await self._write(name, data, ttl_s)
+        finally:
+            self._queued -= len(data)
+
+    def close(self) -> None:
+        """End all connections."""
+        self._writer.close()
+        self._end_idle()
+
+    # reading
+
+    def _get(self, name: str) -> list[bytes]:
+        # one byte more than we would take, whatever somebody put there
+        return [b"GETRANGE", self._prefix + self._sealing().name(name), b"0", b"%d" % self._entry_bytes]
+
+    async def _talk(self, commands: list[list[bytes]]) -> list[Value]:
+        connection = self._idle.pop() if self._idle else self._connect(timeout_s=self._deadline_s)
+        try:
+            return await self._ask(connection, commands)
+        finally:
+            self._idle.append(connection)
+
+    async def _ask(self, connection: Connection, commands: list[list[bytes]]) -> list[Value]:
+        """Ask, a second time where an old connection turns out to be dead: a server that starts anew ends them all."""
+        was_open = connection.is_open
+        try:
+            return await connection.ask(commands)
+        except RedisUnreachable:
+            if not was_open:
+                raise
+            self._end_idle()
+            return await connection.ask(commands)
+
+    def _end_idle(self) -> None:
+        for each in self._idle:
+            each.close()
+
+    async def _opened(self, name: str, box: Value) -> bytes | None:
+        if box == b"":
+            return None
+        try:
+            if not isinstance(box, bytes) or len(box) > self._entry_bytes:
+                raise EntryBroken("a cached answer is larger than this gateway keeps")
+            if len(box) < _IN_THREAD:
+                return self._sealing().open(name, box)
+            return await asyncio.to_thread(self._sealing().open, name, box)
+        except EntryBroken as error:
+            self._broken(error.message)
+            return None
+
+    # writing
+
+    async def _write(self, name: str, data: bytes, ttl_s: float) -> None:
+        if self._now_s() < self._write_rest_until_s or not self._may_ask():
+            self._counts["dropped"] += 1
+            return
+        try:
+            sealing = self._sealing()
+            if len(data) < _IN_THREAD:
+                box = sealing.close(name, data)
+            else:
+                box = await asyncio.to_thread(sealing.close, name, data)
+            if len(box) > self._entry_bytes:
+                self._counts["dropped"] += 1
+                return
+            until = b"%d" % max(1, int(ttl_s * 1000))
+            command = [b"SET", self._prefix + sealing.name(name), box, b"PX", until]
+            async with asyncio.timeout(_WRITE_S):
+                said = await self._ask(self._writer, [command])
+            if said != [b"OK"]:
+                self._writer.close()  # what it says next may be meant for this command
+                raise RedisUnreachable("Redis neither takes an answer nor refuses it", hint="is it Redis 6 or later?")
+        except RedisRefused as error:  # full, or a replica: it may well be read
+            self._counts["failed"] += 1
+            self._write_rest_until_s = self._now_s() + REST_S
+            if not self._why_not_written:
+                log.warning("cached answers are not shared: %s; asked again every %g s", error.message, REST_S)
+            self._why_not_written = error.message
+            self._works()
+        except TimeoutError:
+            self._failed(f"it did not take an answer in {_WRITE_S:g} s")
+        except TetradError as error:
+            self._failed(error.message)
+        else:
+            if self._why_not_written:
+                log.warning("cached answers are shared again")
+            self._why_not_written = ""
+            self._counts["stored"] += 1
+            self._works()
+
+    # how the server does
+
+    def _may_ask(self) -> bool:
+        now = self._now_s()
+        if now < self._rest_until_s:
+            return False
+        if self._why:  # one asks whether it is back; the others go on without until that is known
+            self._rest_until_s = now + _PROBE_S
+        return True
+
+    def _failed(self, why: str) -> None:
+        self._counts["failed"] += 1
+        if not self._why:
+            log.warning("shared answers are not looked for: %s; asked again every %g s", why, REST_S)
+        self._why = why
+        self._rest_until_s = self._now_s() + REST_S
+        self._end_idle()  # they may be as dead as the one that said nothing
+
+    def _works(self) -> None:
+        if self._why:
+            log.warning("shared answers are looked for again")
+        self._asked, self._why, self._rest_until_s = True, "", 0.0
+
+    def _broken(self, why: str) -> None:
+        if not self._counts["broken"]:
+            log.warning("an entry of the shared cache is passed over: %s; further ones are only counted", why)
+        self._counts["broken"] += 1
+        self._end_idle()  # should it be an answer to another question, the next ones would be, too
+
+    def _sealing(self) -> Sealer:
+        if self._sealer is None:
+            self._sealer = Sealer(self._keyring(), most_bytes=self._unpacked_bytes)
+        return self._sealer
