@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, Protocol
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from tetrad.kernel import Clock, TooLarge
 from tetrad.serving._route_plan import MAX_REPORTED, GatewayHealth, TargetHealth
 from tetrad.serving._route_spec import ModelRoute, check_route
+from tetrad.serving._tool_server_rests import RestSummary, summaries
 from tetrad.serving.errors import RouteNotFound
 
 MAX_ROUTES = 1000
@@ -116,8 +118,9 @@ class RouteHealth:
 
     def note(self, worker: str, report: GatewayHealth) -> None:
         """Take a worker's report in place of its last one."""
-        if len(report.targets) > MAX_REPORTED or len(report.keys) > MAX_REPORTED:
-            raise TooLarge(f"a report of {len(report.targets)} targets", hint=f"at most {MAX_REPORTED}")
+        for what in ("targets", "keys", "rests"):
+            if (count := len(getattr(report, what))) > MAX_REPORTED:
+                raise TooLarge(f"a report of {count:,} {what}", hint=f"at most {MAX_REPORTED:,}")
         report = msgspec.structs.replace(report, uses={})
         now = self._clock.monotonic()
         with self._lock:
@@ -151,6 +154,21 @@ class RouteHealth:
             in_flight=int(sum(gate.get("in_flight", 0) for gate in gates)),
             waiting=int(sum(gate.get("waiting", 0) for gate in gates)),
             refused=int(sum(gate.get("refused", 0) for gate in gates)),
+        )
+
+    def rests(self, project: str) -> dict[str, tuple[RestSummary, ...]]:
+        """Return which MCP servers of a project rest at gateways, by name, and what each of them does not answer."""
+        present, now = self._clock.now(), self._clock.monotonic()
+        with self._lock:
+            reports = [(at, report) for at, report in self._reports.values() if now - at < FRESH_S]
+        return summaries(
+            present,
+            (
+                (present - timedelta(seconds=now - at), each)
+                for at, report in reports
+                for each in report.rests
+                if each.project == project
+            ),
         )
 
     def _fresh(self) -> list[GatewayHealth]:

@@ -24,6 +24,7 @@ from tetrad.serving._route_spec import (
     RetryPolicy,
     RouteTarget,
 )
+from tetrad.serving._tool_server_rests import ServerRest
 from tetrad.serving.errors import NoTarget
 
 if TYPE_CHECKING:
@@ -291,13 +292,15 @@ class TargetHealth(msgspec.Struct, frozen=True):
 
 
 class GatewayHealth(msgspec.Struct, frozen=True):
-    """What one gateway worker tells of the targets of routes, the keys and gates of providers, and clients' keys."""
+    """What one gateway worker tells of routes' targets, providers' keys and gates, MCP servers, and clients' keys."""
 
     targets: tuple[TargetHealth, ...] = ()
     keys: dict[str, dict[str, int]] = {}
     gates: dict[str, dict[str, float]] = {}
     uses: dict[str, int] = {}
     """Keys of clients, by id, that were used since control last heard of them: when, in nanoseconds."""
+    rests: tuple[ServerRest, ...] = ()
+    """MCP servers that rest."""
 
 
 def _priced(targets: Sequence[Target], currency: str) -> list[Target]:

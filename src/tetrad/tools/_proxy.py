@@ -11,6 +11,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from typing import Any, Protocol
 
 from tetrad.kernel import Clock, Overloaded, TetradError, Unavailable
@@ -25,6 +26,7 @@ from tetrad.serving import (
     Reply,
     RequestRefused,
     RouteTable,
+    ServerRest,
     ToolServerRoute,
     may_name,
 )
@@ -45,6 +47,8 @@ COMBINED = "/mcp"
 """Where a client finds the tools of all servers that its key may use."""
 APP_HEADER = b"x-tetrad-app"
 _REBIND = "`tetrad binding check` tells what is missing; bind it anew, or roll the binding back"
+_REACHED_BY = ("url", "command", "env", "headers", "connect_timeout_s", "first_byte_timeout_s", "internal", "problem")
+MAX_TOLD_RESTS = 1000
 _DRAIN_S = 1.0
 _MAX_DRAINING = 64
 _LOCAL_ORIGIN = re.compile(rb"https?://(localhost|127(?:\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
@@ -152,6 +156,10 @@ class ToolProxy:
     def streams(self) -> int:
         """How many streams clients hold open now."""
         return sum(self._streams.values())
+
+    def resting(self) -> tuple[ServerRest, ...]:
+        """Return which servers are let rest now, and for what."""
+        return tuple(islice(self.rests.now(), MAX_TOLD_RESTS))
 
     def check_origin(self, exchange: ToolExchange) -> TetradError | None:
         """Return why a browser's page may not call: a site can make its own name lead to us (DNS rebinding)."""
@@ -278,11 +286,12 @@ class ToolProxy:
     def compiled(self) -> _Table:
         table = self._current().table
         if self._table is None or self._table.table is not table:
+            before = self._table.table.tool_servers if self._table is not None else {}
             self._table = _Table(table, self._limiter, self._bridge)
             for path, why in self._table.problems.items():
                 log.error("the MCP server %r cannot be called: %s", path, why)
             self.absences.keep(table.tool_servers)
-            self.rests.keep(table.tool_servers)
+            self.rests.keep({path for path, route in table.tool_servers.items() if not _moved(before.get(path), route)})
         return self._table
 
     def _server(self, exchange: ToolExchange, key: KeyEntry) -> Server:
@@ -373,6 +382,11 @@ class ToolProxy:
         task = asyncio.get_running_loop().create_task(_read_out(response))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
+
+
+def _moved(before: ToolServerRoute | None, now: ToolServerRoute) -> bool:
+    """Tell whether a server is reached in another way than before: what was known of it says nothing then."""
+    return before is not None and any(getattr(before, each) != getattr(now, each) for each in _REACHED_BY)
 
 
 def _bindings_of(exchange: ToolExchange) -> Mapping[str, BoundToolServer]:

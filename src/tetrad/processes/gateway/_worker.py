@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tetrad.kernel import Clock, SystemClock, TetradError, Unavailable
 from tetrad.kit.home import Home, control_address
 from tetrad.kit.logs import register_secret
@@ -134,6 +136,7 @@ class Worker:
         )
         self.metrics.tool_streams = lambda: tools.streams
         self.metrics.tool_absences = tools.absences
+        self.metrics.tool_rests = tools.resting
         self.metrics.tasks = _count_tasks
         tables = TableClient(
             client=internal,
@@ -146,7 +149,7 @@ class Worker:
         shipper = Shipper(spool, home.spool, client=internal, control=control, token=token, shipped=self._count_shipped)
         teller = HealthTeller(
             f"{socket.gethostname()}-{self.index}",
-            partial(_health, pipeline),
+            partial(_told_health, pipeline, tools),
             uses=partial(_key_uses, pipeline),
             client=internal,
             control=control,
@@ -271,6 +274,10 @@ def _spare_collections() -> None:
 
 def _health(pipeline: Pipeline) -> GatewayHealth:
     return pipeline.table.health() if pipeline.table is not None else GatewayHealth()
+
+
+def _told_health(pipeline: Pipeline, tools: ToolProxy) -> GatewayHealth:
+    return msgspec.structs.replace(_health(pipeline), rests=tools.resting())
 
 
 def _key_uses(pipeline: Pipeline) -> KeyUses:
