@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
@@ -51,6 +51,7 @@ _REACHED_BY = ("url", "command", "env", "headers", "connect_timeout_s", "first_b
 MAX_TOLD_RESTS = 1000
 _DRAIN_S = 1.0
 _MAX_DRAINING = 64
+_MAX_LATE = 8
 _LOCAL_ORIGIN = re.compile(rb"https?://(localhost|127(?:\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
 
 
@@ -145,6 +146,7 @@ class ToolProxy:
         self.open: set[Response] = set()
         self._finishing: set[asyncio.Task[None]] = set()
         self._heard_out: set[asyncio.Task[Any]] = set()
+        self._late: dict[str, int] = {}
         self.draining = False
 
     @staticmethod
@@ -366,6 +368,26 @@ class ToolProxy:
         """Let a server be heard for which its request may not wait; what comes of it is noted by the task itself."""
         self._heard_out.add(task)
         task.add_done_callback(self._was_heard)
+
+    def hear_late(self, task: asyncio.Task[Any], server: str) -> None:
+        """Let a server be heard that nobody waits for any more, unless that is so of too many requests of it."""
+        if self._late.get(server, 0) >= _MAX_LATE or self.draining:
+            task.cancel()
+            return
+        self._late[server] = self._late.get(server, 0) + 1
+        task.add_done_callback(lambda _: self._heard_late(server))
+        self.hear_out(task)
+
+    def _heard_late(self, server: str) -> None:
+        self._late[server] -= 1
+        if not self._late[server]:
+            del self._late[server]
+
+    def leave(self, ending: Coroutine[Any, Any, None]) -> None:
+        """End a session in the background."""
+        task = asyncio.get_running_loop().create_task(ending)
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
 
     def _was_heard(self, task: asyncio.Task[Any]) -> None:
         self._heard_out.discard(task)

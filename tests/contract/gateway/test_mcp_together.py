@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ import pytest
 from support.gateway import make_table
 from support.mcp_wire import META, McpServer, mcp_server
 from support.ports import free_port
-from tetrad.kernel import FixedClock, Overloaded, SystemClock
+from tetrad.kernel import FixedClock, Overloaded, SystemClock, Unavailable
 from tetrad.kit.seal import Keyring
 from tetrad.kit.upstream import Client, Limits
 from tetrad.serving import (
@@ -29,7 +30,7 @@ from tetrad.serving import (
     ToolServerRoute,
 )
 from tetrad.tools import Sessions, ToolExchange, ToolProxy
-from tetrad.tools._rests import FIRST_S, Rests
+from tetrad.tools._rests import FIRST_S, Asked, Rests
 
 ALL = ("tools", "resources", "prompts")
 OWNER = KeyEntry("key_full", "default", ("data",), team="red")
@@ -289,6 +290,138 @@ async def test_a_server_that_is_slow_after_its_rest_takes_part_once_it_was_heard
         while asked.proxy.rests.resting("default", "hung"):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
     assert await asked.names() == {"one", "hung"}
+
+
+class Beginner:
+    """A server that begins sessions when it is let, and keeps those that nobody ended."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.greeting = b'{"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}}'
+        self.begun = 0
+        self.asked = 0
+        self.sessions: set[bytes] = set()
+
+    async def come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                await self._answer(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return  # the client left
+        finally:
+            writer.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
+        await reader.readexactly(int(fields.get(b"content-length", 0)))
+        if head.startswith(b"delete"):
+            self.sessions.remove(fields[b"mcp-session-id"])
+            writer.write(b"HTTP/1.1 204 Gone\r\n\r\n")
+            return
+        self.asked += 1
+        await self.opened.wait()
+        self.begun += 1
+        session = b"s%d" % self.begun
+        self.sessions.add(session)
+        body = b'{"jsonrpc": "2.0", "id": 1, "result": %b}' % self.greeting
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: %b\r\n"
+            b"content-length: %d\r\n\r\n%b" % (session, len(body), body)
+        )
+
+
+@pytest.fixture
+async def beginner() -> AsyncIterator[tuple[Beginner, ToolServerRoute]]:
+    """Return a server that begins sessions, and its route."""
+    found, tasks = Beginner(), set[asyncio.Task[None]]()
+
+    def come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.get_running_loop().create_task(found.come(reader, writer)))
+
+    listening = await asyncio.start_server(come, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    yield found, ToolServerRoute(name="slow", project="default", url=f"http://127.0.0.1:{port}/mcp")
+    listening.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():  # noqa: ASYNC110 - a condition of another module, which has no event
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("listing_s", [0.2, 60.0])
+async def test_a_session_that_begins_when_nobody_waits_for_it_any_more_is_ended(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy], beginner: tuple[Beginner, ToolServerRoute],
+    listing_s: float,
+) -> None:  # fmt: skip
+    """Both of a server whose time for an answer is over, and of one that was asked again for a moment only."""
+    slow, route = beginner
+    asked, clock = proxies(servers[0].route(name="one"), route), FixedClock()
+    asked.proxy.rests, asked.proxy.listing_s = Rests(clock), listing_s
+    if listing_s > 1:
+        asked.proxy.rests.failed(Asked("default", "slow", "initialize"), Unavailable("slow"), 10.0)
+        clock.advance(FIRST_S)
+    reply = await asked.ask("initialize", HELLO)
+    (told,) = reply.said["result"]["_meta"]["dev.tetrad/unavailable"]
+    assert (told["server"], told["code"]) == ("slow", "tool_server_timeout")
+    slow.opened.set()
+    await until(lambda: slow.begun == 1 and not slow.sessions)
+    again = await asked.ask("tools/list", {}, mcp_session_id=reply.headers["mcp-session-id"])
+    assert {tool["name"].split("__")[0] for tool in again.said["result"]["tools"]} == {"one"}
+
+
+async def test_who_leaves_while_sessions_begin_leaves_none_behind(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy], beginner: tuple[Beginner, ToolServerRoute]
+) -> None:
+    slow, route = beginner
+    asked = proxies(route)
+    asking = asyncio.create_task(asked.ask("initialize", HELLO))
+    await until(lambda: slow.asked == 1)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    slow.opened.set()
+    await until(lambda: slow.begun == 1 and not slow.sessions)
+
+
+async def test_of_many_who_leave_a_server_that_hangs_only_some_are_heard_out(
+    proxies: Callable[..., Proxy], beginner: tuple[Beginner, ToolServerRoute]
+) -> None:
+    slow, route = beginner
+    asked = proxies(route)
+    asking = [asyncio.create_task(asked.ask("initialize", HELLO)) for _ in range(12)]
+    await until(lambda: slow.asked == 12)
+    for each in asking:
+        each.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    slow.opened.set()
+    await until(lambda: slow.begun == 12 and len(slow.sessions) == 4)
+
+
+async def test_a_session_with_a_greeting_that_cannot_be_read_is_ended_and_a_good_one_is_kept(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy], beginner: tuple[Beginner, ToolServerRoute]
+) -> None:
+    slow, route = beginner
+    slow.opened.set()
+    asked = proxies(servers[0].route(name="one"), route)
+    slow.greeting = b'{"protocolVersion": ["2025-11-25"]}'
+    reply = await asked.ask("initialize", HELLO)
+    (told,) = reply.said["result"]["_meta"]["dev.tetrad/unavailable"]
+    assert (told["server"], told["code"]) == ("slow", "tool_server_broken")
+    await until(lambda: not slow.sessions)
+    slow.greeting = b'{"protocolVersion": "2025-11-25"}'
+    reply = await asked.ask("initialize", HELLO)
+    assert reply.said["result"]["protocolVersion"] == "2025-11-25"
+    assert (slow.begun, slow.sessions) == (2, {b"s2"})
 
 
 def binding_of(**servers: BoundToolServer) -> BindingRoute:
