@@ -161,6 +161,8 @@ class ToolProxy:
 
     def resting(self) -> tuple[ServerRest, ...]:
         """Return which servers are let rest now, and for what."""
+        if self._table is not None:
+            self.compiled()  # forgets those that are gone or elsewhere, also where nobody calls
         return tuple(islice(self.rests.now(), MAX_TOLD_RESTS))
 
     def check_origin(self, exchange: ToolExchange) -> TetradError | None:
