@@ -214,6 +214,16 @@ class Plan:
         """Return the model of the first target that does what is asked."""
         return next((target.model for target in self.targets if kind in target.model.entry.kinds), None)
 
+    def passed_on_to(self, facts: Facts, kind: Kind, now: float) -> list[BoundModel]:
+        """Return the models that a request is passed on to from one that has too much to do, and from which it comes.
+
+        Those that must be left alone now come last.
+        """
+        targets = sorted(self.targets, key=lambda target: target.spec.priority)
+        fitting = [each for each in (*targets, *self.fallbacks["rate_limit"]) if suits(each, facts, kind)]
+        fitting.sort(key=lambda target: not is_ready(target, now))
+        return list({each.model.entry.name: each.model for each in fitting}.values())
+
     def candidates(
         self, facts: Facts, kind: Kind, now: float, rng: random.Random, *, stream: bool = False
     ) -> list[Target]:

@@ -100,6 +100,7 @@ class Worker:
             wake=leases.wake,
             wait_s=settings.get(limiting.WAIT_S),
             assumed_output=settings.get(limiting.ASSUMED_OUTPUT),
+            region=settings.get(own.REGION),
         )
         recorder = Recorder(turn, self.metrics, record_bytes=record_bytes)
         pipeline = Pipeline(
