@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from tetrad.tools._together import Gone, Together, meta_of, result_of, session_n
 from tetrad.tools.errors import BadMessage, MethodRefused, ServerBroken
 
 _LEGACY = "2025-11-25"
+_KNOWN = frozenset(("2024-11-05", "2025-03-26", "2025-06-18", _LEGACY))
+_REVISION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _OFFERED = ("tools", "prompts", "resources", "completions", "logging")
 _FLAGS = ("listChanged", "subscribe")
 _INFO = {"name": "tetrad", "version": "1"}
@@ -43,6 +46,7 @@ class _Beginning:
         self._message = message
         self._parts: dict[str, Part] = {}
         self._is_over = False
+        self._asked = _asked(message)
 
     async def ask(self, name: str) -> _Greeting:
         """Begin a session with a server; who waits for that no longer leaves it to be ended."""
@@ -67,7 +71,11 @@ class _Beginning:
     async def _begin(self, name: str) -> _Greeting:
         part = self._together.part(name, self._message)
         try:
-            return _greeting(await self._together.heard(part, self._message))
+            greeting = _greeting(await self._together.heard(part, self._message))
+            if greeting.protocolVersion not in {*_KNOWN, self._asked}:
+                # the oldest of all servers is what the client is told to speak, and it may go away for that
+                raise ServerBroken(f"it speaks the revision {greeting.protocolVersion[:40]!r}, which is none of MCP")
+            return greeting
         finally:
             if self._is_over:
                 self._end(part)
@@ -87,13 +95,13 @@ async def initialize_all(together: Together, message: Message) -> tuple[dict[str
     try:
         answers, gone = await together.each(message, beginning.ask)
         begun = {
-            session_name(name, together.server(name)): (beginning.given(name), each.protocolVersion[:10])
+            session_name(name, together.server(name)): (beginning.given(name), each.protocolVersion)
             for name, each in answers.items()
         }
         sealed = sessions.seal_many(key.project, key.id, begun)
-        while len(sealed) > MOST_COMBINED:
-            begun.popitem()
-            name, _ = answers.popitem()
+        while len(sealed) > MOST_COMBINED:  # whose id is the longest takes the place of others
+            name = max(answers, key=lambda each: len(beginning.given(each)))
+            del answers[name], begun[session_name(name, together.server(name))]
             gone.append(Gone(name, ServerBroken(f"the session holds no more servers; ask /mcp/{name}")))
             sealed = sessions.seal_many(key.project, key.id, begun)
         found = answers
@@ -126,6 +134,15 @@ async def discover_all(together: Together, message: Message) -> dict[str, Any]:
     meta.setdefault("_meta", {})["io.modelcontextprotocol/serverInfo"] = _INFO
     cached = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
     return {"supportedVersions": spoken or [_version_of(message)], **_merged(found), **cached, **meta}
+
+
+def _asked(message: Message) -> str:
+    """Return the revision that a client wants to speak; empty where it says none that could be one."""
+    try:
+        said = message.text("protocolVersion")
+    except BadMessage:
+        return ""
+    return said if _REVISION.fullmatch(said) else ""
 
 
 def _greeting(answer: Message) -> _Greeting:

@@ -4,153 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 
-from support.gateway import make_table
+from support.mcp_proxy import Proxy
 from support.mcp_wire import META, McpServer, mcp_server
 from support.ports import free_port
-from tetrad.kernel import FixedClock, Overloaded, SystemClock, Unavailable
-from tetrad.kit.seal import Keyring
-from tetrad.kit.upstream import Client, Limits
-from tetrad.serving import (
-    BindingRoute,
-    BoundModel,
-    BoundToolServer,
-    CompiledTable,
-    KeyEntry,
-    RouteTable,
-    ToolAccess,
-    ToolServerRoute,
-)
-from tetrad.tools import Sessions, ToolExchange, ToolProxy
+from tetrad.kernel import FixedClock, Unavailable
+from tetrad.serving import BindingRoute, BoundToolServer, ToolAccess, ToolServerRoute
 from tetrad.tools._rests import FIRST_S, Asked, Rests
 
 ALL = ("tools", "resources", "prompts")
-OWNER = KeyEntry("key_full", "default", ("data",), team="red")
 
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[McpServer, McpServer]]:
     with mcp_server() as one, mcp_server() as other:
         yield one, other
-
-
-class Limiter:
-    """Notes what counts as whose; refuses the caller where it is told so."""
-
-    def __init__(self) -> None:
-        self.counted: list[tuple[str, str, str]] = []
-        self.refuse = ""
-
-    def bind(self, _table: RouteTable) -> Any:
-        return self.count
-
-    async def count(self, exchange: ToolExchange, model: BoundModel, who: str) -> None:
-        self.counted.append((exchange.rpc, model.entry.name, who))
-        if self.refuse == who:
-            raise Overloaded("enough", code="rate_limit_exceeded")
-
-
-class Sightings:
-    def note(self, _server: ToolServerRoute, _shown: Any) -> None:
-        """Nobody is told."""
-
-    def drifted(self, _server: ToolServerRoute) -> Mapping[str, str]:
-        return {}
-
-
-class Reply:
-    def __init__(self) -> None:
-        self.status, self.headers, self.body = 0, {}, b""
-
-    async def whole(self, status: int, headers: Any, body: bytes) -> None:
-        await self.begin(status, headers)
-        self.body = body
-
-    async def begin(self, status: int, headers: Any) -> None:
-        self.status, self.headers = status, {name.decode(): value.decode() for name, value in headers}
-
-    async def write(self, piece: bytes) -> None:
-        self.body += piece
-
-    async def end(self, piece: bytes) -> None:
-        self.body += piece
-
-    @property
-    def said(self) -> Any:
-        if self.body.startswith((b"event:", b":")):
-            return json.loads([line for line in self.body.splitlines() if line.startswith(b"data: ")][-1][6:])
-        return json.loads(self.body)
-
-
-class Proxy:
-    """The proxy with a route table, and a limiter that counts."""
-
-    def __init__(self, *routes: ToolServerRoute, binding: BindingRoute | None = None) -> None:
-        self.limiter = Limiter()
-        self.client = Client(Limits(max_connections=8))
-        self.records: list[ToolExchange] = []
-        self.bind(binding, *routes)
-        ring = Keyring(b"k" * 32)
-        self.proxy = ToolProxy(
-            self.client, SystemClock(), current=lambda: self.compiled, sessions=Sessions(lambda: ring),
-            record=self.records.append, limiter=self.limiter, sightings=Sightings(), bridge="/nowhere",
-            origins=frozenset(), answer_bytes=1_000_000, streams_per_key=4, listing_s=20,
-        )  # fmt: skip
-
-    def bind(self, binding: BindingRoute | None, *routes: ToolServerRoute) -> None:
-        table = make_table("http://127.0.0.1:1/v1")
-        app = table.apps["default/assistant"]
-        bindings = {}
-        if binding is not None:
-            app = msgspec.structs.replace(app, bindings={"production": binding.ref})
-            bindings[f"default/{binding.ref}"] = binding
-        by_path = {f"{route.project}/{route.name}": route for route in routes}
-        apps = {**table.apps, "default/assistant": app}
-        self.compiled = CompiledTable(
-            msgspec.structs.replace(table, tool_servers=by_path, apps=apps, bindings=bindings), {}
-        )
-
-    async def ask(self, method: str, params: Any = None, *, path: str = "/mcp", **headers: str) -> Reply:
-        given = {b"content-type": b"application/json"}
-        given |= {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-        exchange = ToolExchange("POST", path, given, 1)
-        exchange.key = OWNER
-        params = params or {"_meta": META}
-        if "_meta" in params:
-            given |= {b"mcp-protocol-version": b"2026-07-28", b"mcp-method": method.encode()}
-            if name := params.get("name", params.get("uri", "")):
-                given[b"mcp-name"] = name.encode()
-        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        exchange.body = json.dumps(message).encode()
-        reply = Reply()
-        await self.proxy.serve(exchange, reply)
-        return reply
-
-    async def names(self, **headers: str) -> set[str]:
-        reply = await self.ask("tools/list", **headers)
-        return {tool["name"].split("__")[0] for tool in reply.said["result"]["tools"]}
-
-
-@pytest.fixture
-async def proxies() -> AsyncIterator[Callable[..., Proxy]]:
-    """Return what makes proxies, whose connections are closed afterwards."""
-    made: list[Proxy] = []
-
-    def make(*routes: ToolServerRoute, binding: BindingRoute | None = None) -> Proxy:
-        made.append(Proxy(*routes, binding=binding))
-        return made[-1]
-
-    yield make
-    for each in made:
-        await each.client.close()
 
 
 @pytest.mark.parametrize("method", ["tools/list", "resources/list", "resources/templates/list", "server/discover"])
