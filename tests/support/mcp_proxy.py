@@ -114,9 +114,11 @@ class Proxy:
         exchange.body = json.dumps(message).encode()
         return await self.served(exchange)
 
-    async def resume(self, last_event: str, path: str = "/mcp", **headers: str) -> Reply:
+    async def listen(self, last_event: str = "", path: str = "/mcp", **headers: str) -> Reply:
         given = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-        exchange = ToolExchange("GET", path, {**given, b"last-event-id": last_event.encode()}, 1)
+        if last_event:
+            given[b"last-event-id"] = last_event.encode()
+        exchange = ToolExchange("GET", path, given, 1)
         exchange.key = OWNER
         return await self.served(exchange)
 

@@ -436,7 +436,7 @@ class Call:
         reader = EventReader(proxy.answer_bytes)
         can_resume, is_answered = False, False
         if exchange.is_stream:
-            proxy.open.add(response)
+            proxy.open[response] = exchange, self._server.route
         last = b""
         try:
             while not is_answered:
@@ -462,7 +462,7 @@ class Call:
             if not proxy.draining:
                 last = self._broken(message, error, can_resume)
         finally:
-            proxy.open.discard(response)
+            proxy.open.pop(response, None)
         proxy.done(exchange)
         await reply.end(last)
 

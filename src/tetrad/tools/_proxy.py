@@ -143,7 +143,7 @@ class ToolProxy:
         self.absences = Absences(clock)
         self.rests = Rests(clock)
         self._streams: dict[str, int] = {}
-        self.open: set[Response] = set()
+        self.open: dict[Response, tuple[ToolExchange, ToolServerRoute]] = {}
         self._finishing: set[asyncio.Task[None]] = set()
         self._heard_out: set[asyncio.Task[Any]] = set()
         self._late: dict[str, int] = {}
@@ -161,9 +161,28 @@ class ToolProxy:
 
     def resting(self) -> tuple[ServerRest, ...]:
         """Return which servers are let rest now, and for what."""
-        if self._table is not None:
-            self.compiled()  # forgets those that are gone or elsewhere, also where nobody calls
         return tuple(islice(self.rests.now(), MAX_TOLD_RESTS))
+
+    def follow(self) -> None:
+        """Do what the newest table asks of what is there already, where nobody calls too; to be done every few seconds.
+
+        Streams end whose key is no more, or may use the server no more: what servers say is none of its business then.
+        """
+        if self._table is None:
+            return
+        self.compiled()
+        for response, (exchange, route) in list(self.open.items()):
+            if not self._may_hear(exchange, route):
+                response.close()
+
+    def _may_hear(self, exchange: ToolExchange, route: ToolServerRoute) -> bool:
+        compiled = self._current()
+        try:
+            key = compiled.authenticate(exchange.headers, self.clock.now_ns())
+        except TetradError:
+            return False
+        now = compiled.table.tool_servers.get(f"{route.project}/{route.name}")
+        return now is not None and patterns_of(now, key) is not None
 
     def check_origin(self, exchange: ToolExchange) -> TetradError | None:
         """Return why a browser's page may not call: a site can make its own name lead to us (DNS rebinding)."""

@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
+from support.gateway import KEY
 from support.mcp_proxy import Proxy
 from support.mcp_wire import META, McpServer, mcp_server
 from support.raw_server import RawServer, raw_server, read_request
 from tetrad.kernel import digest_json
-from tetrad.serving import ToolServerRoute
+from tetrad.serving import CompiledTable, ToolAccess, ToolServerRoute
 from tetrad.tools import Event, EventReader
 from tetrad.tools._screen import Digests
 
@@ -140,7 +142,7 @@ async def test_a_resumed_answer_that_could_be_several_things_is_judged_as_each(p
     }  # fmt: skip
     answer = b'id: e\ndata: {"jsonrpc":"2.0","id":1,"result":%b}\n\n' % json.dumps(said).encode()
     async with lying(get=raw(answer, EVENTS)) as evil:
-        reply = await proxies(route_to(evil)).resume("e", path="/mcp/evil")
+        reply = await proxies(route_to(evil)).listen("e", path="/mcp/evil")
     assert reply.events[0]["result"]["tools"] == [GOOD]
     assert reply.events[0]["result"]["capabilities"] == {"tools": {}}
     assert b"EVIL" not in reply.body
@@ -159,12 +161,12 @@ async def test_a_resumed_stream_answers_the_request_that_it_was_begun_for_and_no
         asked = proxies(route_to(evil))
         begun = await asked.ask("tools/call", {"name": "evil__add", "arguments": {}, "_meta": META})
         (last,) = [line[4:].decode() for line in begun.body.splitlines() if line.startswith(b"id: ")]
-        reply = await asked.resume(last)
+        reply = await asked.listen(last)
         assert [each["id"] for each in reply.events] == [1]
         (last,) = [line[4:].decode() for line in reply.body.splitlines() if line.startswith(b"id: ")]
         assert last == f"evil:{base64.urlsafe_b64encode(b'1').rstrip(b'=').decode()}:e4"
         for forged in ("evil:e1", "evil::e1", f"evil:{'A' * 2000}:e1", "evil"):
-            assert [each for each in (await asked.resume(forged)).events if "result" in each] == []
+            assert [each for each in (await asked.listen(forged)).events if "result" in each] == []
 
 
 async def test_ids_of_sessions_that_are_too_long_cost_other_servers_no_place(
@@ -198,3 +200,37 @@ def test_ever_new_definitions_fill_no_memory() -> None:
     for number in range(1200):
         assert digests.of(b'{"name":"t%d","description":"%b"}' % (number, b"x" * 60_000)) is not None
     assert sum(len(each.definition) for each in digests._known.values()) < 17 * 1024 * 1024
+
+
+@pytest.mark.parametrize("why", ["revoked", "not its server any more", "server removed"])
+@pytest.mark.parametrize("path", ["/mcp/talks", "/mcp"])
+async def test_a_stream_ends_with_the_right_to_hear_it(proxies: Callable[..., Proxy], why: str, path: str) -> None:
+    gone = asyncio.Event()
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n: hello\n\n")
+        await reader.read()
+        gone.set()
+
+    async with raw_server(act) as served, asyncio.timeout(60):
+        route = route_to(served, "talks")
+        asked = proxies(route)
+        listening = asyncio.create_task(asked.listen(path=path, authorization=f"Bearer {KEY}"))
+        while not asked.proxy.open:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        asked.bind(None, route)
+        asked.proxy.follow()
+        assert not gone.is_set(), "a new table that says the same ends nothing"
+        assert len(asked.proxy.open) == 1
+        if why == "revoked":
+            keys = {name: key for name, key in asked.compiled.table.keys.items() if key.id != "key_full"}
+            asked.compiled = CompiledTable(msgspec.structs.replace(asked.compiled.table, keys=keys), {})
+        elif why == "server removed":
+            asked.bind(None)
+        else:
+            asked.bind(None, msgspec.structs.replace(route, access=(ToolAccess("key", "key_other"),)))
+        asked.proxy.follow()
+        assert (await listening).status == 200
+        await gone.wait()
+    assert not asked.proxy.open

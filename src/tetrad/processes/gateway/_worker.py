@@ -278,6 +278,7 @@ def _health(pipeline: Pipeline) -> GatewayHealth:
 
 
 def _told_health(pipeline: Pipeline, tools: ToolProxy) -> GatewayHealth:
+    tools.follow()
     return msgspec.structs.replace(_health(pipeline), rests=tools.resting())
 
 
