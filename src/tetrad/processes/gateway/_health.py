@@ -1,4 +1,4 @@
-"""Tell control how the targets of routes do and which keys were used, for the console; requests never wait for it."""
+"""Tell control how targets of routes and MCP servers do and which keys were used; requests never wait for it."""
 
 from __future__ import annotations
 

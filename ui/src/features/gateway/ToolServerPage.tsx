@@ -224,7 +224,7 @@ function Rests({ rests }: { rests: ToolServerRest[] }) {
               <span className="mono">{rest.method}</span>: {rest.reason}
             </p>
             <p className="dim">
-              since <Ago at={rest.since} />, {plural(rest.failures, "failure")} in a row, at {plural(rest.workers, "gateway worker")}; {askedAgain(rest, now)}
+              first <Ago at={rest.since} />, {plural(rest.failures, "failure")} in a row, at {plural(rest.workers, "gateway worker")}; {askedAgain(rest, now)}
             </p>
           </li>
         ))}
