@@ -56,6 +56,11 @@ class Hold:
         """Note that so much of a pocket is set aside for some parts."""
         self._taken.append((pocket, amount, pockets, parts))
 
+    def join(self, other: Hold) -> None:
+        """Take over what is set aside in another one."""
+        self._taken += other._taken
+        other._taken = []
+
     def cancel(self) -> None:
         """Give everything back: nothing was called."""
         now = self._clock.monotonic()
@@ -157,7 +162,8 @@ _LEFT = frozenset({"cancelled", "upstream_timeout", "upstream_lost", "upstream_b
 class Gate:
     """Set aside what a call may use of every bucket that it counts in, or refuse it.
 
-    `wake` is called when a pocket has to be asked for; a call waits `wait_s` at most for the answer.
+    `wake` is called when a pocket has to be asked for; a call waits `wait_s` at most for the answer. `region` is where
+    requests are from that name none.
     """
 
     def __init__(
@@ -168,12 +174,18 @@ class Gate:
         wake: Callable[[], None],
         wait_s: float,
         assumed_output: int,
+        region: str = "",
     ) -> None:
         self._pockets = pockets
         self._clock = clock
         self._wake = wake
         self._wait_s = wait_s
         self._assumed_output = assumed_output
+        self.region = region
+
+    def now(self) -> float:
+        """Return the present, as breakers know it."""
+        return self._clock.monotonic()
 
     def parts(self, route: Route, call: ModelCall) -> list[Part]:
         """Return what an exchange is made of: the steps of a chain, or its only call.

@@ -67,6 +67,7 @@ class LimitLayer:
             if tried:
                 tries = Tries(gate, of_models[key.project], counted, key)
                 exchange.on_done.append(tries.settle)
+                await tries.reserve(route, parts, exchange, call)
                 answer = await following(exchange, tries.tolled(route, parts), call)
                 headers = hold.headers(exchange.operation.dialect, tries.newest)
             else:

@@ -4,14 +4,20 @@ Which target answers, and how many are asked, is known only while a route is bei
 each try under the model that it really calls, and let the next target answer where one is at its limit. Everything
 else of a call is set aside once, before its first try (`Gate.enter`); a try beside another that is or may be paid for,
 such as a hedge, sets its own tokens and money aside too.
+
+A chain is refused before its first step or not at all: one try of each step whose model is a route is set aside then,
+at a target that has room. Which target answers is still chosen in the step's turn; the one that was set aside for is
+let in when others are not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tetrad.kernel import TetradError
 from tetrad.limits._gate import Counted, Gate, Hold, Part, counted_as
 from tetrad.serving import Attempt, BoundModel, Exchange, KeyEntry, LimitRule, Route
+from tetrad.serving.ports import ModelCall
 
 _OF_EACH_CALL = frozenset(("tokens", "money"))
 
@@ -34,6 +40,11 @@ class _Ticket:
         self.ends = False
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether the try is still being made, or its answer is still being read."""
+        return not self.ends if self.made is None else not self.made.end_ns
+
+    @property
     def counts(self) -> bool:
         """Whether this try is or may be paid for."""
         if self.made is None:
@@ -50,8 +61,7 @@ class _Ticket:
 
     def settle(self, *, last: bool = False) -> None:
         """Count what the try used, once that is known."""
-        under_way = not self.ends if self.made is None else not self.made.end_ns
-        if under_way and not last:
+        if self.is_under_way and not last:
             return
         own, self.own = self.own, None
         if own is not None:
@@ -70,6 +80,13 @@ class Tries:
         self._shared = [each for each in counted if each.rule.measure in _OF_EACH_CALL]
         self._key = key
         self._tickets: list[_Ticket] = []
+        self._steps: list[str] = []
+        self._reserved: dict[tuple[str, str], Hold] = {}
+        self._held: list[Hold] = []
+        # steps run one after the other: a place that is held for one of them is that of all, and of one try at once
+        self._places: dict[tuple[str, str], _Ticket | None] = {
+            _bucket(each): None for each in counted if _is_place(each) and each.rule.subject == "model"
+        }
 
     def tolled(self, route: Route, parts: Sequence[Part]) -> Route:
         """Return the route with plans that let in each try by these limits, as part of which the try counts."""
@@ -79,11 +96,53 @@ class Tries:
             steps={part.step: self._tolled(route.steps.get(part.step, route), part) for part in parts}
         )
 
+    async def reserve(self, route: Route, parts: Sequence[Part], exchange: Exchange, call: ModelCall) -> None:
+        """Set one try of each step of a chain aside whose model is a route; raises `TetradError` where none is left.
+
+        It is not held for longer than until the next step begins.
+        """
+        self._steps = [part.step for part in parts]
+        for part in parts:
+            own = route.steps.get(part.step, route)
+            if part.step and is_tried(own):
+                await self._reserve_any(own, part, exchange, call)
+
+    async def _reserve_any(self, route: Route, part: Part, exchange: Exchange, call: ModelCall) -> None:
+        plan, refused = route.plan, None
+        if plan is None:
+            return
+        facts = plan.facts(exchange, call, self._gate.region)
+        for model in plan.passed_on_to(facts, exchange.kind, self._gate.now()):
+            try:
+                await self._reserve(part, model, exchange)
+            except TetradError as error:
+                refused = error
+            else:
+                return
+        if refused is not None:
+            refused.message = f"the step {part.step!r}: {refused.message}"
+            raise refused
+
+    async def _reserve(self, part: Part, model: BoundModel, exchange: Exchange) -> None:
+        alone = Part(Route(model), part.estimate, part.step)
+        counted = self._of_model(exchange, model, alone)
+        hold = await self._gate.enter([each for each in counted if not _is_place(each)], [alone], exchange)
+        try:
+            new = [each for each in counted if _is_place(each) and _bucket(each) not in self._places]
+            self._held.append(await self._gate.enter(new, [alone], exchange))
+        except BaseException:
+            hold.cancel()
+            raise
+        self._places.update(dict.fromkeys(map(_bucket, new)))
+        self._reserved[part.step, model.entry.name] = hold
+
     def settle(self, _exchange: Exchange) -> None:
-        """Count what is left."""
+        """Count what is left, and give back what was set aside for nothing."""
         for ticket in self._tickets:
             ticket.settle(last=True)
-        self._tickets = []
+        for hold in (*self._reserved.values(), *self._held):
+            hold.cancel()
+        self._tickets, self._held, self._reserved = [], [], {}
 
     @property
     def newest(self) -> Hold | None:
@@ -102,23 +161,58 @@ class Tries:
     async def _let_in(self, part: Part, exchange: Exchange, model: BoundModel) -> _Ticket:
         for each in self._tickets:  # a step of a chain that is over holds no place
             each.settle()
+        self._forget_steps_before(part.step)
         beside = sum(each.counts for each in self._tickets if each.part is part)
         held = sum(each.beside is not None for each in self._tickets if each.part is part)
         alone = Part(Route(model), part.estimate, part.step)
         ticket = _Ticket(part)
         self._tickets.append(ticket)
+        reserved = self._reserved.pop((part.step, model.entry.name), None)
         try:
-            ticket.own = await self._gate.enter(self._of_model(exchange, model, alone), [alone], exchange)
+            counted = [each for each in self._of_model(exchange, model, alone) if not self._is_held(each, ticket)]
+            if reserved is not None:
+                counted = [each for each in counted if _is_place(each)]
+            ticket.own = await self._gate.enter(counted, [alone], exchange)
+            if reserved is not None:
+                ticket.own.join(reserved)
             if beside > held:
                 shared = [Counted(each.rule, each.instance, [alone]) for each in self._shared]
                 ticket.beside = await self._gate.enter(shared, [alone], exchange)
         except BaseException:
             self._tickets.remove(ticket)
-            if ticket.own is not None:
-                ticket.own.cancel()
+            ticket.ends = True
+            for hold in (ticket.own, reserved):
+                if hold is not None:
+                    hold.cancel()
             raise
         return ticket
+
+    def _is_held(self, counted: Counted, ticket: _Ticket) -> bool:
+        """Tell whether a bucket is one of places that are held for all steps, and give the place to the try."""
+        bucket = _bucket(counted)
+        if bucket not in self._places:
+            return False
+        user = self._places[bucket]
+        if user is not None and user.is_under_way:
+            return False
+        self._places[bucket] = ticket
+        return True
+
+    def _forget_steps_before(self, step: str) -> None:
+        if not self._reserved:
+            return
+        over = self._steps[: self._steps.index(step)]
+        for name in [name for name in self._reserved if name[0] in over]:
+            self._reserved.pop(name).cancel()
 
     def _of_model(self, exchange: Exchange, model: BoundModel, alone: Part) -> list[Counted]:
         found = [(rule, counted_as(rule, self._key, exchange, model)) for rule in self._rules]
         return [Counted(rule, instance, [alone]) for rule, instance in found if instance is not None]
+
+
+def _is_place(counted: Counted) -> bool:
+    return counted.rule.measure == "concurrency"
+
+
+def _bucket(counted: Counted) -> tuple[str, str]:
+    return counted.rule.id, counted.instance

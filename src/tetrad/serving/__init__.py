@@ -88,6 +88,7 @@ from tetrad.serving._route_spec import (
 )
 from tetrad.serving._routing import CompiledTable, Route, may_name
 from tetrad.serving._shelf import PROVIDERS, ProviderMaker, ProviderShelf, provider_names
+from tetrad.serving._tool_server_rests import RestState, RestSummary, ServerRest
 from tetrad.serving._tool_servers import AccessSubject, OnChange, Surface, ToolAccess, ToolServerRoute
 from tetrad.serving._translated import translated
 from tetrad.serving.errors import (
@@ -217,10 +218,13 @@ __all__ = [
     "RenderedLine",
     "Reply",
     "RequestRefused",
+    "RestState",
+    "RestSummary",
     "RetryPolicy",
     "Route",
     "RouteTable",
     "RouteTarget",
+    "ServerRest",
     "StreamBroken",
     "StreamCut",
     "Surface",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from tetrad.kernel import Clock, TooLarge
 from tetrad.serving._route_plan import MAX_REPORTED, GatewayHealth, TargetHealth
 from tetrad.serving._route_spec import ModelRoute, check_route
+from tetrad.serving._tool_server_rests import RestSummary, summaries
 from tetrad.serving.errors import RouteNotFound
 
 MAX_ROUTES = 1000
@@ -131,8 +133,9 @@ class RouteHealth:
 
     def note(self, worker: str, report: GatewayHealth) -> None:
         """Take a worker's report in place of its last one."""
-        if len(report.targets) > MAX_REPORTED or len(report.keys) > MAX_REPORTED:
-            raise TooLarge(f"a report of {len(report.targets)} targets", hint=f"at most {MAX_REPORTED}")
+        for what in ("targets", "keys", "rests"):
+            if (count := len(getattr(report, what))) > MAX_REPORTED:
+                raise TooLarge(f"a report of {count:,} {what}", hint=f"at most {MAX_REPORTED:,}")
         if report.answers is not None and (len(report.answers.counts) > 100 or len(report.answers.why) > 1000):
             raise TooLarge("a report of a server of shared answers", hint="at most 100 counts and 1,000 characters")
         report = msgspec.structs.replace(report, uses={})
@@ -181,6 +184,21 @@ class RouteHealth:
             for name, count in each.counts.items():
                 counts[name] = counts.get(name, 0) + count
         return AnswersHealth(len(told), worst.state, worst.why, counts)
+
+    def rests(self, project: str) -> dict[str, tuple[RestSummary, ...]]:
+        """Return which MCP servers of a project rest at gateways, by name, and what each of them does not answer."""
+        present, now = self._clock.now(), self._clock.monotonic()
+        with self._lock:
+            reports = [(at, report) for at, report in self._reports.values() if now - at < FRESH_S]
+        return summaries(
+            present,
+            (
+                (present - timedelta(seconds=now - at), each)
+                for at, report in reports
+                for each in report.rests
+                if each.project == project
+            ),
+        )
 
     def _fresh(self) -> list[GatewayHealth]:
         now = self._clock.monotonic()

@@ -24,6 +24,7 @@ from tetrad.serving._route_spec import (
     RetryPolicy,
     RouteTarget,
 )
+from tetrad.serving._tool_server_rests import ServerRest
 from tetrad.serving.errors import NoTarget
 
 if TYPE_CHECKING:
@@ -213,6 +214,16 @@ class Plan:
         """Return the model of the first target that does what is asked."""
         return next((target.model for target in self.targets if kind in target.model.entry.kinds), None)
 
+    def passed_on_to(self, facts: Facts, kind: Kind, now: float) -> list[BoundModel]:
+        """Return the models that a request is passed on to from one that has too much to do, and from which it comes.
+
+        Those that must be left alone now come last.
+        """
+        targets = sorted(self.targets, key=lambda target: target.spec.priority)
+        fitting = [each for each in (*targets, *self.fallbacks["rate_limit"]) if suits(each, facts, kind)]
+        fitting.sort(key=lambda target: not is_ready(target, now))
+        return list({each.model.entry.name: each.model for each in fitting}.values())
+
     def candidates(
         self, facts: Facts, kind: Kind, now: float, rng: random.Random, *, stream: bool = False
     ) -> list[Target]:
@@ -304,7 +315,7 @@ class AnswersState(msgspec.Struct, frozen=True):
 
 
 class GatewayHealth(msgspec.Struct, frozen=True):
-    """What one gateway worker tells of the targets of routes, the keys and gates of providers, and clients' keys."""
+    """What one gateway worker tells of routes' targets, providers' keys and gates, MCP servers, and clients' keys."""
 
     targets: tuple[TargetHealth, ...] = ()
     keys: dict[str, dict[str, int]] = {}
@@ -313,6 +324,8 @@ class GatewayHealth(msgspec.Struct, frozen=True):
     """Keys of clients, by id, that were used since control last heard of them: when, in nanoseconds."""
     answers: AnswersState | None = None
     """How the server does that gateways share answers in, where there is one."""
+    rests: tuple[ServerRest, ...] = ()
+    """MCP servers that rest."""
 
 
 def _priced(targets: Sequence[Target], currency: str) -> list[Target]:

@@ -402,17 +402,17 @@ class Call:
             self._note_outcome(answer)
         if not result:
             return answer
-        method = message.method if message is not None else _looks_like(result)
-        if method in _RESOURCES:
-            listed = self._screen.resources(result, *_RESOURCES[method])
-            return msgspec.structs.replace(answer, result=msgspec.Raw(listed))
-        if method == "tools/list":
-            result, shown = self._screen.listing(result)
-        elif method in _GREETINGS:
-            result, shown = self._screen.greeting(result)
-        else:
-            return answer
-        self._proxy.sightings.note(self._server.route, shown)
+        for method in (message.method,) if message is not None else _looks_like(result):
+            if method in _RESOURCES:
+                result = self._screen.resources(result, *_RESOURCES[method])
+                continue
+            if method == "tools/list":
+                result, shown = self._screen.listing(result)
+            elif method in _GREETINGS:
+                result, shown = self._screen.greeting(result)
+            else:
+                return answer
+            self._proxy.sightings.note(self._server.route, shown)
         return msgspec.structs.replace(answer, result=msgspec.Raw(result))
 
     def _note_outcome(self, answer: Message) -> None:
@@ -436,7 +436,7 @@ class Call:
         reader = EventReader(proxy.answer_bytes)
         can_resume, is_answered = False, False
         if exchange.is_stream:
-            proxy.open.add(response)
+            proxy.open[response] = exchange, self._server.route
         last = b""
         try:
             while not is_answered:
@@ -462,7 +462,7 @@ class Call:
             if not proxy.draining:
                 last = self._broken(message, error, can_resume)
         finally:
-            proxy.open.discard(response)
+            proxy.open.pop(response, None)
         proxy.done(exchange)
         await reply.end(last)
 
@@ -572,18 +572,18 @@ def check_headers(headers: Mapping[bytes, bytes], message: Message) -> None:
         raise BadMessage(f"mcp-name is not the params.{field or 'name'} of the message", number=HEADER_MISMATCH)
 
 
-def _looks_like(result: bytes) -> str:
-    """Tell what a resumed stream answers, as far as that has to be judged."""
+def _looks_like(result: bytes) -> list[str]:
+    """Tell all that a resumed stream may answer, as far as that has to be judged: a server may say several things."""
     try:
         fields = _fields.decode(result)
     except (msgspec.MsgspecError, RecursionError):
-        return ""
+        return []
+    found = [method for method, (field, _) in _RESOURCES.items() if field in fields]
     if "tools" in fields:
-        return "tools/list"
-    for method, (field, _) in _RESOURCES.items():
-        if field in fields:
-            return method
-    return "initialize" if "capabilities" in fields or "instructions" in fields else ""
+        found.append("tools/list")
+    if "capabilities" in fields or "instructions" in fields:
+        found.append("initialize")
+    return found
 
 
 def _decoded(said: bytes) -> str | None:

@@ -162,8 +162,10 @@ class Combined:
             if resumed is None:
                 await listen_all(self._together, reply)
                 return
-            name, _, identity = resumed.partition(b":")
+            name, _, rest = resumed.partition(b":")
+            asked, _, identity = rest.partition(b":")
             part = self._together.whole(name.decode("latin-1"))
+            part.resumed = asked
             exchange.headers = {**exchange.headers, b"last-event-id": identity}
             await part.listen(reply)
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import re
+from collections.abc import Container, Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +18,8 @@ from tetrad.tools._together import Gone, Together, meta_of, result_of, session_n
 from tetrad.tools.errors import BadMessage, MethodRefused, ServerBroken
 
 _LEGACY = "2025-11-25"
+_KNOWN = frozenset(("2024-11-05", "2025-03-26", "2025-06-18", _LEGACY))
+_REVISION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _OFFERED = ("tools", "prompts", "resources", "completions", "logging")
 _FLAGS = ("listChanged", "subscribe")
 _INFO = {"name": "tetrad", "version": "1"}
@@ -30,27 +34,79 @@ class _Greeting(msgspec.Struct):
     instructions: str = ""
 
 
+class _Beginning:
+    """The sessions that one `initialize` begins. Those that its client is not given are ended, however late they come.
+
+    A server that is asked to begin one may do so after nobody waits for its answer any more. So it is heard out, as
+    nobody else ever learns the id by which the session is ended.
+    """
+
+    def __init__(self, together: Together, message: Message) -> None:
+        self._together = together
+        self._message = message
+        self._parts: dict[str, Part] = {}
+        self._is_over = False
+        self._asked = _asked(message)
+
+    async def ask(self, name: str) -> _Greeting:
+        """Begin a session with a server; who waits for that no longer leaves it to be ended."""
+        task = asyncio.get_running_loop().create_task(self._begin(name))
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            self._together.proxy.hear_late(task, self._together.server(name).pool)
+            raise
+        return task.result()
+
+    def given(self, name: str) -> str:
+        """Return the id of a server's session; empty where it has none."""
+        return self._parts[name].given
+
+    def close(self, kept: Container[str]) -> None:
+        """End all sessions but those that the client is given, now and later."""
+        self._is_over = True
+        for name in [name for name in self._parts if name not in kept]:
+            self._end(self._parts.pop(name))
+
+    async def _begin(self, name: str) -> _Greeting:
+        part = self._together.part(name, self._message)
+        try:
+            greeting = _greeting(await self._together.heard(part, self._message))
+            if greeting.protocolVersion not in {*_KNOWN, self._asked}:
+                # the oldest of all servers is what the client is told to speak, and it may go away for that
+                raise ServerBroken(f"it speaks the revision {greeting.protocolVersion[:40]!r}, which is none of MCP")
+            return greeting
+        finally:
+            if self._is_over:
+                self._end(part)
+            else:
+                self._parts[name] = part
+
+    def _end(self, part: Part) -> None:
+        if part.given:
+            self._together.proxy.leave(self._together.end_session(part.name, part.given))
+
+
 async def initialize_all(together: Together, message: Message) -> tuple[dict[str, Any], bytes]:
     """Begin a session with each server; return the result of all, and the id that holds their sessions, sealed."""
     together.sessions = None
-    parts: dict[str, Part] = {}
     sessions, key = together.proxy.sessions, together.key
-
-    async def ask(name: str) -> _Greeting:
-        part = parts[name] = together.part(name, message)
-        return _greeting(await together.heard(part, message))
-
-    found, gone = await together.each(message, ask)
-    begun = {
-        session_name(name, together.server(name)): (parts[name].given, each.protocolVersion[:10])
-        for name, each in found.items()
-    }
-    sealed = sessions.seal_many(key.project, key.id, begun)
-    while len(sealed) > MOST_COMBINED:
-        begun.popitem()
-        name, _ = found.popitem()
-        gone.append(Gone(name, ServerBroken(f"the session holds no more servers; ask /mcp/{name}")))
+    beginning, found = _Beginning(together, message), dict[str, _Greeting]()
+    try:
+        answers, gone = await together.each(message, beginning.ask)
+        begun = {
+            session_name(name, together.server(name)): (beginning.given(name), each.protocolVersion)
+            for name, each in answers.items()
+        }
         sealed = sessions.seal_many(key.project, key.id, begun)
+        while len(sealed) > MOST_COMBINED:  # whose id is the longest takes the place of others
+            name = max(answers, key=lambda each: len(beginning.given(each)))
+            del answers[name], begun[session_name(name, together.server(name))]
+            gone.append(Gone(name, ServerBroken(f"the session holds no more servers; ask /mcp/{name}")))
+            sealed = sessions.seal_many(key.project, key.id, begun)
+        found = answers
+    finally:
+        beginning.close(found)
     version = min((each.protocolVersion for each in found.values()), default=_LEGACY)
     return {"protocolVersion": version, **_merged(found), "serverInfo": _INFO, **meta_of(gone)}, sealed
 
@@ -78,6 +134,15 @@ async def discover_all(together: Together, message: Message) -> dict[str, Any]:
     meta.setdefault("_meta", {})["io.modelcontextprotocol/serverInfo"] = _INFO
     cached = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
     return {"supportedVersions": spoken or [_version_of(message)], **_merged(found), **cached, **meta}
+
+
+def _asked(message: Message) -> str:
+    """Return the revision that a client wants to speak; empty where it says none that could be one."""
+    try:
+        said = message.text("protocolVersion")
+    except BadMessage:
+        return ""
+    return said if _REVISION.fullmatch(said) else ""
 
 
 def _greeting(answer: Message) -> _Greeting:

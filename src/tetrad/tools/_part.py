@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,8 @@ class Part(Call):
         self.name = name
         self.given = ""
         self.acknowledge: Callable[[Message], bool] | None = None
+        self.resumed = b""
+        """Which request a resumed stream answers, as events' ids say it."""
         self._known = session
         self._label = label
 
@@ -82,7 +85,7 @@ class Part(Call):
 
     def _event(self, event: Event, message: Message | None, *, resumed: bool) -> tuple[Event | None, bool]:
         passed, is_answered = super()._event(event, message, resumed=resumed)
-        if passed is None:
+        if passed is None or (resumed and self._is_anothers(passed)):
             return None, is_answered
         name = self.name
         if self._exchange.is_stream and not resumed:
@@ -90,13 +93,30 @@ class Part(Call):
                 return None, True  # the others' streams go on
             passed = msgspec.structs.replace(passed, id=b"")  # no one position is that of all
         elif passed.id:
-            passed = msgspec.structs.replace(passed, id=b"%b:%b" % (name.encode(), passed.id))
+            asked = self.resumed if message is None else _bound(message.id)
+            passed = msgspec.structs.replace(passed, id=b":".join((name.encode(), asked, passed.id)))
         if not passed.data or is_answered:
             return passed, is_answered
         said = owned(read_message(passed.data), name)
         if said.method == ACKNOWLEDGED and self.acknowledge is not None and self.acknowledge(said):
             return None, False
         return msgspec.structs.replace(passed, data=said.encoded()), False
+
+    def _is_anothers(self, event: Event) -> bool:
+        """Tell whether an event answers what the stream was not begun for: that may be another server's to answer."""
+        if not event.data:
+            return False
+        said = read_message(event.data)
+        return said.kind == "response" and _bound(said.id) != self.resumed
+
+
+def _bound(identity: msgspec.Raw) -> bytes:
+    """Return the id of a client's request as ids of events hold it; however a text is escaped, it is the same."""
+    try:
+        plain = msgspec.json.encode(msgspec.json.decode(identity))
+    except msgspec.MsgspecError:
+        plain = bytes(identity)
+    return base64.urlsafe_b64encode(plain).rstrip(b"=")
 
 
 class Heard:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from itertools import islice
 from typing import Any, Protocol
 
 from tetrad.kernel import Clock, Overloaded, TetradError, Unavailable
@@ -25,6 +26,7 @@ from tetrad.serving import (
     Reply,
     RequestRefused,
     RouteTable,
+    ServerRest,
     ToolServerRoute,
     may_name,
 )
@@ -45,8 +47,11 @@ COMBINED = "/mcp"
 """Where a client finds the tools of all servers that its key may use."""
 APP_HEADER = b"x-tetrad-app"
 _REBIND = "`tetrad binding check` tells what is missing; bind it anew, or roll the binding back"
+_REACHED_BY = ("url", "command", "env", "headers", "connect_timeout_s", "first_byte_timeout_s", "internal", "problem")
+MAX_TOLD_RESTS = 1000
 _DRAIN_S = 1.0
 _MAX_DRAINING = 64
+_MAX_LATE = 8
 _LOCAL_ORIGIN = re.compile(rb"https?://(localhost|127(?:\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
 
 
@@ -138,9 +143,10 @@ class ToolProxy:
         self.absences = Absences(clock)
         self.rests = Rests(clock)
         self._streams: dict[str, int] = {}
-        self.open: set[Response] = set()
+        self.open: dict[Response, tuple[ToolExchange, ToolServerRoute]] = {}
         self._finishing: set[asyncio.Task[None]] = set()
         self._heard_out: set[asyncio.Task[Any]] = set()
+        self._late: dict[str, int] = {}
         self.draining = False
 
     @staticmethod
@@ -152,6 +158,31 @@ class ToolProxy:
     def streams(self) -> int:
         """How many streams clients hold open now."""
         return sum(self._streams.values())
+
+    def resting(self) -> tuple[ServerRest, ...]:
+        """Return which servers are let rest now, and for what."""
+        return tuple(islice(self.rests.now(), MAX_TOLD_RESTS))
+
+    def follow(self) -> None:
+        """Do what the newest table asks of what is there already, where nobody calls too; to be done every few seconds.
+
+        Streams end whose key is no more, or may use the server no more: what servers say is none of its business then.
+        """
+        if self._table is None:
+            return
+        self.compiled()
+        for response, (exchange, route) in list(self.open.items()):
+            if not self._may_hear(exchange, route):
+                response.close()
+
+    def _may_hear(self, exchange: ToolExchange, route: ToolServerRoute) -> bool:
+        compiled = self._current()
+        try:
+            key = compiled.authenticate(exchange.headers, self.clock.now_ns())
+        except TetradError:
+            return False
+        now = compiled.table.tool_servers.get(f"{route.project}/{route.name}")
+        return now is not None and patterns_of(now, key) is not None
 
     def check_origin(self, exchange: ToolExchange) -> TetradError | None:
         """Return why a browser's page may not call: a site can make its own name lead to us (DNS rebinding)."""
@@ -279,11 +310,12 @@ class ToolProxy:
     def compiled(self) -> _Table:
         table = self._current().table
         if self._table is None or self._table.table is not table:
+            before = self._table.table.tool_servers if self._table is not None else {}
             self._table = _Table(table, self._limiter, self._bridge)
             for path, why in self._table.problems.items():
                 log.error("the MCP server %r cannot be called: %s", path, why)
             self.absences.keep(table.tool_servers)
-            self.rests.keep(table.tool_servers)
+            self.rests.keep({path for path, route in table.tool_servers.items() if not _moved(before.get(path), route)})
         return self._table
 
     def _server(self, exchange: ToolExchange, key: KeyEntry) -> Server:
@@ -359,6 +391,26 @@ class ToolProxy:
         self._heard_out.add(task)
         task.add_done_callback(self._was_heard)
 
+    def hear_late(self, task: asyncio.Task[Any], server: str) -> None:
+        """Let a server be heard that nobody waits for any more, unless that is so of too many requests of it."""
+        if self._late.get(server, 0) >= _MAX_LATE or self.draining:
+            task.cancel()
+            return
+        self._late[server] = self._late.get(server, 0) + 1
+        task.add_done_callback(lambda _: self._heard_late(server))
+        self.hear_out(task)
+
+    def _heard_late(self, server: str) -> None:
+        self._late[server] -= 1
+        if not self._late[server]:
+            del self._late[server]
+
+    def leave(self, ending: Coroutine[Any, Any, None]) -> None:
+        """End a session in the background."""
+        task = asyncio.get_running_loop().create_task(ending)
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
     def _was_heard(self, task: asyncio.Task[Any]) -> None:
         self._heard_out.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, TetradError):
@@ -374,6 +426,11 @@ class ToolProxy:
         task = asyncio.get_running_loop().create_task(_read_out(response))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
+
+
+def _moved(before: ToolServerRoute | None, now: ToolServerRoute) -> bool:
+    """Tell whether a server is reached in another way than before: what was known of it says nothing then."""
+    return before is not None and any(getattr(before, each) != getattr(now, each) for each in _REACHED_BY)
 
 
 def _bindings_of(exchange: ToolExchange) -> Mapping[str, BoundToolServer]:

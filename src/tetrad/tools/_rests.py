@@ -8,16 +8,18 @@ takes part in the requests that follow.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from tetrad.kernel import Clock, TetradError, Unavailable
+from tetrad.serving import RestState, ServerRest
 
 PROBE_S = 1.0
 """What waits longer for a server has been delayed by it."""
 FIRST_S = 5.0
 LONGEST_S = 300.0
 _MAX_KNOWN = 10_000
+_MAX_REASON = 500
 
 
 class Asked(NamedTuple):
@@ -29,9 +31,10 @@ class Asked(NamedTuple):
 
 
 class _Rest:
-    __slots__ = ("error", "failures", "probing", "until")
+    __slots__ = ("error", "failures", "probing", "since", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, since: float) -> None:
+        self.since = since
         self.failures = 0
         self.until = 0.0
         self.probing = False
@@ -76,7 +79,7 @@ class Rests:
         if rest is None:
             if len(self._servers) >= _MAX_KNOWN:
                 return
-            rest = self._servers.setdefault(asked[:2], {}).setdefault(asked.method, _Rest())
+            rest = self._servers.setdefault(asked[:2], {}).setdefault(asked.method, _Rest(now))
         elif not rest.probing and now < rest.until:
             return  # asked at the same time as another, which has said it
         rest.probing, rest.error = False, error
@@ -100,10 +103,23 @@ class Rests:
                 del self._servers[asked[:2]]
 
     def keep(self, known: Container[str]) -> None:
-        """Forget servers that are no more; `known` has `project/name` of the others."""
+        """Forget servers that are no more, or are somewhere else now; `known` has `project/name` of the others."""
         for project, server in list(self._servers):
             if f"{project}/{server}" not in known:
                 del self._servers[project, server]
+
+    def now(self) -> Iterator[ServerRest]:
+        """Yield what rests, with since when, until when and why."""
+        now = self._clock.monotonic()
+        for (project, server), rests in self._servers.items():
+            for method, rest in rests.items():
+                left_s = max(rest.until - now, 0.0)
+                state: RestState = "probing" if rest.probing else "resting" if left_s else "due"
+                error = rest.error
+                yield ServerRest(
+                    project, server, method, state, rest.failures, round(now - rest.since, 3), round(left_s, 3),
+                    error.code, error.message[:_MAX_REASON],
+                )  # fmt: skip
 
     def _of(self, asked: Asked) -> _Rest | None:
         return self._servers.get(asked[:2], {}).get(asked.method)

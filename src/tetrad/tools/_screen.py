@@ -21,6 +21,7 @@ FEWER = "let the server show fewer, or make several servers of it"
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./")
 _MAX_NAME = 128
 _KEPT_DIGESTS = 4096
+_KEPT_BYTES = 16 * 1024 * 1024
 _ASK = "`tetrad mcp test` asks it"
 _decode = msgspec.json.Decoder().decode
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
@@ -31,7 +32,6 @@ class _Named(msgspec.Struct):
     name: str
 
 
-_named = msgspec.json.Decoder(_Named)
 _string = msgspec.json.Decoder(str)
 
 
@@ -61,6 +61,7 @@ class Digests:
 
     def __init__(self) -> None:
         self._known: dict[bytes, Seen] = {}
+        self._bytes = 0
 
     def of(self, raw: bytes) -> Seen | None:
         """Return what a definition is; None for one that cannot be pinned: too large, unnamed, oddly named."""
@@ -70,15 +71,19 @@ class Digests:
             if len(raw) > MAX_DEFINITION_BYTES:
                 return None
             try:
-                name = _named.decode(raw).name
+                definition = _decode(raw)
+                name = msgspec.convert(definition, _Named).name
                 if not is_tool_name(name):
                     return None
-                found = Seen(name, definition_digest(_decode(raw)), raw)
+                # written anew: in what has a key twice, its digest is of the one, and a reader may go by the other
+                found = Seen(name, definition_digest(definition), msgspec.json.encode(definition))
             except (msgspec.MsgspecError, ServerBroken, RecursionError):
                 return None
-            if len(self._known) >= _KEPT_DIGESTS:
+            if len(self._known) >= _KEPT_DIGESTS or self._bytes > _KEPT_BYTES:
                 self._known.clear()
+                self._bytes = 0
             self._known[key] = found
+            self._bytes += len(found.definition)
         return found
 
 
@@ -188,7 +193,7 @@ class Screen:
             pinned = self.server.pins.get(seen.name)
             good = pinned == seen.digest or self.server.on_change == "alert"
             if good and self.allows(seen.name):
-                passed.append(raw)
+                passed.append(msgspec.Raw(seen.definition))
         fields["tools"] = msgspec.Raw(msgspec.json.encode(passed))
         return msgspec.json.encode(fields), shown
 

@@ -9,6 +9,10 @@ import msgspec
 from tetrad.tools.errors import ServerBroken
 
 KEEP_ALIVE = b":\n\n"
+SHORTEST_RETRY_MS = 100
+LONGEST_RETRY_MS = 60_000
+"""A server that has clients come back at once would have them call us without end; one that says never, wait."""
+_MAX_DIGITS = 9
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -37,7 +41,8 @@ class EventReader:
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._rest_size = 0
         self._size = 0
         self._lines: list[bytes] = []
         self._after_cr = False
@@ -51,10 +56,11 @@ class EventReader:
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, rest = piece.split(b"\n")
         if lines:
-            lines[0] = self._rest + lines[0]
-            self._rest = rest
-        else:
-            self._rest += rest
+            lines[0] = b"".join([*self._rest, lines[0]])
+            self._rest, self._rest_size = [], 0
+        if rest:
+            self._rest.append(rest)
+            self._rest_size += len(rest)
         for line in lines:
             if line:
                 self._lines.append(line)
@@ -62,7 +68,7 @@ class EventReader:
                 self._check(self._size)
             elif self._lines:
                 yield self._event()
-        self._check(self._size + len(self._rest))
+        self._check(self._size + self._rest_size)
 
     def _check(self, size: int) -> None:
         if size > self._most:
@@ -89,6 +95,13 @@ class EventReader:
         return Event(
             b"\n".join(data),
             identity if b"\0" not in identity else b"",
-            retry if retry.isdigit() else b"",
+            _bounded(retry),
             found.get(b"event", b""),
         )
+
+
+def _bounded(retry: bytes) -> bytes:
+    if not retry.isdigit():
+        return b""
+    asked_ms = int(retry[:_MAX_DIGITS]) if len(retry) <= _MAX_DIGITS else LONGEST_RETRY_MS
+    return b"%d" % min(max(asked_ms, SHORTEST_RETRY_MS), LONGEST_RETRY_MS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from tetrad.tools.errors import ServerBroken, SessionUnknown, ToolRefused
 
 if TYPE_CHECKING:
     from tetrad.tools._proxy import ToolProxy
+
+log = logging.getLogger(__name__)
 
 _SHOW = "`tetrad mcp show` tells more"
 MAX_AT_ONCE = 16
@@ -89,6 +92,20 @@ class Together:
     def _part(self, name: str, server: Server, exchange: ToolExchange) -> Part:
         session = self.session_of(name)
         return Part(self.proxy, exchange, self.key, server, name=name, session=session, label=self.label)
+
+    async def end_session(self, name: str, identity: str) -> None:
+        """End a session of a server that no client was given; what goes wrong with that is the server's loss."""
+        whole, server = self.exchange, self.server(name)
+        exchange = ToolExchange("DELETE", f"{whole.path}/{name}", {b"mcp-session-id": b""}, self.proxy.clock.now_ns())
+        exchange.trace_id, exchange.key, exchange.server = whole.trace_id, whole.key, server.route.name
+        part = Part(self.proxy, exchange, self.key, server, name=name, session=(identity, ""), label="")
+        try:
+            await part.end(Heard(self.proxy.answer_bytes))
+        except TetradError as error:
+            exchange.error, exchange.error_type, exchange.status = error, error.code, error.status
+            log.info("a session of the MCP server %r that nobody has was not ended: %s", name, error.message)
+        finally:
+            self.proxy.done(exchange)
 
     def session_of(self, name: str) -> tuple[str, str] | None:
         """Return the id and the revision of a server's part of the session; None where it has none."""

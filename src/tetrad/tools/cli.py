@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -52,6 +53,7 @@ _COLUMNS = {
     "where": lambda row: row["url"] or " ".join(row["command"]),
     "tools": lambda row: ", ".join(f"{count} {state}" for state, count in sorted(row["tools"].items())) or "none seen",
     "on change": lambda row: row["on_change"],
+    "rests": lambda row: "; ".join(map(_rest, row["rests"])),
     "problem": lambda row: row["problem"],
 }
 _TOOL_COLUMNS = {
@@ -137,7 +139,7 @@ def change_server(
     """Change what is given of a server, and leave the rest as it is; a list that is given takes the old one's place."""
     client = ApiClient.from_environment()
     body = client.get(_path(project, name))
-    for shown in ("name", "tools", "problem"):
+    for shown in ("name", "tools", "problem", "rests"):
         body.pop(shown)
     if header is not None:
         body["headers"] = read_pairs(header)
@@ -175,7 +177,10 @@ def show_server(name: Name, project: InProject = "default", as_json: Json = Fals
     if as_json:
         show_rows([found], {}, as_json, empty="")
         return
-    columns = {"field": lambda row: row["field"].replace("_", " "), "value": lambda row: _value(row["value"])}
+    columns = {
+        "field": lambda row: row["field"].replace("_", " "),
+        "value": lambda row: _value(row["value"], row["field"]),
+    }
     show_rows(rows, columns, as_json, empty="")
 
 
@@ -284,7 +289,19 @@ def _told(name: str) -> str:
     return name or _INSTRUCTIONS
 
 
-def _value(value: Any) -> str:
+def _rest(rest: dict[str, Any]) -> str:
+    """Say since when, why and until when a server is left out where all are asked."""
+    again = "being asked again" if rest["state"] == "probing" else "asked again by the next request"
+    if rest["next_probe_at"]:
+        left = datetime.fromisoformat(rest["next_probe_at"]) - datetime.now(UTC)
+        again = f"asked again in {max(left.total_seconds(), 1):.0f} s"
+    workers = f" at {rest['workers']} workers" if rest["workers"] > 1 else ""
+    return f"{rest['method']} since {shown_time(rest['since'])}{workers} ({rest['reason']}); {again}"
+
+
+def _value(value: Any, field: str = "") -> str:
+    if field == "rests":
+        return "; ".join(map(_rest, value))
     if isinstance(value, dict):
         return ", ".join(f"{name}={each}" for name, each in value.items())
     if isinstance(value, list):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.kernel import InvalidInput, TetradError, digest_json
 from tetrad.kit.http import CurrentPrincipal, Page, PageParams, Search, page_of_all, requires
-from tetrad.serving import AccessSubject, OnChange, Surface
+from tetrad.serving import AccessSubject, OnChange, RestState, RestSummary, Surface
 from tetrad.tools._model import (
     MAX_ACCESS,
     MAX_CHARS,
@@ -30,6 +30,8 @@ from tetrad.tools._model import (
 from tetrad.tools._service import ToolServers
 from tetrad.tools.ports import SeenTool
 
+Rests = Callable[[str], Mapping[str, Sequence[RestSummary]]]
+"""Tells which servers of a project rest at gateways, by name."""
 ServerName = Annotated[str, Path(max_length=63)]
 _Digest = Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
 _ToolName = Annotated[str, Field(max_length=128)]
@@ -81,19 +83,48 @@ class ToolServerBody(_Body):
     )
 
 
+class ToolServerRestView(BaseModel):
+    """What a server did not answer where all servers are asked at once, so that gateways leave it out for a while."""
+
+    method: str = Field(description="What it did not answer, such as tools/list")
+    state: RestState = Field(
+        description="`resting`: it is left out at once; `due`: the next request asks it again; `probing`: one asks it "
+        "now. Of several workers, that which will know first"
+    )
+    workers: int = Field(description="Gateway workers that leave it out, of those that told within 30 s")
+    failures: int = Field(description="How often it did not answer, one after the other, at the worker where most")
+    since: datetime
+    next_probe_at: datetime | None = Field(description="When one request asks it again; null where that is now")
+    code: str
+    reason: str
+
+    @classmethod
+    def of(cls, rest: RestSummary) -> ToolServerRestView:
+        """Render what is known."""
+        return cls(**{name: getattr(rest, name) for name in rest.__struct_fields__})
+
+
 class ToolServerView(ToolServerBody):
     """An MCP server of a project, and how many of its tools stand how."""
 
     name: str
     tools: dict[ToolState, int]
     problem: str = Field(description="Why it cannot be called; empty where it can")
+    rests: list[ToolServerRestView] = Field(description="What it did not answer lately; empty where it answers")
 
     @classmethod
-    def of(cls, spec: ToolServerSpec, tools: Sequence[StoredTool], problem: str) -> ToolServerView:
+    def of(
+        cls, spec: ToolServerSpec, tools: Sequence[StoredTool], problem: str, rests: Sequence[RestSummary]
+    ) -> ToolServerView:
         """Render a server; it holds the names of secrets, never one."""
         known = plain(spec)
         known.pop("project")
-        return cls(**known, tools=dict(Counter(tool.state for tool in tools if tool.name)), problem=problem)
+        return cls(
+            **known,
+            tools=dict(Counter(tool.state for tool in tools if tool.name)),
+            problem=problem,
+            rests=[ToolServerRestView.of(rest) for rest in rests],
+        )
 
 
 class ToolView(BaseModel):
@@ -168,10 +199,14 @@ class SightingBody(_Body):
     definition: dict[str, Any]
 
 
-def router(servers: ToolServers) -> APIRouter:
+def router(servers: ToolServers, rests: Rests) -> APIRouter:
     """Return the routes; they bring their prefixes with them."""
     routes = APIRouter(tags=["tools"])
     base = "/api/v1/projects/{project}/mcp-servers"
+
+    def view(project: str, spec: ToolServerSpec) -> ToolServerView:
+        known = rests(project).get(spec.name, ())
+        return ToolServerView.of(spec, servers.tools(project, spec.name), servers.problem(spec), known)
 
     @routes.get(base, dependencies=[requires("control")], operation_id="list_tool_servers")
     def list_tool_servers(
@@ -179,28 +214,28 @@ def router(servers: ToolServers) -> APIRouter:
         page: PageParams,
         q: Search = "",
         sort: Annotated[
-            str, Query(max_length=16, description="`name`, `url` or `tools` (how many), `-` for the reverse")
+            str, Query(max_length=16, description="`name`, `url`, `tools` or `rests` (how many), `-` for the reverse")
         ] = "name",
     ) -> Page[ToolServerView]:
         """List the MCP servers of a project; `q` looks in their names and addresses."""
-        states = servers.states(project)
+        states, resting = servers.states(project), rests(project)
         found = (
-            ToolServerView.of(spec, states.get(spec.name, []), servers.problem(spec)) for spec in servers.all(project)
+            ToolServerView.of(spec, states.get(spec.name, []), servers.problem(spec), resting.get(spec.name, ()))
+            for spec in servers.all(project)
         )
         return page_of_all(
             f"mcp servers {project}", page, found,
             q=q, texts=lambda each: (each.name, each.url), sort=sort, name=lambda each: each.name,
             sorts={
                 "name": lambda each: each.name, "url": lambda each: each.url,
-                "tools": lambda each: sum(each.tools.values()),
+                "tools": lambda each: sum(each.tools.values()), "rests": lambda each: len(each.rests),
             },
         )  # fmt: skip
 
     @routes.get(f"{base}/{{name}}", dependencies=[requires("control")], operation_id="get_tool_server")
     def get_tool_server(project: str, name: ServerName) -> ToolServerView:
         """Return one MCP server."""
-        spec = servers.get(project, name)
-        return ToolServerView.of(spec, servers.tools(project, name), servers.problem(spec))
+        return view(project, servers.get(project, name))
 
     @routes.put(f"{base}/{{name}}", dependencies=[requires("admin")], operation_id="put_tool_server")
     def put_tool_server(
@@ -211,8 +246,7 @@ def router(servers: ToolServers) -> APIRouter:
             spec = msgspec.convert({**body.model_dump(), "name": name, "project": project}, ToolServerSpec)
         except msgspec.ValidationError as error:
             raise InvalidInput(f"{error}", hint="see the OpenAPI description") from None
-        spec = servers.put(actor, spec)
-        return ToolServerView.of(spec, servers.tools(project, name), servers.problem(spec))
+        return view(project, servers.put(actor, spec))
 
     @routes.delete(
         f"{base}/{{name}}", dependencies=[requires("admin")], operation_id="delete_tool_server", status_code=204

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import msgspec
 import pytest
@@ -10,7 +10,8 @@ import pytest
 from support.fake_anthropic import FakeAnthropic
 from support.fake_openai import FakeOpenAI
 from support.gateway import RELEASE, SECRET, GatewayProcess, make_table, prepare_home
-from tetrad.serving import AppRoute, ModelEntry, Price, RouteTable, Upstream
+from support.mcp_proxy import Proxy
+from tetrad.serving import AppRoute, BindingRoute, ModelEntry, Price, RouteTable, ToolServerRoute, Upstream
 
 MODELS = (
     "echo", "slow:0.02", "stall", "stallmid", "reset:0", "reset:2", "garbage", "html", "error:400", "error:401",
@@ -88,3 +89,17 @@ def both(
     prepare_home(home, with_claude(table, claude.base_url))
     with GatewayProcess(home) as gateway:
         yield gateway
+
+
+@pytest.fixture
+async def proxies() -> AsyncIterator[Callable[..., Proxy]]:
+    """Return what makes proxies, whose connections are closed afterwards."""
+    made: list[Proxy] = []
+
+    def make(*routes: ToolServerRoute, binding: BindingRoute | None = None) -> Proxy:
+        made.append(Proxy(*routes, binding=binding))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.client.close()

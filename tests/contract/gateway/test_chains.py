@@ -13,10 +13,11 @@ import pytest
 from support import gateway as g
 from support.fake_openai import FakeOpenAI
 from support.gateway import GatewayProcess, make_table, prepare_home, spooled
-from tetrad.serving import MessageTemplate, ModelRoute, ReleaseRoute, RouteTarget, Variable
+from tetrad.serving import LimitRule, MessageTemplate, ModelRoute, ReleaseRoute, RouteTarget, Variable
 
 CHAIN, SHAPED = "sha256:" + "5" * 64, "sha256:" + "6" * 64
 MIXED = "sha256:" + "8" * 64
+SCARCE = "sha256:" + "9" * 64
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
@@ -56,24 +57,35 @@ def gateway(upstream: FakeOpenAI, tetrad_home: Path) -> Iterator[GatewayProcess]
                 ),
             ),
         ),
+        SCARCE: ReleaseRoute(
+            SCARCE, "default", "assistant", "local/m1",
+            steps=(step("draft", "On rain.", {}), step("polish", "Polish.", {}, model="scarce")),
+        ),
         SHAPED: ReleaseRoute(
             SHAPED, "default", "assistant", "local/m1", messages=(MessageTemplate("system", "JSON."),), repair=True,
             params={"response_format": msgspec.Raw(json.dumps(form).encode())},
         ),
     }  # fmt: skip
-    table = make_table(upstream.base_url, models=("error:500",))
+    table = make_table(upstream.base_url, models=("error:500", "echo", "slow:0"))
     careful = ModelRoute(
         name="careful", project="default",
         targets=(RouteTarget("local/error-500"), RouteTarget("local/m1", priority=1)),
     )  # fmt: skip
-    table = msgspec.structs.replace(table, routes={"default/careful": careful})
+    scarce = ModelRoute(
+        name="scarce", project="default", targets=(RouteTarget("local/echo"), RouteTarget("local/slow-0"))
+    )
+    limits = tuple(
+        LimitRule(id=name, project="default", subject="model", name=name, measure="requests", amount=1)
+        for name in ("local/echo", "local/slow-0")
+    )
+    routes = {"default/careful": careful, "default/scarce": scarce}
+    table = msgspec.structs.replace(table, routes=routes, limits=limits)
     app = table.apps["default/assistant"]
-    apps = {
-        "default/assistant": msgspec.structs.replace(app, refs={"production": CHAIN, "shaped": SHAPED, "mixed": MIXED})
-    }
+    refs = {"production": CHAIN, "shaped": SHAPED, "mixed": MIXED, "scarce": SCARCE}
+    apps = {"default/assistant": msgspec.structs.replace(app, refs=refs)}
     kept = {f"default/{digest}": release for digest, release in releases.items()}
     prepare_home(tetrad_home, msgspec.structs.replace(table, apps=apps, releases=kept))
-    with GatewayProcess(tetrad_home) as gateway:
+    with GatewayProcess(tetrad_home, limits_wait_s=0.05) as gateway:  # nothing of a limit can be had without control
         yield gateway
 
 
@@ -121,6 +133,15 @@ def test_a_step_goes_by_a_route_of_its_own_and_the_last_one_reports_its_shape(
     assert raw.headers["x-tetrad-output"] == "violated"
     assert {span.attributes["tetrad.model"] for span in tries} == {"local/error-500", "local/m1"}
     assert root.attributes.get("tetrad.step") is None
+
+
+def test_a_chain_is_refused_before_it_costs_anything_where_a_later_step_can_go_nowhere(
+    client: openai.OpenAI, gateway: GatewayProcess, upstream: FakeOpenAI
+) -> None:
+    with pytest.raises(openai.RateLimitError, match="the step 'polish': ") as caught:
+        client.chat.completions.create(model="app:assistant@scarce", messages=MESSAGES)
+    assert "retry-after" in caught.value.response.headers
+    assert upstream.requests == []
 
 
 def test_an_answer_of_another_shape_is_tried_again_and_refused(

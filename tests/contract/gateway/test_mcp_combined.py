@@ -201,6 +201,7 @@ async def test_a_server_that_never_answers_is_left_out(servers: tuple[McpServer,
 
             assert wait_until(listed, what="the tools of the other", timeout_s=60) == {"never": "tool_server_timeout"}
             assert listed() == {"never": "tool_server_timeout"}
+            assert running.metric("tetrad_gateway_tool_server_rests") == 1
             span = wait_until(
                 lambda: next((each for each in spooled(running.home) if each.name == "tools/list"), None),
                 what="the span of an answer that lacks a server",

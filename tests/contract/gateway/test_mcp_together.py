@@ -3,153 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 
-from support.gateway import make_table
+from support.mcp_proxy import Proxy
 from support.mcp_wire import META, McpServer, mcp_server
 from support.ports import free_port
-from tetrad.kernel import FixedClock, Overloaded, SystemClock
-from tetrad.kit.seal import Keyring
-from tetrad.kit.upstream import Client, Limits
-from tetrad.serving import (
-    BindingRoute,
-    BoundModel,
-    BoundToolServer,
-    CompiledTable,
-    KeyEntry,
-    RouteTable,
-    ToolAccess,
-    ToolServerRoute,
-)
-from tetrad.tools import Sessions, ToolExchange, ToolProxy
-from tetrad.tools._rests import FIRST_S, Rests
+from tetrad.kernel import FixedClock, Unavailable
+from tetrad.serving import BindingRoute, BoundToolServer, ToolAccess, ToolServerRoute
+from tetrad.tools._rests import FIRST_S, Asked, Rests
 
 ALL = ("tools", "resources", "prompts")
-OWNER = KeyEntry("key_full", "default", ("data",), team="red")
 
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[McpServer, McpServer]]:
     with mcp_server() as one, mcp_server() as other:
         yield one, other
-
-
-class Limiter:
-    """Notes what counts as whose; refuses the caller where it is told so."""
-
-    def __init__(self) -> None:
-        self.counted: list[tuple[str, str, str]] = []
-        self.refuse = ""
-
-    def bind(self, _table: RouteTable) -> Any:
-        return self.count
-
-    async def count(self, exchange: ToolExchange, model: BoundModel, who: str) -> None:
-        self.counted.append((exchange.rpc, model.entry.name, who))
-        if self.refuse == who:
-            raise Overloaded("enough", code="rate_limit_exceeded")
-
-
-class Sightings:
-    def note(self, _server: ToolServerRoute, _shown: Any) -> None:
-        """Nobody is told."""
-
-    def drifted(self, _server: ToolServerRoute) -> Mapping[str, str]:
-        return {}
-
-
-class Reply:
-    def __init__(self) -> None:
-        self.status, self.headers, self.body = 0, {}, b""
-
-    async def whole(self, status: int, headers: Any, body: bytes) -> None:
-        await self.begin(status, headers)
-        self.body = body
-
-    async def begin(self, status: int, headers: Any) -> None:
-        self.status, self.headers = status, {name.decode(): value.decode() for name, value in headers}
-
-    async def write(self, piece: bytes) -> None:
-        self.body += piece
-
-    async def end(self, piece: bytes) -> None:
-        self.body += piece
-
-    @property
-    def said(self) -> Any:
-        if self.body.startswith((b"event:", b":")):
-            return json.loads([line for line in self.body.splitlines() if line.startswith(b"data: ")][-1][6:])
-        return json.loads(self.body)
-
-
-class Proxy:
-    """The proxy with a route table, and a limiter that counts."""
-
-    def __init__(self, *routes: ToolServerRoute, binding: BindingRoute | None = None) -> None:
-        self.limiter = Limiter()
-        self.client = Client(Limits(max_connections=8))
-        self.records: list[ToolExchange] = []
-        self.bind(binding, *routes)
-        ring = Keyring(b"k" * 32)
-        self.proxy = ToolProxy(
-            self.client, SystemClock(), current=lambda: self.compiled, sessions=Sessions(lambda: ring),
-            record=self.records.append, limiter=self.limiter, sightings=Sightings(), bridge="/nowhere",
-            origins=frozenset(), answer_bytes=1_000_000, streams_per_key=4, listing_s=20,
-        )  # fmt: skip
-
-    def bind(self, binding: BindingRoute | None, *routes: ToolServerRoute) -> None:
-        table = make_table("http://127.0.0.1:1/v1")
-        app = table.apps["default/assistant"]
-        bindings = {}
-        if binding is not None:
-            app = msgspec.structs.replace(app, bindings={"production": binding.ref})
-            bindings[f"default/{binding.ref}"] = binding
-        by_path = {f"{route.project}/{route.name}": route for route in routes}
-        apps = {**table.apps, "default/assistant": app}
-        self.compiled = CompiledTable(
-            msgspec.structs.replace(table, tool_servers=by_path, apps=apps, bindings=bindings), {}
-        )
-
-    async def ask(self, method: str, params: Any = None, *, path: str = "/mcp", **headers: str) -> Reply:
-        given = {b"content-type": b"application/json"}
-        given |= {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-        exchange = ToolExchange("POST", path, given, 1)
-        exchange.key = OWNER
-        params = params or {"_meta": META}
-        if "_meta" in params:
-            given |= {b"mcp-protocol-version": b"2026-07-28", b"mcp-method": method.encode()}
-            if name := params.get("name", params.get("uri", "")):
-                given[b"mcp-name"] = name.encode()
-        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        exchange.body = json.dumps(message).encode()
-        reply = Reply()
-        await self.proxy.serve(exchange, reply)
-        return reply
-
-    async def names(self, **headers: str) -> set[str]:
-        reply = await self.ask("tools/list", **headers)
-        return {tool["name"].split("__")[0] for tool in reply.said["result"]["tools"]}
-
-
-@pytest.fixture
-async def proxies() -> AsyncIterator[Callable[..., Proxy]]:
-    """Return what makes proxies, whose connections are closed afterwards."""
-    made: list[Proxy] = []
-
-    def make(*routes: ToolServerRoute, binding: BindingRoute | None = None) -> Proxy:
-        made.append(Proxy(*routes, binding=binding))
-        return made[-1]
-
-    yield make
-    for each in made:
-        await each.client.close()
 
 
 @pytest.mark.parametrize("method", ["tools/list", "resources/list", "resources/templates/list", "server/discover"])
@@ -289,6 +164,138 @@ async def test_a_server_that_is_slow_after_its_rest_takes_part_once_it_was_heard
         while asked.proxy.rests.resting("default", "hung"):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
     assert await asked.names() == {"one", "hung"}
+
+
+class Beginner:
+    """A server that begins sessions when it is let, and keeps those that nobody ended."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.greeting = b'{"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}}'
+        self.begun = 0
+        self.asked = 0
+        self.sessions: set[bytes] = set()
+
+    async def come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                await self._answer(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return  # the client left
+        finally:
+            writer.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
+        await reader.readexactly(int(fields.get(b"content-length", 0)))
+        if head.startswith(b"delete"):
+            self.sessions.remove(fields[b"mcp-session-id"])
+            writer.write(b"HTTP/1.1 204 Gone\r\n\r\n")
+            return
+        self.asked += 1
+        await self.opened.wait()
+        self.begun += 1
+        session = b"s%d" % self.begun
+        self.sessions.add(session)
+        body = b'{"jsonrpc": "2.0", "id": 1, "result": %b}' % self.greeting
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: %b\r\n"
+            b"content-length: %d\r\n\r\n%b" % (session, len(body), body)
+        )
+
+
+@pytest.fixture
+async def beginner() -> AsyncIterator[tuple[Beginner, ToolServerRoute]]:
+    """Return a server that begins sessions, and its route."""
+    found, tasks = Beginner(), set[asyncio.Task[None]]()
+
+    def come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.get_running_loop().create_task(found.come(reader, writer)))
+
+    listening = await asyncio.start_server(come, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    yield found, ToolServerRoute(name="slow", project="default", url=f"http://127.0.0.1:{port}/mcp")
+    listening.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():  # noqa: ASYNC110 - a condition of another module, which has no event
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("listing_s", [0.2, 60.0])
+async def test_a_session_that_begins_when_nobody_waits_for_it_any_more_is_ended(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy], beginner: tuple[Beginner, ToolServerRoute],
+    listing_s: float,
+) -> None:  # fmt: skip
+    """Both of a server whose time for an answer is over, and of one that was asked again for a moment only."""
+    slow, route = beginner
+    asked, clock = proxies(servers[0].route(name="one"), route), FixedClock()
+    asked.proxy.rests, asked.proxy.listing_s = Rests(clock), listing_s
+    if listing_s > 1:
+        asked.proxy.rests.failed(Asked("default", "slow", "initialize"), Unavailable("slow"), 10.0)
+        clock.advance(FIRST_S)
+    reply = await asked.ask("initialize", HELLO)
+    (told,) = reply.said["result"]["_meta"]["dev.tetrad/unavailable"]
+    assert (told["server"], told["code"]) == ("slow", "tool_server_timeout")
+    slow.opened.set()
+    await until(lambda: slow.begun == 1 and not slow.sessions)
+    again = await asked.ask("tools/list", {}, mcp_session_id=reply.headers["mcp-session-id"])
+    assert {tool["name"].split("__")[0] for tool in again.said["result"]["tools"]} == {"one"}
+
+
+async def test_who_leaves_while_sessions_begin_leaves_none_behind(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy], beginner: tuple[Beginner, ToolServerRoute]
+) -> None:
+    slow, route = beginner
+    asked = proxies(route)
+    asking = asyncio.create_task(asked.ask("initialize", HELLO))
+    await until(lambda: slow.asked == 1)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    slow.opened.set()
+    await until(lambda: slow.begun == 1 and not slow.sessions)
+
+
+async def test_of_many_who_leave_a_server_that_hangs_only_some_are_heard_out(
+    proxies: Callable[..., Proxy], beginner: tuple[Beginner, ToolServerRoute]
+) -> None:
+    slow, route = beginner
+    asked = proxies(route)
+    asking = [asyncio.create_task(asked.ask("initialize", HELLO)) for _ in range(12)]
+    await until(lambda: slow.asked == 12)
+    for each in asking:
+        each.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    slow.opened.set()
+    await until(lambda: slow.begun == 12 and len(slow.sessions) == 4)
+
+
+async def test_a_session_with_a_greeting_that_cannot_be_read_is_ended_and_a_good_one_is_kept(
+    servers: tuple[McpServer, McpServer], proxies: Callable[..., Proxy], beginner: tuple[Beginner, ToolServerRoute]
+) -> None:
+    slow, route = beginner
+    slow.opened.set()
+    asked = proxies(servers[0].route(name="one"), route)
+    slow.greeting = b'{"protocolVersion": ["2025-11-25"]}'
+    reply = await asked.ask("initialize", HELLO)
+    (told,) = reply.said["result"]["_meta"]["dev.tetrad/unavailable"]
+    assert (told["server"], told["code"]) == ("slow", "tool_server_broken")
+    await until(lambda: not slow.sessions)
+    slow.greeting = b'{"protocolVersion": "2025-11-25"}'
+    reply = await asked.ask("initialize", HELLO)
+    assert reply.said["result"]["protocolVersion"] == "2025-11-25"
+    assert (slow.begun, slow.sessions) == (2, {b"s2"})
 
 
 def binding_of(**servers: BoundToolServer) -> BindingRoute:

@@ -32,6 +32,20 @@ def sum_of(product: Product) -> Any:
     return answer.get("error", {}).get("data", {}).get("code") or answer["result"]["structuredContent"]["result"]
 
 
+def tell_that_it_hangs(product: Product) -> None:
+    """Tell control what a gateway worker tells of a server that rests."""
+    rest = {
+        "project": "default", "server": "small", "method": "tools/list", "state": "resting", "failures": 2,
+        "since_s": 15.0, "left_s": 20.0, "code": "tool_server_timeout", "reason": "it did not answer within 10 s",
+    }  # fmt: skip
+    token = (product.home / "keys" / "internal.token").read_text("ascii").strip()
+    answer = product.control(
+        "PUT", "/internal/v1/gateways/of-a-test/health", json={"rests": [rest]},
+        headers={"Authorization": f"Bearer {token}"},
+    )  # fmt: skip
+    assert answer.status_code == 204, answer.text
+
+
 @pytest.mark.timeout(180)
 def test_a_server_is_registered_approved_and_its_change_is_read_and_approved(
     product: Product, console: Page, server: McpServer, shot: Shot
@@ -123,6 +137,16 @@ def test_a_server_is_registered_approved_and_its_change_is_read_and_approved(
     page.goto(f"{product.control_url}/p/default/gateway/tools")
     expect(page.locator("tr[data-server=small]")).to_contain_text("waits for approval")
     shot(page, "tools")
+
+    # Gateways let it rest where all servers are asked: people see for what, why, and when it is asked again.
+    tell_that_it_hangs(product)
+    page.goto(f"{product.control_url}/p/default/gateway/tools?sort=-rests")
+    expect(page.locator("tr[data-server=small]")).to_contain_text("rests")
+    page.get_by_role("link", name="small", exact=True).click()
+    rest = page.locator("[data-rest='tools/list']")
+    expect(rest).to_contain_text("it did not answer within 10 s")
+    expect(rest).to_contain_text(re.compile(r"2 failures in a row, at 1 gateway worker; (it is|the next)"))
+    shot(page, "tool-server-rests")
 
     page.goto(f"{product.control_url}/p/default/gateway/tools/small")
     page.get_by_role("button", name="Remove", exact=True).click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.mcp_wire import PROGRAM, STDIO, McpServer, begin, call, client, mcp_server, rpc, text_of
+from support.mcp_wire import META, PROGRAM, STDIO, McpServer, begin, call, client, mcp_server, rpc, text_of
 from support.product import Product, running_product
 from support.wait import wait_until
 
@@ -20,7 +21,11 @@ from support.wait import wait_until
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     folder = tmp_path_factory.mktemp("mcp")
     with running_product(
-        folder, bundled_model=False, gateway_workers=2, mcp_commands=f"{sys.executable} {PROGRAM}"
+        folder,
+        bundled_model=False,
+        gateway_workers=2,
+        gateway_tool_listing_s=1.5,
+        mcp_commands=f"{sys.executable} {PROGRAM}",
     ) as product:
         yield product
 
@@ -101,6 +106,30 @@ def test_sessions_and_programs_work_at_every_worker_and_limits_hold(installed: P
     wait_until(limited, what="the limit")
     body = {"name": "add", "arguments": {"a": 1, "b": 1}}
     assert rpc(url, "tools/call", body, key=installed.key, headers=session)[0] == 200
+
+
+def test_a_server_that_hangs_is_seen_by_people_until_it_is_taken_away(installed: Product) -> None:
+    url, place = f"{installed.gateway_url}/mcp", "/api/v1/projects/default/mcp-servers/hung"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = {"url": f"http://127.0.0.1:{silent.getsockname()[1]}/mcp"}
+        assert installed.control("PUT", place, json=where).status_code == 200
+
+        def rests() -> Any:
+            rpc(url, "tools/list", {"_meta": META}, key=installed.key)
+            return installed.control("GET", place).json()["rests"]
+
+        (told,) = wait_until(rests, what="control to hear that it rests", timeout_s=60)
+        assert (told["method"], told["code"]) == ("tools/list", "tool_server_timeout")
+        listed = json.loads(installed.cli("mcp", "list", "--find", "hung", "--json").stdout)
+        assert listed[0]["rests"][0]["reason"] == "it did not answer within 1.5 s"
+        assert "tools/list since" in " ".join(installed.cli("mcp", "show", "hung").stdout.split())
+        # somewhere else it may be well: what was known of it says nothing any more
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            where = {"url": f"http://127.0.0.1:{other.getsockname()[1]}/mcp"}
+            assert installed.control("PUT", place, json=where).status_code == 200
+            gone = lambda: not installed.control("GET", place).json()["rests"]  # noqa: E731
+            wait_until(gone, what="it to be forgotten that it rested", timeout_s=60)
+    assert installed.control("DELETE", place).status_code == 204
 
 
 def test_a_command_that_nobody_listed_is_refused_with_what_to_do(installed: Product, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 
@@ -16,8 +18,10 @@ from tetrad.serving import (
     GatewayHealth,
     HedgePolicy,
     ModelRoute,
+    RestState,
     RetryPolicy,
     RouteTarget,
+    ServerRest,
     TargetHealth,
     check_route,
 )
@@ -154,6 +158,42 @@ def test_the_worst_that_a_gateway_tells_of_shared_answers_is_shown_until_it_is_s
     assert health.answers().state == "none"
 
 
-def test_a_report_that_is_too_large_is_refused() -> None:
+def _rest(state: RestState = "resting", **changes: object) -> ServerRest:
+    told = ServerRest("default", "files", "tools/list", state, 1, 4.0, 6.0, "tool_server_timeout", "it did not answer")
+    return msgspec.structs.replace(told, **changes)
+
+
+def test_servers_that_rest_are_told_by_name_as_the_worker_sees_them_that_will_know_first() -> None:
+    clock = FixedClock()
+    health = RouteHealth(clock)
+    health.note("w1", GatewayHealth(rests=(_rest(), _rest(server="other"), _rest(project="elsewhere"))))
+    begun = clock.now() - timedelta(seconds=4)
+    clock.advance(1.0)
+    health.note("w2", GatewayHealth(rests=(_rest(failures=3, since_s=1.0, left_s=2.0, reason="the worst"),)))
+    found = health.rests("default")
+    assert list(found) == ["files", "other"]
+    (files,) = found["files"]
+    assert (files.method, files.state, files.workers, files.failures) == ("tools/list", "resting", 2, 3)
+    assert (files.since, files.next_probe_at) == (begun, clock.now() + timedelta(seconds=2))
+    assert files.reason == "the worst"
+    clock.advance(2.0)
+    (files,) = health.rests("default")["files"]
+    assert (files.state, files.next_probe_at) == ("due", None), "its time is over, and no request came since"
+    health.note("w1", GatewayHealth(rests=(_rest("probing"),)))
+    assert health.rests("default")["files"][0].state == "probing"
+    health.note("w1", GatewayHealth())
+    assert health.rests("default")["files"][0].workers == 1
+    clock.advance(FRESH_S)
+    assert health.rests("default") == {}
+
+
+def test_a_worker_whose_times_cannot_be_breaks_no_answer() -> None:
+    health = RouteHealth(FixedClock())
+    health.note("w", GatewayHealth(rests=(_rest(since_s=1e300, left_s=-1e300),)))
+    assert health.rests("default")["files"][0].state == "due"
+
+
+@pytest.mark.parametrize("report", [GatewayHealth((_told(),) * 20_001), GatewayHealth(rests=(_rest(),) * 20_001)])
+def test_a_report_that_is_too_large_is_refused(report: GatewayHealth) -> None:
     with pytest.raises(TooLarge):
-        RouteHealth(FixedClock()).note("w", GatewayHealth((_told(),) * 20_001))
+        RouteHealth(FixedClock()).note("w", report)

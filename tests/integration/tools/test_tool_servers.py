@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -18,6 +18,8 @@ from tetrad.kernel import Conflict, FixedClock, SystemClock, TetradError, digest
 from tetrad.kit.api_client import ApiClient
 from tetrad.kit.db import Database
 from tetrad.processes.cli._app import run
+from tetrad.serving import GatewayHealth, ServerRest
+from tetrad.serving._route_directory import RouteHealth
 from tetrad.tools import ToolServerSpec
 from tetrad.tools._model import MAX_TOOLS_KEPT
 from tetrad.tools._service import ToolServers
@@ -28,6 +30,8 @@ from tetrad.tools.routes import router
 
 P = "/api/v1/projects/default/mcp-servers"
 SPEC = {"url": "https://mcp.example.com/mcp", "headers": {"Authorization": "Bearer {token}"}}
+
+REST = ServerRest("default", "files", "tools/list", "resting", 1, 4.0, 6.0, "tool_server_timeout", "it hangs")
 
 
 def seen(name: str, description: str = "good", **more: Any) -> SeenTool:
@@ -63,7 +67,8 @@ class World:
             audit=self.identity.audit.record,
             on_change=self.changed,
         )
-        self.app = make_app(self.identity, router(self.servers))
+        self.health = RouteHealth(clock)
+        self.app = make_app(self.identity, router(self.servers, self.health.rests))
 
     def changed(self) -> None:
         self.changes += 1
@@ -228,14 +233,19 @@ async def test_a_command_that_may_not_run_and_a_secret_that_is_gone_are_told(adm
 
 
 @pytest.fixture
+def present(database: Database) -> World:
+    """Return a world whose clock is the machine's, as commands have no other."""
+    return World(database, SystemClock())
+
+
+@pytest.fixture
 def command(
-    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    present: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    world = World(database, SystemClock())
-    secret = world.key("admin")
+    secret = present.key("admin")
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        api = ApiClient("http://127.0.0.1:8401", secret, transport=SyncApp(world.app))
+        api = ApiClient("http://127.0.0.1:8401", secret, transport=SyncApp(present.app))
         monkeypatch.setattr(ApiClient, "from_environment", lambda *_: api)
         code = run(list(arguments))
         out, err = capsys.readouterr()
@@ -245,7 +255,21 @@ def command(
     return call
 
 
-def test_the_commands_register_show_and_approve(command: Callable[..., tuple[int, str, str]]) -> None:
+async def test_a_server_that_rests_at_gateways_is_told_over_the_api(
+    world: World, admin: httpx.AsyncClient, clock: FixedClock
+) -> None:
+    for name in ("files", "well"):
+        assert (await admin.put(f"{P}/{name}", json=SPEC)).json()["rests"] == []
+    world.health.note("w1", GatewayHealth(rests=(REST,)))
+    (told,) = (await admin.get(f"{P}/files")).json()["rests"]
+    assert (told["method"], told["state"], told["workers"], told["reason"]) == ("tools/list", "resting", 1, REST.reason)
+    assert datetime.fromisoformat(told["since"]) == clock.now() - timedelta(seconds=4)
+    assert datetime.fromisoformat(told["next_probe_at"]) == clock.now() + timedelta(seconds=6)
+    listed = (await admin.get(P, params={"sort": "-rests"})).json()["items"]
+    assert [(each["name"], len(each["rests"])) for each in listed] == [("files", 1), ("well", 0)]
+
+
+def test_the_commands_register_show_and_approve(command: Callable[..., tuple[int, str, str]], present: World) -> None:
     code, out, err = command(
         "mcp", "add", "files", "--url", "https://mcp.example.com/mcp", "--header", "Authorization=Bearer {token}",
         "--allow", "a*", "--key", "key_1=add", "--team", "t",
@@ -258,6 +282,11 @@ def test_the_commands_register_show_and_approve(command: Callable[..., tuple[int
     code, out, _ = command("mcp", "show", "files")
     assert "Bearer {token}" in out
     assert "key key_1: add, team t: *" in out
+    present.health.note("w1", GatewayHealth(rests=(REST,)))
+    for words in (("list",), ("show", "files")):
+        told = " ".join(command("mcp", *words)[1].split())
+        assert "tools/list since" in told
+        assert "asked again" in told
     assert command("mcp", "set", "files", "--on-change", "alert", "--everybody")[0] == 0
     found = json.loads(command("mcp", "list", "--json")[1])
     assert (found[0]["on_change"], found[0]["access"], found[0]["allow"]) == ("alert", [], ["a*"])

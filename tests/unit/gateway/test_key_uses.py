@@ -15,7 +15,7 @@ from support.fake_control import FakeControl
 from tetrad.kernel import Forbidden, Unauthenticated
 from tetrad.kit.upstream import Client, parse_address
 from tetrad.processes.gateway._health import HealthTeller
-from tetrad.serving import CompiledTable, GatewayHealth, KeyUses
+from tetrad.serving import CompiledTable, GatewayHealth, KeyUses, ServerRest
 from tetrad.serving._key_uses import EVERY_NS, MAX_USES
 
 NOW = 1_800_000_000 * 1_000_000_000
@@ -101,6 +101,29 @@ async def test_what_control_did_not_take_is_told_when_it_is_back() -> None:
             uses.note("k", at + 1)
             await teller.flush(5)
             assert json.loads(control.health["host-0"])["uses"] == {"k": at + 1}
+        finally:
+            await client.close()
+
+
+async def test_that_a_server_rests_no_more_is_told_too() -> None:
+    rest = ServerRest("default", "files", "tools/list", "resting", 1, 4.0, 6.0, "tool_server_timeout", "no answer")
+    health = GatewayHealth(rests=(rest,))
+    with FakeControl() as control:
+        client = Client()
+        teller = HealthTeller(
+            "host-0", lambda: health, uses=KeyUses, client=client, control=parse_address(control.url),
+            token=lambda: g.TOKEN,
+        )  # fmt: skip
+        try:
+            assert await teller.tell()
+            assert json.loads(control.health["host-0"])["rests"][0]["server"] == "files"
+            health = GatewayHealth()
+            control.fail_with = 503
+            assert not await teller.tell()
+            control.fail_with = 0
+            assert await teller.tell(), "control has not heard of it yet"
+            assert json.loads(control.health["host-0"])["rests"] == []
+            assert not await teller.tell(), "and now there is nothing to tell"
         finally:
             await client.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,21 @@ from support.limited import Reply, SlowAnswer, Upstream, Worker, keeper_of, runn
 from support.limits import LocalKeeper, rule
 from tetrad.kernel import SystemClock, Unavailable, Usage
 from tetrad.limits import Gate, LimitLayer
-from tetrad.serving import Chaining, MessageTemplate, ModelEntry, Pipeline, Price, Readiness, ReleaseRoute
+from tetrad.serving import (
+    Chaining,
+    MessageTemplate,
+    ModelEntry,
+    ModelRoute,
+    Pipeline,
+    Price,
+    Readiness,
+    ReleaseRoute,
+    RetryPolicy,
+    RouteTarget,
+)
 from tetrad.serving.ports import Answer, ModelCall, Outcome
 
-SMALL, BIG = "local/m1", "local/big"
+SMALL, BIG, SPARE = "local/m1", "local/big", "local/spare"
 
 
 class Says(SlowAnswer):
@@ -48,13 +60,21 @@ STEPS = (step("gather", SMALL), step("draft", BIG), step("polish", SMALL))
 
 
 class Chained(Worker):
+    """A worker with a chain; `smart` is a route to the big model, and then to the spare one."""
+
     def __init__(self, folder: Path, keeper: LocalKeeper, *steps: ReleaseRoute) -> None:
         def change(table: Any) -> Any:
             release = ReleaseRoute(g.RELEASE, "default", "assistant", SMALL, steps=steps or STEPS)
             big = ModelEntry(BIG, "up", "big", ("chat",), Price("3", "15"))
+            spare = ModelEntry(SPARE, "up", "spare", ("chat",), Price("3", "15"))
+            smart = ModelRoute(
+                name="smart", project="default", targets=(RouteTarget(BIG), RouteTarget(SPARE)),
+                retry=RetryPolicy(retries=0),
+            )  # fmt: skip
             return msgspec.structs.replace(
-                table, releases={f"default/{g.RELEASE}": release}, models={**table.models, BIG: big}
-            )
+                table, releases={f"default/{g.RELEASE}": release}, models={**table.models, BIG: big, SPARE: spare},
+                routes={"default/smart": smart},
+            )  # fmt: skip
 
         super().__init__(folder, keeper)
         self.upstream = Speaking()
@@ -160,3 +180,87 @@ async def test_a_chain_that_ends_in_the_middle_costs_what_was_done(
     async with running(worker):
         assert (await worker.run()).status == 503
     assert spent_by(keeper) == expected
+
+
+ROUTED = (step("gather", SMALL), step("draft", "smart"), step("polish", SMALL))
+
+
+def of_models(measure: str, amount: float, *models: str) -> LocalKeeper:
+    return keeper_of(*(rule(measure, amount, subject="model", name=model) for model in models))
+
+
+def models_of(worker: Chained) -> list[list[str]]:
+    return [[made.model.name for made in record.attempts] for record in worker.records]
+
+
+async def test_a_chain_is_refused_before_its_first_step_where_no_target_of_a_later_one_has_room(tmp_path: Path) -> None:
+    worker = Chained(tmp_path, of_models("requests", 2, BIG, SPARE), *ROUTED)
+    async with running(worker):
+        replies = await asyncio.gather(*(worker.run() for _ in range(9)))
+    assert sorted(reply.status for reply in replies) == [200] * 4 + [429] * 5
+    refused = next(reply for reply in replies if reply.status == 429)
+    assert refused.message.startswith("the step 'draft': ")
+    assert worker.upstream.calls == 4 * 3, "no step of a chain is paid for that does not end"
+    assert sorted(made[1] for made in models_of(worker) if made) == [BIG, BIG, SPARE, SPARE]
+
+
+@pytest.mark.parametrize("measure", ["tokens", "money"])
+async def test_what_a_later_step_may_use_of_its_targets_is_set_aside_before_the_first(
+    tmp_path: Path, measure: str
+) -> None:
+    worker = Chained(tmp_path, keeper := of_models(measure, 10 if measure == "tokens" else 0.0001, BIG, SPARE), *ROUTED)
+    async with running(worker):
+        refused = await worker.run(max_tokens=1000)
+    assert refused.status == 429
+    assert (worker.upstream.calls, spent_by(keeper)) == (0, {})
+
+
+async def test_chains_at_once_never_stop_in_the_middle_for_places_of_their_models(tmp_path: Path) -> None:
+    worker = Chained(tmp_path, of_models("concurrency", 1, BIG, SPARE), *ROUTED)
+    worker.upstream.going.clear()
+    async with running(worker):
+        chains = [asyncio.create_task(worker.run()) for _ in range(6)]
+        async with asyncio.timeout(20):
+            while sum(chain.done() for chain in chains) < 4:  # noqa: ASYNC110 - chains have no event in common
+                await asyncio.sleep(0)
+        assert worker.upstream.calls == 2, "the others were refused before they asked anybody"
+        worker.upstream.going.set()
+        replies = await asyncio.gather(*chains)
+        assert sorted(reply.status for reply in replies) == [200, 200, 429, 429, 429, 429]
+        assert (await worker.run()).status == 200, "places come free again"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (step("a", BIG), step("b", "smart"), step("c", "smart")),
+        (step("a", "smart"), step("b", "smart"), step("c", BIG)),
+    ],
+)
+async def test_steps_of_a_chain_take_one_place_of_a_model_by_whichever_name_they_call_it(
+    tmp_path: Path, steps: tuple[ReleaseRoute, ...]
+) -> None:
+    worker = Chained(tmp_path, of_models("concurrency", 1, BIG), *steps)
+    async with running(worker):
+        assert [(await worker.run()).status for _ in range(3)] == [200, 200, 200]
+    assert {name for made in models_of(worker) for name in made} == {BIG}
+
+
+async def test_what_was_set_aside_at_a_target_that_is_not_called_is_given_back(tmp_path: Path) -> None:
+    """The big model fails in its turn, so that the spare one answers, which has room of its own."""
+    worker = Chained(tmp_path, keeper := of_models("requests", 5, BIG, SPARE), *ROUTED)
+    worker.upstream.fail_at = 2
+    async with running(worker):
+        assert (await worker.run()).status == 200
+        rules = {each.rule.name: each.rule for each in keeper.store.all.values()}
+        pockets = {name: worker.leases.pockets.of(rule, name, 0.0) for name, rule in rules.items()}
+        assert {name: pocket.reserved for name, pocket in pockets.items()} == {BIG: 0, SPARE: 0}
+    assert models_of(worker) == [[SMALL, BIG, SPARE, SMALL]]
+
+
+async def test_a_chain_that_ends_early_gives_back_what_its_later_steps_had_set_aside(tmp_path: Path) -> None:
+    worker = Chained(tmp_path, of_models("requests", 1, BIG, SPARE), *ROUTED)
+    worker.upstream.fail_at = 1
+    async with running(worker):
+        assert (await worker.run()).status == 503
+        assert [(await worker.run()).status for _ in range(3)] == [200, 200, 429]

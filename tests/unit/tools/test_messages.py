@@ -57,8 +57,10 @@ def test_an_error_says_what_to_do_next() -> None:
 
 def test_events_are_read_as_the_standard_says() -> None:
     reader = EventReader(1000)
-    events = list(reader.feed(b":hi\r\n\r\nid: 7\rretry: 5\rdata: a\rdata: b\r\revent: message\ndata:c\n\ndata: open"))
-    assert events == [Event(), Event(b"a\nb", b"7", b"5"), Event(b"c", name=b"message")]
+    events = list(
+        reader.feed(b":hi\r\n\r\nid: 7\rretry: 500\rdata: a\rdata: b\r\revent: message\ndata:c\n\ndata: open")
+    )
+    assert events == [Event(), Event(b"a\nb", b"7", b"500"), Event(b"c", name=b"message")]
     assert list(reader.feed(b"\n\n")) == [Event(b"open")]
     assert Event(b"a\nb", b"7").encoded() == b"event: message\nid: 7\ndata: a\ndata: b\n\n"
     assert Event().encoded() == b":\n\n"

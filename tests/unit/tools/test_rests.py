@@ -102,3 +102,20 @@ def test_a_client_that_leaves_lets_the_next_one_ask_and_servers_that_are_gone_ar
     assert rests.resting("p", "one")
     rests.keep({"q/one"})
     assert not rests.resting("p", "one")
+
+
+def test_what_rests_is_told_with_since_when_until_when_and_why() -> None:
+    rests, clock = resting()
+    clock.advance(2.0)
+    (told,) = rests.now()
+    assert (told.project, told.server, told.method, told.state) == ("p", "one", "tools/list", "resting")
+    assert (told.failures, told.since_s, told.left_s) == (1, 2.0, 3.0)
+    assert (told.code, told.reason) == ("tool_server_timeout", "it did not answer within 10 s")
+    clock.advance(FIRST_S)
+    assert [(each.state, each.left_s) for each in rests.now()] == [("due", 0.0)]
+    rests.begin(LIST)
+    assert [each.state for each in rests.now()] == ["probing"]
+    rests.failed(LIST, SLOW, 10.0)
+    assert [(each.failures, each.since_s, each.left_s) for each in rests.now()] == [(2, 7.0, 2 * FIRST_S)]
+    rests.back(LIST)
+    assert list(rests.now()) == []

@@ -12737,6 +12737,47 @@ export interface components {
             url: string;
         };
         /**
+         * ToolServerRestView
+         * @description What a server did not answer where all servers are asked at once, so that gateways leave it out for a while.
+         */
+        ToolServerRestView: {
+            /** Code */
+            code: string;
+            /**
+             * Failures
+             * @description How often it did not answer, one after the other, at the worker where most
+             */
+            failures: number;
+            /**
+             * Method
+             * @description What it did not answer, such as tools/list
+             */
+            method: string;
+            /**
+             * Next Probe At
+             * @description When one request asks it again; null where that is now
+             */
+            next_probe_at: string | null;
+            /** Reason */
+            reason: string;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * State
+             * @description `resting`: it is left out at once; `due`: the next request asks it again; `probing`: one asks it now. Of several workers, that which will know first
+             * @enum {string}
+             */
+            state: "resting" | "due" | "probing";
+            /**
+             * Workers
+             * @description Gateway workers that leave it out, of those that told within 30 s
+             */
+            workers: number;
+        };
+        /**
          * ToolServerView
          * @description An MCP server of a project, and how many of its tools stand how.
          */
@@ -12819,6 +12860,11 @@ export interface components {
              * @description Why it cannot be called; empty where it can
              */
             problem: string;
+            /**
+             * Rests
+             * @description What it did not answer lately; empty where it answers
+             */
+            rests: components["schemas"]["ToolServerRestView"][];
             /**
              * Serves
              * @description What of MCP is passed on
@@ -17719,7 +17765,7 @@ export interface operations {
                 limit?: number;
                 /** @description Only those that hold this in a name */
                 q?: string;
-                /** @description `name`, `url` or `tools` (how many), `-` for the reverse */
+                /** @description `name`, `url`, `tools` or `rests` (how many), `-` for the reverse */
                 sort?: string;
             };
             header?: never;

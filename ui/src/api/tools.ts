@@ -4,13 +4,14 @@ import { answer, control, everything, type Schemas } from "./http";
 export type ToolServer = Schemas["ToolServerView"];
 export type ToolServerBody = Schemas["ToolServerBody"];
 export type ToolAccess = Schemas["ToolAccessBody"];
+export type ToolServerRest = Schemas["ToolServerRestView"];
 export type Tool = Schemas["ToolView"];
 
-/** How often it is looked whether gateways saw a changed tool. */
+/** How often it is looked whether gateways saw a changed tool, or a server that does not answer. */
 const LIVE_MS = 10_000;
 
 const MOST = 200;
-export const SERVER_SORTS = ["name", "-name", "url", "-url", "tools", "-tools"] as const;
+export const SERVER_SORTS = ["name", "-name", "url", "-url", "tools", "-tools", "rests", "-rests"] as const;
 export type ServerSort = (typeof SERVER_SORTS)[number];
 
 export const toolServersQuery = (project: string, q = "", sort: ServerSort = "name") =>
@@ -24,6 +25,7 @@ export const toolServerQuery = (project: string, name: string) =>
   queryOptions({
     queryKey: ["tool-servers", project, "one", name],
     queryFn: ({ signal }) => answer(control.GET("/api/v1/projects/{project}/mcp-servers/{name}", { params: { path: { project, name } }, signal })),
+    refetchInterval: LIVE_MS,
   });
 
 export const toolsQuery = (project: string, name: string) =>

@@ -76,7 +76,7 @@ def all_routers(services: Services) -> list[APIRouter]:
         route_router(services.routes, services.route_health),
         gateway_health_router(services.route_health, services.providers, services.identity.keys.note_use),
         cache_router(services.caches),
-        tools_router(services.tools),
+        tools_router(services.tools, services.route_health.rests),
         sealing_router(services.rotation),
         jobs_router(services.jobs),
         playground_router(services.playground),

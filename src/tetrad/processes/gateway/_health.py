@@ -1,4 +1,4 @@
-"""Tell control how routes and shared answers do and which keys were used; requests never wait for it."""
+"""Tell control how routes, MCP servers and shared answers do and which keys were used; requests never wait for it."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class HealthTeller:
         self._control = control
         self._token = token
         self._failed = False
+        self._told_rests = False
 
     async def run(self) -> None:
         """Tell for ever."""
@@ -62,7 +63,8 @@ class HealthTeller:
         uses = self._uses()
         told = uses.take(time.time_ns(), all_of_them=last)
         health = msgspec.structs.replace(self._health(), uses=told)
-        if not health.targets and not health.keys and not told and health.answers is None:
+        known = health.targets or health.keys or health.rests or health.answers is not None
+        if not (known or told or self._told_rests):
             return False
         heard = False
         try:
@@ -70,6 +72,7 @@ class HealthTeller:
         finally:
             if not heard:
                 uses.give_back(told)
+        self._told_rests = bool(health.rests) or (self._told_rests and not heard)
         return heard
 
     async def _send(self, health: GatewayHealth) -> bool:

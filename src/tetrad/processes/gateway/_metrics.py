@@ -6,14 +6,14 @@ import logging
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from tetrad.kit.spool import SpoolWriter
 from tetrad.processes.gateway._shedding import Shedder
-from tetrad.serving import AnswersState, Cache, Exchange, GatewayHealth
+from tetrad.serving import AnswersState, Cache, Exchange, GatewayHealth, ServerRest
 from tetrad.tools import Absences, ToolExchange
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,10 @@ _HELP = {
         "counter",
         "Answers for all MCP servers in which one was left out, by reason.",
     ),
+    "tetrad_gateway_tool_server_rests": (
+        "gauge",
+        "1 while an MCP server is let rest since it did not answer a method.",
+    ),
     "tetrad_gateway_tool_streams": ("gauge", "Streams of MCP servers that clients hold open."),
     "tetrad_gateway_tasks": ("gauge", "Tasks that the worker's loop runs: its own few, and one per request under way."),
     "tetrad_gateway_resident_bytes": ("gauge", "Memory of the worker."),
@@ -99,6 +103,7 @@ class Metrics:
         self.answers: Callable[[], AnswersState | None] = lambda: None
         self.tool_streams: Callable[[], int] = int
         self.tool_absences: Absences | None = None
+        self.tool_rests: Callable[[], Iterable[ServerRest]] = tuple
         self._tools: dict[tuple[str, str, str], int] = {}
         self._tool_seconds: dict[str, float] = {}
         self.tasks: Callable[[], int] = lambda: 0
@@ -191,6 +196,7 @@ class Metrics:
             yield "tetrad_gateway_tool_seconds_total", f'server="{_label(server)}"', seconds
         if self.tool_absences is not None:
             yield from _absence_samples(self.tool_absences)
+        yield from _rest_samples(self.tool_rests())
         yield "tetrad_gateway_tool_streams", "", self.tool_streams()
         yield from _route_samples(self.routes())
         if self.cache is not None:
@@ -228,6 +234,12 @@ def _absence_samples(absences: Absences) -> Iterator[tuple[str, str, float]]:
     for project, server, code, count in absences.counts():
         labels = f'project="{_label(project)}",server="{_label(server)}",code="{_label(code)}"'
         yield "tetrad_gateway_tool_server_left_out_total", labels, count
+
+
+def _rest_samples(rests: Iterable[ServerRest]) -> Iterator[tuple[str, str, float]]:
+    for rest in rests:
+        labels = f'project="{_label(rest.project)}",server="{_label(rest.server)}",method="{_label(rest.method)}"'
+        yield "tetrad_gateway_tool_server_rests", labels, 1
 
 
 def _cache_samples(cache: Cache) -> Iterator[tuple[str, str, float]]:

@@ -103,6 +103,7 @@ class Worker:
             wake=leases.wake,
             wait_s=settings.get(limiting.WAIT_S),
             assumed_output=settings.get(limiting.ASSUMED_OUTPUT),
+            region=settings.get(own.REGION),
         )
         recorder = Recorder(turn, self.metrics, record_bytes=record_bytes)
         pipeline = Pipeline(
@@ -139,6 +140,7 @@ class Worker:
         )
         self.metrics.tool_streams = lambda: tools.streams
         self.metrics.tool_absences = tools.absences
+        self.metrics.tool_rests = tools.resting
         self.metrics.tasks = _count_tasks
         tables = TableClient(
             client=internal,
@@ -151,7 +153,7 @@ class Worker:
         shipper = Shipper(spool, home.spool, client=internal, control=control, token=token, shipped=self._count_shipped)
         teller = HealthTeller(
             f"{socket.gethostname()}-{self.index}",
-            lambda: msgspec.structs.replace(_health(pipeline), answers=self.metrics.answers()),
+            partial(_told_health, pipeline, tools, self.metrics),
             uses=partial(_key_uses, pipeline),
             client=internal,
             control=control,
@@ -294,6 +296,11 @@ def _spare_collections() -> None:
 
 def _health(pipeline: Pipeline) -> GatewayHealth:
     return pipeline.table.health() if pipeline.table is not None else GatewayHealth()
+
+
+def _told_health(pipeline: Pipeline, tools: ToolProxy, metrics: Metrics) -> GatewayHealth:
+    tools.follow()
+    return msgspec.structs.replace(_health(pipeline), rests=tools.resting(), answers=metrics.answers())
 
 
 def _key_uses(pipeline: Pipeline) -> KeyUses:

@@ -3,7 +3,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconRefresh } from "@tabler/icons-react";
 import { useState } from "react";
-import { deleteToolServer, toolListingQuery, toolServerQuery, toolsQuery, type Tool, type ToolServer } from "@/api/tools";
+import { deleteToolServer, toolListingQuery, toolServerQuery, toolsQuery, type Tool, type ToolServer, type ToolServerRest } from "@/api/tools";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { Crumbs } from "@/kit/Crumbs";
@@ -15,13 +15,13 @@ import { SearchBox } from "@/kit/Lists";
 import { Facts, Page, Panel, Scroll } from "@/kit/Page";
 import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
-import { Ago } from "@/kit/time";
+import { Ago, useNow } from "@/kit/time";
 import css from "./gateway.module.css";
 import { TOOL_VIEWS, type ToolServerSearch, type ToolsOf } from "./search";
 import { ReviewDrawer, StateOf, ToolDrawer } from "./ToolReview";
 import { ToolServerForm } from "./ToolServerForm";
 import { commandText } from "./toolServerForm";
-import { countsOf, descriptionOf, POLICIES, standing, toldTool, waits } from "./toolWords";
+import { askedAgain, countsOf, descriptionOf, POLICIES, standing, toldTool, waits } from "./toolWords";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/tools/$server");
 
@@ -124,6 +124,7 @@ export function ToolServerPage() {
               )}
             </Panel>
             <div className={css.stack}>
+              {server.rests.length > 0 && <Rests rests={server.rests} />}
               <About server={known.data === undefined ? server : { ...server, tools: countsOf(tools) }} />
               {listing.data && listing.data.odd.length > 0 && (
                 <Panel title="Cannot be approved" note="as it answered now" flush>
@@ -208,6 +209,27 @@ function Tools({ tools, show, q, set }: { tools: Tool[]; show: ToolsOf; q: strin
         </Scroll>
       )}
     </>
+  );
+}
+
+/** What the server did not answer where all servers are asked, and when it is asked again. */
+function Rests({ rests }: { rests: ToolServerRest[] }) {
+  const now = useNow(1000);
+  return (
+    <Panel title="Rests" note="left out at /mcp; its own address is open" flush>
+      <ul className={css.failures}>
+        {rests.map((rest) => (
+          <li key={rest.method} data-rest={rest.method}>
+            <p>
+              <span className="mono">{rest.method}</span>: {rest.reason}
+            </p>
+            <p className="dim">
+              first <Ago at={rest.since} />, {plural(rest.failures, "failure")} in a row, at {plural(rest.workers, "gateway worker")}; {askedAgain(rest, now)}
+            </p>
+          </li>
+        ))}
+      </ul>
+    </Panel>
   );
 }
 

@@ -99,7 +99,9 @@ function Servers({ project, servers, sort, onSort }: { project: string; servers:
             <SortHead field="name" sort={sort} onSort={onSort}>
               Name
             </SortHead>
-            <th scope="col">State</th>
+            <SortHead field="rests" sort={sort} onSort={onSort} first="desc">
+              State
+            </SortHead>
             <th scope="col" className={kit.right}>
               Approved
             </th>

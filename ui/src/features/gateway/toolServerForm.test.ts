@@ -22,11 +22,11 @@ describe("an MCP server's form", () => {
     ["nothing that is served", { serves: [] }, "serves"],
   ])("names %s", (_, change, field) => expect(Object.keys(serverProblemsOf({ ...draft, ...change }, ["taken"], ["token"]))).toEqual([field]));
 
-  const server = { ...serverBodyOf({ ...draft, headers: [{ name: "Authorization", value: "Bearer {token}" }] }), name: "github", internal: true, tools: { new: 1 }, problem: "", future: "kept" } as ToolServer;
+  const server = { ...serverBodyOf({ ...draft, headers: [{ name: "Authorization", value: "Bearer {token}" }] }), name: "github", internal: true, tools: { new: 1 }, problem: "", rests: [], future: "kept" } as ToolServer;
   it("sends back what it does not show, and nothing that is only shown", () => {
     const body = serverBodyOf(serverDraftOf(server), server);
     expect(body).toEqual({ ...body, future: "kept", internal: true, headers: { Authorization: "Bearer {token}" } });
-    for (const shown of ["name", "tools", "problem", "kind"]) expect(shown in body).toBe(false);
+    for (const shown of ["name", "tools", "problem", "rests", "kind"]) expect(shown in body).toBe(false);
   });
   it("takes what was said of one address for no other", () => {
     expect(serverBodyOf({ ...serverDraftOf(server), url: "https://elsewhere.example/mcp" }, server).internal).toBe(false);

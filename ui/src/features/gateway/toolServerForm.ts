@@ -37,9 +37,10 @@ const pairs = (from: Record<string, string>): Pair[] => Object.entries(from).map
 
 export function serverDraftOf(server: ToolServer | undefined): ToolServerDraft {
   if (server === undefined) return NEW;
-  const draft: Partial<ToolServer> & Omit<ToolServer, "tools" | "problem"> = { ...server };
+  const draft: Partial<ToolServer> & Omit<ToolServer, "tools" | "problem" | "rests"> = { ...server };
   delete draft.tools;
   delete draft.problem;
+  delete draft.rests;
   return { ...draft, kind: server.command.length > 0 ? "command" : "url", command: commandText(server.command), headers: pairs(server.headers), env: pairs(server.env) };
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { Tool } from "@/api/tools";
-import { countsOf, descriptionOf, restOf, standing, visible } from "./toolWords";
+import type { Tool, ToolServerRest } from "@/api/tools";
+import { askedAgain, countsOf, descriptionOf, restOf, standing, visible } from "./toolWords";
 
 describe("how an MCP server stands", () => {
   it.each([
@@ -10,7 +10,17 @@ describe("how an MCP server stands", () => {
     ["", { approved: 3, new: 1, changed: 1 }, "changed"],
     ["", { approved: 3, new: 1 }, "waits for approval"],
     ["", { approved: 3, gone: 1 }, "well"],
-  ])("%j %j is %s", (problem, tools, word) => expect(standing({ problem, tools }).word).toBe(word));
+  ])("%j %j is %s", (problem, tools, word) => expect(standing({ problem, tools, rests: [] }).word).toBe(word));
+  const rest: ToolServerRest = { method: "tools/list", state: "resting", workers: 1, failures: 1, since: "2026-01-01T00:00:00Z", next_probe_at: "2026-01-01T00:00:05Z", code: "tool_server_timeout", reason: "it hangs" };
+  it("a server that rests says what it did not answer, and when it is asked again", () => {
+    expect(standing({ problem: "", tools: { approved: 3 }, rests: [rest] })).toMatchObject({ word: "rests", tone: "bad", why: expect.stringContaining("tools/list: it hangs") as string });
+    expect(standing({ problem: "", tools: {}, rests: [{ ...rest, state: "probing" }] }).word).toBe("asked again");
+    const now = Date.parse("2026-01-01T00:00:02.5Z");
+    expect(askedAgain(rest, now)).toBe("it is asked again in 3 s");
+    expect(askedAgain(rest, now + 60_000)).toBe("the next request asks it again");
+    expect(askedAgain({ ...rest, next_probe_at: null, state: "due" }, now)).toBe("the next request asks it again");
+    expect(askedAgain({ ...rest, next_probe_at: null, state: "probing" }, now)).toBe("it is being asked again now");
+  });
 });
 
 it("what is not seen is made visible", () => expect(visible("a\u200bb\u{e0041}\nc\u2028")).toBe("a\\u{200b}b\\u{e0041}\nc\\u{2028}"));
@@ -29,5 +39,5 @@ it("a definition is told in two parts", () => {
 it("a server's instructions count as a definition", () => {
   const tools = [{ name: "", state: "changed" }, { name: "add", state: "approved" }, { name: "echo", state: "approved" }] as Tool[];
   expect(countsOf(tools)).toEqual({ changed: 1, approved: 2 });
-  expect(standing({ problem: "", tools: countsOf(tools) })).toMatchObject({ word: "changed", why: "1 definition is not as approved" });
+  expect(standing({ problem: "", tools: countsOf(tools), rests: [] })).toMatchObject({ word: "changed", why: "1 definition is not as approved" });
 });

@@ -1,4 +1,4 @@
-import type { Tool, ToolServer } from "@/api/tools";
+import type { Tool, ToolServer, ToolServerRest } from "@/api/tools";
 import type { Tone } from "@/kit/Chips";
 import { plural } from "@/kit/format";
 
@@ -22,13 +22,21 @@ export const POLICIES: { value: ToolServer["on_change"]; label: string; word: st
 ];
 
 /** How a server stands, in a word: what keeps it from being called first, then what waits for somebody. */
-export function standing({ problem, tools }: Pick<ToolServer, "problem" | "tools">): { tone: Tone; word: string; why: string } {
+export function standing({ problem, tools, rests }: Pick<ToolServer, "problem" | "tools" | "rests">): { tone: Tone; word: string; why: string } {
   const [changed, fresh, approved] = [tools.changed ?? 0, tools.new ?? 0, tools.approved ?? 0];
   if (problem !== "") return { tone: "bad", word: "cannot be called", why: problem };
+  if (rests.length > 0) return { tone: "bad", word: rests.every((rest) => rest.state === "probing") ? "asked again" : "rests", why: `Gateways leave it out where all servers are asked: ${rests.map(({ method, reason }) => `${method}: ${reason}`).join("; ")}` };
   if (changed > 0) return { tone: "bad", word: "changed", why: `${plural(changed, "definition")} ${changed === 1 ? "is" : "are"} not as approved` };
   if (approved === 0 && fresh === 0) return { tone: "warn", word: "no tools seen", why: "Ask it for its tools" };
   if (fresh > 0) return { tone: "warn", word: "waits for approval", why: `Nobody approved ${plural(fresh, "definition")} yet` };
   return { tone: "good", word: "well", why: "Its tools are as they were approved" };
+}
+
+/** When a server that rests is asked again. */
+export function askedAgain({ state, next_probe_at }: ToolServerRest, now: number): string {
+  if (state === "probing") return "it is being asked again now";
+  const left_ms = next_probe_at === null ? 0 : Date.parse(next_probe_at) - now;
+  return left_ms > 0 ? `it is asked again in ${Math.ceil(left_ms / 1000)} s` : "the next request asks it again";
 }
 
 /** How many definitions stand how, a server's instructions among them, which `ToolServer.tools` does not count. */
