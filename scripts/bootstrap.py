@@ -215,8 +215,9 @@ def sync_mirrored(screen: Screen, uv: str, env: dict[str, str], groups: list[str
          "requirements.txt", "--python", sys.executable, "--quiet", "--output-file", str(wanted)],
         env=env,
     )  # fmt: skip
-    if not (VENV / "bin" / "python").exists():
-        screen.run([uv, "venv", "--python", sys.executable, "--allow-existing", "--no-project", str(VENV)], env=env)
+    if os.path.realpath(VENV / "bin" / "python") != os.path.realpath(sys.executable):  # none yet, or another Python's
+        again = "--clear" if (VENV / "pyvenv.cfg").is_file() else "--allow-existing"
+        screen.run([uv, "venv", "--python", sys.executable, again, "--no-project", str(VENV)], env=env)
     python = str(VENV / "bin" / "python")
     hint = "The mirror must have every file that uv.lock names; PIP_EXTRA_INDEX_URL and PIP_FIND_LINKS may add some."
     screen.run([uv, "pip", "sync", "--python", python, "--require-hashes", str(wanted)], env=env, hint=hint)

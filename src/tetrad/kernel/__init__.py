@@ -18,6 +18,7 @@ from tetrad.kernel.errors import (
     precondition_required,
 )
 from tetrad.kernel.ids import new_id, new_span_id, new_trace_id, uuid7
+from tetrad.kernel.json_depth import nests_deeper
 from tetrad.kernel.money import Money
 from tetrad.kernel.principal import Principal
 from tetrad.kernel.unreadable import UNREADABLE
@@ -52,6 +53,7 @@ __all__ = [
     "canonical_json",
     "digest_bytes",
     "digest_json",
+    "nests_deeper",
     "new_id",
     "new_span_id",
     "new_trace_id",

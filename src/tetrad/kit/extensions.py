@@ -18,6 +18,7 @@ import importlib
 import importlib.metadata
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -217,7 +218,7 @@ def _problems(contract: type, target: object, kind: str, name: str) -> Iterator[
         if not (isinstance(target, type) and issubclass(target, contract)):
             yield f"it is no subclass of {contract.__name__}"
         return
-    members = _members(contract)
+    members, kept = _members(contract), _annotated(target)
     if set(members) == {"__call__"}:
         if callable(target):
             yield from _mismatch("it", members["__call__"], target, skip_self=False)
@@ -226,7 +227,7 @@ def _problems(contract: type, target: object, kind: str, name: str) -> Iterator[
         return
     for member, promised in members.items():
         given = getattr(target, member, None)
-        if given is None and member not in getattr(target, "__annotations__", {}):
+        if given is None and member not in kept:
             yield f"it has no {member}"
         elif inspect.isfunction(promised):
             if callable(given):
@@ -241,18 +242,40 @@ def _members(contract: type) -> dict[str, object]:
     for base in reversed(contract.__mro__):
         if base in (object, Protocol) or not getattr(base, "_is_protocol", False):
             continue
-        names = [*vars(base), *vars(base).get("__annotations__", {})]
+        names = [*vars(base), *_own_annotations(base)]
         found |= {n: vars(base).get(n) for n in names if n == "__call__" or not n.startswith("_")}
     if set(found) - {"__call__"}:
         found.pop("__call__", None)
     return found
 
 
+def _annotated(target: object) -> set[str]:
+    """Collect what the instances of a class will have, as its own body and those of its bases say."""
+    return {name for base in getattr(target, "__mro__", ()) for name in _own_annotations(base)}
+
+
+if sys.version_info >= (3, 14):  # annotations are evaluated when asked for: what they name may exist for checkers only
+    import annotationlib
+
+    def _own_annotations(owner: type) -> Iterable[str]:
+        return annotationlib.get_annotations(owner, format=annotationlib.Format.STRING)
+
+    def _signature(given: Any) -> inspect.Signature:
+        return inspect.signature(given, annotation_format=annotationlib.Format.STRING)
+else:
+
+    def _own_annotations(owner: type) -> Iterable[str]:
+        return inspect.get_annotations(owner)
+
+    def _signature(given: Any) -> inspect.Signature:
+        return inspect.signature(given)
+
+
 def _mismatch(label: str, promised: object, given: Any, *, skip_self: bool) -> Iterator[str]:
     """Name the parameters by which callers of the contract could not call what was given."""
-    wanted = [p for p in inspect.signature(promised).parameters.values() if p.name != "self"]  # type: ignore[arg-type]
+    wanted = [p for p in _signature(promised).parameters.values() if p.name != "self"]
     try:
-        offered = list(inspect.signature(given).parameters.values())
+        offered = list(_signature(given).parameters.values())
     except (TypeError, ValueError):
         return  # built in, without a signature
     if skip_self and offered and not isinstance(given, (classmethod, staticmethod)) and offered[0].name == "self":

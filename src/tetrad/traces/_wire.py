@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import BaseModel, Field
 
+from tetrad.kernel import nests_deeper
 from tetrad.traces._model import CodeMatch
 from tetrad.traces._service import WindowName
 from tetrad.traces._views import (
@@ -365,7 +366,8 @@ def _content(data: bytes, size: int) -> tuple[object, ContentForm]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # not JSON, or too deep to be sure: shown as text
     else:
-        return msgspec.Raw(data), "json"
+        if not nests_deeper(data):  # or who asked could not read the answer
+            return msgspec.Raw(data), "json"
     try:
         return data.decode("utf-8"), "text"
     except UnicodeDecodeError as error:

@@ -25,8 +25,12 @@ FAKE_UV = """#!/bin/sh
 if [ "$1" = --version ]; then echo "uv 0.13.9"; exit 0; fi
 echo "$* DEFAULT=$UV_DEFAULT_INDEX EXTRA=$UV_INDEX LINKS=$UV_FIND_LINKS" >> "$FAKE_UV_LOG"
 if [ -n "$FAKE_UV_FAILS" ]; then echo "error: no route to index"; exit 2; fi
-case "$1" in export) exit 0;; esac
-mkdir -p .venv/bin && touch .venv/bin/python .venv/bin/tetrad
+mkdir -p .venv/bin
+case "$1" in
+  export) ;;
+  venv) ln -sf "$3" .venv/bin/python && touch .venv/pyvenv.cfg;;
+  *) [ -L .venv/bin/python ] || touch .venv/bin/python; touch .venv/bin/tetrad;;
+esac
 """
 
 
@@ -131,6 +135,23 @@ def test_a_mirror_gets_the_locked_versions_and_hashes_by_name(checkout: Checkout
     assert "--require-hashes" in asked[2]
     assert "--no-deps" in asked[3]
     assert all("DEFAULT=https://mirror.example/simple" in line for line in asked)
+
+
+def test_behind_a_mirror_another_python_gets_an_environment_of_its_own(checkout: Checkout) -> None:
+    def asked_after_a_change() -> list[str]:
+        before = len(checkout.asked_of_uv())
+        with (checkout.root / "uv.lock").open("a") as lock:
+            lock.write("\n# changed\n")
+        assert checkout.run(PIP_INDEX_URL="https://mirror.example/simple").returncode == 0
+        return [line for line in checkout.asked_of_uv()[before:] if line.startswith("venv ")]
+
+    assert len(asked_after_a_change()) == 1
+    assert asked_after_a_change() == []
+    python = checkout.root / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to(checkout.root / "python3.99")  # as after an upgrade of the machine
+    (asked,) = asked_after_a_change()
+    assert "--clear" in asked
 
 
 def test_a_failed_step_shows_what_was_said_and_what_to_do_and_is_tried_again(checkout: Checkout) -> None:

@@ -162,6 +162,7 @@ def test_contents_of_all_kinds_are_shown_for_what_they_are(kept: Kept, api: http
         b'{"a": NaN}': ('{"a": NaN}', "text"),
         b"\xff\xfe": ("//4=", "base64"),
         deep: (deep.decode(), "text"),
+        b"[" * 257 + b"]" * 257: ("[" * 257 + "]" * 257, "text"),
     }
     for data, (value, form) in contents.items():
         span = a_span(project=project, input=data)

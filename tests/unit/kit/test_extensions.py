@@ -120,6 +120,19 @@ def test_any_signature_that_callers_can_use_is_accepted(module: Path) -> None:
     assert Extensions(KINDS, entry_points=points(greeter__x="stranger_package:Open")).load("greeter", "x")
 
 
+@pytest.mark.parametrize("target", ["Typed", "Heir"])
+def test_what_an_extension_says_of_its_attributes_is_believed_and_never_evaluated(module: Path, target: str) -> None:
+    future = "from __future__ import annotations\n" if sys.version_info < (3, 14) else ""  # 3.14 needs no such line
+    module.write_text(
+        f"{future}from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from nowhere import Language, Name\n"
+        "class Typed:\n    language: Language | None\n"
+        "    def greet(self, name: Name, *, loudly: bool = False) -> Name: return name\n"
+        "class Heir(Typed):\n    mood: Name\n"
+    )
+    assert Extensions(KINDS, entry_points=points(greeter__x=f"stranger_package:{target}")).load("greeter", "x")
+
+
 def test_functions_and_subclasses_are_checked_too(module: Path) -> None:
     known = Extensions(
         KINDS,

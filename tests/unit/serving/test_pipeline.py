@@ -133,6 +133,31 @@ async def test_wrong_variables_are_refused_by_name_before_any_call(bench: Bench,
     assert not bench.provider.calls
 
 
+@pytest.mark.parametrize("model", ["local/m1", "app:assistant"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        '"messages":%s',
+        '"messages":[%s]',
+        '"messages":[{"role":"user","content":%s}]',
+        '"messages":[],"tools":[{"type":"function","function":{"name":"f","parameters":%s}}]',
+        '"messages":[],"response_format":%s',
+        '"messages":[],"stop":%s',
+        '"messages":[],"metadata":%s',
+        '"messages":[],"stream_options":%s',
+        '"messages":[],"tetrad":%s',
+        '"messages":[],"tetrad":{"variables":{"name":%s}}',
+        '"messages":[],"%s":1',
+    ],
+)
+async def test_what_nests_deeply_is_passed_on_or_refused_on_every_python(bench: Bench, model: str, place: str) -> None:
+    for levels in (250, 900, 3_000):  # 3.11 reads the first, 3.13 all of them
+        for deep in ("[" * levels + "]" * levels, '{"a":' * levels + "1" + "}" * levels):
+            said = place.replace("%s", json.dumps(deep)[1:-1] if place.endswith('"%s":1') else deep)
+            reply = await bench.ask(f'{{"model":"{model}",{said}}}'.encode())
+            assert reply.status in (200, 400), reply.pieces
+
+
 @pytest.mark.parametrize(
     ("body", "code", "param"),
     [
