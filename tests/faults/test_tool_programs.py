@@ -156,14 +156,20 @@ def test_a_program_that_speaks_no_mcp_is_told_of(tmp_path: Path, program: str, s
         assert "error" in again
 
 
-def test_sessions_are_bounded_and_idle_ones_end(tmp_path: Path) -> None:
-    with bridged(tmp_path, mcp_sessions=2, mcp_idle_s=3) as running:
+def test_sessions_are_bounded_until_one_is_ended(tmp_path: Path) -> None:
+    with bridged(tmp_path, mcp_sessions=2) as running:
         sessions = [begin(running.url), begin(running.url)]
         status, _, answer = rpc(running.url, "initialize", {})
         assert (status, answer["error"]["data"]["code"]) == (429, "overloaded")
         assert post(running.url, b"", headers=sessions[0], method="DELETE")[0] == 204
-        wait_until(lambda: not running.programs(), what="the end of idle sessions", timeout_s=20)
-        assert running.call(sessions[1], "stats")[0] == 404
+        begin(running.url)
+
+
+def test_a_session_that_idles_ends_with_its_program(tmp_path: Path) -> None:
+    with bridged(tmp_path, mcp_idle_s=1) as running:
+        session = begin(running.url)
+        wait_until(lambda: not running.programs(), what="the end of an idle session", timeout_s=20)
+        assert running.call(session, "stats")[0] == 404
 
 
 def test_one_id_twice_at_once_and_a_message_without_a_session_are_refused(tmp_path: Path) -> None:
