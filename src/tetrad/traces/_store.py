@@ -543,7 +543,7 @@ def _measure(heads: Sequence[Any], calls: Sequence[Any] | None) -> Measures:
     first_p50, first_p95 = calls[14]
     return Measures(
         requests, errors, p50, p95, first_p50, first_p95,
-        sums.calls, sums.calls_without_cost, sums.tokens, sums.costs,
+        sums.calls, sums.calls_without_cost, sums.tokens, sums.costs, sums.answers_without_cost,
     )  # fmt: skip
 
 
