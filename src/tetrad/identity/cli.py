@@ -42,7 +42,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 @keys.command("list")
 def list_keys(
     find: Annotated[
-        str, typer.Option("--find", help="Only those whose name holds this, whose secret ends so, or whose id begins so.")
+        str,
+        typer.Option("--find", help="Only those whose name holds this, whose secret ends so, or whose id begins so."),
     ] = "",
     state: Annotated[
         KeyState | None, typer.Option("--state", help="Only those that are active, expired or revoked.")
@@ -69,7 +70,12 @@ def list_keys(
         "expires": lambda key: _time(key["expires_at"]) or "never",
         "last used": lambda key: _time(key["last_used_at"]) or "never",
     }
-    _show(found, columns, as_json, empty="no such keys" if find or state else "no keys here; `tetrad key create NAME` makes one")
+    _show(
+        found,
+        columns,
+        as_json,
+        empty="no such keys" if find or state else "no keys here; `tetrad key create NAME` makes one",
+    )
 
 
 @keys.command("create")

@@ -50,8 +50,8 @@ class UsageOut(BaseModel):
 class TraceItem(BaseModel):
     """A trace in a list: the span that stands for it, and the sums of all its spans.
 
-    `cost` is exact decimal text in `currency`, null where no price is known. Not in it are `unpriced_calls` model calls,
-    which cost what nobody knows (those that failed and used nothing are none of them), and what was spent in
+    `cost` is exact decimal text in `currency`, null where no price is known. Not in it are `unpriced_calls` model
+    calls, which cost what nobody knows (those that failed and used nothing are none of them), and what was spent in
     `other_costs`' currencies.
     """
 
