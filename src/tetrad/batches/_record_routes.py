@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from tetrad.batches._model import Batch, BatchFile, BatchSearch, FileRole, Status
+from tetrad.batches._model import Batch, BatchFile, BatchSearch, FileRole, Protocol, Status, Way
 from tetrad.batches._records import BatchRecords
 from tetrad.kit.http import CurrentPrincipal, Page, PageParams, decode_cursor, encode_cursor, parse_sort, requires
 
@@ -27,9 +27,9 @@ class BatchView(BaseModel):
     """A batch as people see it; times are seconds since the epoch."""
 
     id: str
-    protocol: str
+    protocol: Protocol
     endpoint: str
-    status: str
+    status: Status
     key_id: str
     created_at: int
     expires_at: int
@@ -42,7 +42,7 @@ class BatchView(BaseModel):
     error_file: str
     metadata: dict[str, str] | None
     errors: list[BatchErrorView]
-    way: str = Field(description="How its lines are done: `calls`, `native` (the provider's own batch), or not decided")
+    way: Way = Field(description="How its lines are done: `calls`, `native` (the provider's own batch), or not decided")
     why: str = Field(description="Why its lines are calls")
     provider: str = Field(description="The provider whose batch it is")
     provider_batch: str = Field(description="Its id there")

@@ -5283,8 +5283,11 @@ export interface components {
             models: string[];
             /** Output File */
             output_file: string;
-            /** Protocol */
-            protocol: string;
+            /**
+             * Protocol
+             * @enum {string}
+             */
+            protocol: "openai" | "anthropic";
             /**
              * Provider
              * @description The provider whose batch it is
@@ -5295,8 +5298,11 @@ export interface components {
              * @description Its id there
              */
             provider_batch: string;
-            /** Status */
-            status: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "validating" | "in_progress" | "finalizing" | "completed" | "failed" | "expired" | "cancelling" | "cancelled";
             /** Times */
             times: {
                 [key: string]: number;
@@ -5306,8 +5312,9 @@ export interface components {
             /**
              * Way
              * @description How its lines are done: `calls`, `native` (the provider's own batch), or not decided
+             * @enum {string}
              */
-            way: string;
+            way: "" | "calls" | "native";
             /**
              * Why
              * @description Why its lines are calls
@@ -5394,8 +5401,11 @@ export interface components {
             models: string[];
             /** Output File */
             output_file: string;
-            /** Protocol */
-            protocol: string;
+            /**
+             * Protocol
+             * @enum {string}
+             */
+            protocol: "openai" | "anthropic";
             /**
              * Provider
              * @description The provider whose batch it is
@@ -5406,8 +5416,11 @@ export interface components {
              * @description Its id there
              */
             provider_batch: string;
-            /** Status */
-            status: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "validating" | "in_progress" | "finalizing" | "completed" | "failed" | "expired" | "cancelling" | "cancelled";
             /** Times */
             times: {
                 [key: string]: number;
@@ -5417,8 +5430,9 @@ export interface components {
             /**
              * Way
              * @description How its lines are done: `calls`, `native` (the provider's own batch), or not decided
+             * @enum {string}
              */
-            way: string;
+            way: "" | "calls" | "native";
             /**
              * Why
              * @description Why its lines are calls
