@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field
 
 from tetrad import __version__
 from tetrad.identity._chain import AuditFilter
-from tetrad.identity._model import KEY_SORTS, KeyPlace, KeySearch, KeyState
+from tetrad.identity._model import KEY_SORTS, KeyPlace, KeySearch, KeyState, Project
 from tetrad.identity._service import Identity
 from tetrad.identity._views import (
     AuditCheckView,
@@ -35,6 +35,7 @@ from tetrad.identity._views import (
     TeamMemberView,
     TeamView,
 )
+from tetrad.kernel import Principal
 from tetrad.kit.http import (
     CurrentPrincipal,
     Page,
@@ -83,6 +84,10 @@ def router(identity: Identity) -> APIRouter:
 
 
 def _session_routes(routes: APIRouter, identity: Identity) -> None:
+    def shown(actor: Principal) -> list[tuple[Project, Principal]]:
+        found = identity.projects.of(actor, limit=_MAX_SHOWN_PROJECTS)
+        return list(zip(found, identity.people.standings(actor, [each.name for each in found]), strict=True))
+
     cookie = identity.policy.cookie_name
 
     @routes.post("/session", dependencies=[public()], operation_id="sign_in")
@@ -99,15 +104,14 @@ def _session_routes(routes: APIRouter, identity: Identity) -> None:
             path="/",
         )
         actor = identity.people.actor(signed_in.person)
-        shown = identity.projects.of(actor, limit=_MAX_SHOWN_PROJECTS)
-        return SessionView.of(actor, shown, __version__, signed_in.session.expires_at)
+        return SessionView.of(actor, shown(actor), __version__, signed_in.session.expires_at)
 
     @routes.get("/session", dependencies=[requires("control")], operation_id="get_session")
     def get_session(request: Request, actor: CurrentPrincipal) -> SessionView:
         """Tell who calls, what they may do, and in which projects."""
         token = request.cookies.get(cookie, "")
         expires_at = identity.people.recognise(token)[0].expires_at if actor.kind == "person" else None
-        return SessionView.of(actor, identity.projects.of(actor, limit=_MAX_SHOWN_PROJECTS), __version__, expires_at)
+        return SessionView.of(actor, shown(actor), __version__, expires_at)
 
     @routes.delete(
         "/session", dependencies=[requires("control", readers=True)], operation_id="sign_out", status_code=204

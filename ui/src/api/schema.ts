@@ -9402,6 +9402,25 @@ export interface components {
              */
             window: "15m" | "1h" | "24h" | "7d";
         };
+        /**
+         * OwnProjectView
+         * @description A project and what who calls may do in it: somebody's role there may be another than elsewhere.
+         */
+        OwnProjectView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Name */
+            name: string;
+            /** Read Only */
+            read_only: boolean;
+            /** Scopes */
+            scopes: string[];
+            /** Title */
+            title: string;
+        };
         /** Page[AlertView] */
         Page_AlertView_: {
             /** Items */
@@ -11878,7 +11897,7 @@ export interface components {
         };
         /**
          * SessionView
-         * @description Who calls, what they may do, and where.
+         * @description Who calls, what they may do outside of projects, and in which of these what.
          */
         SessionView: {
             /**
@@ -11890,7 +11909,7 @@ export interface components {
             expires_at: string | null;
             principal: components["schemas"]["PrincipalView"];
             /** Projects */
-            projects: components["schemas"]["ProjectView"][];
+            projects: components["schemas"]["OwnProjectView"][];
             /** Read Only */
             read_only: boolean;
             /** Scopes */

@@ -2,7 +2,7 @@ import { Button, Modal } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Fragment, useState } from "react";
 import { batchCostQuery, batchQuery, canCancel, cancelBatch, endedAt, isOpen, type BatchDetail } from "@/api/batches";
-import { sessionQuery } from "@/api/session";
+import { useMayAct } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { Failure } from "@/kit/Failure";
@@ -184,7 +184,6 @@ function Files({ batch: { files } }: { batch: BatchDetail }) {
 function Cancel({ project, batch }: { project: string; batch: BatchDetail }) {
   const queries = useQueryClient();
   const [sure, setSure] = useState(false);
-  const session = useQuery(sessionQuery);
   const cancel = useMutation({
     mutationFn: () => cancelBatch(project, batch.id),
     onSuccess: (changed) => {
@@ -195,7 +194,7 @@ function Cancel({ project, batch }: { project: string; batch: BatchDetail }) {
     // it ended meanwhile: what it is now says why
     onError: () => void queries.invalidateQueries({ queryKey: batchQuery(project, batch.id).queryKey }),
   });
-  const may = session.data !== undefined && !session.data.read_only && canCancel(batch);
+  const may = useMayAct() && canCancel(batch);
   const what = batch.way === "native" ? "Its provider is told to stop; what it has done by then is billed." : "Calls under way end and cost what they cost, and no more are begun.";
   return (
     <>

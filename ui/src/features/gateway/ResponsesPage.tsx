@@ -4,7 +4,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconClockPlay } from "@tabler/icons-react";
 import { useState } from "react";
 import { cancelResponse, RESPONSE_SORTS, RESPONSE_STATES, responseQuery, responsesQuery, underWay, type BackgroundResponse } from "@/api/responses";
-import { sessionQuery } from "@/api/session";
+import { useMayAct } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
 import { Command, CopyButton } from "@/kit/Copy";
 import { Failure } from "@/kit/Failure";
@@ -124,8 +124,7 @@ function ResponseModal({ project, identity, close }: { project: string; identity
   const now = useNow();
   const [sure, setSure] = useState(false);
   const query = useQuery(responseQuery(project, identity));
-  const session = useQuery(sessionQuery);
-  const may = session.data !== undefined && !session.data.read_only;
+  const may = useMayAct();
   const cancel = useMutation({
     mutationFn: () => cancelResponse(project, identity),
     onSuccess: (ended) => {
