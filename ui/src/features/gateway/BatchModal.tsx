@@ -6,13 +6,13 @@ import { useMayAct } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
 import { Failure } from "@/kit/Failure";
-import { compact, count, duration } from "@/kit/format";
+import { compact, count } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { Scroll } from "@/kit/Page";
 import { ErrorState, Loading } from "@/kit/States";
 import { Ago, useNow } from "@/kit/time";
 import { BatchProgress } from "./BatchProgress";
-import { BATCH_WORDS, batchCost, FILE_WORDS, sizeOf, wayOf } from "./batchWords";
+import { batchCost, FILE_WORDS, sizeOf, stateOf, tookOf, wayOf } from "./batchWords";
 import css from "./gateway.module.css";
 import { useKeyNames, whoOf } from "./keyNames";
 
@@ -47,7 +47,7 @@ export function BatchModal({ project, identity, close }: { project: string; iden
 function Facts({ project, batch }: { project: string; batch: BatchDetail }) {
   const now = useNow();
   const names = useKeyNames(project, [batch.key_id]);
-  const { word, tone, tip } = BATCH_WORDS[batch.status];
+  const { word, tone, tip } = stateOf(batch);
   const ended = endedAt(batch);
   return (
     <dl className={kit.facts}>
@@ -95,7 +95,7 @@ function Facts({ project, batch }: { project: string; batch: BatchDetail }) {
         </>
       )}
       <dt>{ended === null ? "Takes" : "Took"}</dt>
-      <dd>{duration(Math.max(0, (ended ?? now) - batch.created_at * 1000))}</dd>
+      <dd>{tookOf(batch, now)}</dd>
       <Cost project={project} batch={batch} />
       {Object.entries(batch.metadata ?? {}).map(([name, value]) => (
         <Fragment key={name}>

@@ -2,10 +2,10 @@ import { CloseButton, SegmentedControl } from "@mantine/core";
 import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { IconStack2 } from "@tabler/icons-react";
-import { BATCH_SORTS, BATCH_STATES, batchesQuery, endedAt, type Batch } from "@/api/batches";
+import { BATCH_SORTS, BATCH_STATES, batchesQuery, type Batch } from "@/api/batches";
 import { Chip } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
-import { count, duration } from "@/kit/format";
+import { count } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { More, SearchBox, SortHead } from "@/kit/Lists";
 import { Panel, Scroll } from "@/kit/Page";
@@ -14,7 +14,7 @@ import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago, useNow } from "@/kit/time";
 import { BatchModal } from "./BatchModal";
 import { BatchProgress } from "./BatchProgress";
-import { BATCH_WORDS } from "./batchWords";
+import { stateOf, tookOf } from "./batchWords";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
 import { useKeyNames, whoOf } from "./keyNames";
@@ -101,7 +101,7 @@ function BatchTable({ batches, names, sort, onSort, onFilter }: { batches: Batch
         </thead>
         <tbody>
           {batches.map((batch) => {
-            const { word, tone, tip } = BATCH_WORDS[batch.status];
+            const { word, tone, tip } = stateOf(batch);
             return (
               <tr key={batch.id} data-batch={batch.id}>
                 <td>
@@ -170,8 +170,4 @@ const isoOf = (seconds: number): string => new Date(seconds * 1000).toISOString(
 /** `batch_01a2…9daf39e0`: the ends tell those of one moment apart. */
 function shortId(id: string): string {
   return id.length > 24 ? `${id.slice(0, id.indexOf("_") + 5)}…${id.slice(-8)}` : id;
-}
-
-function tookOf(batch: Batch, now: number): string {
-  return duration(Math.max(0, (endedAt(batch) ?? now) - batch.created_at * 1000));
 }

@@ -51,7 +51,7 @@ export function ResponsesPage() {
         ) : responses.length === 0 && searched ? (
           <EmptyState title="No response is so">Search for another part of its id, its app, its model or its key, or among those of all states.</EmptyState>
         ) : responses.length === 0 ? (
-          <EmptyState icon={<IconClockPlay size={28} stroke={1.4} color="var(--t-accent)" />} title="No response in the background" more={<Command text="tetrad response list" />}>
+          <EmptyState icon={<IconClockPlay size={28} stroke={1.4} color="var(--t-accent)" />} title="No response in the background" more={<Command what="call" text={'client.responses.create(model="local/smollm2-135m", input="Say hello.", background=True)'} />}>
             What takes minutes is asked for with background: true at /v1/responses. It is answered by a worker, and shown here with who asked and how far it is.
           </EmptyState>
         ) : (
