@@ -4,6 +4,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconAlertTriangle, IconEdit, IconGauge, IconPigMoney, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
 import { BUDGET_SORTS, budgetAlertsQuery, budgetsQuery, deleteLimit, LIMIT_SORTS, limitsQuery, unpricedQuery, type Budget, type BudgetAlert, type BudgetSort, type Limit, type LimitSort } from "@/api/limits";
+import { AskAdmin } from "@/features/session/AskAdmin";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
 import { count, money, plural } from "@/kit/format";
@@ -78,7 +79,7 @@ export function BudgetsPage() {
             <Loading rows={4} />
           )
         ) : all.length === 0 ? (
-          <EmptyState icon={<IconPigMoney size={28} stroke={1.4} color="var(--t-accent)" />} title="No budget is set" more={admin ? <div style={{ textAlign: "center" }}>{addBudget}</div> : undefined}>
+          <EmptyState icon={<IconPigMoney size={28} stroke={1.4} color="var(--t-accent)" />} title="No budget is set" more={admin ? <div style={{ textAlign: "center" }}>{addBudget}</div> : <AskAdmin to="set one" />}>
             A budget bounds what a project, a team, a key, an app or a user spends on models in a day, a week or a month. Calls that it does not cover are refused before they are made.
           </EmptyState>
         ) : (
@@ -103,7 +104,7 @@ export function BudgetsPage() {
         ) : rates.length === 0 && q !== "" ? (
           <EmptyState title="No limit is so">Search for another part of whom it concerns, or of what it counts: requests, tokens or calls.</EmptyState>
         ) : rates.length === 0 ? (
-          <EmptyState icon={<IconGauge size={28} stroke={1.4} color="var(--t-accent)" />} title="No limit is set" more={admin ? <div style={{ textAlign: "center" }}>{addLimit}</div> : undefined}>
+          <EmptyState icon={<IconGauge size={28} stroke={1.4} color="var(--t-accent)" />} title="No limit is set" more={admin ? <div style={{ textAlign: "center" }}>{addLimit}</div> : <AskAdmin to="set one" />}>
             A limit bounds how fast somebody may call: what is past it is answered with 429 and the time to wait.
           </EmptyState>
         ) : (

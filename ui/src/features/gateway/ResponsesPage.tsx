@@ -17,7 +17,7 @@ import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago, useNow } from "@/kit/time";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
-import { useKeyNames } from "./keyNames";
+import { useKeyNames, whoOf } from "./keyNames";
 import type { ResponsesSearch } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/responses");
@@ -216,10 +216,9 @@ function AppLink({ project, app }: { project: string; app: string }) {
   );
 }
 
-/** The name of a key where it is known; those who may not list keys read its id. */
+/** The name of a key where it is known; those who may not list keys read the end of its id. */
 function KeyName({ id, names }: { id: string; names: ReadonlyMap<string, string> }) {
-  const name = names.get(id);
-  return name ? <span title={id}>{name}</span> : <span className="mono">{id}</span>;
+  return <span title={id}>{whoOf(id, names)}</span>;
 }
 
 function took(response: BackgroundResponse, now: number): string {

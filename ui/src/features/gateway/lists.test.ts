@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { subjectOf } from "./words";
 import { everything } from "@/api/http";
 import {
   readBatchesSearch, readBudgetsSearch, readCacheSearch, readProvidersSearch, readResponsesSearch, readRoutesSearch, readToolServersSearch,
@@ -21,6 +22,17 @@ describe("what the URL of a list says", () => {
     expect(readBudgetsSearch({ sort: "used", q: "desk", order: "-amount", add: "limit" })).toEqual({ add: "limit", sort: "used", q: "desk", order: "-amount" });
     expect(readBudgetsSearch({ sort: "-used", q: "", order: "whom", add: "x" })).toEqual({});
     expect(readResponsesSearch({ state: "lost", sort: "-created", show: "" })).toEqual({});
+  });
+});
+
+describe("whom a limit concerns", () => {
+  it("is told by a name, and of a key whose name is not known by the end of its id", () => {
+    const id = "key_01a22de41b17701bb10403a581baf39e";
+    expect(subjectOf({ subject: "key", name: id }, new Map([[id, "ci"]]))).toBe("the key ci");
+    expect(subjectOf({ subject: "key", name: id })).toBe("the key …81baf39e");
+    expect(subjectOf({ subject: "key", name: "ci" })).toBe("the key ci");
+    expect(subjectOf({ subject: "team", name: "search" })).toBe("the team search");
+    expect(subjectOf({ subject: "key", name: "*" })).toBe("each key");
   });
 });
 
