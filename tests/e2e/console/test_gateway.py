@@ -375,7 +375,7 @@ def test_batches_are_watched_found_and_cancelled_by_who_may(
     page.wait_for_url("**model=bulk*")
     page.reload()
     expect(page.get_by_role("search")).to_contain_text("Model bulk/stall")
-    page.get_by_role("button", name=f"Show {stalled}").click()
+    page.locator(f"[data-batch={stalled}]").get_by_role("button").first.click()
     dialog = page.get_by_role("dialog", name="Batch")
     expect(dialog).to_contain_text("questions.jsonl")
     expect(dialog).to_contain_text(re.compile(r"Cost\$0\.0\d+"), timeout=60_000)

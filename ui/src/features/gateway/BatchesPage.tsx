@@ -105,7 +105,7 @@ function BatchTable({ batches, names, sort, onSort, onFilter }: { batches: Batch
             return (
               <tr key={batch.id} data-batch={batch.id}>
                 <td>
-                  <button type="button" className={`${css.plain} mono`} aria-label={`Show ${batch.id}`} title={batch.id} onClick={() => onFilter({ show: batch.id })}>
+                  <button type="button" className={`${css.plain} mono`} title={batch.id} onClick={() => onFilter({ show: batch.id })}>
                     {shortId(batch.id)}
                   </button>
                 </td>
