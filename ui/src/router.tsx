@@ -8,7 +8,7 @@ import { readAuditSearch } from "./features/audit/search";
 import { readBindingSearch } from "./features/bindings/search";
 import { readDatasetDiffSearch, readDatasetSearch, readDatasetsSearch } from "./features/datasets/search";
 import { readKeysSearch } from "./features/keys/search";
-import { readBudgetSearch, readBudgetsSearch, readCacheSearch, readPricesSearch, readProviderSearch, readProvidersSearch, readResponsesSearch, readRoutesSearch, readToolServerSearch, readToolServersSearch } from "./features/gateway/search";
+import { readBatchesSearch, readBudgetSearch, readBudgetsSearch, readCacheSearch, readPricesSearch, readProviderSearch, readProvidersSearch, readResponsesSearch, readRoutesSearch, readToolServerSearch, readToolServersSearch } from "./features/gateway/search";
 import { readLineageSearch } from "./features/lineage/search";
 import { readCompareSearch, readModelSearch, readModelsSearch, readRunsSearch } from "./features/models/search";
 import { readDeriveSearch, readReleaseDiffSearch, readReleaseSearch, readReleasesSearch } from "./features/releases/search";
@@ -343,6 +343,13 @@ const responses = createRoute({
   ...lazyPage(() => import("./features/gateway/ResponsesPage").then((m) => m.ResponsesPage)),
 });
 
+const batches = createRoute({
+  getParentRoute: () => project,
+  path: "gateway/batches",
+  validateSearch: readBatchesSearch,
+  ...lazyPage(() => import("./features/gateway/BatchesPage").then((m) => m.BatchesPage)),
+});
+
 const playground = createRoute({
   getParentRoute: () => project,
   path: "playground",
@@ -356,7 +363,7 @@ const system = createRoute({
   ...lazyPage(() => import("./features/system/SystemPage").then((m) => m.SystemPage)),
 });
 
-const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, bindings, binding, audit, gateway, providers, provider, keys, oldKeys, budgets, budget, prices, modelRoutes, cache, toolServers, toolServer, responses, playground, system])])]);
+const tree = root.addChildren([login, signedIn.addChildren([home, project.addChildren([projectHome, overview, traces, trace, apps, app, prompts, prompt, datasets, dataset, datasetDiff, models, model, runs, compareRuns, lineage, releases, deriveRelease, releaseDiff, release, changes, change, bindings, binding, audit, gateway, providers, provider, keys, oldKeys, budgets, budget, prices, modelRoutes, cache, toolServers, toolServer, responses, batches, playground, system])])]);
 
 export function makeRouter(queries: QueryClient) {
   preloadPages();

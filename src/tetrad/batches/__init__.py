@@ -5,7 +5,9 @@ from tetrad.batches._model import (
     MESSAGES,
     Batch,
     BatchError,
+    BatchFile,
     BatchLimits,
+    BatchSearch,
     BudgetPart,
     Carriage,
     Line,
@@ -14,6 +16,7 @@ from tetrad.batches._model import (
     Work,
     WorkLine,
 )
+from tetrad.batches._records import BatchRecords
 from tetrad.batches._service import Batches
 from tetrad.batches._settings import SETTINGS, body_limits, limits_from
 from tetrad.batches.errors import (
@@ -36,10 +39,13 @@ __all__ = [
     "BadFile",
     "Batch",
     "BatchError",
+    "BatchFile",
     "BatchKeyGone",
     "BatchLimits",
     "BatchNotFound",
     "BatchOver",
+    "BatchRecords",
+    "BatchSearch",
     "Batches",
     "BudgetPart",
     "Carriage",

@@ -34,6 +34,8 @@ HIDDEN = "message_batch"
 """The purpose of files of Anthropic's batches, which its protocol does not show as files."""
 MOST_ERRORS = 100
 """So many faults of an input file are told; more are of no use to anybody."""
+MOST_MODELS, _MODEL_CHARS = 50, 300
+"""So many models of a batch's lines are told, and what is longer is none."""
 
 _WINDOW = re.compile(r"([1-9][0-9]{0,2})([hd])")
 _CUSTOM_ID = {"openai": re.compile(r".{1,512}", re.DOTALL), "anthropic": re.compile(r"[A-Za-z0-9_-]{1,64}")}
@@ -124,6 +126,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     answer_bytes: int = 0
     carriage: Carriage = Carriage()
+    models: tuple[str, ...] = ()
+    """What its lines ask for, in the order of their first, the first `MOST_MODELS`; empty until they were read."""
 
     @property
     def open(self) -> bool:
@@ -134,6 +138,32 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     def left(self) -> int:
         """Lines that nobody has answered."""
         return self.total - self.completed - self.failed
+
+
+class BatchSearch(msgspec.Struct, frozen=True):
+    """Which batches: of a status (`open`: not over), a model, a key; those that hold a text in what they are named by.
+
+    That is the batch's id, its key's, its models, what its lines call, and where it is done.
+    """
+
+    contains: str = ""
+    status: str = ""
+    model: str = ""
+    key_id: str = ""
+    oldest_first: bool = False
+
+
+FileRole = Literal["input", "output", "errors"]
+
+
+class BatchFile(msgspec.Struct, frozen=True):
+    """A file of a batch, without its content; `name` and `size` are None where it is not there any more."""
+
+    role: FileRole
+    id: str
+    name: str | None = None
+    size: int | None = None
+    expires_s: int | None = None
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -223,6 +253,7 @@ class _Call(msgspec.Struct, frozen=True):
 
 _call = msgspec.json.Decoder(_Call)
 _flag = msgspec.json.Decoder(bool)
+_text = msgspec.json.Decoder(str)
 
 
 def window_s(text: str) -> int | None:
@@ -234,8 +265,11 @@ def window_s(text: str) -> int | None:
     return seconds if seconds <= 7 * 24 * _HOUR_S else None
 
 
-def read_call(raw: bytes, endpoint: str, protocol: Protocol, number: int) -> str | BatchError:
-    """Return the `custom_id` of a line, or what is wrong with it. `number` counts from 1."""
+def read_call(raw: bytes, endpoint: str, protocol: Protocol, number: int) -> tuple[str, str] | BatchError:
+    """Return the `custom_id` and the model of a line, or what is wrong with it. `number` counts from 1.
+
+    What can be no model's name is empty: who is called refuses it.
+    """
     try:
         call = _call.decode(raw)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -251,7 +285,7 @@ def read_call(raw: bytes, endpoint: str, protocol: Protocol, number: int) -> str
         return BatchError("missing_model", "the body names no model", number, "body.model")
     if "stream" in call.body and not _is_false(call.body["stream"]):
         return BatchError("stream_not_allowed", "the lines of a batch are not streamed", number, "body.stream")
-    return call.custom_id
+    return call.custom_id, _model_name(call.body["model"])
 
 
 def body_of(raw: bytes) -> tuple[str, msgspec.Raw]:
@@ -309,6 +343,14 @@ def _message_result(line: Line, answer: LineAnswer) -> dict[str, Any]:
         error = {"type": "api_error", "message": answer.message}
         result = {"type": "errored", "error": {"type": "error", "error": error}}
     return {"custom_id": line.custom_id, "result": result}
+
+
+def _model_name(raw: msgspec.Raw) -> str:
+    try:
+        found = _text.decode(raw)
+    except msgspec.MsgspecError:
+        return ""
+    return found if found.isprintable() and len(found) <= _MODEL_CHARS else ""
 
 
 def _is_false(raw: msgspec.Raw) -> bool:

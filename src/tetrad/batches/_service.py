@@ -19,6 +19,7 @@ from tetrad.batches._model import (
     HIDDEN,
     MESSAGES,
     MOST_ERRORS,
+    MOST_MODELS,
     PURPOSES,
     Batch,
     BatchError,
@@ -197,7 +198,7 @@ class Batches:
                 line = {"custom_id": custom_id, "method": "POST", "url": MESSAGES, "body": params}
                 draft.write(msgspec.json.encode(line) + b"\n")
             draft.seek(0)
-            errors, _ = self._check_lines(draft, batch)
+            errors, _, _ = self._check_lines(draft, batch)
             if errors:
                 raise BadBatch(f"requests[{(errors[0].line or 1) - 1}]: {errors[0].message}", hint="nothing was begun")
             draft.seek(0)
@@ -290,7 +291,7 @@ class Batches:
         if batch.status not in ("validating", "cancelling") or batch.total:
             return self.work(identity)
         with self._blobs.open(batch.input_digest) as source:
-            errors, lines = self._check_lines(source, batch)
+            errors, lines, models = self._check_lines(source, batch)
         if not errors:
             for start in range(0, len(lines), _LINES_AT_ONCE):
                 self._store.put_lines(identity, lines[start : start + _LINES_AT_ONCE])
@@ -300,9 +301,9 @@ class Batches:
             if found.status not in ("validating", "cancelling"):
                 return None
             if errors and found.status == "validating":
-                failed = msgspec.structs.replace(found, errors=tuple(errors))
+                failed = msgspec.structs.replace(found, errors=tuple(errors), models=models)
                 return _moved(failed, "failed", now)
-            counted = msgspec.structs.replace(found, total=0 if errors else len(lines))
+            counted = msgspec.structs.replace(found, total=0 if errors else len(lines), models=models)
             return counted if found.status == "cancelling" else _moved(counted, "in_progress", now)
 
         changed = self._store.change(identity, decide)
@@ -485,10 +486,13 @@ class Batches:
             raise BatchNotFound(f"there is no batch {identity[:80]!r}")
         return found
 
-    def _check_lines(self, source: IO[bytes] | BinaryIO, batch: Batch) -> tuple[list[BatchError], list[Line]]:
+    def _check_lines(
+        self, source: IO[bytes] | BinaryIO, batch: Batch
+    ) -> tuple[list[BatchError], list[Line], tuple[str, ...]]:
         errors: list[BatchError] = []
         lines: list[Line] = []
         seen: set[str] = set()
+        models: dict[str, None] = {}
         most, start, number = self.limits.line_bytes, 0, 0
         while raw := source.readline(most + 2):
             number += 1
@@ -498,14 +502,17 @@ class Batches:
                 break
             if text:
                 found = read_call(text, batch.endpoint, batch.protocol, number)
-                if isinstance(found, str) and found in seen:
-                    said = f"the custom_id {found[:80]!r} is there twice"
+                if not isinstance(found, BatchError) and found[0] in seen:
+                    said = f"the custom_id {found[0][:80]!r} is there twice"
                     found = BatchError("duplicate_custom_id", said, number, "custom_id")
                 if isinstance(found, BatchError):
                     errors.append(found)
                 else:
-                    seen.add(found)
-                    lines.append(Line(len(lines), found, start, len(raw)))
+                    custom_id, model = found
+                    seen.add(custom_id)
+                    lines.append(Line(len(lines), custom_id, start, len(raw)))
+                    if model and len(models) < MOST_MODELS:
+                        models[model] = None
             if len(lines) > self.limits.batch_lines:
                 said = f"the batch has more than {self.limits.batch_lines:,} requests"
                 errors.append(BatchError("too_many_requests", said, number))
@@ -515,7 +522,7 @@ class Batches:
             start += len(raw)
         if not lines and not errors:
             errors.append(BatchError("empty_file", "the input has no requests"))
-        return errors, lines
+        return errors, lines, tuple(models)
 
     def _write_results(self, batch: Batch, status: Status, good: IO[bytes], bad: IO[bytes]) -> None:
         code, message = unanswered(status)

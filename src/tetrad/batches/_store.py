@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from tetrad.batches._model import OPEN, Batch, BudgetPart, Carriage, Line, LineAnswer, StoredFile
+from tetrad.batches._model import OPEN, Batch, BatchSearch, BudgetPart, Carriage, Line, LineAnswer, StoredFile
 from tetrad.kernel import Digest
 from tetrad.kit.db import Database, JsonText, insert_or_ignore, metadata
 
@@ -54,7 +55,9 @@ batches = sa.Table(
     sa.Column("failed", sa.BigInteger, nullable=False),
     sa.Column("answer_bytes", sa.BigInteger, nullable=False),
     sa.Column("carriage", JsonText, nullable=False, server_default="{}"),
+    sa.Column("models", JsonText, nullable=False, server_default="[]"),
     sa.Index(None, "project", "id"),
+    sa.Index(None, "project", "created_s", "id"),
     sa.Index(None, "status"),
 )
 batch_lines = sa.Table(
@@ -181,6 +184,17 @@ class SqlBatchStore:
             found = [_batch(row) for row in connection.execute(query).mappings()]
         return found[::-1] if forward else found
 
+    def search(self, project: str, search: BatchSearch, after: tuple[int, str] | None, limit: int) -> list[Batch]:
+        table = batches.c
+        wanted = _matching(project, search)
+        if after is not None:
+            place, last = sa.tuple_(table.created_s, table.id), sa.tuple_(*map(sa.literal, after))
+            wanted.append(place > last if search.oldest_first else place < last)
+        order = (table.created_s, table.id) if search.oldest_first else (table.created_s.desc(), table.id.desc())
+        query = sa.select(batches).where(*wanted).order_by(*order).limit(limit)
+        with self._database.read() as connection:
+            return [_batch(row) for row in connection.execute(query).mappings()]
+
     def open(self) -> list[Batch]:
         query = sa.select(batches).where(batches.c.status.in_(OPEN)).order_by(batches.c.id)
         with self._database.read() as connection:
@@ -305,6 +319,34 @@ class SqlBatchStore:
             connection.execute(sa.update(batches).where(batches.c.id == batch.id).values(ended))
             connection.execute(sa.delete(batch_lines).where(batch_lines.c.batch == batch.id))
         return True
+
+
+def _matching(project: str, search: BatchSearch) -> list[sa.ColumnElement[bool]]:
+    table = batches.c
+    models, carriage = sa.type_coerce(table.models, sa.Text), sa.type_coerce(table.carriage, sa.Text)
+    wanted: list[sa.ColumnElement[bool]] = [table.project == project]
+    if search.status:
+        wanted.append(table.status.in_(OPEN if search.status == "open" else (search.status,)))
+    if search.key_id:
+        wanted.append(table.key_id == search.key_id)
+    if search.model:
+        wanted.append(models.contains(_json_text(search.model), autoescape=True))
+    if search.contains:
+        # a part of a name as it stands in JSON; of `carriage` only what is the value of these names
+        part = _json_text(search.contains)[1:-1]
+        plain = (table.id, table.key_id, table.endpoint)
+        wanted.append(
+            sa.or_(
+                *(each.icontains(search.contains, autoescape=True) for each in plain),
+                models.icontains(part, autoescape=True),
+                *(carriage.icontains(f'"{name}":"{part}', autoescape=True) for name in ("provider", "batch")),
+            )
+        )
+    return wanted
+
+
+def _json_text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _parts(connection: sa.Connection, identity: str) -> list[BudgetPart]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from tetrad.batches._model import Batch, BudgetPart, Line, LineAnswer, StoredFile
-from tetrad.kernel import Digest
+from tetrad.batches._model import Batch, BatchSearch, BudgetPart, Line, LineAnswer, StoredFile
+from tetrad.kernel import Digest, Principal
 
 
 class BatchStore(Protocol):
@@ -56,6 +56,10 @@ class BatchStore(Protocol):
 
     def batches(self, project: str, *, protocol: str, before: str, after: str, limit: int) -> list[Batch]:
         """Return batches, the newest first, of those older than `before` or newer than `after`, where given."""
+        ...
+
+    def search(self, project: str, search: BatchSearch, after: tuple[int, str] | None, limit: int) -> list[Batch]:
+        """Return those that are searched for, by age, from a time (seconds) and an id on."""
         ...
 
     def open(self) -> list[Batch]:
@@ -157,4 +161,12 @@ class LineKeys(Protocol):
 
     def changed(self) -> None:
         """Note that batches began, ended or were handed over, and with them their keys."""
+        ...
+
+
+class Auditor(Protocol):
+    """The audit log; `tetrad.identity.Audit.record` fulfils it. Never called inside a transaction of a store."""
+
+    def __call__(self, actor: Principal, action: str, target: str, project: str | None, **detail: Any) -> None:
+        """Append an event; raise where it cannot, so that what must be audited does not happen unseen."""
         ...

@@ -1,4 +1,4 @@
-"""Files and batches over HTTP: for gateways in the words of the clients' protocols, for workers, and for people."""
+"""Files and batches over HTTP: for gateways in the words of the clients' protocols, and for workers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Annotated, Any, BinaryIO
 
 import msgspec
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from tetrad.batches._model import Batch, BatchError, Carriage, LineAnswer
+from tetrad.batches._model import BatchError, Carriage, LineAnswer
 from tetrad.batches._multipart import FormReader
 from tetrad.batches._service import Batches
 from tetrad.batches._shown import batch_object, file_object, message_batch_object
 from tetrad.batches.errors import BadBatch, BadFile
-from tetrad.kit.http import Page, PageParams, decode_cursor, encode_cursor, requires
+from tetrad.kit.http import requires
 
 _PIECE = 256 * 1024
 _ID = "^[A-Za-z0-9_-]{1,64}$"
@@ -260,98 +259,10 @@ def work_router(service: Batches) -> APIRouter:
     return routes
 
 
-class BatchErrorView(BaseModel):
-    """Why a batch, or a line of its input, cannot be done."""
-
-    code: str
-    message: str
-    line: int | None
-    param: str | None
-
-
-class BatchView(BaseModel):
-    """A batch as people see it; times are seconds since the epoch."""
-
-    id: str
-    protocol: str
-    endpoint: str
-    status: str
-    key_id: str
-    created_at: int
-    expires_at: int
-    times: dict[str, int]
-    total: int
-    completed: int
-    failed: int
-    input_file: str
-    output_file: str
-    error_file: str
-    metadata: dict[str, str] | None
-    errors: list[BatchErrorView]
-    way: str = Field(description="How its lines are done: `calls`, `native` (the provider's own batch), or not decided")
-    why: str = Field(description="Why its lines are calls")
-    provider: str = Field(description="The provider whose batch it is")
-    provider_batch: str = Field(description="Its id there")
-
-    @classmethod
-    def of(cls, batch: Batch) -> BatchView:
-        """Render a batch."""
-        return cls(
-            id=batch.id,
-            protocol=batch.protocol,
-            endpoint=batch.endpoint,
-            status=batch.status,
-            key_id=batch.key_id,
-            created_at=batch.created_s,
-            expires_at=batch.expires_s,
-            times=batch.times,
-            total=batch.total,
-            completed=batch.completed,
-            failed=batch.failed,
-            input_file=batch.input_file,
-            output_file=batch.output_file,
-            error_file=batch.error_file,
-            metadata=batch.metadata,
-            way=batch.carriage.way,
-            why=batch.carriage.why,
-            provider=batch.carriage.provider,
-            provider_batch=batch.carriage.batch,
-            errors=[BatchErrorView(code=e.code, message=e.message, line=e.line, param=e.param) for e in batch.errors],
-        )
-
-
-def router(service: Batches) -> APIRouter:
-    """Return the routes by which people look after batches."""
-    routes = APIRouter(prefix="/api/v1/projects/{project}/batches", tags=["batches"])
-
-    @routes.get("", dependencies=[requires("control")], operation_id="list_batches")
-    def list_batches(project: str, page: PageParams) -> Page[BatchView]:
-        """Return the batches of a project, the newest first."""
-        listing = f"batches:{project}"
-        (before,) = decode_cursor(listing, page.cursor, [str]) if page.cursor else ("",)
-        found, more = service.batches(project, before=str(before), limit=page.limit)
-        return Page(
-            items=[BatchView.of(batch) for batch in found],
-            next_cursor=encode_cursor(listing, [found[-1].id]) if more else None,
-        )
-
-    @routes.get("/{identity}", dependencies=[requires("control")], operation_id="get_batch")
-    def get_batch(project: str, identity: Identity) -> BatchView:
-        """Return a batch."""
-        return BatchView.of(service.batch(project, identity))
-
-    @routes.post("/{identity}/cancel", dependencies=[requires("control")], operation_id="cancel_batch")
-    def cancel_batch(project: str, identity: Identity) -> BatchView:
-        """Stop a batch; calls that are under way end."""
-        return BatchView.of(service.cancel(project, identity))
-
-    return routes
-
-
 def all_routers(service: Batches) -> list[APIRouter]:
-    """Return every router of this slice."""
+    """Return the routers for clients and workers; people's is `tetrad.batches._record_routes.record_router`."""
     makers: tuple[Callable[[Batches], APIRouter], ...] = (
-        file_router, batch_router, message_batch_router, work_router, router,
+        file_router, batch_router, message_batch_router, work_router,
     )  # fmt: skip
     return [make(service) for make in makers]
 

@@ -116,6 +116,17 @@ class ProjectView(BaseModel):
         return cls(name=project.name, title=project.title, created_at=project.created_at)
 
 
+class OwnProjectView(ProjectView):
+    """A project and what who calls may do in it: somebody's role there may be another than elsewhere."""
+
+    scopes: list[str]
+    read_only: bool
+
+    @classmethod
+    def seen_by(cls, project: Project, actor: Principal) -> OwnProjectView:
+        return cls(**dict(ProjectView.of(project)), scopes=sorted(actor.scopes), read_only=actor.read_only)
+
+
 class PrincipalView(BaseModel):
     id: str
     name: str
@@ -123,24 +134,26 @@ class PrincipalView(BaseModel):
 
 
 class SessionView(BaseModel):
-    """Who calls, what they may do, and where."""
+    """Who calls, what they may do outside of projects, and in which of these what."""
 
     principal: PrincipalView
     scopes: list[str]
     read_only: bool
     everywhere: bool = Field(description="Whether the scopes hold for the whole installation, not for some projects")
-    projects: list[ProjectView]
+    projects: list[OwnProjectView]
     version: str
     expires_at: datetime | None
 
     @classmethod
-    def of(cls, actor: Principal, projects: list[Project], version: str, expires_at: datetime | None) -> SessionView:
+    def of(
+        cls, actor: Principal, projects: list[tuple[Project, Principal]], version: str, expires_at: datetime | None
+    ) -> SessionView:
         return cls(
             principal=PrincipalView(id=actor.id, name=actor.name, kind=actor.kind),
             scopes=sorted(actor.scopes),
             read_only=actor.read_only,
             everywhere=actor.projects is None,
-            projects=[ProjectView.of(project) for project in projects],
+            projects=[OwnProjectView.seen_by(project, there) for project, there in projects],
             version=version,
             expires_at=expires_at,
         )

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tetrad.identity._model import DEFAULT_PROJECT, MAX_SECRET_BYTES
+from tetrad.identity._model import DEFAULT_PROJECT, MAX_SECRET_BYTES, KeyState
 from tetrad.kernel import InvalidInput, TetradError, parse_json
 from tetrad.kit.api_client import ApiClient, path_part
 from tetrad.kit.cli_output import InProject, Json, Limit
@@ -41,10 +41,25 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 @keys.command("list")
 def list_keys(
-    project: InProject = DEFAULT_PROJECT, all_projects: Everywhere = False, limit: Limit = 100, as_json: Json = False
+    find: Annotated[
+        str,
+        typer.Option("--find", help="Only those whose name holds this, whose secret ends so, or whose id begins so."),
+    ] = "",
+    state: Annotated[
+        KeyState | None, typer.Option("--state", help="Only those that are active, expired or revoked.")
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", help="By created, name, last_used or expires; with `-` before it, the largest first."),
+    ] = None,
+    project: InProject = DEFAULT_PROJECT,
+    all_projects: Everywhere = False,
+    limit: Limit = 100,
+    as_json: Json = False,
 ) -> None:
-    """List keys, the newest first, ended ones too."""
-    found = list(ApiClient.from_environment().items(_base(project, all_projects, "keys"), most=limit))
+    """List keys, the newest first without --sort, ended ones too."""
+    asked = {"q": find or None, "state": state, "sort": sort}
+    found = list(ApiClient.from_environment().items(_base(project, all_projects, "keys"), most=limit, **asked))
     columns = {
         "id": lambda key: key["id"],
         "name": lambda key: key["name"],
@@ -55,7 +70,12 @@ def list_keys(
         "expires": lambda key: _time(key["expires_at"]) or "never",
         "last used": lambda key: _time(key["last_used_at"]) or "never",
     }
-    _show(found, columns, as_json, empty="no keys here; `tetrad key create NAME` makes one")
+    _show(
+        found,
+        columns,
+        as_json,
+        empty="no such keys" if find or state else "no keys here; `tetrad key create NAME` makes one",
+    )
 
 
 @keys.command("create")

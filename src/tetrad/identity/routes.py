@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field
 
 from tetrad import __version__
 from tetrad.identity._chain import AuditFilter
-from tetrad.identity._model import KEY_SORTS, KeyPlace, KeySearch, KeyState
+from tetrad.identity._model import KEY_SORTS, KeyPlace, KeySearch, KeyState, Project
 from tetrad.identity._service import Identity
 from tetrad.identity._views import (
     AuditCheckView,
@@ -35,6 +35,7 @@ from tetrad.identity._views import (
     TeamMemberView,
     TeamView,
 )
+from tetrad.kernel import Principal
 from tetrad.kit.http import (
     CurrentPrincipal,
     Page,
@@ -83,6 +84,10 @@ def router(identity: Identity) -> APIRouter:
 
 
 def _session_routes(routes: APIRouter, identity: Identity) -> None:
+    def shown(actor: Principal) -> list[tuple[Project, Principal]]:
+        found = identity.projects.of(actor, limit=_MAX_SHOWN_PROJECTS)
+        return list(zip(found, identity.people.standings(actor, [each.name for each in found]), strict=True))
+
     cookie = identity.policy.cookie_name
 
     @routes.post("/session", dependencies=[public()], operation_id="sign_in")
@@ -99,15 +104,14 @@ def _session_routes(routes: APIRouter, identity: Identity) -> None:
             path="/",
         )
         actor = identity.people.actor(signed_in.person)
-        shown = identity.projects.of(actor, limit=_MAX_SHOWN_PROJECTS)
-        return SessionView.of(actor, shown, __version__, signed_in.session.expires_at)
+        return SessionView.of(actor, shown(actor), __version__, signed_in.session.expires_at)
 
     @routes.get("/session", dependencies=[requires("control")], operation_id="get_session")
     def get_session(request: Request, actor: CurrentPrincipal) -> SessionView:
         """Tell who calls, what they may do, and in which projects."""
         token = request.cookies.get(cookie, "")
         expires_at = identity.people.recognise(token)[0].expires_at if actor.kind == "person" else None
-        return SessionView.of(actor, identity.projects.of(actor, limit=_MAX_SHOWN_PROJECTS), __version__, expires_at)
+        return SessionView.of(actor, shown(actor), __version__, expires_at)
 
     @routes.delete(
         "/session", dependencies=[requires("control", readers=True)], operation_id="sign_out", status_code=204
@@ -150,6 +154,20 @@ def _project_routes(routes: APIRouter, identity: Identity) -> None:
         return ProjectView.of(identity.projects.create(actor, body.name, body.title))
 
 
+_FindKey = Annotated[
+    str,
+    Query(max_length=100, description="Only keys whose name holds this, whose secret ends so, or whose id begins so"),
+]
+_KeyIds = Annotated[
+    list[Annotated[str, Field(max_length=64)]] | None,
+    Query(alias="id", max_length=100, description="Only keys with these ids"),
+]
+_InKeyState = Annotated[KeyState | None, Query(description="Only keys in this state")]
+_KeyOrder = Annotated[
+    str | None, Query(max_length=16, description="`created`, `name`, `last_used` or `expires`, `-` for the reverse")
+]
+
+
 def _key_place(listing: str, page: PageQuery, search: KeySearch) -> KeyPlace | None:
     if page.cursor is None:
         return None
@@ -160,11 +178,22 @@ def _key_place(listing: str, page: PageQuery, search: KeySearch) -> KeyPlace | N
 
 
 def _key_routes(routes: APIRouter, identity: Identity) -> None:
-    def listed(project: str | None, page: PageQuery) -> Page[KeyView]:
-        listing, now = f"keys {project}", datetime.now(UTC)
-        before = str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else None
-        found = identity.keys.list(project, before=before, limit=page.limit + 1)
-        return _page(listing, page, [KeyView.of(each, now) for each in found], lambda each: each.id)
+    def listed(
+        project: str | None, page: PageQuery, q: str, id_: list[str] | None, state: KeyState | None, sort: str | None
+    ) -> Page[KeyView]:
+        field, descending = parse_sort(sort, KEY_SORTS, "-created")
+        ids = tuple(sorted(set(id_ or ())))
+        search = KeySearch(q, ids, state, next(each for each in KEY_SORTS if each == field), descending)
+        of_ids = f" {ids}" if ids else ""
+        listing, now = f"keys {project} {q!r} {state} {field} {descending}{of_ids}", datetime.now(UTC)
+        found = identity.keys.find(project, search, after=_key_place(listing, page, search), limit=page.limit + 1)
+        items = list(found[: page.limit])
+        more = len(found) > page.limit
+        value, key_id = search.place(items[-1]) if more else ("", "")
+        place = [value if isinstance(value, str) else value.isoformat(), key_id]
+        return Page(
+            items=[KeyView.of(each, now) for each in items], next_cursor=encode_cursor(listing, place) if more else None
+        )
 
     def created(project: str | None, body: KeyBody, actor: CurrentPrincipal) -> IssuedKeyView:
         issued = identity.keys.create(
@@ -184,37 +213,13 @@ def _key_routes(routes: APIRouter, identity: Identity) -> None:
     def list_keys(
         project: str,
         page: PageParams,
-        q: Annotated[
-            str,
-            Query(
-                max_length=100,
-                description="Only keys whose name holds this, whose secret ends so, or whose id begins so",
-            ),
-        ] = "",
-        id_: Annotated[
-            list[Annotated[str, Field(max_length=64)]] | None,
-            Query(alias="id", max_length=100, description="Only keys with these ids"),
-        ] = None,
-        state: Annotated[KeyState | None, Query(description="Only keys in this state")] = None,
-        sort: Annotated[
-            str | None,
-            Query(max_length=16, description="`created`, `name`, `last_used` or `expires`, `-` for the reverse"),
-        ] = None,
+        q: _FindKey = "",
+        id_: _KeyIds = None,
+        state: _InKeyState = None,
+        sort: _KeyOrder = None,
     ) -> Page[KeyView]:
         """List the keys of a project, ended ones too, the newest first without `sort`."""
-        field, descending = parse_sort(sort, KEY_SORTS, "-created")
-        ids = tuple(sorted(set(id_ or ())))
-        search = KeySearch(q, ids, state, next(each for each in KEY_SORTS if each == field), descending)
-        of_ids = f" {ids}" if ids else ""
-        listing, now = f"keys {project} {q!r} {state} {field} {descending}{of_ids}", datetime.now(UTC)
-        found = identity.keys.find(project, search, after=_key_place(listing, page, search), limit=page.limit + 1)
-        items = list(found[: page.limit])
-        more = len(found) > page.limit
-        value, key_id = search.place(items[-1]) if more else ("", "")
-        place = [value if isinstance(value, str) else value.isoformat(), key_id]
-        return Page(
-            items=[KeyView.of(each, now) for each in items], next_cursor=encode_cursor(listing, place) if more else None
-        )
+        return listed(project, page, q, id_, state, sort)
 
     @routes.post(f"{PROJECT}/keys", dependencies=[requires("admin")], operation_id="create_key", status_code=201)
     def create_key(project: str, body: KeyBody, actor: CurrentPrincipal) -> IssuedKeyView:
@@ -242,9 +247,11 @@ def _key_routes(routes: APIRouter, identity: Identity) -> None:
     everywhere = [requires("admin", everywhere=True)]
 
     @routes.get("/keys", dependencies=everywhere, operation_id="list_installation_keys")
-    def list_installation_keys(page: PageParams) -> Page[KeyView]:
-        """List the keys of the whole installation."""
-        return listed(None, page)
+    def list_installation_keys(
+        page: PageParams, q: _FindKey = "", state: _InKeyState = None, sort: _KeyOrder = None
+    ) -> Page[KeyView]:
+        """List the keys of the whole installation, ended ones too, the newest first without `sort`."""
+        return listed(None, page, q, None, state, sort)
 
     @routes.post("/keys", dependencies=everywhere, operation_id="create_installation_key", status_code=201)
     def create_installation_key(body: KeyBody, actor: CurrentPrincipal) -> IssuedKeyView:

@@ -55,9 +55,19 @@ def set_limit(
 
 
 @limits.command("list")
-def list_limits(project: InProject = "default", as_json: Json = False) -> None:
+def list_limits(
+    find: Annotated[
+        str, typer.Option("--find", help="Only those that hold this in whom they concern, or in what they count.")
+    ] = "",
+    sort: Annotated[
+        str | None, typer.Option("--sort", help="By whom, amount or changed; with `-` before it, the largest first.")
+    ] = None,
+    project: InProject = "default",
+    as_json: Json = False,
+) -> None:
     """List the limits of a project."""
-    _show_limits(list(ApiClient.from_environment().items(_path(project, "limits"))), as_json)
+    found = ApiClient.from_environment().items(_path(project, "limits"), q=find or None, sort=sort)
+    _show_limits(list(found), as_json, "no such limits" if find else "")
 
 
 @limits.command("remove")
@@ -172,14 +182,14 @@ def _some(count: int) -> str:
     return f"{count:,}" if count else ""
 
 
-def _show_limits(rows: list[dict[str, Any]], as_json: bool) -> None:
+def _show_limits(rows: list[dict[str, Any]], as_json: bool, empty: str = "") -> None:
     columns = {
         "id": lambda row: row["id"],
         "of": _of,
         "may use": lambda row: f"{row['amount']:,} {_UNITS[row['measure']]}",
         "past it": lambda row: "refused" if row["hard"] else "counted",
     }
-    show_rows(rows, columns, as_json, empty="no limits; `tetrad limit set key --rpm 60` limits each key")
+    show_rows(rows, columns, as_json, empty=empty or "no limits; `tetrad limit set key --rpm 60` limits each key")
 
 
 _UNITS = {"requests": "requests a minute", "tokens": "tokens a minute", "concurrency": "calls at once"}

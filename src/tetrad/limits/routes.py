@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -14,15 +15,15 @@ from tetrad.kit.http import (
     CurrentPrincipal,
     Page,
     PageParams,
-    PageQuery,
     cut_page,
     decode_cursor,
     encode_cursor,
+    page_of_all,
     parse_sort,
     requires,
 )
 from tetrad.limits._keeper import LeaseKeeper
-from tetrad.limits._model import MAX_NAME_CHARS
+from tetrad.limits._model import MAX_NAME_CHARS, SUBJECTS
 from tetrad.limits._protocol import Sync
 from tetrad.limits._service import Limits
 from tetrad.limits._views import AlertView, BudgetBody, BudgetView, LimitBody, LimitView
@@ -31,13 +32,20 @@ from tetrad.serving import LimitSubject
 SYNC_PATH = "/internal/v1/limits/leases"
 MAX_SYNC_BYTES = 4 * 1024 * 1024
 RuleId = Annotated[str, Path(max_length=64)]
+_ORDERED_CHARS = 40
+"""So much of a subject's name orders limits: a cursor holds it, whatever its letters."""
+KeyNames = Callable[[str, Sequence[str]], Mapping[str, str]]
 _decoder = msgspec.json.Decoder(Sync)
 
 
-def router(limits: Limits, keeper: LeaseKeeper) -> APIRouter:
-    """Return the routes; they bring their prefixes with them."""
+def _unnamed(_project: str, _ids: Sequence[str]) -> Mapping[str, str]:
+    return {}
+
+
+def router(limits: Limits, keeper: LeaseKeeper, key_names: KeyNames = _unnamed) -> APIRouter:
+    """Return the routes; they bring their prefixes with them. `key_names` tells the names of a project's keys by id."""
     routes = APIRouter(tags=["limits"])
-    _rates(routes, limits)
+    _rates(routes, limits, key_names)
     _budgets(routes, limits)
 
     @routes.post(
@@ -64,11 +72,7 @@ def router(limits: Limits, keeper: LeaseKeeper) -> APIRouter:
     return routes
 
 
-def _after(listing: str, page: PageQuery) -> str:
-    return str(decode_cursor(listing, page.cursor, [str])[0]) if page.cursor else ""
-
-
-def _rates(routes: APIRouter, limits: Limits) -> None:
+def _rates(routes: APIRouter, limits: Limits, key_names: KeyNames) -> None:
     base = "/api/v1/projects/{project}/limits"
 
     @routes.get(base, dependencies=[requires("control")], operation_id="list_limits")
@@ -80,19 +84,51 @@ def _rates(routes: APIRouter, limits: Limits) -> None:
             list[Annotated[str, Field(max_length=MAX_NAME_CHARS)]] | None,
             Query(max_length=200, description="Only those of these subjects; `*` is each of them"),
         ] = None,
+        q: Annotated[
+            str,
+            Query(max_length=100, description="Only those that hold this in the subject, its name or what is counted"),
+        ] = "",
+        sort: Annotated[
+            str,
+            Query(
+                max_length=16,
+                description="`id`, `whom` (the kind of subject, then its name), `amount` (of what, then how much) or "
+                "`changed`; `-` for the reverse",
+            ),
+        ] = "id",
     ) -> Page[LimitView]:
-        """List the limits of requests, tokens and calls at once."""
+        """List the limits of requests, tokens and calls at once. Keys are known by their names and ids."""
         names = frozenset(name or ())
-        listing = f"limits {project} {subject} {sorted(names)}" if names or subject else f"limits {project}"
-        after = _after(listing, page)
         found = [
             LimitView.of(each)
             for each in limits.rules(project, money=False)
-            if each.rule.id > after
-            and (subject is None or each.rule.subject == subject)
-            and (not names or each.rule.name in names)
+            if (subject is None or each.rule.subject == subject) and (not names or each.rule.name in names)
         ]
-        return cut_page(listing, page, found, lambda view: view.id)
+        keys = [each.name for each in found if each.subject == "key" and each.name != "*"]
+        called = key_names(project, keys) if keys and (q or sort.endswith("whom")) else {}
+
+        def title(view: LimitView) -> str:
+            return called.get(view.name, view.name) if view.subject == "key" else view.name
+
+        return page_of_all(
+            f"limits {project} {subject} {sorted(names)}",
+            page,
+            found,
+            q=q,
+            texts=lambda view: (
+                f"each {view.subject}" if view.name == "*" else f"{view.subject} {title(view)}",
+                view.name,
+                "calls at once" if view.measure == "concurrency" else f"{view.measure} a minute",
+            ),
+            sort=sort,
+            sorts={
+                "id": lambda view: view.id,
+                "whom": lambda view: f"{SUBJECTS.index(view.subject)} {title(view).lower()[:_ORDERED_CHARS]}",
+                "amount": lambda view: f"{view.measure} {view.amount:020}",
+                "changed": lambda view: view.changed_at.isoformat(),
+            },
+            name=lambda view: view.id,
+        )
 
     @routes.put(base, dependencies=[requires("admin")], operation_id="put_limit")
     def put_limit(project: str, body: LimitBody, actor: CurrentPrincipal) -> LimitView:

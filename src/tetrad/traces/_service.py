@@ -32,6 +32,7 @@ from tetrad.traces._views import (
     TraceFilter,
     TracePage,
     TraceSummary,
+    TraceSums,
     Traffic,
     Used,
     UsedBy,
@@ -235,6 +236,10 @@ class Traces:
     def used(self, project: str, window: Window, by: UsedBy, *, limit: int = 1000) -> list[Used]:
         """Add up the calls of models in a window, by who or what made them; those with most calls first."""
         return self._store.used(project, window, by, limit)
+
+    def batch_sums(self, project: str, batch: str, key: str, window: Window) -> TraceSums:
+        """Add up what the calls of a batch's lines used and cost, of those in a window; the key made the batch."""
+        return self._store.batch_sums(project, batch, key, window)
 
     def follow(self, project: str, wake: Callable[[], None]) -> Follower:
         """Return a mailbox of traces that arrive from now on; `wake` is called from another thread."""

@@ -346,6 +346,15 @@ class ColumnStore:
         )
         return [_used(row) for row in found]
 
+    def batch_sums(self, project: str, batch: str, key: str, window: Window) -> TraceSums:
+        found = self._db.select(
+            f"SELECT {_SUMS}, {_MODELS} FROM (SELECT * FROM spans WHERE {_IN_TAIL} AND trace_id IN ("
+            f"SELECT trace_id FROM spans WHERE {_IN_WINDOW} AND key_id = {{key:String}} "
+            f"AND attributes['tetrad.batch'] = {{batch:String}}) {_ONCE}) HAVING count() > 0",
+            {**_window(project, window), "batch": batch, "key": key},
+        )
+        return _sums(found[0]) if found else TraceSums()
+
     def traffic(self, project: str, window: Window, bucket_s: int, failures: int) -> Traffic:
         parameters = {**_window(project, window), "bucket": bucket_s, "limit": _MOST_UPSTREAMS, "failures": failures}
         found = self._db.select(
@@ -544,7 +553,7 @@ def _measure(heads: Sequence[Any], calls: Sequence[Any] | None) -> Measures:
     first_p50, first_p95 = calls[14]
     return Measures(
         requests, errors, p50, p95, first_p50, first_p95,
-        sums.calls, sums.calls_without_cost, sums.tokens, sums.costs,
+        sums.calls, sums.calls_without_cost, sums.tokens, sums.costs, sums.answers_without_cost,
     )  # fmt: skip
 
 

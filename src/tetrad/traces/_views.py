@@ -192,6 +192,7 @@ class Measures(msgspec.Struct, frozen=True):
     calls_without_cost: int = 0
     tokens: Tokens = Tokens()
     costs: tuple[Cost, ...] = ()
+    answers_without_cost: int = 0
 
 
 UsedBy = Literal["key", "app", "model", "user", "release"]

@@ -51,8 +51,9 @@ class UsageOut(BaseModel):
 class TraceItem(BaseModel):
     """A trace in a list: the span that stands for it, and the sums of all its spans.
 
-    `cost` is exact decimal text in `currency`, null where no price is known; `unpriced_calls` model calls are not in
-    it, nor is what was spent in `other_costs`' currencies.
+    `cost` is exact decimal text in `currency`, null where no price is known. Not in it are `unpriced_calls` model
+    calls, which cost what nobody knows (those that failed and used nothing are none of them), and what was spent in
+    `other_costs`' currencies.
     """
 
     trace_id: str
@@ -170,7 +171,8 @@ class SpanContentOut(SpanOut):
 class MeasuresOut(BaseModel):
     """What happened in a stretch of time.
 
-    Latencies are null where nothing was measured, `cost` is null where no price is known.
+    Latencies are null where nothing was measured, `cost` is null where no price is known. `unpriced_calls` model calls
+    are not in it; those that failed and used nothing are none of them.
     """
 
     requests: int
@@ -307,7 +309,7 @@ def trace_item(summary: TraceSummary) -> TraceItem:
         spans=sums.spans,
         errors=sums.errors,
         calls=sums.calls,
-        unpriced_calls=sums.calls_without_cost,
+        unpriced_calls=sums.answers_without_cost,
         usage=_usage(sums.tokens),
         cost=cost,
         currency=currency,
@@ -387,7 +389,7 @@ def _measures(measures: Measures, currency: str) -> dict[str, Any]:
         "first_token_p50_ms": measures.first_token_p50_ms,
         "first_token_p95_ms": measures.first_token_p95_ms,
         "calls": measures.calls,
-        "unpriced_calls": measures.calls_without_cost,
+        "unpriced_calls": measures.answers_without_cost,
         "input_tokens": measures.tokens.input + measures.tokens.cache_read + measures.tokens.cache_write,
         "output_tokens": measures.tokens.output + measures.tokens.reasoning,
         "usage": _usage(measures.tokens),

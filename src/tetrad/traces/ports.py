@@ -84,6 +84,10 @@ class SpanStore(Protocol):
         """Add up the calls of models in a window, by who or what made them; those with most calls first."""
         ...
 
+    def batch_sums(self, project: str, batch: str, key: str, window: Window) -> TraceSums:
+        """Add up what the spans of a batch's lines tell, of those in a window; the key made the batch."""
+        ...
+
     def traffic(self, project: str, window: Window, bucket_s: int, failures: int) -> Traffic:
         """Tell how the calls of each upstream went in a window, with so many of its newest failures."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,9 @@ def pages(product: Product) -> dict[str, str]:
         "tools-to-approve": "gateway/tools/fitness?review=1",
         "responses": "gateway/responses",
         "response": f"gateway/responses?show={asked_later(product)}",
+        "batches": "gateway/batches",
+        "batch": f"gateway/batches?show={batched(product)}",
+        "batches-none": "gateway/batches?q=nobody",
         "playground": "playground?with=app:assistant,local/smollm2-135m",
         "system": "system",
     }
@@ -147,6 +151,24 @@ def asked_later(product: Product) -> str:
     body = {"model": "local/smollm2-135m", "input": "Say hello.", "background": True, "max_output_tokens": 8}
     headers = {"Authorization": f"Bearer {product.key}"}
     made = httpx.post(f"{product.gateway_url}/v1/responses", json=body, headers=headers, timeout=60, trust_env=False)
+    assert made.status_code == 200, made.text
+    return str(made.json()["id"])
+
+
+def batched(product: Product) -> str:
+    """Return a batch of two requests, of which one cannot be answered."""
+    headers = {"Authorization": f"Bearer {product.key}"}
+    call = {"method": "POST", "url": "/v1/chat/completions"}
+    lines = [
+        {**call, "custom_id": model, "body": {"model": model, "messages": [{"role": "user", "content": "Hi"}]}}
+        for model in ("local/smollm2-135m", "nobody/knows")
+    ]
+    with httpx.Client(base_url=product.gateway_url, headers=headers, timeout=60, trust_env=False) as http:
+        content = "\n".join(map(json.dumps, lines)).encode()
+        file = http.post("/v1/files", data={"purpose": "batch"}, files={"file": ("questions.jsonl", content)})
+        assert file.status_code == 200, file.text
+        asked = {"input_file_id": file.json()["id"], "endpoint": call["url"], "completion_window": "24h"}
+        made = http.post("/v1/batches", json=asked)
     assert made.status_code == 200, made.text
     return str(made.json()["id"])
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import httpx
+import openai
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -349,3 +350,110 @@ def begun(product: Product, model: str) -> str:
     )
     assert made.status_code == 200, made.text
     return str(made.json()["id"])
+
+
+@pytest.mark.timeout(240)
+def test_batches_are_watched_found_and_cancelled_by_who_may(
+    product: Product, acme: FakeOpenAI, new_page: Callable[..., Page], shot: Shot
+) -> None:
+    price = {"input": "1000", "output": "1000", "cache_read": None, "cache_write": None, "currency": "USD"}
+    models = [{"name": name, "kinds": ["chat"], "price": price} for name in ("m1", "error:400", "stall")]
+    body = {"base_url": acme.base_url, "models": models}
+    assert product.control("PUT", f"{API}/providers/bulk", json=body).status_code == 200
+    wait_until(lambda: "bulk/stall" in callable_names(product), timeout_s=20, what="gateways to know the provider")
+    stalled, done = (
+        batch_of(product, "bulk/m1", "bulk/stall"),
+        batch_of(product, "bulk/m1", "bulk/m1", "bulk/error:400"),
+    )
+    page = sign_in(new_page(), product)
+    page.goto(f"{product.control_url}/p/default/gateway/batches")
+    expect(page.locator(f"[data-batch={done}]")).to_contain_text("3 of 3 1 failed", timeout=60_000)
+    expect(page.locator(f"[data-batch={stalled}]")).to_contain_text("1 of 2", timeout=60_000)
+    shot(page, "batches")
+    page.get_by_role("search").get_by_text("open", exact=True).click()
+    expect(page.locator(f"[data-batch={done}]")).to_have_count(0)
+    page.locator(f"[data-batch={stalled}]").get_by_role("button", name="bulk/stall").click()
+    page.wait_for_url("**model=bulk*")
+    page.reload()
+    expect(page.get_by_role("search")).to_contain_text("Model bulk/stall")
+    page.locator(f"[data-batch={stalled}]").get_by_role("button").first.click()
+    dialog = page.get_by_role("dialog", name="Batch")
+    expect(dialog).to_contain_text("questions.jsonl")
+    expect(dialog).to_contain_text(re.compile(r"Cost\$0\.0\d+"), timeout=60_000)
+
+    looker = by_role(product, new_page(width=390, height=780, scheme="dark"), "viewer")
+    looker.goto(f"{product.control_url}/p/default/gateway/batches?show={stalled}")
+    expect(looker.get_by_role("dialog", name="Batch")).to_contain_text("1 of 2")
+    expect(looker.get_by_role("button", name="Cancel batch…")).to_have_count(0)
+    shot(looker, "batch-narrow")
+    editor = by_role(product, new_page(), "editor")
+    editor.goto(f"{product.control_url}/p/default/gateway/batches?show={stalled}")
+    dialog = editor.get_by_role("dialog", name="Batch")
+    dialog.get_by_role("button", name="Cancel batch…").click()
+    shot(editor, "batch-cancel")
+    dialog.get_by_role("button", name="Cancel it now").click()
+    expect(dialog).to_contain_text(re.compile("cancell(ing|ed)"))
+    expect(dialog.get_by_role("button", name="Cancel batch…")).to_have_count(0)
+    (told,) = product.control("GET", f"{API}/audit?action=batch.").json()["items"]
+    assert (told["action"], told["target"], told["detail"]["total"]) == ("batch.cancelled", stalled, 2)
+
+    listed = json.loads(product.cli("batch", "list", "--model", "bulk/error:400", "--json").stdout)
+    assert [(each["id"], each["models"]) for each in listed] == [(done, ["bulk/m1", "bulk/error:400"])]
+    shown = product.cli("batch", "show", done).stdout
+    assert all(part in shown for part in ("completed  3/3, 1 failed", "questions.jsonl", "output", "cost")), shown
+    cost = product.control("GET", f"{API}/batches/{done}/cost").json()
+    assert (cost["unpriced_calls"], [each["currency"] for each in cost["costs"]]) == (0, ["USD"])
+
+
+@pytest.mark.timeout(120)
+def test_limits_are_found_and_sorted_and_changed_by_the_projects_admin_alone(
+    product: Product, new_page: Callable[..., Page], shot: Shot
+) -> None:
+    desk = product.control("POST", f"{API}/keys", json={"name": "Front desk", "scopes": ["data"]}).json()["key"]["id"]
+    for subject, name, measure, amount in (("key", desk, "tokens", 70_000), ("team", "night-shift", "requests", 7)):
+        limit = {"subject": subject, "name": name, "measure": measure, "amount": amount}
+        assert product.control("PUT", f"{API}/limits", json=limit).status_code == 200
+    page = by_role(product, new_page(), "admin")
+    page.goto(f"{product.control_url}/p/default/gateway/budgets")
+    rows = page.get_by_role("region", name="Limits").locator("tbody tr")
+    expect(rows.filter(has_text="the key Front desk")).to_be_visible()
+    page.get_by_role("button", name="At most").click()
+    page.wait_for_url("**order=amount*")
+    page.get_by_role("textbox", name="Find a limit").fill("front")
+    page.wait_for_url("**q=front*")
+    expect(rows).to_have_count(1)
+    shot(page, "limits-found")
+    expect(page.get_by_role("button", name="Set a limit")).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("^Change the limit of the key Front desk"))).to_be_visible()
+    looker = by_role(product, new_page(), "viewer")
+    looker.goto(f"{product.control_url}/p/default/gateway/budgets?q=night")
+    expect(looker.get_by_role("region", name="Limits").locator("tbody tr")).to_contain_text(["the team night-shift"])
+    expect(looker.get_by_role("button", name=re.compile("^(Set a|Change the) limit"))).to_have_count(0)
+
+
+def batch_of(product: Product, *models: str) -> str:
+    """Begin a batch with OpenAI's SDK, of a request for each model."""
+    lines = [
+        {
+            "custom_id": f"question-{number}",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": model, "messages": [{"role": "user", "content": "Hi"}]},
+        }
+        for number, model in enumerate(models)
+    ]
+    with openai.OpenAI(base_url=f"{product.gateway_url}/v1", api_key=product.key, max_retries=0) as client:
+        content = "\n".join(map(json.dumps, lines)).encode()
+        file = client.files.create(file=("questions.jsonl", content), purpose="batch")
+        made = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    return made.id
+
+
+def by_role(product: Product, page: Page, role: str) -> Page:
+    """Sign somebody in who has a role in the project, and none elsewhere."""
+    asked = {"email": f"{role}@example.org", "name": role.title(), "role": role, "project": "default"}
+    link = product.control("POST", "/api/v1/sign-in-links", json=asked)
+    assert link.status_code == 201, link.text
+    page.goto(link.json()["url"])
+    page.wait_for_url("**/p/default/overview*")
+    return page

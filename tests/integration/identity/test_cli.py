@@ -57,6 +57,28 @@ def run(control: str) -> Run:
     return invoke
 
 
+def test_keys_are_found_by_name_by_what_is_known_of_a_secret_and_by_state(run: Run) -> None:
+    secrets = {name: run(cli.keys, "create", name).strip() for name in ("support bot", "Support desk", "nightly")}
+    whole = run(cli.keys, "create", "the supporter", "--scope", "admin", "--all-projects").strip()
+
+    def found(*asked: str) -> list[str]:
+        return [key["name"] for key in json.loads(run(cli.keys, "list", "--json", *asked))]
+
+    assert found("--find", "SUPPORT", "--sort", "name") == ["Support desk", "support bot"]
+    assert found("--find", "SUPPORT", "-n", "1") == ["Support desk"], "the newest first"
+    assert found("--find", secrets["nightly"][-4:]) == ["nightly"]
+    nightly = json.loads(run(cli.keys, "list", "--json", "--find", "nightly"))[0]["id"]
+    assert found("--find", nightly) == ["nightly"]
+    run(cli.keys, "revoke", nightly, "--yes")
+    assert found("--state", "revoked") == ["nightly"]
+    assert found("--state", "active", "--find", "night") == []
+    assert found("--all-projects", "--find", "supp") == ["the supporter"]
+    assert found("--all-projects", "--find", whole[-4:]) == ["the supporter"]
+    nothing = CliRunner().invoke(cli.keys, ["list", "--find", "nobody"])
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "no such keys" in nothing.stderr
+
+
 def test_a_key_is_made_listed_rotated_and_revoked(run: Run, identity: Identity) -> None:
     secret = run(cli.keys, "create", "support bot", "--expires-in", "90d").strip()
     key = identity.keys.recognise(secret)

@@ -132,6 +132,38 @@ async def test_a_browser_signs_in_works_and_signs_out(app: FastAPI, admin_key: s
         assert (again.status_code, again.json()["code"]) == (401, "link_used")
 
 
+async def test_a_session_tells_what_somebody_may_do_in_each_of_their_projects(app: FastAPI, admin_key: str) -> None:
+    """By what they may do outside of projects, the console took the admin of a project for somebody who only looks."""
+    async with caller(app, admin_key) as http:
+        for name in ("web", "mail"):
+            assert (await http.post("/api/v1/projects", json={"name": name})).status_code == 201
+        tokens = []
+        for project, role in (("default", "viewer"), ("web", "editor"), ("mail", "admin")):
+            asked = {"email": "ada@example.com", "role": role, "project": project}
+            made = await http.post("/api/v1/sign-in-links", json=asked)
+            tokens.append(made.json()["url"].partition("#token=")[2])
+        mine = (await http.get("/api/v1/session")).json()
+    assert {name: scopes for name, scopes, _ in told(mine)}["web"] == mine["scopes"], "a key is the same everywhere"
+    async with caller(app) as browser:
+        for token in tokens:
+            entered = (await browser.post("/api/v1/session", json={"token": token}, headers=BROWSER)).json()
+        assert told(entered) == [
+            ("default", ["control"], True), ("mail", ["admin", "control", "review"], False),
+            ("web", ["control", "review"], False),
+        ]  # fmt: skip
+        assert (entered["scopes"], entered["read_only"], entered["everywhere"]) == (["control"], True, False)
+        assert told((await browser.get("/api/v1/session")).json()) == told(entered)
+        for project, status in (("default", 403), ("web", 403), ("mail", 201)):
+            made = await browser.post(
+                f"/api/v1/projects/{project}/keys", json={"name": "k", "scopes": ["data"]}, headers=BROWSER
+            )
+            assert made.status_code == status, "what is told is what holds"
+
+
+def told(session: dict[str, Any]) -> list[tuple[str, list[str], bool]]:
+    return [(each["name"], each["scopes"], each["read_only"]) for each in session["projects"]]
+
+
 async def test_a_viewer_reads_and_signs_out_and_changes_nothing(app: FastAPI, admin_key: str) -> None:
     async with caller(app, admin_key) as http:
         asked = {"email": "ada@example.com", "role": "viewer", "project": "default"}

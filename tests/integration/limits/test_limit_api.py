@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from tetrad.limits._model import UNIT
 from tetrad.limits._service import Limits
 from tetrad.limits._store import SqlLimitStore
 from tetrad.limits.routes import SYNC_PATH, router
+from tetrad.processes.control._usage import names_of_keys
 
 P = "/api/v1/projects/default"
 BUDGET = {"subject": "key", "amount": "12.50", "period": "day", "alert_at": [50]}
@@ -27,10 +29,15 @@ BUDGET = {"subject": "key", "amount": "12.50", "period": "day", "alert_at": [50]
 
 class Api:
     def __init__(
-        self, admin: httpx.AsyncClient, viewer: httpx.AsyncClient, worker: httpx.AsyncClient, identity: Identity
+        self,
+        admin: httpx.AsyncClient,
+        viewer: httpx.AsyncClient,
+        worker: httpx.AsyncClient,
+        identity: Identity,
+        clock: FixedClock,
     ) -> None:
         self.admin, self.viewer, self.worker = admin, viewer, worker
-        self.identity = identity
+        self.identity, self.clock = identity, clock
         self.seq = 0
 
     async def put(self, path: str, body: Any) -> Any:
@@ -54,7 +61,7 @@ async def api(database: Database) -> AsyncIterator[Api]:
     store = SqlLimitStore(database)
     keeper = LeaseKeeper(store, clock)
     limits = Limits(store, clock, audit=identity.audit.record, changed=keeper.reload)
-    app = make_app(identity, router(limits, keeper))
+    app = make_app(identity, router(limits, keeper, partial(names_of_keys, identity)))
 
     def key(name: str, scope: str, project: str = "default") -> str:
         return identity.keys.create(ADMIN, project, name, [scope]).secret
@@ -64,7 +71,7 @@ async def api(database: Database) -> AsyncIterator[Api]:
         caller(app, key("viewer", "control")) as viewer,
         caller(app, INTERNAL_TOKEN) as worker,
     ):
-        yield Api(admin, viewer, worker, identity)
+        yield Api(admin, viewer, worker, identity, clock)
 
 
 async def test_a_budget_is_set_spent_shown_and_removed(api: Api) -> None:
@@ -109,6 +116,52 @@ async def test_limits_of_some_keys_are_asked_for_by_their_names(api: Api) -> Non
     assert rest["next_cursor"] is None
     other = await api.viewer.get(f"{P}/limits", params={"cursor": first["next_cursor"]})
     assert (other.status_code, other.json()["code"]) == (400, "bad_cursor")
+
+
+async def test_limits_are_found_by_whom_they_concern_and_by_what_they_count_and_sorted_by_the_server(api: Api) -> None:
+    desk = api.identity.keys.create(ADMIN, "default", "Support Desk", ["data"]).key.id
+    audit = api.identity.keys.create(ADMIN, "default", "audit", ["data"]).key.id
+    rules = (("key", "*", "requests", 60), ("key", desk, "tokens", 900), ("key", audit, "tokens", 1000),
+             ("team", "search", "requests", 7), ("project", "*", "concurrency", 3))  # fmt: skip
+    for subject, name, measure, amount in rules:
+        api.clock.advance(1)
+        await api.put("/limits", {"subject": subject, "name": name, "measure": measure, "amount": amount})
+
+    async def found(**asked: Any) -> list[int]:
+        shown: list[int] = []
+        while True:
+            answer = await api.viewer.get(f"{P}/limits", params={**asked, "limit": 2})
+            assert answer.status_code == 200, answer.text
+            shown += [each["amount"] for each in answer.json()["items"]]
+            if answer.json()["next_cursor"] is None:
+                return shown
+            asked["cursor"] = answer.json()["next_cursor"]
+
+    assert await found(sort="whom") == [3, 7, 60, 1000, 900], "the project, teams, keys by their names"
+    assert await found(sort="-whom") == [900, 1000, 60, 7, 3]
+    assert await found(sort="amount") == [3, 7, 60, 900, 1000], "calls at once, requests, tokens"
+    assert await found(sort="changed") == [60, 900, 1000, 7, 3]
+    assert await found(sort="whom", q="DESK") == [900]
+    assert await found(q=audit) == [1000]
+    assert await found(sort="amount", q="tokens") == [900, 1000]
+    assert await found(q="each key") == [60]
+    assert await found(q="nobody") == []
+    refused = await api.viewer.get(f"{P}/limits", params={"sort": "colour"})
+    assert (refused.status_code, "amount" in refused.json()["hint"]) == (400, True)
+
+
+async def test_a_page_of_limits_of_long_and_foreign_names_is_followed_by_the_next(api: Api) -> None:
+    for number in range(3):
+        await api.put(
+            "/limits", {"subject": "user", "name": "🙂" * 250 + str(number), "measure": "tokens", "amount": 1}
+        )
+    asked: dict[str, Any] = {"sort": "whom", "limit": 1}
+    seen = []
+    for _ in range(3):
+        page = (await api.viewer.get(f"{P}/limits", params=asked)).json()
+        seen += [each["name"][-1] for each in page["items"]]
+        asked["cursor"] = page["next_cursor"]
+    assert (sorted(seen), asked["cursor"]) == (["0", "1", "2"], None)
 
 
 @pytest.mark.parametrize("sort", ["used", "-used", "account", "-account"])

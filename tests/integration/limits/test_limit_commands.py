@@ -70,6 +70,9 @@ def test_limits_and_budgets_are_set_listed_and_removed(command: Command) -> None
     assert code == 0
     assert "60 requests a minute" in out
     assert "1,000 tokens a minute" in out
+    assert "1,000 tokens" not in command("limit", "list", "--find", "requests", "--sort", "-amount")[1]
+    assert command("limit", "list", "--find", "nobody")[1:] == ("", "no such limits\n")
+    assert command("limit", "list", "--sort", "colour")[0] == 2
     assert command("limit", "set", "key")[0] == 2
     code, out, _ = command("budget", "set", "team", "12.50", "--name", "search", "--period", "day", "--json")
     assert code == 0

@@ -4,6 +4,7 @@ import threading
 import time
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from support.spans import SECOND_NS, Kept, a_span, an_exchange, spool
@@ -23,6 +24,7 @@ from tetrad.traces import Span, TraceFilter, TracePage, Window
 from tetrad.traces._rows import CUT
 from tetrad.traces._schema import STEPS
 from tetrad.traces._views import SORTS, Position, SortField
+from tetrad.traces._wire import overview_out, trace_item
 from tetrad.traces.errors import BadSegment, BadWindow, ChunkTooLarge, SpanNotFound, TraceNotFound
 
 HOSTILE = [
@@ -389,6 +391,37 @@ def test_answers_of_unknown_cost_are_told_from_calls_that_failed_and_those_that_
     assert (used.calls, used.errors, used.calls_without_cost, used.answers_without_cost) == (13, 8, 8, 6)
     assert [(cost.amount, cost.currency) for cost in used.costs] == [("2", "USD")]
     assert used.tokens.total == 11 * 175, "the counts stand where they belong"
+
+
+def test_calls_that_failed_before_they_used_anything_have_no_price_to_be_unknown(kept: Kept, project: str) -> None:
+    """Traces and overviews told of them as calls of unknown price, which no price could mend."""
+    refused = an_exchange(project=project, status="error", cost=None, usage=None)
+    torn = an_exchange(project=project, status="error", cost=None)
+    unpriced = an_exchange(project=project, cost=None)
+    kept.ship([*refused, *torn, *unpriced])
+    items = kept.traces.find(project, kept.traces.window(None, None), TraceFilter()).items
+    told = {item.trace_id: item.unpriced_calls for item in map(trace_item, items)}
+    assert told == {refused[0].trace_id: 0, torn[0].trace_id: 1, unpriced[0].trace_id: 1}
+    view = overview_out("1h", kept.traces.overview(project, "1h"))
+    assert (view.totals.calls, view.totals.unpriced_calls) == (3, 2)
+
+
+def test_what_a_batch_cost_is_the_sum_of_its_lines_calls_and_of_no_other(kept: Kept, project: str) -> None:
+    def line(batch: str, **given: object) -> list[Span]:
+        root, call = an_exchange(**{"project": project, "key_id": "key_1", "cost": "0.25", **given})
+        return [msgspec.structs.replace(root, attributes={"tetrad.batch": batch}), call]
+
+    mine = [*line("b1"), *line("b1", cost="1", currency="EUR"), *line("b1", cost=None), *line("b1", cost="0.5")]
+    refused = line("b1", cost=None, usage=None, status="error")
+    others = [*line("b2"), *line("b1", project=f"{project}-other"), *line("b1", key_id="key_2")]
+    spans = [*mine, *refused, *others, *an_exchange(project=project, key_id="key_1")]
+    kept.ship(spans)
+    kept.ship(spans, segment=f"{project}-again")
+    sums = kept.traces.batch_sums(project, "b1", "key_1", kept.traces.window(None, None))
+    assert (sums.calls, sums.answers_without_cost, sums.tokens.total) == (5, 1, 4 * 175)
+    assert [(cost.amount, cost.currency) for cost in sums.costs] == [("1", "EUR"), ("0.75", "USD")]
+    nothing = kept.traces.batch_sums(project, "b3", "key_1", kept.traces.window(None, None))
+    assert (nothing.calls, nothing.costs) == (0, ())
 
 
 def test_costs_are_exact_and_currencies_stay_apart(kept: Kept, project: str) -> None:

@@ -53,10 +53,13 @@ export function deleteBudget(project: string, rule: string): Promise<unknown> {
   return answer(control.DELETE("/api/v1/projects/{project}/budgets/{rule}", { params: { path: { project, rule } } }));
 }
 
-export const limitsQuery = (project: string) =>
+export const LIMIT_SORTS = ["whom", "-whom", "amount", "-amount", "-changed", "changed"] as const;
+export type LimitSort = (typeof LIMIT_SORTS)[number];
+
+export const limitsQuery = (project: string, q: string, sort: LimitSort) =>
   infiniteQueryOptions({
-    queryKey: ["limits", project],
-    queryFn: ({ pageParam, signal }) => answer(control.GET("/api/v1/projects/{project}/limits", { params: { path: { project }, query: { limit: PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
+    queryKey: ["limits", project, "all", q, sort],
+    queryFn: ({ pageParam, signal }) => answer(control.GET("/api/v1/projects/{project}/limits", { params: { path: { project }, query: { limit: PAGE, sort, ...(q === "" ? {} : { q }), ...(pageParam === "" ? {} : { cursor: pageParam }) } }, signal })),
     initialPageParam: "",
     getNextPageParam: (page) => page.next_cursor ?? undefined,
   });

@@ -285,7 +285,7 @@ export interface paths {
         };
         /**
          * List Installation Keys
-         * @description List the keys of the whole installation.
+         * @description List the keys of the whole installation, ended ones too, the newest first without `sort`.
          */
         get: operations["list_installation_keys"];
         put?: never;
@@ -839,7 +839,7 @@ export interface paths {
         };
         /**
          * List Batches
-         * @description Return the batches of a project, the newest first.
+         * @description List the batches of a project, the newest first without `sort`.
          */
         get: operations["list_batches"];
         put?: never;
@@ -859,7 +859,7 @@ export interface paths {
         };
         /**
          * Get Batch
-         * @description Return a batch.
+         * @description Return a batch with its counts, times and errors, and the names and sizes of its files.
          */
         get: operations["get_batch"];
         put?: never;
@@ -881,9 +881,29 @@ export interface paths {
         put?: never;
         /**
          * Cancel Batch
-         * @description Stop a batch; calls that are under way end.
+         * @description Stop a batch, which the audit log tells of; calls that are under way end, and what was answered is kept.
          */
         post: operations["cancel_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/batches/{identity}/cost": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Batch Cost
+         * @description Add up what the calls of a batch's lines used and cost.
+         */
+        get: operations["get_batch_cost"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2108,7 +2128,7 @@ export interface paths {
         };
         /**
          * List Limits
-         * @description List the limits of requests, tokens and calls at once.
+         * @description List the limits of requests, tokens and calls at once. Keys are known by their names and ids.
          */
         get: operations["list_limits"];
         /**
@@ -5224,6 +5244,109 @@ export interface components {
             streamed: boolean;
         };
         /**
+         * BatchCostView
+         * @description What the calls of a batch's lines used and cost, so far as their spans are kept.
+         */
+        BatchCostView: {
+            /**
+             * Calls
+             * @description Calls of models that spans tell of, repeated ones too
+             */
+            calls: number;
+            /** Costs */
+            costs: components["schemas"]["SpentView"][];
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /**
+             * Unpriced Calls
+             * @description Calls that cost what nobody knows; they are not in `costs`
+             */
+            unpriced_calls: number;
+        };
+        /**
+         * BatchDetailView
+         * @description A batch with what is known of its files.
+         */
+        BatchDetailView: {
+            /** Completed */
+            completed: number;
+            /** Created At */
+            created_at: number;
+            /** Endpoint */
+            endpoint: string;
+            /** Error File */
+            error_file: string;
+            /** Errors */
+            errors: components["schemas"]["BatchErrorView"][];
+            /** Expires At */
+            expires_at: number;
+            /** Failed */
+            failed: number;
+            /** Files */
+            files: components["schemas"]["BatchFileView"][];
+            /** Id */
+            id: string;
+            /** Input File */
+            input_file: string;
+            /** Key Id */
+            key_id: string;
+            /** Metadata */
+            metadata: {
+                [key: string]: string;
+            } | null;
+            /**
+             * Models
+             * @description What its lines ask for, 50 at most; empty until they were read
+             */
+            models: string[];
+            /** Output File */
+            output_file: string;
+            /**
+             * Protocol
+             * @enum {string}
+             */
+            protocol: "openai" | "anthropic";
+            /**
+             * Provider
+             * @description The provider whose batch it is
+             */
+            provider: string;
+            /**
+             * Provider Batch
+             * @description Its id there
+             */
+            provider_batch: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "validating" | "in_progress" | "finalizing" | "completed" | "failed" | "expired" | "cancelling" | "cancelled";
+            /** Times */
+            times: {
+                [key: string]: number;
+            };
+            /** Total */
+            total: number;
+            /**
+             * Way
+             * @description How its lines are done: `calls`, `native` (the provider's own batch), or not decided
+             * @enum {string}
+             */
+            way: "" | "calls" | "native";
+            /**
+             * Why
+             * @description Why its lines are calls
+             */
+            why: string;
+            /**
+             * Window
+             * @description The completion window that was asked for
+             */
+            window: string;
+        };
+        /**
          * BatchErrorView
          * @description Why a batch, or a line of its input, cannot be done.
          */
@@ -5236,6 +5359,31 @@ export interface components {
             message: string;
             /** Param */
             param: string | null;
+        };
+        /**
+         * BatchFileView
+         * @description A file of a batch, without its content; times are seconds since the epoch.
+         */
+        BatchFileView: {
+            /** Expires At */
+            expires_at: number | null;
+            /** Id */
+            id: string;
+            /**
+             * Name
+             * @description Null where the file is gone: it was deleted, or has expired
+             */
+            name: string | null;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "input" | "output" | "errors";
+            /**
+             * Size
+             * @description Bytes
+             */
+            size: number | null;
         };
         /**
          * BatchView
@@ -5266,10 +5414,18 @@ export interface components {
             metadata: {
                 [key: string]: string;
             } | null;
+            /**
+             * Models
+             * @description What its lines ask for, 50 at most; empty until they were read
+             */
+            models: string[];
             /** Output File */
             output_file: string;
-            /** Protocol */
-            protocol: string;
+            /**
+             * Protocol
+             * @enum {string}
+             */
+            protocol: "openai" | "anthropic";
             /**
              * Provider
              * @description The provider whose batch it is
@@ -5280,8 +5436,11 @@ export interface components {
              * @description Its id there
              */
             provider_batch: string;
-            /** Status */
-            status: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "validating" | "in_progress" | "finalizing" | "completed" | "failed" | "expired" | "cancelling" | "cancelled";
             /** Times */
             times: {
                 [key: string]: number;
@@ -5291,8 +5450,9 @@ export interface components {
             /**
              * Way
              * @description How its lines are done: `calls`, `native` (the provider's own batch), or not decided
+             * @enum {string}
              */
-            way: string;
+            way: "" | "calls" | "native";
             /**
              * Why
              * @description Why its lines are calls
@@ -8584,7 +8744,8 @@ export interface components {
          * MeasuresOut
          * @description What happened in a stretch of time.
          *
-         *     Latencies are null where nothing was measured, `cost` is null where no price is known.
+         *     Latencies are null where nothing was measured, `cost` is null where no price is known. `unpriced_calls` model calls
+         *     are not in it; those that failed and used nothing are none of them.
          */
         MeasuresOut: {
             /** Calls */
@@ -9321,6 +9482,25 @@ export interface components {
              * @enum {string}
              */
             window: "15m" | "1h" | "24h" | "7d";
+        };
+        /**
+         * OwnProjectView
+         * @description A project and what who calls may do in it: somebody's role there may be another than elsewhere.
+         */
+        OwnProjectView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Name */
+            name: string;
+            /** Read Only */
+            read_only: boolean;
+            /** Scopes */
+            scopes: string[];
+            /** Title */
+            title: string;
         };
         /** Page[AlertView] */
         Page_AlertView_: {
@@ -11798,7 +11978,7 @@ export interface components {
         };
         /**
          * SessionView
-         * @description Who calls, what they may do, and where.
+         * @description Who calls, what they may do outside of projects, and in which of these what.
          */
         SessionView: {
             /**
@@ -11810,7 +11990,7 @@ export interface components {
             expires_at: string | null;
             principal: components["schemas"]["PrincipalView"];
             /** Projects */
-            projects: components["schemas"]["ProjectView"][];
+            projects: components["schemas"]["OwnProjectView"][];
             /** Read Only */
             read_only: boolean;
             /** Scopes */
@@ -12999,8 +13179,9 @@ export interface components {
          * TraceItem
          * @description A trace in a list: the span that stands for it, and the sums of all its spans.
          *
-         *     `cost` is exact decimal text in `currency`, null where no price is known; `unpriced_calls` model calls are not in
-         *     it, nor is what was spent in `other_costs`' currencies.
+         *     `cost` is exact decimal text in `currency`, null where no price is known. Not in it are `unpriced_calls` model
+         *     calls, which cost what nobody knows (those that failed and used nothing are none of them), and what was spent in
+         *     `other_costs`' currencies.
          */
         TraceItem: {
             /** App */
@@ -13887,6 +14068,12 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only keys whose name holds this, whose secret ends so, or whose id begins so */
+                q?: string;
+                /** @description `created`, `name`, `last_used` or `expires`, `-` for the reverse */
+                sort?: string | null;
+                /** @description Only keys in this state */
+                state?: ("active" | "expired" | "revoked") | null;
             };
             header?: never;
             path?: never;
@@ -14922,8 +15109,18 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description Only those that the key of this id made */
+                key?: string;
                 /** @description How many items at most */
                 limit?: number;
+                /** @description Only those with lines that ask for this model */
+                model?: string;
+                /** @description Only those that hold this in an id, a model, a key's id or what their lines call, or are done by a provider, or have an id there, that begins so */
+                q?: string;
+                /** @description `created`, or `-created` for the newest first */
+                sort?: string;
+                /** @description Only those of this status; `open`: not over */
+                status?: ("validating" | "in_progress" | "finalizing" | "completed" | "failed" | "expired" | "cancelling" | "cancelled") | "open" | null;
             };
             header?: never;
             path: {
@@ -14971,7 +15168,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["BatchView"];
+                    "application/json": components["schemas"]["BatchDetailView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -15003,7 +15200,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["BatchView"];
+                    "application/json": components["schemas"]["BatchDetailView"];
+                };
+            };
+            /** @description The request was refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_batch_cost: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                identity: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchCostView"];
                 };
             };
             /** @description The request was refused or failed */
@@ -17660,6 +17889,10 @@ export interface operations {
                 limit?: number;
                 /** @description Only those of these subjects; `*` is each of them */
                 name?: string[] | null;
+                /** @description Only those that hold this in the subject, its name or what is counted */
+                q?: string;
+                /** @description `id`, `whom` (the kind of subject, then its name), `amount` (of what, then how much) or `changed`; `-` for the reverse */
+                sort?: string;
                 /** @description Only those of this kind of subject */
                 subject?: ("project" | "team" | "key" | "app" | "user" | "model") | null;
             };

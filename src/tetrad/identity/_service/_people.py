@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -149,6 +150,15 @@ class People:
         with self._context.store.read() as rows:
             person = rows.person(person_id)
             return None if person is None else person_principal(person, rows.memberships(person_id), project)
+
+    def standings(self, actor: Principal, projects: Sequence[str]) -> list[Principal]:
+        """Return what an actor is in each of these projects: a person's roles differ, a key is the same everywhere."""
+        if actor.kind != "person":
+            return [actor] * len(projects)
+        with self._context.store.read() as rows:
+            person = rows.person(actor.id)
+            held = () if person is None else tuple(rows.memberships(actor.id))
+        return [actor if person is None else person_principal(person, held, project) for project in projects]
 
     def sign_out(self, cookie: str) -> None:
         """End a session. Ending it twice is fine."""

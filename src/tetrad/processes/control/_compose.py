@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from tetrad.batches import Batches
+from tetrad.batches import Batches, BatchRecords
 from tetrad.batches import limits_from as batch_limits
 from tetrad.batches._store import SqlBatchStore
 from tetrad.bindings import Bindings
@@ -408,6 +408,7 @@ def build_services(settings: Settings, home: Home) -> Services:
             background=background,
             response_records=Records(SqlRecordStore(database), responses, background, identity.audit.record),
             batches=batches,
+            batch_records=BatchRecords(batch_store, batches, identity.audit.record, clock),
             limits=limits,
             leases=leases,
             routes=routes,

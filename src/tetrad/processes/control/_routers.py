@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
+from tetrad.batches._record_routes import record_router as batch_record_router
 from tetrad.batches.routes import all_routers as batch_routers
 from tetrad.bindings.routes import router as bindings_router
 from tetrad.changes.routes import router as changes_router
@@ -15,12 +17,13 @@ from tetrad.identity.routes import router as identity_router
 from tetrad.kit.jobs.routes import router as jobs_router
 from tetrad.limits.routes import router as limits_router
 from tetrad.models.routes import router as models_router
+from tetrad.processes.control._batch_cost import batch_cost_router
 from tetrad.processes.control._playground_routes import playground_router
 from tetrad.processes.control._sealing import sealing_router
 from tetrad.processes.control._sightings import TracedCode
 from tetrad.processes.control._status import status_router
 from tetrad.processes.control._traffic import traffic_router
-from tetrad.processes.control._usage import usage_router
+from tetrad.processes.control._usage import names_of_keys, usage_router
 from tetrad.prompts.routes import router as prompts_router
 from tetrad.registry.routes import evidence_router, revocation_router, run_router
 from tetrad.registry.routes import router as registry_router
@@ -70,7 +73,9 @@ def all_routers(services: Services) -> list[APIRouter]:
         record_router(services.response_records),
         conversation_router(services.responses),
         *batch_routers(services.batches),
-        limits_router(services.limits, services.leases),
+        batch_record_router(services.batch_records),
+        batch_cost_router(services.batches, services.traces),
+        limits_router(services.limits, services.leases, partial(names_of_keys, services.identity)),
         usage_router(services.traces, services.identity),
         traffic_router(services.traces),
         route_router(services.routes, services.route_health),

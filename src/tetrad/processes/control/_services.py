@@ -6,7 +6,7 @@ import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from tetrad.batches import Batches
+from tetrad.batches import Batches, BatchRecords
 from tetrad.bindings import Bindings
 from tetrad.changes import Changes
 from tetrad.code import Code
@@ -69,6 +69,7 @@ class Services:
     background: Background
     response_records: Records
     batches: Batches
+    batch_records: BatchRecords
     limits: Limits
     leases: LeaseKeeper
     routes: RouteDirectory

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from tetrad.identity import Identity
+from tetrad.identity import Identity, KeySearch
 from tetrad.kit.http import Page, requires
 from tetrad.traces import Traces, Used
 from tetrad.traces.routes import parse_time
@@ -85,6 +85,16 @@ def usage_router(traces: Traces, identity: Identity) -> APIRouter:
         return Page(items=[_view(each, "") for each in used if each.answers_without_cost])
 
     return routes
+
+
+def names_of_keys(identity: Identity, project: str, ids: Sequence[str]) -> dict[str, str]:
+    """Return what keys of a project are called, by their ids; those that are not there are left out."""
+    found: dict[str, str] = {}
+    wanted = sorted(set(ids))
+    for start in range(0, len(wanted), _KEYS_A_PAGE):
+        search = KeySearch(ids=tuple(wanted[start : start + _KEYS_A_PAGE]))
+        found |= {key.id: key.name for key in identity.keys.find(project, search, limit=_KEYS_A_PAGE)}
+    return found
 
 
 def _keys(identity: Identity, project: str) -> dict[str, tuple[str, str]]:

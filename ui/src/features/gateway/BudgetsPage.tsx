@@ -3,13 +3,14 @@ import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClie
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconAlertTriangle, IconEdit, IconGauge, IconPigMoney, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
-import { BUDGET_SORTS, budgetAlertsQuery, budgetsQuery, deleteLimit, limitsQuery, unpricedQuery, type Budget, type BudgetAlert, type BudgetSort, type Limit } from "@/api/limits";
+import { BUDGET_SORTS, budgetAlertsQuery, budgetsQuery, deleteLimit, LIMIT_SORTS, limitsQuery, unpricedQuery, type Budget, type BudgetAlert, type BudgetSort, type Limit, type LimitSort } from "@/api/limits";
+import { AskAdmin } from "@/features/session/AskAdmin";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
 import { count, money, plural } from "@/kit/format";
 import { Confirm } from "@/kit/Forms";
 import kit from "@/kit/kit.module.css";
-import { More, SortHead } from "@/kit/Lists";
+import { More, SearchBox, SortHead } from "@/kit/Lists";
 import { Panel, Scroll } from "@/kit/Page";
 import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
@@ -33,14 +34,15 @@ export const NEARNESS: Record<Nearness, { tone: Tone; word: string; tip: string 
 /** What may be spent and how fast, and who is near the end of it. */
 export function BudgetsPage() {
   const { project } = route.useParams();
-  const { add, sort = "-used" } = route.useSearch();
+  const { add, sort = "-used", q = "", order = "whom" } = route.useSearch();
   const navigate = route.useNavigate();
   const admin = useAdmin();
   const budgets = useInfiniteQuery({ ...budgetsQuery(project, sort), placeholderData: keepPreviousData });
-  const limits = useInfiniteQuery(limitsQuery(project));
+  const limits = useInfiniteQuery({ ...limitsQuery(project, q, order), placeholderData: keepPreviousData });
   const now = useNow();
   const [limit, setLimit] = useState<Limit | null>(null);
-  const open = (what: "budget" | "limit" | undefined): void => void navigate({ search: (old) => withSearch<BudgetsSearch>(old, { add: what }), replace: true });
+  const set = (next: BudgetsSearch): void => void navigate({ search: (old) => withSearch<BudgetsSearch>(old, next), replace: true });
+  const open = (what: "budget" | "limit" | undefined): void => set({ add: what });
   const all = budgets.data?.pages.flatMap((page) => page.items) ?? [];
   const rates = limits.data?.pages.flatMap((page) => page.items) ?? [];
   const alerts = useQuery(budgetAlertsQuery(project));
@@ -77,30 +79,37 @@ export function BudgetsPage() {
             <Loading rows={4} />
           )
         ) : all.length === 0 ? (
-          <EmptyState icon={<IconPigMoney size={28} stroke={1.4} color="var(--t-accent)" />} title="No budget is set" more={admin ? <div style={{ textAlign: "center" }}>{addBudget}</div> : undefined}>
+          <EmptyState icon={<IconPigMoney size={28} stroke={1.4} color="var(--t-accent)" />} title="No budget is set" more={admin ? <div style={{ textAlign: "center" }}>{addBudget}</div> : <AskAdmin to="set one" />}>
             A budget bounds what a project, a team, a key, an app or a user spends on models in a day, a week or a month. Calls that it does not cover are refused before they are made.
           </EmptyState>
         ) : (
           <>
-            <BudgetTable project={project} budgets={all} names={names} now={now} sort={sort} onSort={(next) => void navigate({ search: (old) => withSearch<BudgetsSearch>(old, { sort: next === "-used" ? undefined : BUDGET_SORTS.find((each) => each === next) }), replace: true })} />
+            <BudgetTable project={project} budgets={all} names={names} now={now} sort={sort} onSort={(next) => set({ sort: next === "-used" ? undefined : BUDGET_SORTS.find((each) => each === next) })} />
             <More has={budgets.hasNextPage} busy={budgets.isFetchingNextPage} load={() => void budgets.fetchNextPage()} what="more budgets" />
           </>
         )}
       </Panel>
       <Panel title="Limits" note="of requests, tokens and calls at once" flush>
+        {(rates.length > 0 || q !== "") && (
+          <div className={css.filters} role="search">
+            <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find a limit" placeholder="Key, team, app, user or model" />
+          </div>
+        )}
         {limits.data === undefined ? (
           limits.isError ? (
             <ErrorState error={limits.error} retry={() => void limits.refetch()} busy={limits.isFetching} />
           ) : (
             <Loading rows={3} />
           )
+        ) : rates.length === 0 && q !== "" ? (
+          <EmptyState title="No limit is so">Search for another part of whom it concerns, or of what it counts: requests, tokens or calls.</EmptyState>
         ) : rates.length === 0 ? (
-          <EmptyState icon={<IconGauge size={28} stroke={1.4} color="var(--t-accent)" />} title="No limit is set" more={admin ? <div style={{ textAlign: "center" }}>{addLimit}</div> : undefined}>
+          <EmptyState icon={<IconGauge size={28} stroke={1.4} color="var(--t-accent)" />} title="No limit is set" more={admin ? <div style={{ textAlign: "center" }}>{addLimit}</div> : <AskAdmin to="set one" />}>
             A limit bounds how fast somebody may call: what is past it is answered with 429 and the time to wait.
           </EmptyState>
         ) : (
           <>
-            <LimitTable project={project} limits={rates} names={names} edit={admin ? setLimit : null} />
+            <LimitTable project={project} limits={rates} names={names} edit={admin ? setLimit : null} sort={order} onSort={(next) => set({ order: next === "whom" ? undefined : LIMIT_SORTS.find((each) => each === next) })} />
             <More has={limits.hasNextPage} busy={limits.isFetchingNextPage} load={() => void limits.fetchNextPage()} what="more limits" />
           </>
         )}
@@ -205,7 +214,7 @@ function Burn({ budget, near }: { budget: Budget; near: Nearness }) {
   );
 }
 
-function LimitTable({ project, limits, names, edit }: { project: string; limits: Limit[]; names: ReadonlyMap<string, string>; edit: ((limit: Limit) => void) | null }) {
+function LimitTable({ project, limits, names, edit, sort, onSort }: { project: string; limits: Limit[]; names: ReadonlyMap<string, string>; edit: ((limit: Limit) => void) | null; sort: LimitSort; onSort: (sort: string) => void }) {
   const queries = useQueryClient();
   const [going, setGoing] = useState<Limit | null>(null);
   const remove = useMutation({
@@ -221,10 +230,16 @@ function LimitTable({ project, limits, names, edit }: { project: string; limits:
         <table className={kit.table}>
           <thead>
             <tr>
-              <th scope="col">Whom</th>
-              <th scope="col">At most</th>
+              <SortHead field="whom" sort={sort} onSort={onSort}>
+                Whom
+              </SortHead>
+              <SortHead field="amount" sort={sort} onSort={onSort}>
+                At most
+              </SortHead>
               <th scope="col">Past it</th>
-              <th scope="col">Changed</th>
+              <SortHead field="changed" sort={sort} onSort={onSort} first="desc">
+                Changed
+              </SortHead>
               {edit && (
                 <th scope="col">
                   <span className="unseen">Actions</span>

@@ -3,9 +3,9 @@ import { keepPreviousData, useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconPlus, IconServerBolt } from "@tabler/icons-react";
 import { presetsQuery, PROVIDER_SORTS, providerHealthQuery, providersQuery, routeHealthQuery, trafficQuery, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
+import { AskAdmin } from "@/features/session/AskAdmin";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
-import { Command } from "@/kit/Copy";
 import { count, duration, percent, plural } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
 import { SearchBox, SortHead } from "@/kit/Lists";
@@ -58,7 +58,7 @@ export function ProvidersPage() {
           <EmptyState
             icon={<IconServerBolt size={28} stroke={1.4} color="var(--t-accent)" />}
             title="No provider in this project"
-            more={admin ? <div style={{ textAlign: "center" }}>{button}</div> : <Command text="tetrad provider --help" />}
+            more={admin ? <div style={{ textAlign: "center" }}>{button}</div> : <AskAdmin to="add one" />}
           >
             A provider is a remote API that answers: OpenAI, Anthropic, or anything that speaks their protocols. Its models can be called, routed and pinned by releases.
           </EmptyState>

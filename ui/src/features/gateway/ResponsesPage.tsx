@@ -4,7 +4,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconClockPlay } from "@tabler/icons-react";
 import { useState } from "react";
 import { cancelResponse, RESPONSE_SORTS, RESPONSE_STATES, responseQuery, responsesQuery, underWay, type BackgroundResponse } from "@/api/responses";
-import { sessionQuery } from "@/api/session";
+import { useMayAct } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
 import { Command, CopyButton } from "@/kit/Copy";
 import { Failure } from "@/kit/Failure";
@@ -17,7 +17,7 @@ import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import { Ago, useNow } from "@/kit/time";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
-import { useKeyNames } from "./keyNames";
+import { useKeyNames, whoOf } from "./keyNames";
 import type { ResponsesSearch } from "./search";
 
 const route = getRouteApi("/signed-in/p/$project/gateway/responses");
@@ -51,7 +51,7 @@ export function ResponsesPage() {
         ) : responses.length === 0 && searched ? (
           <EmptyState title="No response is so">Search for another part of its id, its app, its model or its key, or among those of all states.</EmptyState>
         ) : responses.length === 0 ? (
-          <EmptyState icon={<IconClockPlay size={28} stroke={1.4} color="var(--t-accent)" />} title="No response in the background" more={<Command text="tetrad response list" />}>
+          <EmptyState icon={<IconClockPlay size={28} stroke={1.4} color="var(--t-accent)" />} title="No response in the background" more={<Command what="call" text={'client.responses.create(model="local/smollm2-135m", input="Say hello.", background=True)'} />}>
             What takes minutes is asked for with background: true at /v1/responses. It is answered by a worker, and shown here with who asked and how far it is.
           </EmptyState>
         ) : (
@@ -124,8 +124,7 @@ function ResponseModal({ project, identity, close }: { project: string; identity
   const now = useNow();
   const [sure, setSure] = useState(false);
   const query = useQuery(responseQuery(project, identity));
-  const session = useQuery(sessionQuery);
-  const may = session.data !== undefined && !session.data.read_only;
+  const may = useMayAct();
   const cancel = useMutation({
     mutationFn: () => cancelResponse(project, identity),
     onSuccess: (ended) => {
@@ -217,10 +216,9 @@ function AppLink({ project, app }: { project: string; app: string }) {
   );
 }
 
-/** The name of a key where it is known; those who may not list keys read its id. */
+/** The name of a key where it is known; those who may not list keys read the end of its id. */
 function KeyName({ id, names }: { id: string; names: ReadonlyMap<string, string> }) {
-  const name = names.get(id);
-  return name ? <span title={id}>{name}</span> : <span className="mono">{id}</span>;
+  return <span title={id}>{whoOf(id, names)}</span>;
 }
 
 function took(response: BackgroundResponse, now: number): string {

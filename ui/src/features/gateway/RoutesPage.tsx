@@ -4,9 +4,9 @@ import { getRouteApi } from "@tanstack/react-router";
 import { IconArrowFork, IconEdit, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";
 import { deleteRoute, ROUTE_SORTS, routedModelsQuery, routeHealthQuery, routesQuery, type ModelRoute, type RouteSort, type RouteTarget, type TargetHealth } from "@/api/gateway";
+import { AskAdmin } from "@/features/session/AskAdmin";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
-import { Command } from "@/kit/Copy";
 import { count, duration, plural } from "@/kit/format";
 import { Confirm } from "@/kit/Forms";
 import kit from "@/kit/kit.module.css";
@@ -61,7 +61,7 @@ export function RoutesPage() {
         <Panel label="Routes">{query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading />}</Panel>
       ) : routes.length === 0 ? (
         <Panel label="Routes">
-          <EmptyState icon={<IconArrowFork size={28} stroke={1.4} color="var(--t-accent)" />} title="No route in this project" more={admin ? <div style={{ textAlign: "center" }}>{button}</div> : <Command text="tetrad route --help" />}>
+          <EmptyState icon={<IconArrowFork size={28} stroke={1.4} color="var(--t-accent)" />} title="No route in this project" more={admin ? <div style={{ textAlign: "center" }}>{button}</div> : <AskAdmin to="make one" />}>
             A route is one name for several models: calls are spread over them, go elsewhere by their labels, and fall back where a model fails. Clients and releases name it like a model.
           </EmptyState>
         </Panel>

@@ -3,6 +3,7 @@ import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-quer
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconPlugConnected, IconPlus } from "@tabler/icons-react";
 import { SERVER_SORTS, toolListingQuery, toolServersQuery, type ToolServer } from "@/api/tools";
+import { AskAdmin } from "@/features/session/AskAdmin";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
@@ -51,10 +52,14 @@ export function ToolServersPage() {
             icon={<IconPlugConnected size={28} stroke={1.4} color="var(--t-accent)" />}
             title="No MCP server in this project"
             more={
-              <>
-                {admin && <div style={{ textAlign: "center" }}>{button}</div>}
-                <Command text="tetrad mcp add github --url https://mcp.example.com/mcp" />
-              </>
+              admin ? (
+                <>
+                  <div style={{ textAlign: "center" }}>{button}</div>
+                  <Command text="tetrad mcp add github --url https://mcp.example.com/mcp" />
+                </>
+              ) : (
+                <AskAdmin to="add one" />
+              )
             }
           >
             An MCP server offers tools to models. Add one by its address, read what its tools say of themselves, approve them; clients with a key of this project then reach it at /mcp/NAME of the gateway, and every call is in the traces.

@@ -1,5 +1,6 @@
 import { useQueries } from "@tanstack/react-query";
 import { keysOfQuery, MOST_IDS, type ApiKey } from "@/api/keys";
+import { useAdmin } from "@/features/session/useAdmin";
 
 const PLAYGROUND: [string, string] = ["playground", "of the playground"];
 
@@ -19,5 +20,6 @@ export function whoOf(id: string, names: ReadonlyMap<string, string>): string {
 
 /** What these keys are called, by their ids; those who may not list keys read ids. */
 export function useKeyNames(project: string, ids: readonly string[]): ReadonlyMap<string, string> {
-  return useQueries({ queries: idPages(ids).map((page) => ({ ...keysOfQuery(project, page), retry: false })), combine: named });
+  const admin = useAdmin();
+  return useQueries({ queries: idPages(admin ? ids : []).map((page) => ({ ...keysOfQuery(project, page), retry: false })), combine: named });
 }

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { subjectOf } from "./words";
 import { everything } from "@/api/http";
 import {
-  readCacheSearch, readProvidersSearch, readResponsesSearch, readRoutesSearch, readToolServersSearch,
+  readBatchesSearch, readBudgetsSearch, readCacheSearch, readProvidersSearch, readResponsesSearch, readRoutesSearch, readToolServersSearch,
 } from "./search";
 
 describe("what the URL of a list says", () => {
@@ -16,7 +17,22 @@ describe("what the URL of a list says", () => {
     expect(readCacheSearch({ q: "", sort: "app", window: "7d" })).toEqual({ window: "7d" });
     expect(readToolServersSearch({ q: "x".repeat(300), sort: "url" })).toEqual({ q: "x".repeat(100), sort: "url" });
     expect(readResponsesSearch({ q: "bot", state: "open", sort: "created", show: "resp_1" })).toEqual({ q: "bot", state: "open", sort: "created", show: "resp_1" });
+    expect(readBatchesSearch({ q: "bot", state: "open", model: "gpt-5", key: "key_1", sort: "created", show: "batch_1" })).toEqual({ q: "bot", state: "open", model: "gpt-5", key: "key_1", sort: "created", show: "batch_1" });
+    expect(readBatchesSearch({ state: "lost", model: 7, key: "", sort: "-created", show: "" })).toEqual({});
+    expect(readBudgetsSearch({ sort: "used", q: "desk", order: "-amount", add: "limit" })).toEqual({ add: "limit", sort: "used", q: "desk", order: "-amount" });
+    expect(readBudgetsSearch({ sort: "-used", q: "", order: "whom", add: "x" })).toEqual({});
     expect(readResponsesSearch({ state: "lost", sort: "-created", show: "" })).toEqual({});
+  });
+});
+
+describe("whom a limit concerns", () => {
+  it("is told by a name, and of a key whose name is not known by the end of its id", () => {
+    const id = "key_01a22de41b17701bb10403a581baf39e";
+    expect(subjectOf({ subject: "key", name: id }, new Map([[id, "ci"]]))).toBe("the key ci");
+    expect(subjectOf({ subject: "key", name: id })).toBe("the key …81baf39e");
+    expect(subjectOf({ subject: "key", name: "ci" })).toBe("the key ci");
+    expect(subjectOf({ subject: "team", name: "search" })).toBe("the team search");
+    expect(subjectOf({ subject: "key", name: "*" })).toBe("each key");
   });
 });
 

@@ -8,4 +8,5 @@ export const GATEWAY_PAGES = [
   { to: "/p/$project/gateway/cache", label: "Cache" },
   { to: "/p/$project/gateway/tools", label: "Tools" },
   { to: "/p/$project/gateway/responses", label: "Responses" },
+  { to: "/p/$project/gateway/batches", label: "Batches" },
 ] as const;

@@ -1,5 +1,6 @@
+import { BATCH_SORTS, BATCH_STATES, type BatchSort, type BatchState } from "@/api/batches";
 import { CACHE_SORTS, PROVIDER_SORTS, ROUTE_SORTS, type CacheSort, type ProviderSort, type RouteSort } from "@/api/gateway";
-import { BUDGET_SORTS, type BudgetSort } from "@/api/limits";
+import { BUDGET_SORTS, LIMIT_SORTS, type BudgetSort, type LimitSort } from "@/api/limits";
 import { WINDOWS, type Window } from "@/api/overview";
 import { RESPONSE_SORTS, RESPONSE_STATES, type ResponseSort, type ResponseState } from "@/api/responses";
 import { PRICE_SORTS, type PriceSort, type PricesOf } from "./prices";
@@ -40,11 +41,16 @@ export interface BudgetsSearch {
   add?: "budget" | "limit" | undefined;
   /** Without it those come first of which most is spent. */
   sort?: BudgetSort | undefined;
+  /** A part of whom a limit concerns, or of what it counts. */
+  q?: string | undefined;
+  /** How limits stand; without it, by whom they concern. */
+  order?: LimitSort | undefined;
 }
 
 export function readBudgetsSearch(search: Record<string, unknown>): BudgetsSearch {
   const sort = BUDGET_SORTS.find((each) => each === search.sort);
-  return { ...(search.add === "budget" || search.add === "limit" ? { add: search.add } : {}), ...(sort === undefined || sort === "-used" ? {} : { sort }) };
+  const order = LIMIT_SORTS.find((each) => each === search.order);
+  return { ...(search.add === "budget" || search.add === "limit" ? { add: search.add } : {}), ...(sort === undefined || sort === "-used" ? {} : { sort }), ...looked(text(search.q)), ...(order === undefined || order === "whom" ? {} : { order }) };
 }
 
 export interface BudgetSearch {
@@ -131,6 +137,26 @@ export function readResponsesSearch(search: Record<string, unknown>): ResponsesS
   const sort = RESPONSE_SORTS.find((each) => each === search.sort);
   const show = text(search.show);
   return { ...looked(text(search.q)), ...(state === undefined ? {} : { state }), ...(sort === undefined || sort === "-created" ? {} : { sort }), ...(show === undefined ? {} : { show }) };
+}
+
+export interface BatchesSearch {
+  /** A part of the id, a model, the key's id or what is called. */
+  q?: string | undefined;
+  state?: BatchState | undefined;
+  model?: string | undefined;
+  /** The id of the key that made them. */
+  key?: string | undefined;
+  /** Without it the newest come first. */
+  sort?: BatchSort | undefined;
+  /** The batch that is open. */
+  show?: string | undefined;
+}
+
+export function readBatchesSearch(search: Record<string, unknown>): BatchesSearch {
+  const state = BATCH_STATES.find((each) => each === search.state);
+  const sort = BATCH_SORTS.find((each) => each === search.sort);
+  const [model, key, show] = [text(search.model), text(search.key), text(search.show)];
+  return { ...looked(text(search.q)), ...(state === undefined ? {} : { state }), ...(model === undefined ? {} : { model }), ...(key === undefined ? {} : { key }), ...(sort === undefined || sort === "-created" ? {} : { sort }), ...(show === undefined ? {} : { show }) };
 }
 
 export const TOOL_VIEWS = ["all", "waiting", "approved", "gone"] as const;

@@ -1,5 +1,6 @@
 import type { Budget, BudgetBody, Limit, LimitBody } from "@/api/limits";
 import { compact, exactPrice, plural } from "@/kit/format";
+import { whoOf } from "./keyNames";
 
 export const SUBJECTS: { value: LimitBody["subject"]; label: string; each: string }[] = [
   { value: "project", label: "The whole project", each: "the project" },
@@ -27,7 +28,9 @@ export function amountOf({ measure, amount }: Pick<Limit, "measure" | "amount">)
 export function subjectOf({ subject, name }: Pick<Limit, "subject" | "name">, names: ReadonlyMap<string, string> = new Map()): string {
   const words = SUBJECTS.find((each) => each.value === subject);
   if (name === "*" || subject === "project") return words?.each ?? subject;
-  return `the ${words?.value === "key" ? "key" : subject} ${names.get(name) ?? name}`;
+  if (subject !== "key") return `the ${subject} ${names.get(name) ?? name}`;
+  const who = whoOf(name, names);
+  return who.startsWith("key …") ? `the ${who}` : `the key ${who}`;
 }
 
 /** Whose account it is: the subject itself, or the one of many that a rule for each means. */

@@ -8,6 +8,7 @@ import { allKeysQuery, changeKey, createKey, KEY_SORTS, KEY_STATES, revokeKey, r
 import { keyUsageQuery, teamsQuery, type Limit, type Usage } from "@/api/limits";
 import { GatewayPage } from "@/features/gateway/GatewayPage";
 import { amountOf } from "@/features/gateway/words";
+import { AskAdmin } from "@/features/session/AskAdmin";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
@@ -33,11 +34,11 @@ export function KeysPage() {
   const { project } = route.useParams();
   const { q = "", state, sort = "-created" } = route.useSearch();
   const navigate = route.useNavigate();
-  const query = useInfiniteQuery({ ...allKeysQuery(project, { q, state, sort }), placeholderData: keepPreviousData });
+  const admin = useAdmin();
+  const query = useInfiniteQuery({ ...allKeysQuery(project, { q, state, sort }), placeholderData: keepPreviousData, enabled: admin });
   const set = (next: KeysSearch): void => void navigate({ search: (old) => withSearch<KeysSearch>(old, next), replace: true });
   const searched = q !== "" || state !== undefined;
   const usage = useQuery(keyUsageQuery(project));
-  const admin = useAdmin();
   const keys = query.data?.pages.flatMap((page) => page.items) ?? [];
   const limits = useLimitsOf(project, (query.data?.pages ?? []).map((page) => page.items));
   const queries = useQueryClient();
@@ -56,13 +57,17 @@ export function KeysPage() {
   return (
     <GatewayPage project={project} title="Keys" side={admin && (keys.length > 0 || searched) ? create : undefined}>
       <Panel title="API keys" note="calls and cost: the last 24 hours" flush label="Keys">
-        {(keys.length > 0 || searched) && (
+        {admin && (keys.length > 0 || searched) && (
           <div className={gateway.filters} role="search">
             <SegmentedControl aria-label="State" value={state ?? "all"} data={["all", ...KEY_STATES]} onChange={(next) => set({ state: KEY_STATES.find((each) => each === next) })} />
             <SearchBox value={q} onChange={(text) => set({ q: text })} label="Find a key" placeholder="Name, ending or id" />
           </div>
         )}
-        {query.data === undefined ? (
+        {!admin ? (
+          <EmptyState icon={<IconKey size={28} stroke={1.4} color="var(--t-accent)" />} title="Keys are shown to admins of this project" more={<AskAdmin to="make, change or revoke one" />}>
+            A key lets an app call the gateway, and names it in every trace.
+          </EmptyState>
+        ) : query.data === undefined ? (
           query.isError ? (
             <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} />
           ) : (
@@ -71,12 +76,12 @@ export function KeysPage() {
         ) : keys.length === 0 && searched ? (
           <EmptyState title="No key is so">Search for another part of its name, or among keys of all states.</EmptyState>
         ) : keys.length === 0 ? (
-          <EmptyState icon={<IconKey size={28} stroke={1.4} color="var(--t-accent)" />} title="No keys in this project" more={admin ? <div style={{ textAlign: "center" }}>{create}</div> : undefined}>
+          <EmptyState icon={<IconKey size={28} stroke={1.4} color="var(--t-accent)" />} title="No keys in this project" more={<div style={{ textAlign: "center" }}>{create}</div>}>
             A key lets an app call the gateway, and names it in every trace.
           </EmptyState>
         ) : (
           <>
-            <KeyTable project={project} keys={keys} usage={usage.data} limits={limits} sort={sort} onSort={(next) => set({ sort: next === "-created" ? undefined : KEY_SORTS.find((each) => each === next) })} onAct={admin ? setAct : null} />
+            <KeyTable project={project} keys={keys} usage={usage.data} limits={limits} sort={sort} onSort={(next) => set({ sort: next === "-created" ? undefined : KEY_SORTS.find((each) => each === next) })} onAct={setAct} />
             <More has={query.hasNextPage} busy={query.isFetchingNextPage} load={() => void query.fetchNextPage()} what="more keys" />
           </>
         )}

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { healthOf, statusQuery, type SystemStatus } from "@/api/status";
-import { useAdmin } from "@/features/session/useAdmin";
+import { useEverywhere } from "@/features/session/useAdmin";
 import { Chip, HealthLabel } from "@/kit/Chips";
 import { bytes, count, plural, UNKNOWN } from "@/kit/format";
 import kit from "@/kit/kit.module.css";
@@ -15,7 +15,7 @@ const route = getRouteApi("/signed-in/p/$project/system");
 /** Processes, engines, gateways and stores of this installation, as they are now. */
 export function SystemPage() {
   const { project } = route.useParams();
-  const admin = useAdmin();
+  const everywhere = useEverywhere();
   const query = useQuery(statusQuery);
   return (
     <Page title="System" side={query.data && <span className="dim num">Tetrad {query.data.version}</span>}>
@@ -24,7 +24,7 @@ export function SystemPage() {
       ) : (
         <Panel label="System">{query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} busy={query.isFetching} /> : <Loading />}</Panel>
       )}
-      {admin && <Collect project={project} />}
+      {everywhere && <Collect project={project} />}
     </Page>
   );
 }

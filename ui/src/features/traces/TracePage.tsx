@@ -7,9 +7,10 @@ import { useCallback, useMemo, useState, type ReactNode } from "react";
 import { traceQuery, type SpanRow, type Trace } from "@/api/traces";
 import { CodeMatchChip, Chip, ReleaseChip, StatusChip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
-import { compact, count, duration, fullTime, money, nanosToMs, shortDigest } from "@/kit/format";
+import { compact, count, duration, fullTime, nanosToMs, shortDigest } from "@/kit/format";
 import { useTitle } from "@/kit/Page";
 import { ErrorState, Loading } from "@/kit/States";
+import { costOf } from "./cost";
 import { SpanDetail } from "./SpanDetail";
 import { buildTree, visibleRows } from "./tree";
 import { Waterfall } from "./Waterfall";
@@ -129,7 +130,9 @@ function TraceFacts({ trace: { trace, spans }, project }: { trace: Trace; projec
           {compact(usage.input + usage.cache_read + usage.cache_write)} in, {compact(usage.output + usage.reasoning)} out
         </span>
       </Fact>
-      <Fact name="Cost">{trace.cost === null ? <Chip tip="No price is known for this model, so the cost is unknown and not zero">unknown</Chip> : money(trace.cost, trace.currency)}</Fact>
+      <Fact name="Cost">
+        <TraceCost trace={trace} />
+      </Fact>
       <Fact name="Spans">
         {count(spans.length)}
         {failed > 0 && <span className={css.failed}> {count(failed)} failed</span>}
@@ -165,6 +168,17 @@ function TraceFacts({ trace: { trace, spans }, project }: { trace: Trace; projec
         </Fact>
       )}
     </dl>
+  );
+}
+
+function TraceCost({ trace }: { trace: Trace["trace"] }) {
+  const { text, tip, unknown } = costOf(trace);
+  if (trace.cost === null && unknown) return <Chip tip={tip}>{text}</Chip>;
+  return (
+    <>
+      {text}
+      {unknown && <span className="dim"> {tip}</span>}
+    </>
   );
 }
 

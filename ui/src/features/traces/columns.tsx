@@ -2,6 +2,7 @@ import { columnVisibilityFeature, createColumnHelper, rowSortingFeature, tableFe
 import type { TraceRow } from "@/api/traces";
 import { ReleaseChip } from "@/kit/Chips";
 import { compact, duration, fullTime, money, nanosToMs, timeOfDay } from "@/kit/format";
+import { costOf } from "./cost";
 import { previewText } from "./messages";
 import css from "./traces.module.css";
 
@@ -53,7 +54,7 @@ export const makeColumns = (project: string, now: number) =>
     helper.accessor((row) => row.model, { id: "model", header: "Model", enableSorting: false, cell: ({ row }) => <span title={row.original.model}>{row.original.model}</span> }),
     helper.accessor((row) => row.session, { id: "session", header: "Session", enableSorting: false, cell: ({ row }) => <span title={row.original.session}>{row.original.session}</span> }),
     helper.accessor((row) => row.usage.total, { id: "tokens", header: "Tokens", cell: ({ row }) => <span title={`${row.original.usage.input} in, ${row.original.usage.output} out`}>{compact(row.original.usage.total)}</span> }),
-    helper.accessor((row) => row.cost, { id: "cost", header: "Cost", cell: ({ row }) => <span title={row.original.cost === null ? "The price of this model is not known" : row.original.currency}>{money(row.original.cost, row.original.currency)}</span> }),
+    helper.accessor((row) => row.cost, { id: "cost", header: "Cost", cell: ({ row }) => <CostCell row={row.original} /> }),
     helper.accessor((row) => row.duration_ms, { id: "duration", header: "Latency", cell: ({ row }) => duration(row.original.duration_ms) }),
     helper.accessor((row) => row.first_token_ms, { id: "first_token", header: "First token", cell: ({ row }) => duration(row.original.first_token_ms) }),
   ]);
@@ -65,4 +66,9 @@ function Time({ row, now }: { row: TraceRow; now: number }) {
       {timeOfDay(ms, now)}
     </time>
   );
+}
+
+function CostCell({ row }: { row: TraceRow }) {
+  const { tip, text } = costOf(row);
+  return <span title={tip}>{row.cost === null && row.unpriced_calls === 0 ? <span className="dim">{text}</span> : money(row.cost, row.currency)}</span>;
 }
