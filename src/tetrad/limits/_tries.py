@@ -7,7 +7,7 @@ such as a hedge, sets its own tokens and money aside too.
 
 A chain is refused before its first step or not at all: one try of each step whose model is a route is set aside then,
 at a target that has room. Which target answers is still chosen in the step's turn; the one that was set aside for is
-let in when others are not.
+let in when others are not, and is given back when another is.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from tetrad.serving import Attempt, BoundModel, Exchange, KeyEntry, LimitRule, R
 from tetrad.serving.ports import ModelCall
 
 _OF_EACH_CALL = frozenset(("tokens", "money"))
+
+
+_Bucket = tuple[str, str]
+"""A rule and whom it counts."""
 
 
 def is_tried(route: Route) -> bool:
@@ -82,9 +86,10 @@ class Tries:
         self._tickets: list[_Ticket] = []
         self._steps: list[str] = []
         self._reserved: dict[tuple[str, str], Hold] = {}
-        self._held: list[Hold] = []
         # steps run one after the other: a place that is held for one of them is that of all, and of one try at once
-        self._places: dict[tuple[str, str], _Ticket | None] = {
+        self._held: dict[_Bucket, Hold] = {}
+        self._needs: dict[str, set[_Bucket]] = {}
+        self._places: dict[_Bucket, _Ticket | None] = {
             _bucket(each): None for each in counted if _is_place(each) and each.rule.subject == "model"
         }
 
@@ -99,9 +104,11 @@ class Tries:
     async def reserve(self, route: Route, parts: Sequence[Part], exchange: Exchange, call: ModelCall) -> None:
         """Set one try of each step of a chain aside whose model is a route; raises `TetradError` where none is left.
 
-        It is not held for longer than until the next step begins.
+        It is not held for longer than until the step has its try, at that target or at another.
         """
         self._steps = [part.step for part in parts]
+        if not self._rules:
+            return
         for part in parts:
             own = route.steps.get(part.step, route)
             if part.step and is_tried(own):
@@ -127,22 +134,26 @@ class Tries:
         alone = Part(Route(model), part.estimate, part.step)
         counted = self._of_model(exchange, model, alone)
         hold = await self._gate.enter([each for each in counted if not _is_place(each)], [alone], exchange)
+        places = {_bucket(each): each for each in counted if _is_place(each)}
         try:
-            new = [each for each in counted if _is_place(each) and _bucket(each) not in self._places]
-            self._held.append(await self._gate.enter(new, [alone], exchange))
+            for bucket, place in places.items():
+                if bucket not in self._places:
+                    self._held[bucket] = await self._gate.enter([place], [alone], exchange)
+                    self._places[bucket] = None
         except BaseException:
             hold.cancel()
+            self._free_places()
             raise
-        self._places.update(dict.fromkeys(map(_bucket, new)))
+        self._needs[part.step] = {*places}
         self._reserved[part.step, model.entry.name] = hold
 
     def settle(self, _exchange: Exchange) -> None:
         """Count what is left, and give back what was set aside for nothing."""
         for ticket in self._tickets:
             ticket.settle(last=True)
-        for hold in (*self._reserved.values(), *self._held):
+        for hold in (*self._reserved.values(), *self._held.values()):
             hold.cancel()
-        self._tickets, self._held, self._reserved = [], [], {}
+        self._tickets, self._held, self._reserved, self._needs = [], {}, {}, {}
 
     @property
     def newest(self) -> Hold | None:
@@ -185,6 +196,8 @@ class Tries:
                 if hold is not None:
                     hold.cancel()
             raise
+        if reserved is None:
+            self._give_back(part.step)
         return ticket
 
     def _is_held(self, counted: Counted, ticket: _Ticket) -> bool:
@@ -199,11 +212,26 @@ class Tries:
         return True
 
     def _forget_steps_before(self, step: str) -> None:
-        if not self._reserved:
+        if self._held or self._needs:
+            for over in self._steps[: self._steps.index(step)]:
+                self._give_back(over)
+            self._free_places()
+
+    def _give_back(self, step: str) -> None:
+        """Give back what was set aside for a step that is over, or is tried at another target."""
+        if self._needs.pop(step, None) is None:
             return
-        over = self._steps[: self._steps.index(step)]
-        for name in [name for name in self._reserved if name[0] in over]:
+        for name in [name for name in self._reserved if name[0] == step]:
             self._reserved.pop(name).cancel()
+        self._free_places()
+
+    def _free_places(self) -> None:
+        needed = set[_Bucket]().union(*self._needs.values())
+        for bucket in [bucket for bucket in self._held if bucket not in needed]:
+            user = self._places[bucket]
+            if user is None or not user.is_under_way:
+                self._held.pop(bucket).cancel()
+                del self._places[bucket]
 
     def _of_model(self, exchange: Exchange, model: BoundModel, alone: Part) -> list[Counted]:
         found = [(rule, counted_as(rule, self._key, exchange, model)) for rule in self._rules]
@@ -214,5 +242,5 @@ def _is_place(counted: Counted) -> bool:
     return counted.rule.measure == "concurrency"
 
 
-def _bucket(counted: Counted) -> tuple[str, str]:
+def _bucket(counted: Counted) -> _Bucket:
     return counted.rule.id, counted.instance

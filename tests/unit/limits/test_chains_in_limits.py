@@ -40,9 +40,13 @@ class Speaking(Upstream):
     def __init__(self) -> None:
         super().__init__()
         self.fail_at = 0
+        self.hang_at = 0
+        self.let_go = asyncio.Event()
 
     async def call(self, call: ModelCall) -> Answer:
         self.calls += 1
+        if self.calls == self.hang_at:
+            await self.let_go.wait()
         if self.calls == self.fail_at:
             raise Unavailable("away", code="gone")
         return Says(call, self)
@@ -62,14 +66,17 @@ STEPS = (step("gather", SMALL), step("draft", BIG), step("polish", SMALL))
 class Chained(Worker):
     """A worker with a chain; `smart` is a route to the big model, and then to the spare one."""
 
-    def __init__(self, folder: Path, keeper: LocalKeeper, *steps: ReleaseRoute) -> None:
+    def __init__(
+        self, folder: Path, keeper: LocalKeeper, *steps: ReleaseRoute, weights: tuple[int, int] | None = None
+    ) -> None:
         def change(table: Any) -> Any:
             release = ReleaseRoute(g.RELEASE, "default", "assistant", SMALL, steps=steps or STEPS)
             big = ModelEntry(BIG, "up", "big", ("chat",), Price("3", "15"))
             spare = ModelEntry(SPARE, "up", "spare", ("chat",), Price("3", "15"))
+            targets = tuple(map(RouteTarget, (BIG, SPARE), weights or (1, 1)))
             smart = ModelRoute(
-                name="smart", project="default", targets=(RouteTarget(BIG), RouteTarget(SPARE)),
-                retry=RetryPolicy(retries=0),
+                name="smart", project="default", targets=targets, retry=RetryPolicy(retries=0),
+                strategy="weighted" if weights else "order",
             )  # fmt: skip
             return msgspec.structs.replace(
                 table, releases={f"default/{g.RELEASE}": release}, models={**table.models, BIG: big, SPARE: spare},
@@ -264,3 +271,19 @@ async def test_a_chain_that_ends_early_gives_back_what_its_later_steps_had_set_a
     async with running(worker):
         assert (await worker.run()).status == 503
         assert [(await worker.run()).status for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize("measure", ["requests", "concurrency"])
+async def test_a_step_that_another_target_is_asked_for_holds_nothing_at_the_first(tmp_path: Path, measure: str) -> None:
+    # the route's first target has room, so it is set aside; nearly all calls go to the second
+    worker = Chained(tmp_path, of_models(measure, 1, BIG), *ROUTED, weights=(1, 10_000_000))
+    worker.upstream.hang_at = 2
+    async with running(worker):
+        chain = asyncio.create_task(worker.run())
+        async with asyncio.timeout(20):
+            while worker.upstream.calls < 2:  # noqa: ASYNC110 - the upstream has no event for it
+                await asyncio.sleep(0)
+        assert (await worker.ask(BIG)).status == 200, "nobody else calls it"
+        worker.upstream.let_go.set()
+        assert (await chain).status == 200
+    assert [SMALL, SPARE, SMALL] in models_of(worker)
