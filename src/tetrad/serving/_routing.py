@@ -146,6 +146,17 @@ class CompiledTable:
         if known is not None and (not known.expires_ns or known.expires_ns > now_ns):
             self.key_uses.note(known.id, now_ns)
             return known
+        key = self.holder(headers, now_ns)
+        if authorization is not None:
+            if len(self._asked) >= _MAX_ASKED:
+                self._asked.clear()
+            self._asked[authorization] = key
+        self.key_uses.note(key.id, now_ns)
+        return key
+
+    def holder(self, headers: Mapping[bytes, bytes], now_ns: int) -> KeyEntry:
+        """Return the key that headers hold, as `authenticate` does, without counting that as a use of it."""
+        authorization = headers.get(b"authorization")
         if authorization is not None:
             scheme, _, secret = authorization.partition(b" ")
             if scheme.lower() != b"bearer" or not secret:
@@ -174,11 +185,6 @@ class CompiledTable:
                 hint="use a key made with that scope",
                 code="missing_scope",
             )
-        if authorization is not None:
-            if len(self._asked) >= _MAX_ASKED:
-                self._asked.clear()
-            self._asked[authorization] = key
-        self.key_uses.note(key.id, now_ns)
         return key
 
     def resolve(self, key: KeyEntry, name: str, kind: Kind, release: str = "") -> Route:

@@ -23,7 +23,7 @@ from tetrad.tools._rpc import HEADER_MISMATCH, INTERNAL_ERROR, Fields, Message, 
 from tetrad.tools._screen import Screen, patterns_of
 from tetrad.tools._sessions import session_label
 from tetrad.tools._sse import Event, EventReader
-from tetrad.tools.errors import BadMessage, MethodRefused, ServerBroken, ServerRefused, SessionUnknown
+from tetrad.tools.errors import AccessEnded, BadMessage, MethodRefused, ServerBroken, ServerRefused, SessionUnknown
 
 if TYPE_CHECKING:
     from tetrad.tools._proxy import ToolProxy
@@ -459,8 +459,10 @@ class Call:
                 last = self._unanswered(message, can_resume)
         except TetradError as error:
             response.close()
+            ended = exchange.is_stream and response not in proxy.open
+            why = AccessEnded("the key of this stream is no more, or may use the server no longer") if ended else error
             if not proxy.draining:
-                last = self._broken(message, error, can_resume)
+                last = self._broken(message, why, can_resume)
         finally:
             proxy.open.pop(response, None)
         proxy.done(exchange)

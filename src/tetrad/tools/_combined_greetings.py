@@ -84,7 +84,8 @@ class _Beginning:
 
     def _end(self, part: Part) -> None:
         if part.given:
-            self._together.proxy.leave(self._together.end_session(part.name, part.given))
+            server = self._together.server(part.name).pool
+            self._together.proxy.leave(self._together.end_session(part.name, part.given), server)
 
 
 async def initialize_all(together: Together, message: Message) -> tuple[dict[str, Any], bytes]:

@@ -8,8 +8,10 @@ next but what a worker may forget.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from itertools import islice
 from typing import Any, Protocol
@@ -47,9 +49,12 @@ COMBINED = "/mcp"
 """Where a client finds the tools of all servers that its key may use."""
 APP_HEADER = b"x-tetrad-app"
 _REBIND = "`tetrad binding check` tells what is missing; bind it anew, or roll the binding back"
-_REACHED_BY = ("url", "command", "env", "headers", "connect_timeout_s", "first_byte_timeout_s", "internal", "problem")
+_REACHED_BY = (
+    "url", "command", "env", "headers", "connect_timeout_s", "first_byte_timeout_s", "internal", "egress", "problem",
+)  # fmt: skip
 MAX_TOLD_RESTS = 1000
 _DRAIN_S = 1.0
+_LEAVE_S = 5.0
 _MAX_DRAINING = 64
 _MAX_LATE = 8
 _LOCAL_ORIGIN = re.compile(rb"https?://(localhost|127(?:\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
@@ -144,7 +149,9 @@ class ToolProxy:
         self.rests = Rests(clock)
         self._streams: dict[str, int] = {}
         self.open: dict[Response, tuple[ToolExchange, ToolServerRoute]] = {}
+        self._draining: set[asyncio.Task[None]] = set()
         self._finishing: set[asyncio.Task[None]] = set()
+        self._leaving: Counter[str] = Counter()
         self._heard_out: set[asyncio.Task[Any]] = set()
         self._late: dict[str, int] = {}
         self.draining = False
@@ -173,12 +180,13 @@ class ToolProxy:
         self.compiled()
         for response, (exchange, route) in list(self.open.items()):
             if not self._may_hear(exchange, route):
+                del self.open[response]
                 response.close()
 
     def _may_hear(self, exchange: ToolExchange, route: ToolServerRoute) -> bool:
         compiled = self._current()
         try:
-            key = compiled.authenticate(exchange.headers, self.clock.now_ns())
+            key = compiled.holder(exchange.headers, self.clock.now_ns())
         except TetradError:
             return False
         now = compiled.table.tool_servers.get(f"{route.project}/{route.name}")
@@ -405,11 +413,22 @@ class ToolProxy:
         if not self._late[server]:
             del self._late[server]
 
-    def leave(self, ending: Coroutine[Any, Any, None]) -> None:
-        """End a session in the background."""
-        task = asyncio.get_running_loop().create_task(ending)
+    def leave(self, ending: Coroutine[Any, Any, None], server: str) -> None:
+        """End a session in the background, unless a server has let too many of such requests wait."""
+        if self._leaving[server] >= _MAX_LATE:
+            ending.close()
+            log.info("a session of an MCP server is not ended: it still lets %d such requests wait", _MAX_LATE)
+            return
+        self._leaving[server] += 1
+        task = asyncio.get_running_loop().create_task(_bounded(ending))
         self._finishing.add(task)
-        task.add_done_callback(self._finishing.discard)
+        task.add_done_callback(lambda task: self._left(task, server))
+
+    def _left(self, task: asyncio.Task[None], server: str) -> None:
+        self._finishing.discard(task)
+        self._leaving[server] -= 1
+        if not self._leaving[server]:
+            del self._leaving[server]
 
     def _was_heard(self, task: asyncio.Task[Any]) -> None:
         self._heard_out.discard(task)
@@ -420,12 +439,12 @@ class ToolProxy:
         """Read what still comes after the last event, which is its end, so that the connection can be used again."""
         if response.complete:
             return
-        if len(self._finishing) >= _MAX_DRAINING:
+        if len(self._draining) >= _MAX_DRAINING:
             response.close()
             return
         task = asyncio.get_running_loop().create_task(_read_out(response))
-        self._finishing.add(task)
-        task.add_done_callback(self._finishing.discard)
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
 
 
 def _moved(before: ToolServerRoute | None, now: ToolServerRoute) -> bool:
@@ -453,6 +472,12 @@ def _meant(exchange: ToolExchange, name: str) -> str:
     if found.problem:
         raise BindingBroken(f"the MCP server {name!r} cannot be called: {found.problem}", hint=_REBIND)
     return found.server
+
+
+async def _bounded(ending: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LEAVE_S):
+            await ending
 
 
 async def _read_out(response: Response) -> None:

@@ -18,6 +18,8 @@ PROBE_S = 1.0
 """What waits longer for a server has been delayed by it."""
 FIRST_S = 5.0
 LONGEST_S = 300.0
+FORGOTTEN_S = 3600.0
+"""So long after its time a rest is forgotten that nobody has asked about: it says nothing of the server any more."""
 _MAX_KNOWN = 10_000
 _MAX_REASON = 500
 
@@ -111,8 +113,11 @@ class Rests:
     def now(self) -> Iterator[ServerRest]:
         """Yield what rests, with since when, until when and why."""
         now = self._clock.monotonic()
-        for (project, server), rests in self._servers.items():
-            for method, rest in rests.items():
+        for (project, server), rests in list(self._servers.items()):
+            for method, rest in list(rests.items()):
+                if now - rest.until > FORGOTTEN_S and not rest.probing:
+                    del rests[method]
+                    continue
                 left_s = max(rest.until - now, 0.0)
                 state: RestState = "probing" if rest.probing else "resting" if left_s else "due"
                 error = rest.error
@@ -120,6 +125,8 @@ class Rests:
                     project, server, method, state, rest.failures, round(now - rest.since, 3), round(left_s, 3),
                     error.code, error.message[:_MAX_REASON],
                 )  # fmt: skip
+            if not rests:
+                self._servers.pop((project, server), None)
 
     def _of(self, asked: Asked) -> _Rest | None:
         return self._servers.get(asked[:2], {}).get(asked.method)

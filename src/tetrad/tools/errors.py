@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tetrad.kernel import Conflict, InvalidInput, NotFound, TetradError, Unavailable
+from tetrad.kernel import Conflict, Forbidden, InvalidInput, NotFound, TetradError, Unavailable
 
 
 class BadToolServer(InvalidInput):
@@ -45,6 +45,12 @@ class ToolRefused(InvalidInput):
 
     code = "tool_refused"
     number = -32602
+
+
+class AccessEnded(Forbidden):
+    """A stream was open when its key was revoked or lost the server."""
+
+    code = "access_ended"
 
 
 class MethodRefused(InvalidInput):

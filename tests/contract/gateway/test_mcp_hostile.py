@@ -220,7 +220,9 @@ async def test_a_stream_ends_with_the_right_to_hear_it(proxies: Callable[..., Pr
         while not asked.proxy.open:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
         asked.bind(None, route)
+        used = dict(asked.compiled.key_uses._used)
         asked.proxy.follow()
+        assert asked.compiled.key_uses._used == used, "that a stream is open is no use of its key"
         assert not gone.is_set(), "a new table that says the same ends nothing"
         assert len(asked.proxy.open) == 1
         if why == "revoked":
@@ -234,3 +236,28 @@ async def test_a_stream_ends_with_the_right_to_hear_it(proxies: Callable[..., Pr
         assert (await listening).status == 200
         await gone.wait()
     assert not asked.proxy.open
+    assert {each.error_type for each in asked.records} - {""} == {"access_ended"}, "the server did nothing wrong"
+
+
+async def test_a_server_that_ends_no_session_costs_no_other_its_connections(
+    server: McpServer, proxies: Callable[..., Proxy]
+) -> None:
+    hung = 0
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal hung
+        while True:
+            head, _ = await read_request(reader)
+            if head.startswith("DELETE"):
+                hung += 1
+                await reader.read()
+                return
+            writer.write(result(b'{"protocolVersion":"0000-00-00","capabilities":{}}', extra=b"mcp-session-id: s\r\n"))
+
+    async with raw_server(act) as evil, asyncio.timeout(60):
+        asked = proxies(server.route(name="one"), route_to(evil))
+        for _ in range(30):
+            assert (await asked.ask("initialize", HELLO)).status == 200
+        assert sum(asked.proxy._leaving.values()) == hung == 8
+        for task in list(asked.proxy._finishing):
+            task.cancel()

@@ -18,7 +18,8 @@ def test_targets_keys_and_gates_are_samples_with_names_that_cannot_break_the_pag
         {"acme": {"limit": 7.5, "in_flight": 7, "waiting": 5, "refused": 4}},
     )
     rest = ServerRest("default", "files", "tools/list", "probing", 2, 9.0, 0.0, "tool_server_timeout", "no answer")
-    metrics.tool_rests = lambda: (rest,)
+    over = ServerRest("default", "files", "initialize", "due", 2, 9.0, 0.0, "tool_server_timeout", "no answer")
+    metrics.tool_rests = lambda: (rest, over)
     folder = SpoolFolder.claim_own(tmp_path, "0")
     writer = SpoolWriter(folder, cap_bytes=1_000_000, segment_bytes=100_000)
     page = render([metrics.snapshot(writer, {})]).decode()
@@ -32,6 +33,7 @@ def test_targets_keys_and_gates_are_samples_with_names_that_cannot_break_the_pag
         'tetrad_gateway_provider_limit{worker="0",upstream="acme"} 7.5',
         'tetrad_gateway_provider_waiting{worker="0",upstream="acme"} 5',
         'tetrad_gateway_tool_server_rests{worker="0",project="default",server="files",method="tools/list"} 1',
+        'tetrad_gateway_tool_server_rests{worker="0",project="default",server="files",method="initialize"} 0',
         'tetrad_gateway_provider_refused_total{worker="0",upstream="acme"} 4',
     ):
         assert line in page.splitlines()

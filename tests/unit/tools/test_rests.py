@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tetrad.kernel import FixedClock, Overloaded, Unavailable
 from tetrad.tools import ServerBroken
-from tetrad.tools._rests import FIRST_S, LONGEST_S, PROBE_S, Asked, Rests
+from tetrad.tools._rests import FIRST_S, FORGOTTEN_S, LONGEST_S, PROBE_S, Asked, Rests
 
 SLOW = Unavailable("it did not answer within 10 s", code="tool_server_timeout")
 LIST, GREET, TOLD = Asked("p", "one", "tools/list"), Asked("p", "one", "initialize"), Asked("p", "one", "")
@@ -32,6 +32,15 @@ def test_a_server_that_let_others_wait_is_asked_again_after_a_while_by_one() -> 
     assert why.message.endswith("it is being asked again")
     rests.back(LIST)
     assert rests.why(LIST) is None
+    assert not rests.resting("p", "one")
+
+
+def test_a_rest_that_nobody_asks_about_is_due_and_forgotten_in_the_end() -> None:
+    rests, clock = resting()
+    clock.advance(FIRST_S)
+    assert [each.state for each in rests.now()] == ["due"]
+    clock.advance(FORGOTTEN_S + 1)
+    assert list(rests.now()) == []
     assert not rests.resting("p", "one")
 
 

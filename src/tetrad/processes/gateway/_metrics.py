@@ -239,7 +239,7 @@ def _absence_samples(absences: Absences) -> Iterator[tuple[str, str, float]]:
 def _rest_samples(rests: Iterable[ServerRest]) -> Iterator[tuple[str, str, float]]:
     for rest in rests:
         labels = f'project="{_label(rest.project)}",server="{_label(rest.server)}",method="{_label(rest.method)}"'
-        yield "tetrad_gateway_tool_server_rests", labels, 1
+        yield "tetrad_gateway_tool_server_rests", labels, int(rest.state != "due")
 
 
 def _cache_samples(cache: Cache) -> Iterator[tuple[str, str, float]]:
