@@ -80,6 +80,8 @@ def read_form(body: bytes, content_type: bytes, default: str = "") -> tuple[Form
             raise _malformed("its last part has no end")
         at = end + 2 + len(mark)
         if filename is not None:
+            if name in ("model", "stream"):  # an empty name of a file is a text's to some readers
+                raise RequestRefused(f"the field {name!r} is a file", param=name, code="bad_field")
             files.append(FormFile(name, filename[:200], end - start))
             continue
         if name in fields and name in ("model", "stream"):

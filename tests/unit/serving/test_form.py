@@ -102,9 +102,12 @@ def test_a_form_is_bounded() -> None:
         assert refusal.value.status == 413
 
 
-def test_a_model_that_is_a_file_is_no_model() -> None:
-    with pytest.raises(RequestRefused, match="missing"):
-        read_form(form((MODEL + b'; filename="m"', b"m")), TYPE)
+@pytest.mark.parametrize("filename", [b"m", b""])
+def test_a_model_that_is_a_file_is_refused_beside_one_that_is_none(filename: bytes) -> None:
+    file = MODEL + b'; filename="%b"' % filename, b"gpt-expensive"
+    for parts in ((file,), ((MODEL, b"m"), file)):
+        with pytest.raises(RequestRefused, match="is a file"):
+            read_form(form(*parts), TYPE)
 
 
 def test_stream_is_a_flag_and_nothing_else() -> None:

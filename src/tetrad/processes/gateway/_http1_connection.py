@@ -18,7 +18,7 @@ from tetrad.processes.gateway._body_pipe import BodyPipe
 from tetrad.processes.gateway._core import shutting_down, unmet
 from tetrad.processes.gateway._http1_reply import HttpReply, HttpRequest
 from tetrad.processes.gateway._known_heads import KnownHead, name_of
-from tetrad.processes.gateway._wire import FRAMING_PER_BYTE, MAX_DISCARDED_BYTES, MAX_HEAD_BYTES, REFUSED_HINT
+from tetrad.processes.gateway._wire import FRAMING_PER_BYTE, MAX_DISCARDED_BYTES, MAX_HEAD_BYTES, ONCE, REFUSED_HINT
 from tetrad.serving import AnswerTorn, Exchange, error_body
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 _MAX_PIPELINED = 16
 _WRITE_HIGH = 65_536
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_ONCE = frozenset((b"host", b"authorization", b"x-api-key", b"api-key", b"content-length", b"transfer-encoding"))
-"""Headers that a request may have only once: two of them could be read two ways."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _MAX_OFFERS = 16
 """How many requests that offer another protocol are read from one piece of input."""
@@ -227,7 +225,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._in_head:
             return  # a trailer, which must not pose as a header
         name = name.lower()
-        if name in self._head and name in _ONCE:
+        if name in self._head and name in ONCE:
             self._fault = f"the header {name.decode('latin-1')!r} is there twice"
             raise ValueError(self._fault)
         self._head[name] = value

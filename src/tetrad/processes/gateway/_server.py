@@ -18,6 +18,7 @@ from tetrad.processes.gateway._wire import (
     FRAMING_PER_BYTE,
     MAX_DISCARDED_BYTES,
     MAX_HEAD_BYTES,
+    ONCE,
     REFUSED_HINT,
     without_upgrade,
 )
@@ -107,8 +108,12 @@ def watched(header_timeout_s: float) -> type[HttpToolsProtocol]:
             cast("dict[str, Any]", self.scope)["extensions"] = {CONNECTION: self}
 
         def on_header(self, name: bytes, value: bytes) -> None:
-            if not self._head_done:  # else it is a trailer
-                super().on_header(name, value)
+            if self._head_done:  # it is a trailer
+                return
+            known = name.lower()
+            if known in ONCE and any(known == each for each, _ in self.headers):
+                raise ValueError(f"the header {known.decode('latin-1')!r} is there twice")
+            super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
             self._head_done = True

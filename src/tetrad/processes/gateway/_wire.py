@@ -12,6 +12,8 @@ MAX_DISCARDED_BYTES = 256 * 1024 * 1024
 FRAMING_PER_BYTE = 16
 """How many bytes of framing a byte of body may have: six around a chunk of one byte, and some patience."""
 BACKLOG = 2048
+ONCE = frozenset((b"host", b"authorization", b"x-api-key", b"api-key", b"content-length", b"transfer-encoding"))
+"""Headers that a request may have only once: two of them could be read two ways."""
 
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
