@@ -25,6 +25,10 @@ NEAR = (
     b"https://app.example.com%2eevil", b"https://app.example.co", b"https://app.example.comm",
 )  # fmt: skip
 """What is like an origin that is allowed, and is another."""
+SHOWN = (
+    b"x-request-id", b"x-tetrad-release", b"idempotent-replayed", b"x-ratelimit-remaining-tokens",
+    b"anthropic-ratelimit-requests-limit", b"anthropic-ratelimit-output-tokens-reset",
+)  # fmt: skip
 OPEN = cors_of(SETTING)
 
 
@@ -78,7 +82,9 @@ def test_a_page_whose_origin_is_named_may_ask_and_read(origin: bytes) -> None:
     assert len(others) == 5
     for told in (preflight, *others):
         assert (told[b"access-control-allow-origin"], told[b"vary"]) == (origin, b"origin")
-        assert {b"x-request-id", b"x-tetrad-release"} <= set(told[b"access-control-expose-headers"].split(b", "))
+        shown = told[b"access-control-expose-headers"].split(b", ")
+        assert set(SHOWN) <= set(shown)
+        assert len(set(shown)) == len(shown)
         assert b"access-control-allow-credentials" not in told
 
 
@@ -116,12 +122,28 @@ def test_a_question_that_is_no_preflight_is_answered_as_before() -> None:
     [
         "*", "null", "https://*", "https://*.example.com", "example.com", "https://app.example.com/", "//a", "https://",
         "https://a b", "https://user@a", "https://a:0", "https://a:65536", "https://a:", "ftp://a", "https://a?x",
-        "https://good.example, *", "https://-a", "https://a#b", "https://\u00e9.example",
+        "https://good.example, *", "https://-a", "https://a#b", "https://\u00e9.example", "http://[::1::]",
+        "http://[1.2.3.4]", "http://[:]", "http://[12345::]",
     ],
 )  # fmt: skip
 def test_what_is_no_origin_is_refused_before_anything_starts(listed: str) -> None:
     with pytest.raises(BadSettings, match="TETRAD_GATEWAY_CORS_ORIGINS sets gateway_cors_origins"):
         load_settings((SETTINGS,), environ={"TETRAD_GATEWAY_CORS_ORIGINS": listed, "TETRAD_CONFIG": ""})
+
+
+@pytest.mark.parametrize(
+    ("listed", "sent"),
+    [
+        ("http://[0:0:0:0:0:0:0:1]:5173", b"http://[::1]:5173"),
+        ("https://[2001:DB8:0:0:1:0:0:1]", b"https://[2001:db8::1:0:0:1]"),
+        ("http://[::ffff:127.0.0.1]", b"http://[::ffff:7f00:1]"),
+        ("http://my_app:3000", b"http://my_app:3000"),
+        ("https://_dev.example.com", b"https://_dev.example.com"),
+    ],
+)
+def test_an_origin_is_known_however_it_was_written(listed: str, sent: bytes) -> None:
+    (told,) = answered(head("GET", "/v1/models", (b"origin", sent)), cors_of(listed))
+    assert told[b"access-control-allow-origin"] == sent
 
 
 def test_nobody_is_let_in_by_default() -> None:

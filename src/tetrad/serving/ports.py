@@ -107,7 +107,8 @@ class Answer(Protocol):
     received_ns: int
     """When the upstream had done its part: the head of a stream, the end of anything else."""
     dropped: tuple[str, ...]
-    """What of the request its protocol could not say to the upstream, by field; empty where nothing was translated."""
+    """What of the request its protocol could not say to the upstream, by field, and of a whole answer to the client;
+    empty where nothing was translated."""
 
     async def read(self) -> bytes:
         """Return the next piece. Raises `TetradError` where the upstream fails; may be cancelled at any time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import anthropic
 import openai
@@ -364,6 +365,34 @@ def test_a_chat_client_gets_parallel_tools_and_refusals(chat: openai.OpenAI) -> 
     ]  # fmt: skip
     refused = chat.chat.completions.create(model="claude/refusal", messages=MESSAGES).choices[0]
     assert (refused.finish_reason, refused.message.refusal) == ("content_filter", "no")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("exclude_none", [False, True])
+def test_a_loop_that_sends_messages_back_as_the_client_writes_them_gets_all_calls_of_tools(
+    chat: openai.OpenAI, claude: FakeAnthropic, exclude_none: bool, stream: bool
+) -> None:
+    tools: list[Any] = [{"type": "function", "function": {"name": each}} for each in ("weather", "now")]
+    said: list[Any] = list(MESSAGES)
+    for turn in range(3):
+        asked: Any = {"model": "claude/tools", "messages": said, "tools": tools}
+        if stream:
+            with chat.chat.completions.stream(**asked) as events:
+                choice: Any = events.get_final_completion().choices[0]
+        else:
+            choice = chat.chat.completions.create(**asked).choices[0]
+        message = choice.message
+        assert (choice.finish_reason, message.function_call) == ("tool_calls", None)
+        assert [call.function.name for call in message.tool_calls] == ["weather", "weather", "now"]
+        # without nulls only what a client may send: `parsed` is the SDK's own
+        written = message.model_dump(exclude_none=exclude_none, exclude={"parsed": True})
+        assert ("function_call" in written) is not exclude_none, "the client writes what was not said"
+        for call in written["tool_calls"]:
+            call["function"].pop("parsed_arguments", None)
+        said.append(written)
+        said += [{"role": "tool", "tool_call_id": call.id, "content": str(turn)} for call in message.tool_calls]
+    sent = claude.requests[-1].body["messages"]
+    assert [len(each["content"]) for each in sent[1:]] == [3, 3, 3, 3]
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,9 @@ def test_a_call_of_bedrocks_is_one_of_a_function_and_recorded_as_one(
     (message,) = json.loads(child.output)
     assert set(message["function_call"]) == {"name", "arguments"}
     assert "tool_calls" not in message
+    second = "choices[0].message.tool_calls[1]"
+    assert child.attributes["answer.left_out"] == second, "a message has room for one call"
+    assert raw.headers.get("x-tetrad-dropped") == (None if stream else second), "which a stream's head cannot know"
 
 
 @pytest.mark.parametrize("stream", [False, True])

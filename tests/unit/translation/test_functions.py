@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.translation import claude_message, claude_stream, data_of, translated
+from support.translation import call_of, claude_message, claude_stream, data_of, events_of, translated
 from tetrad.serving import RequestRefused
 from tetrad.serving.ports import Outcome
+from tetrad.serving.translation._kinds import Translation
+from tetrad.serving.translation.functions_to_tools import with_functions
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "translation" / "functions.json").read_text("utf-8"))
 UPSTREAMS = ("messages", "gemini", "mistral", "responses", "converse")
@@ -76,6 +78,178 @@ def test_who_speaks_of_tools_is_answered_with_tools() -> None:
 
 CALL = {"role": "assistant", "content": None, "function_call": {"name": "now", "arguments": "{}"}}
 RESULT = {"role": "function", "name": "now", "content": "noon"}
+TOOLS = [{"type": "function", "function": FUNCTION}, {"type": "function", "function": {"name": "function_call"}}]
+USED = {"role": "assistant", "content": None, "tool_calls": [
+    {"id": "call_one1", "type": "function", "function": {"name": "function_call", "arguments": "{}"}}]}  # fmt: skip
+TOLD = {"role": "tool", "tool_call_id": "call_one1", "content": "noon"}
+WORDS = {"role": "user", "content": '"function_call" and "role": "function" are words'}
+WRITTEN = {**USED, "refusal": None, "annotations": None, "audio": None, "function_call": None}
+"""A message as the official client writes it, fields that were not said as null."""
+OF_TOOLS: list[dict[str, Any]] = [
+    {"messages": [USER, WRITTEN, TOLD]},
+    {"messages": [USER, USED, TOLD], "functions": None, "function_call": None},
+    {"messages": [WORDS, USED, TOLD]},
+]
+
+
+def told_whole_and_streamed(made: Translation) -> list[tuple[str, int]]:
+    """Return why the answer ended and how many calls of tools it has, whole and in a stream."""
+    whole = json.loads(made.whole(msgspec.json.encode(claude_message(GOLDEN["content"]))))["choices"][0]
+    events = made.events()
+    chunks = data_of(events.feed(claude_stream(GOLDEN["content"])) + events.end())
+    choices = [choice for chunk in chunks if chunk != "[DONE]" for choice in chunk["choices"]]
+    calls = {call["index"] for each in choices for call in each["delta"].get("tool_calls") or ()}
+    reasons = [each["finish_reason"] for each in choices if each["finish_reason"]]
+    recorded = [{"role": "assistant", "content": GOLDEN["content"]}]
+    outcome = made.outcome(Outcome(finish_reasons=("tool_use",), output=msgspec.json.encode(recorded)))
+    kept = json.loads(outcome.output)[0]
+    return [
+        (whole["finish_reason"], len(whole["message"].get("tool_calls", ()))),
+        (reasons[-1], len(calls)),
+        (outcome.finish_reasons[0], len(kept.get("tool_calls", ()))),
+    ]
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+@pytest.mark.parametrize("fields", OF_TOOLS)
+def test_what_only_looks_like_functions_is_said_as_the_tools_that_it_is(fields: dict[str, Any], upstream: str) -> None:
+    plain = [{name: value for name, value in each.items() if value is not None} for each in fields["messages"]]
+    expected = sent(upstream, asked(upstream, messages=plain, tools=TOOLS))
+    assert sent(upstream, asked(upstream, **fields, tools=TOOLS)) == expected
+    assert expected[1] == ()
+
+
+@pytest.mark.parametrize("fields", OF_TOOLS)
+def test_who_declares_tools_gets_all_calls_of_them_whatever_looks_like_functions(fields: dict[str, Any]) -> None:
+    made = translated("chat", "messages", asked("messages", **fields, tools=TOOLS, stream=True), usage_asked=True)
+    assert told_whole_and_streamed(made) == [("tool_calls", 2)] * 3
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_who_declares_tools_is_answered_with_them_after_a_conversation_of_functions(upstream: str) -> None:
+    named = {"id": "call_function1", "type": "function", "function": CALL["function_call"]}
+    new = [USER, {"role": "assistant", "content": None, "tool_calls": [named]},
+           {"role": "tool", "tool_call_id": "call_function1", "content": "noon"}]  # fmt: skip
+    body = asked(upstream, messages=[USER, CALL, RESULT], tools=TOOLS)
+    assert sent(upstream, body) == sent(upstream, asked(upstream, messages=new, tools=TOOLS))
+    if upstream == "messages":
+        made = translated("chat", "messages", {**body, "stream": True}, usage_asked=True, strict=True)
+        assert told_whole_and_streamed(made) == [("tool_calls", 2)] * 3
+        assert made.dropped == ()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_a_conversation_of_functions_goes_on_without_any_declared(upstream: str, strict: bool) -> None:
+    said, dropped = sent(upstream, asked(upstream, messages=[USER, CALL, RESULT]), strict=strict)
+    assert (dropped, "noon" in json.dumps(said)) == ((), True)
+    only = sent(upstream, asked(upstream, messages=[USER, {"role": "function", "content": "noon"}]), strict=False)
+    assert only[1] == ("messages[1]",), "a result without its call"
+
+
+class Looked(dict[str, msgspec.Raw]):
+    """Fields that tell which of them were looked at."""
+
+    def __init__(self, fields: Any) -> None:
+        super().__init__(fields)
+        self.at: list[str] = []
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.at.append(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> msgspec.Raw:
+        self.at.append(name)
+        return super().__getitem__(name)
+
+
+def test_messages_of_who_speaks_of_tools_are_read_by_the_translator_alone() -> None:
+    made = translated("chat", "messages", asked("messages", messages=[WORDS, WRITTEN, TOLD], tools=TOOLS))
+    call = call_of("chat", asked("messages", messages=[WORDS, WRITTEN, TOLD], tools=TOOLS))
+    fields = Looked(call.fields)
+    translate = with_functions("messages", lambda *_: made)
+    assert translate(msgspec.structs.replace(call, fields=fields), True) is made
+    assert "functions" in fields.at
+    assert "messages" not in fields.at
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+@pytest.mark.parametrize(
+    ("fields", "lost"),
+    [
+        ({"functions": []}, ("functions",)),
+        ({"functions": [], "tools": TOOLS}, ("functions",)),
+        ({"function_call": "none"}, ("function_call",)),
+        ({"function_call": "auto", "tools": TOOLS}, ("function_call",)),
+        ({"functions": [], "function_call": "auto", "messages": [USER, CALL, RESULT], "tools": TOOLS},
+         ("functions", "function_call")),
+    ],
+)  # fmt: skip
+def test_a_choice_among_no_functions_is_left_out_and_named(
+    fields: dict[str, Any], lost: tuple[str, ...], upstream: str
+) -> None:
+    body = asked(upstream, **{"messages": [USER], **fields})
+    said, dropped = sent(upstream, body, strict=False)
+    assert set(dropped) == set(lost)
+    assert said == sent(upstream, {name: value for name, value in body.items() if name not in lost})[0]
+    with pytest.raises(RequestRefused) as caught:
+        sent(upstream, body)
+    assert (caught.value.code, caught.value.param in lost) == ("cannot_translate", True)
+
+
+def test_empty_tools_beside_functions_are_none() -> None:
+    body = asked("messages", messages=[USER], functions=[FUNCTION])
+    assert sent("messages", {**body, "tools": []}) == sent("messages", body)
+
+
+def test_calls_that_a_message_has_no_room_for_are_named() -> None:
+    body = asked("gemini", messages=[USER], functions=[FUNCTION])
+    parts = [{"functionCall": {"name": "now", "args": {"at": at}}} for at in range(3)]
+    answer = {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]}
+    lost = ("choices[0].message.tool_calls[1]", "choices[0].message.tool_calls[2]")
+    made = translated("chat", "gemini", body, strict=True)
+    assert made.dropped == ()
+    message = json.loads(made.whole(msgspec.json.encode(answer)))["choices"][0]["message"]
+    assert json.loads(message["function_call"]["arguments"]) == {"at": 0}
+    assert made.dropped == lost
+    assert made.outcome(Outcome()).attributes == {"answer.left_out": ", ".join(lost)}
+    streamed = translated("chat", "gemini", {**body, "stream": True}, strict=True)
+    events = streamed.events()
+    events.feed(events_of([answer]))
+    events.end()
+    assert streamed.outcome(Outcome()).attributes == {"answer.left_out": ", ".join(lost)}
+    one = translated("chat", "gemini", body, strict=True)
+    answer["candidates"][0]["content"] = {"role": "model", "parts": parts[:1]}
+    one.whole(msgspec.json.encode(answer))
+    assert (one.dropped, one.outcome(Outcome()).attributes) == ((), {})
+
+
+CUSTOM = {"id": "call_one1", "type": "custom", "custom": {"name": "run", "input": "x"}}
+PLAIN = {"id": "call_two2", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+RAN = {"role": "tool", "tool_call_id": "call_one1", "content": "ran"}
+
+
+@pytest.mark.parametrize("upstream", [each for each in UPSTREAMS if each != "responses"])
+def test_a_result_is_lost_with_the_call_of_a_tool_that_an_upstream_does_not_have(upstream: str) -> None:
+    alone = [USER, {"role": "assistant", "content": None, "tool_calls": [CUSTOM]}, RAN, USER]
+    said, dropped = sent(upstream, asked(upstream, messages=alone), strict=False)
+    assert dropped == ("messages[1].tool_calls[0]", "messages[2]")
+    assert said == sent(upstream, asked(upstream, messages=[USER, USER]))[0], "no message is left empty"
+    now = {"role": "tool", "tool_call_id": "call_two2", "content": "noon"}
+    both = [USER, {"role": "assistant", "content": "ok", "tool_calls": [CUSTOM, PLAIN]}, RAN, now]
+    left = [USER, {"role": "assistant", "content": "ok", "tool_calls": [PLAIN]}, now]
+    said, dropped = sent(upstream, asked(upstream, messages=both), strict=False)
+    assert dropped == ("messages[1].tool_calls[0]", "messages[2]")
+    assert said == sent(upstream, asked(upstream, messages=left))[0]
+    again = [{"role": "assistant", "content": None, "tool_calls": [{**PLAIN, "id": "call_one1"}]}, RAN]
+    said, dropped = sent(upstream, asked(upstream, messages=[*alone, *again]), strict=False)
+    assert dropped == ("messages[1].tool_calls[0]", "messages[2]"), "an id may be used again"
+    assert said == sent(upstream, asked(upstream, messages=[USER, USER, *again]))[0]
+    with pytest.raises(RequestRefused) as caught:
+        sent(upstream, asked(upstream, messages=alone))
+    assert (caught.value.code, caught.value.param) == ("cannot_translate", "messages[1].tool_calls[0]")
+
+
 LOST: list[tuple[str, dict[str, Any], str]] = [
     ("messages", {"messages": [USER, RESULT, USER]}, "messages[1]"),
     ("messages", {"messages": [USER, CALL, {**RESULT, "name": "other"}]}, "messages[2]"),
@@ -97,11 +271,10 @@ def test_what_gets_lost_is_named_as_the_client_wrote_it(upstream: str, fields: d
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"functions": [FUNCTION], "tools": [{"type": "function", "function": FUNCTION}]}, "functions"),
-    ({"functions": []}, "functions"),
     ({"functions": {"name": "now"}}, "functions"),
     ({"functions": ["now"]}, "functions[0]"),
     ({"functions": [{"description": "d"}]}, "functions[0].name"),
-    ({"function_call": "auto"}, "function_call"),
+    ({"functions": {}}, "functions"),
     ({"functions": [FUNCTION], "function_call": {"name": 5}}, "function_call.name"),
     ({"functions": [FUNCTION], "function_call": "always"}, "function_call"),
     ({"messages": [{**USER, "function_call": {"name": "now", "arguments": "{}"}}]}, "messages[0].function_call"),

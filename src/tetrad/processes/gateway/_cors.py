@@ -14,12 +14,21 @@ from tetrad.processes.gateway._request_ids import id_header
 
 VARY = (b"vary", b"origin")
 _METHODS = b"GET, POST, DELETE"
+_PARTS = ("limit", "remaining", "reset")
+_LIMITS = (
+    *(f"x-ratelimit-{part}-{what}" for what in ("requests", "tokens") for part in _PARTS),
+    *(
+        f"anthropic-ratelimit-{what}-{part}"
+        for what in ("requests", "tokens", "input-tokens", "output-tokens")
+        for part in _PARTS
+    ),
+)
 _EXPOSED = (
     b"x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, age, content-disposition, "
     b"mcp-session-id, mcp-protocol-version, x-tetrad-trace-id, x-tetrad-release, x-tetrad-binding, x-tetrad-route, "
     b"x-tetrad-attempts, x-tetrad-unused-variables, x-tetrad-cache, x-tetrad-cache-similarity, x-tetrad-dropped, "
-    b"x-tetrad-estimated, x-tetrad-output, x-tetrad-step, x-tetrad-overhead-ms"
-)
+    b"x-tetrad-estimated, x-tetrad-output, x-tetrad-step, x-tetrad-overhead-ms, idempotent-replayed, "
+) + ", ".join(_LIMITS).encode()
 """What pages may read besides what browsers always show: what the official clients look at, and our own."""
 _MAX_AGE = b"7200"
 """Seconds for which a browser need not ask again; Chromium keeps no answer for longer."""

@@ -34,7 +34,9 @@ class Chained:
         self.dropped = tuple(dict.fromkeys((*near.dropped, *map(naming.of, far.dropped))))
 
     def whole(self, body: bytes) -> bytes:
-        return self._near.whole(self._far.whole(body))
+        said = self._near.whole(self._far.whole(body))
+        self.dropped = tuple(dict.fromkeys((*self.dropped, *self._near.dropped)))  # what of the answer is left out, too
+        return said
 
     def error(self, status: int, body: bytes) -> tuple[int, bytes]:
         return self._near.error(*self._far.error(status, body))

@@ -84,6 +84,35 @@ def allowed_tools(body: dict[str, Any]) -> frozenset[tuple[str, str]] | None:
     return frozenset(each for each in found if each is not None)
 
 
+class LostCalls:
+    """Calls of tools that an upstream does not have: a result goes with its call, since none stands alone."""
+
+    def __init__(self, losses: Losses, kinds: Collection[str] = FUNCTIONS) -> None:
+        self._losses = losses
+        self._kinds = kinds
+        self._ids: set[str] = set()
+
+    def call(self, call: dict[str, Any], path: str) -> bool:
+        """Lose a call that is of none of the kinds; False for others."""
+        identity = call.get("id")
+        if call.get("type", "function") in self._kinds:
+            if isinstance(identity, str):
+                self._ids.discard(identity)  # ids may be used again
+            return False
+        self._losses.lose(path)
+        if isinstance(identity, str):
+            self._ids.add(identity)
+        return True
+
+    def result(self, message: dict[str, Any], path: str) -> bool:
+        """Lose the result of a call that was lost; False for others."""
+        identity = message.get("tool_call_id")
+        if not isinstance(identity, str) or identity not in self._ids:
+            return False
+        self._losses.lose(path)
+        return True
+
+
 def _allowance(body: dict[str, Any]) -> dict[str, Any] | None:
     choice = body.get("tool_choice")
     if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":

@@ -35,7 +35,8 @@ class Translation(Protocol):
     """One request in the words of its upstream, and what says the answer in the words of its client.
 
     `call` is what the upstream is asked; `dropped` names the fields of the client's request that it does not hold,
-    because the upstream's protocol cannot say them. No method does I/O or raises anything but `TetradError`.
+    because the upstream's protocol cannot say them; once an answer was said `whole`, also what the client's protocol
+    cannot say of it. No method does I/O or raises anything but `TetradError`.
     """
 
     call: ModelCall

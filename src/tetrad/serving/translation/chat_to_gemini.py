@@ -17,7 +17,7 @@ from tetrad.serving._operations import COUNT_TOKENS, GEMINI, GEMINI_COUNT
 from tetrad.serving.errors import RequestRefused
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._chat_parts import Media, Text, chat_parts
-from tetrad.serving.translation._chat_tools import choice_of, declared_functions
+from tetrad.serving.translation._chat_tools import LostCalls, choice_of, declared_functions
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._saying import (
     Losses,
@@ -205,6 +205,7 @@ def _contents(body: dict[str, Any], said: dict[str, Any], losses: Losses, model:
     system: list[dict[str, Any]] = []
     contents: list[dict[str, Any]] = []
     names: dict[str, str] = {}
+    lost = LostCalls(losses)
     for number, item in enumerate(as_list(body.get("messages"), "messages")):
         path = f"messages[{number}]"
         message = as_object(item, path)
@@ -216,9 +217,10 @@ def _contents(body: dict[str, Any], said: dict[str, Any], losses: Losses, model:
             losses.rest(message, ("role", "content"), path)
             _join(contents, "user", _parts(message, path, losses, media=True))
         elif role == "assistant":
-            _join(contents, "model", _assistant(message, path, losses, names, model))
+            _join(contents, "model", _assistant(message, path, losses, names, model, lost))
         elif role == "tool":
-            _join(contents, "user", _result(message, path, losses, names))
+            if not lost.result(message, path):
+                _join(contents, "user", _result(message, path, losses, names))
         else:
             no_role(role, path, losses)
     if system:
@@ -269,7 +271,7 @@ def _as_answer(text: str) -> dict[str, Any]:
 
 
 def _assistant(
-    message: dict[str, Any], path: str, losses: Losses, names: dict[str, str], model: str
+    message: dict[str, Any], path: str, losses: Losses, names: dict[str, str], model: str, lost: LostCalls
 ) -> list[dict[str, Any]]:
     losses.rest(
         message,
@@ -290,8 +292,7 @@ def _assistant(
     for number, item in enumerate(as_list(message.get("tool_calls") or [], f"{path}.tool_calls")):
         place = f"{path}.tool_calls[{number}]"
         call = as_object(item, place)
-        if call.get("type", "function") != "function":
-            losses.lose(place)
+        if lost.call(call, place):
             continue
         function = as_object(call.get("function"), f"{place}.function")
         name = as_text(function.get("name"), f"{place}.function.name")

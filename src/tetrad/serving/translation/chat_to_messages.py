@@ -15,7 +15,7 @@ from tetrad.kernel import UNREADABLE
 from tetrad.serving._operations import MESSAGES
 from tetrad.serving.ports import ModelCall
 from tetrad.serving.translation._chat_parts import Media, Text, chat_parts
-from tetrad.serving.translation._chat_tools import choice_of, declared_functions
+from tetrad.serving.translation._chat_tools import LostCalls, choice_of, declared_functions
 from tetrad.serving.translation._kinds import Translation
 from tetrad.serving.translation._placing import Placed, placed
 from tetrad.serving.translation._saying import (
@@ -209,6 +209,7 @@ def _keep_control(given: dict[str, Any], said: dict[str, Any]) -> None:
 def _messages(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
     system: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
+    lost = LostCalls(losses)
     for number, item in enumerate(as_list(body.get("messages"), "messages")):
         path = f"messages[{number}]"
         message = as_object(item, path)
@@ -223,8 +224,12 @@ def _messages(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> Non
             blocks = content if plain else _parts(message, path, losses, media=True)
             messages.append({"role": "user", "content": blocks})
         elif role == "assistant":
-            messages.append(_assistant(message, path, losses))
+            said_by_it = _assistant(message, path, losses, lost)
+            if said_by_it is not None:
+                messages.append(said_by_it)
         elif role == "tool":
+            if lost.result(message, path):
+                continue
             result = _tool_result(message, path, losses)
             if messages and messages[-1].get("role") == "user" and _holds_results(messages[-1]):
                 messages[-1]["content"].append(result)
@@ -259,7 +264,8 @@ def _tool_result(message: dict[str, Any], path: str, losses: Losses) -> dict[str
     return result
 
 
-def _assistant(message: dict[str, Any], path: str, losses: Losses) -> dict[str, Any]:
+def _assistant(message: dict[str, Any], path: str, losses: Losses, lost: LostCalls) -> dict[str, Any] | None:
+    """Return what an assistant said; None where that were calls alone, all of them lost."""
     losses.rest(
         message,
         ("role", "content", "refusal", "tool_calls", "reasoning_content", "reasoning", "extra_content", _CONTROL),
@@ -280,11 +286,10 @@ def _assistant(message: dict[str, Any], path: str, losses: Losses) -> dict[str, 
     for number, item in enumerate(calls):
         place = f"{path}.tool_calls[{number}]"
         call = as_object(item, place)
-        if call.get("type", "function") != "function":
-            losses.lose(place)
-            continue
-        uses.append(_tool_use(call, place))
-    return {"role": "assistant", "content": placed(thoughts, texts, uses)}
+        if not lost.call(call, place):
+            uses.append(_tool_use(call, place))
+    blocks = placed(thoughts, texts, uses)
+    return {"role": "assistant", "content": blocks} if blocks or not calls else None
 
 
 def _tool_use(call: dict[str, Any], path: str) -> dict[str, Any]:

@@ -16,10 +16,19 @@ from tetrad.kernel import UNREADABLE
 from tetrad.serving._operations import MISTRAL
 from tetrad.serving.errors import BadAnswer, StreamBroken
 from tetrad.serving.ports import ModelCall, Outcome
-from tetrad.serving.translation._chat_tools import choice_of, declared_functions
+from tetrad.serving.translation._chat_tools import LostCalls, choice_of, declared_functions
 from tetrad.serving.translation._events import EventReader
 from tetrad.serving.translation._kinds import Translation
-from tetrad.serving.translation._saying import Losses, as_list, as_object, as_text, decoded, encoded, guarded
+from tetrad.serving.translation._saying import (
+    Losses,
+    as_list,
+    as_object,
+    as_text,
+    decoded,
+    encoded,
+    guarded,
+    no_role,
+)
 
 _SAME = (
     "model", "temperature", "top_p", "stream", "stop", "n", "presence_penalty", "frequency_penalty", "response_format",
@@ -43,10 +52,7 @@ def translate(call: ModelCall, strict: bool) -> Translation:
     """Return the call as Mistral takes it; see `Translator`."""
     body, losses = decoded(call.fields), Losses(strict)
     said: dict[str, Any] = {name: body[name] for name in _SAME if name in body}
-    said["messages"] = [
-        _message(as_object(each, f"messages[{number}]"), f"messages[{number}]", losses)
-        for number, each in enumerate(as_list(body.get("messages"), "messages"))
-    ]
+    said["messages"] = _messages(body, losses)
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     if limit is not None:
         said["max_tokens"] = limit
@@ -76,7 +82,21 @@ def _tools(body: dict[str, Any], said: dict[str, Any], losses: Losses) -> None:
             said["tool_choice"] = "any" if choice == "required" else choice
 
 
-def _message(message: dict[str, Any], path: str, losses: Losses) -> dict[str, Any]:
+def _messages(body: dict[str, Any], losses: Losses) -> list[dict[str, Any]]:
+    messages, lost = [], LostCalls(losses)
+    for number, each in enumerate(as_list(body.get("messages"), "messages")):
+        path = f"messages[{number}]"
+        message = as_object(each, path)
+        if message.get("role") == "function":
+            no_role("function", path, losses)
+        elif message.get("role") != "tool" or not lost.result(message, path):
+            said = _message(message, path, losses, lost)
+            if said["content"] or "tool_calls" in said or not message.get("tool_calls"):
+                messages.append(said)  # but for one that was calls alone, all of them lost
+    return messages
+
+
+def _message(message: dict[str, Any], path: str, losses: Losses, lost: LostCalls) -> dict[str, Any]:
     role = message.get("role")
     said: dict[str, Any] = {"role": "system" if role == "developer" else role}
     known = {"role", "content", "refusal"}
@@ -87,12 +107,13 @@ def _message(message: dict[str, Any], path: str, losses: Losses) -> dict[str, An
         content = [part for part in parts if part is not None]
     said["content"] = content if content is not None else message.get("refusal") or ""
     if role == "assistant":
-        calls = as_list(message.get("tool_calls") or [], f"{path}.tool_calls")
+        calls = []
+        for number, each in enumerate(as_list(message.get("tool_calls") or [], f"{path}.tool_calls")):
+            place = f"{path}.tool_calls[{number}]"
+            if not lost.call(as_object(each, place), place):
+                calls.append(_call(each, place))
         if calls:
-            said["tool_calls"] = [
-                _call(as_object(each, f"{path}.tool_calls[{n}]"), f"{path}.tool_calls[{n}]")
-                for n, each in enumerate(calls)
-            ]
+            said["tool_calls"] = calls
         known |= {"tool_calls"}
     if role == "tool":
         said["tool_call_id"] = short_id(as_text(message.get("tool_call_id"), f"{path}.tool_call_id"))

@@ -1,9 +1,10 @@
 """Chat clients that speak of functions as before there were tools (`functions`, `function_call`, the role `function`).
 
 Upstreams of OpenAI's chat completions take that as it is. For all others it is said as tools first, and calls in their
-answers are said as a `function_call` again. A message has room for one: where an upstream can be told so, it calls one
-function at a time, and of several calls the first is told. What an upstream wants back with a call (`extra_content`) is
-carried in the `function_call`.
+answers are said as a `function_call` again. Clients that declare `tools` are answered with tools, whatever is left in
+their conversation from before. A message has room for one call: where an upstream can be told so, it calls one function
+at a time, and of several calls the first is told, the others are named as left out. What an upstream wants back with a
+call (`extra_content`) is carried in the `function_call`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ from tetrad.serving.translation._saying import Losses, as_list, as_object, as_te
 
 _ONE_AT_A_TIME = ("messages", "responses", "mistral")
 """Operations that can be told to call one tool at a time."""
-_CALLED = b'"function_call"'
-_RESULT = re.compile(rb'"role"\s*:\s*"function"')
 _CALLS = b'"tool_calls"'
+_OLD = re.compile(r"messages\[\d+\](?:\.function_call)?")
+"""What translators lose of messages that call functions, or bring their results."""
+_EMPTY = re.compile(rb"\[\s*\]")
 _TOOL = re.compile(r"tools\[(\d+)\](?:\.function)?(.*)", re.DOTALL)
 _CALL = re.compile(r"messages\[(\d+)\](?:\.tool_calls\[0\](?:\.function)?)?(.*)", re.DOTALL)
+LEFT_OUT = "answer.left_out"
+"""The attribute that names calls of an answer which its client was not told."""
+_SHOWN_CHARS = 1000
 _encode = msgspec.json.encode
 
 
@@ -42,42 +47,65 @@ def with_functions(target: str, further: Translator) -> Translator:
         return _translate(call, strict, target)
 
     def translate(call: ModelCall, strict: bool) -> Translation:
-        if not _speaks_of_functions(call.fields):
-            return further(call, strict)
+        if not _declared(call.fields):
+            # what is old in messages is what `further` cannot say of them; to look for it first would be to read
+            # everybody's conversation twice
+            try:
+                made = further(call, strict)
+            except RequestRefused:
+                if not _calls_functions(call.fields):
+                    raise
+            else:
+                if not any(map(_OLD.fullmatch, made.dropped)) or not _calls_functions(call.fields):
+                    return made
         near = nearer(call, strict)
         return chained(call, near, further, near.call, strict)
 
     return translate
 
 
-def _speaks_of_functions(fields: Mapping[str, msgspec.Raw]) -> bool:
-    if "functions" in fields or "function_call" in fields:
-        return True
-    messages = bytes(fields.get("messages", b""))
-    return _CALLED in messages or (b'"function"' in messages and _RESULT.search(messages) is not None)
+def _declared(fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Tell whether a request declares functions; null declares none, nor does an empty list."""
+    functions = bytes(fields.get("functions", b"null")).strip()
+    return functions != b"null" and not _EMPTY.fullmatch(functions)
+
+
+def _calls_functions(fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Tell whether a message calls a function, or is the result of one."""
+    try:
+        messages = msgspec.json.decode(fields.get("messages", b"null"))
+    except UNREADABLE:
+        return False  # whoever refused the request said so
+    return isinstance(messages, list) and any(
+        isinstance(each, dict) and (each.get("role") == "function" or each.get("function_call") is not None)
+        for each in messages
+    )
 
 
 def _translate(call: ModelCall, strict: bool, target: str) -> _Functions:
     body, losses = decoded(call.fields), Losses(strict)
-    _tools(body, target)
+    turned = not body.get("tools")
+    named = _tools(body, target, losses)
     origins = _messages(body, losses)
     asked = msgspec.structs.replace(call, operation=CHAT, fields=encoded(body))
-    return _Functions(asked, losses.paths, _FunctionNaming(call.fields, origins))
+    return _Functions(asked, losses.paths, _FunctionNaming(call.fields, origins, named), turned=turned)
 
 
-def _tools(body: dict[str, Any], target: str) -> None:
+def _tools(body: dict[str, Any], target: str, losses: Losses) -> bool:
+    """Say functions as tools, and tell whether there are any. A choice among none is lost."""
+    if body.get("functions") == []:
+        losses.lose("functions")
+        del body["functions"]
     functions, choice = body.pop("functions", None), body.pop("function_call", None)
-    if functions is not None and ("tools" in body or "tool_choice" in body):
+    if functions is None:
+        if choice is not None:
+            losses.lose("function_call")
+        return False
+    if body.get("tools") or "tool_choice" in body:
         raise RequestRefused(
             "'functions' and 'tools' cannot both be there", param="functions", hint="send one of them", code="bad_field"
         )
-    if functions is None:
-        if choice is not None:
-            raise bad("function_call", "left out where there are no `functions`")
-        return
     declared = as_list(functions, "functions")
-    if not declared:
-        raise bad("functions", "an array with something in it")
     body["tools"] = [
         {"type": "function", "function": as_object(each, f"functions[{number}]")}
         for number, each in enumerate(declared)
@@ -89,6 +117,7 @@ def _tools(body: dict[str, Any], target: str) -> None:
     elif choice is not None:
         name = as_text(as_object(choice, "function_call").get("name"), "function_call.name")
         body["tool_choice"] = {"type": "function", "function": {"name": name}}
+    return True
 
 
 def _messages(body: dict[str, Any], losses: Losses) -> list[tuple[int, bool]]:
@@ -136,9 +165,9 @@ def _calling(message: dict[str, Any], given: Any, path: str, identity: str) -> t
 class _FunctionNaming(Naming):
     """Names for what gets lost of tools that the client called functions."""
 
-    def __init__(self, said: Mapping[str, msgspec.Raw], origins: list[tuple[int, bool]]) -> None:
+    def __init__(self, said: Mapping[str, msgspec.Raw], origins: list[tuple[int, bool]], functions: bool) -> None:
         super().__init__("chat", "chat", said)
-        self._functions = "functions" in said
+        self._functions = functions
         self._numbers = origins
 
     def of(self, path: str) -> str:
@@ -158,30 +187,43 @@ class _FunctionNaming(Naming):
 
 
 class _Functions:
-    """A `Translation` from tools to functions."""
+    """A `Translation` from tools to functions; of answers only where they are `turned`."""
 
-    def __init__(self, call: ModelCall, dropped: tuple[str, ...], naming: Naming) -> None:
+    def __init__(self, call: ModelCall, dropped: tuple[str, ...], naming: Naming, *, turned: bool) -> None:
         self.call = call
         self.dropped = dropped
         self.naming = naming
+        self._turned = turned
+        self._lost: dict[str, None] = {}
+        """Calls of the answer that its message has no room for."""
 
     def whole(self, body: bytes) -> bytes:
+        if not self._turned:
+            return body
         try:
-            return _said(body, "message")[0]
+            said = _said(body, "message", self._lost)[0]
         except UNREADABLE as error:
             raise BadAnswer(f"the upstream's answer is no chat completion: {error}") from None
+        self.dropped = (*self.dropped, *self._lost)
+        return said
 
     def error(self, status: int, body: bytes) -> tuple[int, bytes]:
         """Return it as it is: errors are told in OpenAI's words already."""
         return status, body
 
     def events(self) -> _FunctionEvents:
-        return _FunctionEvents()
+        return _FunctionEvents(self._lost, turned=self._turned)
 
     def outcome(self, outcome: Outcome) -> Outcome:
+        if not self._turned:
+            return outcome
         reasons = tuple(map(_reason, outcome.finish_reasons))
+        attributes = (
+            {**outcome.attributes, LEFT_OUT: ", ".join(self._lost)[:_SHOWN_CHARS]} if self._lost else outcome.attributes
+        )
+        outcome = msgspec.structs.replace(outcome, finish_reasons=reasons, attributes=attributes)
         if _CALLS not in outcome.output:
-            return msgspec.structs.replace(outcome, finish_reasons=reasons)
+            return outcome
         try:
             messages = msgspec.json.decode(outcome.output, type=list[Any])
         except UNREADABLE:
@@ -189,38 +231,51 @@ class _Functions:
         for message in messages:
             if isinstance(message, dict):
                 _name_call(message)
-        return msgspec.structs.replace(outcome, finish_reasons=reasons, output=_encode(messages))
+        return msgspec.structs.replace(outcome, output=_encode(messages))
 
 
 def _reason(reason: Any) -> Any:
     return "function_call" if reason == "tool_calls" else reason
 
 
-def _said(payload: bytes, field: str) -> tuple[bytes, bool]:
-    """Return an answer, or a chunk of one, whose calls are calls of functions; and whether it says anything still."""
+def _said(payload: bytes, field: str, lost: dict[str, None]) -> tuple[bytes, bool]:
+    """Return an answer, or a chunk of one, whose calls are calls of functions; and whether it says anything still.
+
+    Calls that are left out are put into `lost`.
+    """
     if _CALLS not in payload:
         return payload, True
     body = msgspec.json.decode(payload, type=dict[str, Any])
     choices = body.get("choices")
     telling = not choices or bool(body.get("usage"))
-    for choice in choices if isinstance(choices, list) else ():
+    for number, choice in enumerate(choices if isinstance(choices, list) else ()):
         if not isinstance(choice, dict):
             continue
         message = choice.get(field)
         if isinstance(message, dict):
-            _name_call(message)
+            told = choice.get("index")
+            place = f"choices[{told if isinstance(told, int) else number}].message.tool_calls"
+            lost.update(dict.fromkeys(f"{place}[{each}]" for each in _name_call(message)))
             telling = telling or any(value is not None for value in message.values())
         choice["finish_reason"] = _reason(choice.get("finish_reason"))
         telling = telling or choice["finish_reason"] is not None
     return _encode(body), telling
 
 
-def _name_call(message: dict[str, Any]) -> None:
-    """Say the first of the calls, or what a chunk adds to it, as that of a function."""
+def _name_call(message: dict[str, Any]) -> list[int]:
+    """Say the first of the calls, or what a chunk adds to it, as that of a function; return the numbers of the others.
+
+    Whole messages number no calls: there it is their place that counts.
+    """
     calls = message.pop("tool_calls", None)
     said: dict[str, Any] = {}
-    for number, call in enumerate(calls if isinstance(calls, list) else ()):
-        if not isinstance(call, dict) or call.get("index", number) not in (0, None):
+    others = []
+    for place, call in enumerate(calls if isinstance(calls, list) else ()):
+        if not isinstance(call, dict):
+            continue
+        number = call.get("index", place)
+        if number not in (0, None):
+            others.append(number if isinstance(number, int) else place)
             continue
         function = call.get("function")
         if isinstance(function, dict):
@@ -231,13 +286,16 @@ def _name_call(message: dict[str, Any]) -> None:
             said["extra_content"] = call["extra_content"]
     if said:
         message["function_call"] = said
+    return others
 
 
 class _FunctionEvents:
-    """Chunks of a chat completion in and out."""
+    """Chunks of a chat completion in and out; what gets lost of them is put into `lost`."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: dict[str, None], *, turned: bool) -> None:
         self.done = False
+        self._lost = lost
+        self._turned = turned
         self._reader = EventReader()
 
     def feed(self, data: bytes) -> bytes:
@@ -259,7 +317,7 @@ class _FunctionEvents:
                 self.done = True
             else:
                 try:
-                    payload, telling = _said(payload, "delta")
+                    payload, telling = _said(payload, "delta", self._lost) if self._turned else (payload, True)
                 except UNREADABLE as error:
                     raise BadAnswer(f"the upstream's stream holds what is no chunk: {error}") from None
             if telling:
