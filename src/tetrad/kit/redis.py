@@ -6,15 +6,14 @@ import asyncio
 import contextlib
 import functools
 import ssl
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from tetrad.kernel import InvalidInput, TetradError, Unavailable
 from tetrad.kit.plain_text import plain
 
 Value: TypeAlias = "int | bytes | list[Value] | None"
-_T = TypeVar("_T")
 _MOST_ITEMS = 100_000
 _MOST_BYTES = 16 * 1024 * 1024
 _DEPTH = 8
@@ -62,27 +61,14 @@ class Connection:
 
     async def ask(self, commands: Sequence[Sequence[bytes]]) -> list[Value]:
         """Send commands at once and return their answers; any fault closes the connection."""
-        return await self._bounded(self._asked(commands), self._timeout_s)
-
-    async def open(self, *, timeout_s: float) -> None:
-        """Connect and say who asks, where that is not done: it takes round trips of its own, longer than an answer."""
-        await self._bounded(self._opened(), timeout_s)
-
-    async def _asked(self, commands: Sequence[Sequence[bytes]]) -> list[Value]:
-        await self._opened()
-        return await self._exchange(commands)
-
-    async def _opened(self) -> None:
-        if self._streams is None:
-            tls = _believed() if self._tls else None
-            self._streams = await asyncio.open_connection(self._host, self._port, ssl=tls)
-            if self._greeting:
-                await self._exchange(self._greeting)
-
-    async def _bounded(self, work: Coroutine[Any, Any, _T], timeout_s: float) -> _T:
         try:
-            async with asyncio.timeout(timeout_s):
-                return await work
+            async with asyncio.timeout(self._timeout_s):
+                if self._streams is None:
+                    tls = _believed() if self._tls else None
+                    self._streams = await asyncio.open_connection(self._host, self._port, ssl=tls)
+                    if self._greeting:
+                        await self._exchange(self._greeting)
+                return await self._exchange(commands)
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
             self.close()
             raise RedisUnreachable(

@@ -325,18 +325,21 @@ async def greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
     writer.write(b"+OK\r\n")
 
 
-async def test_a_connection_that_takes_longer_than_a_search_may_last_comes_up_for_the_next_one() -> None:
-    clock, ready = Time(), asyncio.Event()
+@pytest.mark.parametrize("slow", ["connecting", "the first answer"])
+async def test_a_connection_that_takes_longer_than_a_search_may_last_comes_up_for_the_next_one(slow: str) -> None:
+    clock, ready, at_once = Time(), asyncio.Event(), asyncio.Event()
+    at_once.set()
 
     async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await greeting(reader, writer, ready)
+        await greeting(reader, writer, ready if slow == "connecting" else at_once)
         while await reader.read(1000):
+            await ready.wait()
             writer.write(b"$0\r\n\r\n")
 
     async with raw_server(act) as server:
         with answers(f"redis://:word@127.0.0.1:{server.port}/0", deadline_s=0.3, now_s=clock) as made:
             assert await made.get(["a"]) == [None]
-            assert (made.state.state, made.state.why) == ("down", "there was no connection in 0.3 s")
+            assert (made.state.state, made.state.why) == ("down", "it did not answer in 0.3 s")
             ready.set()
             await async_wait_until(lambda: made._idle, what="the connection")
             assert await made.get(["a"]) == [None]
