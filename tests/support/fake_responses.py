@@ -254,6 +254,13 @@ class ResponsesScript(Script):
         return await self.told([*told, {"type": "error", "code": "unavailable", "message": "overloaded"}])
 
     async def act_tools(self) -> bool:
+        """Call a tool; `tools:custom` one that takes text, `tools:hosted` one of the upstream's own."""
+        if self.argument == "custom":
+            call = {"id": "ctc_1", "type": "custom_tool_call", "status": "completed", "call_id": "call_1", "name": "n"}
+            return await self.answer([{**call, "input": "Oslo"}])
+        if self.argument == "hosted":
+            search = {"id": "ws_1", "type": "web_search_call", "status": "completed"}
+            return await self.answer([{**search, "action": {"type": "search", "query": "Oslo"}}, said(2, "Cold.")])
         return await self.answer([called(1, "Oslo")])
 
     async def act_split(self) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import ssl
 from collections.abc import Sequence
 from typing import TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from tetrad.kernel import InvalidInput, TetradError, Unavailable
 from tetrad.kit.plain_text import plain
@@ -40,14 +41,7 @@ class Connection:
     """
 
     def __init__(self, url: str, *, setting: str, timeout_s: float, most_bytes: int = _MOST_BYTES) -> None:
-        parts = urlsplit(url)
-        try:
-            port = parts.port or 6379
-        except ValueError:
-            port = 0
-        database = parts.path.strip("/") or "0"
-        if parts.scheme not in ("redis", "rediss") or not parts.hostname or not port or not database.isdecimal():
-            raise InvalidInput(f"{setting} is no address of a Redis", hint="such as redis://host:6379/0")
+        parts, port, database = _parts(url, setting)
         self._setting = setting
         self._most_bytes = most_bytes
         self._host, self._port, self._tls = parts.hostname, port, parts.scheme == "rediss"
@@ -99,6 +93,20 @@ class Connection:
             writer.write(b"*%d\r\n" % len(command) + b"".join(b"$%d\r\n%b\r\n" % (len(each), each) for each in command))
         await writer.drain()
         return [await _value(reader, _DEPTH, self._most_bytes) for _ in commands]
+
+
+def _parts(url: str, setting: str) -> tuple[SplitResult, int, str]:
+    """Return a URL in pieces, its port and the number of the database; errors tell nothing of it, for its password."""
+    with contextlib.suppress(ValueError):  # a port that is none, or brackets outside a host's address
+        parts = urlsplit(url)
+        port = parts.port or 6379
+        database = parts.path.strip("/") or "0"
+        if parts.scheme in ("redis", "rediss") and parts.hostname and database.isascii() and database.isdecimal():
+            return parts, port, database
+    raise InvalidInput(
+        f"{setting} is no address of a Redis",
+        hint="such as redis://host:6379/0; in a password, write [ as %5B, ] as %5D, / as %2F, # as %23 and @ as %40",
+    )
 
 
 @functools.cache

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from tetrad.kernel import Clock, Usage
+from tetrad.kernel import UNREADABLE, Clock, Usage
 from tetrad.serving._cache_forms import without_usage
 from tetrad.serving._cache_key import answer_key, may_be_cached, one_form, question
-from tetrad.serving._cache_levels import Levels
+from tetrad.serving._cache_levels import QUESTIONS, Levels
 from tetrad.serving._cache_store import CacheCounts, CachedAnswer, MemoryAnswers
 from tetrad.serving._dispatch import Dispatch
 from tetrad.serving._exchange import Attempt, Exchange
@@ -27,7 +28,10 @@ _MODES = ("on", "off", "refresh")
 _BY_REQUEST = CachePolicy()
 _WHOLE: Final = frozenset(("stop", "end_turn", "stop_sequence", "completed"))
 _TOOLS: Final = frozenset(("tool_calls", "tool_use", "function_call"))
+_PLAIN_ITEMS: Final = frozenset(("message", "reasoning"))
+"""What a response holds that calls no tools."""
 _PIECE = 16_384
+_list = msgspec.json.Decoder(list[Any])
 
 
 class Cache:
@@ -74,7 +78,7 @@ class Cache:
                 mode = "on" if policy.use == "always" else ""
             if not mode:
                 return following(exchange, route, call)
-            if mode == "off" or policy.use == "never" or not may_be_cached(call):
+            if mode == "off" or policy.use == "never" or exchange.goes_on or not may_be_cached(call):
                 return self._plain(exchange, route, call, following)
             return self._answer(exchange, route, call, _Order(policy, mode == "refresh", following))
 
@@ -183,7 +187,7 @@ class Cache:
             )
             self._levels.keep(entry, shared=_may_share(exchange))
             if asked is not None and self._similar is not None:
-                self._levels.later(self._remember(asked, entry.key, order.policy.ttl_s))
+                self._levels.later(QUESTIONS, partial(self._remember, asked, entry.key, order.policy.ttl_s))
 
         return _Watched(answer, keep, land, strip=strip, most=self._entry_bytes, result=result)
 
@@ -378,25 +382,30 @@ def _is_whole(call: ModelCall, outcome: Outcome, policy: CachePolicy) -> bool:
     if call.operation.kind != "chat":
         return True
     reasons = set(outcome.finish_reasons)
-    tools = bool(reasons & _TOOLS) or _calls_tools(outcome.output)
+    tools = bool(reasons & _TOOLS) or _calls_tools(call, outcome.output)
     return bool(reasons) and reasons <= (_WHOLE | _TOOLS) and (policy.tools or not tools)
 
 
-def _calls_tools(output: bytes) -> bool:
-    """Tell whether an answer calls tools, whatever it gives as its reason to end."""
-    if b'"tool' not in output and b'"function_call"' not in output:
+def _calls_tools(call: ModelCall, output: bytes) -> bool:
+    """Tell whether an answer calls tools, whatever it gives as its reason to end; what cannot be read may."""
+    responses = call.operation.name == "responses"
+    if not output and not responses:
         return False
     try:
-        messages = msgspec.json.decode(output, type=list[dict[str, object] | None])
-    except msgspec.MsgspecError:
+        said = _list.decode(output)
+    except UNREADABLE:
         return True
-    for message in messages:
-        if message and (message.get("tool_calls") or message.get("function_call")):
-            return True
-        content = message.get("content") if message else None
-        if isinstance(content, list) and any(isinstance(p, dict) and p.get("type") == "tool_use" for p in content):
-            return True
-    return False
+    if responses:  # hosted tools have items of their own, and new ones come: web_search_call, mcp_approval_request, ...
+        return any(not isinstance(item, dict) or item.get("type") not in _PLAIN_ITEMS for item in said)
+    return any(isinstance(message, dict) and _message_calls(message) for message in said)
+
+
+def _message_calls(message: dict[str, Any]) -> bool:
+    if message.get("tool_calls") or message.get("function_call"):
+        return True
+    content = message.get("content")
+    parts = content if isinstance(content, list) else ()
+    return any(isinstance(part, dict) and str(part.get("type")).endswith("tool_use") for part in parts)
 
 
 def _pieces(events: bytes) -> Iterator[bytes]:

@@ -15,18 +15,10 @@ from tetrad.serving.ports import ModelCall
 if TYPE_CHECKING:
     from tetrad.serving._routing import Route
 
-_IGNORED = frozenset(
-    (
-        "model",  # the route says which model it is
-        "user",
-        "metadata",
-        "safety_identifier",
-        "prompt_cache_key",
-        "prompt_cache_retention",
-        "service_tier",
-    )
-)
-"""Fields that say who asks or how to bill it; an answer does not depend on them."""
+_NAMED = frozenset(("model",))
+"""What the route says already."""
+_IGNORED = _NAMED | frozenset(("user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"))
+"""Fields that say who asks, and hints: an answer neither depends on them nor repeats them, but see `_ignored`."""
 _STREAMING = frozenset(("stream", "stream_options"))
 _STATEFUL = ("conversation", "previous_response_id", "background")
 """Fields by which a call leaves something behind at the upstream, or stands on it; such calls are made each time."""
@@ -56,9 +48,16 @@ _numbers = msgspec.json.Decoder(float | None)
 
 
 def may_be_cached(call: ModelCall) -> bool:
-    """Tell whether answers to such a call can be kept at all."""
+    """Tell whether answers to such a call can be kept at all.
+
+    What is stored somewhere is another thing each time, with an id of its own: given twice, it would be one that the
+    first caller deletes for the second. Responses are stored unless a request says otherwise, chat answers are not.
+    """
     fields = call.fields
-    return call.operation.kind in _CACHED and not any(name in fields for name in _STATEFUL)
+    if call.operation.kind not in _CACHED or any(name in fields for name in _STATEFUL):
+        return False
+    store = bytes(fields.get("store", b""))
+    return store == b"false" or (store in (b"", b"null") and call.operation.name != "responses")
 
 
 def one_form(call: ModelCall) -> bool:
@@ -76,8 +75,9 @@ def answer_key(exchange: Exchange, route: Route, call: ModelCall, policy: CacheP
     found = _Digest()
     if not _add_scope(found, exchange, route, call, policy):
         return None
+    ignored = _ignored(call)
     for name in sorted(call.fields):
-        if name not in _IGNORED and not (name in _STREAMING and one_form(call)):
+        if name not in ignored and not (name in _STREAMING and one_form(call)):
             found.add(name.encode())
             found.add(_compact(call.fields[name]))
     return found.digest()
@@ -119,8 +119,9 @@ def question(exchange: Exchange, route: Route, call: ModelCall, policy: CachePol
         found.add(_compact(message))
     if b'"name"' in _compact(messages[-1]):
         return None  # who speaks is part of what is said
+    ignored = _ignored(call)
     for name in sorted(call.fields):
-        if name not in _IGNORED and name not in _STREAMING and name != "messages":
+        if name not in ignored and name not in _STREAMING and name != "messages":
             found.add(name.encode())
             found.add(_compact(call.fields[name]))
     return found.digest().hex(), text
@@ -140,7 +141,7 @@ class _Digest:
     """SHA-256 over parts, each with its length before it, so that no two lists of parts are one text."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256(b"tetrad.cache.v1")
+        self._hash = hashlib.sha256(b"tetrad.cache.v2")
 
     def add(self, part: bytes) -> None:
         self._hash.update(b"%d:" % len(part))
@@ -148,6 +149,11 @@ class _Digest:
 
     def digest(self) -> bytes:
         return self._hash.digest()
+
+
+def _ignored(call: ModelCall) -> frozenset[str]:
+    """Return the fields that are not in the key; Responses repeat the whole request, so they show whose it was."""
+    return _NAMED if call.operation.name == "responses" else _IGNORED
 
 
 def _add_scope(found: _Digest, exchange: Exchange, route: Route, call: ModelCall, policy: CachePolicy) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -15,8 +17,10 @@ from tetrad.serving._cache_store import CacheCounts, CachedAnswer, MemoryAnswers
 from tetrad.serving.ports import ModelCall, SharedAnswers
 
 log = logging.getLogger(__name__)
+QUESTIONS = "questions"
+"""What the index of similar questions is called beside the levels of stores."""
 _MOST_WRITES = 64
-"""Writes to shared stores, or to the index of questions, that may be under way; further ones are left out."""
+"""Writes to one shared store, or to the index of questions, that may be under way; further ones are left out."""
 
 
 class Levels:
@@ -33,7 +37,8 @@ class Levels:
         self._clock = clock
         self._counts = counts
         counts.found.update(dict.fromkeys((each.level for each in shared), 0))
-        self._writes: set[asyncio.Task[None]] = set()
+        counts.dropped.update(dict.fromkeys((*(each.level for each in shared), QUESTIONS), 0))
+        self._writes: dict[str, set[asyncio.Task[None]]] = {level: set() for level in counts.dropped}
 
     async def find(self, key: bytes, call: ModelCall, *, shared: bool) -> tuple[CachedAnswer, str] | None:
         """Return an answer in the form that a call wants, and the level it lay in; `shared` says where it may have."""
@@ -52,19 +57,22 @@ class Levels:
         self._counts.stored += 1
         self._bring(entry, self._shared if shared else ())
 
-    def later(self, work: Awaitable[None]) -> None:
-        """Let something be written while answers go on; it is left out where too much is under way."""
-        if len(self._writes) >= _MOST_WRITES:
-            self._counts.store_failures += 1
-            work.close()  # type: ignore[attr-defined] # a coroutine that must not be left waiting
+    def later(self, where: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Let something be written while answers go on; it is left out where too much is under way to the same place.
+
+        `where` is a store's level, or `QUESTIONS`: a slow one takes no room from the others.
+        """
+        under_way = self._writes[where]
+        if len(under_way) >= _MOST_WRITES:
+            self._counts.dropped[where] += 1
             return
-        task = asyncio.ensure_future(work)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        task = asyncio.create_task(work())
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
 
     async def close(self) -> None:
         """Let the writes under way end."""
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        await asyncio.gather(*(task for tasks in self._writes.values() for task in tasks), return_exceptions=True)
 
     def _in_memory(self, key: bytes, call: ModelCall) -> CachedAnswer | None:
         now_ns = self._clock.now_ns()
@@ -99,7 +107,7 @@ class Levels:
     def _bring(self, entry: CachedAnswer, stores: Sequence[SharedAnswers]) -> None:
         self.memory.put(entry)
         for store in stores:
-            self.later(self._write(store, entry))
+            self.later(store.level, partial(self._write, store, entry))
 
     async def _write(self, store: SharedAnswers, entry: CachedAnswer) -> None:
         ttl_s = (entry.expires_ns - self._clock.now_ns()) / 1e9

@@ -72,6 +72,8 @@ class CacheCounts:
     )
     found: dict[str, int] = field(default_factory=lambda: {"memory": 0})
     """Hits by the level that the answer was found in."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """What was not written, since too many writes to the same place were under way: by store, and `questions`."""
     stored: int = 0
     store_failures: int = 0
     saved_tokens: int = 0

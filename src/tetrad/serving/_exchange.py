@@ -83,7 +83,8 @@ class Exchange:
     `headers` are by lower-case name. Everything after `body` is filled in by the pipeline. `key` is None until the
     client is known; what belongs to nobody is not recorded. `on_done` is called once, when everything about the
     exchange is known and before it is recorded. `background` is the id of the response that it begins, or answers;
-    `spending` is what a line of a provider's own batch cost of budgets.
+    `spending` is what a line of a provider's own batch cost of budgets. What `goes_on` stands on what was said before,
+    wherever that is by now: in the body, at the upstream.
     """
 
     __slots__ = (
@@ -98,6 +99,7 @@ class Exchange:
         "end_ns",
         "error",
         "error_type",
+        "goes_on",
         "headers",
         "input",
         "key",
@@ -145,6 +147,7 @@ class Exchange:
         self.app = ""
         self.ref = ""
         self.binding = ""
+        self.goes_on = False
         self.spending: Sequence[Spending] = ()
         self.session = ""
         self.user = ""

@@ -85,6 +85,7 @@ class Remembering:
             )
         if key is None or not (wanted or previous or conversation):
             return await following(exchange, route, call)
+        exchange.goes_on = bool(previous or conversation)
         own = items_field(read_fields(exchange.body), "input")
         if later:
             return await self._later(exchange, deferred(exchange, route, key, own, previous, conversation))

@@ -173,7 +173,7 @@ class CacheServerView(BaseModel):
     why: str = Field(description="What it said, or did not, where it is not up")
     found: int = Field(description="Searches that found an answer")
     absent: int = Field(description="Searches that found none")
-    passed: int = Field(description="Searches not made: it rests after a failure, or all connections are busy")
+    passed: int = Field(description="Searches not made or given up: it rests after a failure, or the worker is busy")
     stored: int = Field(description="Answers that it took")
     dropped: int = Field(description="Answers that were not sent: too large, too many at once, or it rests")
     failed: int = Field(description="Searches and writes that failed")

@@ -305,8 +305,8 @@ class AnswersState(msgspec.Struct, frozen=True):
     """How a server of shared answers does, as one worker sees it, and what became of its reads and writes.
 
     `why` says what the server answered, or did not, where it is not `up`. Reads `found` an answer or it was `absent`;
-    `passed` were not made, since the server rests or all connections were busy. Writes are `stored` or `dropped`.
-    `failed` is about both; `broken` entries were not made by this installation.
+    `passed` were not made or given up, since the server rests or the worker was too busy. Writes are `stored` or
+    `dropped`. `failed` is about both; `broken` entries were not made by this installation.
     """
 
     state: Literal["untried", "up", "read_only", "down"] = "untried"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +319,85 @@ async def test_connections_that_a_firewall_forgot_cost_one_silence_and_not_one_e
             assert (made.state.state, made.state.counts["failed"]) == ("up", 1)
 
 
+async def greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ready: asyncio.Event) -> None:
+    assert b"AUTH" in await reader.read(1000)
+    await ready.wait()
+    writer.write(b"+OK\r\n")
+
+
+@pytest.mark.parametrize("slow", ["connecting", "the first answer"])
+async def test_a_connection_that_takes_longer_than_a_search_may_last_comes_up_for_the_next_one(slow: str) -> None:
+    clock, ready, at_once = Time(), asyncio.Event(), asyncio.Event()
+    at_once.set()
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greeting(reader, writer, ready if slow == "connecting" else at_once)
+        while await reader.read(1000):
+            await ready.wait()
+            writer.write(b"$0\r\n\r\n")
+
+    async with raw_server(act) as server:
+        with answers(f"redis://:word@127.0.0.1:{server.port}/0", deadline_s=0.3, now_s=clock) as made:
+            assert await made.get(["a"]) == [None]
+            assert (made.state.state, made.state.why) == ("down", "it did not answer in 0.3 s")
+            ready.set()
+            await async_wait_until(lambda: made._idle, what="the connection")
+            assert await made.get(["a"]) == [None]
+            assert made.state.counts["passed"] == 1, "it rests all the same"
+            clock.now_s += 5.01
+            assert await made.get(["a"]) == [None]
+            assert (made.state.state, made.state.counts["absent"], server.accepted) == ("up", 1, 1)
+
+
+async def test_a_server_that_answers_is_not_down_because_one_more_connection_is_slow_but_because_it_fails() -> None:
+    at_once, answer, never = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    at_once.set()
+
+    async def quick(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greeting(reader, writer, at_once)
+        while await reader.read(1000):
+            await answer.wait()
+            writer.write(b"$0\r\n\r\n")
+
+    async def hung(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greeting(reader, writer, never)
+
+    async with raw_server(quick, hung) as server:
+        with answers(f"redis://:word@127.0.0.1:{server.port}/0", deadline_s=0.5) as made:
+            answer.set()
+            await made.get(["warm"])
+            answer.clear()
+            first, second = (asyncio.create_task(made.get(["a"])) for _ in range(2))
+            await async_wait_until(lambda: server.accepted == 2, what="the second connection")
+            answer.set()
+            assert [await first, await second] == [[None], [None]]
+            assert (made.state.state, made.state.counts["passed"], made.state.counts["failed"]) == ("up", 1, 0)
+            await async_wait_until(lambda: made.state.state == "down", what="the end of the second connection")
+            assert "does not answer" in made.state.why
+            assert made.state.counts["failed"] == 1
+
+
+async def test_a_large_answer_is_not_waited_for_longer_than_the_deadline_where_threads_are_busy(
+    server: RedisServer,
+) -> None:
+    free, busy = threading.Event(), threading.Event()
+    pool = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(pool)
+    large, small = os.urandom(600_000), os.urandom(100_000)
+    with answers(server.url, deadline_s=1.0) as made:
+        await made.put("large", large, 60)
+        await made.put("small", small, 60)
+        pool.submit(lambda: (busy.set(), free.wait(60)))
+        try:
+            await async_wait_until(busy.is_set, what="the thread")
+            assert await asyncio.wait_for(made.get(["large"]), 20) == [None]
+            assert (made.state.state, made.state.counts["passed"], made.state.counts["failed"]) == ("up", 1, 0)
+            assert await asyncio.wait_for(made.get(["small"]), 20) == [small]
+        finally:
+            free.set()
+        assert await made.get(["large"]) == [large]
+
+
 async def test_writes_that_do_not_keep_up_are_left_out_and_counted(server: RedisServer) -> None:
     with answers(server.url, entry_bytes=1_000_000) as made:
         await made.put("first", b"x", 60)
@@ -363,10 +445,17 @@ async def test_a_gateway_whose_key_is_not_there_yet_shares_nothing_until_it_is(
         assert await made.get(["a"]) == [b"x"]
 
 
-@pytest.mark.parametrize("url", ["http://x", "redis://", "redis://host:x", "redis://host/name"])
-def test_what_is_no_address_of_a_redis_is_refused(url: str) -> None:
-    with pytest.raises(InvalidInput, match="TETRAD_GATEWAY_CACHE_URL"):
+@pytest.mark.parametrize(
+    "url",
+    ["http://x", "redis://", "redis://host:x", "redis://host/name", "redis://host/٣", "redis://:s3cr[et@host/0",
+     "redis://:s3cr[et]x@host/0", "redis://:s3cr\u2100et@host/0"],
+)  # fmt: skip
+def test_what_is_no_address_of_a_redis_is_refused_and_its_password_is_not_told(url: str) -> None:
+    with pytest.raises(InvalidInput, match="TETRAD_GATEWAY_CACHE_URL") as refused:
         RedisAnswers(url, lambda: KEYS)
+    told = "".join(traceback.format_exception(refused.value)) + (refused.value.hint or "")
+    assert "redis://host:6379/0" in told
+    assert "s3cr" not in told
 
 
 @pytest.mark.parametrize("prefix", ["", "a b", "\n", "ä", "x" * 101])

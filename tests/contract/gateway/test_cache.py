@@ -11,23 +11,37 @@ import openai
 import pytest
 
 from support import gateway as g
+from support.background_place import client_of, running_place
 from support.fake_openai import FakeOpenAI
+from support.fake_responses import FakeResponses
 from support.gateway import GatewayProcess, make_table, prepare_home, spooled
 from support.wait import wait_until
-from tetrad.serving import CachePolicy
+from tetrad.serving import CachePolicy, ModelEntry, Upstream
 
 ON = {"x-tetrad-cache": "on"}
 DISK = 10_000_000
 POLICIES = {
     "default/assistant": CachePolicy(use="always"),
-    "other/": CachePolicy(use="always", semantic="any"),
+    "other/": CachePolicy(use="always", semantic="any", tools=True),
 }
 
 
 @pytest.fixture(scope="module")
-def cached(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def alone() -> Iterator[FakeResponses]:
+    with FakeResponses() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def cached(
+    upstream: FakeOpenAI, alone: FakeResponses, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
     home = tmp_path_factory.mktemp("home")
-    table = make_table(upstream.base_url, models=("tools", "nodone", "reset:2", "echo"))
+    table = make_table(upstream.base_url, models=("tools", "agent", "nodone", "reset:2", "echo"))
+    table.upstreams["gpt"] = Upstream("gpt", alone.base_url, provider="openai", operations=("responses",))
+    for model in ("tools", "tools:custom", "tools:hosted"):
+        public = f"gpt/{model.replace(':', '-')}"
+        table.models[public] = ModelEntry(public, "gpt", model)
     prepare_home(home, msgspec.structs.replace(table, caches=POLICIES))
     with GatewayProcess(home, gateway_cache_disk_bytes=DISK) as gateway:
         yield gateway
@@ -92,6 +106,60 @@ def test_a_torn_stream_and_calls_of_tools_are_made_anew(
                 list(raw.parse())
         assert raw.headers["x-tetrad-cache"] == "miss"
         assert len(upstream.requests) == before + 1
+
+
+# responses
+
+
+def respond(client: openai.OpenAI, text: str, model: str = "local/m1", **more: Any) -> Any:
+    return client.responses.with_raw_response.create(model=model, input=text, extra_headers=ON, **more)
+
+
+@pytest.mark.parametrize("model", ["local/m1", "local/native"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_response_is_cached_and_nobodys_data_is_told_to_another(
+    client: openai.OpenAI, model: str, stream: bool
+) -> None:
+    found = []
+    for who in ("ann", "ann", "bob"):
+        raw = respond(client, f"r1 {stream}", model, user=who, metadata={"who": who}, store=False, stream=stream)
+        told = raw.parse()
+        parsed = [event for event in told if event.type == "response.completed"].pop().response if stream else told
+        assert "".join(part.text for item in parsed.output for part in item.content) == "Hello world."
+        if model == "local/m1":
+            assert (parsed.user, parsed.metadata) == (who, {"who": who})
+        found.append(raw.headers["x-tetrad-cache"])
+    assert found == ["miss", "hit", "miss"]
+
+
+@pytest.mark.parametrize("model", ["gpt/tools", "gpt/tools-custom", "gpt/tools-hosted", "local/agent"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_responses_that_call_tools_are_made_anew_unless_the_policy_keeps_them(
+    client: openai.OpenAI, model: str, stream: bool
+) -> None:
+    for key, wanted in ((g.KEY, ["miss", "miss"]), (g.OTHER_KEY, ["miss", "hit"])):
+        own = client.with_options(api_key=key)
+        found = []
+        for _ in range(2):
+            raw = respond(own, f"r2 {stream}", model, store=False, stream=stream)
+            assert "_call" in raw.http_response.read().decode()
+            found.append(raw.headers["x-tetrad-cache"])
+        assert found == wanted
+
+
+def test_a_stored_response_is_its_callers_own(tmp_path_factory: pytest.TempPathFactory, upstream: FakeOpenAI) -> None:
+    with running_place(upstream, tmp_path_factory, "tetrad") as place, client_of(place) as client:
+        ann, bob = (respond(client, "r3", metadata={"who": who}) for who in ("ann", "bob"))
+        same = respond(client, "r3", metadata={"who": "bob"})
+        assert [raw.headers["x-tetrad-cache"] for raw in (ann, bob, same)] == ["off"] * 3
+        assert len({raw.parse().id for raw in (ann, bob, same)}) == 3
+        client.responses.delete(bob.parse().id)
+        assert client.responses.retrieve(ann.parse().id).metadata == {"who": "ann"}
+        assert client.responses.retrieve(same.parse().id).metadata == {"who": "bob"}
+        conversation = client.conversations.create()
+        for more in ({"previous_response_id": ann.parse().id}, {"conversation": conversation.id}):
+            found = [respond(client, "r3", store=False, **more).headers["x-tetrad-cache"] for _ in range(2)]
+            assert found == ["off", "off"]
 
 
 def test_an_app_whose_policy_says_so_is_cached_unasked(client: openai.OpenAI) -> None:

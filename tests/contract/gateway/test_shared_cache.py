@@ -318,6 +318,7 @@ def test_over_tls_with_a_password_and_an_authority_of_ones_own(world: World, mon
 def test_what_is_no_address_or_no_prefix_stops_the_gateway_with_a_hint(world: World) -> None:
     for settings, hint in (
         ({"gateway_cache_url": "http://x"}, "redis://host:6379/0"),
+        ({"gateway_cache_url": "redis://:s3cr[et@127.0.0.1:6379/0"}, "%5B"),
         ({"gateway_cache_prefix": "a b"}, "TETRAD_GATEWAY_CACHE_PREFIX"),
     ):
         home = world.root / "refused"
@@ -327,3 +328,4 @@ def test_what_is_no_address_or_no_prefix_stops_the_gateway_with_a_hint(world: Wo
             assert refused.process.wait(30) != 0
             wait_until(lambda log=refused.log, hint=hint: hint in log(), what="the hint")  # type: ignore[misc]
             assert "Traceback" not in refused.log()
+            assert "s3cr" not in refused.log()

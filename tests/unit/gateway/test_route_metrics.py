@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tetrad.kernel import SystemClock
 from tetrad.kit.spool import SpoolFolder, SpoolWriter
 from tetrad.processes.gateway._metrics import Metrics, render
-from tetrad.serving import GatewayHealth, ServerRest, TargetHealth
+from tetrad.processes.gateway._worker import _with_left_out
+from tetrad.serving import AnswersState, Cache, GatewayHealth, MemoryAnswers, ServerRest, TargetHealth
 
 
 def test_targets_keys_and_gates_are_samples_with_names_that_cannot_break_the_page(tmp_path: Path) -> None:
@@ -35,5 +37,27 @@ def test_targets_keys_and_gates_are_samples_with_names_that_cannot_break_the_pag
         'tetrad_gateway_tool_server_rests{worker="0",project="default",server="files",method="tools/list"} 1',
         'tetrad_gateway_tool_server_rests{worker="0",project="default",server="files",method="initialize"} 0',
         'tetrad_gateway_provider_refused_total{worker="0",upstream="acme"} 4',
+    ):
+        assert line in page.splitlines()
+
+
+def test_what_the_cache_left_out_is_told_by_place_and_the_servers_share_is_among_what_was_not_sent_to_it(
+    tmp_path: Path,
+) -> None:
+    metrics = Metrics("0")
+    metrics.cache = Cache(MemoryAnswers(most_bytes=1, most_entries=1), SystemClock())
+    metrics.cache.counts.dropped.update(disk=2, server=3, questions=4)
+    state = AnswersState("up", "", {"stored": 7, "dropped": 1})
+    metrics.answers = lambda: _with_left_out(state, metrics.cache)
+    folder = SpoolFolder.claim_own(tmp_path, "0")
+    page = render([metrics.snapshot(SpoolWriter(folder, cap_bytes=1_000_000, segment_bytes=100_000), {})]).decode()
+    folder.close()
+    for line in (
+        'tetrad_gateway_cache_dropped_total{worker="0",level="disk"} 2',
+        'tetrad_gateway_cache_dropped_total{worker="0",level="server"} 3',
+        'tetrad_gateway_cache_dropped_total{worker="0",level="questions"} 4',
+        'tetrad_gateway_cache_server_total{worker="0",outcome="dropped"} 4',
+        'tetrad_gateway_cache_server_total{worker="0",outcome="stored"} 7',
+        'tetrad_gateway_cache_failures_total{worker="0"} 0',
     ):
         assert line in page.splitlines()

@@ -102,6 +102,81 @@ async def test_who_asks_and_how_it_is_billed_is_no_other_question(bench: Bench, 
     assert (await bench.chat(**other)).cache == "hit"
 
 
+async def test_another_tier_of_service_is_another_question_since_the_answer_says_which_it_was(bench: Bench) -> None:
+    await bench.chat()
+    assert (await bench.chat(service_tier="flex")).cache == "miss"
+
+
+# responses
+
+
+async def respond(bench: Bench, **given: Any) -> str:
+    body = {"model": "local/m1", "input": "hi", "store": False, **given}
+    return (
+        await bench.ask({name: value for name, value in body.items() if value != "absent"}, operation="responses")
+    ).cache
+
+
+def responding(*items: dict[str, Any], tools: bool = False) -> Bench:
+    bench = Bench(CachePolicy(use="always", tools=tools))
+    output = json.dumps(items or [{"type": "message", "role": "assistant", "content": []}]).encode()
+    bench.upstreams.outcome = msgspec.structs.replace(GOOD, finish_reasons=("completed",), output=output)
+    return bench
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"user": "bob"},
+        {"metadata": {"who": "bob"}},
+        {"safety_identifier": "bob"},
+        {"prompt_cache_key": "bob"},
+        {"prompt_cache_retention": "24h"},
+        {"service_tier": "flex"},
+        {"truncation": "auto"},
+    ],
+    ids=str,
+)
+async def test_a_response_repeats_its_request_so_every_field_of_it_is_part_of_the_question(
+    other: dict[str, Any],
+) -> None:
+    bench = responding()
+    assert [await respond(bench), await respond(bench)] == ["miss", "hit"]
+    assert [await respond(bench, **other), await respond(bench)] == ["miss", "hit"]
+
+
+@pytest.mark.parametrize("store", ["absent", None, True])
+async def test_a_response_that_is_stored_is_another_one_each_time(store: object) -> None:
+    bench = responding()
+    assert [await respond(bench, store=store) for _ in range(2)] == ["off", "off"]
+
+
+async def test_a_chat_answer_that_the_upstream_stores_is_made_each_time(bench: Bench) -> None:
+    assert [(await bench.chat(store=True)).cache for _ in range(2)] == ["off", "off"]
+    assert [(await bench.chat(store=False)).cache for _ in range(2)] == ["miss", "hit"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["function_call", "custom_tool_call", "web_search_call", "file_search_call", "computer_call", "mcp_call",
+     "code_interpreter_call", "image_generation_call", "local_shell_call", "mcp_approval_request", "mcp_list_tools",
+     "something_new"],
+)  # fmt: skip
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_response_that_calls_tools_is_kept_only_where_the_policy_allows_it(kind: str, stream: bool) -> None:
+    items: list[dict[str, Any]] = [{"type": "reasoning", "summary": []}, {"type": kind, "id": "x_1", "name": "a"}]
+    bench = responding(*items)
+    assert [await respond(bench, stream=stream) for _ in range(2)] == ["miss", "miss"]
+    bench = responding(*items, tools=True)
+    assert [await respond(bench, stream=stream) for _ in range(2)] == ["miss", "hit"]
+
+
+async def test_a_response_of_which_nothing_can_be_read_may_call_tools() -> None:
+    bench = responding()
+    bench.upstreams.outcome = msgspec.structs.replace(bench.upstreams.outcome, output=b"")
+    assert [await respond(bench) for _ in range(2)] == ["miss", "miss"]
+
+
 async def test_a_new_release_is_never_answered_with_an_old_ones_words(bench: Bench) -> None:
     ask = {"model": "app:assistant", "tetrad": {"variables": {"name": "Ann"}}}
     assert [(await bench.chat(**ask)).cache for _ in range(2)] == ["miss", "hit"]
@@ -158,6 +233,9 @@ async def test_an_answer_ages_and_ends() -> None:
         msgspec.structs.replace(GOOD, error_type="upstream_error"),
         msgspec.structs.replace(GOOD, truncated=True),
         msgspec.structs.replace(GOOD, output=b'[{"role":"assistant","tool_calls":[{"id":"c"}]}]'),
+        msgspec.structs.replace(GOOD, output=b'[{"role":"assistant","\\u0066unction_call":{"name":"f"}}]'),
+        msgspec.structs.replace(GOOD, output=b'[{"role":"assistant","content":[{"type":"tool_use","id":"t"}]}]'),
+        msgspec.structs.replace(GOOD, output=b'[{"role":"assistant","content":[{"type":"server_tool_use","id":"t"}]}]'),
     ],
     ids=lambda outcome: f"{outcome.finish_reasons}{outcome.error_type}",
 )

@@ -157,10 +157,35 @@ async def test_writes_never_hold_answers_up_and_those_that_pile_up_are_left_out_
     bench = Bench(shared=[far])
     far.puts.clear()
     assert [(await bench.chat(f"{number}")).cache for number in range(70)] == ["miss"] * 70
-    assert bench.cache.counts.store_failures == 6, "64 are under way"
+    assert bench.cache.counts.dropped == {"server": 6, "questions": 0}, "64 are under way"
+    assert bench.cache.counts.store_failures == 0, "nothing failed"
     far.puts.set()
     await bench.cache.close()
     assert (len(far.kept), bench.cache.counts.stored) == (64, 70)
+
+
+async def test_a_slow_store_takes_no_room_from_another_or_from_the_index_of_questions(near: Store, far: Store) -> None:
+    class Index:
+        failures = 0
+        added = 0
+
+        async def find(self, partition: str, text: str, threshold: float) -> None:
+            return None
+
+        async def add(self, partition: str, text: str, key: bytes, ttl_s: int) -> None:
+            await asyncio.sleep(0)
+            self.added += 1
+
+    index = Index()
+    bench = Bench(CachePolicy(use="always", semantic="any"), shared=[near, far], similar=index)
+    far.puts.clear()
+    for number in range(1, 101):
+        await bench.chat(f"{number}")
+        await async_wait_until(lambda n=number: index.added == len(near.kept) == n, what="the quick ones")
+    far.puts.set()
+    await bench.cache.close()
+    assert (len(far.kept), bench.cache.counts.dropped) == (64, {"disk": 0, "server": 36, "questions": 0})
+    assert bench.cache.counts.store_failures == 0
 
 
 async def test_an_answer_whose_time_is_up_is_not_taken_from_a_store_that_still_has_it(far: Store) -> None:

@@ -6048,7 +6048,7 @@ export interface components {
             found: number;
             /**
              * Passed
-             * @description Searches not made: it rests after a failure, or all connections are busy
+             * @description Searches not made or given up: it rests after a failure, or the worker is busy
              */
             passed: number;
             /**

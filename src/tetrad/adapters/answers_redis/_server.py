@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeAlias
 
 from tetrad.adapters.answers_redis._entry import EntryBroken, Sealer
 from tetrad.kernel import InvalidInput, TetradError
@@ -23,18 +24,34 @@ SETTING = "TETRAD_GATEWAY_CACHE_URL"
 REST_S = 5.0
 _CONNECTIONS = 8
 _PROBE_S = 1.0
+_CONNECT_S = 1.0
 _WRITE_S = 1.0
 _MOST_QUEUED_BYTES = 16 * 1024 * 1024
 _IN_THREAD = 65_536
-"""Boxes from this size on are made and opened beside the event loop."""
+"""Boxes from this size on are made beside the event loop."""
+_OPENED_IN_THREAD = 262_144
+"""Boxes from this size on are opened there; smaller ones take some milliseconds at most."""
+
+
+_Start: TypeAlias = "asyncio.Task[tuple[Connection, list[Value]]]"
+
+
+class _Search:
+    """What a search waits for: a turn, a connection, the server, or a thread that unpacks what came."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = "queueing"
 
 
 class RedisAnswers:
     """Answers in a server that gateways share; where it is slow, away or full, there are none.
 
-    Looking for an answer takes at most `deadline_s`. After a failure nobody asks for five seconds, then one call asks
-    whether the server is back. Writes go one after the other and are left out where they would queue up beyond 16 MiB.
-    A box has at most `entry_bytes`, what is in it `unpacked_bytes`.
+    Looking for an answer takes at most `deadline_s`, opening it included. After a failure nobody asks for five seconds,
+    then one call asks whether the server is back. A connection may take longer to come up than a search may last, up
+    to a second: the search goes on without, and the next one has it. Writes go one after the other and are left out
+    where they would queue up beyond 16 MiB. A box has at most `entry_bytes`, what is in it `unpacked_bytes`.
     """
 
     level = "server"
@@ -65,6 +82,8 @@ class RedisAnswers:
         self._now_s = now_s
         self._slots = asyncio.Semaphore(_CONNECTIONS)
         self._idle: list[Connection] = []
+        self._starting: set[_Start] = set()
+        self._left: list[_Start] = []
         self._turn = asyncio.Lock()
         self._queued = 0
         self._rest_until_s = 0.0
@@ -88,16 +107,16 @@ class RedisAnswers:
         if not self._may_ask():
             self._counts["passed"] += 1
             return nothing
-        talks = False
+        search = _Search()
         try:
-            async with asyncio.timeout(self._deadline_s), self._slots:
-                talks = True
-                boxes = await self._talk([self._get(name) for name in names])
+            async with asyncio.timeout(self._deadline_s):
+                async with self._slots:
+                    boxes = await self._talk(search, [self._get(name) for name in names])
+                self._works()
+                search.at = "unpacking"
+                found = [await self._opened(name, box) for name, box in zip(names, boxes, strict=True)]
         except TimeoutError:
-            if talks:
-                self._failed(f"it did not answer in {self._deadline_s:g} s")
-            else:
-                self._counts["passed"] += 1  # all connections are busy: that is no fault of the server
+            self._late(search)
             return nothing
         except RedisRefused as error:
             if "WRONGTYPE" in error.message:
@@ -108,8 +127,6 @@ class RedisAnswers:
         except TetradError as error:
             self._failed(error.message)
             return nothing
-        self._works()
-        found = [await self._opened(name, box) for name, box in zip(names, boxes, strict=True)]
         self._counts["found" if any(each is not None for each in found) else "absent"] += 1
         return found
 
@@ -129,6 +146,8 @@ class RedisAnswers:
         """End all connections."""
         self._writer.close()
         self._end_idle()
+        for each in self._starting:
+            each.cancel()
 
     # reading
 
@@ -136,27 +155,70 @@ class RedisAnswers:
         # one byte more than we would take, whatever somebody put there
         return [b"GETRANGE", self._prefix + self._sealing().name(name), b"0", b"%d" % self._entry_bytes]
 
-    async def _talk(self, commands: list[list[bytes]]) -> list[Value]:
-        connection = self._idle.pop() if self._idle else self._connect(timeout_s=self._deadline_s)
-        try:
-            return await self._ask(connection, commands)
-        finally:
-            self._idle.append(connection)
-
-    async def _ask(self, connection: Connection, commands: list[list[bytes]]) -> list[Value]:
+    async def _talk(self, search: _Search, commands: list[list[bytes]]) -> list[Value]:
         """Ask, a second time where an old connection turns out to be dead: a server that starts anew ends them all."""
-        was_open = connection.is_open
+        if self._idle:
+            search.at = "asking"
+            try:
+                return await self._said(self._idle.pop(), commands)
+            except RedisUnreachable:
+                self._end_idle()
+        search.at = "connecting"
+        if self._left:
+            connection, _ = await self._started(self._left.pop())
+            search.at = "asking"
+            return await self._said(connection, commands)
+        connection, said = await self._started(self._start(commands))
+        self._idle.append(connection)
+        return said
+
+    async def _said(self, connection: Connection, commands: list[list[bytes]]) -> list[Value]:
         try:
             return await connection.ask(commands)
-        except RedisUnreachable:
-            if not was_open:
-                raise
-            self._end_idle()
-            return await connection.ask(commands)
+        finally:
+            if connection.is_open:
+                self._idle.append(connection)
+
+    async def _started(self, task: _Start) -> tuple[Connection, list[Value]]:
+        """Return a new connection and its first answers; what is not there in time is left to whoever comes next."""
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                self._left.append(task)
+            elif not task.cancelled() and task.exception() is None:
+                self._idle.append(task.result()[0])
+            raise
+
+    def _start(self, commands: list[list[bytes]]) -> _Start:
+        """Connect and ask beside the search, which both may keep too long together where an answer alone would not."""
+
+        async def start() -> tuple[Connection, list[Value]]:
+            connection = self._connect(timeout_s=max(_CONNECT_S, self._deadline_s))
+            return connection, await connection.ask(commands)
+
+        task = asyncio.create_task(start())
+        self._starting.add(task)
+        task.add_done_callback(self._has_started)
+        return task
+
+    def _has_started(self, task: _Start) -> None:
+        self._starting.discard(task)
+        if task not in self._left:
+            return  # somebody waits for it
+        self._left.remove(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._idle.append(task.result()[0])
+        elif not self._why:
+            self._failed(str(error))
 
     def _end_idle(self) -> None:
         for each in self._idle:
             each.close()
+        self._idle.clear()
 
     async def _opened(self, name: str, box: Value) -> bytes | None:
         if box == b"":
@@ -164,7 +226,7 @@ class RedisAnswers:
         try:
             if not isinstance(box, bytes) or len(box) > self._entry_bytes:
                 raise EntryBroken("a cached answer is larger than this gateway keeps")
-            if len(box) < _IN_THREAD:
+            if len(box) < _OPENED_IN_THREAD:
                 return self._sealing().open(name, box)
             return await asyncio.to_thread(self._sealing().open, name, box)
         except EntryBroken as error:
@@ -189,7 +251,7 @@ class RedisAnswers:
             until = b"%d" % max(1, int(ttl_s * 1000))
             command = [b"SET", self._prefix + sealing.name(name), box, b"PX", until]
             async with asyncio.timeout(_WRITE_S):
-                said = await self._ask(self._writer, [command])
+                said = await self._written([command])
             if said != [b"OK"]:
                 self._writer.close()  # what it says next may be meant for this command
                 raise RedisUnreachable("Redis neither takes an answer nor refuses it", hint="is it Redis 6 or later?")
@@ -211,6 +273,16 @@ class RedisAnswers:
             self._counts["stored"] += 1
             self._works()
 
+    async def _written(self, commands: list[list[bytes]]) -> list[Value]:
+        was_open = self._writer.is_open
+        try:
+            return await self._writer.ask(commands)
+        except RedisUnreachable:  # as in `_talk`
+            if not was_open:
+                raise
+            self._end_idle()
+            return await self._writer.ask(commands)
+
     # how the server does
 
     def _may_ask(self) -> bool:
@@ -220,6 +292,14 @@ class RedisAnswers:
         if self._why:  # one asks whether it is back; the others go on without until that is known
             self._rest_until_s = now + _PROBE_S
         return True
+
+    def _late(self, search: _Search) -> None:
+        """Note that a search took too long, which is the server's fault only where it was the one to be waited for."""
+        works = self._asked and not self._why
+        if search.at == "asking" or (search.at == "connecting" and not works):
+            self._failed(f"it did not answer in {self._deadline_s:g} s")
+        else:
+            self._counts["passed"] += 1
 
     def _failed(self, why: str) -> None:
         self._counts["failed"] += 1

@@ -55,9 +55,10 @@ _HELP = {
     "tetrad_gateway_cache_server_total": ("counter", "Reads and writes of the server of shared answers, by outcome."),
     "tetrad_gateway_cache_stored_total": ("counter", "Answers that were cached."),
     "tetrad_gateway_cache_evicted_total": ("counter", "Cached answers that had to make room."),
-    "tetrad_gateway_cache_failures_total": (
+    "tetrad_gateway_cache_failures_total": ("counter", "Cached answers that the disk failed to give or to take."),
+    "tetrad_gateway_cache_dropped_total": (
         "counter",
-        "Cached answers that the disk did not give or take in time.",
+        "Writes of the cache left out because 64 to the same place were under way: disk, server, questions.",
     ),
     "tetrad_gateway_cache_similar_failures_total": ("counter", "Searches for similar questions that failed."),
     "tetrad_gateway_cache_saved_tokens_total": ("counter", "Tokens that no model had to read or write."),
@@ -251,6 +252,8 @@ def _cache_samples(cache: Cache) -> Iterator[tuple[str, str, float]]:
     yield "tetrad_gateway_cache_stored_total", "", counts.stored
     yield "tetrad_gateway_cache_evicted_total", "", cache.memory.evicted
     yield "tetrad_gateway_cache_failures_total", "", counts.store_failures
+    for level, count in counts.dropped.items():
+        yield "tetrad_gateway_cache_dropped_total", f'level="{level}"', count
     yield "tetrad_gateway_cache_similar_failures_total", "", cache.similar_failures
     yield "tetrad_gateway_cache_saved_tokens_total", "", counts.saved_tokens
     yield "tetrad_gateway_cache_entries", "", len(cache.memory)

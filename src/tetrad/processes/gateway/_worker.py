@@ -38,6 +38,7 @@ from tetrad.processes.gateway._similar import InferenceSimilar
 from tetrad.processes.gateway._table_client import TableClient
 from tetrad.processes.gateway._turn import Turn
 from tetrad.serving import (
+    AnswersState,
     Cache,
     Chaining,
     Enforcing,
@@ -230,7 +231,7 @@ class Worker:
                 deadline_s=settings.get(own.CACHE_DEADLINE_S),
                 entry_bytes=settings.get(own.CACHE_ENTRY_BYTES),
             )
-            self.metrics.answers = lambda: server.state
+            self.metrics.answers = lambda: _with_left_out(server.state, self.metrics.cache)
             self._end_answers = server.close
             shared.append(server)
         cache = Cache(
@@ -301,6 +302,13 @@ def _health(pipeline: Pipeline) -> GatewayHealth:
 def _told_health(pipeline: Pipeline, tools: ToolProxy, metrics: Metrics) -> GatewayHealth:
     tools.follow()
     return msgspec.structs.replace(_health(pipeline), rests=tools.resting(), answers=metrics.answers())
+
+
+def _with_left_out(state: AnswersState, cache: Cache | None) -> AnswersState:
+    """Count what was not even put to the server, too, as left out."""
+    left_out = cache.counts.dropped.get("server", 0) if cache is not None else 0
+    counts = {**state.counts, "dropped": state.counts["dropped"] + left_out}
+    return msgspec.structs.replace(state, counts=counts)
 
 
 def _key_uses(pipeline: Pipeline) -> KeyUses:
