@@ -216,7 +216,7 @@ function Tools({ tools, show, q, set }: { tools: Tool[]; show: ToolsOf; q: strin
 function Rests({ rests }: { rests: ToolServerRest[] }) {
   const now = useNow(1000);
   return (
-    <Panel title="Rests" note="left out at /mcp; its own address is open" flush>
+    <Panel title="Rests" note={rests.some((rest) => rest.state !== "due") ? "left out at /mcp; its own address is open" : "over; the next request at /mcp asks it"} flush>
       <ul className={css.failures}>
         {rests.map((rest) => (
           <li key={rest.method} data-rest={rest.method}>
