@@ -193,6 +193,15 @@ async def test_the_api_lists_shows_and_cancels_and_a_cursor_is_of_its_own_list(p
         assert (gone.status_code, gone.json()["code"]) == (404, "batch_not_found")
 
 
+@pytest.mark.parametrize("asked", ["q", "key", "model", "status", "cursor"])
+async def test_a_nul_in_what_is_looked_for_is_refused_on_both_databases(place: Place, asked: str) -> None:
+    place.begin("m")
+    async with caller(make_app(place), CONTROL_KEY) as http:
+        refused = await http.get(f"/api/v1/projects/{P}/batches", params={asked: "a\0b"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_address")
+    assert refused.json()["hint"]
+
+
 def test_commands_find_show_and_cancel_and_tell_of_a_batch_where_its_cost_cannot_be_told(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
