@@ -193,6 +193,8 @@ def test_prices_are_found_sorted_and_read_by_those_who_may_not_set_them(
     )
     sign_in(viewer, product)
     viewer.goto(f"{product.control_url}/p/default/{PRICES}?set=acme/own-7")
+    expect(viewer.get_by_role("dialog")).to_contain_text("Ask an admin of this project to set it")
+    viewer.keyboard.press("Escape")
     expect(viewer.locator("tr[data-price='acme/own-7']")).to_contain_text("unknown price")
     expect(viewer.get_by_role("button", name=re.compile("^Set"))).to_have_count(0)
     expect(viewer.get_by_role("dialog")).to_have_count(0)
