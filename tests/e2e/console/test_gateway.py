@@ -11,7 +11,7 @@ import openai
 import pytest
 from playwright.sync_api import Page, expect
 
-from support.console import sign_in
+from support.console import by_role, sign_in
 from support.fake_openai import FakeOpenAI
 from support.product import Product
 from support.wait import wait_until
@@ -451,7 +451,7 @@ def test_forms_for_admins_tell_others_whom_to_ask_when_their_address_is_opened(
         "budgets?add=budget": "Set a budget",
         "budgets?add=limit": "Set a limit",
         "prices?add=1": "Set a price",
-        f"prices?set={provider}/m1": f"Set the price of {provider}/m1",
+        "prices?set=guarded/m1": "Set the price of guarded/m1",
     }
     admin = by_role(product, new_page(), "admin")
     admin.goto(f"{product.control_url}/p/default/gateway/tools?add=1")
@@ -486,13 +486,3 @@ def batch_of(product: Product, *models: str) -> str:
         file = client.files.create(file=("questions.jsonl", content), purpose="batch")
         made = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
     return made.id
-
-
-def by_role(product: Product, page: Page, role: str) -> Page:
-    """Sign somebody in who has a role in the project, and none elsewhere."""
-    asked = {"email": f"{role}@example.org", "name": role.title(), "role": role, "project": "default"}
-    link = product.control("POST", "/api/v1/sign-in-links", json=asked)
-    assert link.status_code == 201, link.text
-    page.goto(link.json()["url"])
-    page.wait_for_url("**/p/default/overview*")
-    return page
