@@ -52,3 +52,13 @@ def wait_for_trace(product: Product, trace_id: str) -> dict[str, Any]:
     found = wait_until(look, timeout_s=20, what=f"the trace {trace_id}")
     assert found is not None
     return found
+
+
+def by_role(product: Product, page: Page, role: str) -> Page:
+    """Sign somebody in who has a role in the project, and none elsewhere."""
+    asked = {"email": f"{role}@example.org", "name": role.title(), "role": role, "project": "default"}
+    link = product.control("POST", "/api/v1/sign-in-links", json=asked)
+    assert link.status_code == 201, link.text
+    page.goto(link.json()["url"])
+    page.wait_for_url("**/p/default/overview*")
+    return page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -186,7 +185,7 @@ class SqlBatchStore:
 
     def search(self, project: str, search: BatchSearch, after: tuple[int, str] | None, limit: int) -> list[Batch]:
         table = batches.c
-        wanted = _matching(project, search)
+        wanted = _matching(project, search, self._database.dialect)
         if after is not None:
             place, last = sa.tuple_(table.created_s, table.id), sa.tuple_(*map(sa.literal, after))
             wanted.append(place > last if search.oldest_first else place < last)
@@ -321,32 +320,52 @@ class SqlBatchStore:
         return True
 
 
-def _matching(project: str, search: BatchSearch) -> list[sa.ColumnElement[bool]]:
+def _matching(project: str, search: BatchSearch, dialect: str) -> list[sa.ColumnElement[bool]]:
     table = batches.c
-    models, carriage = sa.type_coerce(table.models, sa.Text), sa.type_coerce(table.carriage, sa.Text)
     wanted: list[sa.ColumnElement[bool]] = [table.project == project]
     if search.status:
         wanted.append(table.status.in_(OPEN if search.status == "open" else (search.status,)))
     if search.key_id:
         wanted.append(table.key_id == search.key_id)
+    model = _each_of(table.models, dialect)
     if search.model:
-        wanted.append(models.contains(_json_text(search.model), autoescape=True))
+        wanted.append(sa.exists().where(model == search.model))
     if search.contains:
-        # a part of a name as it stands in JSON; of `carriage` only what is the value of these names
-        part = _json_text(search.contains)[1:-1]
-        plain = (table.id, table.key_id, table.endpoint)
-        wanted.append(
-            sa.or_(
-                *(each.icontains(search.contains, autoescape=True) for each in plain),
-                models.icontains(part, autoescape=True),
-                *(carriage.icontains(f'"{name}":"{part}', autoescape=True) for name in ("provider", "batch")),
-            )
-        )
+        part = "".join(letter.lower() if letter.isascii() else letter for letter in search.contains)
+        found = [
+            _folded(text, dialect).contains(part, autoescape=True) for text in (table.id, table.key_id, table.endpoint)
+        ]
+        found += [
+            _folded(_field_of(table.carriage, name, dialect), dialect).startswith(part, autoescape=True)
+            for name in ("provider", "batch")
+        ]
+        wanted.append(sa.or_(*found, sa.exists().where(_folded(model, dialect).contains(part, autoescape=True))))
     return wanted
 
 
-def _json_text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def _each_of(column: sa.Column[Any], dialect: str) -> sa.ColumnElement[str]:
+    """Return what stands for each text of a JSON list, within an EXISTS."""
+    texts = sa.type_coerce(column, sa.Text)
+    if dialect == "postgresql":
+        unfolded = sa.func.json_array_elements_text(sa.cast(texts, sa.JSON))
+    else:
+        unfolded = sa.func.json_each(texts)
+    return unfolded.table_valued(sa.column("value", sa.Text)).c.value
+
+
+def _field_of(column: sa.Column[Any], name: str, dialect: str) -> sa.ColumnElement[str]:
+    """Return the text of a field of a JSON object."""
+    text = sa.type_coerce(column, sa.Text)
+    if dialect == "postgresql":
+        # it reads no JSON with a NUL, which what a provider said may have, whatever is asked of it
+        without = sa.cast(sa.func.replace(text, "\\u0000", "\\ufffd", type_=sa.Text), sa.JSON)
+        return sa.func.json_extract_path_text(without, name, type_=sa.Text)
+    return sa.func.json_extract(text, f"$.{name}", type_=sa.Text)
+
+
+def _folded(text: sa.ColumnElement[str], dialect: str) -> sa.ColumnElement[str]:
+    """Return a text with A to Z in lower case, and nothing else: only so far do all databases agree."""
+    return sa.func.lower(sa.collate(text, "C") if dialect == "postgresql" else text, type_=sa.Text)
 
 
 def _parts(connection: sa.Connection, identity: str) -> list[BudgetPart]:

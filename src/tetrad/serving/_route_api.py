@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from tetrad.kernel import InvalidInput, TooLarge
-from tetrad.kit.http import Page, PageParams, Search, page_of_all, requires
+from tetrad.kit.http import AdministersAll, Page, PageParams, Search, page_of_all, requires
 from tetrad.serving._key_uses import MAX_USES
 from tetrad.serving._providers import ProviderDirectory
 from tetrad.serving._route_directory import AnswersHealth, ProviderHealth, RouteDirectory, RouteHealth, TargetSummary
@@ -161,30 +161,37 @@ class ProviderHealthView(BaseModel):
         return cls(**msgspec.to_builtins(found))
 
 
+_SAID = {"read_only": "it takes no answers", "down": "it does not answer"}
+
+
 class CacheServerView(BaseModel):
     """How the Valkey or Redis that gateways share cached answers in does, as workers told within 30 s.
 
     `state` is the worst that one of them sees: `none` where none has such a server, `untried` where nothing was asked
-    of it yet. Counts add up over workers, since each began.
+    of it yet. Counts add up over workers, since each began. They are of all projects, so only admins of the
+    installation are told them, and what the server said; to others they are null.
     """
 
     workers: int
     state: Literal["none", "untried", "up", "read_only", "down"]
-    why: str = Field(description="What it said, or did not, where it is not up")
-    found: int = Field(description="Searches that found an answer")
-    absent: int = Field(description="Searches that found none")
-    passed: int = Field(description="Searches not made or given up: it rests after a failure, or the worker is busy")
-    stored: int = Field(description="Answers that it took")
-    dropped: int = Field(description="Answers that were not sent: too large, too many at once, or it rests")
-    failed: int = Field(description="Searches and writes that failed")
-    broken: int = Field(description="Entries passed over: this installation did not make them")
+    why: str = Field(description="What it said, or did not, where it is not up; in general words to others")
+    found: int | None = Field(description="Searches that found an answer")
+    absent: int | None = Field(description="Searches that found none")
+    passed: int | None = Field(
+        description="Searches not made or given up: it rests after a failure, or the worker is busy"
+    )
+    stored: int | None = Field(description="Answers that it took")
+    dropped: int | None = Field(description="Answers that were not sent: too large, too many at once, or it rests")
+    failed: int | None = Field(description="Searches and writes that failed")
+    broken: int | None = Field(description="Entries passed over: this installation did not make them")
 
     @classmethod
-    def of(cls, found: AnswersHealth) -> CacheServerView:
-        """Render what is known."""
+    def of(cls, found: AnswersHealth, *, all_of_it: bool) -> CacheServerView:
+        """Render what is known, and may be told."""
         names = ("found", "absent", "passed", "stored", "dropped", "failed", "broken")
-        counts = {name: found.counts.get(name, 0) for name in names}
-        return cls(workers=found.workers, state=found.state, why=found.why, **counts)
+        counts = {name: found.counts.get(name, 0) if all_of_it else None for name in names}
+        why = found.why if all_of_it else _SAID.get(found.state, "")
+        return cls(workers=found.workers, state=found.state, why=why, **counts)
 
 
 def route_router(directory: RouteDirectory, health: RouteHealth) -> APIRouter:
@@ -254,9 +261,9 @@ def gateway_health_router(health: RouteHealth, providers: ProviderDirectory, not
         dependencies=[requires("control")],
         operation_id="get_cache_server",
     )
-    def get_cache_server(project: str) -> CacheServerView:  # noqa: ARG001 - one server is for all projects
-        """Tell how the Valkey or Redis does that gateways share cached answers in."""
-        return CacheServerView.of(health.answers())
+    def get_cache_server(project: str, everything: AdministersAll) -> CacheServerView:  # noqa: ARG001 - one for all
+        """Tell how the Valkey or Redis that gateways share cached answers in does."""
+        return CacheServerView.of(health.answers(), all_of_it=everything)
 
     @routes.put(
         "/internal/v1/gateways/{worker}/health",

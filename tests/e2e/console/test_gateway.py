@@ -11,7 +11,7 @@ import openai
 import pytest
 from playwright.sync_api import Page, expect
 
-from support.console import sign_in
+from support.console import by_role, sign_in
 from support.fake_openai import FakeOpenAI
 from support.product import Product
 from support.wait import wait_until
@@ -431,6 +431,45 @@ def test_limits_are_found_and_sorted_and_changed_by_the_projects_admin_alone(
     expect(looker.get_by_role("button", name=re.compile("^(Set a|Change the) limit"))).to_have_count(0)
 
 
+@pytest.mark.timeout(180)
+def test_forms_for_admins_tell_others_whom_to_ask_when_their_address_is_opened(
+    product: Product, provider: str, new_page: Callable[..., Page], shot: Shot
+) -> None:
+    route = {"targets": [{"model": f"{provider}/m1"}]}
+    assert product.control("PUT", f"{API}/routes/guarded", json=route).status_code == 200
+    server = {"url": "http://127.0.0.1:9/mcp"}
+    assert product.control("PUT", f"{API}/mcp-servers/guarded", json=server).status_code == 200
+    addresses = {
+        "providers?add=1": "Add a provider",
+        "providers?add=other": "Add a provider",
+        f"providers/{provider}?edit=1": f"Change {provider}",
+        "routes?add=1": "Add a route",
+        "routes?edit=guarded": "Change guarded",
+        "tools?add=1": "Add an MCP server",
+        "tools/guarded?edit=1": "Change guarded",
+        "tools/guarded?review=1": "What waits for approval at guarded",
+        "budgets?add=budget": "Set a budget",
+        "budgets?add=limit": "Set a limit",
+        "prices?add=1": "Set a price",
+        "prices?set=guarded/m1": "Set the price of guarded/m1",
+    }
+    admin = by_role(product, new_page(), "admin")
+    admin.goto(f"{product.control_url}/p/default/gateway/tools?add=1")
+    expect(admin.get_by_role("dialog", name="Add an MCP server").get_by_role("textbox").first).to_be_visible()
+    for role in ("viewer", "editor"):
+        page = by_role(product, new_page(), role)
+        for address, title in addresses.items():
+            page.goto(f"{product.control_url}/p/default/gateway/{address}")
+            dialog = page.get_by_role("dialog", name=title, exact=True)
+            expect(dialog).to_contain_text("Ask an admin of this project to")
+            expect(page.get_by_role("dialog")).to_have_count(1)
+            expect(dialog.locator("form, input")).to_have_count(0)
+        shot(page, f"form-for-admins-{role}")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.wait_for_url("**/gateway/prices")
+
+
 def batch_of(product: Product, *models: str) -> str:
     """Begin a batch with OpenAI's SDK, of a request for each model."""
     lines = [
@@ -447,13 +486,3 @@ def batch_of(product: Product, *models: str) -> str:
         file = client.files.create(file=("questions.jsonl", content), purpose="batch")
         made = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
     return made.id
-
-
-def by_role(product: Product, page: Page, role: str) -> Page:
-    """Sign somebody in who has a role in the project, and none elsewhere."""
-    asked = {"email": f"{role}@example.org", "name": role.title(), "role": role, "project": "default"}
-    link = product.control("POST", "/api/v1/sign-in-links", json=asked)
-    assert link.status_code == 201, link.text
-    page.goto(link.json()["url"])
-    page.wait_for_url("**/p/default/overview*")
-    return page

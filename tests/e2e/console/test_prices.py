@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from support.console import ROOT, sign_in
+from support.console import ROOT, by_role, sign_in
 from support.fake_openai import FakeOpenAI
 from support.product import Product
 from support.wait import wait_until
@@ -186,13 +186,10 @@ def test_prices_are_found_sorted_and_read_by_those_who_may_not_set_them(
     page.reload()
     expect(page.get_by_role("textbox", name="Find a model")).to_have_value("OWN")
 
-    viewer = new_page(width=390, height=780, scheme="dark")
-    viewer.route(
-        "**/api/v1/session",
-        lambda route: route.fulfill(json={**route.fetch().json(), "read_only": True, "scopes": ["control"]}),
-    )
-    sign_in(viewer, product)
+    viewer = by_role(product, new_page(width=390, height=780, scheme="dark"), "viewer")
     viewer.goto(f"{product.control_url}/p/default/{PRICES}?set=acme/own-7")
+    expect(viewer.get_by_role("dialog")).to_contain_text("Ask an admin of this project to set it")
+    viewer.keyboard.press("Escape")
     expect(viewer.locator("tr[data-price='acme/own-7']")).to_contain_text("unknown price")
     expect(viewer.get_by_role("button", name=re.compile("^Set"))).to_have_count(0)
     expect(viewer.get_by_role("dialog")).to_have_count(0)

@@ -109,11 +109,54 @@ def test_they_are_found_by_state_model_key_and_by_what_they_hold(place: Place) -
     assert place.found(contains="openai-EU") == place.found(contains="batch_up") == [first.id]
 
 
-@pytest.mark.parametrize("model", ['a"b', "a\\b", "ä/模型", "%", "it's [1]"])
+@pytest.mark.parametrize(
+    "model",
+    ['a"b', "a\\b", "ä/模型", "%", "_", "/", "it's [1]", '"', ",", "]", "[]", '","', "\\", "\\u0000", "null", "7", " "],
+)
 def test_a_model_of_any_name_is_found_whole_and_in_part(place: Place, model: str) -> None:
-    mine, other = place.begin(model), place.begin("x", f'{model}"', f"{model}2")
+    mine = place.begin(model)
+    others = [f'{model}"', f"{model}2", f'x"{model}', f"x,{model}", f'"{model}', f"[{model}]", f"{model},"]
+    other = place.begin("x", *others, f"x{model}", "a,", ",b")
+    place.begin("x", "y")
     assert place.found(model=model) == [mine.id]
-    assert place.found(contains=model) == [other.id, mine.id]
+    assert place.found(contains=model)[-2:] == [other.id, mine.id]
+
+
+def test_a_model_is_looked_for_as_it_is_written_and_a_part_in_both_cases_of_a_to_z(place: Place) -> None:
+    upper, lower, other = place.begin("GPT-4"), place.begin("gpt-4"), place.begin("Ä", 'x"y', "gpt-4o")
+    assert (place.found(model="gpt-4"), place.found(model="GPT-4"), place.found(model="y")) == (
+        [lower.id],
+        [upper.id],
+        [],
+    )
+    assert place.found(contains="Gpt-4") == [other.id, lower.id, upper.id]
+    assert place.found(contains="Ä") == [other.id]
+    assert place.found(contains="ä") == [], "alike on all databases"
+
+
+@pytest.mark.parametrize(
+    "text", ["[", "]", ",", '"', "{", "}", ":", "\\", '","', '["', "way", "facts", "null", "acme", "%", "_a"]
+)
+def test_what_is_kept_around_names_is_not_searched(place: Place, text: str) -> None:
+    batch = place.begin("one", "two")
+    facts = {"m": msgspec.Raw(b'{"provider":"acme","batch":"acme"}')}
+    why = "\0 \\u0000 " + '"provider":"acme"'
+    told = Carriage(way="native", why=why, provider="there", batch="up_1", facts=facts, key={"provider": "acme"})
+    place.batches.carry(batch.id, told)
+    assert place.found(contains=text) == []
+    assert place.found(contains="THERE") == place.found(contains="up_") == [batch.id]
+    assert place.found(contains="here") == [], "what is done elsewhere is found by how its names begin"
+
+
+def test_pages_of_what_is_searched_are_full_and_go_on_where_they_ended(place: Place) -> None:
+    made = [place.begin(('x"y' if n % 3 else "y"), f"m{n}").id for n in range(12)][::3]
+    for search in (BatchSearch(model="y"), BatchSearch(model="y", contains="Y")):
+        seen: list[list[str]] = []
+        after = None
+        while found := place.records.search(P, search, after, 2):
+            seen.append([each.id for each in found])
+            after = found[-1].created_s, found[-1].id
+        assert seen == [made[:1:-1], made[1::-1]]
 
 
 def test_what_is_no_name_of_a_model_is_not_told_and_of_many_the_first(place: Place) -> None:
@@ -191,6 +234,15 @@ async def test_the_api_lists_shows_and_cancels_and_a_cursor_is_of_its_own_list(p
         assert (await http.post(f"{base}/{made[0]}/cancel")).json()["status"] == "cancelling"
         gone = await http.get(f"{base}/batch_nowhere")
         assert (gone.status_code, gone.json()["code"]) == (404, "batch_not_found")
+
+
+@pytest.mark.parametrize("asked", ["q", "key", "model", "status", "cursor"])
+async def test_a_nul_in_what_is_looked_for_is_refused_on_both_databases(place: Place, asked: str) -> None:
+    place.begin("m")
+    async with caller(make_app(place), CONTROL_KEY) as http:
+        refused = await http.get(f"/api/v1/projects/{P}/batches", params={asked: "a\0b"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_address")
+    assert refused.json()["hint"]
 
 
 def test_commands_find_show_and_cancel_and_tell_of_a_batch_where_its_cost_cannot_be_told(

@@ -119,7 +119,8 @@ async def test_the_console_sees_what_gateways_tell(database: Database) -> None:
 
 
 async def test_the_console_sees_how_the_server_of_shared_answers_does(database: Database) -> None:
-    app, _, key = made(database)
+    app, identity, _ = made(database)
+    key = identity.keys.create(ADMIN, None, "all", ["control", "admin"]).secret
     path = "/api/v1/projects/default/cache-server"
     up = {"state": "up", "counts": {"found": 3, "absent": 1, "stored": 2}}
     full = {"state": "read_only", "why": "OOM command not allowed", "counts": {"found": 1, "failed": 1, "dropped": 4}}
@@ -138,7 +139,39 @@ async def test_the_console_sees_how_the_server_of_shared_answers_does(database: 
         assert await tell("host-1", {"state": "asleep"}) == 400
         assert await tell("host-1", {"counts": {str(number): 1 for number in range(101)}}) == 413
         assert (await gateway.get(path)).status_code in (401, 403)
-        assert (await person.get("/api/v1/projects/other/cache-server")).status_code in (403, 404)
+        assert (await person.get("/api/v1/projects/nowhere/cache-server")).status_code == 404
+
+
+async def test_what_the_server_of_shared_answers_said_and_did_for_others_is_for_admins_of_the_installation(
+    database: Database,
+) -> None:
+    app, identity, key = made(database)
+    path = "/api/v1/projects/default/cache-server"
+    down = {"state": "down", "why": "10.1.2.3:6379 does not answer", "counts": {"found": 3}}
+    many = ("found", "absent", "passed", "stored", "dropped", "failed", "broken")
+    general = {"workers": 1, "state": "down", "why": "it does not answer", **dict.fromkeys(many)}
+
+    async def told(**shown: str) -> Any:
+        async with caller(app) as http:
+            return (await http.get(path, headers=shown)).json()
+
+    def person(email: str, *roles: tuple[str, str | None]) -> dict[str, str]:
+        for role, project in roles:
+            link = identity.people.create_link(ADMIN, email=email, name="Ada", role=role, project=project)
+            token = identity.people.sign_in(link.token).token
+        return {"cookie": f"{identity.policy.cookie_name}={token}"}
+
+    async with caller(app, INTERNAL_TOKEN) as gateway:
+        assert (await gateway.put("/internal/v1/gateways/w/health", json={**TOLD, "answers": down})).status_code == 204
+    all_admin = identity.keys.create(ADMIN, None, "root", ["admin"]).secret
+    assert await told(authorization=f"Bearer {key}") == general, "an admin of one project"
+    assert await told(**person("a@example.com", ("viewer", "default"))) == general
+    assert await told(**person("b@example.com", ("viewer", None), ("admin", "default"))) == general, "not of all"
+    for whole in (
+        await told(authorization=f"Bearer {all_admin}"),
+        await told(**person("c@example.com", ("admin", None), ("viewer", "default"))),
+    ):
+        assert (whole["why"], whole["found"], whole["absent"]) == ("10.1.2.3:6379 does not answer", 3, 0)
 
 
 async def through(http: httpx.AsyncClient, path: str, **asked: Any) -> list[str]:

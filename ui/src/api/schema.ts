@@ -1131,7 +1131,7 @@ export interface paths {
         };
         /**
          * Get Cache Server
-         * @description Tell how the Valkey or Redis does that gateways share cached answers in.
+         * @description Tell how the Valkey or Redis that gateways share cached answers in does.
          */
         get: operations["get_cache_server"];
         put?: never;
@@ -6018,39 +6018,40 @@ export interface components {
          * @description How the Valkey or Redis that gateways share cached answers in does, as workers told within 30 s.
          *
          *     `state` is the worst that one of them sees: `none` where none has such a server, `untried` where nothing was asked
-         *     of it yet. Counts add up over workers, since each began.
+         *     of it yet. Counts add up over workers, since each began. They are of all projects, so only admins of the
+         *     installation are told them, and what the server said; to others they are null.
          */
         CacheServerView: {
             /**
              * Absent
              * @description Searches that found none
              */
-            absent: number;
+            absent: number | null;
             /**
              * Broken
              * @description Entries passed over: this installation did not make them
              */
-            broken: number;
+            broken: number | null;
             /**
              * Dropped
              * @description Answers that were not sent: too large, too many at once, or it rests
              */
-            dropped: number;
+            dropped: number | null;
             /**
              * Failed
              * @description Searches and writes that failed
              */
-            failed: number;
+            failed: number | null;
             /**
              * Found
              * @description Searches that found an answer
              */
-            found: number;
+            found: number | null;
             /**
              * Passed
              * @description Searches not made or given up: it rests after a failure, or the worker is busy
              */
-            passed: number;
+            passed: number | null;
             /**
              * State
              * @enum {string}
@@ -6060,10 +6061,10 @@ export interface components {
              * Stored
              * @description Answers that it took
              */
-            stored: number;
+            stored: number | null;
             /**
              * Why
-             * @description What it said, or did not, where it is not up
+             * @description What it said, or did not, where it is not up; in general words to others
              */
             why: string;
             /** Workers */

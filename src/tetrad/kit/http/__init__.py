@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from tetrad.kit.http._authorise import (
     PUBLIC,
+    AdministersAll,
     CurrentPrincipal,
     RouteFacts,
     current_principal,
@@ -39,6 +40,7 @@ __all__ = [
     "PROBLEM_RESPONSES",
     "PUBLIC",
     "SETTINGS",
+    "AdministersAll",
     "Authenticator",
     "Credential",
     "CurrentPrincipal",

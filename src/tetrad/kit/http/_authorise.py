@@ -87,7 +87,7 @@ async def identify(facts: RequestFacts) -> Principal:
             "this needs a key or a signed-in session",
             hint="send `Authorization: Bearer <key>`, or sign in with the link that `tetrad login` prints",
         )
-    facts.principal = await run_in_threadpool(facts.authenticator.authenticate, facts.credential)
+    facts.caller = facts.principal = await run_in_threadpool(facts.authenticator.authenticate, facts.credential)
     return facts.principal
 
 
@@ -117,6 +117,18 @@ async def current_principal(request: Request) -> Principal:
 
 CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
 """Annotate a handler's argument with this to receive who calls; the route states its scope with `requires`."""
+
+
+async def administers_all(request: Request) -> bool:
+    """Tell whether the actor is an admin of the whole installation, whatever it is in the project of the path."""
+    facts = facts_of(request.scope)
+    await identify(facts)
+    caller = facts.caller
+    return caller is not None and caller.projects is None and "admin" in caller.scopes and not caller.read_only
+
+
+AdministersAll = Annotated[bool, Depends(administers_all)]
+"""Annotate a handler's argument with this to show some fields to admins of the installation only."""
 
 
 @dataclass(frozen=True, slots=True)

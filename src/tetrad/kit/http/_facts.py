@@ -41,12 +41,16 @@ class Authenticator(Protocol):
 
 @dataclass(slots=True)
 class RequestFacts:
-    """One per request; `principal` is set once somebody asked who calls."""
+    """One per request; `principal` is set once somebody asked who calls, and `caller` is that one outside of projects.
+
+    A person may be more in the project of the path than in all.
+    """
 
     request_id: str = ""
     credential: Credential | None = None
     authenticator: Authenticator | None = None
     principal: Principal | None = None
+    caller: Principal | None = None
 
 
 def facts_of(scope: MutableMapping[str, Any]) -> RequestFacts:

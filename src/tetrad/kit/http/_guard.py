@@ -1,7 +1,8 @@
 """The first thing a request meets: pure ASGI, before any route.
 
-Checks Host (DNS rebinding), Origin and Fetch Metadata (cross-site requests), size and pace of the body, concurrency;
-finds out who calls before a byte of the body is read; gives every answer a request id and the security headers.
+Checks Host (DNS rebinding), Origin and Fetch Metadata (cross-site requests), the address, size and pace of the body,
+concurrency; finds out who calls before a byte of the body is read; gives every answer a request id and the security
+headers.
 """
 
 from __future__ import annotations
@@ -157,6 +158,7 @@ class Guard:
         if path not in self.policy.any_host:
             check_host(headers.getlist("host"), self.policy)
         check_origin(scope["method"], headers, self.policy)
+        check_address(path, scope["query_string"])
         facts.credential = find_credential(headers, self.policy.cookie_name)
         if facts.credential is not None and facts.credential.kind == "session":
             check_forgery(scope["method"], headers)
@@ -285,6 +287,17 @@ def check_origin(method: str, headers: Headers, policy: GuardPolicy) -> None:
     embedded = headers.get("sec-fetch-dest", "document") not in ("document", "empty")
     if site in ("cross-site", "same-site") and (not navigation or embedded):
         raise _cross_origin(f"({site})")
+
+
+def check_address(path: str, query: bytes) -> None:
+    """Refuse an address with a NUL, which no name has and PostgreSQL cannot even look for."""
+    place = "path" if "\0" in path else "query" if b"%00" in query or b"\0" in query else ""
+    if place:
+        raise InvalidInput(
+            f"the {place} of the address holds a NUL character (%00), which no name here has",
+            hint="leave it out; a literal %00 is written %2500",
+            code="bad_address",
+        )
 
 
 def check_forgery(method: str, headers: Headers) -> None:

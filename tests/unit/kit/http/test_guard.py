@@ -76,6 +76,10 @@ def make_app(door: Door, policy: GuardPolicy = POLICY, *, hold: asyncio.Event | 
     def fails() -> None:
         raise RuntimeError("a secret detail")
 
+    @routes.get("/find/{name}", dependencies=[requires("control")])
+    def find(name: str, q: str = "") -> list[str]:
+        return [name, q]
+
     @routes.get("/busy", dependencies=[requires("control")])
     def busy() -> None:
         raise Overloaded("busy", hint="wait", retry_after_s=2.2)
@@ -196,6 +200,41 @@ async def test_a_foreign_page_cannot_sign_a_browser_in(http: httpx.AsyncClient) 
 async def test_following_a_link_here_is_fine(http: httpx.AsyncClient) -> None:
     followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert (await http.get("/healthz", headers=followed)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("/find/a?q=%00", "query"),
+        ("/find/a?q=b%00c&x=1", "query"),
+        ("/find/a?%00=1", "query"),
+        ("/find/a?q=%%00", "query"),
+        ("/find/%00", "path"),
+        ("/find/a%00b?q=%00", "path"),
+        ("/nothing?q=%00", "query"),
+    ],
+)
+async def test_an_address_with_a_nul_is_refused_before_any_route(
+    http: httpx.AsyncClient, door: Door, address: str, place: str
+) -> None:
+    answer = await http.get(f"/api/v1{address}", headers=KEY)
+    refused(answer, 400, "bad_address")
+    assert f"the {place} of the address" in answer.json()["detail"]
+    assert door.asked == []
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("/find/a?q=%2500", ["a", "%00"]),
+        ("/find/a?q=%252500", ["a", "%2500"]),
+        ("/find/%2500?q=%200", ["%00", " 0"]),
+        ("/find/a?q=%c0%80", ["a", "\ufffd\ufffd"]),
+        ("/find/a?q=%u0000%0", ["a", "%u0000%0"]),
+    ],
+)
+async def test_what_decodes_to_no_nul_is_passed_on(http: httpx.AsyncClient, address: str, found: list[str]) -> None:
+    assert (await http.get(f"/api/v1{address}", headers=KEY)).json() == found
 
 
 async def test_other_origins_can_be_allowed(door: Door) -> None:

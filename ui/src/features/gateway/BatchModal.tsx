@@ -12,7 +12,7 @@ import { Scroll } from "@/kit/Page";
 import { ErrorState, Loading } from "@/kit/States";
 import { Ago, useNow } from "@/kit/time";
 import { BatchProgress } from "./BatchProgress";
-import { batchCost, FILE_WORDS, sizeOf, stateOf, tookOf, wayOf } from "./batchWords";
+import { batchCost, FILE_WORDS, modelsOf, sizeOf, stateOf, tookOf, wayOf } from "./batchWords";
 import css from "./gateway.module.css";
 import { useKeyNames, whoOf } from "./keyNames";
 
@@ -62,7 +62,7 @@ function Facts({ project, batch }: { project: string; batch: BatchDetail }) {
       <dt>Calls</dt>
       <dd>{batch.endpoint}</dd>
       <dt>Models</dt>
-      <dd>{batch.models.length === 0 ? <span className="dim">not read</span> : batch.models.join(", ")}</dd>
+      <dd className={batch.models.length === 0 ? "dim" : undefined}>{modelsOf(batch)}</dd>
       <dt>Key</dt>
       <dd title={batch.key_id}>{whoOf(batch.key_id, names)}</dd>
       <dt>Done</dt>

@@ -5,6 +5,7 @@ import { IconAlertTriangle, IconEdit, IconGauge, IconPigMoney, IconPlus, IconTra
 import { useState } from "react";
 import { BUDGET_SORTS, budgetAlertsQuery, budgetsQuery, deleteLimit, LIMIT_SORTS, limitsQuery, unpricedQuery, type Budget, type BudgetAlert, type BudgetSort, type Limit, type LimitSort } from "@/api/limits";
 import { AskAdmin } from "@/features/session/AskAdmin";
+import { ForAdmins } from "@/features/session/ForAdmins";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip, type Tone } from "@/kit/Chips";
 import { count, money, plural } from "@/kit/format";
@@ -115,8 +116,11 @@ export function BudgetsPage() {
         )}
       </Panel>
       <Alerts project={project} alerts={alerts.data ?? []} names={names} />
-      {add === "budget" && <BudgetForm project={project} close={() => open(undefined)} />}
-      {add === "limit" && <LimitForm project={project} close={() => open(undefined)} />}
+      {add !== undefined && (
+        <ForAdmins title={add === "budget" ? "Set a budget" : "Set a limit"} to="set one" close={() => open(undefined)}>
+          {add === "budget" ? <BudgetForm project={project} close={() => open(undefined)} /> : <LimitForm project={project} close={() => open(undefined)} />}
+        </ForAdmins>
+      )}
       {limit && <LimitForm project={project} limit={limit} close={() => setLimit(null)} />}
     </GatewayPage>
   );

@@ -17,7 +17,7 @@ import { withSearch } from "@/kit/search";
 import { EmptyState, ErrorState, Loading } from "@/kit/States";
 import css from "./gateway.module.css";
 import { GatewayPage } from "./GatewayPage";
-import { savedOf, stateOf, sumUse } from "./cacheUse";
+import { factsOf, savedOf, stateOf, sumUse } from "./cacheUse";
 import type { CacheSearch } from "./search";
 
 const Chart = lazy(() => import("@/kit/Chart"));
@@ -120,20 +120,12 @@ export function CachePage() {
 function Server({ project }: { project: string }) {
   const server = useQuery(cacheServerQuery(project));
   if (server.data === undefined) return <Panel label="Shared by gateways">{server.isError ? <ErrorState error={server.error} retry={() => void server.refetch()} busy={server.isFetching} /> : <Loading rows={1} />}</Panel>;
-  const { found, absent, passed, stored, dropped, failed, broken } = server.data;
   const { tone, word, text } = stateOf(server.data);
-  const facts = [
-    `${count(found)} of ${count(found + absent)} searches found an answer`,
-    `${count(stored)} kept`,
-    ...(passed > 0 ? [`${plural(passed, "search", "searches")} not made`] : []),
-    ...(dropped > 0 ? [`${count(dropped)} not sent`] : []),
-    ...(failed > 0 ? [`${count(failed)} failed`] : []),
-    ...(broken > 0 ? [`${plural(broken, "entry", "entries")} of others passed over`] : []),
-  ];
+  const facts = factsOf(server.data);
   return (
-    <Panel title="Shared by gateways" note="since the gateways began" side={<Chip tone={tone}>{word}</Chip>}>
+    <Panel title="Shared by gateways" {...(facts.length > 0 ? { note: "in all projects, since the gateways began" } : {})} side={<Chip tone={tone}>{word}</Chip>}>
       <p style={{ margin: 0, overflowWrap: "anywhere" }}>{text}</p>
-      {server.data.state !== "none" && <p className="dim num" style={{ margin: "4px 0 0" }}>{facts.join(" · ")}</p>}
+      {server.data.state !== "none" && facts.length > 0 && <p className="dim num" style={{ margin: "4px 0 0" }}>{facts.join(" · ")}</p>}
     </Panel>
   );
 }

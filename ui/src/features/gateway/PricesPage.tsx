@@ -5,6 +5,7 @@ import { IconAlertTriangle, IconCoin, IconPlus } from "@tabler/icons-react";
 import { useState } from "react";
 import { providersQuery, routedModelsQuery } from "@/api/gateway";
 import { allPricesQuery } from "@/api/models";
+import { ForAdmins } from "@/features/session/ForAdmins";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { exactPrice, fullTime, plural, unitPrices, UNKNOWN } from "@/kit/format";
@@ -101,7 +102,11 @@ export function PricesPage() {
         )}
       </Panel>
       {open && <PriceDrawer project={project} row={open} now={now} admin={admin} close={() => set({ model: undefined })} give={() => set({ set: open.name, model: undefined })} />}
-      {admin && (setting ?? add) !== undefined && rows !== undefined && (priced === undefined || settable(priced)) && <PriceForm key={setting ?? ""} project={project} model={setting ?? ""} price={priced?.price ?? null} close={() => set({ set: undefined, add: undefined })} />}
+      {(setting ?? add) !== undefined && rows !== undefined && (priced === undefined || settable(priced)) && (
+        <ForAdmins title={setting === undefined ? "Set a price" : `Set the price of ${setting}`} to="set it" close={() => set({ set: undefined, add: undefined })}>
+          <PriceForm key={setting ?? ""} project={project} model={setting ?? ""} price={priced?.price ?? null} close={() => set({ set: undefined, add: undefined })} />
+        </ForAdmins>
+      )}
     </GatewayPage>
   );
 }

@@ -6,6 +6,7 @@ import { lazy, Suspense, useMemo, useState } from "react";
 import { deleteProvider, providerHealthQuery, providerQuery, routedModelsQuery, routeHealthQuery, trafficQuery, tryProvider, type CallFailure, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
 import { allPricesQuery } from "@/api/models";
 import { WINDOWS, type Window } from "@/api/overview";
+import { ForAdmins } from "@/features/session/ForAdmins";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { CopyButton } from "@/kit/Copy";
@@ -95,7 +96,11 @@ export function ProviderPage() {
           </div>
         </>
       )}
-      {edit === "1" && provider && <ProviderForm project={project} provider={provider} taken={[]} close={() => set({ edit: undefined })} done={() => set({ edit: undefined })} />}
+      {edit === "1" && provider && (
+        <ForAdmins title={`Change ${name}`} to="change it" close={() => set({ edit: undefined })}>
+          <ProviderForm project={project} provider={provider} taken={[]} close={() => set({ edit: undefined })} done={() => set({ edit: undefined })} />
+        </ForAdmins>
+      )}
       {removing && (
         <Confirm title={`Remove ${name}?`} act="Remove provider" error={remove.error} busy={remove.isPending} close={() => setRemoving(false)} confirm={() => remove.mutate()}>
           Its models can be called no more, and releases and routes that name them do without. Calls under way end as they would have; traces stay, and so does the secret.

@@ -4,6 +4,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconPlus, IconServerBolt } from "@tabler/icons-react";
 import { presetsQuery, PROVIDER_SORTS, providerHealthQuery, providersQuery, routeHealthQuery, trafficQuery, type Provider, type TargetHealth, type UpstreamTraffic } from "@/api/gateway";
 import { AskAdmin } from "@/features/session/AskAdmin";
+import { ForAdmins } from "@/features/session/ForAdmins";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { count, duration, percent, plural } from "@/kit/format";
@@ -32,7 +33,7 @@ export function ProvidersPage() {
   const found = useQuery({ ...providersQuery(project, q, sort), placeholderData: keepPreviousData });
   const traffic = useQuery(trafficQuery(project));
   const targets = useQuery(routeHealthQuery(project));
-  const presets = useQuery({ ...presetsQuery, enabled: add !== undefined });
+  const presets = useQuery({ ...presetsQuery, enabled: admin && add !== undefined });
   const preset = presets.data?.find((each) => each.name === add);
   // Without the list there is still the form of any provider.
   const plain = add === OTHER || (presets.isError && add !== undefined);
@@ -98,17 +99,21 @@ export function ProvidersPage() {
           </Scroll>
         </Panel>
       )}
-      {add !== undefined && query.data && !plain && preset === undefined && <PresetDrawer presets={presets.data} close={() => open()} choose={open} />}
-      {query.data && (plain || preset) && (
-        <ProviderForm
-          key={add}
-          project={project}
-          preset={preset}
-          taken={[...known]}
-          back={() => open("1")}
-          close={() => open()}
-          done={(saved) => void navigate({ to: "/p/$project/gateway/providers/$provider", params: { project, provider: saved.name } })}
-        />
+      {add !== undefined && query.data && (
+        <ForAdmins title="Add a provider" to="add one" close={() => open()}>
+          {!plain && preset === undefined && <PresetDrawer presets={presets.data} close={() => open()} choose={open} />}
+          {(plain || preset) && (
+            <ProviderForm
+              key={add}
+              project={project}
+              preset={preset}
+              taken={[...known]}
+              back={() => open("1")}
+              close={() => open()}
+              done={(saved) => void navigate({ to: "/p/$project/gateway/providers/$provider", params: { project, provider: saved.name } })}
+            />
+          )}
+        </ForAdmins>
       )}
     </GatewayPage>
   );

@@ -5,6 +5,7 @@ import { IconArrowFork, IconEdit, IconPlus, IconTrash } from "@tabler/icons-reac
 import { useState } from "react";
 import { deleteRoute, ROUTE_SORTS, routedModelsQuery, routeHealthQuery, routesQuery, type ModelRoute, type RouteSort, type RouteTarget, type TargetHealth } from "@/api/gateway";
 import { AskAdmin } from "@/features/session/AskAdmin";
+import { ForAdmins } from "@/features/session/ForAdmins";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { count, duration, plural } from "@/kit/format";
@@ -86,8 +87,16 @@ export function RoutesPage() {
           ))}
         </>
       )}
-      {add === "1" && <RouteForm project={project} taken={names} close={close} />}
-      {editing && <RouteForm key={editing.name} project={project} route={editing} taken={[]} close={close} />}
+      {add === "1" && (
+        <ForAdmins title="Add a route" to="make one" close={close}>
+          <RouteForm project={project} taken={names} close={close} />
+        </ForAdmins>
+      )}
+      {editing && (
+        <ForAdmins title={`Change ${editing.name}`} to="change it" close={close}>
+          <RouteForm key={editing.name} project={project} route={editing} taken={[]} close={close} />
+        </ForAdmins>
+      )}
       {going && (
         <Confirm title={`Remove the route ${going.name}?`} act="Remove route" error={remove.error} busy={remove.isPending} close={() => setGoing(null)} confirm={() => remove.mutate(going)}>
           Whoever asks for {[going.name, ...going.aliases].join(", ")} is told that there is no such model, unless one has that name. Calls under way end as they would have.

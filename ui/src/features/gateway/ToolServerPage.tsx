@@ -4,6 +4,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconRefresh } from "@tabler/icons-react";
 import { useState } from "react";
 import { deleteToolServer, toolListingQuery, toolServerQuery, toolsQuery, type Tool, type ToolServer, type ToolServerRest } from "@/api/tools";
+import { ForAdmins } from "@/features/session/ForAdmins";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { Crumbs } from "@/kit/Crumbs";
@@ -141,8 +142,16 @@ export function ToolServerPage() {
           </div>
         </>
       )}
-      {edit === "1" && server && <ToolServerForm project={project} server={server} taken={[]} close={() => set({ edit: undefined })} done={() => set({ edit: undefined })} />}
-      {review === "1" && admin && known.data && <ReviewDrawer project={project} server={name} tools={tools} close={() => set({ review: undefined })} />}
+      {edit === "1" && server && (
+        <ForAdmins title={`Change ${name}`} to="change it" close={() => set({ edit: undefined })}>
+          <ToolServerForm project={project} server={server} taken={[]} close={() => set({ edit: undefined })} done={() => set({ edit: undefined })} />
+        </ForAdmins>
+      )}
+      {review === "1" && known.data && (
+        <ForAdmins title={`What waits for approval at ${name}`} to="read and approve it" close={() => set({ review: undefined })}>
+          <ReviewDrawer project={project} server={name} tools={tools} close={() => set({ review: undefined })} />
+        </ForAdmins>
+      )}
       {open && <ToolDrawer key={open.name} project={project} server={name} tool={open} admin={admin} close={() => set({ tool: undefined })} />}
       {removing && (
         <Confirm title={`Remove ${name}?`} act="Remove server" error={remove.error} busy={remove.isPending} close={() => setRemoving(false)} confirm={() => remove.mutate()}>
@@ -216,7 +225,7 @@ function Tools({ tools, show, q, set }: { tools: Tool[]; show: ToolsOf; q: strin
 function Rests({ rests }: { rests: ToolServerRest[] }) {
   const now = useNow(1000);
   return (
-    <Panel title="Rests" note="left out at /mcp; its own address is open" flush>
+    <Panel title="Rests" note={rests.some((rest) => rest.state !== "due") ? "left out at /mcp; its own address is open" : "over; the next request at /mcp asks it"} flush>
       <ul className={css.failures}>
         {rests.map((rest) => (
           <li key={rest.method} data-rest={rest.method}>

@@ -4,6 +4,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { IconPlugConnected, IconPlus } from "@tabler/icons-react";
 import { SERVER_SORTS, toolListingQuery, toolServersQuery, type ToolServer } from "@/api/tools";
 import { AskAdmin } from "@/features/session/AskAdmin";
+import { ForAdmins } from "@/features/session/ForAdmins";
 import { useAdmin } from "@/features/session/useAdmin";
 import { Chip } from "@/kit/Chips";
 import { Command } from "@/kit/Copy";
@@ -80,16 +81,18 @@ export function ToolServersPage() {
         )}
       </Panel>
       {add === "1" && (
-        <ToolServerForm
-          project={project}
-          taken={(query.data ?? []).map((server) => server.name)}
-          close={() => open(false)}
-          done={(saved) => {
-            // Its page shows what comes of it.
-            void queries.query({ ...toolListingQuery(project, saved.name), staleTime: 0 }).catch(() => undefined);
-            void navigate({ to: "/p/$project/gateway/tools/$server", params: { project, server: saved.name } });
-          }}
-        />
+        <ForAdmins title="Add an MCP server" to="add one" close={() => open(false)}>
+          <ToolServerForm
+            project={project}
+            taken={(query.data ?? []).map((server) => server.name)}
+            close={() => open(false)}
+            done={(saved) => {
+              // Its page shows what comes of it.
+              void queries.query({ ...toolListingQuery(project, saved.name), staleTime: 0 }).catch(() => undefined);
+              void navigate({ to: "/p/$project/gateway/tools/$server", params: { project, server: saved.name } });
+            }}
+          />
+        </ForAdmins>
       )}
     </GatewayPage>
   );

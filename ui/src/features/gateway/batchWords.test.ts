@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { canCancel, endedAt, isOpen, type Batch, type BatchCost } from "@/api/batches";
-import { BATCH_WORDS, batchCost, doneOf, sharesOf, sizeOf, stateOf, tookOf, wayOf } from "./batchWords";
+import { BATCH_WORDS, batchCost, doneOf, modelsOf, sharesOf, sizeOf, stateOf, tookOf, wayOf } from "./batchWords";
 
 const STATUSES: Batch["status"][] = ["validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"];
 const cost = (change: Partial<BatchCost> = {}): BatchCost => ({ calls: 3, unpriced_calls: 0, input_tokens: 1, output_tokens: 1, costs: [], ...change });
@@ -22,6 +22,11 @@ describe("a batch", () => {
     expect(doneOf({ completed: 0, failed: 0, total: 0, status: "failed" })).toBe("none answered");
     expect(sharesOf({ completed: 1, failed: 2, total: 4 })).toEqual({ good: 25, bad: 50 });
     expect(sharesOf({ completed: 0, failed: 0, total: 0 })).toEqual({ good: 0, bad: 0 });
+  });
+  it("tells its models, and of those that nobody noted that they are not known", () => {
+    expect(modelsOf({ models: ["a/b", "c"], status: "validating" })).toBe("a/b, c");
+    expect(modelsOf({ models: [], status: "validating" })).toBe("not read yet");
+    for (const status of STATUSES.filter((each) => each !== "validating")) expect(modelsOf({ models: [], status })).toBe("not known");
   });
   it("is not all well where it came to its end with requests that failed", () => {
     expect(stateOf({ status: "completed", failed: 0 }).tone).toBe("good");

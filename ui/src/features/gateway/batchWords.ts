@@ -20,6 +20,12 @@ export function doneOf({ completed, failed, total, status }: Pick<Batch, "comple
   return `${count(completed + failed)} of ${count(total)}`;
 }
 
+/** The models of its requests; none are known of one that ended before they were read, or was made when they were not noted. */
+export function modelsOf({ models, status }: Pick<Batch, "models" | "status">): string {
+  if (models.length > 0) return models.join(", ");
+  return status === "validating" ? "not read yet" : "not known";
+}
+
 /** A state with its tone: a batch that came to its end with requests that failed is not all well. */
 export function stateOf({ status, failed }: Pick<Batch, "status" | "failed">): { word: string; tone: Tone; tip: string } {
   const state = BATCH_WORDS[status];

@@ -1,5 +1,5 @@
 import type { CacheServer, CacheUse } from "@/api/gateway";
-import { money, plural } from "@/kit/format";
+import { count, money, plural } from "@/kit/format";
 import type { Tone } from "@/kit/Chips";
 
 type Item = CacheUse["items"][number];
@@ -25,15 +25,28 @@ export function sumUse({ items }: Pick<CacheUse, "items">): CacheSum {
   };
 }
 
+/** What became of searches and writes there, in all projects; nothing for those who are not told it. */
+export function factsOf({ found, absent, passed, stored, dropped, failed, broken }: Omit<CacheServer, "state" | "why" | "workers">): string[] {
+  if (found === null || absent === null || stored === null) return [];
+  return [
+    `${count(found)} of ${count(found + absent)} searches found an answer`,
+    `${count(stored)} kept`,
+    ...(passed ? [`${plural(passed, "search", "searches")} not made`] : []),
+    ...(dropped ? [`${count(dropped)} not sent`] : []),
+    ...(failed ? [`${count(failed)} failed`] : []),
+    ...(broken ? [`${plural(broken, "entry", "entries")} of others passed over`] : []),
+  ];
+}
+
 /** The money that was saved; unknown where nothing of it is known. */
 export function savedOf({ hits, unpriced_hits, saved }: CacheSum): string {
   if (saved.length > 0) return saved.map(({ amount, currency }) => money(amount, currency)).join(" + ");
   return hits > 0 && unpriced_hits === hits ? "unknown" : money("0");
 }
 
-/** How the server that gateways share answers in does, in a word and in a sentence that says what to do. */
-export function stateOf({ state, why, workers }: Pick<CacheServer, "state" | "why" | "workers">): { tone: Tone; word: string; text: string } {
-  const told = why === "" ? "" : ` It says: ${why}.`;
+/** How the server that gateways share answers in does, in a word and in a sentence that says what to do; `found` is null for those who are not told what it says. */
+export function stateOf({ state, why, workers, found }: Pick<CacheServer, "state" | "why" | "workers" | "found">): { tone: Tone; word: string; text: string } {
+  const told = found === null ? " Admins of the installation are told why." : why === "" ? "" : ` It says: ${why}.`;
   switch (state) {
     case "none":
       return { tone: "neutral", word: "not shared", text: "Each gateway keeps its own answers. Name a Valkey or Redis in TETRAD_GATEWAY_CACHE_URL, and what one paid for answers all of them." };

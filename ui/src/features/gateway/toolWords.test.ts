@@ -15,11 +15,25 @@ describe("how an MCP server stands", () => {
   it("a server that rests says what it did not answer, and when it is asked again", () => {
     expect(standing({ problem: "", tools: { approved: 3 }, rests: [rest] })).toMatchObject({ word: "rests", tone: "bad", why: expect.stringContaining("tools/list: it hangs") as string });
     expect(standing({ problem: "", tools: {}, rests: [{ ...rest, state: "probing" }] }).word).toBe("asked again");
+    expect(standing({ problem: "", tools: { approved: 3, changed: 1 }, rests: [rest] }).word).toBe("changed");
     const now = Date.parse("2026-01-01T00:00:02.5Z");
     expect(askedAgain(rest, now)).toBe("it is asked again in 3 s");
     expect(askedAgain(rest, now + 60_000)).toBe("the next request asks it again");
     expect(askedAgain({ ...rest, next_probe_at: null, state: "due" }, now)).toBe("the next request asks it again");
     expect(askedAgain({ ...rest, next_probe_at: null, state: "probing" }, now)).toBe("it is being asked again now");
+  });
+  const due: ToolServerRest = { ...rest, method: "prompts/list", state: "due", next_probe_at: null, reason: "it was away" };
+  it.each([
+    [{ approved: 3, changed: 1 }, [due], "changed"],
+    [{ approved: 3, new: 1 }, [due], "waits for approval"],
+    [{ gone: 1 }, [due], "no tools seen"],
+    [{ approved: 3 }, [due], "asked next"],
+    [{ approved: 3 }, [due, rest], "rests"],
+    [{ approved: 3 }, [due, { ...rest, state: "probing" as const }], "asked again"],
+  ])("a rest that is over leaves nothing out and hides nothing: %j %j is %s", (tools, rests, word) => expect(standing({ problem: "", tools, rests }).word).toBe(word));
+  it("only what is left out is said to be", () => {
+    expect(standing({ problem: "", tools: { approved: 3 }, rests: [due, rest] }).why).toBe("Gateways leave it out where all servers are asked: tools/list: it hangs");
+    expect(standing({ problem: "", tools: { approved: 3 }, rests: [due] }).why).toBe("Its rest is over: the next request asks it again. It did not answer prompts/list: it was away");
   });
 });
 

@@ -21,15 +21,21 @@ export const POLICIES: { value: ToolServer["on_change"]; label: string; word: st
   { value: "alert", label: "is passed on, with an alert", word: "passes on what changed" },
 ];
 
-/** How a server stands, in a word: what keeps it from being called first, then what waits for somebody. */
+/** How a server stands, in a word: what keeps it from being called first, then what waits for somebody. One whose rest is over is left out no more. */
 export function standing({ problem, tools, rests }: Pick<ToolServer, "problem" | "tools" | "rests">): { tone: Tone; word: string; why: string } {
   const [changed, fresh, approved] = [tools.changed ?? 0, tools.new ?? 0, tools.approved ?? 0];
   if (problem !== "") return { tone: "bad", word: "cannot be called", why: problem };
-  if (rests.length > 0) return { tone: "bad", word: rests.every((rest) => rest.state === "probing") ? "asked again" : "rests", why: `Gateways leave it out where all servers are asked: ${rests.map(({ method, reason }) => `${method}: ${reason}`).join("; ")}` };
   if (changed > 0) return { tone: "bad", word: "changed", why: `${plural(changed, "definition")} ${changed === 1 ? "is" : "are"} not as approved` };
+  const silent = rests.filter((rest) => rest.state !== "due");
+  if (silent.length > 0) return { tone: "bad", word: silent.every((rest) => rest.state === "probing") ? "asked again" : "rests", why: `Gateways leave it out where all servers are asked: ${reasons(silent)}` };
   if (approved === 0 && fresh === 0) return { tone: "warn", word: "no tools seen", why: "Ask it for its tools" };
   if (fresh > 0) return { tone: "warn", word: "waits for approval", why: `Nobody approved ${plural(fresh, "definition")} yet` };
+  if (rests.length > 0) return { tone: "neutral", word: "asked next", why: `Its rest is over: the next request asks it again. It did not answer ${reasons(rests)}` };
   return { tone: "good", word: "well", why: "Its tools are as they were approved" };
+}
+
+function reasons(rests: readonly ToolServerRest[]): string {
+  return rests.map(({ method, reason }) => `${method}: ${reason}`).join("; ");
 }
 
 /** When a server that rests is asked again. */
