@@ -283,13 +283,16 @@ _ROLE_SCOPES: dict[Role, tuple[frozenset[str], bool]] = {
 def person_principal(person: Person, memberships: Iterable[Membership], project: str | None) -> Principal:
     """Return the actor that a person is in a project, or (None) outside of any.
 
-    Of a role in the project and one in all projects the stronger counts. Outside of projects somebody who only
-    belongs to single ones may look around, and what that shows is limited to these.
+    Of a role in the project and one in all projects the stronger counts. Where that is the one in the project, the
+    actor is none of the whole installation: a viewer of all projects who administers one must not pass for an
+    administrator of all. Outside of projects somebody who only belongs to single ones may look around, and what that
+    shows is limited to these.
     """
     held = tuple(memberships)
     everywhere = [each.role for each in held if each.project is None]
     inside = [each.role for each in held if each.project == project] if project is not None else []
-    projects = None if everywhere else frozenset(each.project for each in held if each.project is not None)
+    strongest = max((*everywhere, *inside), key=ROLES.index, default=None)
+    projects = None if strongest in everywhere else frozenset(each.project for each in held if each.project is not None)
     roles = [*everywhere, *inside] or (["viewer"] if project is None and held else [])
     if not roles:
         return Principal(person.id, "person", person.name, frozenset(), projects, read_only=True)

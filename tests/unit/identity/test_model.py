@@ -10,6 +10,7 @@ from tetrad.identity._model import (
     ApiKey,
     Membership,
     Person,
+    Role,
     check_email,
     check_project_name,
     check_scopes,
@@ -84,7 +85,20 @@ def test_the_stronger_of_two_roles_counts() -> None:
     inside, elsewhere = person_principal(ADA, held, "default"), person_principal(ADA, held, "other")
     assert not inside.read_only
     assert elsewhere.read_only
-    assert inside.projects is None
+    assert (inside.projects, elsewhere.projects) == (frozenset({"default"}), None)
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "inside", "whole"),
+    [("viewer", "admin", False), ("editor", "admin", False), ("admin", "viewer", True), ("admin", "admin", True)],
+)
+def test_an_admin_of_one_project_is_none_of_all_of_them(everywhere: Role, inside: Role, whole: bool) -> None:
+    held = [Membership(None, everywhere), Membership("default", inside)]
+    actor = person_principal(ADA, held, "default")
+    assert "admin" in actor.scopes
+    assert (actor.projects is None) == whole
+    assert person_principal(ADA, held, None).projects is None, "what they see outside of projects stays"
+    assert person_principal(ADA, held, "other").projects is None
 
 
 def test_who_has_no_role_may_do_nothing() -> None:
