@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # Tests start hundreds of processes: each would compile everything again on a machine that keeps no bytecode.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    # A shell starts what runs in its background deaf to Ctrl-C, and whatever that starts would be deaf as well.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("TETRAD_") and name not in KEPT_VARIABLES]:
         del os.environ[name]
     os.environ["TETRAD_HOME"] = str(Path(tempfile.gettempdir()) / f"tetrad-tests-{os.getpid()}" / "no-home")
