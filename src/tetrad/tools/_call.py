@@ -459,10 +459,14 @@ class Call:
                 last = self._unanswered(message, can_resume)
         except TetradError as error:
             response.close()
-            ended = exchange.is_stream and response not in proxy.open
-            why = AccessEnded("the key of this stream is no more, or may use the server no longer") if ended else error
-            if not proxy.draining:
+            if exchange.is_stream and response not in proxy.open:
+                why = AccessEnded(
+                    "the key of this stream is no more, or may use the server no longer",
+                    hint="listen with a key that may; `tetrad mcp show NAME` tells who",
+                )
                 last = self._broken(message, why, can_resume)
+            elif not proxy.draining:
+                last = self._broken(message, error, can_resume)
         finally:
             proxy.open.pop(response, None)
         proxy.done(exchange)

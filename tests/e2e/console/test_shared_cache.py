@@ -29,7 +29,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def product(shared: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    with running_product(tmp_path_factory.mktemp("product"), gateway_cache_url=shared.url) as running:
+    settings = {"gateway_cache_url": shared.url, "gateway_cache_deadline_s": 2.0}
+    with running_product(tmp_path_factory.mktemp("product"), **settings) as running:
         yield running
 
 
