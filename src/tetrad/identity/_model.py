@@ -291,12 +291,12 @@ def person_principal(person: Person, memberships: Iterable[Membership], project:
     held = tuple(memberships)
     everywhere = [each.role for each in held if each.project is None]
     inside = [each.role for each in held if each.project == project] if project is not None else []
-    strongest = max((*everywhere, *inside), key=ROLES.index, default=None)
-    projects = None if strongest in everywhere else frozenset(each.project for each in held if each.project is not None)
     roles = [*everywhere, *inside] or (["viewer"] if project is None and held else [])
-    if not roles:
+    strongest = max(roles, key=ROLES.index, default=None)
+    projects = None if strongest in everywhere else frozenset(each.project for each in held if each.project is not None)
+    if strongest is None:
         return Principal(person.id, "person", person.name, frozenset(), projects, read_only=True)
-    scopes, read_only = _ROLE_SCOPES[max(roles, key=ROLES.index)]
+    scopes, read_only = _ROLE_SCOPES[strongest]
     return Principal(person.id, "person", person.name, scopes, projects, read_only)
 
 
